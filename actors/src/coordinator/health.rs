@@ -1,0 +1,217 @@
+//! The cluster's health as a list of findings: pure, from the view, the counters and the configuration.
+
+use dfs_wire::message::admin::{HealthFinding, HealthLevel};
+use dfs_wire::message::membership::{DiskHealth, NodeState};
+
+use crate::membership::view::{ClusterView, NodeView};
+use crate::metadata::ops::Policy;
+use crate::metadata::records::Totals;
+use crate::placement::state::not_writable;
+
+/// Findings in one answer; the worst come first.
+const FINDINGS_MAX: usize = 64;
+
+/// What findings are made from.
+pub(super) struct Signs<'a> {
+    pub(super) view: &'a ClusterView,
+    pub(super) totals: &'a Totals,
+    pub(super) policy: &'a Policy,
+    pub(super) unsafe_modes: &'a [String],
+    /// Bad copies known on each node.
+    pub(super) corrupt: &'a dyn Fn(&NodeView) -> u64,
+}
+
+fn finding(code: &str, level: HealthLevel, message: String, hint: &str) -> HealthFinding {
+    HealthFinding { code: code.to_owned(), level, message, hint: hint.to_owned() }
+}
+
+/// What needs attention, the worst first.
+pub(super) fn findings(signs: &Signs<'_>) -> Vec<HealthFinding> {
+    let mut all: Vec<HealthFinding> = quorum(signs).into_iter().collect();
+    for node in &signs.view.nodes {
+        all.extend(of_node(node, (signs.corrupt)(node)));
+    }
+    let lost = signs.totals.lost;
+    if lost > 0 {
+        all.push(finding(
+            "CHUNKS_LOST",
+            HealthLevel::Error,
+            format!("{lost} chunks have no copy that may be good: their files cannot be read"),
+            "`dfsctl fsck` names the files; a disk that was taken out may still hold a copy",
+        ));
+    }
+    let under = signs.totals.under_replicated;
+    if under > 0 {
+        all.push(finding(
+            "UNDER_REPLICATED",
+            HealthLevel::Warn,
+            format!("{under} chunks have fewer good copies than asked for"),
+            "bring missing datanodes back; `dfsctl fsck` names the files",
+        ));
+    }
+    for mode in signs.unsafe_modes {
+        all.push(finding(
+            "UNSAFE",
+            HealthLevel::Warn,
+            format!("a weaker mode than the contract's is configured: {mode}"),
+            "see the consistency document for what it gives up",
+        ));
+    }
+    // Stable: within a level the order above stays.
+    all.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+    all.truncate(FINDINGS_MAX);
+    all
+}
+
+/// Whether chunks can be placed at all, and on as many nodes as files ask for by default.
+fn quorum(signs: &Signs<'_>) -> Option<HealthFinding> {
+    let usable = signs.view.nodes.iter().filter(|node| not_writable(&node.candidate()).is_none()).count();
+    let wanted = usize::from(signs.policy.replication);
+    let needed = wanted.min(usize::from(signs.policy.min_ack)).max(1);
+    let total = signs.view.nodes.iter().filter(|node| node.entry.state != NodeState::Left).count();
+    if usable < needed {
+        return Some(finding(
+            "NO_WRITE_QUORUM",
+            HealthLevel::Error,
+            format!("{usable} of {total} datanodes can take chunks, {needed} are needed: writes are refused"),
+            "start datanodes, or free space on them; `dfsctl nodes` says what is wrong with each",
+        ));
+    }
+    (usable < wanted).then(|| {
+        finding(
+            "FEWER_NODES_THAN_RF",
+            HealthLevel::Warn,
+            format!("{usable} of {total} datanodes can take chunks, files ask for {wanted} copies"),
+            "new files have fewer copies than asked for until more datanodes are usable",
+        )
+    })
+}
+
+fn of_node(node: &NodeView, corrupt: u64) -> Vec<HealthFinding> {
+    let (name, address) = (&node.entry.name, &node.entry.address);
+    let mut out = Vec::new();
+    let mut warn =
+        |code: &str, message: String, hint: &str| out.push(finding(code, HealthLevel::Warn, message, hint));
+    match node.entry.state {
+        NodeState::Down => warn(
+            "NODE_DOWN",
+            format!("datanode {name} ({address}) is down"),
+            "start it again, or check the network between it and the coordinator",
+        ),
+        NodeState::Suspect => warn(
+            "NODE_SUSPECT",
+            format!("datanode {name} ({address}) has not been heard of lately"),
+            "it gets no new chunks until it reports again",
+        ),
+        NodeState::Up | NodeState::Left => {}
+    }
+    match &node.load.disk {
+        _ if node.entry.state == NodeState::Left => {}
+        DiskHealth::Writable => {}
+        DiskHealth::Full => warn(
+            "DISK_FULL",
+            format!("the disk of {name} is full: {} MiB are used by chunks", node.load.used >> 20),
+            "delete files and purge the trash, enlarge the disk, or add datanodes",
+        ),
+        DiskHealth::ReadOnly(why) | DiskHealth::Failed(why) => warn(
+            "DISK_FAILED",
+            format!("the disk of {name} takes no writes: {why}"),
+            "check the disk and its log; restart the datanode once it is repaired or replaced",
+        ),
+    }
+    if corrupt > 0 {
+        warn(
+            "CORRUPT_COPIES",
+            format!("{name} holds {corrupt} bad copies of chunks"),
+            "readers are served from other copies; check that disk; `dfsctl fsck` names the files",
+        );
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use dfs_wire::id::{Incarnation, NodeId};
+    use dfs_wire::message::membership::{NodeEntry, NodeLoad};
+
+    use super::*;
+
+    fn node(id: u128, state: NodeState, disk: DiskHealth) -> Arc<NodeView> {
+        let entry = NodeEntry {
+            node: NodeId(id),
+            name: format!("dn-{id}"),
+            zone: String::new(),
+            address: String::new(),
+            state,
+        };
+        let load = NodeLoad { available: 1 << 30, disk, ..NodeLoad::default() };
+        Arc::new(NodeView {
+            entry,
+            incarnation: Incarnation(1),
+            version: String::new(),
+            load,
+            heard: None,
+            report: 1,
+        })
+    }
+
+    fn codes(nodes: Vec<Arc<NodeView>>, under_replicated: u64, corrupt: u64) -> Vec<(String, HealthLevel)> {
+        let view = ClusterView { version: 1, nodes };
+        let totals = Totals { under_replicated, ..Totals::default() };
+        let unsafe_modes = if corrupt > 0 { vec!["min_ack 1".to_owned()] } else { vec![] };
+        let signs = Signs {
+            view: &view,
+            totals: &totals,
+            policy: &Policy::default(),
+            unsafe_modes: &unsafe_modes,
+            corrupt: &|_| corrupt,
+        };
+        let found = findings(&signs);
+        assert!(found.iter().all(|f| !f.message.is_empty() && !f.hint.is_empty()));
+        found.into_iter().map(|f| (f.code, f.level)).collect()
+    }
+
+    #[test]
+    fn lost_data_is_an_error_and_comes_first() {
+        let nodes = (1..=3).map(|id| node(id, NodeState::Up, DiskHealth::Writable)).collect();
+        let totals = Totals { lost: 1, under_replicated: 2, ..Totals::default() };
+        let view = ClusterView { version: 1, nodes };
+        let policy = Policy::default();
+        let signs =
+            Signs { view: &view, totals: &totals, policy: &policy, unsafe_modes: &[], corrupt: &|_| 0 };
+        let codes: Vec<_> = findings(&signs).into_iter().map(|f| (f.code, f.level)).collect();
+        let expected = [("CHUNKS_LOST", HealthLevel::Error), ("UNDER_REPLICATED", HealthLevel::Warn)];
+        assert_eq!(codes, expected.map(|(code, level)| (code.to_owned(), level)));
+    }
+
+    #[test]
+    fn each_trouble_has_its_code() {
+        use NodeState::{Down, Left, Suspect, Up};
+        let ok = || DiskHealth::Writable;
+        let warn = |code: &str| (code.to_owned(), HealthLevel::Warn);
+        let healthy = vec![node(1, Up, ok()), node(2, Up, ok()), node(3, Up, ok()), node(4, Left, ok())];
+        assert_eq!(codes(healthy.clone(), 0, 0), []);
+        let worn = codes(healthy, 7, 1);
+        let bad = "CORRUPT_COPIES";
+        let expected = [bad, bad, bad, bad, "UNDER_REPLICATED", "UNSAFE"].map(warn);
+        assert_eq!(worn, expected);
+        let two = vec![node(1, Up, ok()), node(2, Up, ok()), node(3, Down, ok())];
+        assert_eq!(codes(two, 0, 0), [warn("FEWER_NODES_THAN_RF"), warn("NODE_DOWN")]);
+        let one = vec![
+            node(1, Up, ok()),
+            node(2, Up, DiskHealth::Full),
+            node(3, Suspect, ok()),
+            node(4, Up, DiskHealth::Failed("EIO".into())),
+        ];
+        let expected = [
+            ("NO_WRITE_QUORUM".to_owned(), HealthLevel::Error),
+            warn("DISK_FULL"),
+            warn("NODE_SUSPECT"),
+            warn("DISK_FAILED"),
+        ];
+        assert_eq!(codes(one, 0, 0), expected);
+        assert_eq!(codes(vec![], 0, 0).first().map(|f| f.1), Some(HealthLevel::Error));
+    }
+}

@@ -1,0 +1,94 @@
+//! What a page of a datanode's inventory means.
+
+use dfs_wire::id::OpId;
+use dfs_wire::limits::INVENTORY_PAGE_MAX;
+use dfs_wire::message::inventory::{InventoryAccepted, InventoryReport, InventoryResponse};
+use dfs_wire::message::membership::ChunkCopy;
+use dfs_wire::status::{Status, StatusCode};
+
+use super::service::{Asked, CoordinatorService, not_registered};
+use crate::membership::messages::MembershipMsg;
+use crate::metadata::error::MetaError;
+use crate::metadata::ops::OpContext;
+use crate::metadata::ops::mutation::Mutation;
+
+/// Findings handed to the writer at once: one place in a group, some tens of batches.
+const FINDINGS_PER_CHANGE: usize = 1024;
+
+/// Checks that the copies are in order, within the page's bounds, and not too many: a gap would be taken for a loss.
+fn check(report: &InventoryReport) -> Result<(), Status> {
+    let invalid = |text: &str| Err(Status::new(StatusCode::InvalidArgument, text).at_node(report.node));
+    if report.copies.len() > INVENTORY_PAGE_MAX {
+        return invalid("too many copies in one page of an inventory");
+    }
+    let place = |copy: &ChunkCopy| (copy.chunk, copy.generation);
+    let mut last = report.after.as_ref().map(place);
+    for copy in &report.copies {
+        let here = (copy.chunk, copy.generation);
+        if last.is_some_and(|last| here <= last) {
+            return invalid("the copies of an inventory are not in order");
+        }
+        last = Some(here);
+    }
+    if report.upto.as_ref().map(place).is_some_and(|upto| last.is_some_and(|last| last > upto)) {
+        return invalid("an inventory page holds more than it says");
+    }
+    Ok(())
+}
+
+impl CoordinatorService {
+    pub(super) async fn inventory(
+        &self,
+        asked: &Asked,
+        report: InventoryReport,
+    ) -> Result<InventoryResponse, Status> {
+        check(&report)?;
+        let view = self.view();
+        let current = view.node(report.node);
+        if current.is_none_or(|n| n.heard.is_none() || n.incarnation != report.incarnation) {
+            return Err(not_registered(report.node));
+        }
+        let ctx = OpContext {
+            now_ms: self.parts.time.now_ms(),
+            op: OpId(self.parts.env.rng.u128()),
+            entropy: 0,
+            policy: self.parts.config.policy,
+        };
+        let reader = &self.parts.reader;
+        let verdict = reader.judge(&ctx, &report).map_err(MetaError::into_status)?;
+        let mut findings = verdict.findings;
+        let mut from = None;
+        loop {
+            let (missing, next) = reader.missing(&ctx, &report, from).map_err(MetaError::into_status)?;
+            findings.extend(missing);
+            while findings.len() >= FINDINGS_PER_CHANGE {
+                let rest = findings.split_off(FINDINGS_PER_CHANGE);
+                let page = std::mem::replace(&mut findings, rest);
+                self.note(asked, Mutation::ApplyFindings(report.node, page)).await?;
+            }
+            if next.is_none() {
+                break;
+            }
+            if self.left(asked).is_zero() {
+                return Err(Status::new(
+                    StatusCode::DeadlineExceeded,
+                    "the inventory page took too long to judge",
+                )
+                .at_node(report.node));
+            }
+            from = next;
+            tokio::task::yield_now().await;
+        }
+        if !findings.is_empty() {
+            tracing::info!(node = %report.node, findings = findings.len(), "an inventory corrects the metadata");
+            self.note(asked, Mutation::ApplyFindings(report.node, findings)).await?;
+        }
+        self.facts.page(&report, &verdict.quarantine);
+        if report.upto.is_none() {
+            let done = MembershipMsg::InventoryDone(report.node, report.incarnation);
+            // If it is lost, the node is asked for one more inventory.
+            let _asked_again = self.parts.membership.try_send(done);
+        }
+        Ok(InventoryResponse::Accepted(InventoryAccepted { quarantine: verdict.quarantine }))
+    }
+}

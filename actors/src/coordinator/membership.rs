@@ -1,0 +1,137 @@
+//! Registration, heartbeats and farewells: the words go to the membership actor, what must last to the metadata.
+
+use dfs_wire::id::NodeId;
+use dfs_wire::limits::TOMBSTONES_PER_HEARTBEAT_MAX;
+use dfs_wire::message::membership::{
+    Heartbeat, HeartbeatReply, Leave, MembershipRequest, MembershipResponse, Register, Registered,
+    StateUpdate,
+};
+use dfs_wire::status::Status;
+
+use super::service::{Asked, CoordinatorService, refused};
+use crate::membership::messages::MembershipMsg;
+use crate::membership::state::{Admission, NodeRecord};
+use crate::metadata::error::MetaError;
+use crate::metadata::keys;
+use crate::metadata::ops::inventory::{CopyChange, CopyFinding};
+use crate::metadata::ops::mutation::Mutation;
+use crate::metadata::records;
+use crate::metadata::view::View;
+
+/// Nodes in a state update that still leaves room for tombstones in the same answer.
+const SMALL_UPDATE: usize = 48;
+
+fn unanswered(error: crate::supervisor::AskError) -> Status {
+    refused("the register of nodes", error)
+}
+
+impl CoordinatorService {
+    pub(super) async fn membership(
+        &self,
+        asked: &Asked,
+        request: MembershipRequest,
+    ) -> Result<MembershipResponse, Status> {
+        match request {
+            MembershipRequest::Register(word) => {
+                self.register(asked, word).await.map(MembershipResponse::Registered)
+            }
+            MembershipRequest::Heartbeat(word) => {
+                self.heartbeat(asked, word).await.map(MembershipResponse::Heartbeat)
+            }
+            MembershipRequest::Leave(word) => {
+                self.leave(asked, word).await.map(|()| MembershipResponse::Left)
+            }
+        }
+    }
+
+    /// A node is taken in only once its record is durable: whatever it will hold can then be named for ever.
+    async fn register(&self, asked: &Asked, word: Register) -> Result<Registered, Status> {
+        let membership = &self.parts.membership;
+        let admit = |reply| MembershipMsg::Admit(Box::new(word.clone()), reply);
+        let admission = membership.ask(admit, self.left(asked)).await.map_err(unanswered)??;
+        if let Admission::Remember(record) = admission {
+            self.remember(asked, record).await?;
+        }
+        let node = word.node;
+        let register = |reply| MembershipMsg::Register(Box::new(word), reply);
+        let state = membership.ask(register, self.left(asked)).await.map_err(unanswered)??;
+        let interval = self.parts.config.membership.heartbeat_interval.as_millis();
+        Ok(Registered {
+            cluster: self.parts.reign.cluster,
+            epoch: self.parts.reign.epoch,
+            now_ms: self.parts.time.now_ms(),
+            key: self.signer.key(node),
+            heartbeat_interval_ms: u32::try_from(interval).unwrap_or(u32::MAX),
+            state,
+        })
+    }
+
+    async fn remember(&self, asked: &Asked, record: NodeRecord) -> Result<(), Status> {
+        let NodeRecord { node, name, zone, address, left } = record;
+        let key = keys::node(node);
+        let known = self.parts.reader.read(|view| view.load::<records::NodeRecord>(&key));
+        let registered_ms =
+            known.map_err(MetaError::into_status)?.map_or(self.parts.time.now_ms(), |r| r.registered_ms);
+        let record = records::NodeRecord { name, zone, address, registered_ms, left };
+        self.note(asked, Mutation::PutNode(node, record)).await.map(|_| ())
+    }
+
+    /// The answer means that all the heartbeat told is durable: the node forgets it then.
+    async fn heartbeat(&self, asked: &Asked, word: Heartbeat) -> Result<HeartbeatReply, Status> {
+        let (node, deleted, corrupt) = (word.node, word.deleted.clone(), word.corrupt.clone());
+        let beat = |reply| MembershipMsg::Heartbeat(Box::new(word), reply);
+        let heard = self.parts.membership.ask(beat, self.left(asked)).await.map_err(unanswered)??;
+        let mut reply = HeartbeatReply {
+            epoch: self.parts.reign.epoch,
+            now_ms: self.parts.time.now_ms(),
+            update: heard.update,
+            tombstones: Vec::new(),
+            register_again: heard.register_again,
+            inventory_wanted: heard.inventory_wanted,
+        };
+        if heard.register_again {
+            return Ok(reply);
+        }
+        if !corrupt.is_empty() {
+            tracing::warn!(%node, copies = corrupt.len(), "a node reports bad copies");
+            self.facts.corrupt(node, &corrupt);
+            let finding = |copy: &dfs_wire::message::membership::ChunkCopy| CopyFinding {
+                chunk: copy.chunk,
+                generation: copy.generation,
+                change: CopyChange::Corrupt,
+            };
+            let findings = corrupt.iter().map(finding).collect();
+            self.note(asked, Mutation::ApplyFindings(node, findings)).await?;
+        }
+        if !deleted.is_empty() {
+            self.note(asked, Mutation::ConfirmDeleted(node, deleted)).await?;
+        }
+        reply.tombstones = self.tombstones(node, &reply.update)?;
+        Ok(reply)
+    }
+
+    /// What the node is to delete: as much as fits beside the update.
+    fn tombstones(
+        &self,
+        node: NodeId,
+        update: &StateUpdate,
+    ) -> Result<Vec<dfs_wire::message::membership::ChunkCopy>, Status> {
+        let nodes = match update {
+            StateUpdate::Unchanged => 0,
+            StateUpdate::Increment(step) => step.nodes.len(),
+            StateUpdate::Full(all) => all.nodes.len(),
+        };
+        if nodes > SMALL_UPDATE {
+            return Ok(Vec::new());
+        }
+        self.parts.reader.tombstones(node, TOMBSTONES_PER_HEARTBEAT_MAX).map_err(MetaError::into_status)
+    }
+
+    async fn leave(&self, asked: &Asked, word: Leave) -> Result<(), Status> {
+        let leave = |reply| MembershipMsg::Leave(word, reply);
+        match self.parts.membership.ask(leave, self.left(asked)).await.map_err(unanswered)? {
+            Some(record) => self.remember(asked, record).await,
+            None => Ok(()),
+        }
+    }
+}

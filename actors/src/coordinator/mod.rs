@@ -1,0 +1,25 @@
+//! What a coordinator does with the requests of clients and datanodes, and the subtree of actors it does it with.
+//!
+//! ```text
+//!   session's task --> CoordinatorService --asks--> metadata writer   (everything that changes)
+//!                         |     |    |   --asks--> membership         (who is there)
+//!                         |     |    +---asks--> placement            (where new chunks go)
+//!                         |     +---reads---> committed metadata      (everything that only looks)
+//!                         +---reads---> the published cluster view
+//! ```
+//!
+//! The service is no actor: it owns nothing that must survive, and runs in the task of whoever asks.
+
+mod facts;
+mod grants;
+mod health;
+mod inventory;
+mod membership;
+mod metadata;
+mod service;
+pub mod tree;
+
+pub use service::{CoordinatorConfig, CoordinatorParts, CoordinatorService};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,336 @@
+//! From request to answer on a coordinator.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dfs_wire::Bytes;
+use dfs_wire::handshake::{Hello, Peer, Welcome};
+use dfs_wire::id::{NodeId, OpId};
+use dfs_wire::link::Incoming;
+use dfs_wire::message::admin::{AdminRequest, AdminResponse, ClusterStatus, HealthLevel, NodeStatus};
+use dfs_wire::message::inventory::InventoryRequest;
+use dfs_wire::message::membership::{MembershipRequest, NodeState};
+use dfs_wire::message::{Request, RequestHead, Response, ResponseHead};
+use dfs_wire::status::{Status, StatusCode};
+use dfs_wire::version::ProtocolVersion;
+use futures_util::future::BoxFuture;
+
+use super::facts::NodeFacts;
+use super::grants::Signer;
+use super::health::{Signs, findings};
+use crate::admin::NodeAdmin;
+use crate::env::{Env, MonoTime};
+use crate::membership::messages::MembershipMsg;
+use crate::membership::state::MembershipConfig;
+use crate::membership::view::{ClusterView, NodeView, ViewReceiver};
+use crate::metadata::error::MetaError;
+use crate::metadata::ops::cluster::Reign;
+use crate::metadata::ops::mutation::Mutation;
+use crate::metadata::ops::{Outcome, Policy};
+use crate::metadata::reader::MetadataReader;
+use crate::metadata::time::ReignClock;
+use crate::metadata::writer::WriterMsg;
+use crate::placement::messages::PlacementMsg;
+use crate::placement::state::not_writable;
+use crate::session::{PeerInfo, Service};
+use crate::supervisor::{Addr, AskError};
+
+/// How long a request may take if its sender does not say.
+const DEADLINE_DEFAULT: Duration = Duration::from_secs(30);
+/// The longest deadline that is honoured.
+const DEADLINE_MAX: Duration = Duration::from_secs(120);
+/// Tombstones of one node that are counted for a status; more are shown as this many.
+const TOMBSTONES_COUNTED: usize = 4096;
+/// What a refused client is asked to wait.
+const BUSY_PAUSE_MS: u32 = 250;
+
+/// What is configured of the service.
+#[derive(Debug, Clone)]
+pub struct CoordinatorConfig {
+    /// Defaults and times of the metadata.
+    pub policy: Policy,
+    /// Times of membership.
+    pub membership: MembershipConfig,
+    /// How long leave to write a chunk lasts.
+    pub write_grant: Duration,
+    /// How long leave to read a chunk lasts: no longer than a superseded version is kept.
+    pub read_grant: Duration,
+    /// Version of the software.
+    pub version: String,
+    /// Weaker modes than the contract's that are configured, by name.
+    pub unsafe_modes: Vec<String>,
+}
+
+impl CoordinatorConfig {
+    /// The defaults, for software of this version.
+    pub fn new(version: impl Into<String>) -> Self {
+        let policy = Policy::default();
+        Self {
+            policy,
+            membership: MembershipConfig::default(),
+            write_grant: Duration::from_millis(policy.upload_lease_ms),
+            read_grant: Duration::from_millis(policy.read_lease_ms),
+            version: version.into(),
+            unsafe_modes: Vec::new(),
+        }
+    }
+
+    /// Every weaker mode, what follows from other settings included.
+    fn weaker_modes(&self) -> Vec<String> {
+        let min_ack = self.policy.min_ack;
+        let single =
+            (min_ack < 2).then(|| format!("min_ack {min_ack}: a write may be acknowledged with one copy"));
+        single.into_iter().chain(self.unsafe_modes.iter().cloned()).collect()
+    }
+}
+
+/// What the service is made of.
+pub struct CoordinatorParts {
+    /// Who this coordinator is.
+    pub reign: Reign,
+    /// What is configured.
+    pub config: CoordinatorConfig,
+    /// Clock, network and randomness.
+    pub env: Env,
+    /// The coordinator's time.
+    pub time: ReignClock,
+    /// Committed metadata.
+    pub reader: MetadataReader,
+    /// Who changes metadata.
+    pub writer: Addr<WriterMsg>,
+    /// Who keeps the register of nodes.
+    pub membership: Addr<MembershipMsg>,
+    /// Who chooses nodes.
+    pub placement: Addr<PlacementMsg>,
+    /// The picture of the cluster.
+    pub view: ViewReceiver,
+    /// Name, actors, uptime.
+    pub admin: NodeAdmin,
+}
+
+/// Serves clients and datanodes on a coordinator.
+pub struct CoordinatorService {
+    pub(super) parts: CoordinatorParts,
+    pub(super) signer: Signer,
+    pub(super) facts: NodeFacts,
+}
+
+/// What all of a request's work must keep to.
+pub(super) struct Asked {
+    pub(super) op: OpId,
+    until: MonoTime,
+}
+
+impl CoordinatorService {
+    /// A service of these parts.
+    pub fn new(parts: CoordinatorParts) -> Self {
+        let signer = Signer::new(parts.reign.key.clone(), parts.reign.epoch);
+        Self { parts, signer, facts: NodeFacts::default() }
+    }
+
+    /// Answers one request, within its deadline.
+    ///
+    /// # Errors
+    /// The status that the sender is told.
+    pub async fn answer(&self, head: RequestHead) -> ResponseHead {
+        let limit = match head.deadline_ms {
+            0 => DEADLINE_DEFAULT,
+            ms => Duration::from_millis(u64::from(ms)).min(DEADLINE_MAX),
+        };
+        let asked = Asked { op: head.op, until: self.parts.env.now() + limit };
+        match head.body {
+            Request::Metadata(request) => self.metadata(&asked, request).await.map(Response::Metadata),
+            Request::Membership(request) => self.membership(&asked, request).await.map(Response::Membership),
+            Request::Inventory(InventoryRequest::Report(report)) => {
+                self.inventory(&asked, report).await.map(Response::Inventory)
+            }
+            Request::Admin(request) => self.admin(&request).map(Response::Admin),
+            other @ (Request::Chunk(_) | Request::Replication(_)) => {
+                let text = format!("{} is answered by datanodes, not by a coordinator", other.name());
+                Err(Status::new(StatusCode::Unsupported, text))
+            }
+        }
+    }
+
+    /// The latest picture of the cluster.
+    pub fn view(&self) -> Arc<ClusterView> {
+        Arc::clone(&self.parts.view.borrow())
+    }
+
+    fn admin(&self, request: &AdminRequest) -> Result<AdminResponse, Status> {
+        match request {
+            AdminRequest::ClusterStatus => self.cluster_status().map(AdminResponse::ClusterStatus),
+            AdminRequest::Nodes => self.nodes().map(AdminResponse::Nodes),
+            AdminRequest::NodeInfo | AdminRequest::Actors | AdminRequest::Chaos(_) => {
+                self.parts.admin.answer(request)
+            }
+        }
+    }
+
+    /// The cluster with its health.
+    ///
+    /// # Errors
+    /// `Unavailable` without the metadata.
+    pub fn cluster_status(&self) -> Result<ClusterStatus, Status> {
+        let totals = self.parts.reader.totals().map_err(MetaError::into_status)?;
+        let view = self.view();
+        let unsafe_modes = self.parts.config.weaker_modes();
+        let findings = findings(&Signs {
+            view: &view,
+            totals: &totals,
+            policy: &self.parts.config.policy,
+            unsafe_modes: &unsafe_modes,
+            corrupt: &|node| self.facts.corrupt_count(node.entry.node),
+        });
+        let present = || view.nodes.iter().filter(|n| n.entry.state != NodeState::Left);
+        let up = || view.nodes.iter().filter(|n| n.entry.state == NodeState::Up);
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let sum = |of: fn(&NodeView) -> u64| up().map(|n| of(n)).fold(0, u64::saturating_add);
+        Ok(ClusterStatus {
+            cluster: self.parts.reign.cluster,
+            epoch: self.parts.reign.epoch,
+            version: self.parts.config.version.clone(),
+            health: findings.iter().map(|f| f.level).max().unwrap_or(HealthLevel::Ok),
+            findings,
+            nodes_up: count(up().count()),
+            nodes_total: count(present().count()),
+            capacity: sum(|n| n.load.capacity),
+            available: sum(|n| n.load.available),
+            used: sum(|n| n.load.used),
+            files: totals.files,
+            directories: totals.directories,
+            chunks: totals.chunks,
+            under_replicated: totals.under_replicated,
+            trash_entries: totals.trash,
+            tombstones: totals.tombstones,
+            uploads_open: totals.uploads,
+            unsafe_modes,
+            uptime_ms: self.parts.admin.uptime_ms(),
+        })
+    }
+
+    fn nodes(&self) -> Result<Vec<NodeStatus>, Status> {
+        let (view, now) = (self.view(), self.parts.env.now());
+        let status = |node: &NodeView| -> Result<NodeStatus, Status> {
+            let id = node.entry.node;
+            let tombstones = self.parts.reader.tombstones(id, TOMBSTONES_COUNTED);
+            let silent =
+                node.heard.map(|heard| u64::try_from(now.since(heard).as_millis()).unwrap_or(u64::MAX));
+            Ok(NodeStatus {
+                node: id,
+                name: node.entry.name.clone(),
+                zone: node.entry.zone.clone(),
+                address: node.entry.address.clone(),
+                version: node.version.clone(),
+                state: node.entry.state,
+                last_seen_ms: silent.unwrap_or_else(|| self.parts.admin.uptime_ms()),
+                load: node.load.clone(),
+                corrupt_copies: self.facts.corrupt_count(id),
+                tombstones: tombstones.map_err(MetaError::into_status)?.len() as u64,
+                not_writable: not_writable(&node.candidate()).unwrap_or_default(),
+            })
+        };
+        view.nodes.iter().map(|node| status(node)).collect()
+    }
+
+    /// Time left for a request.
+    pub(super) fn left(&self, asked: &Asked) -> Duration {
+        asked.until.since(self.parts.env.now())
+    }
+
+    /// Changes the metadata on behalf of a request.
+    pub(super) async fn change(&self, asked: &Asked, mutation: Mutation) -> Result<Outcome, Status> {
+        self.mutate(asked.op, mutation, self.left(asked)).await
+    }
+
+    /// Changes the metadata under an operation id of our own: repeating it is harmless by what it does.
+    pub(super) async fn note(&self, asked: &Asked, mutation: Mutation) -> Result<Outcome, Status> {
+        self.mutate(OpId(self.parts.env.rng.u128()), mutation, self.left(asked)).await
+    }
+
+    async fn mutate(&self, op: OpId, mutation: Mutation, limit: Duration) -> Result<Outcome, Status> {
+        let what = mutation.name();
+        match self.parts.writer.ask(WriterMsg::mutate(op, mutation), limit).await {
+            Ok(result) => result,
+            Err(error) if error.had_no_effect() => Err(refused("the metadata writer", error)),
+            Err(error) => {
+                let text = format!("{what} was handed to the metadata writer, but {error}");
+                Err(Status::new(StatusCode::OutcomeUnknown, text)
+                    .hint("repeat the request with the same operation id to learn its outcome"))
+            }
+        }
+    }
+}
+
+/// A question to an actor that was not answered, where asking has no effect.
+pub(super) fn refused(whom: &str, error: AskError) -> Status {
+    let code = match error {
+        AskError::Busy => StatusCode::Busy,
+        AskError::Timeout => StatusCode::DeadlineExceeded,
+        AskError::Down | AskError::Dead => StatusCode::Unavailable,
+    };
+    Status::new(code, format!("{whom} did not answer: {error}; nothing was done"))
+        .hint("try again in a moment")
+        .retry_after_ms(BUSY_PAUSE_MS)
+}
+
+/// An answer of another kind than the question's.
+pub(super) fn unexpected(outcome: &Outcome) -> Status {
+    Status::new(StatusCode::Internal, format!("the metadata writer answered something else: {outcome:?}"))
+        .hint("the coordinator's log has more; report it")
+}
+
+/// A node that must register before it is listened to.
+pub(super) fn not_registered(node: NodeId) -> Status {
+    Status::new(StatusCode::NotRegistered, "this run of the node is not registered here")
+        .hint("it registers by itself within seconds")
+        .at_node(node)
+}
+
+/// Whether what is said of a node comes from that node, as far as a peer without credentials can be told apart.
+pub(super) fn speaks_for_itself(peer: &Peer, body: &Request) -> Result<(), Status> {
+    let about = match body {
+        Request::Membership(MembershipRequest::Register(word)) => word.node,
+        Request::Membership(MembershipRequest::Heartbeat(word)) => word.node,
+        Request::Membership(MembershipRequest::Leave(word)) => word.node,
+        Request::Inventory(InventoryRequest::Report(report)) => report.node,
+        _ => return Ok(()),
+    };
+    match peer {
+        Peer::Datanode(node) if node.node == about => Ok(()),
+        _ => {
+            let text = format!("{} is for datanode {about} itself to say", body.name());
+            Err(Status::new(StatusCode::PermissionDenied, text))
+        }
+    }
+}
+
+impl Service for CoordinatorService {
+    fn welcome(&self, hello: &Hello, version: ProtocolVersion, session: u64) -> Result<Welcome, Status> {
+        let ours = self.parts.reign.cluster;
+        if let Some(theirs) = hello.cluster.filter(|theirs| *theirs != ours) {
+            let text = format!("this coordinator serves cluster {ours}, not {theirs}");
+            return Err(Status::new(StatusCode::WrongCluster, text)
+                .hint("check the address, or whose data directory this is"));
+        }
+        Ok(self.parts.admin.welcome(Some(ours), version, session))
+    }
+
+    fn serve(self: Arc<Self>, peer: Arc<PeerInfo>, incoming: Incoming) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let Incoming { head, tail, stream } = incoming;
+            drop(tail);
+            let name = head.body.name();
+            let answer = match speaks_for_itself(&peer.peer, &head.body) {
+                Ok(()) => self.answer(head).await,
+                Err(status) => Err(status),
+            };
+            if let Err(status) = &answer {
+                tracing::info!(request = name, %status, "request failed");
+            }
+            if let Err(status) = stream.respond(answer, Bytes::new()).await {
+                tracing::debug!(request = name, %status, "nobody to answer");
+            }
+        })
+    }
+}

@@ -1,0 +1,248 @@
+//! A coordinator as its sessions see it: the real actors and operations over metadata in memory, in virtual time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dfs_wire::auth::{ClusterKey, GrantOp, Receipt};
+use dfs_wire::id::{ChunkId, ClusterId, Generation, Incarnation, NodeId, OpId, SessionId};
+use dfs_wire::message::admin::{AdminRequest, AdminResponse, HealthLevel};
+use dfs_wire::message::inventory::{InventoryEntry, InventoryReport, InventoryRequest, InventoryResponse};
+use dfs_wire::message::membership::*;
+use dfs_wire::message::metadata::*;
+use dfs_wire::message::{Request, RequestHead, Response};
+use dfs_wire::path::DfsPath;
+use dfs_wire::status::{Status, StatusCode};
+
+use super::service::{CoordinatorConfig, CoordinatorService};
+use super::tree::{CoordinatorArgs, coordinator};
+use crate::admin::{NodeAdmin, NodeFacts, NodeName};
+use crate::env::Env;
+use crate::gc::messages::GcMsg;
+use crate::gc::state::GcConfig;
+use crate::metadata::committer::InlineLane;
+use crate::metadata::memory::MemoryStore;
+use crate::metadata::ops::cluster::{self, Reign};
+use crate::metadata::store::MetadataStore;
+use crate::metadata::time::ReignClock;
+use crate::supervisor::{ActorTree, Addr, Root, Strike, Target};
+
+const MIB: u32 = 1 << 20;
+
+mod files;
+mod nodes;
+mod whole;
+
+struct Rig {
+    root: Root,
+    tree: ActorTree,
+    service: Arc<CoordinatorService>,
+    gc: Addr<GcMsg>,
+    store: Arc<MemoryStore>,
+    reign: Reign,
+    env: Env,
+    next_op: std::cell::Cell<u128>,
+}
+
+fn path(text: &str) -> DfsPath {
+    DfsPath::parse(text).unwrap()
+}
+
+impl Rig {
+    async fn start() -> Self {
+        Self::over(Arc::new(MemoryStore::new()), Env::for_tests(1)).await
+    }
+
+    async fn over(store: Arc<MemoryStore>, env: Env) -> Self {
+        let time = ReignClock::new(env.clock.clone());
+        let reign =
+            cluster::open(store.as_ref(), ClusterId(0xc1), &ClusterKey([5; 32]), time.now_ms()).unwrap();
+        let tree = ActorTree::new("coordinator");
+        let name = NodeName {
+            node: NodeId(0xc0),
+            name: "coordinator".into(),
+            role: "coordinator",
+            version: "0.1.0",
+            chaos: false,
+        };
+        let facts = Arc::new(NodeFacts::default);
+        let parts = coordinator(CoordinatorArgs {
+            env: env.clone(),
+            store: store.clone() as Arc<dyn MetadataStore>,
+            lane: Arc::new(InlineLane),
+            reign: reign.clone(),
+            time,
+            config: CoordinatorConfig::new("0.1.0"),
+            gc: GcConfig::default(),
+            admin: NodeAdmin::new(name, tree.clone(), env.clone(), facts),
+        })
+        .unwrap();
+        let root = Root::start(env.clone(), tree.clone(), parts.spec).await.unwrap();
+        assert!(root.ready(Duration::from_secs(1)).await);
+        let (service, gc, next_op) = (parts.service, parts.gc, std::cell::Cell::new(1));
+        Self { root, tree, service, gc, store, reign, env, next_op }
+    }
+
+    /// Stops the actors and begins the next reign over the same metadata.
+    async fn restart(self) -> Self {
+        self.root.shutdown().await;
+        let next = Self::over(self.store, self.env).await;
+        next.next_op.set(1_000_000);
+        next
+    }
+
+    async fn ask(&self, body: Request) -> Result<Response, Status> {
+        let op = OpId(self.next_op.replace(self.next_op.get() + 1));
+        self.service.answer(RequestHead { op, deadline_ms: 5_000, trace: None, body }).await
+    }
+
+    async fn meta(&self, request: MetadataRequest) -> Result<MetadataResponse, Status> {
+        match self.ask(Request::Metadata(request)).await? {
+            Response::Metadata(word) => Ok(word),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn member(&self, request: MembershipRequest) -> Result<MembershipResponse, Status> {
+        match self.ask(Request::Membership(request)).await? {
+            Response::Membership(word) => Ok(word),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn register(&self, id: u128) -> Registered {
+        let word = Register {
+            node: NodeId(id),
+            cluster: None,
+            incarnation: Incarnation(1),
+            name: format!("dn-{id}"),
+            zone: String::new(),
+            address: format!("10.0.0.{id}:8081"),
+            version: "0.1.0".into(),
+            load: load(),
+        };
+        match self.member(MembershipRequest::Register(word)).await.unwrap() {
+            MembershipResponse::Registered(word) => word,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn beat(&self, id: u128, deleted: &[ChunkCopy], corrupt: &[ChunkCopy]) -> HeartbeatReply {
+        let word = Heartbeat {
+            node: NodeId(id),
+            incarnation: Incarnation(1),
+            state_version: 0,
+            load: load(),
+            deleted: deleted.to_vec(),
+            corrupt: corrupt.to_vec(),
+        };
+        match self.member(MembershipRequest::Heartbeat(word)).await.unwrap() {
+            MembershipResponse::Heartbeat(word) => word,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Lets time pass with heartbeats of these nodes.
+    async fn pass(&self, seconds: u64, nodes: &[u128]) {
+        for _ in 0..seconds.div_ceil(2) {
+            for id in nodes {
+                self.beat(*id, &[], &[]).await;
+            }
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+    }
+
+    async fn open(&self, at: &str, allocate: u32) -> Result<UploadOpened, Status> {
+        let request = OpenUpload {
+            path: path(at),
+            chunk_size: MIB,
+            replication: 0,
+            precondition: Precondition::Any,
+            parents: false,
+            size_hint: None,
+            allocate,
+            mtime_ms: None,
+        };
+        match self.meta(MetadataRequest::OpenUpload(request)).await? {
+            MetadataResponse::UploadOpened(word) => Ok(word),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// What the nodes of an allocation would sign for a chunk of so many bytes.
+    fn stored(&self, allocation: &Allocation, len: u32) -> StoredChunk {
+        let grant = &allocation.grant;
+        let receipt = |target: &dfs_wire::message::chunk::Target| {
+            let key = self.reign.key.node_key(target.node);
+            assert!(grant.verify(&key, &target.mac) && grant.op == GrantOp::Write);
+            Receipt::sign(target.node, grant.chunk, grant.generation, len, [9; 32], &key)
+        };
+        StoredChunk { index: allocation.index, receipts: allocation.targets.iter().map(receipt).collect() }
+    }
+
+    async fn commit(
+        &self,
+        session: SessionId,
+        chunks: Vec<StoredChunk>,
+        size: u64,
+    ) -> Result<FileStat, Status> {
+        let chunk_count = u32::try_from(chunks.len()).unwrap();
+        let request = CommitUpload { session, chunks, size, chunk_count };
+        match self.meta(MetadataRequest::CommitUpload(request)).await? {
+            MetadataResponse::Committed(stat) => Ok(stat),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Puts a file of one short chunk; returns its allocation.
+    async fn put(&self, at: &str) -> Allocation {
+        let opened = self.open(at, 1).await.unwrap();
+        let allocation = opened.allocations[0].clone();
+        let chunk = self.stored(&allocation, 100);
+        self.commit(opened.session, vec![chunk], 100).await.unwrap();
+        allocation
+    }
+
+    async fn read(&self, at: &str) -> Result<ReadOpened, Status> {
+        let request = OpenRead { path: path(at), version: None, first: 0, count: 0 };
+        match self.meta(MetadataRequest::OpenRead(request)).await? {
+            MetadataResponse::ReadOpened(word) => Ok(word),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn inventory(&self, id: u128, copies: &[(ChunkId, u32, bool)]) -> Result<Vec<ChunkCopy>, Status> {
+        let entry = |&(chunk, generation, corrupt): &(ChunkId, u32, bool)| InventoryEntry {
+            chunk,
+            generation: Generation(generation),
+            len: 100,
+            corrupt,
+        };
+        let report = InventoryReport {
+            node: NodeId(id),
+            incarnation: Incarnation(1),
+            after: None,
+            upto: None,
+            copies: copies.iter().map(entry).collect(),
+        };
+        match self.ask(Request::Inventory(InventoryRequest::Report(report))).await? {
+            Response::Inventory(InventoryResponse::Accepted(word)) => Ok(word.quarantine),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn findings(&self) -> Vec<String> {
+        self.service.cluster_status().unwrap().findings.into_iter().map(|f| f.code).collect()
+    }
+}
+
+fn load() -> NodeLoad {
+    NodeLoad { capacity: 1 << 40, available: 1 << 39, ..NodeLoad::default() }
+}
+
+async fn with_nodes(nodes: u128) -> Rig {
+    let rig = Rig::start().await;
+    for id in 1..=nodes {
+        rig.register(id).await;
+    }
+    rig
+}

@@ -1,0 +1,164 @@
+//! What becomes of nodes, their words and their copies.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn writes_follow_the_number_of_usable_nodes() {
+    let rig = with_nodes(0).await;
+    let refused = rig.open("/f", 1).await.unwrap_err();
+    assert!(
+        refused.code == StatusCode::NoWriteQuorum && refused.message.contains("no datanode"),
+        "{refused}"
+    );
+    rig.register(1).await;
+    assert_eq!(rig.open("/f", 1).await.unwrap_err().code, StatusCode::NoWriteQuorum);
+    rig.register(2).await;
+    assert_eq!(rig.open("/f", 1).await.unwrap().allocations[0].targets.len(), 2);
+    assert_eq!(rig.findings(), ["FEWER_NODES_THAN_RF"]);
+    rig.register(3).await;
+    assert_eq!(rig.open("/g", 1).await.unwrap().allocations[0].targets.len(), 3);
+    assert_eq!(rig.findings(), [""; 0]);
+    rig.pass(12, &[1, 2]).await;
+    assert_eq!(rig.findings(), ["FEWER_NODES_THAN_RF", "NODE_SUSPECT"]);
+    rig.pass(20, &[1]).await;
+    assert_eq!(rig.findings()[0], "NO_WRITE_QUORUM");
+    let status = rig.service.cluster_status().unwrap();
+    assert_eq!((status.health, status.nodes_up, status.nodes_total), (HealthLevel::Error, 1, 3));
+    let refused = rig.open("/h", 1).await.unwrap_err();
+    assert!(refused.message.contains("dn-3 is down"), "{refused}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn bad_and_missing_copies_reach_health_fsck_and_readers() {
+    let rig = with_nodes(3).await;
+    let allocation = rig.put("/f").await;
+    let (chunk, generation) = (allocation.grant.chunk, allocation.grant.generation);
+    let copy = ChunkCopy { chunk, generation };
+    rig.beat(2, &[], &[copy]).await;
+    assert_eq!(rig.findings(), ["CORRUPT_COPIES", "UNDER_REPLICATED"]);
+    let read = rig.read("/f").await.unwrap();
+    let last = read.chunks[0].replicas.last().unwrap();
+    assert_eq!((last.node, last.copy), (NodeId(2), CopyState::Corrupt), "the last resort");
+    // Copies younger than an inventory may be are not missed by it.
+    rig.pass(700, &[1, 2, 3]).await;
+    assert!(rig.inventory(3, &[]).await.unwrap().is_empty());
+    rig.inventory(1, &[(chunk, generation.0, false)]).await.unwrap();
+    let MetadataResponse::Fsck(step) = rig.meta(MetadataRequest::Fsck(Fsck { cursor: None })).await.unwrap()
+    else {
+        panic!()
+    };
+    let kinds: Vec<_> = step.problems.iter().map(|p| (p.kind, p.node)).collect();
+    assert!(kinds.contains(&(FsckKind::CopyMissing, Some(NodeId(3)))), "{kinds:?}");
+    assert!(kinds.contains(&(FsckKind::CopyCorrupt, Some(NodeId(2)))), "{kinds:?}");
+    assert!(step.next.is_none() && !kinds.iter().any(|k| k.0 == FsckKind::ChunkLost));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_inventory_orders_old_orphans_away_and_fsck_names_those_that_stay() {
+    let rig = with_nodes(3).await;
+    let now = rig.service.parts.time.now_ms();
+    let (old, young) = (ChunkId::time_ordered(now, 1), ChunkId::time_ordered(now + 7_200_000, 1));
+    rig.pass(3_700, &[1, 2, 3]).await;
+    let copies = [(old, 0, false), (young, 0, false)];
+    for _ in 0..2 {
+        let ordered: Vec<_> = rig.inventory(1, &copies).await.unwrap().iter().map(|c| c.chunk).collect();
+        assert_eq!(ordered, [old], "the young one may be an upload's");
+    }
+    let MetadataResponse::Fsck(step) = rig.meta(MetadataRequest::Fsck(Fsck { cursor: None })).await.unwrap()
+    else {
+        panic!()
+    };
+    let orphans: Vec<_> = step.problems.iter().map(|p| (p.kind, p.chunk, p.node)).collect();
+    assert_eq!(orphans, [(FsckKind::Orphan, Some(old), Some(NodeId(1)))]);
+    assert!(rig.inventory(1, &[(young, 0, false), (old, 0, false)]).await.is_err(), "out of order");
+    assert_eq!(rig.inventory(9, &[]).await.unwrap_err().code, StatusCode::NotRegistered);
+}
+
+#[tokio::test(start_paused = true)]
+async fn everything_is_remembered_by_the_next_reign() {
+    let rig = with_nodes(3).await;
+    rig.put("/f").await;
+    let first = rig.reign.epoch;
+    let rig = rig.restart().await;
+    assert!(rig.reign.epoch > first);
+    let read = rig.read("/f").await.unwrap();
+    let names: Vec<_> = read.chunks[0].replicas.iter().map(|r| (r.node_state, r.name.clone())).collect();
+    assert!(
+        names.iter().all(|(state, name)| *state == NodeState::Suspect && name.starts_with("dn-")),
+        "{names:?}"
+    );
+    assert!(rig.beat(1, &[], &[]).await.register_again);
+    assert_eq!(
+        rig.open("/g", 1).await.unwrap_err().code,
+        StatusCode::NoWriteQuorum,
+        "nobody has reported yet"
+    );
+    for id in 1..=3 {
+        rig.register(id).await;
+    }
+    rig.open("/g", 1).await.unwrap();
+    assert_eq!(rig.findings(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_leaves_is_not_missed_even_by_the_next_reign() {
+    let rig = with_nodes(4).await;
+    let leave = Leave { node: NodeId(4), incarnation: Incarnation(1) };
+    rig.member(MembershipRequest::Leave(leave)).await.unwrap();
+    rig.pass(40, &[1, 2, 3]).await;
+    assert_eq!(rig.findings(), [""; 0]);
+    let rig = rig.restart().await;
+    rig.pass(40, &[]).await;
+    assert_eq!(rig.service.view().state(NodeId(4)), NodeState::Left);
+    assert_eq!(rig.service.view().state(NodeId(1)), NodeState::Down);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_any_actor_restarts_it_alone_and_the_coordinator_works_on() {
+    for kind in ["metadata-writer", "membership", "placement", "gc"] {
+        let rig = with_nodes(3).await;
+        assert_eq!(rig.tree.strike(&Target::Kind(kind.to_owned()), Strike::Panic), 1);
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        for row in rig.tree.snapshot() {
+            assert_eq!(row.stats.restarts, u64::from(row.kind == kind), "{} after {kind}", row.kind);
+        }
+        for id in 1..=3 {
+            if rig.beat(id, &[], &[]).await.register_again {
+                assert_eq!(kind, "membership", "only it has forgotten who registered");
+                rig.register(id).await;
+            }
+        }
+        rig.put("/f").await;
+        rig.read("/f").await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_for_someone_else_and_without_an_id_are_refused() {
+    let rig = with_nodes(1).await;
+    let body = Request::Metadata(MetadataRequest::Mkdir(Mkdir { path: path("/a"), parents: false }));
+    let head = RequestHead { op: OpId(0), deadline_ms: 0, trace: None, body };
+    assert_eq!(rig.service.answer(head).await.unwrap_err().code, StatusCode::InvalidArgument);
+    let nodes = rig.ask(Request::Admin(AdminRequest::Nodes)).await.unwrap();
+    let Response::Admin(AdminResponse::Nodes(nodes)) = nodes else { panic!() };
+    assert_eq!(
+        nodes.iter().map(|n| (n.state, n.name.as_str())).collect::<Vec<_>>(),
+        [(NodeState::Up, "dn-1")]
+    );
+}
+
+#[test]
+fn nobody_speaks_for_another_node() {
+    use dfs_wire::handshake::{ClientPeer, NodePeer, Peer};
+    use dfs_wire::id::ClientId;
+    let leave = |id| MembershipRequest::Leave(Leave { node: NodeId(id), incarnation: Incarnation(1) });
+    let node = Peer::Datanode(NodePeer { node: NodeId(1), incarnation: Incarnation(1), name: "dn-1".into() });
+    let client = Peer::Client(ClientPeer { client: ClientId(1), name: "dfsctl".into() });
+    let verdict = |peer: &Peer, body: Request| crate::coordinator::service::speaks_for_itself(peer, &body);
+    assert!(verdict(&node, Request::Membership(leave(1))).is_ok());
+    for (peer, id) in [(&node, 2), (&client, 1)] {
+        let refused = verdict(peer, Request::Membership(leave(id))).unwrap_err();
+        assert_eq!(refused.code, StatusCode::PermissionDenied);
+    }
+    assert!(verdict(&client, Request::Admin(AdminRequest::Nodes)).is_ok());
+}

@@ -1,0 +1,159 @@
+//! Datanodes' agents and a coordinator, talking to each other: no wire, but every actor of both sides.
+
+use dfs_wire::auth::GrantOp;
+use futures_util::future::BoxFuture;
+
+use super::*;
+use crate::chunk_store::{ChunkKey, ChunkStore};
+use crate::heartbeat::actor::{CoordinatorLink, SelfDescription};
+use crate::heartbeat::fakes::{FakeIdentity, FakeStore, me};
+use crate::heartbeat::state::HeartbeatConfig;
+use crate::heartbeat::tree::{Agents, AgentsArgs, agents};
+use crate::heartbeat::view::NodeAuthority;
+use crate::inventory::state::InventoryConfig;
+use crate::streaming::Authority;
+
+/// A connection to a coordinator in the same process, which can be cut.
+struct Wire {
+    service: std::sync::Mutex<Option<Arc<CoordinatorService>>>,
+}
+
+impl CoordinatorLink for Wire {
+    fn call(&self, body: Request, timeout: Duration) -> BoxFuture<'static, Result<Response, Status>> {
+        let service = self.service.lock().unwrap().clone();
+        let deadline_ms = u32::try_from(timeout.as_millis()).unwrap();
+        Box::pin(async move {
+            let Some(service) = service else {
+                return Err(Status::new(StatusCode::ConnectionLost, "the wire is cut"));
+            };
+            service.answer(RequestHead { op: OpId(1), deadline_ms, trace: None, body }).await
+        })
+    }
+}
+
+struct Datanode {
+    _root: Root,
+    agents: Agents,
+    store: Arc<FakeStore>,
+    authority: NodeAuthority,
+}
+
+async fn datanode(env: &Env, wire: &Arc<Wire>, id: u128) -> Datanode {
+    let store = FakeStore::with(0..0);
+    let me = SelfDescription { node: NodeId(id), name: format!("dn-{id}"), ..me() };
+    let (spec, agents) = agents(AgentsArgs {
+        me,
+        link: wire.clone(),
+        identity: Arc::new(FakeIdentity::default()),
+        store: store.clone(),
+        probe: Arc::new(Room),
+        heartbeat: HeartbeatConfig::default(),
+        inventory: InventoryConfig::default(),
+        orphan_gc: crate::gc::orphan_gc::state::OrphanGcConfig::default(),
+    });
+    let root = Root::start(env.clone(), ActorTree::new(format!("dn-{id}")), spec).await.unwrap();
+    let authority = NodeAuthority::new(NodeId(id), agents.view.clone(), env.clock.clone());
+    Datanode { _root: root, agents, store, authority }
+}
+
+struct Room;
+
+impl crate::heartbeat::actor::LoadProbe for Room {
+    fn load(&self) -> NodeLoad {
+        load()
+    }
+}
+
+async fn cluster_of(nodes: u128) -> (Rig, Arc<Wire>, Vec<Datanode>) {
+    let rig = Rig::start().await;
+    let wire = Arc::new(Wire { service: std::sync::Mutex::new(Some(rig.service.clone())) });
+    let mut all = Vec::new();
+    for id in 1..=nodes {
+        all.push(datanode(&rig.env, &wire, id).await);
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    (rig, wire, all)
+}
+
+/// Stores the chunk of an allocation on its targets and has them sign for it.
+fn store(nodes: &[Datanode], allocation: &Allocation) -> StoredChunk {
+    let grant = &allocation.grant;
+    let receipts = allocation.targets.iter().map(|target| {
+        let node = nodes.iter().find(|n| n.authority.node() == target.node).unwrap();
+        node.authority.check(grant, &target.mac, GrantOp::Write).unwrap();
+        let key = ChunkKey { chunk: grant.chunk, generation: grant.generation };
+        node.store.chunks.lock().unwrap().insert(key);
+        node.authority.sign(grant.chunk, grant.generation, 1, [0; 32]).unwrap()
+    });
+    StoredChunk { index: allocation.index, receipts: receipts.collect() }
+}
+
+async fn put(rig: &Rig, nodes: &[Datanode], at: &str) {
+    let opened = rig.open(at, 1).await.unwrap();
+    let chunk = store(nodes, &opened.allocations[0]);
+    rig.commit(opened.session, vec![chunk], 1).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chunk_is_granted_stored_deleted_and_gone_from_every_disk() {
+    let (rig, _wire, nodes) = cluster_of(4).await;
+    put(&rig, &nodes, "/f").await;
+    put(&rig, &nodes, "/kept").await;
+    let on_disks = || nodes.iter().map(|n| n.store.inventory(None, 10).len()).sum::<usize>();
+    assert_eq!(on_disks(), 6);
+    let delete = Delete { path: path("/f"), recursive: false, skip_trash: true, if_match: None };
+    rig.meta(MetadataRequest::Delete(delete)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(620)).await;
+    assert_eq!(on_disks(), 3, "quarantined once the read lease has ended");
+    let status = rig.service.cluster_status().unwrap();
+    assert_eq!((status.chunks, status.tombstones), (1, 0), "and confirmed");
+    // An hour of inventories later nothing else is missed or thrown away.
+    tokio::time::sleep(Duration::from_secs(7_200)).await;
+    assert_eq!((on_disks(), rig.findings()), (3, vec![]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_reign_is_obeyed_at_once_and_grants_of_the_old_one_no_more() {
+    let (rig, wire, nodes) = cluster_of(3).await;
+    put(&rig, &nodes, "/f").await;
+    let old = rig.read("/f").await.unwrap().chunks[0].clone();
+    *wire.service.lock().unwrap() = None;
+    let rig = rig.restart().await;
+    *wire.service.lock().unwrap() = Some(rig.service.clone());
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert_eq!(rig.findings(), [""; 0], "all are back");
+    let new = rig.read("/f").await.unwrap().chunks[0].clone();
+    for (location, good) in [(old, false), (new, true)] {
+        for replica in &location.replicas {
+            let node = nodes.iter().find(|n| n.authority.node() == replica.node).unwrap();
+            let outcome = node.authority.check(&location.grant, &replica.mac, GrantOp::Read);
+            assert_eq!(outcome.map_err(|s| s.code), if good { Ok(()) } else { Err(StatusCode::StaleEpoch) });
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wiped_disk_is_found_by_its_inventory() {
+    let (rig, _wire, nodes) = cluster_of(3).await;
+    put(&rig, &nodes, "/f").await;
+    tokio::time::sleep(Duration::from_secs(700)).await;
+    nodes[1].store.chunks.lock().unwrap().clear();
+    nodes[1].agents.inventory.try_send(crate::inventory::messages::InventoryMsg::Take).unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(rig.findings(), ["UNDER_REPLICATED"]);
+    let copies: Vec<_> = rig.read("/f").await.unwrap().chunks[0].replicas.iter().map(|r| r.copy).collect();
+    assert_eq!(copies, [CopyState::Good, CopyState::Good, CopyState::Missing]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nodes_outlive_a_coordinator_that_is_gone_for_a_while() {
+    let (rig, wire, nodes) = cluster_of(3).await;
+    let service = wire.service.lock().unwrap().take();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(nodes.iter().all(|n| !n.agents.view.get().active));
+    assert_eq!(rig.findings()[0], "NO_WRITE_QUORUM");
+    *wire.service.lock().unwrap() = service;
+    tokio::time::sleep(Duration::from_secs(8)).await;
+    assert_eq!(rig.findings(), [""; 0]);
+    put(&rig, &nodes, "/f").await;
+}

@@ -1,0 +1,129 @@
+//! The coordinator's part of the supervision tree.
+//!
+//! ```text
+//! coordinator (one for one: each finds the others by addresses that outlive restarts)
+//! +- metadata-writer   every change, in groups
+//! +- membership        the register of nodes; publishes the cluster view
+//! +- placement         where new chunks go
+//! +- gc                bounded steps through the writer
+//! ```
+
+use std::sync::{Arc, Mutex};
+
+use dfs_wire::status::Status;
+use futures_util::future::BoxFuture;
+
+use super::service::{CoordinatorConfig, CoordinatorParts, CoordinatorService};
+use crate::admin::NodeAdmin;
+use crate::env::Env;
+use crate::gc::actor::{GC_MAILBOX, Gc, GcArgs};
+use crate::gc::messages::GcMsg;
+use crate::gc::state::GcConfig;
+use crate::membership::actor::{MEMBERSHIP_MAILBOX, Membership, MembershipArgs, RememberedNodes};
+use crate::membership::state::NodeRecord;
+use crate::membership::view::view_channel;
+use crate::metadata::committer::{CommitLane, Committer, WriterMetrics};
+use crate::metadata::error::MetaError;
+use crate::metadata::ops::cluster::Reign;
+use crate::metadata::reader::MetadataReader;
+use crate::metadata::store::MetadataStore;
+use crate::metadata::time::ReignClock;
+use crate::metadata::writer::{MetadataWriter, QUEUE_MAX, WriterArgs, WriterMsg};
+use crate::placement::actor::{PLACEMENT_MAILBOX, Placement, PlacementArgs};
+use crate::supervisor::{Addr, ChildSpec, SupervisorSpec};
+
+/// What a coordinator is built from.
+pub struct CoordinatorArgs {
+    /// Clock, network and randomness.
+    pub env: Env,
+    /// The metadata, opened for this reign.
+    pub store: Arc<dyn MetadataStore>,
+    /// Where commits block.
+    pub lane: Arc<dyn CommitLane>,
+    /// The reign it was opened for.
+    pub reign: Reign,
+    /// The coordinator's time.
+    pub time: ReignClock,
+    /// What is configured.
+    pub config: CoordinatorConfig,
+    /// Times of garbage collection.
+    pub gc: GcConfig,
+    /// Name, actors, uptime.
+    pub admin: NodeAdmin,
+}
+
+/// A coordinator that is not running yet, and how it will be reached.
+pub struct Coordinator {
+    /// The subtree.
+    pub spec: SupervisorSpec,
+    /// What answers requests.
+    pub service: Arc<CoordinatorService>,
+    /// The writer, for whoever has changes of its own to make.
+    pub writer: Addr<WriterMsg>,
+    /// The collector: can be asked what it has done.
+    pub gc: Addr<GcMsg>,
+    /// Counters of the writer.
+    pub metrics: Arc<WriterMetrics>,
+}
+
+/// The records of nodes, in the metadata.
+struct MetadataNodes(MetadataReader);
+
+impl RememberedNodes for MetadataNodes {
+    fn load(&self) -> BoxFuture<'static, Result<Vec<NodeRecord>, Status>> {
+        let nodes = self.0.nodes().map_err(MetaError::into_status).map(|nodes| {
+            let record = |(node, r): (_, crate::metadata::records::NodeRecord)| NodeRecord {
+                node,
+                name: r.name,
+                zone: r.zone,
+                address: r.address,
+                left: r.left,
+            };
+            nodes.into_iter().map(record).collect()
+        });
+        Box::pin(async move { nodes })
+    }
+}
+
+/// Builds the coordinator's subtree and its service.
+///
+/// # Errors
+/// Never in practice, see [`Committer::new`].
+pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
+    let CoordinatorArgs { env, store, lane, reign, time, config, gc, admin } = args;
+    let metrics = Arc::new(WriterMetrics::default());
+    let committer = Committer::new(Arc::clone(&store), &reign, config.policy, Arc::clone(&metrics))?;
+    let reader = MetadataReader::new(store);
+    let (publish, view) = view_channel();
+    // As many as may queue, and those of a group under way.
+    let writer = Addr::new(2 * QUEUE_MAX);
+    let (membership, placement, gc_addr) =
+        (Addr::new(MEMBERSHIP_MAILBOX), Addr::new(PLACEMENT_MAILBOX), Addr::new(GC_MAILBOX));
+    let writer_args = WriterArgs { committer: Arc::new(Mutex::new(committer)), lane, time: time.clone() };
+    let membership_args = MembershipArgs {
+        config: config.membership,
+        cluster: reign.cluster,
+        remembered: Arc::new(MetadataNodes(reader.clone())),
+        view: publish,
+    };
+    let placement_args = PlacementArgs { view: view.clone() };
+    let gc_args = GcArgs { config: gc, writer: writer.clone() };
+    let spec = SupervisorSpec::one_for_one("coordinator")
+        .child(ChildSpec::new::<MetadataWriter>("metadata-writer", &writer, writer_args))
+        .child(ChildSpec::new::<Membership>("membership", &membership, membership_args))
+        .child(ChildSpec::new::<Placement>("placement", &placement, placement_args))
+        .child(ChildSpec::new::<Gc>("gc", &gc_addr, gc_args));
+    let service = Arc::new(CoordinatorService::new(CoordinatorParts {
+        reign,
+        config,
+        env,
+        time,
+        reader,
+        writer: writer.clone(),
+        membership,
+        placement,
+        view,
+        admin,
+    }));
+    Ok(Coordinator { spec, service, writer, gc: gc_addr, metrics })
+}

@@ -1,0 +1,368 @@
+//! From request to answer on a datanode.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dfs_wire::Bytes;
+use dfs_wire::auth::{Grant, GrantOp, Mac};
+use dfs_wire::handshake::{Hello, Peer, Welcome};
+use dfs_wire::id::OpId;
+use dfs_wire::limits::{CHUNK_BYTES_MAX, DATA_FRAME_BYTES, REPLICATION_MAX};
+use dfs_wire::link::{Incoming, Stream};
+use dfs_wire::message::admin::AdminRequest;
+use dfs_wire::message::chunk::{
+    ChunkRequest, ChunkResponse, ChunkVerified, ReadChunk, Target, VerifyChunk, WriteChunk,
+};
+use dfs_wire::message::replication::{CopyChunk, Replicate, ReplicationRequest, ReplicationResponse};
+use dfs_wire::message::{Request, Response, ResponseHead};
+use dfs_wire::slab::{Reservation, SlabBudget};
+use dfs_wire::status::{Status, StatusCode};
+use dfs_wire::version::ProtocolVersion;
+use futures_util::future::BoxFuture;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
+
+use super::reads::send_range;
+use crate::admin::NodeAdmin;
+use crate::chunk_store::{ChunkKey, ChunkStore};
+use crate::replication::{CopyJob, ReplicationMsg, copy_chunk};
+use crate::session::{PeerInfo, Service};
+use crate::streaming::{Authority, Job, Streaming, StreamingArgs, UploadLimits, store_status};
+use crate::supervisor::{Addr, Berth, Nursery};
+
+/// Mailbox of a streaming session: a few events of its own tasks.
+const STREAMING_MAILBOX: usize = 16;
+/// Longer uploads than this count as bulk.
+const BULK_BYTES: u32 = 1024 * 1024;
+/// What a refused client is asked to wait.
+const BUSY_PAUSE_MS: u32 = 250;
+
+/// Bounds of a datanode's service.
+#[derive(Debug, Clone, Copy)]
+pub struct DatanodeLimits {
+    /// Uploads.
+    pub upload: UploadLimits,
+    /// Slabs an upload would like; it gets at least one.
+    pub window_slabs: usize,
+    /// Patience with an upload that waits for memory or a free place.
+    pub prepare_timeout: Duration,
+    /// Reads served at once; more wait.
+    pub reads_max: usize,
+    /// Uploads of more than `BULK_BYTES` served at once; more wait. Few large chunks at a time end soon and together;
+    /// many would each take so long that the slowest of their copies count as stragglers.
+    pub bulk_uploads_max: usize,
+}
+
+/// What the service is made of.
+pub struct DatanodeParts {
+    /// Chunks.
+    pub store: Arc<dyn ChunkStore>,
+    /// Grants and receipts.
+    pub authority: Arc<dyn Authority>,
+    /// Memory for uploads from clients.
+    pub ingest: SlabBudget,
+    /// Memory for copies from primaries. Apart from the other, so that primaries that wait for each other cannot
+    /// hold what both need.
+    pub replica: SlabBudget,
+    /// Where uploads from clients live.
+    pub uploads: Nursery,
+    /// Where copies from primaries live.
+    pub copies: Nursery,
+    /// Links to peers.
+    pub links: Addr<ReplicationMsg>,
+    /// Who is told of copies found bad.
+    pub corrupt: Arc<dyn Fn(ChunkKey) + Send + Sync>,
+    /// Name, actors, uptime.
+    pub admin: NodeAdmin,
+    /// Bounds; what they are when a request comes counts for it. Reads at once are fixed at the start.
+    pub limits: watch::Receiver<DatanodeLimits>,
+}
+
+/// Serves the data requests of clients and peers.
+pub struct DatanodeService {
+    parts: DatanodeParts,
+    reads: Semaphore,
+    reads_max: usize,
+    bulk: Arc<Semaphore>,
+}
+
+impl DatanodeService {
+    /// A service of these parts.
+    pub fn new(parts: DatanodeParts) -> Self {
+        let DatanodeLimits { reads_max, bulk_uploads_max, .. } = *parts.limits.borrow();
+        let bulk = Arc::new(Semaphore::new(bulk_uploads_max));
+        Self { parts, reads: Semaphore::new(reads_max), reads_max, bulk }
+    }
+
+    fn limits(&self) -> DatanodeLimits {
+        *self.parts.limits.borrow()
+    }
+
+    /// Uploads and copies under way here.
+    pub fn writes_open(&self) -> u32 {
+        u32::try_from(self.parts.uploads.taken() + self.parts.copies.taken()).unwrap_or(u32::MAX)
+    }
+
+    /// Reads under way here.
+    pub fn reads_open(&self) -> u32 {
+        u32::try_from(self.reads_max.saturating_sub(self.reads.available_permits())).unwrap_or(u32::MAX)
+    }
+
+    async fn dispatch(&self, incoming: Incoming) {
+        let Incoming { head, tail, stream } = incoming;
+        drop(tail);
+        if self.parts.admin.is_draining() && !matches!(head.body, Request::Admin(_)) {
+            return self.refuse(&stream, Status::new(StatusCode::Unavailable, "the node is draining")).await;
+        }
+        let asked = Asked { op: head.op, deadline_ms: head.deadline_ms };
+        let answer: ResponseHead = match head.body {
+            Request::Chunk(ChunkRequest::Write(write)) => return self.write(asked, write, stream).await,
+            Request::Replication(ReplicationRequest::Replicate(copy)) => {
+                return self.replicate(asked, copy, stream).await;
+            }
+            Request::Chunk(ChunkRequest::Read(read)) => self.read(&read, &stream).await,
+            Request::Chunk(ChunkRequest::Verify(verify)) => self.verify(&verify).await,
+            Request::Replication(ReplicationRequest::Copy(copy)) => self.copy(asked.op, copy).await,
+            Request::Admin(
+                request @ (AdminRequest::NodeInfo | AdminRequest::Actors | AdminRequest::Chaos(_)),
+            ) => self.parts.admin.answer(&request).map(Response::Admin),
+            other => {
+                let text = format!("{} is answered by the coordinator, not by a datanode", other.name());
+                Err(Status::new(StatusCode::Unsupported, text))
+            }
+        };
+        let answer = answer.map_err(|status| status.at_node(self.parts.authority.node()));
+        if let Err(status) = &answer {
+            tracing::info!(%status, "request failed");
+        }
+        if let Err(status) = stream.respond(answer, Bytes::new()).await {
+            tracing::debug!(%status, "nobody to answer");
+        }
+    }
+
+    async fn write(&self, request: Asked, write: WriteChunk, stream: Stream) {
+        let checked = self.check_upload(&write);
+        let wanted = Wanted {
+            op: request.op,
+            patience: request.patience(self.limits().prepare_timeout),
+            grant: write.grant,
+            len_hint: write.len_hint,
+            replicas: write.replicas,
+            min_ack: write.min_ack,
+            from_primary: false,
+        };
+        self.upload(checked, wanted, stream, &self.parts.uploads, &self.parts.ingest).await;
+    }
+
+    async fn replicate(&self, request: Asked, copy: Replicate, stream: Stream) {
+        let checked = self.check_write(&copy.grant, &copy.mac);
+        let wanted = Wanted {
+            op: request.op,
+            patience: request.patience(self.limits().prepare_timeout),
+            grant: copy.grant,
+            len_hint: copy.len_hint,
+            replicas: Vec::new(),
+            min_ack: 1,
+            from_primary: true,
+        };
+        self.upload(checked, wanted, stream, &self.parts.copies, &self.parts.replica).await;
+    }
+
+    fn check_upload(&self, write: &WriteChunk) -> Result<(), Status> {
+        self.check_write(&write.grant, &write.mac)?;
+        let copies = write.replicas.len() + 1;
+        let mut nodes: Vec<_> =
+            write.replicas.iter().map(|t| t.node).chain([self.parts.authority.node()]).collect();
+        nodes.sort_unstable();
+        nodes.dedup();
+        if nodes.len() != copies || copies > usize::from(REPLICATION_MAX) {
+            return Err(Status::new(
+                StatusCode::InvalidArgument,
+                "the copies must be on distinct nodes, seven at most",
+            ));
+        }
+        Ok(())
+    }
+
+    fn check_write(&self, grant: &Grant, mac: &Mac) -> Result<(), Status> {
+        self.parts.authority.check(grant, mac, GrantOp::Write)?;
+        if grant.len_max > CHUNK_BYTES_MAX {
+            let text = format!("a chunk of {} bytes is too long", grant.len_max);
+            return Err(Status::new(StatusCode::InvalidArgument, text));
+        }
+        Ok(())
+    }
+
+    /// Starts a streaming session once there is a place and memory for it, or says why not.
+    async fn upload(
+        &self,
+        checked: Result<(), Status>,
+        wanted: Wanted,
+        stream: Stream,
+        places: &Nursery,
+        budget: &SlabBudget,
+    ) {
+        let admitted = match checked {
+            Ok(()) => self.admit(&wanted, places, budget).await,
+            Err(status) => Err(status),
+        };
+        let Admitted { berth, reservation, bulk } = match admitted {
+            Ok(admitted) => admitted,
+            Err(status) => return self.refuse(&stream, status).await,
+        };
+        let Wanted { op, grant, len_hint, replicas, min_ack, from_primary, .. } = wanted;
+        let name = grant.chunk.to_string();
+        let job = Job { op, stream, reservation, bulk, grant, len_hint, replicas, min_ack, from_primary };
+        let parts = &self.parts;
+        let (store, authority, links) = (parts.store.clone(), parts.authority.clone(), parts.links.clone());
+        let args = StreamingArgs::new(job, store, authority, links, self.limits().upload);
+        // If the supervisor is down the arguments are dropped with the stream in them, which resets it.
+        if let Err(error) = berth.start::<Streaming>(&name, args, STREAMING_MAILBOX).await {
+            tracing::warn!(%error, "no streaming session could be started");
+        }
+    }
+
+    /// Waits for a place, then for memory: what the chunk can use, up to the window, as far as others leave it. In this
+    /// order, so that whoever waits for a place holds no memory.
+    async fn admit(
+        &self,
+        wanted: &Wanted,
+        places: &Nursery,
+        budget: &SlabBudget,
+    ) -> Result<Admitted, Status> {
+        let busy = |text: String| Status::new(StatusCode::Busy, text).retry_after_ms(BUSY_PAUSE_MS);
+        let mut bulk = None;
+        // Copies are not held back: their primaries were.
+        if wanted.len_hint > BULK_BYTES && !wanted.from_primary {
+            let turn = tokio::time::timeout(wanted.patience, Arc::clone(&self.bulk).acquire_owned()).await;
+            bulk = Some(
+                turn.ok()
+                    .and_then(Result::ok)
+                    .ok_or_else(|| busy("many large uploads wait here".to_owned()))?,
+            );
+        }
+        let berth = places.reserve(wanted.patience).await.map_err(|e| busy(e.to_string()))?;
+        let useful = (wanted.len_hint as usize).div_ceil(DATA_FRAME_BYTES).max(1);
+        let slabs = useful.min(self.limits().window_slabs);
+        match tokio::time::timeout(wanted.patience, budget.reserve(slabs)).await {
+            Ok(reservation) => Ok(Admitted { berth, reservation, bulk }),
+            Err(_) => {
+                let (free, total) = (budget.available(), budget.total());
+                Err(busy(format!("no memory for another upload: {free} of {total} slabs free")))
+            }
+        }
+    }
+
+    async fn refuse(&self, stream: &Stream, status: Status) {
+        let status = status.at_node(self.parts.authority.node());
+        tracing::info!(%status, "request refused");
+        if let Err(gone) = stream.respond(Err(status), Bytes::new()).await {
+            tracing::debug!(status = %gone, "nobody to answer");
+        }
+    }
+
+    async fn read(&self, read: &ReadChunk, stream: &Stream) -> ResponseHead {
+        self.parts.authority.check(&read.grant, &read.mac, GrantOp::Read)?;
+        let permit = self.read_place().await?;
+        let stall = self.limits().upload.idle;
+        let done =
+            send_range(self.parts.store.as_ref(), self.parts.authority.as_ref(), read, stream, stall).await;
+        drop(permit);
+        self.report(ChunkKey { chunk: read.grant.chunk, generation: read.grant.generation }, &done);
+        done.map(|read| Response::Chunk(ChunkResponse::Read(read)))
+    }
+
+    /// Waits for one of the places for reads.
+    async fn read_place(&self) -> Result<SemaphorePermit<'_>, Status> {
+        let busy = || Status::new(StatusCode::Busy, "too many reads at once").retry_after_ms(BUSY_PAUSE_MS);
+        let place = tokio::time::timeout(self.limits().prepare_timeout, self.reads.acquire()).await;
+        place.ok().and_then(Result::ok).ok_or_else(busy)
+    }
+
+    /// Tells the coordinator of a copy that was just found bad.
+    fn report<T>(&self, key: ChunkKey, outcome: &Result<T, Status>) {
+        if outcome.as_ref().is_err_and(|status| status.code == StatusCode::Corrupt) {
+            (self.parts.corrupt)(key);
+        }
+    }
+
+    async fn verify(&self, verify: &VerifyChunk) -> ResponseHead {
+        self.parts.authority.check(&verify.grant, &verify.mac, GrantOp::Read)?;
+        let key = ChunkKey { chunk: verify.grant.chunk, generation: verify.grant.generation };
+        let failed = |e| store_status(&e, self.parts.authority.as_ref()).about_chunk(key.chunk);
+        // A whole chunk is read for it, so it takes its turn among the reads.
+        let permit = self.read_place().await?;
+        let verified = self.parts.store.verify(key).await.map_err(failed);
+        drop(permit);
+        self.report(key, &verified);
+        let info = verified?;
+        Ok(Response::Chunk(ChunkResponse::Verified(ChunkVerified { len: info.len, sha256: info.sha256 })))
+    }
+
+    async fn copy(&self, op: OpId, request: CopyChunk) -> ResponseHead {
+        self.check_write(&request.grant, &request.mac)?;
+        let parts = &self.parts;
+        let (store, authority, links) = (parts.store.clone(), parts.authority.clone(), parts.links.clone());
+        let job = CopyJob { op, request, store, authority, links, budget: parts.replica.clone() };
+        copy_chunk(job).await.map(|receipt| Response::Replication(ReplicationResponse::Stored(receipt)))
+    }
+}
+
+/// What an upload needs to begin.
+struct Admitted {
+    berth: Berth,
+    reservation: Reservation,
+    bulk: Option<OwnedSemaphorePermit>,
+}
+
+/// An upload that was asked for.
+struct Wanted {
+    op: OpId,
+    patience: Duration,
+    grant: Grant,
+    len_hint: u32,
+    replicas: Vec<Target>,
+    min_ack: u8,
+    from_primary: bool,
+}
+
+/// Who asks, and how long he waits.
+struct Asked {
+    op: OpId,
+    deadline_ms: u32,
+}
+
+impl Asked {
+    fn patience(&self, limit: Duration) -> Duration {
+        match self.deadline_ms {
+            0 => limit,
+            millis => limit.min(Duration::from_millis(millis.into())),
+        }
+    }
+}
+
+impl Service for DatanodeService {
+    fn welcome(&self, hello: &Hello, version: ProtocolVersion, session: u64) -> Result<Welcome, Status> {
+        let cluster = self.parts.authority.cluster().ok();
+        if let (Some(theirs), Some(ours)) = (hello.cluster, cluster)
+            && theirs != ours
+        {
+            let text = format!("this node belongs to cluster {ours}, not to {theirs}");
+            return Err(Status::new(StatusCode::WrongCluster, text));
+        }
+        Ok(self.parts.admin.welcome(cluster, version, session))
+    }
+
+    fn serve(self: Arc<Self>, peer: Arc<PeerInfo>, incoming: Incoming) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            // A primary's SHA-256 is trusted, since it has checked it. A client's is not: it goes through a primary.
+            let from_client = matches!(peer.peer, Peer::Client(_));
+            if from_client
+                && matches!(incoming.head.body, Request::Replication(ReplicationRequest::Replicate(_)))
+            {
+                let text = "only a datanode may forward a chunk; clients write to a primary";
+                return self.refuse(&incoming.stream, Status::new(StatusCode::PermissionDenied, text)).await;
+            }
+            self.dispatch(incoming).await;
+        })
+    }
+}

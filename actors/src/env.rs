@@ -1,0 +1,293 @@
+//! What an actor may ask of the world: time, the network and randomness, each behind a trait.
+//!
+//! Nothing in this crate opens a socket, reads the system clock or seeds itself from the operating system: the node
+//! hands in an [`Env`] when it builds the tree, and the simulator hands in another. Disks are not part of `Env`,
+//! because each disk actor owns exactly one; their traits stand beside the actors that use them (`chunk_store`).
+
+use std::io;
+use std::net::SocketAddr;
+use std::ops::{Add, Sub};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// A point in monotonic time: microseconds since the clock that made it was started.
+///
+/// Never crosses the wire and never reaches a disk: two nodes, or two runs of one node, do not share an origin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct MonoTime(u64);
+
+impl MonoTime {
+    /// The instant at which the clock was started.
+    pub const ZERO: Self = Self(0);
+
+    /// The instant `micros` microseconds after the start of the clock.
+    #[must_use]
+    pub const fn from_micros(micros: u64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since the start of the clock.
+    #[must_use]
+    pub const fn as_micros(self) -> u64 {
+        self.0
+    }
+
+    /// Time passed since `earlier`, or zero if `earlier` lies in the future.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Duration> for MonoTime {
+    type Output = Self;
+
+    fn add(self, span: Duration) -> Self {
+        Self(self.0.saturating_add(micros(span)))
+    }
+}
+
+impl Sub<Duration> for MonoTime {
+    type Output = Self;
+
+    fn sub(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(micros(span)))
+    }
+}
+
+fn micros(span: Duration) -> u64 {
+    u64::try_from(span.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Source of time.
+pub trait Clock: Send + Sync + 'static {
+    /// The monotonic clock: for timeouts, leases, rates and everything that compares two instants.
+    fn now(&self) -> MonoTime;
+
+    /// Milliseconds since the Unix epoch: for what people read (mtime, logs). Never for ordering or for expiry.
+    fn wall_ms(&self) -> u64;
+
+    /// Completes once `span` has passed on the monotonic clock. Cancel safety: dropping it forgets it.
+    fn sleep(&self, span: Duration) -> BoxFuture<'static, ()>;
+}
+
+/// Source of randomness: jitter, identifiers, sampling. Not for keys; the node makes those itself.
+pub trait Rng: Send + Sync + 'static {
+    /// 64 uniformly distributed bits.
+    fn u64(&self) -> u64;
+
+    /// 128 uniformly distributed bits.
+    fn u128(&self) -> u128 {
+        (u128::from(self.u64()) << 64) | u128::from(self.u64())
+    }
+
+    /// Fills `out` with uniformly distributed bytes.
+    fn fill(&self, out: &mut [u8]) {
+        for part in out.chunks_mut(8) {
+            let bits = self.u64().to_le_bytes();
+            for (byte, bit) in part.iter_mut().zip(bits) {
+                *byte = bit;
+            }
+        }
+    }
+
+    /// A number in `0..bound`, or 0 if `bound` is 0. Multiply-shift: the bias is below `bound / 2^64`.
+    fn below(&self, bound: u64) -> u64 {
+        u64::try_from((u128::from(self.u64()) * u128::from(bound)) >> 64).unwrap_or(0)
+    }
+}
+
+/// The reading half of a connection.
+pub type BoxRead = Box<dyn AsyncRead + Send + Sync + Unpin>;
+
+/// The writing half of a connection.
+pub type BoxWrite = Box<dyn AsyncWrite + Send + Sync + Unpin>;
+
+/// One established byte stream, already split. Dropping both halves closes it.
+pub struct Connection {
+    /// Bytes from the peer.
+    pub reader: BoxRead,
+    /// Bytes to the peer.
+    pub writer: BoxWrite,
+    /// Address of the peer.
+    pub peer: SocketAddr,
+    /// Our own address on this connection.
+    pub local: SocketAddr,
+}
+
+impl std::fmt::Debug for Connection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connection")
+            .field("peer", &self.peer)
+            .field("local", &self.local)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A bound listening socket.
+pub trait Listener: Send + Sync {
+    /// Waits for the next incoming connection. Cancel safety: a connection is either returned or still queued.
+    ///
+    /// # Errors
+    /// The socket's own error. Some pass (too many open files): callers log, wait a little and accept again.
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<Connection>>;
+
+    /// The address it is bound to, with the real port if port 0 was asked for.
+    fn local_addr(&self) -> SocketAddr;
+}
+
+/// The network as an actor sees it. Socket options are the business of the implementation.
+pub trait Net: Send + Sync + 'static {
+    /// Connects to `addr` (`host:port`), name resolution included, within `timeout`.
+    ///
+    /// # Errors
+    /// The socket's error, or `TimedOut`.
+    fn connect<'a>(&'a self, addr: &'a str, timeout: Duration) -> BoxFuture<'a, io::Result<Connection>>;
+
+    /// Listens on `addr` (`host:port`).
+    ///
+    /// # Errors
+    /// The socket's error, such as `AddrInUse`.
+    fn listen<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Listener>>>;
+}
+
+/// Everything outside the process that an actor may touch but for its own disk. Cheap to clone.
+#[derive(Clone)]
+pub struct Env {
+    /// Time.
+    pub clock: Arc<dyn Clock>,
+    /// Network.
+    pub net: Arc<dyn Net>,
+    /// Randomness.
+    pub rng: Arc<dyn Rng>,
+}
+
+impl Env {
+    /// An environment from its parts.
+    pub fn new(clock: Arc<dyn Clock>, net: Arc<dyn Net>, rng: Arc<dyn Rng>) -> Self {
+        Self { clock, net, rng }
+    }
+
+    /// An environment for tests: tokio's clock (which a test may pause), no network, a seeded generator.
+    #[must_use]
+    pub fn for_tests(seed: u64) -> Self {
+        Self::new(Arc::new(TokioClock::starting_at(0)), Arc::new(NoNet), Arc::new(SeededRng::new(seed)))
+    }
+
+    /// The present monotonic instant.
+    #[must_use]
+    pub fn now(&self) -> MonoTime {
+        self.clock.now()
+    }
+}
+
+impl std::fmt::Debug for Env {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Env").field("now", &self.now()).finish_non_exhaustive()
+    }
+}
+
+/// Tokio's timer as a [`Clock`]. Virtual wherever tokio's time is: under `pause()` and in the simulator.
+///
+/// Its wall clock is the given start plus the monotonic time passed, so a simulated run never sees the real date.
+#[derive(Debug, Clone)]
+pub struct TokioClock {
+    started: tokio::time::Instant,
+    wall_start_ms: u64,
+}
+
+impl TokioClock {
+    /// A clock that starts now, and whose wall clock reads `wall_ms` at this moment.
+    #[must_use]
+    pub fn starting_at(wall_ms: u64) -> Self {
+        Self { started: tokio::time::Instant::now(), wall_start_ms: wall_ms }
+    }
+}
+
+impl Clock for TokioClock {
+    fn now(&self) -> MonoTime {
+        MonoTime(micros(self.started.elapsed()))
+    }
+
+    fn wall_ms(&self) -> u64 {
+        self.wall_start_ms.saturating_add(self.now().as_micros() / 1000)
+    }
+
+    fn sleep(&self, span: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(span))
+    }
+}
+
+/// A reproducible generator: the same seed gives the same numbers in the same order of calls.
+///
+/// SplitMix64 (Steele, Lea, Flood 2014): one atomic addition a number, so that it needs no lock.
+#[derive(Debug)]
+pub struct SeededRng {
+    state: AtomicU64,
+}
+
+impl SeededRng {
+    const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+
+    /// A generator that starts at `seed`.
+    #[must_use]
+    pub const fn new(seed: u64) -> Self {
+        Self { state: AtomicU64::new(seed) }
+    }
+}
+
+impl Rng for SeededRng {
+    fn u64(&self) -> u64 {
+        let mut z = self.state.fetch_add(Self::STEP, Ordering::Relaxed).wrapping_add(Self::STEP);
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+}
+
+/// A network that reaches nobody, for tests of actors that should not use one.
+#[derive(Debug, Clone, Copy)]
+pub struct NoNet;
+
+impl Net for NoNet {
+    fn connect<'a>(&'a self, _addr: &'a str, _timeout: Duration) -> BoxFuture<'a, io::Result<Connection>> {
+        Box::pin(async { Err(io::ErrorKind::NetworkUnreachable.into()) })
+    }
+
+    fn listen<'a>(&'a self, _addr: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
+        Box::pin(async { Err(io::ErrorKind::AddrNotAvailable.into()) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_gives_the_same_numbers_again() {
+        let (a, b) = (SeededRng::new(7), SeededRng::new(7));
+        assert_eq!(
+            (0..100).map(|_| a.u64()).collect::<Vec<_>>(),
+            (0..100).map(|_| b.u64()).collect::<Vec<_>>()
+        );
+        let mut bytes = [0; 13];
+        a.fill(&mut bytes);
+        assert_ne!(bytes, [0; 13]);
+        assert!((0..1000).all(|_| a.below(10) < 10));
+        assert_eq!(a.below(0), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_clock_follows_paused_time() {
+        let clock = TokioClock::starting_at(5_000);
+        let before = clock.now();
+        clock.sleep(Duration::from_secs(3600)).await;
+        assert_eq!(clock.now().since(before), Duration::from_secs(3600));
+        assert_eq!(clock.wall_ms(), 5_000 + 3_600_000);
+        assert_eq!(before.since(clock.now()), Duration::ZERO);
+    }
+}

@@ -1,0 +1,14 @@
+//! What the coordinator's collector can be told.
+
+use super::state::GcReport;
+use crate::metadata::committer::MutationResult;
+use crate::supervisor::{AskError, Reply};
+
+/// A message to the collector.
+#[derive(Debug)]
+pub enum GcMsg {
+    /// Its own: the step under way has ended.
+    Stepped(Result<MutationResult, AskError>),
+    /// What has it done so far?
+    Report(Reply<GcReport>),
+}

@@ -1,0 +1,184 @@
+//! The order of the coordinator's collection, as a pure machine.
+//!
+//! ```text
+//!   resting --interval--> expire_uploads -> trash -> purge -> release -> orphans -> expire_outcomes --> resting
+//!                              |  ^ (each until it reports no more, or has had its share)                  |
+//!                              +--+                                    at once again, if one had more <----+
+//! ```
+//!
+//! Each step is one bounded metadata transaction. A step that fails ends the cycle; the next one begins after a wait and
+//! finds the queues as the last commit left them.
+
+use std::time::Duration;
+
+use crate::env::MonoTime;
+use crate::metadata::ops::Progress;
+use crate::metadata::ops::mutation::Step;
+
+/// Steps of one kind in a row, so that a huge deletion does not keep leases from expiring.
+const SHARE: u32 = 64;
+
+/// The times of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GcConfig {
+    /// From the end of a cycle that left nothing to the next.
+    pub interval: Duration,
+    /// Wait after a step that failed.
+    pub retry: Duration,
+}
+
+impl Default for GcConfig {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(5), retry: Duration::from_secs(5) }
+    }
+}
+
+/// What one kind of step has done in this life.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct StepCount {
+    /// Transactions.
+    pub runs: u64,
+    /// Things done in them.
+    pub done: u64,
+    /// Transactions that failed.
+    pub failures: u64,
+}
+
+/// What the collector has done in this life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GcReport {
+    /// Cycles that came to their end.
+    pub cycles: u64,
+    /// Each kind of step.
+    pub steps: Vec<(Step, StepCount)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Resting { next_at: MonoTime },
+    Cycle { at: usize, runs: u32, more: bool },
+}
+
+/// The machine.
+#[derive(Debug)]
+pub struct GcState {
+    config: GcConfig,
+    phase: Phase,
+    under_way: bool,
+    counts: [StepCount; Step::ALL.len()],
+    cycles: u64,
+}
+
+impl GcState {
+    /// A machine whose first cycle is due at once: the life before may have left something.
+    pub fn new(config: GcConfig, now: MonoTime) -> Self {
+        let counts = [StepCount::default(); Step::ALL.len()];
+        Self { config, phase: Phase::Resting { next_at: now }, under_way: false, counts, cycles: 0 }
+    }
+
+    /// What is to be done now, if anything.
+    pub fn step(&mut self, now: MonoTime) -> Option<Step> {
+        if self.under_way {
+            return None;
+        }
+        if let Phase::Resting { next_at } = self.phase {
+            if now < next_at {
+                return None;
+            }
+            self.phase = Phase::Cycle { at: 0, runs: 0, more: false };
+        }
+        let Phase::Cycle { at, .. } = self.phase else { return None };
+        self.under_way = true;
+        Step::ALL.get(at).copied()
+    }
+
+    /// The step under way was committed.
+    pub fn done(&mut self, now: MonoTime, progress: Progress) {
+        self.under_way = false;
+        let Phase::Cycle { at, runs, more } = self.phase else { return };
+        if let Some(count) = self.counts.get_mut(at) {
+            count.runs += 1;
+            count.done += progress.done;
+        }
+        self.phase = if progress.more && runs + 1 < SHARE {
+            Phase::Cycle { at, runs: runs + 1, more }
+        } else if at + 1 < Step::ALL.len() {
+            Phase::Cycle { at: at + 1, runs: 0, more: more || progress.more }
+        } else {
+            self.cycles += 1;
+            let wait = if more || progress.more { Duration::ZERO } else { self.config.interval };
+            Phase::Resting { next_at: now + wait }
+        };
+    }
+
+    /// The step under way failed, or its outcome is unknown.
+    pub fn failed(&mut self, now: MonoTime) {
+        self.under_way = false;
+        if let Phase::Cycle { at, .. } = self.phase
+            && let Some(count) = self.counts.get_mut(at)
+        {
+            count.failures += 1;
+        }
+        self.phase = Phase::Resting { next_at: now + self.config.retry };
+    }
+
+    /// What it has done so far.
+    pub fn report(&self) -> GcReport {
+        GcReport { cycles: self.cycles, steps: Step::ALL.into_iter().zip(self.counts).collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: u64) -> MonoTime {
+        MonoTime::ZERO + Duration::from_secs(seconds)
+    }
+
+    fn idle() -> Progress {
+        Progress::default()
+    }
+
+    #[test]
+    fn a_cycle_runs_each_step_until_it_reports_no_more() {
+        let mut state = GcState::new(GcConfig::default(), at(0));
+        let mut order = vec![];
+        let mut left = [0, 2, 1, 3, 0, 0];
+        while let Some(step) = state.step(at(0)) {
+            assert_eq!(state.step(at(0)), None, "one at a time");
+            let place = Step::ALL.iter().position(|s| *s == step).unwrap();
+            order.push(place);
+            let more = left[place] > 0;
+            left[place] -= i32::from(more);
+            state.done(at(0), Progress { done: 1, more });
+        }
+        assert_eq!(order, [0, 1, 1, 1, 2, 2, 3, 3, 3, 3, 4, 5]);
+        assert_eq!(state.step(at(4)), None);
+        assert_eq!(state.step(at(5)), Some(Step::ALL[0]));
+        assert_eq!((state.report().cycles, state.report().steps[3].1.done), (1, 4));
+    }
+
+    #[test]
+    fn an_endless_step_does_not_starve_the_others() {
+        let mut state = GcState::new(GcConfig::default(), at(0));
+        let mut expiries = 0;
+        for _ in 0..1_000 {
+            let step = state.step(at(0)).expect("a cycle with more to do goes on at once");
+            expiries += u32::from(step == Step::ExpireUploads);
+            state.done(at(0), Progress { done: 1, more: step == Step::Purge });
+        }
+        assert!(expiries > 10, "{expiries}");
+    }
+
+    #[test]
+    fn a_failure_ends_the_cycle_and_is_tried_again_after_a_wait() {
+        let mut state = GcState::new(GcConfig::default(), at(0));
+        state.step(at(0));
+        state.done(at(0), idle());
+        assert_eq!(state.step(at(0)), Some(Step::ALL[1]));
+        state.failed(at(0));
+        assert_eq!((state.step(at(4)), state.step(at(5))), (None, Some(Step::ALL[0])));
+        assert_eq!((state.report().steps[1].1.failures, state.report().cycles), (1, 0));
+    }
+}

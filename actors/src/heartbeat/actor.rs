@@ -1,0 +1,340 @@
+//! The heartbeat actor: the machine of [`super::state`] with a link to the coordinator, a chunk store and a clock.
+//!
+//! Every call, save and quarantine is a task whose result comes back as a message; no handler waits. A restart forgets
+//! what was pending: the coordinator repeats its tombstones, and the inventory finds bad copies again.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dfs_wire::id::{Incarnation, NodeId};
+use dfs_wire::message::membership::{
+    DiskHealth, Heartbeat, HeartbeatReply, Leave, MembershipRequest, MembershipResponse, NodeLoad, Register,
+    Registered,
+};
+use dfs_wire::message::{Request, Response};
+use dfs_wire::status::{Status, StatusCode};
+use futures_util::future::BoxFuture;
+
+use super::messages::HeartbeatMsg;
+use super::state::{Effect, HeartbeatConfig, HeartbeatState, Joined, Learned};
+use super::view::{ClockReading, CoordinatorView};
+use crate::chunk_store::{ChunkKey, ChunkStore, DiskState, StoreStats};
+use crate::env::MonoTime;
+use crate::inventory::messages::InventoryMsg;
+use crate::supervisor::{ActorError, Addr, Behaviour, Ctx, TimerId};
+
+/// Messages that may wait for the heartbeat actor: reports of bad copies.
+pub const HEARTBEAT_MAILBOX: usize = 256;
+/// How long the goodbye of an orderly stop may take.
+const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often the epoch learned from grants is looked at, besides all else.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
+
+/// The control connection to the coordinator, however it is kept up.
+pub trait CoordinatorLink: Send + Sync + 'static {
+    /// Asks and waits for the answer, at most `timeout`, connecting first if need be.
+    ///
+    /// # Errors
+    /// The coordinator's refusal, or what went wrong on the way; always within `timeout`.
+    fn call(&self, request: Request, timeout: Duration) -> BoxFuture<'static, Result<Response, Status>>;
+}
+
+/// Where the membership of this node is kept: its data directory.
+pub trait IdentityStore: Send + Sync + 'static {
+    /// What was saved last, if this node has joined a cluster.
+    fn joined(&self) -> Option<Joined>;
+
+    /// Makes `joined` durable before it answers.
+    fn save(&self, joined: Joined) -> BoxFuture<'static, Result<(), Status>>;
+}
+
+/// What this node is doing, for its reports.
+pub trait LoadProbe: Send + Sync + 'static {
+    /// Load and space now; never blocks.
+    fn load(&self) -> NodeLoad;
+}
+
+/// The part of a report that the chunk store knows.
+pub fn load_of_store(stats: &StoreStats) -> NodeLoad {
+    let disk = match &stats.state {
+        DiskState::Writable => DiskHealth::Writable,
+        DiskState::Full => DiskHealth::Full,
+        DiskState::ReadOnly(why) => DiskHealth::ReadOnly(why.clone()),
+        DiskState::Failed(why) => DiskHealth::Failed(why.clone()),
+    };
+    let kept = stats.reserve_bytes.saturating_add(stats.promised_bytes);
+    NodeLoad {
+        capacity: stats.capacity_bytes,
+        available: stats.available_bytes.saturating_sub(kept),
+        used: stats.used_bytes,
+        reserve: stats.reserve_bytes,
+        chunks: stats.chunks,
+        quarantined: stats.quarantined,
+        disk_queue: u32::try_from(stats.queue_depth).unwrap_or(u32::MAX),
+        disk,
+        ..NodeLoad::default()
+    }
+}
+
+/// Who this node is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SelfDescription {
+    /// Its id.
+    pub node: NodeId,
+    /// This run.
+    pub incarnation: Incarnation,
+    /// Its name for people.
+    pub name: String,
+    /// Its failure domain.
+    pub zone: String,
+    /// Where it is reached, `host:port`.
+    pub address: String,
+    /// Version of its software.
+    pub version: String,
+}
+
+/// What the actor is built from.
+#[derive(Clone)]
+pub struct HeartbeatArgs {
+    /// Its times.
+    pub config: HeartbeatConfig,
+    /// Who it speaks for.
+    pub me: SelfDescription,
+    /// The way to the coordinator.
+    pub link: Arc<dyn CoordinatorLink>,
+    /// Where it shares what it learns.
+    pub view: Arc<CoordinatorView>,
+    /// Where it keeps what must survive.
+    pub identity: Arc<dyn IdentityStore>,
+    /// The chunks.
+    pub store: Arc<dyn ChunkStore>,
+    /// What it reports of load.
+    pub probe: Arc<dyn LoadProbe>,
+    /// Whom it tells that an inventory is wanted.
+    pub inventory: Addr<InventoryMsg>,
+}
+
+/// The heartbeat actor.
+pub struct HeartbeatActor {
+    args: HeartbeatArgs,
+    state: HeartbeatState,
+    timer: Option<(MonoTime, TimerId)>,
+}
+
+impl HeartbeatActor {
+    fn call<T: Send + 'static>(
+        &self,
+        request: MembershipRequest,
+        take: impl FnOnce(MembershipResponse) -> Option<T> + Send + 'static,
+    ) -> impl Future<Output = Result<T, Status>> + Send + 'static {
+        let asked = self.args.link.call(Request::Membership(request), self.args.config.call_timeout);
+        async move {
+            match asked.await? {
+                Response::Membership(word) => take(word).ok_or_else(wrong_answer),
+                _ => Err(wrong_answer()),
+            }
+        }
+    }
+
+    fn register(&self) -> impl Future<Output = Result<Box<Registered>, Status>> + Send + 'static {
+        let me = &self.args.me;
+        let request = MembershipRequest::Register(Register {
+            node: me.node,
+            cluster: self.args.view.get().cluster,
+            incarnation: me.incarnation,
+            name: me.name.clone(),
+            zone: me.zone.clone(),
+            address: me.address.clone(),
+            version: me.version.clone(),
+            load: self.args.probe.load(),
+        });
+        self.call(request, |word| match word {
+            MembershipResponse::Registered(word) => Some(Box::new(word)),
+            _ => None,
+        })
+    }
+
+    fn beat(
+        &self,
+        effect: Effect,
+    ) -> impl Future<Output = Result<Box<HeartbeatReply>, Status>> + Send + 'static {
+        let (deleted, corrupt) = match effect {
+            Effect::Heartbeat { deleted, corrupt } => (deleted, corrupt),
+            _ => (Vec::new(), Vec::new()),
+        };
+        let request = MembershipRequest::Heartbeat(Heartbeat {
+            node: self.args.me.node,
+            incarnation: self.args.me.incarnation,
+            state_version: self.args.view.get().state_version,
+            load: self.args.probe.load(),
+            deleted,
+            corrupt,
+        });
+        self.call(request, |word| match word {
+            MembershipResponse::Heartbeat(word) => Some(Box::new(word)),
+            _ => None,
+        })
+    }
+
+    fn carry_out(&mut self, effects: Vec<Effect>, ctx: &mut Ctx<HeartbeatMsg>) {
+        for effect in effects {
+            match effect {
+                Effect::Register => drop(ctx.spawn_then(self.register(), HeartbeatMsg::Registered)),
+                Effect::Heartbeat { .. } => drop(ctx.spawn_then(self.beat(effect), HeartbeatMsg::Answered)),
+                Effect::Save(joined) => {
+                    let saving = self.args.identity.save(joined.clone());
+                    ctx.spawn_then(async move { saving.await.map(|()| joined) }, HeartbeatMsg::Saved);
+                }
+                Effect::Learn(learned) => self.learn(*learned, ctx.now()),
+                Effect::Lost => {
+                    tracing::warn!("the coordinator does not answer or does not know this run");
+                    self.args.view.update(|k| k.active = false);
+                }
+                Effect::Quarantine(keys) => self.quarantine(keys, ctx),
+                Effect::TakeInventory { anew } => {
+                    let word = if anew { InventoryMsg::Take } else { InventoryMsg::Wanted };
+                    // A full mailbox there means that it is wanted already.
+                    let _wanted_already = self.args.inventory.try_send(word);
+                }
+                Effect::Stop(status) => {
+                    tracing::error!(code = %status.code, reason = %status.message, "told to stop");
+                    self.args.view.tell_to_stop(status);
+                }
+            }
+        }
+        self.rearm(ctx);
+    }
+
+    fn learn(&self, learned: Learned, now: MonoTime) {
+        if learned.joined.is_some() {
+            tracing::info!(epoch = %learned.epoch, "registered with the coordinator");
+        }
+        self.args.view.update(|known| {
+            if let Some(joined) = learned.joined {
+                known.cluster = Some(joined.cluster);
+                known.key = Some(joined.key);
+            }
+            known.epoch = known.epoch.max(learned.epoch);
+            known.clock = Some(ClockReading { coordinator_ms: learned.now_ms, heard: now });
+            known.active = true;
+            known.apply(learned.update);
+        });
+    }
+
+    fn quarantine(&self, keys: Vec<ChunkKey>, ctx: &mut Ctx<HeartbeatMsg>) {
+        let moving = self.args.store.quarantine(keys);
+        let task = async move {
+            let outcomes = moving.await;
+            let mut failures =
+                outcomes.iter().filter_map(|(key, outcome)| Some((key, outcome.as_ref().err()?)));
+            // One line for all: a disk that fails, fails for a thousand at once.
+            if let Some((key, error)) = failures.next() {
+                let more = failures.count();
+                tracing::warn!(chunk = %key.chunk, %error, more, "deleted chunks could not be put into quarantine");
+            }
+            outcomes.into_iter().map(|(key, outcome)| (key, outcome.is_ok())).collect()
+        };
+        ctx.spawn_then(task, HeartbeatMsg::Quarantined);
+    }
+
+    fn rearm(&mut self, ctx: &mut Ctx<HeartbeatMsg>) {
+        let wanted = self.state.wakes_at();
+        if self.timer.as_ref().map(|(at, _)| *at) == wanted {
+            return;
+        }
+        if let Some((_, old)) = self.timer.take() {
+            ctx.cancel(old);
+        }
+        self.timer = wanted.map(|at| (at, ctx.send_after(at.since(ctx.now()), HeartbeatMsg::Wake)));
+    }
+
+    fn step(&mut self, ctx: &mut Ctx<HeartbeatMsg>) {
+        let effects = self.state.step(ctx.now(), self.args.view.epoch());
+        self.carry_out(effects, ctx);
+    }
+}
+
+fn wrong_answer() -> Status {
+    Status::new(StatusCode::ProtocolViolation, "the coordinator answered something else than was asked")
+}
+
+impl Behaviour for HeartbeatActor {
+    type Msg = HeartbeatMsg;
+    type Args = HeartbeatArgs;
+    const KIND: &'static str = "heartbeat";
+
+    async fn start(args: HeartbeatArgs, ctx: &mut Ctx<HeartbeatMsg>) -> Result<Self, ActorError> {
+        let state = HeartbeatState::new(args.config, args.identity.joined(), ctx.now());
+        let mut this = Self { args, state, timer: None };
+        ctx.set_tick(LOOK_INTERVAL);
+        // A node that was told to stop does not come back by a restart of this actor.
+        if this.args.view.verdict().is_none() {
+            this.step(ctx);
+        }
+        Ok(this)
+    }
+
+    async fn handle(&mut self, msg: HeartbeatMsg, ctx: &mut Ctx<HeartbeatMsg>) -> Result<(), ActorError> {
+        let (now, epoch, jitter) = (ctx.now(), self.args.view.epoch(), ctx.env().rng.u64());
+        let effects = match msg {
+            HeartbeatMsg::Wake => {
+                self.timer = None;
+                self.state.step(now, epoch)
+            }
+            HeartbeatMsg::Corrupt(key) => {
+                if !self.state.report_corrupt(key) {
+                    tracing::warn!(chunk = %key.chunk, "too many bad copies wait to be reported: the inventory will tell");
+                }
+                Vec::new()
+            }
+            HeartbeatMsg::Registered(Ok(word)) => self.state.registered(now, epoch, jitter, *word),
+            HeartbeatMsg::Answered(Ok(word)) => self.state.answered(now, epoch, jitter, *word),
+            HeartbeatMsg::Registered(Err(status)) | HeartbeatMsg::Answered(Err(status)) => {
+                let effects = self.state.failed(now, jitter, &status);
+                let failed = self.state.failed_in_a_row();
+                // The first of a series is news, and so is that it goes on; each one of it is not.
+                if failed.is_power_of_two() {
+                    tracing::warn!(%status, failed, "the coordinator cannot be reached or refuses this node");
+                } else {
+                    tracing::debug!(%status, failed, "a call to the coordinator failed");
+                }
+                effects
+            }
+            HeartbeatMsg::Saved(outcome) => {
+                if let Err(status) = &outcome {
+                    tracing::error!(%status, "the node's identity could not be saved");
+                }
+                self.state.saved(now, jitter, outcome)
+            }
+            HeartbeatMsg::Quarantined(outcomes) => {
+                self.state.quarantined(now, &outcomes);
+                Vec::new()
+            }
+        };
+        self.carry_out(effects, ctx);
+        Ok(())
+    }
+
+    async fn tick(&mut self, ctx: &mut Ctx<HeartbeatMsg>) -> Result<(), ActorError> {
+        if self.args.view.verdict().is_none() {
+            self.step(ctx);
+        }
+        Ok(())
+    }
+
+    async fn stop(&mut self, _ctx: &mut Ctx<HeartbeatMsg>) {
+        if !self.state.is_active() {
+            return;
+        }
+        let leave = Leave { node: self.args.me.node, incarnation: self.args.me.incarnation };
+        let request = Request::Membership(MembershipRequest::Leave(leave));
+        if let Err(status) = self.args.link.call(request, LEAVE_TIMEOUT).await {
+            tracing::warn!(%status, "the coordinator could not be told that this node leaves");
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "actor_tests.rs"]
+mod tests;

@@ -1,0 +1,24 @@
+//! What the heartbeat actor can be told.
+
+use dfs_wire::message::membership::{HeartbeatReply, Registered};
+use dfs_wire::status::Status;
+
+use super::state::Joined;
+use crate::chunk_store::ChunkKey;
+
+/// A message to the heartbeat actor.
+#[derive(Debug)]
+pub enum HeartbeatMsg {
+    /// A copy on this node was found bad: a mismatch read twice.
+    Corrupt(ChunkKey),
+    /// Its own: time may have come for something.
+    Wake,
+    /// Its own: the answer to a registration.
+    Registered(Result<Box<Registered>, Status>),
+    /// Its own: the answer to a heartbeat.
+    Answered(Result<Box<HeartbeatReply>, Status>),
+    /// Its own: the identity was saved, or not.
+    Saved(Result<Joined, Status>),
+    /// Its own: chunks were put into quarantine (true), or could not be.
+    Quarantined(Vec<(ChunkKey, bool)>),
+}

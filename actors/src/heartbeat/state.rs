@@ -1,0 +1,385 @@
+//! The pure machine of a datanode's membership.
+//!
+//! ```text
+//!            time, backoff            registered          identity durable
+//!   Apart ----------------> Joining -------------> Saving ----------------> Active --+ heartbeat answered,
+//!     ^                        |                     |                      |   ^    |   or failed (again at the
+//!     +---- failed ------------+---- failed ---------+                      |   +----+   next interval)
+//!     +---- register_again, NotRegistered, a coordinator of an old reign ---+
+//!
+//!   any ---- a newer process has our id, another cluster ----> Stopped (for good)
+//! ```
+//!
+//! One call is under way at a time. What a heartbeat reports (deletes carried out, copies found bad) stays pending until
+//! a heartbeat that carried it is answered, so that a lost answer loses nothing.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use dfs_wire::auth::NodeKey;
+use dfs_wire::id::{ClusterId, Epoch};
+use dfs_wire::limits::TOMBSTONES_PER_HEARTBEAT_MAX;
+use dfs_wire::message::membership::{ChunkCopy, HeartbeatReply, Registered, StateUpdate};
+use dfs_wire::status::{Status, StatusCode};
+
+use crate::chunk_store::ChunkKey;
+use crate::env::MonoTime;
+
+/// Bad copies told in one heartbeat.
+pub const CORRUPT_PER_HEARTBEAT_MAX: usize = 256;
+/// Bad copies that wait to be told; more are found again by the next inventory.
+pub const CORRUPT_PENDING_MAX: usize = 4096;
+/// Failed heartbeats in a row after which the coordinator counts as lost.
+pub const LOST_AFTER: u32 = 3;
+/// Bounds of the interval that a coordinator may ask for.
+const INTERVAL_MS: std::ops::RangeInclusive<u32> = 50..=60_000;
+
+/// The times of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeartbeatConfig {
+    /// How long a call to the coordinator may take.
+    pub call_timeout: Duration,
+    /// Wait after the first failed registration; doubled by each further one.
+    pub backoff_min: Duration,
+    /// Longest wait between registrations.
+    pub backoff_max: Duration,
+}
+
+impl Default for HeartbeatConfig {
+    fn default() -> Self {
+        Self {
+            call_timeout: Duration::from_secs(5),
+            backoff_min: Duration::from_millis(200),
+            backoff_max: Duration::from_secs(5),
+        }
+    }
+}
+
+/// What is kept on disk of the membership.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Joined {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// This node's key.
+    pub key: NodeKey,
+    /// The highest epoch obeyed.
+    pub epoch: Epoch,
+}
+
+/// What there is to learn from an answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Learned {
+    /// The cluster and key, after a registration.
+    pub joined: Option<Joined>,
+    /// The coordinator's reign.
+    pub epoch: Epoch,
+    /// The coordinator's clock when it answered.
+    pub now_ms: u64,
+    /// What changed in the cluster.
+    pub update: StateUpdate,
+}
+
+/// What the shell is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Call the coordinator: register.
+    Register,
+    /// Call the coordinator: still here.
+    Heartbeat {
+        /// Deletes carried out.
+        deleted: Vec<ChunkCopy>,
+        /// Copies found bad.
+        corrupt: Vec<ChunkCopy>,
+    },
+    /// Make this durable.
+    Save(Joined),
+    /// Put this into the shared knowledge.
+    Learn(Box<Learned>),
+    /// The coordinator has not answered for a while, or does not know this run.
+    Lost,
+    /// Put these chunks into quarantine.
+    Quarantine(Vec<ChunkKey>),
+    /// Report all chunks; `anew` = even if a report is under way, for it began before this run was known.
+    TakeInventory {
+        /// Once more after the one under way.
+        anew: bool,
+    },
+    /// Serve no more; the process should end.
+    Stop(Status),
+}
+
+/// Where the machine is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Phase {
+    Apart { not_before: MonoTime },
+    Joining,
+    Saving(Box<Registered>),
+    Active,
+    Stopped,
+}
+
+/// The machine.
+#[derive(Debug)]
+pub struct HeartbeatState {
+    config: HeartbeatConfig,
+    phase: Phase,
+    /// What the identity file says.
+    saved: Option<Joined>,
+    save_under_way: bool,
+    attempts: u32,
+    interval: Duration,
+    next_at: MonoTime,
+    calling: bool,
+    failures: u32,
+    deleted: BTreeSet<ChunkKey>,
+    corrupt: BTreeSet<ChunkKey>,
+    told: (Vec<ChunkKey>, Vec<ChunkKey>),
+    quarantining: BTreeSet<ChunkKey>,
+    /// The last page of tombstones was full: there are more.
+    more: bool,
+}
+
+impl HeartbeatState {
+    /// A machine that has not registered yet. `saved` is what the identity file says, if it says all of it.
+    pub fn new(config: HeartbeatConfig, saved: Option<Joined>, now: MonoTime) -> Self {
+        Self {
+            config,
+            phase: Phase::Apart { not_before: now },
+            saved,
+            save_under_way: false,
+            attempts: 0,
+            interval: Duration::from_secs(2),
+            next_at: now,
+            calling: false,
+            failures: 0,
+            deleted: BTreeSet::new(),
+            corrupt: BTreeSet::new(),
+            told: (Vec::new(), Vec::new()),
+            quarantining: BTreeSet::new(),
+            more: false,
+        }
+    }
+
+    /// Whether the coordinator knows this run, as far as this node can tell.
+    pub fn is_active(&self) -> bool {
+        self.phase == Phase::Active
+    }
+
+    /// Calls that have failed in a row.
+    pub fn failed_in_a_row(&self) -> u32 {
+        self.attempts.max(self.failures)
+    }
+
+    /// The next instant at which [`Self::step`] may have something to do.
+    pub fn wakes_at(&self) -> Option<MonoTime> {
+        match &self.phase {
+            _ if self.calling => None,
+            Phase::Apart { not_before } => Some(*not_before),
+            Phase::Active => Some(self.next_at),
+            Phase::Joining | Phase::Saving(_) | Phase::Stopped => None,
+        }
+    }
+
+    /// Lets time pass. `epoch` is the highest that the node has seen, in whatever way.
+    pub fn step(&mut self, now: MonoTime, epoch: Epoch) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if let Some(saved) = self.saved.clone().filter(|s| s.epoch < epoch && !self.save_under_way) {
+            effects.extend(self.save(Joined { epoch, ..saved }));
+        }
+        if self.calling || self.wakes_at().is_none_or(|at| now < at) {
+            return effects;
+        }
+        self.calling = true;
+        if matches!(self.phase, Phase::Active) {
+            let deleted: Vec<_> = self.deleted.iter().take(TOMBSTONES_PER_HEARTBEAT_MAX).copied().collect();
+            let corrupt: Vec<_> = self.corrupt.iter().take(CORRUPT_PER_HEARTBEAT_MAX).copied().collect();
+            effects.push(Effect::Heartbeat { deleted: copies(&deleted), corrupt: copies(&corrupt) });
+            self.told = (deleted, corrupt);
+        } else {
+            self.phase = Phase::Joining;
+            effects.push(Effect::Register);
+        }
+        effects
+    }
+
+    /// The coordinator took this run in. `epoch` is the highest that the node has seen.
+    pub fn registered(&mut self, now: MonoTime, epoch: Epoch, jitter: u64, word: Registered) -> Vec<Effect> {
+        self.calling = false;
+        if self.phase != Phase::Joining {
+            return Vec::new();
+        }
+        if let Some(saved) = self.saved.as_ref().filter(|s| s.cluster != word.cluster) {
+            let text = format!(
+                "this disk belongs to cluster {}, the coordinator is of {}",
+                saved.cluster, word.cluster
+            );
+            return self.stop(Status::new(StatusCode::WrongCluster, text));
+        }
+        if word.epoch < epoch {
+            return self.apart(now, jitter);
+        }
+        let joined = Joined { cluster: word.cluster, key: word.key.clone(), epoch: word.epoch };
+        if self.saved.as_ref() == Some(&joined) {
+            return self.activate(now, word);
+        }
+        self.phase = Phase::Saving(Box::new(word));
+        self.save(joined).into_iter().collect()
+    }
+
+    /// The identity is durable, or could not be made so.
+    pub fn saved(&mut self, now: MonoTime, jitter: u64, outcome: Result<Joined, Status>) -> Vec<Effect> {
+        self.save_under_way = false;
+        let phase = std::mem::replace(&mut self.phase, Phase::Joining);
+        match (phase, outcome) {
+            (Phase::Saving(word), Ok(joined)) => {
+                let done =
+                    joined.epoch >= word.epoch && joined.cluster == word.cluster && joined.key == word.key;
+                self.saved = Some(joined);
+                if done {
+                    return self.activate(now, *word);
+                }
+                // An earlier save, of an epoch seen in a grant, was still under way.
+                let joined = Joined { cluster: word.cluster, key: word.key.clone(), epoch: word.epoch };
+                self.phase = Phase::Saving(word);
+                self.save(joined).into_iter().collect()
+            }
+            (Phase::Saving(_), Err(_)) => self.apart(now, jitter),
+            (phase, outcome) => {
+                self.phase = phase;
+                self.saved = outcome.ok().or(self.saved.take());
+                Vec::new()
+            }
+        }
+    }
+
+    /// A heartbeat was answered. `epoch` is the highest that the node has seen.
+    pub fn answered(
+        &mut self,
+        now: MonoTime,
+        epoch: Epoch,
+        jitter: u64,
+        word: HeartbeatReply,
+    ) -> Vec<Effect> {
+        self.calling = false;
+        if self.phase != Phase::Active {
+            return Vec::new();
+        }
+        if word.register_again || word.epoch < epoch {
+            self.attempts = 0;
+            let mut effects = self.apart(now, jitter);
+            if word.register_again {
+                self.phase = Phase::Apart { not_before: now };
+            }
+            effects.push(Effect::Lost);
+            return effects;
+        }
+        self.failures = 0;
+        self.next_at = now + self.interval;
+        let (deleted, corrupt) = std::mem::take(&mut self.told);
+        self.deleted.retain(|key| deleted.binary_search(key).is_err());
+        self.corrupt.retain(|key| corrupt.binary_search(key).is_err());
+        let learned = Learned { joined: None, epoch: word.epoch, now_ms: word.now_ms, update: word.update };
+        let mut effects = vec![Effect::Learn(Box::new(learned))];
+        self.more = word.tombstones.len() >= TOMBSTONES_PER_HEARTBEAT_MAX;
+        let news: Vec<ChunkKey> = word
+            .tombstones
+            .iter()
+            .map(key_of)
+            .filter(|key| !self.deleted.contains(key) && !self.quarantining.contains(key))
+            .collect();
+        if !news.is_empty() {
+            self.quarantining.extend(news.iter().copied());
+            effects.push(Effect::Quarantine(news));
+        }
+        if word.inventory_wanted {
+            effects.push(Effect::TakeInventory { anew: false });
+        }
+        effects
+    }
+
+    /// A call failed or timed out: what it told is told again.
+    pub fn failed(&mut self, now: MonoTime, jitter: u64, status: &Status) -> Vec<Effect> {
+        self.calling = false;
+        self.told = (Vec::new(), Vec::new());
+        match (&self.phase, status.code) {
+            (Phase::Stopped, _) => Vec::new(),
+            (_, StatusCode::AlreadyExists | StatusCode::WrongCluster) => self.stop(status.clone()),
+            (Phase::Active, StatusCode::NotRegistered) => {
+                self.phase = Phase::Apart { not_before: now };
+                vec![Effect::Lost]
+            }
+            (Phase::Active, _) => {
+                self.failures = self.failures.saturating_add(1);
+                self.next_at = now + self.interval;
+                if self.failures == LOST_AFTER { vec![Effect::Lost] } else { Vec::new() }
+            }
+            _ => self.apart(now, jitter),
+        }
+    }
+
+    /// These chunks are in quarantine, or could not be put there (and will be asked for again).
+    pub fn quarantined(&mut self, now: MonoTime, outcomes: &[(ChunkKey, bool)]) {
+        for (key, done) in outcomes {
+            if self.quarantining.remove(key) && *done {
+                self.deleted.insert(*key);
+            }
+        }
+        if self.more && self.quarantining.is_empty() && !self.calling {
+            self.next_at = self.next_at.min(now);
+        }
+    }
+
+    /// A copy was found bad. Returns whether there was room to remember it.
+    pub fn report_corrupt(&mut self, key: ChunkKey) -> bool {
+        if self.corrupt.len() >= CORRUPT_PENDING_MAX && !self.corrupt.contains(&key) {
+            return false;
+        }
+        self.corrupt.insert(key);
+        true
+    }
+
+    fn activate(&mut self, now: MonoTime, word: Registered) -> Vec<Effect> {
+        self.phase = Phase::Active;
+        (self.attempts, self.failures) = (0, 0);
+        let millis = word.heartbeat_interval_ms.clamp(*INTERVAL_MS.start(), *INTERVAL_MS.end());
+        self.interval = Duration::from_millis(u64::from(millis));
+        self.next_at = now + self.interval;
+        let joined = Joined { cluster: word.cluster, key: word.key, epoch: word.epoch };
+        let update = StateUpdate::Full(word.state);
+        let learned = Learned { joined: Some(joined), epoch: word.epoch, now_ms: word.now_ms, update };
+        vec![Effect::Learn(Box::new(learned)), Effect::TakeInventory { anew: true }]
+    }
+
+    /// One save at a time, so that none overtakes another; [`Self::saved`] looks again.
+    fn save(&mut self, joined: Joined) -> Option<Effect> {
+        (!std::mem::replace(&mut self.save_under_way, true)).then_some(Effect::Save(joined))
+    }
+
+    fn stop(&mut self, status: Status) -> Vec<Effect> {
+        self.phase = Phase::Stopped;
+        vec![Effect::Stop(status)]
+    }
+
+    /// Back to the start, after a wait: doubled each time, with up to half of it added by chance so that nodes do not
+    /// all come at once when a coordinator returns.
+    fn apart(&mut self, now: MonoTime, jitter: u64) -> Vec<Effect> {
+        let doubled = self.config.backoff_min.saturating_mul(1 << self.attempts.min(16));
+        let wait = doubled.min(self.config.backoff_max);
+        self.attempts = self.attempts.saturating_add(1);
+        let extra = wait.mul_f64((jitter % 1024) as f64 / 2048.0);
+        self.phase = Phase::Apart { not_before: now + wait + extra };
+        Vec::new()
+    }
+}
+
+fn key_of(copy: &ChunkCopy) -> ChunkKey {
+    ChunkKey { chunk: copy.chunk, generation: copy.generation }
+}
+
+fn copies(keys: &[ChunkKey]) -> Vec<ChunkCopy> {
+    keys.iter().map(|key| ChunkCopy { chunk: key.chunk, generation: key.generation }).collect()
+}
+
+#[cfg(test)]
+#[path = "state_tests.rs"]
+mod tests;

@@ -1,0 +1,206 @@
+//! The inventory actor: the machine of [`super::state`] with a chunk index and the link to the coordinator.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use dfs_wire::limits::INVENTORY_PAGE_MAX;
+use dfs_wire::message::admin::{HealthFinding, HealthLevel};
+use dfs_wire::message::inventory::{InventoryEntry, InventoryReport, InventoryRequest, InventoryResponse};
+use dfs_wire::message::membership::ChunkCopy;
+use dfs_wire::message::{Request, Response};
+use dfs_wire::status::{Status, StatusCode};
+
+use super::messages::InventoryMsg;
+use super::state::{Effect, InventoryConfig, InventoryState, Page, Tripped};
+use crate::chunk_store::{ChunkInfo, ChunkKey, ChunkStore, ReplicaState};
+use crate::env::MonoTime;
+use crate::heartbeat::actor::{CoordinatorLink, SelfDescription};
+use crate::supervisor::{ActorError, Behaviour, Ctx, TimerId};
+
+/// Messages that may wait for the inventory actor.
+pub const INVENTORY_MAILBOX: usize = 16;
+
+/// What a datanode has to say of its own health, for `readyz` and the log.
+#[derive(Debug, Default)]
+pub struct DatanodeHealth {
+    breaker: Mutex<Option<Tripped>>,
+}
+
+impl DatanodeHealth {
+    /// What needs attention.
+    pub fn findings(&self) -> Vec<HealthFinding> {
+        let tripped = *self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
+        tripped.map(finding).into_iter().collect()
+    }
+
+    fn set_breaker(&self, tripped: Option<Tripped>) {
+        *self.breaker.lock().unwrap_or_else(PoisonError::into_inner) = tripped;
+    }
+}
+
+fn finding(tripped: Tripped) -> HealthFinding {
+    let Tripped { orders, chunks, percent } = tripped;
+    HealthFinding {
+        code: "MASS_DELETE_STOPPED".to_owned(),
+        level: HealthLevel::Error,
+        message: format!(
+            "the coordinator wants {orders} or more of this node's {chunks} chunks gone, which is over {percent} %: none \
+             was touched"
+        ),
+        hint: "if the coordinator's metadata is the right one, raise the breaker's share for one inventory; if it was \
+               restored from an old copy, stop it and restore a newer one"
+            .to_owned(),
+    }
+}
+
+/// What the actor is built from.
+#[derive(Clone)]
+pub struct InventoryArgs {
+    /// Its bounds.
+    pub config: InventoryConfig,
+    /// Who reports.
+    pub me: SelfDescription,
+    /// The way to the coordinator.
+    pub link: Arc<dyn CoordinatorLink>,
+    /// The chunks.
+    pub store: Arc<dyn ChunkStore>,
+    /// Where the breaker's finding is shown.
+    pub health: Arc<DatanodeHealth>,
+}
+
+/// The inventory actor.
+pub struct InventoryActor {
+    args: InventoryArgs,
+    state: InventoryState,
+    timer: Option<(MonoTime, TimerId)>,
+}
+
+/// Cuts a page out of the index: one more than a page is looked at, to know whether this is the last.
+fn cut(after: Option<ChunkKey>, mut found: Vec<ChunkInfo>) -> (Page, Vec<InventoryEntry>) {
+    let more = found.len() > INVENTORY_PAGE_MAX;
+    found.truncate(INVENTORY_PAGE_MAX);
+    let upto = if more { found.last().map(ChunkInfo::key) } else { None };
+    let entry = |info: &ChunkInfo| InventoryEntry {
+        chunk: info.identity.chunk,
+        generation: info.identity.generation,
+        len: info.len,
+        corrupt: info.state == ReplicaState::Corrupt,
+    };
+    (Page { after, upto }, found.iter().map(entry).collect())
+}
+
+fn copy(key: ChunkKey) -> ChunkCopy {
+    ChunkCopy { chunk: key.chunk, generation: key.generation }
+}
+
+impl InventoryActor {
+    fn report(&mut self, after: Option<ChunkKey>, ctx: &mut Ctx<InventoryMsg>) {
+        let (page, copies) = cut(after, self.args.store.inventory(after, INVENTORY_PAGE_MAX + 1));
+        let report = InventoryReport {
+            node: self.args.me.node,
+            incarnation: self.args.me.incarnation,
+            after: page.after.map(copy),
+            upto: page.upto.map(copy),
+            copies,
+        };
+        self.state.cut(page);
+        let request = Request::Inventory(InventoryRequest::Report(report));
+        let asked = self.args.link.call(request, self.args.config.call_timeout);
+        let task = async move {
+            match asked.await? {
+                Response::Inventory(InventoryResponse::Accepted(word)) => {
+                    let key = |c: ChunkCopy| ChunkKey { chunk: c.chunk, generation: c.generation };
+                    Ok(word.quarantine.into_iter().map(key).collect())
+                }
+                _ => Err(Status::new(StatusCode::ProtocolViolation, "not an answer to an inventory")),
+            }
+        };
+        ctx.spawn_then(task, InventoryMsg::Answered);
+    }
+
+    fn carry_out(&mut self, effect: Option<Effect>, ctx: &mut Ctx<InventoryMsg>) {
+        match effect {
+            None => {}
+            Some(Effect::Report { after }) => self.report(after, ctx),
+            Some(Effect::Quarantine(keys)) => {
+                tracing::info!(chunks = keys.len(), "putting chunks that nothing refers to into quarantine");
+                let moving = self.args.store.quarantine(keys);
+                let task = async move { moving.await.iter().filter(|(_, outcome)| outcome.is_err()).count() };
+                ctx.spawn_then(task, InventoryMsg::Quarantined);
+            }
+            Some(Effect::Tripped(tripped)) => {
+                tracing::error!(orders = tripped.orders, chunks = tripped.chunks, "mass delete stopped");
+                self.args.health.set_breaker(Some(tripped));
+            }
+            Some(Effect::Done) => self.args.health.set_breaker(None),
+        }
+    }
+
+    fn proceed(&mut self, effect: Option<Effect>, ctx: &mut Ctx<InventoryMsg>) {
+        self.carry_out(effect, ctx);
+        let next = self.state.step(ctx.now());
+        self.carry_out(next, ctx);
+        let wanted = self.state.wakes_at();
+        if self.timer.as_ref().map(|(at, _)| *at) != wanted {
+            if let Some((_, old)) = self.timer.take() {
+                ctx.cancel(old);
+            }
+            self.timer = wanted.map(|at| (at, ctx.send_after(at.since(ctx.now()), InventoryMsg::Wake)));
+        }
+    }
+}
+
+impl Behaviour for InventoryActor {
+    type Msg = InventoryMsg;
+    type Args = InventoryArgs;
+    const KIND: &'static str = "inventory";
+
+    async fn start(args: InventoryArgs, ctx: &mut Ctx<InventoryMsg>) -> Result<Self, ActorError> {
+        let mut state = InventoryState::new(args.config, ctx.now());
+        // The life before may have ended in the middle of one.
+        state.want(ctx.now() + args.config.retry);
+        let mut this = Self { args, state, timer: None };
+        this.proceed(None, ctx);
+        Ok(this)
+    }
+
+    async fn handle(&mut self, msg: InventoryMsg, ctx: &mut Ctx<InventoryMsg>) -> Result<(), ActorError> {
+        let now = ctx.now();
+        let effect = match msg {
+            InventoryMsg::Take => {
+                self.state.want(now);
+                None
+            }
+            InventoryMsg::Wanted => {
+                self.state.want_one(now);
+                None
+            }
+            InventoryMsg::Wake => {
+                self.timer = None;
+                None
+            }
+            InventoryMsg::Answered(Ok(orders)) => {
+                self.state.answered(now, orders, self.args.store.stats().chunks)
+            }
+            InventoryMsg::Answered(Err(status)) => {
+                tracing::debug!(%status, "a page of the inventory could not be told");
+                self.state.failed(now);
+                None
+            }
+            InventoryMsg::Quarantined(failed) => {
+                if failed > 0 {
+                    tracing::warn!(
+                        failed,
+                        "chunks could not be put into quarantine: the next inventory tries again"
+                    );
+                }
+                self.state.quarantined(now)
+            }
+        };
+        self.proceed(effect, ctx);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+#[path = "actor_tests.rs"]
+mod tests;

@@ -1,0 +1,20 @@
+//! What the inventory actor can be told.
+
+use dfs_wire::status::Status;
+
+use crate::chunk_store::ChunkKey;
+
+/// A message to the inventory actor.
+#[derive(Debug)]
+pub enum InventoryMsg {
+    /// Report everything from the start, even if a report is under way.
+    Take,
+    /// The coordinator lacks a report: the one under way will do.
+    Wanted,
+    /// Its own: time may have come for something.
+    Wake,
+    /// Its own: the answer to a page, with what to put into quarantine.
+    Answered(Result<Vec<ChunkKey>, Status>),
+    /// Its own: a batch was put into quarantine; so many could not be.
+    Quarantined(usize),
+}

@@ -1,0 +1,118 @@
+//! The actor that owns a listening socket and starts a session for each connection, up to a bound.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::env::{Connection, Env, Listener as NetListener};
+use crate::session::{Session, SessionArgs, SessionCommon};
+use crate::supervisor::{ActorError, Behaviour, Ctx, Nursery};
+
+/// Bound of a session's mailbox: it is told little.
+const SESSION_MAILBOX: usize = 8;
+/// Pause after a failed accept (too many open files, most often), so that the loop does not spin.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// A socket that is bound before the actors are started, so that a port in use is an error of the start and a free
+/// port is known before the node introduces itself. The first life of the listener takes it; a later one binds the
+/// same address again.
+#[derive(Clone)]
+pub struct Bound {
+    address: SocketAddr,
+    socket: Arc<Mutex<Option<Box<dyn NetListener>>>>,
+}
+
+impl Bound {
+    /// Binds `address` (`host:port`; port 0 takes a free one).
+    ///
+    /// # Errors
+    /// The socket's error.
+    pub async fn bind(env: &Env, address: &str) -> io::Result<Self> {
+        let socket = env.net.listen(address).await?;
+        Ok(Self { address: socket.local_addr(), socket: Arc::new(Mutex::new(Some(socket))) })
+    }
+
+    /// The address really bound.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// What a listener is made from.
+#[derive(Clone)]
+pub struct ListenerArgs {
+    /// The socket.
+    pub bound: Bound,
+    /// Where sessions live.
+    pub sessions: Nursery,
+    /// What all sessions share.
+    pub common: SessionCommon,
+}
+
+/// Nothing can be told to a listener: it listens.
+#[derive(Debug)]
+pub enum ListenerMsg {}
+
+/// The owner of a listening socket.
+#[derive(Debug)]
+pub struct Listener;
+
+impl Behaviour for Listener {
+    type Msg = ListenerMsg;
+    type Args = ListenerArgs;
+    const KIND: &'static str = "listener";
+
+    async fn start(args: ListenerArgs, ctx: &mut Ctx<ListenerMsg>) -> Result<Self, ActorError> {
+        let address = args.bound.address;
+        let bound = args.bound.socket.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let socket = match bound {
+            Some(socket) => socket,
+            None => ctx
+                .env()
+                .net
+                .listen(&address.to_string())
+                .await
+                .map_err(|e| ActorError::fatal("listen", e))?,
+        };
+        tracing::info!(%address, "listening");
+        ctx.spawn(accept(ctx.env().clone(), socket, args));
+        Ok(Self)
+    }
+
+    async fn handle(&mut self, msg: ListenerMsg, _ctx: &mut Ctx<ListenerMsg>) -> Result<(), ActorError> {
+        match msg {}
+    }
+}
+
+async fn accept(env: Env, mut socket: Box<dyn NetListener>, args: ListenerArgs) {
+    static NEXT_SESSION: AtomicU64 = AtomicU64::new(1);
+    loop {
+        match socket.accept().await {
+            Ok(connection) => {
+                start_session(connection, &args, NEXT_SESSION.fetch_add(1, Ordering::Relaxed)).await
+            }
+            Err(error) => {
+                tracing::warn!(%error, "accepting a connection failed");
+                env.clock.sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn start_session(connection: Connection, args: &ListenerArgs, session: u64) {
+    let peer = connection.peer;
+    let berth = match args.sessions.try_reserve() {
+        Ok(berth) => berth,
+        Err(error) => {
+            // Closing is the answer: an attacker who fills the bound gets no work done for him.
+            tracing::warn!(%peer, %error, "connection closed: too many are open");
+            return;
+        }
+    };
+    let args = SessionArgs::new(connection, session, &args.common);
+    if let Err(error) = berth.start::<Session>(&format!("{session}"), args, SESSION_MAILBOX).await {
+        tracing::warn!(%peer, %error, "no session could be started");
+    }
+}

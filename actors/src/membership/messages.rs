@@ -1,0 +1,23 @@
+//! What the membership actor can be told.
+
+use dfs_wire::id::{Incarnation, NodeId};
+use dfs_wire::message::membership::{Heartbeat, Leave, Register, StateFull};
+use dfs_wire::status::Status;
+
+use super::state::{Admission, Heard, NodeRecord};
+use crate::supervisor::Reply;
+
+/// A message to the membership actor.
+#[derive(Debug)]
+pub enum MembershipMsg {
+    /// Judge a registration; the record comes back to be made durable.
+    Admit(Box<Register>, Reply<Result<Admission, Status>>),
+    /// Take in a node whose record is durable; the whole cluster state comes back.
+    Register(Box<Register>, Reply<Result<StateFull, Status>>),
+    /// A node is still there.
+    Heartbeat(Box<Heartbeat>, Reply<Result<Heard, Status>>),
+    /// A node leaves; the record to make durable comes back, if that changes anything.
+    Leave(Leave, Reply<Option<NodeRecord>>),
+    /// A whole inventory of a node came to its end.
+    InventoryDone(NodeId, Incarnation),
+}

@@ -1,0 +1,293 @@
+//! The life of nodes as the register sees it.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const CLUSTER: ClusterId = ClusterId(0xc1);
+
+fn at(seconds: u64) -> MonoTime {
+    MonoTime::ZERO + Duration::from_secs(seconds)
+}
+
+fn register(id: u128, run: u64) -> Register {
+    Register {
+        node: NodeId(id),
+        cluster: Some(CLUSTER),
+        incarnation: Incarnation(run),
+        name: format!("dn-{id}"),
+        zone: "a".into(),
+        address: format!("10.0.0.{id}:8081"),
+        version: "0.1.0".into(),
+        load: NodeLoad::default(),
+    }
+}
+
+fn heartbeat(id: u128, run: u64, version: u64) -> Heartbeat {
+    Heartbeat {
+        node: NodeId(id),
+        incarnation: Incarnation(run),
+        state_version: version,
+        load: NodeLoad { chunks: run, ..NodeLoad::default() },
+        deleted: vec![],
+        corrupt: vec![],
+    }
+}
+
+fn empty() -> MembershipState {
+    MembershipState::new(MembershipConfig::default(), CLUSTER, vec![], 100, at(0))
+}
+
+/// Ticks every second from one time to another, as the actor does.
+fn pass(state: &mut MembershipState, from: u64, to: u64) -> Vec<(u64, Transition)> {
+    (from + 1..=to).flat_map(|s| state.tick(at(s)).into_iter().map(move |t| (s, t))).collect()
+}
+
+fn state_of(state: &MembershipState, id: u128) -> NodeState {
+    state.view().state(NodeId(id))
+}
+
+/// Applies an update the way a datanode does.
+fn look(known: &mut BTreeMap<NodeId, NodeEntry>, version: &mut u64, state: &MembershipState) {
+    match state.update_since(*version) {
+        StateUpdate::Unchanged => {}
+        StateUpdate::Increment(step) => {
+            assert_eq!(step.from, *version, "an increment builds on what the node knows");
+            *version = step.to;
+            known.extend(step.nodes.into_iter().map(|n| (n.node, n)));
+        }
+        StateUpdate::Full(all) => {
+            *version = all.version;
+            *known = all.nodes.into_iter().map(|n| (n.node, n)).collect();
+        }
+    }
+}
+
+#[test]
+fn a_silent_node_is_suspect_then_down_and_returns_by_speaking() {
+    let mut state = empty();
+    state.register(at(0), &register(1, 5)).unwrap();
+    let changes: Vec<_> = pass(&mut state, 0, 30).into_iter().map(|(s, t)| (s, t.from, t.to)).collect();
+    let expected = [(10, NodeState::Up, NodeState::Suspect), (30, NodeState::Suspect, NodeState::Down)];
+    assert_eq!(changes, expected);
+    state.inventory_done(NodeId(1), Incarnation(5));
+    let (heard, transition) = state.heartbeat(at(31), &heartbeat(1, 5, state.version())).unwrap();
+    assert_eq!(transition.map(|t| t.to), Some(NodeState::Up));
+    assert!(heard.inventory_wanted, "it may have missed deletes");
+    assert!(state.tick(at(32)).is_empty());
+}
+
+#[test]
+fn a_node_heard_every_nine_seconds_never_flaps() {
+    let mut state = empty();
+    state.register(at(0), &register(1, 5)).unwrap();
+    let version = state.version();
+    for second in 1..600 {
+        if second % 9 == 0 {
+            // Its connection is new each time, for it hears no answers: the same run registers again.
+            state.register(at(second), &register(1, 5)).unwrap();
+        }
+        assert!(state.tick(at(second)).is_empty(), "second {second}");
+    }
+    assert_eq!(state.version(), version, "nothing changed, so nobody is told anything");
+}
+
+#[test]
+fn a_coordinator_that_slept_blames_nobody() {
+    let mut state = empty();
+    state.register(at(0), &register(1, 5)).unwrap();
+    assert!(pass(&mut state, 0, 4).is_empty());
+    assert!(state.tick(at(600)).is_empty(), "it was not listening");
+    let changes: Vec<_> = pass(&mut state, 600, 640).into_iter().map(|(s, t)| (s, t.to)).collect();
+    assert_eq!(
+        changes,
+        [(606, NodeState::Suspect), (626, NodeState::Down)],
+        "four seconds were counted already"
+    );
+}
+
+#[test]
+fn after_a_restart_of_the_coordinator_known_nodes_are_suspect_before_they_are_down() {
+    let mut state = empty();
+    let Ok(Admission::Remember(one)) = state.admit(at(0), &register(1, 5)) else { panic!() };
+    let left = NodeRecord { node: NodeId(2), left: true, ..one.clone() };
+    state = MembershipState::new(MembershipConfig::default(), CLUSTER, vec![one, left], 1, at(100));
+    assert_eq!((state_of(&state, 1), state_of(&state, 2)), (NodeState::Suspect, NodeState::Left));
+    assert!(pass(&mut state, 100, 129).is_empty());
+    let (heard, _) = state.heartbeat(at(129), &heartbeat(1, 5, 77)).unwrap();
+    assert!(heard.register_again, "its load and run must be known first");
+    assert_eq!(state.tick(at(130)).first().map(|t| t.to), Some(NodeState::Down));
+    assert_eq!(state.admit(at(131), &register(1, 5)), Ok(Admission::Known), "nothing new to make durable");
+    state.register(at(131), &register(1, 5)).unwrap();
+    assert_eq!(state_of(&state, 1), NodeState::Up);
+}
+
+#[test]
+fn of_two_processes_with_one_id_the_newer_stays_and_the_older_is_told_to_stop() {
+    let mut state = empty();
+    state.register(at(0), &register(1, 5)).unwrap();
+    let copy = Register { address: "10.0.0.9:8081".into(), ..register(1, 6) };
+    state.register(at(1), &copy).unwrap();
+    for second in 2..20 {
+        let old = state.heartbeat(at(second), &heartbeat(1, 5, 0)).unwrap_err();
+        assert_eq!(old.code, StatusCode::AlreadyExists);
+        assert!(old.message.contains("10.0.0.9:8081") && !old.hint.is_empty(), "{old}");
+        assert_eq!(state.admit(at(second), &register(1, 5)).unwrap_err().code, StatusCode::AlreadyExists);
+        state.heartbeat(at(second), &heartbeat(1, 6, 0)).unwrap();
+    }
+    assert_eq!(state.view().node(NodeId(1)).unwrap().entry.address, "10.0.0.9:8081");
+    assert!(state.leave(&Leave { node: NodeId(1), incarnation: Incarnation(5) }).is_none());
+    assert_eq!(state_of(&state, 1), NodeState::Up, "the old one's goodbye is not the new one's");
+    assert!(!state.is_current(NodeId(1), Incarnation(5)) && state.is_current(NodeId(1), Incarnation(6)));
+}
+
+#[test]
+fn the_same_run_from_another_address_waits_until_the_first_is_silent() {
+    let mut state = empty();
+    state.register(at(0), &register(1, 5)).unwrap();
+    let copy = Register { address: "10.0.0.9:8081".into(), ..register(1, 5) };
+    assert_eq!(state.admit(at(29), &copy).unwrap_err().code, StatusCode::AlreadyExists);
+    assert!(matches!(state.admit(at(30), &copy), Ok(Admission::Remember(r)) if r.address == copy.address));
+    let restored = register(1, 4);
+    assert_eq!(state.admit(at(29), &restored).unwrap_err().code, StatusCode::AlreadyExists);
+    assert!(
+        state.admit(at(30), &restored).is_ok(),
+        "a directory restored from an old backup is not locked out"
+    );
+}
+
+#[test]
+fn strangers_are_refused_with_a_reason() {
+    let mut state = empty();
+    let refused = |state: &MembershipState, word: Register| state.admit(at(0), &word).unwrap_err().code;
+    let other = Register { cluster: Some(ClusterId(1)), ..register(1, 1) };
+    assert_eq!(refused(&state, other), StatusCode::WrongCluster);
+    assert!(
+        state.admit(at(0), &Register { cluster: None, ..register(1, 1) }).is_ok(),
+        "a fresh disk may join"
+    );
+    for bad in [
+        Register { name: "x".repeat(65), ..register(1, 1) },
+        Register { name: String::new(), ..register(1, 1) },
+        Register { address: String::new(), ..register(1, 1) },
+        Register { zone: "a\nb".into(), ..register(1, 1) },
+    ] {
+        assert_eq!(refused(&state, bad), StatusCode::InvalidArgument);
+    }
+    for id in 0..NODES_MAX as u128 {
+        state.register(at(0), &register(id, 1)).unwrap();
+    }
+    assert_eq!(refused(&state, register(9_999, 1)), StatusCode::Unavailable);
+    assert!(state.admit(at(0), &register(7, 2)).is_ok(), "a known node returns to a full cluster");
+}
+
+#[test]
+fn a_full_state_of_the_largest_cluster_fits_into_one_answer() {
+    let mut state = empty();
+    for id in 0..NODES_MAX as u128 {
+        let word = Register {
+            node: NodeId(u128::MAX - id),
+            name: "n".repeat(NODE_NAME_BYTES_MAX),
+            zone: "z".repeat(ZONE_BYTES_MAX),
+            address: "a".repeat(ADDRESS_BYTES_MAX),
+            ..register(1, 1)
+        };
+        state.register(at(0), &word).unwrap();
+    }
+    let bytes = dfs_wire::codec::encode(&state.full()).unwrap();
+    assert!(bytes.len() + 1024 <= dfs_wire::limits::HEAD_BYTES_MAX, "{}", bytes.len());
+}
+
+#[test]
+fn leaving_is_remembered_and_registration_undoes_it() {
+    let mut state = empty();
+    state.register(at(0), &register(1, 5)).unwrap();
+    let (record, _) = state.leave(&Leave { node: NodeId(1), incarnation: Incarnation(5) }).unwrap();
+    assert!(record.left);
+    assert!(pass(&mut state, 0, 100).is_empty(), "a node that left is not missed");
+    assert!(state.heartbeat(at(101), &heartbeat(1, 5, 0)).unwrap().0.register_again, "a late heartbeat");
+    assert!(matches!(state.admit(at(102), &register(1, 6)), Ok(Admission::Remember(r)) if !r.left));
+    state.register(at(102), &register(1, 6)).unwrap();
+    assert_eq!(state_of(&state, 1), NodeState::Up);
+}
+
+#[test]
+fn updates_are_increments_while_history_lasts_and_whole_otherwise() {
+    let mut state = empty();
+    state.register(at(0), &register(1, 1)).unwrap();
+    let known = state.version();
+    assert_eq!(state.update_since(known), StateUpdate::Unchanged);
+    state.register(at(0), &register(2, 1)).unwrap();
+    let StateUpdate::Increment(step) = state.update_since(known) else { panic!() };
+    assert_eq!(step.nodes.iter().map(|n| n.node).collect::<Vec<_>>(), [NodeId(2)]);
+    assert!(matches!(state.update_since(0), StateUpdate::Full(_)), "none, or from an earlier reign");
+    assert!(matches!(state.update_since(known + 50), StateUpdate::Full(_)), "from the future");
+    for move_ in 0..HISTORY_MAX as u64 {
+        let word = Register { address: format!("moved:{move_}"), ..register(2, move_ + 2) };
+        state.register(at(0), &word).unwrap();
+    }
+    assert!(matches!(state.update_since(known), StateUpdate::Full(_)), "too old");
+    assert!(state.history.len() <= HISTORY_MAX);
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Register(u128, u64),
+    Heartbeat(u128),
+    Leave(u128),
+    Wait(u64),
+    /// The observer fetches what changed.
+    Look,
+}
+
+fn any_step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        (0u128..6, 1u64..4).prop_map(|(id, run)| Step::Register(id, run)),
+        (0u128..6).prop_map(Step::Heartbeat),
+        (0u128..6).prop_map(Step::Leave),
+        (0u64..15).prop_map(Step::Wait),
+        Just(Step::Look),
+    ]
+}
+
+proptest! {
+    /// Whoever applies the updates, whenever it asks, ends with the state itself; versions never go back.
+    #[test]
+    fn an_observer_that_applies_updates_knows_the_cluster(
+        steps in proptest::collection::vec(any_step(), 0..200),
+    ) {
+        let mut state = empty();
+        let (mut known, mut version, mut now) = (BTreeMap::new(), 0, 0);
+        let mut runs: BTreeMap<u128, u64> = BTreeMap::new();
+        let mut last = 0;
+        for step in steps {
+            match step {
+                Step::Register(id, run) => {
+                    let newest = runs.get(&id).copied().unwrap_or(0);
+                    let taken = state.register(at(now), &register(id, run));
+                    prop_assert!(taken.is_ok() || run < newest);
+                    if taken.is_ok() {
+                        runs.insert(id, run);
+                    }
+                }
+                Step::Heartbeat(id) => {
+                    let run = runs.get(&id).copied().unwrap_or(1);
+                    state.heartbeat(at(now), &heartbeat(id, run, version)).unwrap();
+                }
+                Step::Leave(id) => {
+                    let run = runs.get(&id).copied().unwrap_or(1);
+                    state.leave(&Leave { node: NodeId(id), incarnation: Incarnation(run) });
+                }
+                Step::Wait(seconds) => {
+                    now += seconds;
+                    state.tick(at(now));
+                }
+                Step::Look => look(&mut known, &mut version, &state),
+            }
+            prop_assert!(state.version() >= last);
+            last = state.version();
+        }
+        look(&mut known, &mut version, &state);
+        prop_assert_eq!(known.into_values().collect::<Vec<_>>(), state.full().nodes);
+    }
+}

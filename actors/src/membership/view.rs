@@ -1,0 +1,85 @@
+//! The picture of the cluster that membership publishes: immutable, versioned, cheap to share.
+//!
+//! Readers take the latest one from a watch channel and never ask the membership actor anything, so that a slow or
+//! restarting actor costs them no time.
+
+use std::sync::Arc;
+
+use dfs_wire::id::{Incarnation, NodeId};
+use dfs_wire::message::membership::{NodeEntry, NodeLoad, NodeState};
+use tokio::sync::watch;
+
+use crate::env::MonoTime;
+use crate::placement::state::Candidate;
+
+/// A node as of one picture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeView {
+    /// What every node of the cluster is told of it.
+    pub entry: NodeEntry,
+    /// Which run of it registered last.
+    pub incarnation: Incarnation,
+    /// Version of its software.
+    pub version: String,
+    /// Its last report; empty if it has not been heard of since the coordinator started.
+    pub load: NodeLoad,
+    /// When it was last heard of; `None` = not since the coordinator started.
+    pub heard: Option<MonoTime>,
+    /// How many reports it has made since it registered.
+    pub report: u64,
+}
+
+impl NodeView {
+    /// The node as placement wants it.
+    pub fn candidate(&self) -> Candidate {
+        Candidate {
+            node: self.entry.node,
+            name: self.entry.name.clone(),
+            zone: self.entry.zone.clone(),
+            state: self.entry.state,
+            load: self.load.clone(),
+            report: self.report,
+        }
+    }
+}
+
+/// The whole cluster as of one instant.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClusterView {
+    /// Version of the cluster state; loads change without it.
+    pub version: u64,
+    /// Every known node, in the order of their ids.
+    pub nodes: Vec<Arc<NodeView>>,
+}
+
+impl ClusterView {
+    /// The node, if it is known.
+    pub fn node(&self, node: NodeId) -> Option<&NodeView> {
+        let at = self.nodes.binary_search_by_key(&node, |n| n.entry.node).ok()?;
+        self.nodes.get(at).map(Arc::as_ref)
+    }
+
+    /// How the node is; one that nobody remembers is down.
+    pub fn state(&self, node: NodeId) -> NodeState {
+        self.node(node).map_or(NodeState::Down, |n| n.entry.state)
+    }
+
+    /// The node's name for people: its id if it is not known.
+    pub fn name(&self, node: NodeId) -> String {
+        self.node(node).map_or_else(|| node.to_string(), |n| n.entry.name.clone())
+    }
+
+    /// Every node as placement wants it.
+    pub fn candidates(&self) -> Vec<Candidate> {
+        self.nodes.iter().map(|n| n.candidate()).collect()
+    }
+}
+
+/// Where the latest picture is to be had.
+pub type ViewReceiver = watch::Receiver<Arc<ClusterView>>;
+
+/// A channel of pictures that outlives each life of the membership actor.
+pub fn view_channel() -> (Arc<watch::Sender<Arc<ClusterView>>>, ViewReceiver) {
+    let (tx, rx) = watch::channel(Arc::new(ClusterView::default()));
+    (Arc::new(tx), rx)
+}

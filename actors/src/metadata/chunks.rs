@@ -1,0 +1,123 @@
+//! Keeping chunk records, the table of endangered chunks and the counters in step.
+
+use dfs_wire::id::{ChunkId, Generation, InodeId, NodeId, VersionId};
+
+use super::error::MetaError;
+use super::keys;
+use super::records::{ChunkRecord, ChunkState, ReleaseJob, Tombstone, Version, VersionState};
+use super::txn::Txn;
+use super::view::View;
+
+/// Writes that [`drop_reference`] makes at most: record, risk, reasons, a tombstone per copy.
+pub const DROP_OPS_MAX: usize = 3 + dfs_wire::limits::REPLICATION_MAX as usize + 3;
+
+/// Replaces the record of a chunk and moves it among the endangered.
+///
+/// # Errors
+/// Of the store.
+pub fn put_chunk(
+    txn: &mut Txn<'_>,
+    chunk: ChunkId,
+    old: Option<&ChunkRecord>,
+    new: &ChunkRecord,
+) -> Result<(), MetaError> {
+    txn.put(keys::chunk(chunk), new)?;
+    let (before, after) = (old.and_then(ChunkRecord::risk), new.risk());
+    if before != after {
+        if let Some(good) = before {
+            txn.delete(keys::risk(good, chunk));
+        }
+        if let Some(good) = after {
+            txn.put(keys::risk(good, chunk), &())?;
+        }
+        txn.count(|t| {
+            t.under_replicated += u64::from(after.is_some());
+            t.under_replicated = t.under_replicated.saturating_sub(u64::from(before.is_some()));
+        })?;
+    }
+    let (was_lost, is_lost) = (old.is_some_and(ChunkRecord::is_lost), new.is_lost());
+    if was_lost != is_lost {
+        txn.count(|t| {
+            t.lost = t.lost.saturating_add(u64::from(is_lost)).saturating_sub(u64::from(was_lost))
+        })?;
+    }
+    if old.is_none() {
+        txn.count(|t| t.chunks += 1)?;
+    }
+    Ok(())
+}
+
+/// Removes the record of a chunk that is not among the endangered.
+///
+/// # Errors
+/// Of the store.
+pub fn remove_chunk(txn: &mut Txn<'_>, chunk: ChunkId) -> Result<(), MetaError> {
+    txn.delete(keys::chunk(chunk));
+    txn.delete(keys::reasons(chunk));
+    txn.count(|t| t.chunks = t.chunks.saturating_sub(1))
+}
+
+/// Asks a node to delete a copy; asking twice is asking once.
+///
+/// # Errors
+/// Of the store.
+pub fn put_tombstone(
+    txn: &mut Txn<'_>,
+    node: NodeId,
+    chunk: ChunkId,
+    generation: Generation,
+    now_ms: u64,
+) -> Result<(), MetaError> {
+    let key = keys::tombstone(node, chunk, generation);
+    if txn.get(&key)?.is_none() {
+        txn.put(key, &Tombstone { since_ms: now_ms })?;
+        txn.count(|t| t.tombstones += 1)?;
+    }
+    Ok(())
+}
+
+/// Takes one reference from a chunk; with the last one its copies get tombstones, the missing ones too: a planned
+/// copy may have become durable without anybody hearing of it.
+///
+/// # Errors
+/// Of the store.
+pub fn drop_reference(txn: &mut Txn<'_>, chunk: ChunkId, now_ms: u64) -> Result<(), MetaError> {
+    let Some(old) = txn.load::<ChunkRecord>(&keys::chunk(chunk))? else { return Ok(()) };
+    if old.state == ChunkState::Dying {
+        return Ok(());
+    }
+    let mut new = old.clone();
+    new.references = new.references.saturating_sub(1);
+    if new.references > 0 {
+        return put_chunk(txn, chunk, Some(&old), &new);
+    }
+    new.state = ChunkState::Dying;
+    put_chunk(txn, chunk, Some(&old), &new)?;
+    txn.delete(keys::reasons(chunk));
+    for copy in &new.copies {
+        put_tombstone(txn, copy.node, chunk, new.generation, now_ms)?;
+    }
+    if new.copies.is_empty() { remove_chunk(txn, chunk) } else { Ok(()) }
+}
+
+/// Ends the life of a version as the contents of its inode: its chunks are released after the read lease.
+///
+/// # Errors
+/// Of the store.
+pub fn supersede(
+    txn: &mut Txn<'_>,
+    inode: InodeId,
+    version: VersionId,
+    release_at_ms: u64,
+) -> Result<(), MetaError> {
+    let mut record: Version = txn.expect(&keys::version(version))?;
+    if record.inode != inode || record.state != VersionState::Live {
+        return Err(MetaError::damaged(
+            &keys::version(version),
+            format!("it is not live under inode {inode}"),
+        ));
+    }
+    record.state = VersionState::Superseded;
+    txn.put(keys::version(version), &record)?;
+    txn.put(keys::release(release_at_ms, version), &ReleaseJob::default())
+}

@@ -1,0 +1,283 @@
+//! Checking the metadata against itself, read-only, in bounded steps.
+//!
+//! The tables are walked one after another; the cursor is the phase, a place within a segment, and a key. Each row
+//! is judged within one snapshot, so a change between two steps is never mistaken for damage.
+
+use dfs_wire::id::{ChunkId, InodeId};
+use dfs_wire::message::metadata::{CopyState, EntryKind, Fsck, FsckKind, FsckProblem, FsckStep};
+use dfs_wire::path::DfsPath;
+
+use crate::metadata::error::{MetaError, invalid};
+use crate::metadata::keys::{self, table};
+use crate::metadata::records::{
+    ChunkRecord, ChunkState, Entry, Inode, SEGMENT_CHUNKS, Segment, Slot, Version, VersionState, decode,
+    session_of,
+};
+use crate::metadata::store::KeyRange;
+use crate::metadata::tree;
+use crate::metadata::view::View;
+
+/// Rows that one step looks at.
+const STEP_ROWS: usize = 1000;
+/// Chunk places that one step looks at.
+const STEP_SLOTS: usize = 1024;
+/// Bytes of problems that end a step.
+const STEP_BYTES: usize = 16 * 1024;
+
+const PHASES: [&[u8]; 4] = [table::INODE, table::ENTRY, table::SEGMENT, table::CHUNK];
+
+/// Where a check goes on.
+struct Cursor {
+    phase: u8,
+    slot: u8,
+    after: Vec<u8>,
+}
+
+impl Cursor {
+    fn parse(bytes: Option<&[u8]>) -> Result<Self, MetaError> {
+        match bytes {
+            None => Ok(Self { phase: 0, slot: 0, after: Vec::new() }),
+            Some([phase, slot, after @ ..]) if usize::from(*phase) < PHASES.len() => {
+                Ok(Self { phase: *phase, slot: *slot, after: after.to_vec() })
+            }
+            Some(_) => Err(invalid("not a cursor of fsck")),
+        }
+    }
+
+    fn bytes(&self) -> Vec<u8> {
+        [&[self.phase, self.slot], self.after.as_slice()].concat()
+    }
+}
+
+struct Check<'a, V> {
+    view: &'a V,
+    step: FsckStep,
+    bytes: usize,
+    slots: usize,
+}
+
+/// A bounded step of checking.
+///
+/// # Errors
+/// Of the store; `InvalidArgument` for a cursor that no step gave.
+pub fn check(view: &impl View, request: &Fsck) -> Result<FsckStep, MetaError> {
+    let mut cursor = Cursor::parse(request.cursor.as_deref())?;
+    let mut check = Check { view, step: FsckStep::default(), bytes: 0, slots: 0 };
+    let mut rows = 0;
+    while let Some(prefix) = PHASES.get(usize::from(cursor.phase)) {
+        let mut range = KeyRange::prefix(prefix);
+        // A segment may be half done: then it is the first of the next step.
+        range = if cursor.slot > 0 { range.from(&cursor.after) } else { range.after(&cursor.after) };
+        let page = view.scan(&range, 128)?;
+        for (key, value) in &page {
+            let slot = if *key == cursor.after { cursor.slot } else { 0 };
+            cursor.slot = check.row(cursor.phase, key, value, slot)?;
+            cursor.after.clone_from(key);
+            rows += 1;
+            if cursor.slot > 0 || check.is_full(rows) {
+                check.step.next = Some(cursor.bytes());
+                return Ok(check.step);
+            }
+        }
+        if page.is_empty() {
+            cursor = Cursor { phase: cursor.phase + 1, slot: 0, after: Vec::new() };
+        }
+    }
+    Ok(check.step)
+}
+
+impl<V: View> Check<'_, V> {
+    fn is_full(&self, rows: usize) -> bool {
+        rows >= STEP_ROWS || self.slots >= STEP_SLOTS || self.bytes >= STEP_BYTES
+    }
+
+    /// Checks one row; returns the place at which a segment must be gone on with, or 0.
+    fn row(&mut self, phase: u8, key: &[u8], value: &[u8], slot: u8) -> Result<u8, MetaError> {
+        let done = match phase {
+            0 => self.inode(key, value).map(|()| 0),
+            1 => self.entry(key, value).map(|()| 0),
+            2 => self.segment(key, value, slot),
+            _ => self.chunk(key, value).map(|()| 0),
+        };
+        match done {
+            // A damaged record is what is being looked for; a failing store is not.
+            Err(damaged @ MetaError::Damaged { .. }) => {
+                self.problem(FsckKind::Metadata, None, None, damaged.to_string());
+                Ok(0)
+            }
+            other => other,
+        }
+    }
+
+    fn problem(&mut self, kind: FsckKind, path: Option<&DfsPath>, chunk: Option<ChunkId>, detail: String) {
+        self.bytes += detail.len() + path.map_or(0, |p| p.as_str().len()) + 64;
+        let problem = FsckProblem { kind, path: path.cloned(), chunk, node: None, detail };
+        self.step.problems.push(problem);
+    }
+
+    fn broken(&mut self, detail: String) {
+        self.problem(FsckKind::Metadata, None, None, detail);
+    }
+
+    fn inode(&mut self, key: &[u8], value: &[u8]) -> Result<(), MetaError> {
+        let id = key.strip_prefix(table::INODE).and_then(|id| <[u8; 8]>::try_from(id).ok());
+        let id = InodeId(u64::from_be_bytes(id.ok_or_else(|| MetaError::damaged(key, "not an inode"))?));
+        let inode: Inode = decode(key, value)?;
+        match inode.kind() {
+            EntryKind::File => self.step.files += 1,
+            EntryKind::Directory => self.step.directories += 1,
+        }
+        if inode.trashed {
+            let known = self.view.get(&keys::trash(id))?.or(self.view.get(&keys::purge(id))?);
+            if known.is_none() {
+                self.broken(format!("inode {id} ({:?}) is neither in the tree nor in the trash", inode.name));
+            }
+        } else if id != InodeId::ROOT {
+            let entry: Option<Entry> = self.view.load(&keys::entry(inode.parent, &inode.name))?;
+            if entry.is_none_or(|entry| entry.inode != id || entry.kind != inode.kind()) {
+                self.broken(format!("inode {id} is not what its directory calls {:?}", inode.name));
+            }
+        }
+        let Some(body) = inode.file else { return Ok(()) };
+        let version: Option<Version> = self.view.load(&keys::version(body.version))?;
+        if version.is_none_or(|v| v.inode != id || v.state != VersionState::Live || v.body != body) {
+            self.broken(format!("version {} of inode {id} is missing or another file's", body.version));
+        }
+        if let Some(last) = body.chunk_count.checked_sub(1)
+            && self.view.get(&keys::segment(body.version, last / SEGMENT_CHUNKS))?.is_none()
+        {
+            self.broken(format!("the chunk list of inode {id} ({:?}) is cut short", inode.name));
+        }
+        Ok(())
+    }
+
+    fn entry(&mut self, key: &[u8], value: &[u8]) -> Result<(), MetaError> {
+        let (parent, name) = keys::parse_entry(key).ok_or_else(|| MetaError::damaged(key, "not an entry"))?;
+        let entry: Entry = decode(key, value)?;
+        let inode: Option<Inode> = self.view.load(&keys::inode(entry.inode))?;
+        match inode {
+            None => self.broken(format!(
+                "{name:?} in directory {parent} names inode {}, which does not exist",
+                entry.inode
+            )),
+            Some(inode) if inode.trashed || inode.parent != parent || inode.name != name => {
+                self.broken(format!(
+                    "{name:?} in directory {parent} names inode {}, which lies elsewhere",
+                    entry.inode
+                ));
+            }
+            Some(_) => {}
+        }
+        if self.view.get(&keys::inode(parent))?.is_none() {
+            self.broken(format!("{name:?} lies in directory {parent}, which does not exist"));
+        }
+        Ok(())
+    }
+
+    fn segment(&mut self, key: &[u8], value: &[u8], from: u8) -> Result<u8, MetaError> {
+        let (id, number) =
+            keys::parse_segment(key).ok_or_else(|| MetaError::damaged(key, "not a segment"))?;
+        let segment: Segment = decode(key, value)?;
+        let version = match self.view.load::<Version>(&keys::version(id))? {
+            Some(version) => version,
+            None => {
+                if self.view.get(&keys::session(session_of(id)))?.is_none() {
+                    self.broken(format!("chunk list {id} belongs to no version and no upload"));
+                }
+                return Ok(0);
+            }
+        };
+        if version.state == VersionState::Releasing {
+            return Ok(0);
+        }
+        let path = tree::path_of(self.view, version.inode)?;
+        for slot in u32::from(from)..SEGMENT_CHUNKS {
+            let index = number * SEGMENT_CHUNKS + slot;
+            if index >= version.body.chunk_count {
+                break;
+            }
+            if self.is_full(0) && slot > u32::from(from) {
+                return Ok(u8::try_from(slot).unwrap_or(0));
+            }
+            self.slots += 1;
+            self.slot(&version, index, segment.slot(index), path.as_ref())?;
+        }
+        Ok(0)
+    }
+
+    fn slot(
+        &mut self,
+        version: &Version,
+        index: u32,
+        slot: Slot,
+        path: Option<&DfsPath>,
+    ) -> Result<(), MetaError> {
+        let Slot::Stored(chunk) = slot else {
+            let detail = format!("version {} lacks chunk {index}", version.body.version);
+            self.problem(FsckKind::Metadata, path, None, detail);
+            return Ok(());
+        };
+        let record: Option<ChunkRecord> = self.view.load(&keys::chunk(chunk))?;
+        let Some(record) = record.filter(|r| r.state == ChunkState::Live && r.references > 0) else {
+            let detail = format!("chunk {index} has no live record");
+            self.problem(FsckKind::Metadata, path, Some(chunk), detail);
+            return Ok(());
+        };
+        self.step.chunks += 1;
+        self.step.copies += record.copies.len() as u64;
+        if version.state == VersionState::Live {
+            self.copies(chunk, index, &record, path);
+        }
+        Ok(())
+    }
+
+    fn copies(&mut self, chunk: ChunkId, index: u32, record: &ChunkRecord, path: Option<&DfsPath>) {
+        let (good, wanted) = (record.good(), usize::from(record.wanted));
+        let readable =
+            record.copies.iter().any(|c| matches!(c.state, CopyState::Good | CopyState::Unverified));
+        if !readable {
+            self.problem(FsckKind::ChunkLost, path, Some(chunk), format!("chunk {index} has no copy left"));
+        } else if good < wanted {
+            let detail = format!("chunk {index} has {good} good copies of {wanted}");
+            self.problem(FsckKind::UnderReplicated, path, Some(chunk), detail);
+        }
+        for copy in &record.copies {
+            let (kind, what) = match copy.state {
+                CopyState::Missing => (FsckKind::CopyMissing, "is missing"),
+                CopyState::Corrupt => (FsckKind::CopyCorrupt, "is corrupt"),
+                CopyState::Good | CopyState::Unverified => continue,
+            };
+            self.problem(kind, path, Some(chunk), format!("a copy of chunk {index} {what}"));
+            if let Some(last) = self.step.problems.last_mut() {
+                last.node = Some(copy.node);
+            }
+        }
+    }
+
+    fn chunk(&mut self, key: &[u8], value: &[u8]) -> Result<(), MetaError> {
+        let id = keys::parse_chunk(key).ok_or_else(|| MetaError::damaged(key, "not a chunk"))?;
+        let record: ChunkRecord = decode(key, value)?;
+        if record.state == ChunkState::Dying {
+            for copy in &record.copies {
+                if self.view.get(&keys::tombstone(copy.node, id, record.generation))?.is_none() {
+                    let detail = format!("node {} was never told to delete its copy", copy.node);
+                    self.problem(FsckKind::Metadata, None, Some(id), detail);
+                }
+            }
+            return Ok(());
+        }
+        let segment = keys::segment(record.version, record.index / SEGMENT_CHUNKS);
+        let segment: Segment = self.view.load(&segment)?.unwrap_or_default();
+        if segment.slot(record.index).chunk() != Some(id) || record.references == 0 {
+            let detail = format!("chunk {} of version {} is in no chunk list", record.index, record.version);
+            self.problem(FsckKind::Orphan, None, Some(id), detail);
+        }
+        if let Some(good) = record.risk()
+            && self.view.get(&keys::risk(good, id))?.is_none()
+        {
+            let detail = "it needs repair, but is not queued for it".to_owned();
+            self.problem(FsckKind::Metadata, None, Some(id), detail);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,222 @@
+//! Taking apart what nobody can reach any more, in bounded steps.
+//!
+//! ```text
+//! trash --expiry--> purge (directories, a few entries a step) --> release (versions, after the read lease)
+//!                                                                    | a few chunks a step
+//! given-up generations --------------------------------------------> tombstones per node --confirmed--> gone
+//! ```
+//!
+//! Each step is one batch that leaves the queues as they will be needed next: stop anywhere, start again, and the
+//! end is the same. Nothing here looks at a clock: leases were turned into times when the work was queued.
+
+use dfs_wire::id::{InodeId, NodeId, VersionId};
+use dfs_wire::message::membership::ChunkCopy;
+
+use super::names::release;
+use super::trash::release_entry;
+use super::{OpContext, Progress};
+use crate::metadata::chunks::{DROP_OPS_MAX, drop_reference, put_tombstone, remove_chunk};
+use crate::metadata::error::MetaError;
+use crate::metadata::keys::{self, table};
+use crate::metadata::records::{
+    ChunkRecord, ChunkState, Entry, Inode, OrphanBatch, ReleaseJob, SEGMENT_CHUNKS, Segment, Slot,
+    TrashEntry, Version, VersionState, decode,
+};
+use crate::metadata::store::KeyRange;
+use crate::metadata::txn::Txn;
+use crate::metadata::view::View;
+
+/// Confirmations that one mutation takes: two rows each.
+pub const CONFIRMATIONS_MAX: usize = 32;
+/// Trash entries that one step looks at.
+const TRASH_STEP: usize = 10;
+
+/// Takes expired entries out of the trash.
+///
+/// # Errors
+/// Of the store.
+pub fn trash_step(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<Progress, MetaError> {
+    let due = KeyRange::between(table::TRASH_EXPIRY, &keys::trash_expiry(ctx.now_ms, InodeId(0)));
+    let mut found: Vec<InodeId> = Vec::new();
+    for (key, _) in txn.scan(&due, TRASH_STEP + 1)? {
+        found.extend(keys::parse_trash_expiry(&key));
+    }
+    let horizon: u64 = txn.load(keys::TRASH_HORIZON)?.unwrap_or(0);
+    if found.is_empty() && horizon > 0 {
+        // The earliest deletion expires first, so the front of the index is where emptied entries are.
+        for (key, _) in txn.scan(&KeyRange::prefix(table::TRASH_EXPIRY), TRASH_STEP + 1)? {
+            let id =
+                keys::parse_trash_expiry(&key).ok_or_else(|| MetaError::damaged(&key, "not an expiry"))?;
+            let entry: TrashEntry = txn.expect(&keys::trash(id))?;
+            if entry.deleted_ms <= horizon {
+                found.push(id);
+            }
+        }
+    }
+    for id in found.iter().take(TRASH_STEP) {
+        release_entry(txn, ctx, *id)?;
+    }
+    Ok(Progress { done: found.len().min(TRASH_STEP) as u64, more: !found.is_empty() })
+}
+
+/// Takes a deleted directory apart, a few entries at a time.
+///
+/// # Errors
+/// Of the store.
+pub fn purge_step(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<Progress, MetaError> {
+    let Some((key, _)) = txn.scan(&KeyRange::prefix(table::PURGE), 1)?.into_iter().next() else {
+        return Ok(Progress::default());
+    };
+    let directory = keys::parse_purge(&key).ok_or_else(|| MetaError::damaged(&key, "not a purge"))?;
+    let entries = txn.scan(&KeyRange::prefix(&keys::entries(directory)), 16)?;
+    let mut done = 0;
+    for (entry_key, value) in &entries {
+        if !txn.has_room(6) {
+            break;
+        }
+        let entry: Entry = decode(entry_key, value)?;
+        let inode: Inode = txn.expect(&keys::inode(entry.inode))?;
+        txn.delete(entry_key.clone());
+        release(txn, ctx, entry.inode, &inode)?;
+        done += 1;
+    }
+    if entries.is_empty() {
+        txn.delete(key);
+        txn.delete(keys::inode(directory));
+        txn.count(|t| t.directories = t.directories.saturating_sub(1))?;
+        done = 1;
+    }
+    Ok(Progress { done, more: true })
+}
+
+/// Takes references from the chunks of a version whose time has come, a few at a time.
+///
+/// # Errors
+/// Of the store.
+pub fn release_step(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<Progress, MetaError> {
+    let due = KeyRange::between(table::RELEASE, &keys::release(ctx.now_ms.saturating_add(1), VersionId(0)));
+    let Some((key, value)) = txn.scan(&due, 1)?.into_iter().next() else { return Ok(Progress::default()) };
+    let version = keys::parse_release(&key).ok_or_else(|| MetaError::damaged(&key, "not a release"))?;
+    let mut job: ReleaseJob = decode(&key, &value)?;
+    if !job.trim {
+        begin_release(txn, version)?;
+    }
+    let mut done = 0;
+    loop {
+        let from = KeyRange::prefix(&keys::segments(version)).from(&keys::segment(version, job.segment));
+        let Some((segment_key, value)) = txn.scan(&from, 1)?.into_iter().next() else {
+            txn.delete(key);
+            if !job.trim {
+                txn.delete(keys::version(version));
+            }
+            return Ok(Progress { done, more: true });
+        };
+        let number = keys::parse_segment(&segment_key).map(|(_, number)| number);
+        let number = number.ok_or_else(|| MetaError::damaged(&segment_key, "not a segment"))?;
+        if number > job.segment {
+            (job.segment, job.slot) = (number, 0);
+        }
+        let mut segment: Segment = decode(&segment_key, &value)?;
+        while job.slot < SEGMENT_CHUNKS && txn.has_room(DROP_OPS_MAX) {
+            if let Some(chunk) = segment.slot(job.slot).chunk() {
+                drop_reference(txn, chunk, ctx.now_ms)?;
+                segment.set(job.slot, Slot::Empty);
+                done += 1;
+            }
+            job.slot += 1;
+        }
+        if segment.slots.iter().all(|slot| *slot == Slot::Empty) {
+            txn.delete(segment_key);
+        } else {
+            txn.put(segment_key, &segment)?;
+        }
+        if job.slot < SEGMENT_CHUNKS {
+            txn.put(key, &job)?;
+            return Ok(Progress { done, more: true });
+        }
+        (job.segment, job.slot) = (job.segment.saturating_add(1), 0);
+    }
+}
+
+/// From the first step on nobody may open the version.
+fn begin_release(txn: &mut Txn<'_>, version: VersionId) -> Result<(), MetaError> {
+    let key = keys::version(version);
+    let mut record: Version = txn.expect(&key)?;
+    match record.state {
+        VersionState::Live => Err(MetaError::damaged(&key, "it is live, but queued for release")),
+        VersionState::Releasing => Ok(()),
+        VersionState::Superseded => {
+            record.state = VersionState::Releasing;
+            txn.put(key, &record)
+        }
+    }
+}
+
+/// Turns given-up generations into tombstones.
+///
+/// # Errors
+/// Of the store.
+pub fn orphan_step(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<Progress, MetaError> {
+    let Some((key, value)) = txn.scan(&KeyRange::prefix(table::ORPHANS), 1)?.into_iter().next() else {
+        return Ok(Progress::default());
+    };
+    let mut batch: OrphanBatch = decode(&key, &value)?;
+    let mut done = 0;
+    while let Some(orphan) = batch.orphans.pop() {
+        if !txn.has_room(orphan.nodes.len() + 2) {
+            batch.orphans.push(orphan);
+            break;
+        }
+        for node in &orphan.nodes {
+            put_tombstone(txn, *node, orphan.chunk, orphan.generation, ctx.now_ms)?;
+        }
+        done += 1;
+    }
+    match batch.orphans.is_empty() {
+        true => txn.delete(key),
+        false => txn.put(key, &batch)?,
+    }
+    Ok(Progress { done, more: true })
+}
+
+/// What a node still has to delete, the first of it.
+///
+/// # Errors
+/// Of the store.
+pub fn tombstones(view: &impl View, node: NodeId, limit: usize) -> Result<Vec<ChunkCopy>, MetaError> {
+    let found = view.scan(&KeyRange::prefix(&keys::tombstones(node)), limit)?;
+    found
+        .iter()
+        .map(|(key, _)| {
+            let parsed =
+                keys::parse_tombstone(key).ok_or_else(|| MetaError::damaged(key, "not a tombstone"))?;
+            Ok(ChunkCopy { chunk: parsed.1, generation: parsed.2 })
+        })
+        .collect()
+}
+
+/// Takes a node's word that copies are gone; at most [`CONFIRMATIONS_MAX`] at a time. Repeating it is fine.
+///
+/// # Errors
+/// Of the store.
+pub fn confirm_deleted(txn: &mut Txn<'_>, node: NodeId, copies: &[ChunkCopy]) -> Result<(), MetaError> {
+    for copy in copies.iter().take(CONFIRMATIONS_MAX) {
+        let key = keys::tombstone(node, copy.chunk, copy.generation);
+        if txn.get(&key)?.is_none() {
+            // Only what we asked for counts: a node cannot talk a live copy out of the records.
+            continue;
+        }
+        txn.delete(key);
+        txn.count(|t| t.tombstones = t.tombstones.saturating_sub(1))?;
+        let Some(mut record) = txn.load::<ChunkRecord>(&keys::chunk(copy.chunk))? else { continue };
+        if record.state != ChunkState::Dying || record.generation != copy.generation {
+            continue;
+        }
+        record.copies.retain(|c| c.node != node);
+        match record.copies.is_empty() {
+            true => remove_chunk(txn, copy.chunk)?,
+            false => txn.put(keys::chunk(copy.chunk), &record)?,
+        }
+    }
+    Ok(())
+}

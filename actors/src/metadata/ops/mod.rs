@@ -1,0 +1,167 @@
+//! What can be done with the metadata, one file a family. Pure: time and ids come in, nothing else.
+//!
+//! | family | changes | reads |
+//! |---|---|---|
+//! | [`cluster`] | format, open a reign, nodes | totals, nodes |
+//! | [`names`] | mkdir, rename, delete | stat |
+//! | [`list`] | | list, du |
+//! | [`trash`] | undelete, purge | trash list |
+//! | [`upload`] | open, commit, abort, renew, lease expiry | |
+//! | [`transfer`] | allocate and record chunks | |
+//! | [`read`] | | open_read, explain |
+//! | [`gc`] | trash expiry, purge and release steps, tombstones, outcome expiry | tombstones of a node |
+//! | [`inventory`] | copies missing, returned, corrupt | verdicts on a report |
+//! | [`fsck`] | | check |
+//! | [`outcome`] | remember the first outcome of an operation | |
+//! | [`mutation`] | the door for the writer: any change, by value | |
+
+pub mod cluster;
+pub mod fsck;
+pub mod gc;
+pub mod inventory;
+pub mod list;
+pub mod mutation;
+pub mod names;
+pub mod outcome;
+pub mod read;
+pub mod transfer;
+pub mod trash;
+pub mod upload;
+
+use dfs_wire::id::{ChunkId, InodeId, OpId, SessionId};
+use dfs_wire::limits::{CHUNK_BYTES_DEFAULT, MIN_ACK_DEFAULT, REPLICATION_DEFAULT};
+use dfs_wire::message::metadata::{Deleted, FileStat};
+use serde::{Deserialize, Serialize};
+
+/// Bytes of names and paths that fill a page of an answer: a head has room for little more.
+pub const PAGE_BYTES_MAX: usize = 40 * 1024;
+
+/// The cluster's defaults and times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// How long an upload lives without renewal.
+    pub upload_lease_ms: u64,
+    /// How long a superseded version stays readable for those who opened it.
+    pub read_lease_ms: u64,
+    /// How long deleted things stay in the trash.
+    pub trash_ms: u64,
+    /// How long outcomes of operations are remembered.
+    pub outcome_ms: u64,
+    /// How old an unknown copy must be before it is an orphan, and how old a known one before it can be missing.
+    pub orphan_grace_ms: u64,
+    /// Bytes of a chunk where the client does not say.
+    pub chunk_size: u32,
+    /// Copies where the client does not say.
+    pub replication: u8,
+    /// Durable copies that a chunk needs at least (fewer if fewer are asked for).
+    pub min_ack: u8,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        const MINUTE: u64 = 60 * 1000;
+        Self {
+            upload_lease_ms: 15 * MINUTE,
+            read_lease_ms: 10 * MINUTE,
+            trash_ms: 120 * MINUTE,
+            outcome_ms: 24 * 60 * MINUTE,
+            orphan_grace_ms: 60 * MINUTE,
+            chunk_size: CHUNK_BYTES_DEFAULT,
+            replication: REPLICATION_DEFAULT,
+            min_ack: MIN_ACK_DEFAULT,
+        }
+    }
+}
+
+/// What one operation is told of the world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpContext {
+    /// The coordinator's clock.
+    pub now_ms: u64,
+    /// The operation.
+    pub op: OpId,
+    /// Fresh random bits, from which the ids of this operation are made.
+    pub entropy: u128,
+    /// The cluster's defaults and times.
+    pub policy: Policy,
+}
+
+impl OpContext {
+    /// A fresh session id.
+    pub fn session(&self) -> SessionId {
+        SessionId::time_ordered(self.now_ms, self.entropy)
+    }
+
+    /// The `n`-th fresh chunk id.
+    pub fn chunk(&self, n: u32) -> ChunkId {
+        ChunkId::time_ordered(self.now_ms, self.entropy.rotate_left(64).wrapping_add(u128::from(n)))
+    }
+}
+
+/// What a change answers. The first one of an operation is stored and given again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Outcome {
+    /// Done.
+    Done,
+    /// Moved to the trash or released.
+    Deleted(Deleted),
+    /// Back at this path.
+    Restored(FileStat),
+    /// So many trash entries will be released.
+    Purged(u64),
+    /// The upload is open.
+    Opened(OpenedUpload),
+    /// Chunks were allocated (never stored: the chunk records remember them).
+    Allocated(Vec<AllocatedChunk>),
+    /// The file is visible.
+    Committed(FileStat),
+    /// The lease is kept so long.
+    Renewed(u64),
+    /// The bounded step did so much, and there may be more.
+    Progress(Progress),
+}
+
+/// How far a bounded step came.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Things done.
+    pub done: u64,
+    /// There is more to do now.
+    pub more: bool,
+}
+
+/// An open upload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenedUpload {
+    /// The session.
+    pub session: SessionId,
+    /// The inode the file will have.
+    pub inode: InodeId,
+    /// How long the lease lasts without renewal.
+    pub lease_ms: u64,
+    /// Bytes of each chunk but the last.
+    pub chunk_size: u32,
+    /// Copies.
+    pub replication: u8,
+    /// Durable copies that are enough.
+    pub min_ack: u8,
+    /// The first chunks, if any were asked for (never stored).
+    pub allocations: Vec<AllocatedChunk>,
+}
+
+/// An allocated chunk: what a grant says, and for whom.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AllocatedChunk {
+    /// Its place in the file.
+    pub index: u32,
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// Which attempt.
+    pub generation: dfs_wire::id::Generation,
+    /// The file.
+    pub file: InodeId,
+    /// Most bytes it may have.
+    pub len_max: u32,
+    /// The nodes, the primary first.
+    pub nodes: Vec<dfs_wire::id::NodeId>,
+}

@@ -1,0 +1,301 @@
+//! Every change by value: what the writer applies, and how a repeated operation gets its first outcome.
+//!
+//! A request may take more than one batch (record the last chunks, then commit): all batches of a request lie in one
+//! group, so they become durable together, and only the last one shows.
+
+use dfs_wire::auth::{ClusterKey, NodeKey};
+use dfs_wire::id::NodeId;
+use dfs_wire::message::membership::ChunkCopy;
+use dfs_wire::message::metadata::{
+    AllocateChunks, CommitUpload, Delete, Mkdir, OpenUpload, RecordChunks, Rename, SessionOnly, TrashPurge,
+    Undelete,
+};
+use dfs_wire::status::StatusCode;
+use serde::Serialize;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use super::inventory::CopyFinding;
+use super::transfer::{self, Placement};
+use super::{OpContext, Outcome, Progress, cluster, gc, inventory, names, outcome, trash, upload};
+use crate::metadata::error::{MetaError, invalid};
+use crate::metadata::records::NodeRecord;
+use crate::metadata::txn::{Overlay, Txn};
+
+/// A change to the metadata.
+#[derive(Debug, Clone)]
+pub enum Mutation {
+    /// Make a directory.
+    Mkdir(Mkdir),
+    /// Move a file or directory.
+    Rename(Rename),
+    /// Move a file or directory to the trash.
+    Delete(Delete),
+    /// Bring something back.
+    Undelete(Undelete),
+    /// Drop something from the trash.
+    TrashPurge(TrashPurge),
+    /// Begin a file; one placement for each chunk to allocate at once.
+    OpenUpload(OpenUpload, Vec<Placement>),
+    /// Allocate chunks; one placement each.
+    Allocate(AllocateChunks, Vec<Placement>),
+    /// Say that chunks are durable.
+    Record(RecordChunks),
+    /// Make a file visible.
+    Commit(CommitUpload),
+    /// Give an upload up.
+    Abort(SessionOnly),
+    /// Keep an upload's lease.
+    Renew(SessionOnly),
+    /// Remember a node.
+    PutNode(NodeId, NodeRecord),
+    /// Take a node's word that copies are gone (any number).
+    ConfirmDeleted(NodeId, Vec<ChunkCopy>),
+    /// Apply what an inventory or a report of bad copies means (any number).
+    ApplyFindings(NodeId, Vec<CopyFinding>),
+    /// One bounded step of background work.
+    Step(Step),
+}
+
+/// Background work, done in bounded steps until one reports no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Step {
+    /// Close uploads whose lease ended.
+    ExpireUploads,
+    /// Take expired entries out of the trash.
+    Trash,
+    /// Take deleted directories apart.
+    Purge,
+    /// Release versions.
+    Release,
+    /// Turn given-up generations into tombstones.
+    Orphans,
+    /// Forget outcomes of old operations.
+    ExpireOutcomes,
+}
+
+impl Step {
+    /// All of them, in the order in which one feeds the next.
+    pub const ALL: [Self; 6] =
+        [Self::ExpireUploads, Self::Trash, Self::Purge, Self::Release, Self::Orphans, Self::ExpireOutcomes];
+
+    /// A short name for logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ExpireUploads => "expire_uploads",
+            Self::Trash => "trash",
+            Self::Purge => "purge",
+            Self::Release => "release",
+            Self::Orphans => "orphans",
+            Self::ExpireOutcomes => "expire_outcomes",
+        }
+    }
+
+    fn run(self, txn: &mut Txn<'_>, ctx: &OpContext) -> Result<Progress, MetaError> {
+        match self {
+            Self::ExpireUploads => upload::expire(txn, ctx),
+            Self::Trash => gc::trash_step(txn, ctx),
+            Self::Purge => gc::purge_step(txn, ctx),
+            Self::Release => gc::release_step(txn, ctx),
+            Self::Orphans => gc::orphan_step(txn, ctx),
+            Self::ExpireOutcomes => outcome::expire(txn, ctx),
+        }
+    }
+}
+
+impl Mutation {
+    /// A short name for logs and metrics.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Mkdir(_) => "mkdir",
+            Self::Rename(_) => "rename",
+            Self::Delete(_) => "delete",
+            Self::Undelete(_) => "undelete",
+            Self::TrashPurge(_) => "trash_purge",
+            Self::OpenUpload(..) => "open_upload",
+            Self::Allocate(..) => "allocate_chunks",
+            Self::Record(_) => "record_chunks",
+            Self::Commit(_) => "commit_upload",
+            Self::Abort(_) => "abort_upload",
+            Self::Renew(_) => "renew_session",
+            Self::PutNode(..) => "put_node",
+            Self::ConfirmDeleted(..) => "confirm_deleted",
+            Self::ApplyFindings(..) => "apply_findings",
+            Self::Step(step) => step.name(),
+        }
+    }
+
+    /// Applies the change to the group. If it fails, the group is as it was, but for the memory of the failure.
+    ///
+    /// # Errors
+    /// Those of the operation.
+    pub fn apply(
+        &self,
+        overlay: &mut Overlay,
+        ctx: &OpContext,
+        receipts: &ReceiptKeys,
+    ) -> Result<Outcome, MetaError> {
+        match self {
+            Self::Mkdir(r) => {
+                once(overlay, ctx, self.name(), r, |t| names::mkdir(t, ctx, r).map(|()| Outcome::Done))
+            }
+            Self::Rename(r) => {
+                once(overlay, ctx, self.name(), r, |t| names::rename(t, ctx, r).map(|()| Outcome::Done))
+            }
+            Self::Delete(r) => {
+                once(overlay, ctx, self.name(), r, |t| names::delete(t, ctx, r).map(Outcome::Deleted))
+            }
+            Self::Undelete(r) => {
+                once(overlay, ctx, self.name(), r, |t| trash::undelete(t, ctx, r).map(Outcome::Restored))
+            }
+            Self::TrashPurge(r) => {
+                once(overlay, ctx, self.name(), r, |t| trash::trash_purge(t, ctx, r).map(Outcome::Purged))
+            }
+            Self::OpenUpload(r, placements) => open_upload(overlay, ctx, r, placements),
+            Self::Allocate(r, placements) => {
+                overlay.mutate(|t| transfer::allocate(t, ctx, r, placements)).map(Outcome::Allocated)
+            }
+            Self::Record(r) => {
+                let verify = |receipt: &_| receipts.verify(receipt);
+                overlay.mutate(|t| transfer::record(t, ctx, r, &verify)).map(|()| Outcome::Done)
+            }
+            Self::Commit(r) => commit_upload(overlay, ctx, r, receipts),
+            Self::Abort(r) => once(overlay, ctx, self.name(), r, |t| {
+                upload::abort(t, ctx, r.session).map(|()| Outcome::Done)
+            }),
+            Self::Renew(r) => overlay.mutate(|t| upload::renew(t, ctx, r.session)).map(Outcome::Renewed),
+            Self::PutNode(node, record) => {
+                overlay.mutate(|t| cluster::put_node(t, *node, record)).map(|()| Outcome::Done)
+            }
+            Self::ConfirmDeleted(node, copies) => {
+                for page in copies.chunks(gc::CONFIRMATIONS_MAX) {
+                    overlay.mutate(|t| gc::confirm_deleted(t, *node, page))?;
+                }
+                Ok(Outcome::Done)
+            }
+            Self::ApplyFindings(node, findings) => apply_findings(overlay, ctx, *node, findings),
+            Self::Step(step) => overlay.mutate(|t| step.run(t, ctx)).map(Outcome::Progress),
+        }
+    }
+}
+
+fn apply_findings(
+    overlay: &mut Overlay,
+    ctx: &OpContext,
+    node: NodeId,
+    findings: &[CopyFinding],
+) -> Result<Outcome, MetaError> {
+    let mut done = 0;
+    for page in findings.chunks(inventory::CHANGES_MAX) {
+        done += overlay.mutate(|t| inventory::apply(t, ctx, node, page))?;
+    }
+    Ok(Outcome::Progress(Progress { done, more: false }))
+}
+
+/// Runs `change` unless the operation has an outcome already; remembers the outcome with its effect.
+fn once(
+    overlay: &mut Overlay,
+    ctx: &OpContext,
+    name: &str,
+    request: &impl Serialize,
+    change: impl FnOnce(&mut Txn<'_>) -> Result<Outcome, MetaError>,
+) -> Result<Outcome, MetaError> {
+    let digest = outcome::digest(name, request)?;
+    if let Some(first) = outcome::recall(overlay, ctx.op, &digest)? {
+        return first.map_err(|status| MetaError::Refused(Box::new(status)));
+    }
+    let result = overlay.mutate(|txn| {
+        let out = change(txn)?;
+        outcome::remember(txn, ctx, &digest, Ok(out.clone()))?;
+        Ok(out)
+    });
+    remember_refusal(overlay, ctx, &digest, result)
+}
+
+/// A definite failure is an outcome too: a copy of the request that comes late must not succeed after all.
+fn remember_refusal(
+    overlay: &mut Overlay,
+    ctx: &OpContext,
+    digest: &[u8; 32],
+    result: Result<Outcome, MetaError>,
+) -> Result<Outcome, MetaError> {
+    if let Err(MetaError::Refused(status)) = &result
+        && !status.retryable()
+    {
+        overlay.mutate(|txn| outcome::remember(txn, ctx, digest, Err(status.as_ref().clone())))?;
+    }
+    result
+}
+
+fn open_upload(
+    overlay: &mut Overlay,
+    ctx: &OpContext,
+    request: &OpenUpload,
+    placements: &[Placement],
+) -> Result<Outcome, MetaError> {
+    let opened =
+        once(overlay, ctx, "open_upload", request, |t| upload::open(t, ctx, request).map(Outcome::Opened))?;
+    let Outcome::Opened(mut opened) = opened else {
+        return Err(MetaError::refused(StatusCode::Internal, "the stored outcome is of another operation"));
+    };
+    // A repeat may come after the upload has ended: then there is nothing to allocate.
+    if !placements.is_empty() && upload::is_open(overlay, opened.session)? {
+        let count = u32::try_from(placements.len()).map_err(|_| invalid("too many chunks at once"))?;
+        let request = AllocateChunks { session: opened.session, first: 0, count, exclude: Vec::new() };
+        opened.allocations = overlay.mutate(|t| transfer::allocate(t, ctx, &request, placements))?;
+    }
+    Ok(Outcome::Opened(opened))
+}
+
+fn commit_upload(
+    overlay: &mut Overlay,
+    ctx: &OpContext,
+    request: &CommitUpload,
+    receipts: &ReceiptKeys,
+) -> Result<Outcome, MetaError> {
+    let digest = outcome::digest("commit_upload", request)?;
+    if let Some(first) = outcome::recall(overlay, ctx.op, &digest)? {
+        return first.map_err(|status| MetaError::Refused(Box::new(status)));
+    }
+    let last = RecordChunks { session: request.session, chunks: request.chunks.clone() };
+    let verify = |receipt: &_| receipts.verify(receipt);
+    let recorded = match last.chunks.is_empty() {
+        true => Ok(()),
+        false => overlay.mutate(|t| transfer::record(t, ctx, &last, &verify)),
+    };
+    let result = recorded.and_then(|()| {
+        overlay.mutate(|txn| {
+            let out = upload::commit(txn, ctx, request).map(Outcome::Committed)?;
+            outcome::remember(txn, ctx, &digest, Ok(out.clone()))?;
+            Ok(out)
+        })
+    });
+    remember_refusal(overlay, ctx, &digest, result)
+}
+
+/// The keys that receipts are checked with, derived once per node.
+#[derive(Debug)]
+pub struct ReceiptKeys {
+    cluster: ClusterKey,
+    nodes: RefCell<BTreeMap<NodeId, NodeKey>>,
+}
+
+impl ReceiptKeys {
+    /// Nodes whose keys are kept: more than any cluster has, fewer than a liar could name.
+    const KEPT_MAX: usize = 4096;
+
+    /// Keys of the nodes of the cluster with this secret.
+    pub fn new(cluster: ClusterKey) -> Self {
+        Self { cluster, nodes: RefCell::default() }
+    }
+
+    /// Whether the receipt was signed by the node it names.
+    pub fn verify(&self, receipt: &dfs_wire::auth::Receipt) -> bool {
+        let mut nodes = self.nodes.borrow_mut();
+        if nodes.len() >= Self::KEPT_MAX {
+            nodes.clear();
+        }
+        let key = nodes.entry(receipt.node).or_insert_with(|| self.cluster.node_key(receipt.node));
+        receipt.verify(key)
+    }
+}

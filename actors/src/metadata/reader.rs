@@ -1,0 +1,150 @@
+//! Reading the metadata: from committed snapshots, past the writer.
+//!
+//! A change is answered only after its commit, and a snapshot is taken after that answer was read, so whoever was
+//! told of a change sees it (C4 of the contract). The calls are synchronous: a lookup in the engine's cache takes
+//! microseconds, and every operation is bounded (a page, a step), so that an async worker may make them directly.
+//! The longest, a step of `du` or `fsck`, looks at a few thousand rows, some milliseconds.
+
+use std::sync::Arc;
+
+use dfs_wire::id::{ChunkId, NodeId};
+use dfs_wire::message::inventory::InventoryReport;
+use dfs_wire::message::membership::ChunkCopy;
+use dfs_wire::message::metadata::{
+    DiskUsage, DiskUsageStep, Explain, FileStat, Fsck, FsckStep, List, Listed, OpenRead, TrashList, TrashPage,
+};
+use dfs_wire::path::DfsPath;
+
+use super::error::MetaError;
+use super::ops::inventory::{CopyFinding, Verdict};
+use super::ops::read::{ExplainPage, ReadPage};
+use super::ops::{OpContext, cluster, fsck, gc, inventory, list, names, read, trash};
+use super::records::{NodeRecord, Totals};
+use super::store::MetadataStore;
+use super::view::Committed;
+
+/// Answers what only reads. Cheap to clone.
+#[derive(Clone)]
+pub struct MetadataReader {
+    store: Arc<dyn MetadataStore>,
+}
+
+impl MetadataReader {
+    /// A reader of `store`.
+    pub fn new(store: Arc<dyn MetadataStore>) -> Self {
+        Self { store }
+    }
+
+    /// Runs `question` on the state after the last commit.
+    ///
+    /// # Errors
+    /// Those of `question`, and of the store: without it there is no answer, never an old one.
+    pub fn read<T>(
+        &self,
+        question: impl FnOnce(&Committed<'_>) -> Result<T, MetaError>,
+    ) -> Result<T, MetaError> {
+        let snapshot = self.store.snapshot()?;
+        question(&Committed(snapshot.as_ref()))
+    }
+
+    /// See [`names::stat`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn stat(&self, path: &DfsPath) -> Result<FileStat, MetaError> {
+        self.read(|view| names::stat(view, path))
+    }
+
+    /// See [`list::list`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn list(&self, request: &List) -> Result<Listed, MetaError> {
+        self.read(|view| list::list(view, request))
+    }
+
+    /// See [`list::disk_usage`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn disk_usage(&self, request: &DiskUsage) -> Result<DiskUsageStep, MetaError> {
+        self.read(|view| list::disk_usage(view, request))
+    }
+
+    /// See [`trash::trash_list`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn trash_list(&self, request: &TrashList) -> Result<TrashPage, MetaError> {
+        self.read(|view| trash::trash_list(view, request))
+    }
+
+    /// See [`read::open_read`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_read(&self, request: &OpenRead) -> Result<ReadPage, MetaError> {
+        self.read(|view| read::open_read(view, request))
+    }
+
+    /// See [`read::explain`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn explain(&self, request: &Explain) -> Result<ExplainPage, MetaError> {
+        self.read(|view| read::explain(view, request))
+    }
+
+    /// See [`fsck::check`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn fsck(&self, request: &Fsck) -> Result<FsckStep, MetaError> {
+        self.read(|view| fsck::check(view, request))
+    }
+
+    /// Counters of what there is.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn totals(&self) -> Result<Totals, MetaError> {
+        self.read(|view| cluster::totals(view))
+    }
+
+    /// Every node that ever registered.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn nodes(&self) -> Result<Vec<(NodeId, NodeRecord)>, MetaError> {
+        self.read(|view| cluster::nodes(view))
+    }
+
+    /// What a node still has to delete.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn tombstones(&self, node: NodeId, limit: usize) -> Result<Vec<ChunkCopy>, MetaError> {
+        self.read(|view| gc::tombstones(view, node, limit))
+    }
+
+    /// See [`inventory::judge`].
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn judge(&self, ctx: &OpContext, report: &InventoryReport) -> Result<Verdict, MetaError> {
+        self.read(|view| inventory::judge(view, ctx, report))
+    }
+
+    /// See [`inventory::missing`].
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn missing(
+        &self,
+        ctx: &OpContext,
+        report: &InventoryReport,
+        from: Option<ChunkId>,
+    ) -> Result<(Vec<CopyFinding>, Option<ChunkId>), MetaError> {
+        self.read(|view| inventory::missing(view, ctx, report, from))
+    }
+}

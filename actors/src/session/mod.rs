@@ -1,0 +1,51 @@
+//! One actor for each connection that a peer opened: handshake, keep-alive, requests, farewell.
+//!
+//! ```text
+//! accepted --handshake within its limit--> serving --drain--> draining --last stream ends--> closed
+//!     \--refused, foreign bytes, too slow--> closed  \--silence, violation, idle too long--> closed
+//! ```
+//!
+//! The session owns the connection's reader and writer and a task for each open request, and they end with it. What
+//! a request means is the business of the [`Service`].
+
+mod actor;
+mod state;
+
+use std::net::SocketAddr;
+
+use dfs_wire::handshake::{Hello, Peer, Welcome};
+use dfs_wire::link::Incoming;
+use dfs_wire::status::Status;
+use dfs_wire::version::ProtocolVersion;
+use futures_util::future::BoxFuture;
+
+pub use actor::{Session, SessionArgs, SessionCommon, SessionMsg};
+pub use state::{Phase, SessionLimits, SessionState, Verdict};
+
+/// Who is at the other end of a session.
+#[derive(Debug, Clone)]
+pub struct PeerInfo {
+    /// What it said of itself.
+    pub peer: Peer,
+    /// Where it connects from.
+    pub address: SocketAddr,
+    /// Number of the session, in both ends' logs.
+    pub session: u64,
+}
+
+/// What a node does with the requests of its sessions. One for each role.
+pub trait Service: Send + Sync + 'static {
+    /// Accepts or refuses a peer.
+    ///
+    /// # Errors
+    /// What the peer is told.
+    fn welcome(&self, hello: &Hello, version: ProtocolVersion, session: u64) -> Result<Welcome, Status>;
+
+    /// Carries one request to its answer. Runs as a task of the session and ends with it; a panic resets the stream
+    /// and leaves the session alone.
+    fn serve(
+        self: std::sync::Arc<Self>,
+        peer: std::sync::Arc<PeerInfo>,
+        incoming: Incoming,
+    ) -> BoxFuture<'static, ()>;
+}

@@ -1,0 +1,35 @@
+//! Who a datanode obeys: the seam between data requests and what the heartbeat has learned.
+
+use dfs_wire::auth::{Grant, GrantOp, Mac, Receipt};
+use dfs_wire::id::{ChunkId, ClusterId, Generation, NodeId};
+use dfs_wire::status::Status;
+
+/// Checks grants and signs receipts with what this node knows of its coordinator.
+pub trait Authority: Send + Sync + 'static {
+    /// This node.
+    fn node(&self) -> NodeId;
+
+    /// Its cluster.
+    ///
+    /// # Errors
+    /// `NotRegistered` before the node has joined one.
+    fn cluster(&self) -> Result<ClusterId, Status>;
+
+    /// Checks a grant: signature, operation, expiry in coordinator time, epoch.
+    ///
+    /// # Errors
+    /// `PermissionDenied`, `StaleEpoch` or `NotRegistered`, with the reason.
+    fn check(&self, grant: &Grant, mac: &Mac, op: GrantOp) -> Result<(), Status>;
+
+    /// Signs for a durable copy.
+    ///
+    /// # Errors
+    /// `NotRegistered` before the node has a key.
+    fn sign(
+        &self,
+        chunk: ChunkId,
+        generation: Generation,
+        len: u32,
+        sha256: [u8; 32],
+    ) -> Result<Receipt, Status>;
+}

@@ -1,0 +1,28 @@
+//! One actor for each chunk that is being written here: the streaming session.
+//!
+//! ```text
+//!                    +-> disk writer --- commit ---------------> local copy durable
+//! link -> receiver --+-> forward to replica 1 -- its receipt --> copy durable      } actor: straggler rule, answer
+//!          (sha, crc) +-> forward to replica 2 -- its receipt --> copy durable
+//! ```
+//!
+//! The bytes flow through tasks that the actor owns; the actor sees a few events for each chunk and decides:
+//!
+//! ```text
+//! Receiving --end matches--> Sealing --all copies settled, or straggler limit--> Answered
+//!     \--peer gone, bad bytes, disk failed, standstill--> Failed (tasks aborted, temporary file removed)
+//! ```
+//!
+//! Credit is end to end: the client may send only into slabs reserved for this stream, and a slab is free again when
+//! the disk and every live replica are done with it. A replica that stands still is cut, so that it costs one upload
+//! a bounded time and bounded memory; the missing copy is reported and repaired later.
+
+mod actor;
+mod authority;
+mod pipeline;
+mod state;
+
+pub use actor::{Job, Streaming, StreamingArgs, StreamingMsg};
+pub use authority::Authority;
+pub use pipeline::{Upload, store_status};
+pub use state::{Effect, UploadLimits, UploadState};

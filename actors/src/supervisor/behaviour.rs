@@ -1,0 +1,115 @@
+//! What an actor is: the trait it implements, and the one error it ends with.
+
+use std::future::Future;
+
+use super::context::Ctx;
+
+/// A boxed error from below.
+pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why an actor gave up. Every variant ends the actor; its supervisor decides what follows.
+///
+/// Errors that concern one request are answered to its sender and never become an `ActorError`.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ActorError {
+    /// The actor cannot go on: `doing` says what it attempted.
+    #[error("{doing}: {source}")]
+    Fatal {
+        /// What the actor was doing, such as "open the metadata database".
+        doing: &'static str,
+        /// The error it met.
+        source: BoxError,
+    },
+    /// A handler panicked.
+    #[error("panicked: {0}")]
+    Panicked(String),
+    /// A task that the actor owns panicked.
+    #[error("an owned task panicked: {0}")]
+    TaskPanicked(String),
+    /// A supervisor ran out of restarts for a child, or could not end it.
+    #[error("child {child} cannot be kept running: {reason}")]
+    Escalated {
+        /// Name of the child.
+        child: String,
+        /// Its last exit, and the limit that was passed.
+        reason: String,
+    },
+}
+
+impl ActorError {
+    /// Ends the actor because of `source`, met while `doing` something.
+    pub fn fatal(doing: &'static str, source: impl Into<BoxError>) -> Self {
+        Self::Fatal { doing, source: source.into() }
+    }
+}
+
+/// How a child came to its end, as its supervisor is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ExitCause {
+    /// It stopped by itself or was asked to: its `stop` ran to the end.
+    Stopped,
+    /// It returned an error or panicked; the text says which.
+    Failed(String),
+    /// It was killed: no `stop` ran.
+    Killed,
+}
+
+/// The end of a child actor.
+#[derive(Debug)]
+pub struct ChildExit {
+    pub(crate) id: ractor::ActorId,
+    pub(crate) cause: ExitCause,
+}
+
+/// An actor's behaviour. The value is the actor's state; the host calls it one message at a time.
+///
+/// A restart builds a new value from the arguments and from disk, never from the corpse. No handler awaits longer than
+/// [`SLOW_HANDLER`](super::SLOW_HANDLER): longer work is a task ([`Ctx::spawn_then`]) whose result comes back as a
+/// message. Asks only go down the tree; a handler that asked a sibling or a parent could wait for itself.
+pub trait Behaviour: Sized + Send + 'static {
+    /// What it can be told.
+    type Msg: Send + 'static;
+
+    /// What it is built from, at first and at each restart.
+    type Args: Clone + Send + Sync + 'static;
+
+    /// The kind shown by `dfsctl actors tree`, one lowercase word or two with a dash.
+    const KIND: &'static str;
+
+    /// Whether `start` returning does not yet mean that the actor is ready; it then calls [`Ctx::ready`] itself.
+    const READY_LATER: bool = false;
+
+    /// Builds the state. Runs in the actor's own task, so it may take as long as `start_timeout`; until it returns,
+    /// senders wait. A failure counts as a restart.
+    fn start(
+        args: Self::Args,
+        ctx: &mut Ctx<Self::Msg>,
+    ) -> impl Future<Output = Result<Self, ActorError>> + Send;
+
+    /// Handles one message.
+    fn handle(
+        &mut self,
+        msg: Self::Msg,
+        ctx: &mut Ctx<Self::Msg>,
+    ) -> impl Future<Output = Result<(), ActorError>> + Send;
+
+    /// Runs each period asked for with [`Ctx::set_tick`].
+    fn tick(&mut self, _ctx: &mut Ctx<Self::Msg>) -> impl Future<Output = Result<(), ActorError>> + Send {
+        async { Ok(()) }
+    }
+
+    /// Runs once on an orderly stop, not after a failure or a kill. Tasks and timers still live; they end right after.
+    fn stop(&mut self, _ctx: &mut Ctx<Self::Msg>) -> impl Future<Output = ()> + Send {
+        async {}
+    }
+
+    /// A child of this actor ended. Only supervisors have children.
+    fn child_exited(
+        &mut self,
+        _exit: ChildExit,
+        _ctx: &mut Ctx<Self::Msg>,
+    ) -> impl Future<Output = Result<(), ActorError>> + Send {
+        async { Ok(()) }
+    }
+}

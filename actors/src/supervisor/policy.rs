@@ -1,0 +1,478 @@
+//! When to start, restart, stop, kill and give up: the supervisor's decisions, without its actors.
+//!
+//! Pure: an [`Event`], the time and one random number in, [`Action`]s out. The supervisor actor carries them out. The
+//! strategies and the idea of a restart intensity are Erlang/OTP's; the backoff between restarts is ours, because what
+//! fails on a storage node (a disk, a peer, a lock) seldom heals within microseconds.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::Duration;
+
+use super::behaviour::ExitCause;
+use crate::env::MonoTime;
+
+/// How long a killed child may take to be gone. Kill works at the next await: a child that outlives it blocks a thread,
+/// and starting a second one beside it could not be safe.
+pub const KILL_GRACE: Duration = Duration::from_secs(5);
+
+/// Whom the failure of one child concerns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strategy {
+    /// That child only.
+    OneForOne,
+    /// That child and all that were started after it: they are stopped in reverse order and started again in order.
+    RestForOne,
+}
+
+/// When a child is started again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Restart {
+    /// Whenever it ended.
+    Permanent,
+    /// When it failed or was killed, not when it stopped in order.
+    Transient,
+    /// Never.
+    Temporary,
+}
+
+/// How many restarts a supervisor performs before it gives up itself.
+///
+/// A parent's window must exceed the time its child supervisor takes to give up, else that repeats for ever: see
+/// [`Intensity::OUTER`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Intensity {
+    /// Restarts allowed within the window; one more escalates.
+    pub max_restarts: u32,
+    /// The window.
+    pub window: Duration,
+}
+
+impl Intensity {
+    /// For a supervisor of workers. With [`Backoff::DEFAULT`], a child that never comes up escalates in about 3 s.
+    pub const DEFAULT: Self = Self { max_restarts: 5, window: Duration::from_secs(60) };
+    /// For a supervisor of supervisors.
+    pub const OUTER: Self = Self { max_restarts: 3, window: Duration::from_secs(600) };
+    /// For children that should be tried again for ever, such as links to peers: backoff alone limits the rate.
+    pub const UNLIMITED: Self = Self { max_restarts: u32::MAX, window: Duration::from_secs(60) };
+}
+
+/// The wait before a restart: doubles from `base` to `max` with each failure in a row, plus or minus a fifth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backoff {
+    /// Wait after the first failure.
+    pub base: Duration,
+    /// The longest wait.
+    pub max: Duration,
+    /// A child that was up for so long begins again at `base`.
+    pub reset_after: Duration,
+}
+
+impl Backoff {
+    /// 100 ms to 30 s, forgotten after a quiet minute.
+    pub const DEFAULT: Self = Self {
+        base: Duration::from_millis(100),
+        max: Duration::from_secs(30),
+        reset_after: Duration::from_secs(60),
+    };
+
+    /// The wait after `streak` failures in a row (1 is the first), jittered by `dice`. Never above `max`.
+    #[must_use]
+    pub fn delay(&self, streak: u32, dice: u64) -> Duration {
+        let doublings = streak.saturating_sub(1).min(31);
+        let full = self.base.saturating_mul(1 << doublings).min(self.max);
+        let per_mille = 800 + u32::try_from(dice % 401).unwrap_or(0);
+        (full.saturating_mul(per_mille) / 1000).min(self.max)
+    }
+}
+
+/// The rules for one child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// When to start it again.
+    pub restart: Restart,
+    /// How long to wait before that.
+    pub backoff: Backoff,
+    /// How long it may take to become ready; `None` for a supervisor, whose own children have limits.
+    pub start_timeout: Option<Duration>,
+    /// How long an orderly stop may take before it is killed.
+    pub shutdown_timeout: Duration,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The supervisor itself has started.
+    Begin,
+    /// A child is ready.
+    Ready {
+        /// Which child, in start order.
+        child: usize,
+        /// Which of its lives.
+        life: u64,
+    },
+    /// The present life of a child ended.
+    Exited {
+        /// Which child.
+        child: usize,
+        /// How.
+        cause: ExitCause,
+    },
+    /// A timer that was armed expired.
+    Timer {
+        /// Which child it was armed for.
+        child: usize,
+        /// Its number.
+        timer: u64,
+    },
+    /// A child sits in one handler for too long.
+    Stuck {
+        /// Which child.
+        child: usize,
+        /// Which of its lives.
+        life: u64,
+    },
+}
+
+/// What to do, in order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Start a child.
+    Start {
+        /// Which child.
+        child: usize,
+        /// The number of its new life.
+        life: u64,
+    },
+    /// Ask a child to stop in order.
+    Stop(usize),
+    /// Kill a child.
+    Kill(usize),
+    /// Send [`Event::Timer`] after a while.
+    Arm {
+        /// Which child it is for.
+        child: usize,
+        /// Its number.
+        timer: u64,
+        /// The while.
+        after: Duration,
+    },
+    /// A child will be started again after a wait: worth a log line.
+    BackOff {
+        /// Which child.
+        child: usize,
+        /// The wait.
+        after: Duration,
+        /// Failures in a row.
+        streak: u32,
+    },
+    /// A child ended for good.
+    Ended(usize),
+    /// All children have been ready once: the supervisor is.
+    AllUp,
+    /// Give up: stop all children, then fail.
+    Escalate {
+        /// The child that could not be kept running.
+        child: usize,
+        /// The limit that was passed.
+        limit: Limit,
+    },
+}
+
+/// Why a supervisor gives up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Limit {
+    /// Its [`Intensity`] was exceeded.
+    Restarts(Intensity),
+    /// A killed child was still there after [`KILL_GRACE`].
+    Unkillable,
+}
+
+impl fmt::Display for Limit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Restarts(limit) => {
+                write!(f, "more than {} restarts within {} s", limit.max_restarts, limit.window.as_secs())
+            }
+            Self::Unkillable => write!(f, "still running {} s after a kill", KILL_GRACE.as_secs()),
+        }
+    }
+}
+
+/// Where a child stands.
+///
+/// ```text
+///              may start             Ready
+///   Waiting ─────────────▶ Starting ───────▶ Running ──── ended, not to be restarted ───▶ Ended
+///      ▲  ▲                 │  │ timeout      │ │ │ Stuck
+///      │  │                 │  └────────────┐ │ │ └──────┐
+///      │  │ timer    ended  │         ended │ │ │        ▼    timer
+///      │  └──── BackingOff ◀┴───────────────│─┘ │     Killing ─────▶ Escalate
+///      │              ▲                     └───│──────▶ │  ▲
+///      │              └──────── ended ──────────│────────┘  │ timer
+///      │                                        │ an earlier sibling failed (rest-for-one)
+///      └─────────────── ended ◀──── Stopping ◀──┴─ Doomed   │
+///                                      └────────────────────┘
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// To be started when its turn comes.
+    Waiting,
+    /// Started, not ready.
+    Starting { timer: u64 },
+    /// Ready.
+    Running,
+    /// To be stopped when those after it are gone.
+    Doomed,
+    /// Asked to stop.
+    Stopping { timer: u64 },
+    /// Killed. `failed`: through a fault of its own, so that the restart counts.
+    Killing { timer: u64, failed: bool },
+    /// Will wait for its turn after a while.
+    BackingOff { timer: u64 },
+    /// Will not be started again.
+    Ended,
+}
+
+#[derive(Debug)]
+struct Child {
+    rules: Rules,
+    phase: Phase,
+    life: u64,
+    streak: u32,
+    /// When this life became ready.
+    up_since: Option<MonoTime>,
+    /// Whether any life became ready.
+    been_up: bool,
+}
+
+impl Child {
+    fn settled(&self) -> bool {
+        matches!(self.phase, Phase::Running | Phase::Ended)
+    }
+
+    fn ending(&self) -> bool {
+        matches!(self.phase, Phase::Doomed | Phase::Stopping { .. } | Phase::Killing { .. })
+    }
+}
+
+/// The restart policy of one supervisor.
+#[derive(Debug)]
+pub struct Policy {
+    strategy: Strategy,
+    intensity: Intensity,
+    children: Vec<Child>,
+    failures: VecDeque<MonoTime>,
+    last_timer: u64,
+    announced: bool,
+    over: bool,
+    actions: Vec<Action>,
+}
+
+impl Policy {
+    /// A policy for children with these rules, in start order. Nothing happens before [`Event::Begin`].
+    #[must_use]
+    pub fn new(strategy: Strategy, intensity: Intensity, rules: impl IntoIterator<Item = Rules>) -> Self {
+        let child = |rules| Child {
+            rules,
+            phase: Phase::Waiting,
+            life: 0,
+            streak: 0,
+            up_since: None,
+            been_up: false,
+        };
+        Self {
+            strategy,
+            intensity,
+            children: rules.into_iter().map(child).collect(),
+            failures: VecDeque::new(),
+            last_timer: 0,
+            announced: false,
+            over: false,
+            actions: Vec::new(),
+        }
+    }
+
+    /// Takes in an event. Stale ones (an old life, a superseded timer, after an escalation) change nothing.
+    #[must_use]
+    pub fn on(&mut self, event: &Event, now: MonoTime, dice: u64) -> Vec<Action> {
+        if self.over {
+            return Vec::new();
+        }
+        match *event {
+            Event::Begin => {}
+            Event::Ready { child, life } => self.ready(child, life, now),
+            Event::Exited { child, ref cause } => self.exited(child, cause, now, dice),
+            Event::Timer { child, timer } => self.timer(child, timer),
+            Event::Stuck { child, life } => self.stuck(child, life),
+        }
+        if !self.over {
+            self.advance();
+        }
+        std::mem::take(&mut self.actions)
+    }
+
+    fn phase(&self, child: usize) -> Option<Phase> {
+        self.children.get(child).map(|child| child.phase)
+    }
+
+    fn set_phase(&mut self, child: usize, phase: Phase) {
+        if let Some(child) = self.children.get_mut(child) {
+            child.phase = phase;
+        }
+    }
+
+    fn ready(&mut self, at: usize, life: u64, now: MonoTime) {
+        let Some(child) = self.children.get_mut(at) else { return };
+        if child.life == life && matches!(child.phase, Phase::Starting { .. }) {
+            child.phase = Phase::Running;
+            child.up_since = Some(now);
+            child.been_up = true;
+        }
+    }
+
+    fn exited(&mut self, at: usize, cause: &ExitCause, now: MonoTime, dice: u64) {
+        let Some(child) = self.children.get(at) else { return };
+        let wanted = match child.rules.restart {
+            Restart::Permanent => true,
+            Restart::Transient => *cause != ExitCause::Stopped,
+            Restart::Temporary => false,
+        };
+        match child.phase {
+            Phase::Starting { .. } | Phase::Running if wanted => self.failed(at, now, dice),
+            Phase::Killing { failed: true, .. } if child.rules.restart != Restart::Temporary => {
+                self.failed(at, now, dice);
+            }
+            // It was told to end for a sibling's sake: it comes back without a mark against it.
+            Phase::Doomed | Phase::Stopping { .. } | Phase::Killing { failed: false, .. }
+                if child.rules.restart != Restart::Temporary =>
+            {
+                self.set_phase(at, Phase::Waiting);
+            }
+            Phase::Waiting | Phase::BackingOff { .. } | Phase::Ended => {}
+            _ => {
+                self.set_phase(at, Phase::Ended);
+                self.actions.push(Action::Ended(at));
+            }
+        }
+    }
+
+    /// Counts a restart, or gives up.
+    fn failed(&mut self, at: usize, now: MonoTime, dice: u64) {
+        let window = self.intensity.window;
+        self.failures.push_back(now);
+        while self.failures.front().is_some_and(|then| now.since(*then) >= window) {
+            self.failures.pop_front();
+        }
+        if self.failures.len() > usize::try_from(self.intensity.max_restarts).unwrap_or(usize::MAX) {
+            return self.escalate(at, Limit::Restarts(self.intensity));
+        }
+        let Some(child) = self.children.get_mut(at) else { return };
+        let Rules { backoff, .. } = child.rules;
+        if child.up_since.is_some_and(|since| now.since(since) >= backoff.reset_after) {
+            child.streak = 0;
+        }
+        child.streak = child.streak.saturating_add(1);
+        let (after, streak) = (backoff.delay(child.streak, dice), child.streak);
+        self.actions.push(Action::BackOff { child: at, after, streak });
+        let timer = self.arm(at, after);
+        self.set_phase(at, Phase::BackingOff { timer });
+        if self.strategy == Strategy::RestForOne {
+            self.doom_after(at);
+        }
+    }
+
+    fn doom_after(&mut self, at: usize) {
+        for child in self.children.iter_mut().skip(at + 1) {
+            child.phase = match child.phase {
+                Phase::Running | Phase::Starting { .. } => Phase::Doomed,
+                Phase::BackingOff { .. } => Phase::Waiting,
+                other => other,
+            };
+        }
+    }
+
+    fn timer(&mut self, at: usize, expired: u64) {
+        match self.phase(at) {
+            Some(Phase::BackingOff { timer }) if timer == expired => self.set_phase(at, Phase::Waiting),
+            Some(Phase::Starting { timer }) if timer == expired => self.kill(at, true),
+            Some(Phase::Stopping { timer }) if timer == expired => self.kill(at, false),
+            Some(Phase::Killing { timer, .. }) if timer == expired => self.escalate(at, Limit::Unkillable),
+            _ => {}
+        }
+    }
+
+    fn stuck(&mut self, at: usize, life: u64) {
+        let hit =
+            self.children.get(at).is_some_and(|child| child.life == life && child.phase == Phase::Running);
+        if hit {
+            self.kill(at, true);
+        }
+    }
+
+    fn kill(&mut self, at: usize, failed: bool) {
+        self.actions.push(Action::Kill(at));
+        let timer = self.arm(at, KILL_GRACE);
+        self.set_phase(at, Phase::Killing { timer, failed });
+    }
+
+    fn escalate(&mut self, child: usize, limit: Limit) {
+        self.over = true;
+        self.actions.push(Action::Escalate { child, limit });
+    }
+
+    fn arm(&mut self, child: usize, after: Duration) -> u64 {
+        self.last_timer += 1;
+        self.actions.push(Action::Arm { child, timer: self.last_timer, after });
+        self.last_timer
+    }
+
+    /// Does what has become possible: stops before starts, one stop at a time from the end, starts from the front.
+    fn advance(&mut self) {
+        let quiet = !self.children.iter().any(|child| {
+            matches!(child.phase, Phase::Stopping { .. } | Phase::Killing { failed: false, .. })
+        });
+        if let Some(at) = self.children.iter().rposition(|child| child.phase == Phase::Doomed)
+            && quiet
+            && let Some(after) = self.children.get(at).map(|child| child.rules.shutdown_timeout)
+        {
+            self.actions.push(Action::Stop(at));
+            let timer = self.arm(at, after);
+            self.set_phase(at, Phase::Stopping { timer });
+        }
+        for at in 0..self.children.len() {
+            if self.phase(at) == Some(Phase::Waiting) && self.may_start(at) {
+                self.start(at);
+            }
+        }
+        if !self.announced && self.children.iter().all(|child| child.been_up || child.phase == Phase::Ended) {
+            self.announced = true;
+            self.actions.push(Action::AllUp);
+        }
+    }
+
+    fn may_start(&self, at: usize) -> bool {
+        let (before, after) = self.children.split_at(at);
+        match self.strategy {
+            // The first time in order; afterwards the siblings are independent.
+            Strategy::OneForOne => {
+                after.first().is_some_and(|child| child.been_up)
+                    || before.iter().all(|child| child.been_up || child.phase == Phase::Ended)
+            }
+            Strategy::RestForOne => before.iter().all(Child::settled) && !after.iter().any(Child::ending),
+        }
+    }
+
+    fn start(&mut self, at: usize) {
+        let Some(child) = self.children.get_mut(at) else { return };
+        child.life += 1;
+        child.up_since = None;
+        let (life, limit) = (child.life, child.rules.start_timeout);
+        self.actions.push(Action::Start { child: at, life });
+        // Timer 0 is never armed: it stands for no limit.
+        let timer = limit.map_or(0, |after| self.arm(at, after));
+        self.set_phase(at, Phase::Starting { timer });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+//! The root of a node's tree: started once, and its end is the end of the process.
+
+use std::time::Duration;
+
+use ractor::ActorCell;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use super::behaviour::ActorError;
+use super::policy::KILL_GRACE;
+use super::spec::{Place, SupervisorSpec};
+use super::stats::ActorState;
+use super::tree::ActorTree;
+use crate::env::Env;
+
+/// How the tree of a node ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Exit {
+    /// It was shut down in order.
+    Stopped,
+    /// The root supervisor gave up. The process should end, so that whoever runs it starts it anew.
+    Escalated(String),
+    /// It was killed, or did not stop in time.
+    Killed,
+}
+
+impl Exit {
+    /// The exit code of the process: 0, 70 (`EX_SOFTWARE` of sysexits) or 75 (`EX_TEMPFAIL`).
+    #[must_use]
+    pub const fn code(&self) -> u8 {
+        match self {
+            Self::Stopped => 0,
+            Self::Escalated(_) => 70,
+            Self::Killed => 75,
+        }
+    }
+}
+
+/// A running tree of actors. Dropping it kills them all; [`Root::shutdown`] is the orderly way.
+pub struct Root {
+    cell: ActorCell,
+    budget: Duration,
+    ready: watch::Receiver<bool>,
+    exit: watch::Receiver<Option<Exit>>,
+}
+
+impl Root {
+    /// Starts `spec` as the root of `tree`. Returns at once: [`Root::ready`] tells when all children are up.
+    ///
+    /// # Errors
+    /// If the runtime cannot start actors at all. A child that fails to start is a matter for the supervisor.
+    pub async fn start(env: Env, tree: ActorTree, spec: SupervisorSpec) -> Result<Self, ActorError> {
+        let (tell_ready, ready) = watch::channel(false);
+        let (tell_exit, exit) = watch::channel(None);
+        let (budget, path) = (spec.shutdown_budget(), spec.name.clone().into());
+        let child = spec.into_child();
+        let on_ready = Box::new(move || {
+            tell_ready.send_replace(true);
+        });
+        let place = Place { env, tree, path, temporary: false, parent: None, on_ready };
+        let (cell, join) = (child.spawn)(place)
+            .await
+            .map_err(|error| ActorError::fatal("start the root supervisor", error))?;
+        // Not owned by an actor, because it outlives them all: it ends with the root, whatever way that ends.
+        tokio::spawn(async move {
+            drop(join.await);
+            child.slot.close();
+            let stats = child.slot.stats();
+            let last = stats.last_exit().unwrap_or_default();
+            tell_exit.send_replace(Some(match stats.state() {
+                ActorState::Stopped => Exit::Stopped,
+                _ if last == "killed" => Exit::Killed,
+                _ => Exit::Escalated(last),
+            }));
+        });
+        Ok(Self { cell, budget, ready, exit })
+    }
+
+    /// Waits up to `limit` until every actor of the tree is up; tells whether they are. Cancel safe.
+    pub async fn ready(&self, limit: Duration) -> bool {
+        let mut ready = self.ready.clone();
+        matches!(timeout(limit, ready.wait_for(|ready| *ready)).await, Ok(Ok(_)))
+    }
+
+    /// Waits until the tree has ended, for as long as that takes. Cancel safe.
+    pub async fn wait(&self) -> Exit {
+        let mut exit = self.exit.clone();
+        match exit.wait_for(Option::is_some).await {
+            Ok(exit) => exit.clone().unwrap_or(Exit::Killed),
+            // The runtime is going down and took the watching task with it.
+            Err(_) => Exit::Killed,
+        }
+    }
+
+    /// Stops the tree in order, and kills it if it takes longer than all its limits together.
+    pub async fn shutdown(&self) -> Exit {
+        self.cell.stop(Some("stop: shutdown".to_owned()));
+        if let Ok(exit) = timeout(self.budget, self.wait()).await {
+            return exit;
+        }
+        self.cell.kill();
+        timeout(KILL_GRACE, self.wait()).await.unwrap_or(Exit::Killed)
+    }
+}
+
+impl Drop for Root {
+    fn drop(&mut self) {
+        self.cell.kill();
+    }
+}

@@ -1,0 +1,131 @@
+//! What fails is started again, alone or with those that depend on it, and given up in the end.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_restarts_that_actor_only_and_its_address_stays_valid() {
+    let journal = Journal::default();
+    let [a, b, c] = trio(&journal);
+    let spec = SupervisorSpec::one_for_one("root").child(a.spec()).child(b.spec()).child(c.spec());
+    let (_root, tree) = grow(spec).await;
+    for subject in [&a, &b, &c] {
+        subject.tell(Order::Add(7)).await;
+    }
+    b.upset(Order::Panic).await;
+    // The same address: the question waits while the actor is down, and a new life answers.
+    assert_eq!(b.sum().await, Ok(0), "state comes from the factory, not from the corpse");
+    assert_eq!((a.sum().await, c.sum().await), (Ok(7), Ok(7)), "siblings keep their state");
+    let row = tree.get("root/b").unwrap().stats;
+    assert_eq!((row.state, row.restarts), (ActorState::Running, 1));
+    assert_eq!(row.last_exit.as_deref(), Some("panicked: told to panic"));
+    assert_eq!(tree.get("root").unwrap().stats.child_failures, 1);
+    assert_eq!(tree.get("root/a").unwrap().stats.restarts, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn rest_for_one_restarts_the_later_siblings_in_order() {
+    let journal = Journal::default();
+    let [a, b, c] = trio(&journal);
+    let spec = SupervisorSpec::rest_for_one("root").child(a.spec()).child(b.spec()).child(c.spec());
+    let (_root, _tree) = grow(spec).await;
+    assert_eq!(journal.take(), ["a up", "b up", "c up"]);
+    a.tell(Order::Add(1)).await;
+    b.upset(Order::Fail).await;
+    assert_eq!(c.sum().await, Ok(0));
+    assert_eq!(journal.take(), ["b gone", "c stops", "c gone", "b up", "c up"]);
+    assert_eq!(a.sum().await, Ok(1), "the earlier sibling is left alone");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_start_is_tried_again_with_growing_waits() {
+    let journal = Journal::default();
+    let a = Subject::new("a", &journal);
+    *a.args.screws.failing_starts.lock().unwrap() = 4;
+    let began = tokio::time::Instant::now();
+    let (_root, tree) = grow(SupervisorSpec::one_for_one("root").child(a.spec())).await;
+    let took = began.elapsed();
+    // 100 + 200 + 400 + 800 ms, each give or take a fifth.
+    assert!(took > Duration::from_millis(1190) && took < Duration::from_millis(1810), "{took:?}");
+    assert_eq!(tree.get("root/a").unwrap().stats.restarts, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn too_many_restarts_escalate_to_the_root_and_end_it_with_a_code() {
+    let journal = Journal::default();
+    let [a, b, c] = trio(&journal);
+    let inner = SupervisorSpec::one_for_one("inner").child(b.spec()).child(c.spec());
+    let outer = Intensity { max_restarts: 1, window: secs(600) };
+    let spec = SupervisorSpec::one_for_one("root").intensity(outer).child(a.spec()).supervisor(inner);
+    let (root, tree) = grow(spec).await;
+    *c.args.screws.failing_starts.lock().unwrap() = u32::MAX;
+    c.upset(Order::Fail).await;
+    let exit = tokio::time::timeout(secs(3600), root.wait()).await.expect("it gives up");
+    assert_eq!(exit.code(), 70);
+    let Exit::Escalated(why) = exit else { panic!("not escalated: {exit:?}") };
+    assert!(why.contains("inner") && why.contains("told to fail"), "the chain of reasons: {why}");
+    assert_eq!(
+        tree.get("root/inner").unwrap().stats.restarts,
+        1,
+        "the inner supervisor was tried again once"
+    );
+    let journal = journal.take();
+    assert!(journal.contains(&"a stops".to_owned()), "siblings are stopped in order: {journal:?}");
+    assert_eq!(a.sum().await, Err(AskError::Down));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stuck_actor_is_killed_and_restarted() {
+    let journal = Journal::default();
+    let [a, b, _] = trio(&journal);
+    let spec = SupervisorSpec::one_for_one("root").child(a.spec().stuck_after(Some(secs(5)))).child(b.spec());
+    let (_root, tree) = grow(spec).await;
+    a.tell(Order::Sleep(secs(4))).await;
+    tokio::time::sleep(secs(10)).await;
+    assert_eq!(tree.get("root/a").unwrap().stats.restarts, 0, "slow is not stuck");
+    assert_eq!(tree.get("root/a").unwrap().stats.slow, 1);
+    a.tell(Order::Sleep(secs(100_000))).await;
+    tokio::time::sleep(secs(3)).await;
+    assert!(tree.get("root/a").unwrap().stats.busy_since.is_some(), "visible while it lasts");
+    tokio::time::sleep(secs(5)).await;
+    assert_eq!(a.sum().await, Ok(0));
+    let row = tree.get("root/a").unwrap().stats;
+    assert_eq!((row.stuck, row.restarts), (1, 1));
+    assert!(row.last_exit.as_deref().unwrap().starts_with("killed: stuck in one handler"), "{row:?}");
+    assert_eq!(tree.get("root/b").unwrap().stats.restarts, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_start_that_hangs_is_killed_and_tried_again() {
+    let journal = Journal::default();
+    let a = Subject::new("a", &journal);
+    *a.args.screws.start_takes.lock().unwrap() = secs(1000);
+    let tree = ActorTree::new("n");
+    let spec = SupervisorSpec::one_for_one("root").child(a.spec().start_timeout(Some(secs(2))));
+    let root = Root::start(Env::for_tests(1), tree.clone(), spec).await.unwrap();
+    assert!(!root.ready(secs(3)).await);
+    *a.args.screws.start_takes.lock().unwrap() = Duration::ZERO;
+    assert!(root.ready(secs(5)).await);
+    assert!(tree.get("root/a").unwrap().stats.restarts >= 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn kinds_of_restart_are_obeyed() {
+    let journal = Journal::default();
+    let [a, b, c] = trio(&journal);
+    let spec = SupervisorSpec::one_for_one("root")
+        .child(a.spec().restart(Restart::Permanent))
+        .child(b.spec().restart(Restart::Transient))
+        .child(c.spec().restart(Restart::Temporary));
+    let (_root, tree) = grow(spec).await;
+    a.upset(Order::Stop).await;
+    b.upset(Order::Stop).await;
+    c.upset(Order::Panic).await;
+    tokio::time::sleep(secs(5)).await;
+    let state = |path| tree.get(path).unwrap().stats.state;
+    assert_eq!(state("root/a"), ActorState::Running);
+    assert_eq!(state("root/b"), ActorState::Stopped);
+    assert_eq!(state("root/c"), ActorState::Failed);
+    let began = tokio::time::Instant::now();
+    assert_eq!((b.sum().await, c.sum().await), (Err(AskError::Down), Err(AskError::Down)));
+    assert_eq!(began.elapsed(), Duration::ZERO, "nobody will come: no reason to wait");
+}

@@ -1,0 +1,368 @@
+//! A network and a disk in memory, and datanodes on them.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use dfs_actors::admin::{NodeAdmin, NodeFacts, NodeName};
+use dfs_actors::chunk_store::*;
+use dfs_actors::datanode::{DatanodeLimits, DatanodeParts, DatanodeService};
+use dfs_actors::env::{Connection, Env, Listener as NetListener, Net, SeededRng, TokioClock};
+use dfs_actors::listener::{Bound, Listener, ListenerArgs};
+use dfs_actors::replication::{PeerLimits, Replication, ReplicationArgs};
+use dfs_actors::session::{SessionCommon, SessionLimits};
+use dfs_actors::streaming::{Authority, UploadLimits};
+use dfs_actors::supervisor::{ActorTree, Addr, ChildSpec, Intensity, Root, SupervisorSpec};
+use dfs_wire::auth::{Grant, GrantOp, Mac, NodeKey, Receipt};
+use dfs_wire::handshake::{Hello, NodePeer, Peer};
+use dfs_wire::id::*;
+use dfs_wire::message::chunk::Target;
+use dfs_wire::slab::{SlabBudget, SlabPool};
+use dfs_wire::status::{Status, StatusCode};
+use futures_util::future::{BoxFuture, FutureExt};
+use tokio::sync::{mpsc, watch};
+
+pub(crate) const CLUSTER: ClusterId = ClusterId(7);
+
+/// A network of pipes in memory. `host:port` is any number after the colon.
+#[derive(Default)]
+pub(crate) struct MemNet {
+    listeners: Mutex<BTreeMap<u16, mpsc::UnboundedSender<Connection>>>,
+}
+
+struct MemListener {
+    address: SocketAddr,
+    incoming: mpsc::UnboundedReceiver<Connection>,
+}
+
+fn port_of(address: &str) -> u16 {
+    address.rsplit(':').next().and_then(|p| p.parse().ok()).expect("a port")
+}
+
+fn half(io: tokio::io::DuplexStream, peer: SocketAddr, local: SocketAddr) -> Connection {
+    let (reader, writer) = tokio::io::split(io);
+    Connection { reader: Box::new(reader), writer: Box::new(writer), peer, local }
+}
+
+impl Net for MemNet {
+    fn connect<'a>(&'a self, addr: &'a str, _timeout: Duration) -> BoxFuture<'a, io::Result<Connection>> {
+        async move {
+            let port = port_of(addr);
+            let listener = self.listeners.lock().unwrap().get(&port).cloned();
+            let listener = listener.ok_or(io::ErrorKind::ConnectionRefused)?;
+            let (ours, theirs) = tokio::io::duplex(256 * 1024);
+            let (here, there) =
+                (SocketAddr::from(([127, 0, 0, 1], 1)), SocketAddr::from(([127, 0, 0, 1], port)));
+            listener.send(half(theirs, here, there)).map_err(|_| io::ErrorKind::ConnectionRefused)?;
+            Ok(half(ours, there, here))
+        }
+        .boxed()
+    }
+
+    fn listen<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, io::Result<Box<dyn NetListener>>> {
+        async move {
+            let port = port_of(addr);
+            let (sender, incoming) = mpsc::unbounded_channel();
+            self.listeners.lock().unwrap().insert(port, sender);
+            let address = SocketAddr::from(([127, 0, 0, 1], port));
+            Ok(Box::new(MemListener { address, incoming }) as Box<dyn NetListener>)
+        }
+        .boxed()
+    }
+}
+
+impl NetListener for MemListener {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<Connection>> {
+        async { self.incoming.recv().await.ok_or_else(|| io::ErrorKind::NotConnected.into()) }.boxed()
+    }
+
+    fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+/// Chunks in memory. `stalled` makes every write wait, as a stopped process would.
+#[derive(Default)]
+pub(crate) struct MemStore {
+    pub chunks: Mutex<BTreeMap<ChunkKey, (ChunkInfo, Bytes)>>,
+    pub writers: Arc<Mutex<usize>>,
+    pub stalled: AtomicBool,
+}
+
+struct MemWriter {
+    store: Arc<MemStore>,
+    identity: ChunkIdentity,
+    bytes: BytesMut,
+}
+
+impl Drop for MemWriter {
+    fn drop(&mut self) {
+        *self.store.writers.lock().unwrap() -= 1;
+    }
+}
+
+impl ChunkWriter for MemWriter {
+    fn write(&mut self, frame: Bytes, block_crcs: &[u32]) -> BoxFuture<'_, Result<(), StoreError>> {
+        for (block, crc) in frame.chunks(64 * 1024).zip(block_crcs) {
+            let mut hash = crc32fast_of(block);
+            assert_eq!(std::mem::take(&mut hash), *crc);
+        }
+        async move {
+            while self.store.stalled.load(Ordering::Relaxed) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            self.bytes.extend_from_slice(&frame);
+            Ok(())
+        }
+        .boxed()
+    }
+
+    fn commit(self: Box<Self>, seal: ChunkSeal) -> BoxFuture<'static, Result<(), StoreError>> {
+        async move {
+            let info = ChunkInfo {
+                identity: self.identity,
+                len: seal.len,
+                sha256: seal.sha256,
+                state: ReplicaState::Verified,
+            };
+            let bytes = self.bytes.clone().freeze();
+            self.store.chunks.lock().unwrap().insert(info.key(), (info, bytes));
+            Ok(())
+        }
+        .boxed()
+    }
+}
+
+fn crc32fast_of(block: &[u8]) -> u32 {
+    dfs_wire::link::DataFrame::new(Bytes::copy_from_slice(block)).crc
+}
+
+struct MemReader(ChunkInfo, Bytes);
+
+impl ChunkReader for MemReader {
+    fn info(&self) -> &ChunkInfo {
+        &self.0
+    }
+
+    fn block_crcs(&self) -> &[u32] {
+        &[]
+    }
+
+    fn read(&self, offset: u32, len: u32) -> BoxFuture<'static, Result<Bytes, StoreError>> {
+        let bytes = self.1.slice(offset as usize..(offset + len) as usize);
+        async move { Ok(bytes) }.boxed()
+    }
+}
+
+/// The store as the service holds it.
+pub(crate) struct SharedStore(pub Arc<MemStore>);
+
+impl ChunkStore for SharedStore {
+    fn create(
+        &self,
+        identity: ChunkIdentity,
+        _len_hint: u32,
+    ) -> BoxFuture<'static, Result<Box<dyn ChunkWriter>, StoreError>> {
+        let store = self.0.clone();
+        async move {
+            if let Some((info, _)) = store.chunks.lock().unwrap().get(&identity.key()) {
+                return Err(StoreError::AlreadyCommitted(Box::new(*info)));
+            }
+            *store.writers.lock().unwrap() += 1;
+            let bytes = BytesMut::new();
+            Ok(Box::new(MemWriter { store: store.clone(), identity, bytes }) as Box<dyn ChunkWriter>)
+        }
+        .boxed()
+    }
+
+    fn open(&self, key: ChunkKey) -> BoxFuture<'static, Result<Arc<dyn ChunkReader>, StoreError>> {
+        let found = self.0.chunks.lock().unwrap().get(&key).cloned();
+        async move {
+            let missing = StoreError::NotFound { disk: Arc::from("mem"), key };
+            let (info, bytes) = found.ok_or(missing)?;
+            Ok(Arc::new(MemReader(info, bytes)) as Arc<dyn ChunkReader>)
+        }
+        .boxed()
+    }
+
+    fn quarantine(&self, keys: Vec<ChunkKey>) -> BoxFuture<'static, Vec<(ChunkKey, Result<(), StoreError>)>> {
+        async move { keys.into_iter().map(|key| (key, Ok(()))).collect() }.boxed()
+    }
+
+    fn purge_quarantine(&self, _older_than: Duration) -> BoxFuture<'static, Result<u64, StoreError>> {
+        async { Ok(0) }.boxed()
+    }
+
+    fn inventory(&self, _after: Option<ChunkKey>, _limit: usize) -> Vec<ChunkInfo> {
+        Vec::new()
+    }
+
+    fn verify(&self, key: ChunkKey) -> BoxFuture<'static, Result<ChunkInfo, StoreError>> {
+        let opened = self.open(key);
+        async move { opened.await.map(|reader| *reader.info()) }.boxed()
+    }
+
+    fn stats(&self) -> StoreStats {
+        StoreStats::default()
+    }
+
+    fn close(&self) -> BoxFuture<'static, ()> {
+        async {}.boxed()
+    }
+}
+
+struct Keyed {
+    node: NodeId,
+    key: NodeKey,
+}
+
+impl Authority for Keyed {
+    fn node(&self) -> NodeId {
+        self.node
+    }
+
+    fn cluster(&self) -> Result<ClusterId, Status> {
+        Ok(CLUSTER)
+    }
+
+    fn check(&self, grant: &Grant, mac: &Mac, op: GrantOp) -> Result<(), Status> {
+        let good = grant.op == op && grant.verify(&self.key, mac);
+        if good { Ok(()) } else { Err(Status::new(StatusCode::PermissionDenied, "forged")) }
+    }
+
+    fn sign(
+        &self,
+        chunk: ChunkId,
+        generation: Generation,
+        len: u32,
+        sha256: [u8; 32],
+    ) -> Result<Receipt, Status> {
+        Ok(Receipt::sign(self.node, chunk, generation, len, sha256, &self.key))
+    }
+}
+
+/// One datanode.
+pub(crate) struct TestNode {
+    pub id: NodeId,
+    pub key: NodeKey,
+    pub address: String,
+    pub store: Arc<MemStore>,
+    pub tree: ActorTree,
+    pub ingest: SlabBudget,
+    pub replica: SlabBudget,
+    pub root: Root,
+    drain: watch::Sender<bool>,
+}
+
+/// Introduces a peer.
+pub(crate) fn hello(node: NodeId) -> Hello {
+    let peer = Peer::Datanode(NodePeer { node, incarnation: Incarnation(1), name: node.to_string() });
+    Hello { cluster: Some(CLUSTER), peer, credentials: vec![], features: 0, connection_credit: 64 << 20 }
+}
+
+/// An environment on `net`.
+pub(crate) fn env_on(net: &Arc<MemNet>) -> Env {
+    Env::new(Arc::new(TokioClock::starting_at(0)), net.clone(), Arc::new(SeededRng::new(1)))
+}
+
+impl TestNode {
+    /// Starts node number `n` with `slabs` of memory for each class.
+    pub(crate) async fn start(net: &Arc<MemNet>, n: u16, slabs: usize) -> Self {
+        let env = env_on(net);
+        let (id, key) = (NodeId(n.into()), NodeKey([n as u8; 32]));
+        let store = Arc::new(MemStore::default());
+        let tree = ActorTree::new(format!("dn{n}"));
+        let pool = SlabPool::new(2 * slabs);
+        let (ingest, replica) = (SlabBudget::new(pool.clone(), slabs), SlabBudget::new(pool, slabs));
+        let links = Addr::new(64);
+        let (uploads, upload_nursery) = SupervisorSpec::one_for_one("uploads").with_nursery(slabs);
+        let (copies, copy_nursery) = SupervisorSpec::one_for_one("copies").with_nursery(slabs);
+        let name =
+            NodeName { node: id, name: format!("dn{n}"), role: "datanode", version: "test", chaos: true };
+        let facts = Arc::new(|| NodeFacts { cluster: Some(CLUSTER), epoch: Epoch(1) });
+        let service = Arc::new(DatanodeService::new(DatanodeParts {
+            store: Arc::new(SharedStore(store.clone())),
+            authority: Arc::new(Keyed { node: id, key: key.clone() }),
+            ingest: ingest.clone(),
+            replica: replica.clone(),
+            uploads: upload_nursery,
+            copies: copy_nursery,
+            links: links.clone(),
+            corrupt: Arc::new(|_| {}),
+            admin: NodeAdmin::new(name, tree.clone(), env.clone(), facts),
+            limits: tokio::sync::watch::channel(DatanodeLimits {
+                upload: UploadLimits::default(),
+                window_slabs: 4,
+                prepare_timeout: Duration::from_secs(5),
+                reads_max: 8,
+                bulk_uploads_max: 8,
+            })
+            .1,
+        }));
+        let (drain, draining) = watch::channel(false);
+        let limits = SessionLimits {
+            handshake_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(60),
+        };
+        let common = SessionCommon {
+            service,
+            budget: ingest.clone(),
+            limits: tokio::sync::watch::channel(limits).1,
+            draining,
+        };
+        let (sessions, nursery) = SupervisorSpec::one_for_one("sessions").with_nursery(64);
+        let bound = Bound::bind(&env, &format!("mem:{n}")).await.unwrap();
+        let listen = ListenerArgs { bound, sessions: nursery, common };
+        let args = ReplicationArgs {
+            hello: Arc::new(move || hello(id)),
+            budget: replica.clone(),
+            limits: PeerLimits::default(),
+        };
+        let spec = SupervisorSpec::one_for_one("root")
+            .intensity(Intensity::OUTER)
+            .child(ChildSpec::new::<Replication>("replication", &links, args))
+            .supervisor(uploads)
+            .supervisor(copies)
+            .supervisor(sessions)
+            .child(ChildSpec::new::<Listener>("listener", &Addr::new(1), listen));
+        let root = Root::start(env, tree.clone(), spec).await.unwrap();
+        assert!(root.ready(Duration::from_secs(5)).await);
+        Self { id, key, address: format!("mem:{n}"), store, tree, ingest, replica, root, drain }
+    }
+
+    /// This node as a target of `grant`.
+    pub(crate) fn target(&self, grant: &Grant) -> Target {
+        Target { node: self.id, address: self.address.clone(), mac: grant.sign(&self.key) }
+    }
+
+    /// Drains the node's sessions.
+    pub(crate) fn drain(&self) {
+        self.drain.send_replace(true);
+    }
+
+    /// Waits until nothing is reserved, open or running for any upload; fails if that takes long.
+    pub(crate) async fn settled(&self) {
+        for _ in 0..1000 {
+            let idle = self.ingest.available() == self.ingest.total()
+                && self.replica.available() == self.replica.total()
+                && *self.store.writers.lock().unwrap() == 0
+                && self.tree.count("streaming") == 0;
+            if idle {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!(
+            "node {} leaks: {:?} {:?}, {} writers, {} streaming actors",
+            self.id,
+            self.ingest,
+            self.replica,
+            self.store.writers.lock().unwrap(),
+            self.tree.count("streaming")
+        );
+    }
+}

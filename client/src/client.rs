@@ -1,0 +1,82 @@
+//! The client: one handle to a cluster, shared by clones.
+
+use std::sync::Arc;
+
+use dfs_wire::id::ClusterId;
+
+use crate::config::ClientConfig;
+use crate::connector::{Connector, TcpConnector};
+use crate::error::Error;
+use crate::memory::MemoryBound;
+use crate::pool::Pool;
+use crate::rpc::Rpc;
+
+/// A handle to a cluster. Clones share its connections and its memory bound; the last one closes them.
+#[derive(Clone)]
+pub struct Client {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub(crate) config: ClientConfig,
+    pub(crate) pool: Pool,
+    pub(crate) rpc: Rpc,
+    /// Memory of uploads. Apart from that of downloads, so that a file piped from one to the other cannot stall.
+    pub(crate) upload_memory: MemoryBound,
+    /// Memory of downloads.
+    pub(crate) download_memory: MemoryBound,
+}
+
+impl Client {
+    /// Connects to the first of the configured coordinators that answers. To be called within a tokio runtime, which
+    /// then runs the client's connections.
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), dfs_client::Error> {
+    /// use dfs_client::{Client, ClientConfig};
+    ///
+    /// let client = Client::connect(ClientConfig::new(["127.0.0.1:8080"])).await?;
+    /// println!("cluster {:?}", client.cluster());
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// `Unavailable` if none answers within [`crate::RetryPolicy::connect_budget`], `VersionMismatch` if one answers in
+    /// another version, `InvalidArgument` if an endpoint is malformed.
+    pub async fn connect(config: ClientConfig) -> Result<Self, Error> {
+        Self::connect_with(config, Arc::new(TcpConnector)).await
+    }
+
+    /// As [`Self::connect`], over something else than TCP.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn connect_with(config: ClientConfig, connector: Arc<dyn Connector>) -> Result<Self, Error> {
+        let slabs = config.slabs_per_direction();
+        let (upload_memory, download_memory) = (MemoryBound::new(slabs), MemoryBound::new(slabs));
+        let pool = Pool::new(&config, connector, download_memory.clone());
+        let rpc = Rpc::new(&config, pool.clone())?;
+        rpc.connect().await?;
+        Ok(Self { inner: Arc::new(Inner { config, pool, rpc, upload_memory, download_memory }) })
+    }
+
+    /// The cluster that answered; `None` if the coordinator has none yet.
+    pub fn cluster(&self) -> Option<ClusterId> {
+        self.inner.pool.cluster()
+    }
+
+    /// What the client was configured with.
+    pub fn config(&self) -> &ClientConfig {
+        &self.inner.config
+    }
+}
+
+impl std::fmt::Debug for Client {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Client")
+            .field("cluster", &self.cluster())
+            .field("endpoints", &self.inner.config.endpoints)
+            .finish_non_exhaustive()
+    }
+}

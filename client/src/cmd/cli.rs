@@ -1,0 +1,173 @@
+//! The command line: one verb each, the same names and flags as the Unix tools they resemble.
+
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use super::exit::Exit;
+use super::output::{Color, Format};
+use super::{
+    actors, args, cat, completion, dev, df, du, explain, find, fsck, get, ls, mkdir, mv, nodes, put, rm,
+    stat, status, trash, tree, undelete, verify, version,
+};
+
+const ABOUT: &str = "Stores and reads files of a dfs cluster, and shows how it is.";
+
+const PATHS: &str = "\
+Paths:
+  A path of the cluster is written /a/b or dfs:/a/b; '-' is standard input or output.
+  * ? [] {} and ** are patterns on paths of the cluster: quote them from the shell.
+
+Where the cluster is, the first that is said:
+  --endpoint, DFS_ENDPOINT, COORDINATOR_HOST and COORDINATOR_PORT,
+  the cluster of 'dfsctl dev up' in this directory or one above, localhost:8080
+
+Examples:
+  dfsctl dev up                        start a local cluster
+  dfsctl put report.pdf /              store a file
+  dfsctl put -r photos /backup/        store a directory
+  tar c src | dfsctl put - /src.tar    store a stream
+  dfsctl ls '/backup/**/*.jpg'         list
+  dfsctl get -r /backup/photos .       fetch
+  dfsctl status                        is all well?
+";
+
+/// The command line.
+#[derive(Debug, Parser)]
+#[command(
+    name = "dfsctl",
+    version,
+    about = ABOUT,
+    max_term_width = 110,
+    after_help = format!("{PATHS}\n{}", Exit::table()),
+    disable_help_subcommand = false,
+    subcommand_required = true,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// Flags of every verb.
+    #[command(flatten)]
+    pub global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// Flags of every verb.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Options of every verb")]
+pub struct Global {
+    /// Coordinator to talk to; several with commas between
+    #[arg(long, global = true, value_name = "HOST:PORT")]
+    pub endpoint: Option<String>,
+    /// Format of the data on standard output
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FORMAT",
+        value_enum,
+        default_value_t,
+        hide_default_value = true
+    )]
+    pub output: Format,
+    /// When to use colour
+    #[arg(long, global = true, value_name = "WHEN", value_enum, default_value_t, hide_default_value = true)]
+    pub color: Color,
+    /// Give up after this long without success
+    #[arg(long, global = true, value_name = "TIME", value_parser = args::duration)]
+    pub timeout: Option<Duration>,
+    /// No progress bars and no summaries
+    #[arg(short, long, global = true)]
+    pub quiet: bool,
+    /// Say more; twice for the log of the client
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+}
+
+/// Every verb. What each does is said where its arguments are: a comment here would hide it.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    Put(put::Args),
+    Get(get::Args),
+    Cat(cat::Args),
+    Ls(ls::Args),
+    Stat(stat::Args),
+    Rm(rm::Args),
+    Mv(mv::Args),
+    Mkdir(mkdir::Args),
+    Du(du::Args),
+    Tree(tree::Args),
+    Find(find::Args),
+    Df(df::Args),
+    Trash(trash::Args),
+    Undelete(undelete::Args),
+    Status(status::Args),
+    Nodes(nodes::Args),
+    Explain(explain::Args),
+    Verify(verify::Args),
+    Fsck(fsck::Args),
+    Actors(actors::Args),
+    Dev(dev::Args),
+    Completion(completion::Args),
+    Version(version::Args),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_and_flag_is_explained() {
+        fn check(command: &clap::Command, path: &str) {
+            for argument in command.get_arguments().filter(|argument| !argument.is_hide_set()) {
+                assert!(argument.get_help().is_some(), "{path}: {} has no help", argument.get_id());
+            }
+            for verb in command.get_subcommands() {
+                let path = format!("{path} {}", verb.get_name());
+                assert!(verb.get_about().is_some(), "{path} has no help");
+                check(verb, &path);
+            }
+        }
+        check(&Cli::command(), "dfsctl");
+    }
+
+    #[test]
+    fn the_help_of_a_verb_has_its_examples() {
+        let mut put = Cli::command().find_subcommand("put").cloned().unwrap_or_default();
+        assert!(put.render_long_help().to_string().contains("  put -r DIR PATH "));
+    }
+
+    #[test]
+    fn the_help_lists_the_exit_codes() {
+        let help = Cli::command().render_help().to_string();
+        let codes = help.split("Exit codes:\n").nth(1).unwrap_or_default();
+        let expected = "    0  success
+    1  another failure
+    2  wrong usage
+    3  not found, or a pattern matched nothing
+    4  exists already, or a condition does not hold
+    5  denied
+    6  unavailable, nothing was done: safe to repeat
+    7  integrity: bytes do not match their checksum
+    8  partial: some items failed, the summary says which
+    9  no space
+   10  health warning: data is safe, something needs attention
+   11  health error: data is lost or cannot be reached
+   12  protocol or version mismatch
+   13  outcome unknown: look before repeating
+   78  configuration error
+  130  interrupted (SIGINT)
+  141  the reader of standard output went away (SIGPIPE)
+  143  terminated (SIGTERM)
+";
+        assert_eq!(codes, expected);
+    }
+}

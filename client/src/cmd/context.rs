@@ -1,0 +1,96 @@
+//! What every command works with: the output, the endpoint, the client.
+
+use std::time::Duration;
+
+use super::cli::Global;
+use super::endpoint::Endpoint;
+use super::exit::Exit;
+use super::failure::{Failure, Outcome};
+use super::output::Output;
+use crate::{Client, ClientConfig, ErrorKind};
+
+/// How long to look for a coordinator unless the user says otherwise.
+const CONNECT_DEFAULT: Duration = Duration::from_secs(5);
+
+/// What every command works with.
+#[derive(Debug)]
+pub struct Context {
+    /// Where and how to print.
+    pub output: Output,
+    global: Global,
+}
+
+impl Context {
+    /// From the global flags.
+    pub fn new(global: Global, output: Output) -> Self {
+        Self { output, global }
+    }
+
+    /// Where the cluster is.
+    ///
+    /// # Errors
+    /// If an address somebody wrote is not one.
+    pub fn endpoint(&self) -> Outcome<Endpoint> {
+        let here = std::env::current_dir().unwrap_or_default();
+        Endpoint::resolve(self.global.endpoint.as_deref(), |name| std::env::var(name).ok(), &here)
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    /// If no coordinator answers.
+    pub async fn client(&self) -> Outcome<Client> {
+        self.client_with(|_| {}).await
+    }
+
+    /// Connects, with changes to the configuration.
+    ///
+    /// # Errors
+    /// As [`Self::client`].
+    pub async fn client_with(&self, change: impl FnOnce(&mut ClientConfig)) -> Outcome<Client> {
+        let endpoint = self.endpoint()?;
+        let mut config = ClientConfig::new(endpoint.addresses.clone());
+        config.agent = concat!("dfsctl/", env!("CARGO_PKG_VERSION")).to_owned();
+        config.retry.connect_budget = CONNECT_DEFAULT;
+        if let Some(timeout) = self.global.timeout {
+            config.retry.connect_budget = timeout;
+            config.retry.budget = timeout;
+            config.retry.busy_budget = timeout;
+            config.timeouts.request = config.timeouts.request.min(timeout.max(Duration::from_millis(100)));
+        }
+        change(&mut config);
+        match Client::connect(config).await {
+            Ok(client) => Ok(client),
+            Err(error) if error.kind() == ErrorKind::Unavailable => {
+                let cause = innermost(&error);
+                let message = format!(
+                    "cannot reach the coordinator at {} ({}): {cause}",
+                    endpoint.shown(),
+                    endpoint.origin
+                );
+                let hint = "is it running? 'dfsctl dev up' starts a local cluster; --endpoint or DFS_ENDPOINT name another one";
+                Err(Failure::new(Exit::Unavailable, "Unavailable", message).hint(hint))
+            }
+            Err(error) => {
+                Err(Failure::from(error).context(format_args!("coordinator at {}", endpoint.shown())))
+            }
+        }
+    }
+}
+
+/// The cause that says most: the last of the chain.
+fn innermost(error: &crate::Error) -> String {
+    let mut text = error.message().to_owned();
+    let mut next = std::error::Error::source(error);
+    while let Some(cause) = next {
+        text = match cause.downcast_ref::<std::io::Error>() {
+            Some(io) => super::failure::reason(io),
+            None => match cause.downcast_ref::<crate::Error>() {
+                Some(error) => error.message().to_owned(),
+                None => cause.to_string(),
+            },
+        };
+        next = cause.source();
+    }
+    text
+}

@@ -1,0 +1,136 @@
+//! `dfsctl dev`: a local cluster of real processes, for trying things out.
+
+pub mod down;
+pub mod node;
+pub mod ports;
+pub mod process;
+pub mod ready;
+pub mod state;
+pub mod status;
+pub mod up;
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::{Args as ClapArgs, Subcommand};
+
+use self::state::{ClusterState, DIR_DEFAULT};
+use super::context::Context;
+use super::exit::Exit;
+use super::failure::{Failure, Outcome, reason};
+
+/// Runs a local cluster of real processes, for trying things out
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Up(up::Args),
+    Down(down::Args),
+    /// Shows the nodes and their processes
+    Status(Place),
+    /// Kills nodes at once (SIGKILL)
+    Kill(node::Args),
+    /// Stops nodes in their tracks (SIGSTOP)
+    Pause(node::Args),
+    /// Lets paused nodes go on (SIGCONT)
+    Resume(node::Args),
+    /// Starts nodes that do not run
+    Start(node::Args),
+    /// Becomes another program in a session of its own
+    #[command(hide = true)]
+    Exec {
+        /// The program and its arguments
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        program: Vec<OsString>,
+    },
+}
+
+/// Which cluster
+#[derive(Debug, Clone, ClapArgs)]
+pub struct Place {
+    /// Directory of the cluster [default: .dfs-dev here or in a directory above]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+}
+
+impl Place {
+    /// Refuses a cluster that was only found in a directory above: what cannot be undone is done to what was meant.
+    ///
+    /// # Errors
+    /// If the cluster was neither named nor is that of this directory.
+    pub fn must_be_meant(&self, state: &ClusterState) -> Outcome {
+        let own = ClusterState::load(Path::new(DIR_DEFAULT))?.is_some_and(|own| own.dir == state.dir);
+        if own || self.data.is_some() {
+            return Ok(());
+        }
+        let dir = state.dir.display();
+        Err(Failure::usage(format!("the nearest cluster is that of a directory above: {dir}"))
+            .hint(format!("if it is the one that is meant, name it: --data {dir}")))
+    }
+
+    /// The cluster there.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn load(&self) -> Outcome<ClusterState> {
+        let here = here()?;
+        let (found, dir) = match &self.data {
+            Some(dir) => (ClusterState::load(dir)?, dir.clone()),
+            None => match ClusterState::nearest(&here) {
+                Some((dir, state)) => (Some(state), dir),
+                // Says why, if there is one that cannot be read.
+                None => (ClusterState::load(Path::new(DIR_DEFAULT))?, here.join(DIR_DEFAULT)),
+            },
+        };
+        found.ok_or_else(|| {
+            let message = format!("there is no development cluster in {}", dir.display());
+            Failure::new(Exit::NotFound, "NoDevCluster", message)
+                .hint("start one with 'dfsctl dev up', or name its directory with --data")
+        })
+    }
+}
+
+/// The current directory.
+///
+/// # Errors
+/// If it is gone.
+pub fn here() -> Outcome<PathBuf> {
+    std::env::current_dir().map_err(|e| {
+        Failure::new(
+            Exit::Other,
+            "LocalFile",
+            format!("the current directory cannot be used: {}", reason(&e)),
+        )
+    })
+}
+
+impl Args {
+    /// The program to become, for the hidden half of starting a node.
+    pub fn program(&self) -> Option<&[OsString]> {
+        match &self.verb {
+            Verb::Exec { program } => Some(program),
+            _ => None,
+        }
+    }
+}
+
+/// Runs `dfsctl dev`.
+///
+/// # Errors
+/// What the verb says.
+pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+    match args.verb {
+        Verb::Up(args) => up::run(context, args).await,
+        Verb::Down(args) => down::run(context, &args),
+        Verb::Status(place) => status::run(context, &place),
+        Verb::Kill(args) => node::kill(context, &args),
+        Verb::Pause(args) => node::pause(context, &args),
+        Verb::Resume(args) => node::resume(context, &args),
+        Verb::Start(args) => node::start(context, &args).await,
+        Verb::Exec { program } => Err(process::become_program(&program)),
+    }
+}

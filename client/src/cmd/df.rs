@@ -1,0 +1,124 @@
+//! `dfsctl df`: the space of the cluster and of each node.
+
+use dfs_wire::message::admin::NodeStatus;
+use serde::Serialize;
+
+use super::context::Context;
+use super::exit::Exit;
+use super::failure::Outcome;
+use super::nodes::state_name;
+use super::output::View;
+use super::output::page::{Column, Field, Page, Tone};
+use super::output::text::{percent, size};
+
+/// Shows the space of the cluster and of each node
+#[derive(Debug, clap::Args)]
+#[command(disable_help_flag = true)]
+pub struct Args {
+    /// Exact numbers of bytes
+    #[arg(short, long)]
+    bytes: bool,
+    /// Sizes for people; they are unless -b is given
+    #[arg(short, long)]
+    human_readable: bool,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
+}
+
+/// What `df` prints.
+#[derive(Debug, Serialize)]
+pub struct DfView {
+    /// All nodes together.
+    pub total: SpaceView,
+    /// Each node.
+    pub nodes: Vec<SpaceView>,
+    #[serde(skip)]
+    exact: bool,
+}
+
+/// Space. Each file takes its size times its number of copies.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct SpaceView {
+    /// Name of the node; `total` for the sum.
+    pub name: String,
+    /// `up`, `suspect`, `down` or `left`; empty for the sum.
+    pub state: String,
+    /// Bytes of the file systems that hold the data.
+    pub capacity: u64,
+    /// Bytes that chunks take.
+    pub used: u64,
+    /// Bytes that chunks may still take.
+    pub available: u64,
+    /// Bytes kept free for deletes and metadata.
+    pub reserve: u64,
+    /// Chunks held.
+    pub chunks: u64,
+}
+
+impl SpaceView {
+    fn new(node: &NodeStatus) -> Self {
+        Self {
+            name: node.name.clone(),
+            state: state_name(node.state).to_owned(),
+            capacity: node.load.capacity,
+            used: node.load.used,
+            available: node.load.available,
+            reserve: node.load.reserve,
+            chunks: node.load.chunks,
+        }
+    }
+
+    fn row(&self, exact: bool) -> Vec<Field> {
+        let show = |bytes: u64| Field::from(if exact { bytes.to_string() } else { size(bytes) });
+        let tone = if self.state == "up" || self.state.is_empty() { Tone::Plain } else { Tone::Bad };
+        vec![
+            self.name.as_str().into(),
+            Field::toned(self.state.as_str(), tone),
+            show(self.capacity),
+            show(self.used),
+            show(self.available),
+            percent(self.used, self.used.saturating_add(self.available)).into(),
+            self.chunks.to_string().into(),
+        ]
+    }
+}
+
+impl View for DfView {
+    fn page(&self, page: &mut Page) {
+        let columns = [
+            Column::Text("NODE"),
+            Column::Text("STATE"),
+            Column::Number("DISK"),
+            Column::Number("USED"),
+            Column::Number("AVAIL"),
+            Column::Number("USE%"),
+            Column::Number("CHUNKS"),
+        ];
+        let rows = self.nodes.iter().chain([&self.total]).map(|space| space.row(self.exact));
+        page.table(&columns, rows.collect());
+    }
+
+    fn lines(&self) -> serde_json::Result<Vec<String>> {
+        self.nodes.iter().chain([&self.total]).map(serde_json::to_string).collect()
+    }
+}
+
+/// Runs `dfsctl df`.
+///
+/// # Errors
+/// If the cluster cannot be asked.
+pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+    let client = context.client().await?;
+    let nodes: Vec<_> = client.nodes().await?.iter().map(SpaceView::new).collect();
+    let mut total = SpaceView { name: "total".to_owned(), ..SpaceView::default() };
+    for node in nodes.iter().filter(|node| node.state == "up") {
+        total.capacity += node.capacity;
+        total.used += node.used;
+        total.available += node.available;
+        total.reserve += node.reserve;
+        total.chunks += node.chunks;
+    }
+    context.output.print(&DfView { total, nodes, exact: args.bytes })?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,222 @@
+//! `dfsctl explain`: where the chunks of files are, and why there.
+
+use dfs_wire::message::metadata::{ChunkExplanation, CopyState, Explained, ReplicaLocation};
+use serde::Serialize;
+
+use super::context::Context;
+use super::exit::Exit;
+use super::failure::{Outcome, Tally};
+use super::nodes::state_name;
+use super::output::list::List;
+use super::output::page::{Page, Paint};
+use super::output::text::{count, plain, size};
+use super::output::views::EntryView;
+use super::remote::{RemoteArg, expand_all};
+
+/// Shows where the chunks of files are, and why there
+///
+/// For each chunk its id, size and SHA-256, its copies, and what placement thought of each node when it chose.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Files or patterns
+    #[arg(required = true, value_name = "PATH", value_parser = RemoteArg::parse)]
+    paths: Vec<RemoteArg>,
+    /// Take paths as they are written, without patterns
+    #[arg(long)]
+    literal: bool,
+}
+
+/// One file.
+#[derive(Debug, Serialize)]
+pub struct ExplainView {
+    /// The file.
+    #[serde(flatten)]
+    pub entry: EntryView,
+    /// Its chunks, in order.
+    pub chunk_list: Vec<ChunkView>,
+}
+
+/// One chunk.
+#[derive(Debug, Serialize)]
+pub struct ChunkView {
+    /// Its place in the file.
+    pub index: u32,
+    /// Its id.
+    pub chunk: String,
+    /// Which attempt was committed.
+    pub generation: u32,
+    /// Its bytes.
+    pub size: u32,
+    /// SHA-256 of them.
+    pub sha256: String,
+    /// Versions that hold it.
+    pub references: u32,
+    /// Its copies.
+    pub replicas: Vec<ReplicaView>,
+    /// What placement thought of each node.
+    pub reasons: Vec<ReasonView>,
+}
+
+/// One copy.
+#[derive(Debug, Serialize)]
+pub struct ReplicaView {
+    /// The node's name.
+    pub node: String,
+    /// The node's id.
+    pub node_id: String,
+    /// Where the node listens; may be empty.
+    pub address: String,
+    /// `up`, `suspect`, `down` or `left`.
+    pub node_state: &'static str,
+    /// `good`, `unverified`, `corrupt` or `missing`, as far as the coordinator knows.
+    pub copy: &'static str,
+}
+
+/// What placement thought of one node.
+#[derive(Debug, Serialize)]
+pub struct ReasonView {
+    /// The node's name.
+    pub node: String,
+    /// The node's id.
+    pub node_id: String,
+    /// Whether it was chosen.
+    pub chosen: bool,
+    /// Stable word for the rule that decided.
+    pub rule: String,
+    /// The numbers behind it.
+    pub detail: String,
+}
+
+/// Bytes as hexadecimal digits.
+pub fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl From<&ReplicaLocation> for ReplicaView {
+    fn from(replica: &ReplicaLocation) -> Self {
+        Self {
+            node: replica.name.clone(),
+            node_id: replica.node.to_string(),
+            address: replica.address.clone(),
+            node_state: state_name(replica.node_state),
+            copy: match replica.copy {
+                CopyState::Good => "good",
+                CopyState::Unverified => "unverified",
+                CopyState::Corrupt => "corrupt",
+                CopyState::Missing => "missing",
+            },
+        }
+    }
+}
+
+impl From<&ChunkExplanation> for ChunkView {
+    fn from(chunk: &ChunkExplanation) -> Self {
+        let reasons = chunk.reasons.iter().map(|reason| ReasonView {
+            node: reason.name.clone(),
+            node_id: reason.node.to_string(),
+            chosen: reason.chosen,
+            rule: reason.rule.clone(),
+            detail: reason.detail.clone(),
+        });
+        Self {
+            index: chunk.index,
+            chunk: chunk.chunk.to_string(),
+            generation: chunk.generation.0,
+            size: chunk.len,
+            sha256: hex(&chunk.sha256),
+            references: chunk.references,
+            replicas: chunk.replicas.iter().map(ReplicaView::from).collect(),
+            reasons: reasons.collect(),
+        }
+    }
+}
+
+impl From<&Explained> for ExplainView {
+    fn from(explained: &Explained) -> Self {
+        Self {
+            entry: EntryView::from(&explained.stat),
+            chunk_list: explained.chunks.iter().map(ChunkView::from).collect(),
+        }
+    }
+}
+
+impl ExplainView {
+    fn text(&self, paint: Paint) -> String {
+        let mut page = Page::new(paint);
+        let chunks = count(self.chunk_list.len() as u64, "chunk");
+        let copies = self.entry.replication.unwrap_or(0);
+        let head = paint.bold(&plain(&self.entry.path));
+        page.line(format!("{head}: {} in {chunks}, {copies} copies wanted of each", size(self.entry.size)));
+        page.line(format!("version {}", self.entry.version.as_deref().unwrap_or("-")));
+        for chunk in &self.chunk_list {
+            chunk.text(&mut page);
+        }
+        page.finish()
+    }
+}
+
+impl ChunkView {
+    fn text(&self, page: &mut Page) {
+        let paint = page.paint;
+        page.line("");
+        let head = paint.bold(&format!("chunk {}", self.index));
+        page.line(format!(
+            "{head}  {}  generation {}  {}",
+            self.chunk,
+            self.generation,
+            size(u64::from(self.size))
+        ));
+        page.line(format!("  sha256 {}", self.sha256));
+        for replica in &self.replicas {
+            let copy = match replica.copy {
+                "good" => paint.green("good"),
+                "unverified" => paint.yellow("unverified"),
+                other => paint.red(other),
+            };
+            let state = if replica.node_state == "up" { "" } else { replica.node_state };
+            page.line(format!(
+                "  copy on {}  {}  {copy}  {}",
+                plain(&replica.node),
+                plain(&replica.address),
+                paint.red(state)
+            ));
+        }
+        for reason in &self.reasons {
+            let mark = if reason.chosen { "chosen" } else { "passed over" };
+            let (node, rule, detail) = (plain(&reason.node), plain(&reason.rule), plain(&reason.detail));
+            page.line(paint.dim(&format!("  {mark}: {node} ({rule}) {detail}")));
+        }
+    }
+}
+
+/// Runs `dfsctl explain`.
+///
+/// # Errors
+/// If a path is not there or is a directory.
+pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+    let client = context.client().await?;
+    let paths = expand_all(&client, &args.paths, args.literal).await?;
+    let mut list = List::new(context.output, "files");
+    let mut tally = Tally::default();
+    for (index, path) in paths.iter().enumerate() {
+        match client.explain(path).await {
+            Ok(explained) => {
+                let view = ExplainView::from(&explained);
+                if index > 0 {
+                    list.human_line("");
+                }
+                tally.count(list.push(&view, |paint| view.text(paint)));
+            }
+            Err(e) => {
+                let failure = e.into();
+                if paths.len() > 1 {
+                    context.output.failure(&failure);
+                }
+                tally.fail(failure);
+            }
+        }
+    }
+    list.finish()?;
+    tally.finish("files")?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,79 @@
+//! `dfsctl mkdir`: makes directories.
+
+use serde::Serialize;
+
+use super::context::Context;
+use super::exit::Exit;
+use super::failure::{Failure, Outcome, Tally};
+use super::output::View;
+use super::output::page::Page;
+use super::output::text::plain;
+use super::remote::RemoteArg;
+use crate::MkdirOptions;
+
+/// Makes directories
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The directories to make
+    #[arg(required = true, value_name = "PATH", value_parser = RemoteArg::parse)]
+    paths: Vec<RemoteArg>,
+    /// Make missing parents too; a directory that exists is no error
+    #[arg(short, long)]
+    parents: bool,
+    /// Say what would be done and do nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// What `mkdir` prints.
+#[derive(Debug, Serialize)]
+pub struct MkdirView {
+    /// The directories that are there now.
+    pub directories: Vec<String>,
+    /// Whether nothing was done because of --dry-run.
+    pub dry_run: bool,
+}
+
+impl View for MkdirView {
+    fn page(&self, page: &mut Page) {
+        for path in self.directories.iter().filter(|_| self.dry_run) {
+            page.line(format!("would make {}", plain(path)));
+        }
+    }
+}
+
+/// Runs `dfsctl mkdir`.
+///
+/// # Errors
+/// If a path exists, a parent is missing, or the cluster cannot be reached.
+pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+    let client = context.client().await?;
+    let mut view = MkdirView { directories: Vec::new(), dry_run: args.dry_run };
+    let mut tally = Tally::default();
+    for arg in &args.paths {
+        let make = async {
+            let path = arg.path()?;
+            if !args.dry_run {
+                let options = MkdirOptions { parents: args.parents, op: None };
+                client.mkdir(&path, options).await.map_err(|e| hinted(e.into(), args.parents))?;
+            }
+            Ok(path.to_string())
+        };
+        let outcome = make.await;
+        if let (Err(failure), true) = (&outcome, args.paths.len() > 1) {
+            context.output.failure(failure);
+        }
+        view.directories.extend(tally.count(outcome));
+    }
+    context.output.print(&view)?;
+    tally.finish("directories")?;
+    Ok(Exit::Ok)
+}
+
+fn hinted(failure: Failure, parents: bool) -> Failure {
+    match failure.code {
+        "NotFound" if !parents => failure.hint("-p makes missing parents too"),
+        "AlreadyExists" if !parents => failure.hint("-p accepts a directory that exists"),
+        _ => failure,
+    }
+}

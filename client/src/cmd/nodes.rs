@@ -1,0 +1,219 @@
+//! `dfsctl nodes`: lists the datanodes.
+
+use dfs_wire::message::admin::NodeStatus;
+use dfs_wire::message::membership::{DiskHealth, NodeState};
+use serde::Serialize;
+
+use super::context::Context;
+use super::exit::Exit;
+use super::failure::{Failure, Outcome};
+use super::output::View;
+use super::output::page::{Column, Field, Page, Tone};
+use super::output::text::{duration, plain, size};
+use crate::Client;
+
+/// Lists the datanodes
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Also ids, versions, open streams, memory and quarantine
+    #[arg(short, long)]
+    long: bool,
+}
+
+/// What `nodes` prints.
+#[derive(Debug, Serialize)]
+pub struct NodesView {
+    /// The datanodes.
+    pub nodes: Vec<NodeView>,
+    #[serde(skip)]
+    long: bool,
+}
+
+/// One datanode.
+#[derive(Debug, Serialize)]
+pub struct NodeView {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// Where it listens.
+    pub address: String,
+    /// Its failure domain; may be empty.
+    pub zone: String,
+    /// `up`, `suspect`, `down` or `left`.
+    pub state: &'static str,
+    /// Milliseconds since it was last heard of.
+    pub last_seen_ms: u64,
+    /// Version of its software.
+    pub version: String,
+    /// `writable`, `full`, `read-only` or `failed`.
+    pub disk: &'static str,
+    /// Why its disk is read-only or failed; may be empty.
+    pub disk_reason: String,
+    /// Why new chunks do not go there; empty if they do.
+    pub not_writable: String,
+    /// Bytes of its file system.
+    pub capacity: u64,
+    /// Bytes that chunks may still take.
+    pub available: u64,
+    /// Bytes that chunks take.
+    pub used: u64,
+    /// Chunks held.
+    pub chunks: u64,
+    /// Chunks in quarantine.
+    pub quarantined: u64,
+    /// Copies that are known to be bad.
+    pub corrupt_copies: u64,
+    /// Deletions it has not confirmed.
+    pub tombstones: u64,
+    /// Writes open now.
+    pub write_streams: u32,
+    /// Reads open now.
+    pub read_streams: u32,
+    /// Bytes of receive memory reserved.
+    pub memory_reserved: u64,
+    /// The bound of it.
+    pub memory_limit: u64,
+}
+
+/// The word for a node's state.
+pub fn state_name(state: NodeState) -> &'static str {
+    match state {
+        NodeState::Up => "up",
+        NodeState::Suspect => "suspect",
+        NodeState::Down => "down",
+        NodeState::Left => "left",
+    }
+}
+
+impl From<NodeStatus> for NodeView {
+    fn from(node: NodeStatus) -> Self {
+        let (disk, disk_reason) = match node.load.disk {
+            DiskHealth::Writable => ("writable", String::new()),
+            DiskHealth::Full => ("full", String::new()),
+            DiskHealth::ReadOnly(reason) => ("read-only", reason),
+            DiskHealth::Failed(reason) => ("failed", reason),
+        };
+        Self {
+            id: node.node.to_string(),
+            name: node.name,
+            address: node.address,
+            zone: node.zone,
+            state: state_name(node.state),
+            last_seen_ms: node.last_seen_ms,
+            version: node.version,
+            disk,
+            disk_reason,
+            not_writable: node.not_writable,
+            capacity: node.load.capacity,
+            available: node.load.available,
+            used: node.load.used,
+            chunks: node.load.chunks,
+            quarantined: node.load.quarantined,
+            corrupt_copies: node.corrupt_copies,
+            tombstones: node.tombstones,
+            write_streams: node.load.write_streams,
+            read_streams: node.load.read_streams,
+            memory_reserved: node.load.memory_reserved,
+            memory_limit: node.load.memory_limit,
+        }
+    }
+}
+
+impl NodeView {
+    fn row(&self, long: bool) -> Vec<Field> {
+        let tone = match self.state {
+            "up" => Tone::Good,
+            "suspect" => Tone::Warn,
+            _ => Tone::Bad,
+        };
+        let disk_tone = if self.disk == "writable" { Tone::Plain } else { Tone::Bad };
+        let zone = if self.zone.is_empty() { "-" } else { &self.zone };
+        let mut row = vec![
+            self.name.as_str().into(),
+            self.address.as_str().into(),
+            zone.into(),
+            Field::toned(self.state, tone),
+            format!("{} ago", duration(self.last_seen_ms)).into(),
+            Field::toned(self.disk, disk_tone),
+            size(self.used).into(),
+            size(self.available).into(),
+            self.chunks.to_string().into(),
+            self.corrupt_copies.to_string().into(),
+        ];
+        if long {
+            row.extend([
+                Field::from(self.id.as_str()),
+                self.version.as_str().into(),
+                format!("{}/{}", self.write_streams, self.read_streams).into(),
+                format!("{}/{}", size(self.memory_reserved), size(self.memory_limit)).into(),
+                self.quarantined.to_string().into(),
+                self.tombstones.to_string().into(),
+            ]);
+        }
+        row
+    }
+}
+
+impl View for NodesView {
+    fn page(&self, page: &mut Page) {
+        let mut columns = ["NAME", "ADDRESS", "ZONE", "STATE", "SEEN", "DISK"].map(Column::Text).to_vec();
+        columns.extend(["USED", "AVAIL", "CHUNKS", "BAD"].map(Column::Number));
+        if self.long {
+            columns.extend(["ID", "VERSION"].map(Column::Text));
+            columns.extend(["WRITES/READS", "MEMORY", "QUARANTINE", "UNCONFIRMED"].map(Column::Number));
+        }
+        page.table(&columns, self.nodes.iter().map(|node| node.row(self.long)).collect());
+        for node in self.nodes.iter().filter(|node| !node.not_writable.is_empty()) {
+            page.line(format!("{} takes no new chunks: {}", plain(&node.name), plain(&node.not_writable)));
+        }
+        for node in self.nodes.iter().filter(|node| !node.disk_reason.is_empty()) {
+            page.line(format!(
+                "the disk of {} is {}: {}",
+                plain(&node.name),
+                node.disk,
+                plain(&node.disk_reason)
+            ));
+        }
+        if self.nodes.is_empty() {
+            page.line("no datanode has registered yet");
+        }
+    }
+
+    fn lines(&self) -> serde_json::Result<Vec<String>> {
+        self.nodes.iter().map(serde_json::to_string).collect()
+    }
+}
+
+/// Runs `dfsctl nodes`.
+///
+/// # Errors
+/// If the cluster cannot be asked.
+pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+    let client = context.client().await?;
+    let nodes = client.nodes().await?.into_iter().map(NodeView::from).collect();
+    context.output.print(&NodesView { nodes, long: args.long })?;
+    Ok(Exit::Ok)
+}
+
+/// The address of the node that a user calls `text`: an address, the name or the id of a datanode, or `coordinator`.
+///
+/// # Errors
+/// If there is no such node: the message names those there are.
+pub async fn address_of(client: &Client, text: &str) -> Outcome<Option<String>> {
+    if text == "coordinator" {
+        return Ok(None);
+    }
+    let nodes = client.nodes().await?;
+    let named = nodes.iter().find(|node| node.name == text || node.node.to_string() == text);
+    match named {
+        Some(node) => Ok(Some(node.address.clone())),
+        None if text.contains(':') => Ok(Some(text.to_owned())),
+        None => {
+            let names: Vec<_> = nodes.iter().map(|node| plain(&node.name)).collect();
+            let message = format!("there is no node '{}'", plain(text));
+            Err(Failure::new(Exit::NotFound, "NoSuchNode", message)
+                .hint(format!("write coordinator, HOST:PORT, or one of {}", names.join(", "))))
+        }
+    }
+}

@@ -1,0 +1,67 @@
+//! `dfsctl stat`: all that is known of files and directories.
+
+use super::context::Context;
+use super::exit::Exit;
+use super::failure::{Outcome, Tally};
+use super::output::list::List;
+use super::output::page::{Page, Paint};
+use super::output::text::{plain, size};
+use super::output::views::EntryView;
+use super::remote::{RemoteArg, expand_all};
+
+/// Shows all that is known of files and directories
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Files, directories or patterns
+    #[arg(required = true, value_name = "PATH", value_parser = RemoteArg::parse)]
+    paths: Vec<RemoteArg>,
+    /// Take paths as they are written, without patterns
+    #[arg(long)]
+    literal: bool,
+}
+
+/// Runs `dfsctl stat`.
+///
+/// # Errors
+/// If a path is not there.
+pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+    let client = context.client().await?;
+    let paths = expand_all(&client, &args.paths, args.literal).await?;
+    let mut list = List::new(context.output, "entries");
+    let mut tally = Tally::default();
+    for path in &paths {
+        match client.stat(path).await {
+            Ok(stat) => {
+                let view = EntryView::from(&stat);
+                tally.count(list.push(&view, |paint| page(&view, paint)));
+            }
+            Err(e) => {
+                let failure = e.into();
+                if paths.len() > 1 {
+                    context.output.failure(&failure);
+                }
+                tally.fail(failure);
+            }
+        }
+    }
+    list.finish()?;
+    tally.finish("paths")?;
+    Ok(Exit::Ok)
+}
+
+fn page(view: &EntryView, paint: Paint) -> String {
+    const WIDTH: usize = 8;
+    let mut page = Page::new(paint);
+    page.field(WIDTH, "path", paint.bold(&plain(&view.path)));
+    page.field(WIDTH, "type", view.kind);
+    if let (Some(version), Some(chunks), Some(chunk_size)) = (&view.version, view.chunks, view.chunk_size) {
+        page.field(WIDTH, "size", format!("{} ({} bytes)", size(view.size), view.size));
+        page.field(WIDTH, "version", version);
+        page.field(WIDTH, "chunks", format!("{chunks} of up to {}", size(u64::from(chunk_size))));
+        page.field(WIDTH, "copies", view.replication.unwrap_or(0).to_string());
+    }
+    page.field(WIDTH, "modified", &view.modified);
+    page.field(WIDTH, "created", &view.created);
+    page.field(WIDTH, "inode", view.inode.to_string());
+    page.finish()
+}

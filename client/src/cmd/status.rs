@@ -1,0 +1,280 @@
+//! `dfsctl status`: is all well, and what needs attention?
+
+use dfs_wire::message::admin::{ClusterStatus, HealthFinding, HealthLevel};
+use serde::Serialize;
+
+use super::context::Context;
+use super::exit::Exit;
+use super::failure::Outcome;
+use super::output::View;
+use super::output::page::{Page, Paint};
+use super::output::text::{count, duration, plain, size};
+
+/// Findings that the first screen shows; the whole stays under 24 lines.
+const FINDINGS_SHOWN: usize = 6;
+
+/// Says whether all is well, and what needs attention
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Exit with 10 if something needs attention, 11 if data is lost or cannot be reached
+    #[arg(long)]
+    check: bool,
+}
+
+/// What `status` prints.
+#[derive(Debug, Serialize)]
+pub struct StatusView {
+    /// `ok`, `warn` or `error`.
+    pub health: &'static str,
+    /// What needs attention.
+    pub findings: Vec<FindingView>,
+    /// Modes in force that are weaker than what dfs promises.
+    pub unsafe_modes: Vec<String>,
+    /// Id of the cluster.
+    pub cluster: String,
+    /// The coordinator's reign.
+    pub epoch: u64,
+    /// Version of the coordinator's software.
+    pub version: String,
+    /// Milliseconds since the coordinator started.
+    pub uptime_ms: u64,
+    /// Datanodes up.
+    pub nodes_up: u32,
+    /// Datanodes known.
+    pub nodes_total: u32,
+    /// Bytes of all data file systems.
+    pub capacity: u64,
+    /// Bytes that chunks take.
+    pub used: u64,
+    /// Bytes that chunks may still take.
+    pub available: u64,
+    /// Files.
+    pub files: u64,
+    /// Directories.
+    pub directories: u64,
+    /// Chunks.
+    pub chunks: u64,
+    /// Chunks with fewer good copies than asked for.
+    pub under_replicated: u64,
+    /// Entries in the trash.
+    pub trash_entries: u64,
+    /// Deletions that nodes have not confirmed.
+    pub tombstones: u64,
+    /// Uploads open.
+    pub uploads_open: u64,
+}
+
+/// One thing that needs attention.
+#[derive(Debug, Serialize)]
+pub struct FindingView {
+    /// Stable code.
+    pub code: String,
+    /// `ok`, `warn` or `error`.
+    pub level: &'static str,
+    /// What it is.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+}
+
+fn level_name(level: HealthLevel) -> &'static str {
+    match level {
+        HealthLevel::Ok => "ok",
+        HealthLevel::Warn => "warn",
+        HealthLevel::Error => "error",
+    }
+}
+
+impl From<HealthFinding> for FindingView {
+    fn from(finding: HealthFinding) -> Self {
+        let HealthFinding { code, level, message, hint } = finding;
+        Self { code, level: level_name(level), message, hint }
+    }
+}
+
+impl From<ClusterStatus> for StatusView {
+    fn from(status: ClusterStatus) -> Self {
+        let mut findings = status.findings;
+        // The worst first; the screen is small.
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+        Self {
+            health: level_name(status.health),
+            findings: findings.into_iter().map(FindingView::from).collect(),
+            unsafe_modes: status.unsafe_modes,
+            cluster: status.cluster.to_string(),
+            epoch: status.epoch.0,
+            version: status.version,
+            uptime_ms: status.uptime_ms,
+            nodes_up: status.nodes_up,
+            nodes_total: status.nodes_total,
+            capacity: status.capacity,
+            used: status.used,
+            available: status.available,
+            files: status.files,
+            directories: status.directories,
+            chunks: status.chunks,
+            under_replicated: status.under_replicated,
+            trash_entries: status.trash_entries,
+            tombstones: status.tombstones,
+            uploads_open: status.uploads_open,
+        }
+    }
+}
+
+fn toned(paint: Paint, level: &str, text: &str) -> String {
+    match level {
+        "ok" => paint.green(text),
+        "warn" => paint.yellow(text),
+        _ => paint.red(text),
+    }
+}
+
+impl View for StatusView {
+    fn page(&self, page: &mut Page) {
+        const WIDTH: usize = 8;
+        let paint = page.paint;
+        let verdict = match self.health {
+            "ok" => "OK",
+            "warn" => "WARN: data is safe, something needs attention",
+            _ => "ERROR: data cannot be written or read",
+        };
+        page.field(WIDTH, "health", toned(paint, self.health, verdict));
+        if !self.unsafe_modes.is_empty() {
+            let modes = self.unsafe_modes.iter().map(|mode| plain(mode)).collect::<Vec<_>>().join(", ");
+            page.field(WIDTH, "UNSAFE", paint.red(&modes));
+        }
+        let nodes = format!("{} of {} up", self.nodes_up, count(u64::from(self.nodes_total), "datanode"));
+        page.field(WIDTH, "nodes", nodes);
+        let space = [self.used, self.available, self.capacity].map(size);
+        let [used, available, capacity] = &space;
+        page.field(WIDTH, "space", format!("{used} used, {available} available, disks of {capacity}"));
+        let files =
+            [count(self.files, "file"), count(self.directories, "directory"), count(self.chunks, "chunk")];
+        page.field(WIDTH, "files", files.join(", "));
+        let copies = match self.under_replicated {
+            0 => "all there".to_owned(),
+            some => paint.yellow(&format!("{} with fewer good copies than asked for", count(some, "chunk"))),
+        };
+        page.field(WIDTH, "copies", copies);
+        page.field(
+            WIDTH,
+            "pending",
+            format!(
+                "{} open, {} in the trash, {} unconfirmed",
+                count(self.uploads_open, "upload"),
+                count(self.trash_entries, "entry"),
+                count(self.tombstones, "deletion")
+            ),
+        );
+        let up = duration(self.uptime_ms);
+        page.field(
+            WIDTH,
+            "cluster",
+            format!("{}, epoch {}, dfs {}, up {up}", self.cluster, self.epoch, self.version),
+        );
+        self.findings_page(page);
+    }
+}
+
+impl StatusView {
+    fn findings_page(&self, page: &mut Page) {
+        let paint = page.paint;
+        if !self.findings.is_empty() {
+            page.line("");
+        }
+        for finding in self.findings.iter().take(FINDINGS_SHOWN) {
+            let head =
+                toned(paint, finding.level, &format!("{:<5} {}", finding.level.to_uppercase(), finding.code));
+            page.line(format!("{head}  {}", plain(&finding.message)));
+            if !finding.hint.is_empty() {
+                page.line(format!("      {}", plain(&finding.hint)));
+            }
+        }
+        if let Some(more) = self.findings.len().checked_sub(FINDINGS_SHOWN).filter(|more| *more > 0) {
+            page.line(format!("and {more} more: dfsctl status -o yaml"));
+        }
+    }
+}
+
+/// Runs `dfsctl status`.
+///
+/// # Errors
+/// If the cluster cannot be asked.
+pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+    let client = context.client().await?;
+    let status = client.status().await?;
+    let exit = match status.health {
+        _ if !args.check => Exit::Ok,
+        HealthLevel::Ok => Exit::Ok,
+        HealthLevel::Warn => Exit::HealthWarn,
+        HealthLevel::Error => Exit::HealthError,
+    };
+    context.output.print(&StatusView::from(status))?;
+    Ok(exit)
+}
+
+#[cfg(test)]
+mod tests {
+    use dfs_wire::id::{ClusterId, Epoch};
+
+    use super::*;
+
+    fn sample(findings: usize) -> StatusView {
+        let finding = |index: usize| HealthFinding {
+            code: "NODE_DOWN".into(),
+            level: if index == 1 { HealthLevel::Error } else { HealthLevel::Warn },
+            message: format!("datanode-{index} was not heard of for 35 s"),
+            hint: "start it, or look at its log".into(),
+        };
+        StatusView::from(ClusterStatus {
+            cluster: ClusterId(0xc),
+            epoch: Epoch(2),
+            version: "0.1.0".into(),
+            health: if findings == 0 { HealthLevel::Ok } else { HealthLevel::Error },
+            findings: (0..findings).map(finding).collect(),
+            nodes_up: 3,
+            nodes_total: 3,
+            capacity: 3 << 30,
+            available: 2 << 30,
+            used: 1 << 20,
+            files: 1,
+            directories: 2,
+            chunks: 5,
+            under_replicated: findings as u64,
+            trash_entries: 0,
+            tombstones: 0,
+            uploads_open: 1,
+            unsafe_modes: vec!["min_ack=1".into()],
+            uptime_ms: 61_000,
+        })
+    }
+
+    fn text(view: &StatusView) -> String {
+        let mut page = Page::new(Paint::new(false));
+        view.page(&mut page);
+        page.finish()
+    }
+
+    #[test]
+    fn the_first_screen_says_what_matters() {
+        let expected = "\
+health    OK
+UNSAFE    min_ack=1
+nodes     3 of 3 datanodes up
+space     1.00 MiB used, 2.00 GiB available, disks of 3.00 GiB
+files     1 file, 2 directories, 5 chunks
+copies    all there
+pending   1 upload open, 0 entries in the trash, 0 deletions unconfirmed
+cluster   0000000000000000000000000000000c, epoch 2, dfs 0.1.0, up 1m 1s
+";
+        assert_eq!(text(&sample(0)), expected);
+    }
+
+    #[test]
+    fn the_first_screen_fits_a_terminal_and_shows_the_worst_first() {
+        let screen = text(&sample(20));
+        assert!(screen.lines().count() <= 24, "{screen}");
+        assert!(screen.contains("\nERROR NODE_DOWN  datanode-1 was"), "{screen}");
+        assert!(screen.ends_with("and 14 more: dfsctl status -o yaml\n"), "{screen}");
+    }
+}

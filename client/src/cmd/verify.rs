@@ -1,0 +1,267 @@
+//! `dfsctl verify`: reads every copy of files and says which are good.
+
+use dfs_wire::message::metadata::{EntryKind, FileStat};
+use futures_util::{StreamExt, stream};
+use serde::Serialize;
+
+use super::context::Context;
+use super::exit::Exit;
+use super::explain::hex;
+use super::failure::{Failure, Outcome, Tally};
+use super::output::list::List;
+use super::output::page::{Page, Paint};
+use super::output::text::{count, plain, size};
+use super::progress::Progress;
+use super::remote::{RemoteArg, expand_all};
+use super::transfer::OwnedFailure;
+use super::walk::Walk;
+use crate::{ChunkCheck, Client, Error, VerifyReport};
+
+/// Files that are read at the same time.
+const AT_ONCE: usize = 8;
+
+/// Reads every copy of files and says which are good
+///
+/// Exit code 0 if every chunk has all its copies and each was read and matches its SHA-256; 10 if a copy is bad,
+/// missing or out of reach but every chunk has a good one; 7 if a chunk has no good copy.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Files, directories (with -r) or patterns
+    #[arg(required = true, value_name = "PATH", value_parser = RemoteArg::parse)]
+    paths: Vec<RemoteArg>,
+    /// Every file below a directory
+    #[arg(short, long)]
+    recursive: bool,
+    /// Take paths as they are written, without patterns
+    #[arg(long)]
+    literal: bool,
+}
+
+/// One file.
+#[derive(Debug, Serialize)]
+pub struct VerifyView {
+    /// Its path.
+    pub path: String,
+    /// The version that was read.
+    pub version: String,
+    /// Its bytes.
+    pub size: u64,
+    /// Copies wanted of each chunk.
+    pub replication: u8,
+    /// `ok`: all there and good; `degraded`: a good copy of each chunk; `lost`: none of some chunk.
+    pub verdict: Verdict,
+    /// Its chunks, in order.
+    pub chunks: Vec<ChunkView>,
+}
+
+/// What reading came to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// All there and good.
+    #[default]
+    Ok,
+    /// A good copy of each chunk.
+    Degraded,
+    /// No good copy of some chunk.
+    Lost,
+}
+
+/// One chunk.
+#[derive(Debug, Serialize)]
+pub struct ChunkView {
+    /// Its place in the file.
+    pub index: u32,
+    /// Its id.
+    pub chunk: String,
+    /// Its bytes.
+    pub size: u32,
+    /// What its SHA-256 must be.
+    pub sha256: String,
+    /// Copies that were read in full and match.
+    pub good: usize,
+    /// Its copies.
+    pub copies: Vec<CopyView>,
+}
+
+/// One copy.
+#[derive(Debug, Serialize)]
+pub struct CopyView {
+    /// The node's name.
+    pub node: String,
+    /// The node's id.
+    pub node_id: String,
+    /// Where the node listens.
+    pub address: String,
+    /// Whether it was read in full and matches.
+    pub good: bool,
+    /// Why not; null if it is good.
+    pub error: Option<OwnedFailure>,
+}
+
+impl VerifyView {
+    fn new(report: &VerifyReport) -> Self {
+        let wanted = report.stat.replication;
+        let chunks: Vec<_> = report.chunks.iter().map(ChunkView::new).collect();
+        let verdict = chunks.iter().map(|chunk| chunk.verdict(wanted)).max().unwrap_or(Verdict::Ok);
+        Self {
+            path: report.stat.path.to_string(),
+            version: report.stat.version.to_string(),
+            size: report.stat.size,
+            replication: wanted,
+            verdict,
+            chunks,
+        }
+    }
+
+    /// One line for a good file, one more for each chunk that is not.
+    fn text(&self, paint: Paint, all: bool) -> String {
+        let mut page = Page::new(paint);
+        let word = match self.verdict {
+            Verdict::Ok => paint.green("ok"),
+            Verdict::Degraded => paint.yellow("degraded"),
+            Verdict::Lost => paint.red("LOST"),
+        };
+        let chunks = count(self.chunks.len() as u64, "chunk");
+        let copies = match self.chunks.iter().map(|chunk| chunk.good).min() {
+            Some(fewest) => format!(", at least {} of {} good copies of each", fewest, self.replication),
+            None => String::new(),
+        };
+        page.line(format!("{word}  {}: {} in {chunks}{copies}", plain(&self.path), size(self.size)));
+        for chunk in self.chunks.iter().filter(|chunk| all || chunk.verdict(self.replication) != Verdict::Ok)
+        {
+            chunk.text(&mut page);
+        }
+        page.finish()
+    }
+}
+
+impl ChunkView {
+    fn new(check: &ChunkCheck) -> Self {
+        let copies = check.copies.iter().map(|copy| CopyView {
+            node: copy.name.clone(),
+            node_id: copy.node.to_string(),
+            address: copy.address.clone(),
+            good: copy.result.is_ok(),
+            error: copy.result.as_ref().err().map(|error| OwnedFailure(Failure::from(error.clone()))),
+        });
+        Self {
+            index: check.index,
+            chunk: check.chunk.to_string(),
+            size: check.len,
+            sha256: hex(&check.sha256),
+            good: check.good(),
+            copies: copies.collect(),
+        }
+    }
+
+    fn verdict(&self, wanted: u8) -> Verdict {
+        match self.good {
+            0 => Verdict::Lost,
+            good if good < usize::from(wanted) || self.copies.iter().any(|copy| !copy.good) => {
+                Verdict::Degraded
+            }
+            _ => Verdict::Ok,
+        }
+    }
+
+    fn text(&self, page: &mut Page) {
+        let paint = page.paint;
+        page.line(format!("  chunk {}  {}  {}", self.index, self.chunk, size(u64::from(self.size))));
+        for copy in &self.copies {
+            let node = format!("{} ({})", plain(&copy.node), plain(&copy.address));
+            match &copy.error {
+                None => page.line(format!("    {}  {node}", paint.green("good"))),
+                Some(OwnedFailure(failure)) => {
+                    let word = if failure.exit == Exit::Integrity { "BAD" } else { "unknown" };
+                    page.line(format!(
+                        "    {}  {node}: {}: {}",
+                        paint.red(word),
+                        failure.code,
+                        plain(&failure.message)
+                    ));
+                }
+            }
+        }
+    }
+}
+
+/// Runs `dfsctl verify`.
+///
+/// # Errors
+/// If a path is not there or the cluster cannot be asked.
+pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+    let client = context.client().await?;
+    let files = files(&client, &args).await?;
+    let several = files.len() > 1;
+    let to_read = files.iter().map(|stat| stat.size.saturating_mul(stat.replication.into())).sum();
+    let progress = Progress::new(&context.output, Some(to_read));
+    let mut list = List::new(context.output, "files");
+    let mut sums = Sums::default();
+    let checks = stream::iter(&files).map(|stat| client.verify(&stat.path, progress.of_file()));
+    let mut checks = checks.buffered(AT_ONCE);
+    while let Some(check) = checks.next().await {
+        progress.pause(|| sums.add(context, &mut list, check, several));
+    }
+    progress.finish(0);
+    let files = list.finish()?;
+    let words = [count(files, "file"), count(sums.chunks, "chunk"), count(sums.copies, "copy")];
+    context.output.note(format!("read {}", words.join(", ")));
+    match sums.worst {
+        Verdict::Lost => Ok(Exit::Integrity),
+        _ if sums.tally.failed > 0 => sums.tally.finish("files").map(|()| Exit::Ok),
+        Verdict::Degraded => Ok(Exit::HealthWarn),
+        Verdict::Ok => Ok(Exit::Ok),
+    }
+}
+
+/// What was read so far.
+#[derive(Debug, Default)]
+struct Sums {
+    worst: Verdict,
+    chunks: u64,
+    copies: u64,
+    tally: Tally,
+}
+
+impl Sums {
+    /// Prints and counts one file.
+    fn add(&mut self, context: &Context, list: &mut List, check: Result<VerifyReport, Error>, several: bool) {
+        let outcome = check.map_err(Failure::from).and_then(|report| {
+            let view = VerifyView::new(&report);
+            self.worst = self.worst.max(view.verdict);
+            self.chunks += view.chunks.len() as u64;
+            self.copies += view.chunks.iter().map(|chunk| chunk.copies.len() as u64).sum::<u64>();
+            list.push(&view, |paint| view.text(paint, context.output.verbose > 0))?;
+            list.flush()
+        });
+        if let (Err(failure), true) = (&outcome, several) {
+            context.output.failure(failure);
+        }
+        self.tally.count(outcome);
+    }
+}
+
+async fn files(client: &Client, args: &Args) -> Outcome<Vec<FileStat>> {
+    let mut files = Vec::new();
+    for path in expand_all(client, &args.paths, args.literal).await? {
+        let stat = client.stat(&path).await?;
+        match stat.kind {
+            EntryKind::File => files.push(stat),
+            EntryKind::Directory if args.recursive => {
+                let mut walk = Walk::new(client, &path, true);
+                while let Some(stat) = walk.next().await? {
+                    if stat.kind == EntryKind::File {
+                        files.push(stat);
+                    }
+                }
+            }
+            EntryKind::Directory => {
+                let message = format!("'{}' is a directory", plain(path.as_str()));
+                return Err(Failure::new(Exit::Precondition, "IsADirectory", message)
+                    .hint("-r verifies every file below it"));
+            }
+        }
+    }
+    Ok(files)
+}

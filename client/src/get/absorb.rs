@@ -1,0 +1,176 @@
+//! Where fetched bytes go: hashed, and kept or written, a batch behind the receiving.
+
+use std::fs::File;
+use std::io::{self, IoSlice};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dfs_wire::limits::SLAB_ALIGN;
+use dfs_wire::status::StatusCode;
+use tokio::task::JoinHandle;
+
+use crate::digest::{BATCH_FRAMES, Hash, Sha, run};
+use crate::error::Error;
+use crate::progress::Meter;
+
+/// Where the bytes of one part go.
+#[derive(Clone)]
+pub(crate) enum Target {
+    /// Kept in memory until the part is whole and verified.
+    Memory,
+    /// Written to their place in a file that is not visible yet.
+    File(Place),
+    /// Only looked at.
+    Nowhere,
+}
+
+/// A place in a local file.
+#[derive(Clone)]
+pub(crate) struct Place {
+    pub(crate) file: Arc<File>,
+    /// The same file past the page cache, if the file system allows it.
+    pub(crate) direct: Option<Arc<File>>,
+    pub(crate) path: Arc<PathBuf>,
+    pub(crate) offset: u64,
+}
+
+/// Takes the bytes of one part in, in order.
+pub(crate) struct Absorber {
+    target: Target,
+    meter: Meter,
+    /// `None` while a job has it.
+    hash: Option<Hash>,
+    job: Option<JoinHandle<Result<Hash, Error>>>,
+    batch: Vec<Bytes>,
+    kept: Vec<Bytes>,
+    /// Bytes taken in, those of the batch included.
+    taken: u64,
+}
+
+impl Absorber {
+    pub(crate) fn new(target: Target, meter: Meter) -> Self {
+        let hash = Some(Hash::default());
+        Self { target, meter, hash, job: None, batch: Vec::new(), kept: Vec::new(), taken: 0 }
+    }
+
+    /// Bytes taken in so far.
+    pub(crate) fn taken(&self) -> u64 {
+        self.taken
+    }
+
+    /// Takes a frame. Every few frames are handed to the blocking pool, while the next are received.
+    pub(crate) async fn push(&mut self, frame: Bytes) -> Result<(), Error> {
+        self.taken += frame.len() as u64;
+        self.batch.push(frame);
+        if self.batch.len() >= BATCH_FRAMES {
+            self.settle().await?;
+            let (work, _) = self.work();
+            self.job = Some(tokio::task::spawn_blocking(work));
+        }
+        Ok(())
+    }
+
+    /// Waits until all that was taken is hashed and written.
+    pub(crate) async fn flush(&mut self) -> Result<(), Error> {
+        self.settle().await?;
+        if !self.batch.is_empty() {
+            let to_file = matches!(self.target, Target::File(_));
+            let (work, bytes) = self.work();
+            // Writing may block whatever the size; hashing alone only does so for many bytes.
+            let weight = if to_file { usize::MAX } else { bytes };
+            self.hash = Some(run(weight, work).await??);
+        }
+        Ok(())
+    }
+
+    /// Forgets everything: the part is fetched from its beginning again.
+    pub(crate) async fn restart(&mut self) {
+        // A job must not write behind the back of its successor.
+        self.settle().await.ok();
+        self.meter.unmoved(self.taken - self.batch.iter().map(|b| b.len() as u64).sum::<u64>());
+        self.batch.clear();
+        self.kept.clear();
+        self.taken = 0;
+        self.hash = Some(Hash::default());
+    }
+
+    /// SHA-256 of all that was flushed.
+    pub(crate) fn sha256(&self) -> Sha {
+        self.hash.clone().unwrap_or_default().finish()
+    }
+
+    /// The bytes, if they were kept.
+    pub(crate) fn into_kept(self) -> Vec<Bytes> {
+        self.kept
+    }
+
+    async fn settle(&mut self) -> Result<(), Error> {
+        if let Some(job) = self.job.take() {
+            let lost = |e| Error::new(StatusCode::Internal, "a worker of this process was lost").caused_by(e);
+            self.hash = Some(job.await.map_err(lost)??);
+        }
+        Ok(())
+    }
+
+    /// The job for the batch, and its size.
+    fn work(&mut self) -> (impl FnOnce() -> Result<Hash, Error> + Send + use<>, usize) {
+        let batch = std::mem::take(&mut self.batch);
+        let bytes: usize = batch.iter().map(Bytes::len).sum();
+        let before = self.taken - bytes as u64;
+        let place = match &self.target {
+            Target::Memory => {
+                self.kept.extend(batch.iter().cloned());
+                None
+            }
+            Target::File(place) => Some(Place { offset: place.offset + before, ..place.clone() }),
+            Target::Nowhere => None,
+        };
+        let mut hash = self.hash.take().unwrap_or_default();
+        let meter = self.meter.clone();
+        let work = move || {
+            batch.iter().for_each(|frame| hash.update(frame));
+            if let Some(place) = place {
+                write(&place, &batch)?;
+            }
+            drop(batch);
+            meter.moved(bytes as u64);
+            Ok(hash)
+        };
+        (work, bytes)
+    }
+}
+
+fn write(place: &Place, batch: &[Bytes]) -> Result<(), Error> {
+    let failed = |e| Error::local_file("writing", &place.path, e);
+    let aligned = |n: usize| n.is_multiple_of(SLAB_ALIGN);
+    let fits = batch.iter().all(|b| aligned(b.len()) && aligned(b.as_ptr().addr()))
+        && place.offset.is_multiple_of(SLAB_ALIGN as u64);
+    if let (Some(direct), true) = (&place.direct, fits) {
+        match write_vectored(direct, batch, place.offset) {
+            Ok(()) => return Ok(()),
+            // The file system took the flag and not the write: it goes through the page cache then.
+            Err(e) if e.kind() == io::ErrorKind::InvalidInput => {}
+            Err(e) => return Err(failed(e)),
+        }
+    }
+    write_vectored(&place.file, batch, place.offset).map_err(failed)
+}
+
+/// Writes all of `batch` in as few calls as the kernel allows.
+fn write_vectored(file: &File, batch: &[Bytes], offset: u64) -> io::Result<()> {
+    let slices: Vec<IoSlice<'_>> = batch.iter().map(|b| IoSlice::new(b)).collect();
+    let mut written = rustix::io::pwritev(file, &slices, offset)? as u64;
+    let mut start = 0u64;
+    for piece in batch {
+        let len = piece.len() as u64;
+        if written < start + len {
+            let from = usize::try_from(written - start).unwrap_or(usize::MAX);
+            file.write_all_at(piece.get(from..).unwrap_or(&[]), offset + written)?;
+            written = start + len;
+        }
+        start += len;
+    }
+    Ok(())
+}

@@ -1,0 +1,144 @@
+//! To a file: chunks in parallel, each written to its place, the file made visible when all are verified.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use dfs_wire::limits::DATA_FRAME_BYTES;
+use dfs_wire::path::DfsPath;
+use dfs_wire::status::StatusCode;
+use tokio::task::JoinSet;
+use tokio::time::{Duration, Instant};
+
+use super::absorb::Place;
+use super::part_file::PartFile;
+use super::{Absorber, Part, Reader, Target, WINDOW_SLABS, open, to_writer};
+use crate::client::Client;
+use crate::digest::{Hash, blocking};
+use crate::error::Error;
+use crate::memory::MemoryBound;
+use crate::options::{GetOptions, GetOutcome};
+
+/// How often what is verified is written down.
+const SAVE_INTERVAL: Duration = Duration::from_secs(2);
+
+/// What a destination turned out to be.
+enum Destination {
+    /// A regular file, or nothing yet; links are followed.
+    Regular(PathBuf),
+    /// A pipe or device, opened for writing.
+    Device(File),
+}
+
+pub(super) async fn get(
+    client: &Client,
+    path: &DfsPath,
+    local: &Path,
+    options: &GetOptions,
+) -> Result<GetOutcome, Error> {
+    let (reader, range) = open(client, path, options).await?;
+    let destination = local.to_owned();
+    let destination = match blocking(move || look_at(&destination)).await?? {
+        Destination::Device(file) => {
+            return to_writer::get(reader, range, &mut to_writer::Device(Arc::new(file))).await;
+        }
+        Destination::Regular(path) => path,
+    };
+    let (stat, resume, overwrite) = (reader.pages.stat().clone(), options.resume, options.overwrite);
+    let bounds = (range.start, range.end);
+    let mut part_file =
+        blocking(move || PartFile::open(&destination, &stat, bounds, resume, overwrite)).await??;
+    let resumed = fetch_all(&reader, &range, &mut part_file).await?;
+    blocking(move || part_file.finish(overwrite)).await??;
+    Ok(reader.outcome(range.end - range.start, resumed))
+}
+
+fn look_at(local: &Path) -> Result<Destination, Error> {
+    let Ok(metadata) = local.metadata() else { return Ok(Destination::Regular(local.to_owned())) };
+    let failed = |e| Error::local_file("opening", local, e);
+    if metadata.is_dir() {
+        let text = format!("{} is a directory", local.display());
+        return Err(Error::new(StatusCode::InvalidArgument, text).with_hint("name the file to write"));
+    }
+    if metadata.is_file() {
+        // A link stays a link: what it points to is replaced.
+        return local.canonicalize().map(Destination::Regular).map_err(failed);
+    }
+    OpenOptions::new().write(true).open(local).map(Destination::Device).map_err(failed)
+}
+
+/// A part that is verified in its place.
+struct Placed {
+    part: Part,
+    resumed: bool,
+}
+
+/// Fetches every part into its place. Returns how many bytes an earlier get had brought.
+async fn fetch_all(
+    reader: &Arc<Reader>,
+    range: &std::ops::Range<u64>,
+    file: &mut PartFile,
+) -> Result<u64, Error> {
+    let parallel = reader.inner.config.parallel_chunks.max(1);
+    let mut parts = reader.parts(range);
+    let mut tasks: JoinSet<Result<Placed, Error>> = JoinSet::new();
+    let mut resumed = 0;
+    let mut saved = Instant::now();
+    loop {
+        while tasks.len() < parallel
+            && let Some(part) = parts.next()
+        {
+            let place = file.place(reader.position(part) - range.start);
+            let claimed = file.claimed().contains(&part.index);
+            // Until it is checked again, a claim is not to be written down again.
+            file.mark(part.index, false);
+            tasks.spawn(fetch(reader.clone(), part, place, claimed));
+        }
+        let Some(done) = tasks.join_next().await else { return Ok(resumed) };
+        let lost = |e| Error::new(StatusCode::Internal, "a transfer task was lost").caused_by(e);
+        let placed = done.map_err(lost)??;
+        reader.meter.chunk_done();
+        if placed.resumed {
+            resumed += u64::from(placed.part.len);
+        }
+        file.mark(placed.part.index, true);
+        if saved.elapsed() >= SAVE_INTERVAL {
+            saved = Instant::now();
+            file.save();
+        }
+    }
+}
+
+async fn fetch(reader: Arc<Reader>, part: Part, place: Place, claimed: bool) -> Result<Placed, Error> {
+    let whole = part.offset == 0 && u64::from(part.len) == reader.pages.len_of(part.index);
+    if claimed && whole {
+        let location = reader.pages.location(part.index, false).await?;
+        let (place, len) = (place.clone(), part.len);
+        if blocking(move || hash_place(&place, len)).await? == Some(location.sha256) {
+            reader.meter.moved(part.len.into());
+            return Ok(Placed { part, resumed: true });
+        }
+    }
+    let slabs = MemoryBound::slabs_for(part.len.into()).min(WINDOW_SLABS);
+    let patience = reader.inner.config.retry.busy_budget;
+    let held = reader.inner.download_memory.acquire(slabs, patience).await?;
+    let mut absorber = Absorber::new(Target::File(place), reader.meter.clone());
+    reader.fetch(part, &held, &mut absorber).await?;
+    Ok(Placed { part, resumed: false })
+}
+
+/// SHA-256 of what lies at a place; `None` if it cannot be read.
+fn hash_place(place: &Place, len: u32) -> Option<[u8; 32]> {
+    let mut hash = Hash::default();
+    let mut buffer = vec![0; DATA_FRAME_BYTES];
+    let mut done = 0;
+    while done < u64::from(len) {
+        let wanted = usize::try_from(u64::from(len) - done).ok()?.min(DATA_FRAME_BYTES);
+        let piece = buffer.get_mut(..wanted)?;
+        place.file.read_exact_at(piece, place.offset + done).ok()?;
+        hash.update(piece);
+        done += wanted as u64;
+    }
+    Some(hash.finish())
+}

@@ -1,0 +1,62 @@
+//! The dfs SDK: store and read files of a dfs cluster, safely and fast.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), dfs_client::Error> {
+//! use dfs_client::{Client, ClientConfig, GetOptions, PutOptions, PutSource};
+//!
+//! let client = Client::connect(ClientConfig::new(["127.0.0.1:8080"])).await?;
+//! let path = "/backups/2026-11-22.tar".parse()?;
+//! let options = PutOptions { parents: true, ..PutOptions::default() };
+//! let put = client.put(PutSource::path("backup.tar"), &path, options).await?;
+//! println!("{} bytes, version {}", put.stat.size, put.stat.version);
+//! client.get_to_path(&path, "restored.tar".as_ref(), GetOptions::default()).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What holds for every operation:
+//! - a put is visible, whole and durable when it returns success, and not visible at all when it fails definitely;
+//! - a read returns exactly the stored bytes or an error: every byte is checked before it is delivered;
+//! - futures may be dropped at any point: what was begun is given up and reclaimed;
+//! - every wait has a deadline, retries have a budget, file data in memory has a bound ([`ClientConfig`]);
+//! - mutations carry an operation id: however often one is sent, it happens at most once.
+
+mod backoff;
+mod client;
+pub mod cmd;
+mod config;
+mod connector;
+mod digest;
+mod error;
+mod get;
+mod inspect;
+mod local;
+mod memory;
+mod namespace;
+mod options;
+mod pool;
+mod progress;
+mod put;
+mod rpc;
+mod verify;
+
+pub use client::Client;
+pub use config::{COORDINATOR_PORT_DEFAULT, ClientConfig, RetryPolicy, Timeouts};
+pub use connector::{BoxReader, BoxWriter, ConnectFuture, Connector, TcpConnector, Transport};
+pub use error::{Error, ErrorKind};
+pub use local::safe_local_path;
+pub use namespace::ListPages;
+pub use options::{
+    BadCopy, ChunkCheck, CopyCheck, DegradedChunk, DeleteOptions, GetOptions, GetOutcome, MkdirOptions,
+    PutOptions, PutOutcome, PutSource, RenameOptions, TrashTarget, Usage, VerifyReport,
+};
+pub use progress::{Progress, ProgressFn};
+pub use rpc::new_op;
+
+/// The protocol's types that this API speaks in.
+pub use dfs_wire::{
+    id::{ChunkId, ClusterId, InodeId, NodeId, OpId, VersionId},
+    message::{admin, metadata},
+    path::DfsPath,
+    status::StatusCode,
+};

@@ -1,0 +1,296 @@
+//! Operations on names: list, stat, mkdir, rename, delete, the trash, usage.
+
+use dfs_wire::id::{InodeId, OpId};
+use dfs_wire::limits::LIST_PAGE_MAX;
+use dfs_wire::message::metadata::{
+    Delete, Deleted, DiskUsage, FileStat, List, MetadataRequest, MetadataResponse, Mkdir, PathOnly, Rename,
+    TrashItem, TrashList, TrashPurge, Undelete,
+};
+use dfs_wire::path::DfsPath;
+use dfs_wire::status::StatusCode;
+
+use crate::client::Client;
+use crate::error::Error;
+use crate::options::{DeleteOptions, MkdirOptions, RenameOptions, TrashTarget, Usage};
+use crate::rpc::{new_op, unexpected};
+
+/// The pages of a listing. Each page is asked for when it is wanted; memory is that of one page.
+#[derive(Debug)]
+pub struct ListPages {
+    client: Client,
+    path: DfsPath,
+    recursive: bool,
+    after: Option<DfsPath>,
+    done: bool,
+}
+
+impl ListPages {
+    /// The next page, in order; `None` after the last. A page may be empty without being the last.
+    ///
+    /// Cancel safety: a cancelled call can be repeated.
+    ///
+    /// # Errors
+    /// `NotFound` if the path is not there.
+    pub async fn next_page(&mut self) -> Result<Option<Vec<FileStat>>, Error> {
+        if self.done {
+            return Ok(None);
+        }
+        let request = List {
+            path: self.path.clone(),
+            recursive: self.recursive,
+            after: self.after.clone(),
+            limit: LIST_PAGE_MAX,
+        };
+        match self.client.inner.rpc.ask(MetadataRequest::List(request)).await? {
+            MetadataResponse::Listed(page) => {
+                self.done = page.next.is_none();
+                self.after = page.next;
+                Ok(Some(page.entries))
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+impl Client {
+    /// Attributes of a file or directory.
+    ///
+    /// ```no_run
+    /// # async fn example(client: dfs_client::Client) -> Result<(), dfs_client::Error> {
+    /// let stat = client.stat(&"/reports/2026.csv".parse()?).await?;
+    /// println!("{} bytes in {} chunks", stat.size, stat.chunk_count);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn stat(&self, path: &DfsPath) -> Result<FileStat, Error> {
+        let request = MetadataRequest::Stat(PathOnly { path: path.clone() });
+        match self.inner.rpc.ask(request).await.map_err(|e| e.context(format_args!("stat {path}")))? {
+            MetadataResponse::Stat(stat) => Ok(stat),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Lists a directory (or one file) page by page; recursive listings are depth first, a directory before what it
+    /// holds.
+    ///
+    /// ```no_run
+    /// # async fn example(client: dfs_client::Client) -> Result<(), dfs_client::Error> {
+    /// let mut pages = client.list(&"/".parse()?, true);
+    /// while let Some(page) = pages.next_page().await? {
+    ///     for entry in page {
+    ///         println!("{}", entry.path);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn list(&self, path: &DfsPath, recursive: bool) -> ListPages {
+        ListPages { client: self.clone(), path: path.clone(), recursive, after: None, done: false }
+    }
+
+    /// The whole listing at once: for directories that are known to be small.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn list_all(&self, path: &DfsPath, recursive: bool) -> Result<Vec<FileStat>, Error> {
+        let mut pages = self.list(path, recursive);
+        let mut entries = Vec::new();
+        while let Some(page) = pages.next_page().await.map_err(|e| e.context(format_args!("list {path}")))? {
+            entries.extend(page);
+        }
+        Ok(entries)
+    }
+
+    /// Makes a directory; one atomic, durable commit.
+    ///
+    /// ```no_run
+    /// # async fn example(client: dfs_client::Client) -> Result<(), dfs_client::Error> {
+    /// use dfs_client::MkdirOptions;
+    /// client.mkdir(&"/a/b/c".parse()?, MkdirOptions { parents: true, ..Default::default() }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// `AlreadyExists`, `NotFound` if a parent is missing, `NotADirectory`, `OutcomeUnknown`.
+    pub async fn mkdir(&self, path: &DfsPath, options: MkdirOptions) -> Result<(), Error> {
+        let request = Mkdir { path: path.clone(), parents: options.parents };
+        let doing = format_args!("mkdir {path}").to_string();
+        self.mutate(options.op, MetadataRequest::Mkdir(request), &doing).await.map(drop)
+    }
+
+    /// Moves a file or directory to exactly `to`; one atomic, durable commit.
+    ///
+    /// ```no_run
+    /// # async fn example(client: dfs_client::Client) -> Result<(), dfs_client::Error> {
+    /// use dfs_client::RenameOptions;
+    /// client.rename(&"/new.bin".parse()?, &"/old.bin".parse()?, RenameOptions { replace: true, op: None }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// `NotFound`, `AlreadyExists` (without `replace`), `DirectoryNotEmpty`, `IsADirectory`, `InvalidArgument` (into
+    /// itself), `OutcomeUnknown`.
+    pub async fn rename(&self, from: &DfsPath, to: &DfsPath, options: RenameOptions) -> Result<(), Error> {
+        let request = Rename { from: from.clone(), to: to.clone(), replace: options.replace };
+        let doing = format!("rename {from} to {to}");
+        self.mutate(options.op, MetadataRequest::Rename(request), &doing).await.map(drop)
+    }
+
+    /// Deletes a file or directory: moves it to the trash in one atomic commit, whatever it holds.
+    ///
+    /// ```no_run
+    /// # async fn example(client: dfs_client::Client) -> Result<(), dfs_client::Error> {
+    /// use dfs_client::DeleteOptions;
+    /// let deleted = client.delete(&"/old".parse()?, DeleteOptions { recursive: true, ..Default::default() }).await?;
+    /// println!("in the trash as {} until {:?}", deleted.inode, deleted.expires_ms);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// `NotFound`, `DirectoryNotEmpty` (without `recursive`), `PreconditionFailed`, `OutcomeUnknown`.
+    pub async fn delete(&self, path: &DfsPath, options: DeleteOptions) -> Result<Deleted, Error> {
+        let request = Delete {
+            path: path.clone(),
+            recursive: options.recursive,
+            skip_trash: options.skip_trash,
+            if_match: options.if_match,
+        };
+        let doing = format!("delete {path}");
+        match self.mutate(options.op, MetadataRequest::Delete(request), &doing).await? {
+            MetadataResponse::Deleted(deleted) => Ok(deleted),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// What is in the trash, oldest first.
+    ///
+    /// ```no_run
+    /// # async fn example(client: dfs_client::Client) -> Result<(), dfs_client::Error> {
+    /// for item in client.trash_list().await? {
+    ///     println!("{} ({})", item.stat.path, item.stat.inode);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// If the coordinator cannot be asked.
+    pub async fn trash_list(&self) -> Result<Vec<TrashItem>, Error> {
+        let (mut items, mut after) = (Vec::new(), None);
+        loop {
+            let request = MetadataRequest::TrashList(TrashList { after, limit: LIST_PAGE_MAX });
+            let MetadataResponse::Trash(page) = self.inner.rpc.ask(request).await? else {
+                return Err(Error::new(
+                    StatusCode::ProtocolViolation,
+                    "unexpected answer to a trash listing",
+                ));
+            };
+            items.extend(page.entries);
+            after = page.next;
+            if after.is_none() {
+                return Ok(items);
+            }
+        }
+    }
+
+    /// Brings something back from the trash, to where it was or to `to`. Returns what is there now.
+    ///
+    /// ```no_run
+    /// # async fn example(client: dfs_client::Client) -> Result<(), dfs_client::Error> {
+    /// use dfs_client::TrashTarget;
+    /// let stat = client.undelete(TrashTarget::Path("/old".parse()?), None, None).await?;
+    /// println!("{} is back", stat.path);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// `NotFound` if it is not in the trash, `AlreadyExists` if its place is taken, `OutcomeUnknown`.
+    pub async fn undelete(
+        &self,
+        target: TrashTarget,
+        to: Option<DfsPath>,
+        op: Option<OpId>,
+    ) -> Result<FileStat, Error> {
+        let doing = match &target {
+            TrashTarget::Path(path) => format!("undelete {path}"),
+            TrashTarget::Inode(inode) => format!("undelete inode {inode}"),
+        };
+        let (path, inode) = match target {
+            TrashTarget::Path(path) => (Some(path), None),
+            TrashTarget::Inode(inode) => (None, Some(inode)),
+        };
+        let place = to.clone().or_else(|| path.clone());
+        let request = MetadataRequest::Undelete(Undelete { path, inode, to });
+        match (self.mutate(op, request, &doing).await?, place) {
+            (MetadataResponse::Stat(stat), _) => Ok(stat),
+            (MetadataResponse::Done, Some(place)) => self.stat(&place).await,
+            (other, _) => Err(unexpected(&other)),
+        }
+    }
+
+    /// Drops one entry of the trash, or all of it, for good. Returns how many entries will be released.
+    ///
+    /// ```no_run
+    /// # async fn example(client: dfs_client::Client) -> Result<(), dfs_client::Error> {
+    /// println!("{} entries gone", client.trash_purge(None, None).await?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// `NotFound`, `OutcomeUnknown`.
+    pub async fn trash_purge(&self, inode: Option<InodeId>, op: Option<OpId>) -> Result<u64, Error> {
+        let request = MetadataRequest::TrashPurge(TrashPurge { inode });
+        match self.mutate(op, request, "purge the trash").await? {
+            MetadataResponse::Purged(count) => Ok(count),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// What a tree holds, counted in bounded steps.
+    ///
+    /// ```no_run
+    /// # async fn example(client: dfs_client::Client) -> Result<(), dfs_client::Error> {
+    /// let usage = client.du(&"/".parse()?).await?;
+    /// println!("{} files, {} bytes, {} with copies", usage.files, usage.bytes, usage.raw_bytes);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn du(&self, path: &DfsPath) -> Result<Usage, Error> {
+        let (mut usage, mut after) = (Usage::default(), None);
+        loop {
+            let request = MetadataRequest::DiskUsage(DiskUsage { path: path.clone(), after });
+            let answer =
+                self.inner.rpc.ask(request).await.map_err(|e| e.context(format_args!("du {path}")))?;
+            let MetadataResponse::DiskUsage(step) = answer else { return Err(unexpected(&answer)) };
+            usage.files += step.files;
+            usage.directories += step.directories;
+            usage.bytes += step.bytes;
+            usage.raw_bytes += step.raw_bytes;
+            after = step.next;
+            if after.is_none() {
+                return Ok(usage);
+            }
+        }
+    }
+
+    async fn mutate(
+        &self,
+        op: Option<OpId>,
+        request: MetadataRequest,
+        doing: &str,
+    ) -> Result<MetadataResponse, Error> {
+        let op = op.unwrap_or_else(new_op);
+        self.inner.rpc.mutate(op, request).await.map_err(|e| e.context(doing))
+    }
+}

@@ -1,0 +1,313 @@
+//! What the operations can be told, and what they tell.
+
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use dfs_wire::id::{ChunkId, InodeId, NodeId, OpId, VersionId};
+use dfs_wire::message::metadata::{FileStat, PinnedVersion, Precondition};
+use dfs_wire::path::DfsPath;
+use tokio::io::AsyncRead;
+
+use crate::error::Error;
+use crate::progress::ProgressFn;
+
+/// Where the bytes of a put come from.
+pub enum PutSource {
+    /// A regular file of this machine: read in parallel, and read again when a chunk has to be sent again. A pipe
+    /// or device named here is read as a stream.
+    Path(PathBuf),
+    /// Bytes in memory: never copied.
+    Bytes(Bytes),
+    /// A stream of unknown length. Each chunk is kept in memory until it is durable.
+    Reader(Box<dyn AsyncRead + Send + Unpin>),
+}
+
+impl PutSource {
+    /// Reads the file (or pipe) at `path`.
+    pub fn path(path: impl Into<PathBuf>) -> Self {
+        Self::Path(path.into())
+    }
+
+    /// Reads `reader` to its end.
+    pub fn reader(reader: impl AsyncRead + Send + Unpin + 'static) -> Self {
+        Self::Reader(Box::new(reader))
+    }
+}
+
+impl From<Bytes> for PutSource {
+    fn from(bytes: Bytes) -> Self {
+        Self::Bytes(bytes)
+    }
+}
+
+impl From<Vec<u8>> for PutSource {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Bytes(bytes.into())
+    }
+}
+
+impl From<&Path> for PutSource {
+    fn from(path: &Path) -> Self {
+        Self::Path(path.to_owned())
+    }
+}
+
+impl fmt::Debug for PutSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => write!(f, "Path({})", path.display()),
+            Self::Bytes(bytes) => write!(f, "Bytes({})", bytes.len()),
+            Self::Reader(_) => f.write_str("Reader"),
+        }
+    }
+}
+
+/// How to put a file.
+#[derive(Clone)]
+pub struct PutOptions {
+    /// Bytes of each chunk but the last, 64 KiB to 64 MiB; `None` = the cluster's default.
+    pub chunk_size: Option<u32>,
+    /// Copies, 1 to 7; `None` = the cluster's default.
+    pub replication: Option<u8>,
+    /// When the file may become visible.
+    pub precondition: Precondition,
+    /// Make missing parent directories.
+    pub parents: bool,
+    /// Modification time to keep, milliseconds since 1970; `None` = the time of the commit.
+    pub mtime_ms: Option<u64>,
+    /// Called while bytes move.
+    pub progress: Option<ProgressFn>,
+    /// The identity of this put; `None` = a new one. After [`crate::ErrorKind::OutcomeUnknown`], putting the same
+    /// bytes with the error's operation id within 24 h cannot happen twice.
+    pub op: Option<OpId>,
+}
+
+impl Default for PutOptions {
+    fn default() -> Self {
+        Self {
+            chunk_size: None,
+            replication: None,
+            precondition: Precondition::Any,
+            parents: false,
+            mtime_ms: None,
+            progress: None,
+            op: None,
+        }
+    }
+}
+
+impl fmt::Debug for PutOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PutOptions")
+            .field("chunk_size", &self.chunk_size)
+            .field("replication", &self.replication)
+            .field("precondition", &self.precondition)
+            .field("parents", &self.parents)
+            .field("mtime_ms", &self.mtime_ms)
+            .field("op", &self.op)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A file was put: it is visible, and every byte is durable.
+#[derive(Debug, Clone)]
+pub struct PutOutcome {
+    /// The file.
+    pub stat: FileStat,
+    /// Chunks with fewer durable copies than asked for; the missing ones are queued for repair.
+    pub degraded: Vec<DegradedChunk>,
+    /// Steps that were tried again.
+    pub retries: u64,
+    /// Times that other nodes had to take over.
+    pub failovers: u64,
+}
+
+/// A chunk with fewer durable copies than asked for.
+#[derive(Debug, Clone)]
+pub struct DegradedChunk {
+    /// Its place in the file.
+    pub index: u32,
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// Durable copies.
+    pub copies: usize,
+    /// Copies asked for.
+    pub wanted: usize,
+    /// Nodes that failed, and why.
+    pub failed: Vec<(NodeId, String)>,
+}
+
+/// How to get a file.
+#[derive(Clone)]
+pub struct GetOptions {
+    /// Only these bytes; the end is cut at the end of the file. `None` = the whole file.
+    pub range: Option<Range<u64>>,
+    /// Keep what was verified when the get to a path is interrupted, and go on from there next time.
+    pub resume: bool,
+    /// Replace a file that is there already (only for a get to a path).
+    pub overwrite: bool,
+    /// The version to read, even if it was replaced or deleted since; `None` = the current one.
+    pub version: Option<PinnedVersion>,
+    /// Called while bytes move.
+    pub progress: Option<ProgressFn>,
+}
+
+impl Default for GetOptions {
+    fn default() -> Self {
+        Self { range: None, resume: false, overwrite: true, version: None, progress: None }
+    }
+}
+
+impl fmt::Debug for GetOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GetOptions")
+            .field("range", &self.range)
+            .field("resume", &self.resume)
+            .field("overwrite", &self.overwrite)
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A file, or a range of it, was read and verified.
+#[derive(Debug, Clone)]
+pub struct GetOutcome {
+    /// The file, as of the version read.
+    pub stat: FileStat,
+    /// Bytes delivered.
+    pub bytes: u64,
+    /// Bytes of them that an earlier, interrupted get had brought (checked again now).
+    pub resumed_bytes: u64,
+    /// Copies that turned out bad; others were read instead. Their nodes report them for repair.
+    pub bad_copies: Vec<BadCopy>,
+    /// Steps that were tried again.
+    pub retries: u64,
+    /// Times that another replica had to take over.
+    pub failovers: u64,
+}
+
+/// A copy of a chunk that could not be read as what it should be.
+#[derive(Debug, Clone)]
+pub struct BadCopy {
+    /// The chunk's place in the file.
+    pub index: u32,
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// The node that holds it.
+    pub node: NodeId,
+    /// What was wrong.
+    pub error: Error,
+}
+
+/// How to make a directory.
+#[derive(Debug, Clone, Default)]
+pub struct MkdirOptions {
+    /// Make missing parents too, and accept a directory that exists.
+    pub parents: bool,
+    /// The identity of this mutation; `None` = a new one.
+    pub op: Option<OpId>,
+}
+
+/// How to rename.
+#[derive(Debug, Clone, Default)]
+pub struct RenameOptions {
+    /// Replace a file, or an empty directory, that is there.
+    pub replace: bool,
+    /// The identity of this mutation; `None` = a new one.
+    pub op: Option<OpId>,
+}
+
+/// How to delete.
+#[derive(Debug, Clone, Default)]
+pub struct DeleteOptions {
+    /// Allow a directory that is not empty.
+    pub recursive: bool,
+    /// Give the space back at once instead of after the time in the trash.
+    pub skip_trash: bool,
+    /// Only if this is the current version.
+    pub if_match: Option<VersionId>,
+    /// The identity of this mutation; `None` = a new one.
+    pub op: Option<OpId>,
+}
+
+/// What to bring back from the trash.
+#[derive(Debug, Clone)]
+pub enum TrashTarget {
+    /// The latest deletion of this path.
+    Path(DfsPath),
+    /// This entry.
+    Inode(InodeId),
+}
+
+/// What a tree holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Files.
+    pub files: u64,
+    /// Directories.
+    pub directories: u64,
+    /// Bytes, counted once.
+    pub bytes: u64,
+    /// The same times the copies asked for.
+    pub raw_bytes: u64,
+}
+
+/// What reading every copy of a file found.
+#[derive(Debug, Clone)]
+pub struct VerifyReport {
+    /// The file.
+    pub stat: FileStat,
+    /// One for each chunk, in order.
+    pub chunks: Vec<ChunkCheck>,
+}
+
+impl VerifyReport {
+    /// Whether every chunk has as many good copies as the file asks for, and no bad one.
+    pub fn is_clean(&self) -> bool {
+        self.chunks.iter().all(|c| {
+            c.good() >= usize::from(self.stat.replication) && c.copies.iter().all(|r| r.result.is_ok())
+        })
+    }
+
+    /// Good copies of the chunk that has the fewest; `None` for an empty file.
+    pub fn fewest_good(&self) -> Option<usize> {
+        self.chunks.iter().map(ChunkCheck::good).min()
+    }
+}
+
+/// What reading every copy of one chunk found.
+#[derive(Debug, Clone)]
+pub struct ChunkCheck {
+    /// Its place in the file.
+    pub index: u32,
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// Its length.
+    pub len: u32,
+    /// What its SHA-256 must be.
+    pub sha256: [u8; 32],
+    /// One for each copy.
+    pub copies: Vec<CopyCheck>,
+}
+
+impl ChunkCheck {
+    /// Copies that were read in full and match.
+    pub fn good(&self) -> usize {
+        self.copies.iter().filter(|c| c.result.is_ok()).count()
+    }
+}
+
+/// What reading one copy found.
+#[derive(Debug, Clone)]
+pub struct CopyCheck {
+    /// The node that holds it.
+    pub node: NodeId,
+    /// Its name for people.
+    pub name: String,
+    /// Where it listens.
+    pub address: String,
+    /// `Ok` if every byte was read and the SHA-256 matches.
+    pub result: Result<(), Error>,
+}

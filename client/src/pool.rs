@@ -1,0 +1,296 @@
+//! Connections, kept and reused: a few per address, the least busy first, the dead forgotten, the idle closed.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
+
+use dfs_wire::handshake::{self, ClientPeer, Hello, Peer as PeerIdentity};
+use dfs_wire::id::{ClientId, ClusterId};
+use dfs_wire::limits::CONNECTION_CREDIT_BYTES;
+use dfs_wire::link::{Driver, Link, LinkParams, Role};
+use dfs_wire::status::{Status, StatusCode};
+use tokio::time::{Instant, timeout};
+
+use crate::config::{ClientConfig, Timeouts};
+use crate::connector::Connector;
+use crate::error::Error;
+use crate::memory::MemoryBound;
+
+/// First pause before an address that failed is preferred again; doubled with each failure.
+const COOLDOWN_MIN: Duration = Duration::from_millis(500);
+/// Longest such pause.
+const COOLDOWN_MAX: Duration = Duration::from_secs(15);
+/// Addresses remembered at most; beyond it those without a connection are forgotten.
+const PEERS_MAX: usize = 4096;
+
+/// One connection.
+pub(crate) struct Conn {
+    link: Link,
+    last_used: Mutex<Instant>,
+}
+
+impl Conn {
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    fn touch(&self) {
+        *self.last_used.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    fn idle_for(&self) -> Duration {
+        self.last_used.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+}
+
+impl Drop for Conn {
+    fn drop(&mut self) {
+        self.link.close(Status::new(StatusCode::Cancelled, "the client closed the connection"));
+    }
+}
+
+#[derive(Default)]
+struct PeerState {
+    conns: Vec<Arc<Conn>>,
+    failures: u32,
+    cooling_until: Option<Instant>,
+    /// The dial that failed last, and when.
+    refused: Option<(Instant, Error)>,
+}
+
+struct Peer {
+    address: String,
+    state: Mutex<PeerState>,
+    /// One dial at a time for each address; those who only need a connection share its result.
+    dialling: tokio::sync::Mutex<()>,
+}
+
+impl Peer {
+    fn lock(&self) -> MutexGuard<'_, PeerState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The least busy live connection, and how many there are. The dead and the draining are let go.
+    fn least_busy(&self) -> Option<(Arc<Conn>, usize, usize)> {
+        let mut state = self.lock();
+        state.conns.retain(|c| !c.link.is_draining());
+        let count = state.conns.len();
+        let best = state.conns.iter().map(|c| (c.link.streams(), c)).min_by_key(|(streams, _)| *streams);
+        best.map(|(streams, conn)| (conn.clone(), streams, count))
+    }
+}
+
+/// All connections of a client. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Pool {
+    inner: Arc<PoolInner>,
+}
+
+struct PoolInner {
+    connector: Arc<dyn Connector>,
+    client: ClientId,
+    agent: String,
+    timeouts: Timeouts,
+    cluster: OnceLock<ClusterId>,
+    memory: MemoryBound,
+    peers: Mutex<BTreeMap<String, Arc<Peer>>>,
+}
+
+impl Pool {
+    pub(crate) fn new(config: &ClientConfig, connector: Arc<dyn Connector>, memory: MemoryBound) -> Self {
+        let inner = PoolInner {
+            connector,
+            client: ClientId(rand::random()),
+            agent: config.agent.clone(),
+            timeouts: config.timeouts.clone(),
+            cluster: OnceLock::new(),
+            memory,
+            peers: Mutex::new(BTreeMap::new()),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// The cluster that answered first; nothing else is talked to after.
+    pub(crate) fn cluster(&self) -> Option<ClusterId> {
+        self.inner.cluster.get().copied()
+    }
+
+    /// A connection to `address`: one that is idle, or a new one while there are fewer than `links_max`, or the least
+    /// busy.
+    ///
+    /// Cancel safety: a dial that was begun is given up.
+    pub(crate) async fn get(&self, address: &str, links_max: usize) -> Result<Arc<Conn>, Error> {
+        let peer = self.peer(address);
+        if let Some((conn, streams, count)) = peer.least_busy() {
+            if streams == 0 || count >= links_max {
+                conn.touch();
+                return Ok(conn);
+            }
+            // A connection more would be good, but nobody waits for it if somebody else is dialling.
+            let dialled = match peer.dialling.try_lock() {
+                Ok(_guard) => self.dial(&peer).await.ok(),
+                Err(_) => None,
+            };
+            let chosen = dialled.unwrap_or(conn);
+            chosen.touch();
+            return Ok(chosen);
+        }
+        let asked = Instant::now();
+        let _guard = peer.dialling.lock().await;
+        if let Some((conn, ..)) = peer.least_busy() {
+            conn.touch();
+            return Ok(conn);
+        }
+        // Whoever waited for a dial that failed shares its failure: a crowd does not knock one by one.
+        let refused = peer.lock().refused.clone();
+        match refused {
+            Some((at, error)) if at >= asked => Err(error),
+            _ => self.dial(&peer).await,
+        }
+    }
+
+    /// Whether `address` failed so lately that others are to be preferred.
+    pub(crate) fn is_cooling(&self, address: &str) -> bool {
+        let peer = self.peers().get(address).cloned();
+        peer.is_some_and(|p| p.lock().cooling_until.is_some_and(|until| Instant::now() < until))
+    }
+
+    /// Notes that `address` failed somebody.
+    pub(crate) fn failed(&self, address: &str) {
+        let peer = self.peer(address);
+        let mut state = peer.lock();
+        let pause = COOLDOWN_MIN.saturating_mul(1 << state.failures.min(8)).min(COOLDOWN_MAX);
+        state.failures = state.failures.saturating_add(1);
+        state.cooling_until = Some(Instant::now() + pause);
+    }
+
+    /// Notes that `address` served somebody.
+    pub(crate) fn served(&self, address: &str) {
+        let peer = self.peer(address);
+        let mut state = peer.lock();
+        state.failures = 0;
+        state.cooling_until = None;
+    }
+
+    fn peers(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Peer>>> {
+        self.inner.peers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn peer(&self, address: &str) -> Arc<Peer> {
+        let mut peers = self.peers();
+        if let Some(peer) = peers.get(address) {
+            return peer.clone();
+        }
+        if peers.len() >= PEERS_MAX {
+            peers.retain(|_, p| !p.lock().conns.is_empty());
+        }
+        let peer = Peer {
+            address: address.to_owned(),
+            state: Mutex::default(),
+            dialling: tokio::sync::Mutex::new(()),
+        };
+        let peer = Arc::new(peer);
+        peers.insert(address.to_owned(), peer.clone());
+        peer
+    }
+
+    async fn dial(&self, peer: &Arc<Peer>) -> Result<Arc<Conn>, Error> {
+        match self.try_dial(&peer.address).await {
+            Ok(conn) => {
+                let mut state = peer.lock();
+                state.failures = 0;
+                state.cooling_until = None;
+                state.refused = None;
+                state.conns.push(conn.clone());
+                Ok(conn)
+            }
+            Err(error) => {
+                self.failed(&peer.address);
+                peer.lock().refused = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    async fn try_dial(&self, address: &str) -> Result<Arc<Conn>, Error> {
+        let inner = &self.inner;
+        let unreachable = |text: String| {
+            Error::new(StatusCode::Unavailable, text)
+                .with_hint("check the address, that the node runs, and that no firewall is in between")
+        };
+        let mut io = match timeout(inner.timeouts.connect, inner.connector.connect(address)).await {
+            Ok(Ok(io)) => io,
+            Ok(Err(e)) => return Err(unreachable(format!("cannot connect to {address}")).caused_by(e)),
+            Err(_) => {
+                let seconds = inner.timeouts.connect.as_secs_f32();
+                return Err(unreachable(format!("no connection to {address} within {seconds} s")));
+            }
+        };
+        let connection_credit = inner.memory.bytes().max(CONNECTION_CREDIT_BYTES);
+        let hello = Hello {
+            cluster: self.cluster(),
+            peer: PeerIdentity::Client(ClientPeer { client: inner.client, name: inner.agent.clone() }),
+            credentials: Vec::new(),
+            features: 0,
+            connection_credit,
+        };
+        let welcome = match timeout(inner.timeouts.handshake, handshake::connect(&mut io, &hello)).await {
+            Ok(Ok(welcome)) => welcome,
+            Ok(Err(e)) => return Err(refused(address, e.into_status())),
+            Err(_) => {
+                let seconds = inner.timeouts.handshake.as_secs_f32();
+                return Err(unreachable(format!(
+                    "{address} did not answer the handshake within {seconds} s"
+                )));
+            }
+        };
+        if let Some(cluster) = welcome.cluster {
+            let known = *inner.cluster.get_or_init(|| cluster);
+            if known != cluster {
+                let text = format!("{address} serves cluster {cluster}, not {known}");
+                return Err(Error::new(StatusCode::WrongCluster, text));
+            }
+        }
+        let (reader, writer) = io.split();
+        let params = LinkParams {
+            role: Role::Connector,
+            budget: inner.memory.credit_budget(),
+            send_credit: welcome.connection_credit,
+            recv_credit: connection_credit,
+        };
+        let (link, driver) = Link::new(reader, writer, params);
+        tracing::debug!(address, session = welcome.session, node = %welcome.node, "connected");
+        let conn = Arc::new(Conn { link, last_used: Mutex::new(Instant::now()) });
+        run(driver, &conn, &inner.timeouts);
+        Ok(conn)
+    }
+}
+
+/// A handshake that failed. A lost connection is only "unavailable": no request was sent on it yet.
+fn refused(address: &str, status: Status) -> Error {
+    let code = match status.code {
+        StatusCode::ConnectionLost => StatusCode::Unavailable,
+        code => code,
+    };
+    Error::from(Status { code, ..status }).context(format_args!("connecting to {address}"))
+}
+
+/// Starts the tasks of a connection; they end when the link closes, which the last user's drop does.
+fn run(driver: Driver, conn: &Arc<Conn>, timeouts: &Timeouts) {
+    tokio::spawn(driver.reader);
+    tokio::spawn(driver.writer);
+    let (link, weak) = (conn.link.clone(), Arc::downgrade(conn));
+    let (keepalive, idle) = (timeouts.keepalive, timeouts.idle);
+    tokio::spawn(async move {
+        while timeout(keepalive, link.closed()).await.is_err() {
+            let Some(conn) = weak.upgrade() else { return };
+            if link.streams() > 0 {
+                conn.touch();
+            } else if conn.idle_for() >= idle {
+                link.close(Status::new(StatusCode::Cancelled, "the connection was idle"));
+                return;
+            }
+            link.tick();
+        }
+    });
+}

@@ -1,0 +1,200 @@
+//! One pass over the bytes of a chunk: read, hashed and checksummed a batch ahead of the sending.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dfs_wire::limits::DATA_FRAME_BYTES;
+use dfs_wire::link::DataFrame;
+use dfs_wire::status::StatusCode;
+use tokio::task::JoinHandle;
+
+use crate::digest::{BATCH_FRAMES, Hash, Sha, blocking, run};
+use crate::error::Error;
+use crate::memory::{Held, MemoryBound, freeze};
+
+/// Where the bytes of a chunk are, for as many passes as it takes.
+#[derive(Clone)]
+pub(crate) enum ChunkSource {
+    /// In a regular file: each pass reads them again.
+    File(FileRange),
+    /// In memory, in pieces of a frame's size (the last may be shorter).
+    Frames(Arc<Vec<Bytes>>),
+}
+
+/// A part of a file.
+#[derive(Clone)]
+pub(crate) struct FileRange {
+    pub(crate) file: Arc<File>,
+    pub(crate) path: Arc<PathBuf>,
+    pub(crate) offset: u64,
+    pub(crate) len: u32,
+}
+
+impl ChunkSource {
+    pub(crate) fn len(&self) -> u64 {
+        match self {
+            Self::File(range) => range.len.into(),
+            Self::Frames(frames) => frames.iter().map(|f| f.len() as u64).sum(),
+        }
+    }
+}
+
+/// Frames ready to be sent, and the hash up to their end.
+type Batch = (Vec<DataFrame>, Hash);
+
+/// One pass.
+pub(crate) struct Feed {
+    source: ChunkSource,
+    memory: MemoryBound,
+    patience: Duration,
+    /// Bytes handed to batches.
+    taken: u64,
+    hash: Option<Hash>,
+    ahead: Option<JoinHandle<Result<Batch, Error>>>,
+}
+
+impl Feed {
+    pub(crate) fn new(source: ChunkSource, memory: MemoryBound, patience: Duration) -> Self {
+        Self { source, memory, patience, taken: 0, hash: Some(Hash::default()), ahead: None }
+    }
+
+    /// The next frames; empty at the end.
+    pub(crate) async fn next(&mut self) -> Result<Vec<DataFrame>, Error> {
+        if let Some(ahead) = self.ahead.take() {
+            let lost = |e| Error::new(StatusCode::Internal, "a worker of this process was lost").caused_by(e);
+            let batch = ahead.await.map_err(lost)??;
+            return Ok(self.handed_out(batch));
+        }
+        let left = self.source.len() - self.taken;
+        if left == 0 {
+            return Ok(Vec::new());
+        }
+        let hash = self.hash.take().unwrap_or_default();
+        let batch = match &self.source {
+            ChunkSource::File(range) => {
+                // Everything read before is with the connection by now, so waiting here holds up nobody.
+                let slabs = MemoryBound::slabs_for(left).min(BATCH_FRAMES);
+                let held = self.memory.acquire(slabs, self.patience).await?;
+                let part = self.part(range, held.slabs());
+                self.taken += u64::from(part.len);
+                blocking(move || read_batch(&part, held, hash)).await??
+            }
+            ChunkSource::Frames(frames) => {
+                let first = usize::try_from(self.taken).unwrap_or(usize::MAX) / DATA_FRAME_BYTES;
+                let part: Vec<Bytes> = frames.iter().skip(first).take(BATCH_FRAMES).cloned().collect();
+                let bytes = part.iter().map(Bytes::len).sum::<usize>();
+                self.taken += bytes as u64;
+                run(bytes, move || hash_batch(part, hash)).await?
+            }
+        };
+        Ok(self.handed_out(batch))
+    }
+
+    /// Keeps the hash, and begins with the batch after this one while this one is sent.
+    fn handed_out(&mut self, (frames, hash): Batch) -> Vec<DataFrame> {
+        self.hash = Some(hash.clone());
+        let left = self.source.len() - self.taken;
+        if left == 0 {
+            return frames;
+        }
+        match &self.source {
+            ChunkSource::File(range) => {
+                // Only with memory that is free now: waiting for it here could wait for the frames just handed out.
+                let slabs = MemoryBound::slabs_for(left).min(BATCH_FRAMES);
+                if let Some(held) = self.memory.try_acquire(slabs) {
+                    let part = self.part(range, held.slabs());
+                    self.taken += u64::from(part.len);
+                    self.ahead = Some(tokio::task::spawn_blocking(move || read_batch(&part, held, hash)));
+                }
+            }
+            ChunkSource::Frames(all) => {
+                let first = usize::try_from(self.taken).unwrap_or(usize::MAX) / DATA_FRAME_BYTES;
+                let part: Vec<Bytes> = all.iter().skip(first).take(BATCH_FRAMES).cloned().collect();
+                self.taken += part.iter().map(|f| f.len() as u64).sum::<u64>();
+                self.ahead = Some(tokio::task::spawn_blocking(move || Ok(hash_batch(part, hash))));
+            }
+        }
+        frames
+    }
+
+    fn part(&self, range: &FileRange, slabs: usize) -> FileRange {
+        let left = u64::from(range.len) - self.taken;
+        let len = left.min((slabs * DATA_FRAME_BYTES) as u64);
+        FileRange {
+            offset: range.offset + self.taken,
+            len: u32::try_from(len).unwrap_or(u32::MAX),
+            ..range.clone()
+        }
+    }
+
+    /// Length and SHA-256 of all that was handed out; to be asked after the last batch.
+    pub(crate) fn totals(&self) -> (u64, Sha) {
+        (self.taken, self.hash.clone().unwrap_or_default().finish())
+    }
+}
+
+fn hash_batch(part: Vec<Bytes>, mut hash: Hash) -> Batch {
+    let frames = part
+        .into_iter()
+        .map(|bytes| {
+            hash.update(&bytes);
+            DataFrame::new(bytes)
+        })
+        .collect();
+    (frames, hash)
+}
+
+fn read_batch(part: &FileRange, mut held: Held, mut hash: Hash) -> Result<Batch, Error> {
+    let mut frames = Vec::with_capacity(held.slabs());
+    let mut done = 0u64;
+    while done < u64::from(part.len) {
+        let Some((mut slab, place)) = held.take() else {
+            return Err(Error::new(StatusCode::Internal, "a batch is larger than its memory"));
+        };
+        let len = usize::try_from(u64::from(part.len) - done).unwrap_or(usize::MAX).min(DATA_FRAME_BYTES);
+        let Some(target) = slab.get_mut(..len) else {
+            return Err(Error::new(StatusCode::Internal, "a frame is larger than its slab"));
+        };
+        part.file.read_exact_at(target, part.offset + done).map_err(|e| read_failed(part, e))?;
+        hash.update(target);
+        frames.push(DataFrame::new(freeze(slab, len, place)));
+        done += len as u64;
+    }
+    Ok((frames, hash))
+}
+
+fn read_failed(part: &FileRange, error: io::Error) -> Error {
+    let shorter = error.kind() == io::ErrorKind::UnexpectedEof;
+    let failed = Error::local_file("reading", &part.path, error);
+    if shorter { failed.with_hint("the file became shorter while it was read; put it again") } else { failed }
+}
+
+/// Opens a local file for reading and says how long it is; `None` for a pipe, a device, or what only looks empty.
+pub(crate) async fn open_file(path: PathBuf) -> Result<(Arc<File>, Option<u64>), Error> {
+    let open = move || {
+        let failed = |e: io::Error| {
+            let hint = match e.kind() {
+                io::ErrorKind::NotFound => "check the path of the local file",
+                io::ErrorKind::PermissionDenied => "check the permissions of the local file",
+                _ => "",
+            };
+            Error::local_file("opening", &path, e).with_hint(hint)
+        };
+        let file = File::open(&path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        if metadata.is_dir() {
+            let text = format!("{} is a directory", path.display());
+            return Err(Error::new(StatusCode::InvalidArgument, text)
+                .with_hint("put its files one by one, or use `dfsctl put -r`"));
+        }
+        // Files of /proc say that they are empty and are not: what claims to be empty is read to its end.
+        let len = Some(metadata.len()).filter(|&len| metadata.is_file() && len > 0);
+        Ok((Arc::new(file), len))
+    };
+    blocking(open).await?
+}

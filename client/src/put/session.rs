@@ -1,0 +1,242 @@
+//! The upload session at the coordinator: open, allocate, record, commit or abort, keep the lease.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use dfs_wire::id::{NodeId, OpId, SessionId};
+use dfs_wire::limits::{CHUNK_BYTES_MAX, CHUNKS_PER_REQUEST_MAX};
+use dfs_wire::message::metadata::{
+    AllocateChunks, Allocation, CommitUpload, FileStat, MetadataRequest, MetadataResponse, OpenUpload,
+    RecordChunks, SessionOnly, StoredChunk,
+};
+use dfs_wire::path::DfsPath;
+use dfs_wire::status::StatusCode;
+use tokio::time::{Instant, timeout};
+
+use crate::client::Inner;
+use crate::error::{Error, ErrorKind};
+use crate::options::PutOptions;
+use crate::progress::Meter;
+use crate::rpc::{new_op, unexpected};
+
+/// Chunks allocated with one request: enough to keep the transfer busy, few enough that their grants stay young.
+pub(super) const ALLOCATE_AHEAD: u32 = 16;
+/// How long a node that failed this upload is kept out of its allocations: the coordinator knows better by then.
+const AVOID_FOR: Duration = Duration::from_secs(20);
+/// How long giving up may take.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// An open upload session.
+pub(super) struct Session {
+    pub(super) inner: Arc<Inner>,
+    pub(super) chunk_size: u32,
+    pub(super) replication: u8,
+    pub(super) min_ack: u8,
+    pub(super) meter: Meter,
+    id: SessionId,
+    lease: Duration,
+    commit_op: OpId,
+    avoid: Mutex<BTreeMap<NodeId, Instant>>,
+}
+
+impl Session {
+    /// Opens a session; a few chunks are allocated at once if the length is known.
+    pub(super) async fn open(
+        inner: Arc<Inner>,
+        path: &DfsPath,
+        options: &PutOptions,
+        len: Option<u64>,
+    ) -> Result<(Self, Vec<Allocation>), Error> {
+        // Without a chunk size of our own, the largest there can be tells how many chunks there are at least.
+        let chunk_size = u64::from(options.chunk_size.unwrap_or(CHUNK_BYTES_MAX)).max(1);
+        let chunks = len.map_or(0, |len| len.div_ceil(chunk_size)).min(ALLOCATE_AHEAD.into());
+        let request = OpenUpload {
+            path: path.clone(),
+            chunk_size: options.chunk_size.unwrap_or(0),
+            replication: options.replication.unwrap_or(0),
+            precondition: options.precondition,
+            parents: options.parents,
+            size_hint: len,
+            allocate: u32::try_from(chunks).unwrap_or(ALLOCATE_AHEAD),
+            mtime_ms: options.mtime_ms,
+        };
+        let opened = match step(&inner, MetadataRequest::OpenUpload(request), None).await? {
+            MetadataResponse::UploadOpened(opened) => opened,
+            other => return Err(unexpected(&other)),
+        };
+        if opened.chunk_size == 0 || opened.chunk_size > CHUNK_BYTES_MAX {
+            let text = format!("the coordinator chose chunks of {} bytes", opened.chunk_size);
+            return Err(Error::new(StatusCode::ProtocolViolation, text));
+        }
+        let session = Self {
+            inner,
+            chunk_size: opened.chunk_size,
+            replication: opened.replication,
+            min_ack: opened.min_ack,
+            meter: Meter::new(len, options.progress.clone()),
+            id: opened.session,
+            lease: Duration::from_millis(opened.lease_ms),
+            commit_op: options.op.unwrap_or_else(new_op),
+            avoid: Mutex::default(),
+        };
+        Ok((session, opened.allocations))
+    }
+
+    /// How often the lease is to be renewed.
+    pub(super) fn renew_interval(&self) -> Duration {
+        (self.lease / 3).max(Duration::from_secs(1))
+    }
+
+    /// Keeps the lease. Only a definite "it is over" is an error: the lease outlasts a coordinator's restart.
+    pub(super) async fn renew(&self) -> Result<(), Error> {
+        let request = MetadataRequest::RenewSession(SessionOnly { session: self.id });
+        match step(&self.inner, request, None).await {
+            Err(error) if error.status_code() == Some(StatusCode::SessionClosed) => Err(error),
+            Err(error) => {
+                tracing::warn!(%error, session = %self.id, "the upload's lease could not be renewed");
+                Ok(())
+            }
+            Ok(_) => Ok(()),
+        }
+    }
+
+    /// Asks where to put `count` chunks from `first` on, away from the nodes that failed lately.
+    pub(super) async fn allocate(&self, first: u32, count: u32) -> Result<Vec<Allocation>, Error> {
+        let exclude = self.avoided();
+        let crowded_out = !exclude.is_empty();
+        match self.allocate_away_from(first, count, exclude).await {
+            // Better a node that stumbled than none at all.
+            Err(error) if crowded_out && error.status_code() == Some(StatusCode::NoWriteQuorum) => {
+                self.avoid_nobody();
+                self.allocate_away_from(first, count, Vec::new()).await
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn allocate_away_from(
+        &self,
+        first: u32,
+        count: u32,
+        exclude: Vec<NodeId>,
+    ) -> Result<Vec<Allocation>, Error> {
+        // While nodes are excluded, a missing quorum is no reason to wait: they can be let in again.
+        let final_code = (!exclude.is_empty()).then_some(StatusCode::NoWriteQuorum);
+        let request = AllocateChunks { session: self.id, first, count, exclude };
+        match step(&self.inner, MetadataRequest::AllocateChunks(request), final_code).await? {
+            MetadataResponse::Allocated(allocated) => Ok(allocated.allocations),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Tells the coordinator of durable chunks.
+    pub(super) async fn record(&self, chunks: Vec<StoredChunk>) -> Result<(), Error> {
+        let request = RecordChunks { session: self.id, chunks };
+        match step(&self.inner, MetadataRequest::RecordChunks(request), None).await? {
+            MetadataResponse::Recorded | MetadataResponse::Done => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Makes the file visible.
+    pub(super) async fn commit(
+        &self,
+        mut chunks: Vec<StoredChunk>,
+        size: u64,
+        chunk_count: u32,
+    ) -> Result<FileStat, Error> {
+        chunks.sort_by_key(|c| c.index);
+        while chunks.len() > CHUNKS_PER_REQUEST_MAX {
+            let rest = chunks.split_off(CHUNKS_PER_REQUEST_MAX);
+            self.record(std::mem::replace(&mut chunks, rest)).await?;
+        }
+        let request = CommitUpload { session: self.id, chunks, size, chunk_count };
+        match self.inner.rpc.mutate(self.commit_op, MetadataRequest::CommitUpload(request)).await {
+            Ok(MetadataResponse::Committed(stat)) => Ok(stat),
+            Ok(other) => Err(unexpected(&other)),
+            Err(error) if error.status_code() == Some(StatusCode::OpIdReuse) => {
+                let text =
+                    "an earlier put with this operation id has its outcome already; nothing was done again";
+                Err(Error::new(StatusCode::OpIdReuse, text)
+                    .of_op(self.commit_op)
+                    .with_hint("stat the path to see what is there")
+                    .caused_by(error))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Gives the upload up, best effort: if nobody hears it, the lease ends it.
+    pub(super) async fn abort(&self) {
+        let request = MetadataRequest::AbortUpload(SessionOnly { session: self.id });
+        let outcome = timeout(ABORT_TIMEOUT, self.inner.rpc.mutate(new_op(), request)).await;
+        if !matches!(outcome, Ok(Ok(_))) {
+            tracing::debug!(session = %self.id, "the upload could not be given up; its lease will end it");
+        }
+    }
+
+    /// Keeps new chunks away from a node for a while.
+    pub(super) fn avoid(&self, node: NodeId) {
+        self.avoid.lock().unwrap_or_else(PoisonError::into_inner).insert(node, Instant::now());
+    }
+
+    /// Whether a node is kept out of new allocations now.
+    pub(super) fn avoids(&self, node: NodeId) -> bool {
+        let avoid = self.avoid.lock().unwrap_or_else(PoisonError::into_inner);
+        avoid.get(&node).is_some_and(|since| since.elapsed() < AVOID_FOR)
+    }
+
+    fn avoid_nobody(&self) {
+        self.avoid.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn avoided(&self) -> Vec<NodeId> {
+        let mut avoid = self.avoid.lock().unwrap_or_else(PoisonError::into_inner);
+        avoid.retain(|_, since| since.elapsed() < AVOID_FOR);
+        avoid.keys().copied().take(CHUNKS_PER_REQUEST_MAX).collect()
+    }
+}
+
+/// A mutation before the commit. Whatever became of it, nothing is visible: to the caller its failure is definite.
+async fn step(
+    inner: &Inner,
+    request: MetadataRequest,
+    final_code: Option<StatusCode>,
+) -> Result<MetadataResponse, Error> {
+    let name = request.name();
+    let outcome = match final_code {
+        None => inner.rpc.mutate(new_op(), request).await,
+        Some(code) => inner.rpc.mutate_unless(new_op(), request, code).await,
+    };
+    match outcome {
+        Err(error) if error.kind() == ErrorKind::OutcomeUnknown => {
+            let text = format!("the coordinator did not answer {name}; nothing became visible");
+            Err(Error::new(StatusCode::Unavailable, text).caused_by(error))
+        }
+        outcome => outcome,
+    }
+}
+
+/// Aborts the session when it is dropped before [`Self::disarm`]: a cancelled put leaves nothing behind.
+pub(super) struct AbortOnDrop(Option<Arc<Session>>);
+
+impl AbortOnDrop {
+    pub(super) fn new(session: Arc<Session>) -> Self {
+        Self(Some(session))
+    }
+
+    pub(super) fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        if let Some(session) = self.0.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(async move { session.abort().await });
+        }
+    }
+}

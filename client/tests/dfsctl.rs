@@ -1,0 +1,181 @@
+//! dfsctl as a script meets it, without a cluster: exit codes, formats, help, development clusters that cannot start.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+fn dfsctl(here: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dfsctl"));
+    command.current_dir(here).stdin(Stdio::null());
+    for name in
+        ["DFS_ENDPOINT", "COORDINATOR_HOST", "COORDINATOR_PORT", "DFS_NODE_BIN", "NO_COLOR", "CLICOLOR_FORCE"]
+    {
+        command.env_remove(name);
+    }
+    command
+}
+
+fn run(here: &Path, args: &[&str]) -> (i32, String, String) {
+    told(dfsctl(here).args(args).output().expect("dfsctl starts"))
+}
+
+fn told(output: Output) -> (i32, String, String) {
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("output is UTF-8");
+    (output.status.code().expect("not killed"), text(output.stdout), text(output.stderr))
+}
+
+/// A port that nobody listens on.
+fn closed_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.local_addr().expect("an address").port()
+}
+
+#[test]
+fn exit_codes_tell_what_kind_of_failure_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let unreachable = format!("127.0.0.1:{}", closed_port());
+    let table: &[(&[&str], i32)] = &[
+        (&["--help"], 0),
+        (&["--version"], 0),
+        (&["version", "--client"], 0),
+        (&["completion", "bash"], 0),
+        (&["help", "put"], 0),
+        (&[], 2),
+        (&["lss"], 2),
+        (&["put"], 2),
+        (&["put", "x", "/x", "--chunk-size", "1KiB"], 2),
+        (&["put", "x", "/x", "--replication", "9"], 2),
+        (&["put", "x", "/x", "--if-match", "v1"], 2),
+        (&["put", "x", "x"], 2),
+        (&["put", "-"], 2),
+        (&["ls", "relative"], 2),
+        (&["get", "/x", "--range", "5"], 2),
+        (&["rm", "-r", "/"], 2),
+        (&["rm", "-r", "/*"], 2),
+        (&["--endpoint", "no port:x", "ls"], 2),
+        (&["--endpoint", &unreachable, "--timeout", "200ms", "ls"], 6),
+        (&["--endpoint", &unreachable, "--timeout", "200ms", "version"], 0),
+        (&["dev", "status"], 3),
+        (&["dev", "down"], 3),
+        (&["dev", "kill", "datanode-1"], 3),
+        (&["dev", "up", "--set", "nonsense"], 2),
+    ];
+    for (args, expected) in table {
+        let (code, _, stderr) = run(dir.path(), args);
+        assert_eq!(code, *expected, "{args:?}: {stderr}");
+    }
+    let output = dfsctl(dir.path()).env("DFS_ENDPOINT", "a:b").arg("ls").output().unwrap();
+    assert_eq!(output.status.code(), Some(78));
+}
+
+#[test]
+fn an_unreachable_coordinator_is_explained() {
+    let dir = tempfile::tempdir().unwrap();
+    let address = format!("127.0.0.1:{}", closed_port());
+    let (code, stdout, stderr) = run(dir.path(), &["--endpoint", &address, "--timeout", "200ms", "ls"]);
+    assert_eq!((code, stdout.as_str()), (6, ""));
+    let said = format!(
+        "error[Unavailable]: cannot reach the coordinator at {address} (from --endpoint): connection refused\n"
+    );
+    assert!(stderr.starts_with(&said), "{stderr}");
+    assert!(stderr.contains("hint: is it running? 'dfsctl dev up'"), "{stderr}");
+
+    let (_, _, stderr) = run(dir.path(), &["-o", "json", "--endpoint", &address, "--timeout", "200ms", "ls"]);
+    let error: serde_json::Value = serde_json::from_str(&stderr).expect("one JSON object");
+    assert_eq!((error["code"].as_str(), error["exit_code"].as_i64()), (Some("Unavailable"), Some(6)));
+    assert_eq!(error["retryable"], true);
+}
+
+#[test]
+fn a_wrong_command_line_is_json_too_when_json_is_wanted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (code, stdout, stderr) = run(dir.path(), &["-o", "json", "lss"]);
+    let error: serde_json::Value = serde_json::from_str(&stderr).expect("one JSON object");
+    assert_eq!((code, stdout.as_str()), (2, ""));
+    assert_eq!(error["message"], "unrecognized subcommand 'lss'");
+    assert_eq!(error["hint"], "a similar subcommand exists: 'ls'");
+}
+
+#[test]
+fn colour_only_where_it_is_wanted() {
+    let dir = tempfile::tempdir().unwrap();
+    let coloured = |command: &mut Command| {
+        let output = command.args(["dev", "status"]).output().expect("dfsctl starts");
+        output.stderr.contains(&0x1b)
+    };
+    assert!(!coloured(&mut dfsctl(dir.path())), "a pipe is no terminal");
+    assert!(coloured(dfsctl(dir.path()).args(["--color", "always"])));
+    assert!(coloured(dfsctl(dir.path()).env("CLICOLOR_FORCE", "1")));
+    assert!(!coloured(dfsctl(dir.path()).env("CLICOLOR_FORCE", "1").env("NO_COLOR", "1")));
+    assert!(!coloured(dfsctl(dir.path()).env("CLICOLOR_FORCE", "1").args(["--color", "never"])));
+}
+
+#[test]
+fn a_reader_that_goes_away_makes_no_noise() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = dfsctl(dir.path())
+        .args(["completion", "zsh"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("dfsctl starts");
+    drop(child.stdout.take());
+    let (code, _, stderr) = told(child.wait_with_output().expect("dfsctl ends"));
+    // It may have written all before the pipe was closed.
+    assert!(code == 141 || code == 0, "{code}");
+    assert_eq!(stderr, "");
+}
+
+#[test]
+fn help_is_instant() {
+    let dir = tempfile::tempdir().unwrap();
+    let fastest = (0..20).map(|_| {
+        let begun = Instant::now();
+        assert_eq!(run(dir.path(), &["--help"]).0, 0);
+        begun.elapsed()
+    });
+    // The promise is 20 ms for a release build; this may be a debug build on a busy machine.
+    assert!(fastest.min().is_some_and(|time| time < Duration::from_millis(200)));
+}
+
+#[test]
+fn a_cluster_without_its_program_says_where_it_was_looked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let output =
+        dfsctl(dir.path()).args(["dev", "up"]).env("DFS_NODE_BIN", "/no/such/dfs-node").output().unwrap();
+    let (code, _, stderr) = told(output);
+    assert_eq!(code, 78);
+    assert!(stderr.contains("DFS_NODE_BIN names '/no/such/dfs-node', which is not a file"), "{stderr}");
+    assert!(!dir.path().join(".dfs-dev").exists(), "nothing was made");
+}
+
+#[test]
+fn a_node_that_ends_at_once_is_shown_with_the_end_of_its_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("broken-node");
+    fs::write(&program, "#!/bin/sh\necho \"metadata is from the future\" >&2\nexit 3\n").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let output = dfsctl(dir.path()).args(["dev", "up"]).env("DFS_NODE_BIN", &program).output().unwrap();
+    let (code, stdout, stderr) = told(output);
+    assert_eq!((code, stdout.as_str()), (6, ""));
+    assert!(stderr.contains("ended right after its start\n  | metadata is from the future\n"), "{stderr}");
+
+    let (code, stdout, _) = run(dir.path(), &["dev", "status", "-o", "json"]);
+    let status: serde_json::Value = serde_json::from_str(&stdout).expect("one JSON object");
+    let nodes = status["nodes"].as_array().expect("an array of nodes");
+    assert_eq!((code, nodes.len()), (0, 4));
+    for node in nodes {
+        assert!(node["name"].is_string() && node["role"].is_string() && node["address"].is_string());
+        assert!(node["pid"].is_null() && node["state"] == "stopped" && node["data_dir"].is_string());
+    }
+    let below = dir.path().join("below");
+    fs::create_dir(&below).unwrap();
+    assert_eq!(run(&below, &["dev", "status"]).0, 0, "found from a directory below");
+    assert_eq!(run(&below, &["dev", "down", "--purge"]).0, 2, "but not removed from there");
+    let (code, stdout, stderr) = run(dir.path(), &["dev", "down", "--purge"]);
+    assert_eq!(code, 0, "{stderr}");
+    assert!(stdout.contains("its data is removed"), "{stdout}");
+    assert!(!dir.path().join(".dfs-dev").exists());
+}

@@ -1,0 +1,296 @@
+//! Getting.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use dfs_client::metadata::PinnedVersion;
+use dfs_client::{Client, ErrorKind, GetOptions, Progress, PutOptions, StatusCode};
+use dfs_wire::status::Status;
+
+use crate::cluster::{Cluster, Fault};
+use crate::{noise, path};
+
+const CHUNK: usize = 1 << 20;
+
+/// A cluster of three with one file of `len` bytes on all of them.
+async fn stored(len: usize) -> (Cluster, Client, Vec<u8>) {
+    let cluster = Cluster::new(3);
+    let client = cluster.client().await;
+    let data = noise(len);
+    let options = PutOptions { chunk_size: Some(CHUNK as u32), ..PutOptions::default() };
+    client.put(data.clone().into(), &path("/a"), options).await.unwrap();
+    (cluster, client, data)
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).unwrap();
+    let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ranges_and_whole_files_arrive_as_they_are() {
+    let (_cluster, client, data) = stored(3 * CHUNK + 77).await;
+    let dir = tempfile::tempdir().unwrap();
+    let to = dir.path().join("out");
+    let size = data.len();
+    for (from, end) in
+        [(0, size), (0, 0), (5, 6), (CHUNK - 1, CHUNK + 1), (CHUNK, 2 * CHUNK), (70_000, size), (size, size)]
+    {
+        let range = from as u64..end as u64;
+        let read = client.read_range(&path("/a"), range.clone()).await.unwrap();
+        assert!(read == data[from..end], "{range:?}");
+        let options = GetOptions { range: Some(range.clone()), ..GetOptions::default() };
+        let got = client.get_to_path(&path("/a"), &to, options).await.unwrap();
+        assert_eq!(got.bytes, range.end - range.start);
+        assert!(std::fs::read(&to).unwrap() == data[from..end], "{range:?}");
+    }
+    assert_eq!(
+        client.read_range(&path("/a"), 10..u64::MAX).await.unwrap().len(),
+        size - 10,
+        "cut at the end"
+    );
+    let beyond = client.read_range(&path("/a"), u64::MAX - 1..u64::MAX).await.unwrap_err();
+    assert_eq!(beyond.kind(), ErrorKind::InvalidArgument);
+    assert_eq!(names(dir.path()), ["out"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_large_file_goes_past_the_page_cache_and_is_right() {
+    let (_cluster, client, data) = stored(20 * CHUNK + 4_097).await;
+    let dir = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    client.get_to_path(&path("/a"), &dir.path().join("out"), GetOptions::default()).await.unwrap();
+    assert!(std::fs::read(dir.path().join("out")).unwrap() == data);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_replica_goes_on_where_one_broke_off() {
+    for fault in [
+        Fault::CutReadsAfter(512 * 1024),
+        Fault::CutReadsAfter(0),
+        Fault::Down,
+        Fault::Mute,
+        Fault::RefuseReads(Status::new(StatusCode::Unavailable, "draining")),
+    ] {
+        let (cluster, client, data) = stored(4 * CHUNK).await;
+        cluster.fault(0, fault.clone());
+        cluster.fault(1, fault.clone());
+        let mut out = Vec::new();
+        let got = client.get_to_writer(&path("/a"), &mut out, GetOptions::default()).await;
+        let got = got.unwrap_or_else(|e| panic!("{fault:?}: {e:?}"));
+        assert!(out == data, "{fault:?}");
+        assert!(got.bad_copies.is_empty(), "{fault:?}: an unreachable copy is not a bad one");
+        let dir = tempfile::tempdir().unwrap();
+        client.get_to_path(&path("/a"), &dir.path().join("f"), GetOptions::default()).await.unwrap();
+        assert!(std::fs::read(dir.path().join("f")).unwrap() == data, "{fault:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_copy_is_passed_over_and_named() {
+    let corrupt = Fault::RefuseReads(Status::new(StatusCode::Corrupt, "block 3 does not match"));
+    for fault in [corrupt, Fault::LieOnReads] {
+        let (cluster, client, data) = stored(4 * CHUNK).await;
+        cluster.fault(0, fault.clone());
+        cluster.fault(2, fault.clone());
+        let mut out = Vec::new();
+        let got = client.get_to_writer(&path("/a"), &mut out, GetOptions::default()).await.unwrap();
+        assert!(out == data, "{fault:?}");
+        assert!(!got.bad_copies.is_empty(), "{fault:?}");
+        assert!(got.bad_copies.iter().all(|b| b.node != crate::cluster::node_id(1)), "{:?}", got.bad_copies);
+        let report = client.verify(&path("/a"), None).await.unwrap();
+        assert!(!report.is_clean());
+        assert_eq!(report.fewest_good(), Some(1));
+        for chunk in &report.chunks {
+            let good: Vec<_> = chunk.copies.iter().filter(|c| c.result.is_ok()).map(|c| c.node).collect();
+            assert_eq!(good, [crate::cluster::node_id(1)], "{fault:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_break_and_a_lie_together_are_told_apart() {
+    let (cluster, client, data) = stored(CHUNK).await;
+    cluster.fault(0, Fault::LieOnReads);
+    cluster.fault(1, Fault::CutReadsAfter(512 * 1024));
+    for _ in 0..6 {
+        let mut out = Vec::new();
+        client.get_to_writer(&path("/a"), &mut out, GetOptions::default()).await.unwrap();
+        assert!(out == data);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_bad_copies_are_an_integrity_error_and_no_byte() {
+    for fault in [Fault::RefuseReads(Status::new(StatusCode::Corrupt, "rot")), Fault::LieOnReads] {
+        let (cluster, client, _) = stored(CHUNK + 5).await;
+        (0..3).for_each(|n| cluster.fault(n, fault.clone()));
+        let mut out = Vec::new();
+        let error = client.get_to_writer(&path("/a"), &mut out, GetOptions::default()).await.unwrap_err();
+        assert_eq!((error.kind(), error.code()), (ErrorKind::Integrity, "Corrupt"), "{error:?}");
+        assert!(error.chunk().is_some() && out.is_empty());
+        let dir = tempfile::tempdir().unwrap();
+        let error =
+            client.get_to_path(&path("/a"), &dir.path().join("f"), GetOptions::default()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Integrity);
+        assert!(names(dir.path()).is_empty(), "nothing is left");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn unreachable_copies_are_named_within_the_budget() {
+    let (cluster, client, _) = stored(CHUNK).await;
+    (0..3).for_each(|n| cluster.fault(n, Fault::Down));
+    // The connections of the put live on; a client that comes later cannot dial.
+    let late = cluster.client().await;
+    drop(client);
+    let error = late.read_range(&path("/a"), 0..10).await.unwrap_err();
+    assert_eq!(error.code(), "ReplicasUnreachable", "{error:?}");
+    assert!((0..3).all(|n| error.to_string().contains(&format!("n{n} (node-{n})"))), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_interrupted_get_goes_on_where_it_was() {
+    let (cluster, client, data) = stored(6 * CHUNK + 9).await;
+    let dir = tempfile::tempdir().unwrap();
+    let to = dir.path().join("f");
+    let moved = Arc::new(AtomicU64::new(0));
+    let seen = moved.clone();
+    let progress = move |p: Progress| {
+        seen.fetch_max(p.chunks, Ordering::Relaxed);
+    };
+    let options = GetOptions { resume: true, progress: Some(Arc::new(progress)), ..GetOptions::default() };
+    let chunk_of_last = *cluster.lock().nodes[0].chunks.keys().next_back().unwrap();
+    // The last chunk cannot be had: the get stays unfinished.
+    let last: Vec<_> =
+        cluster.lock().nodes.iter_mut().map(|n| n.chunks.remove(&chunk_of_last).unwrap()).collect();
+    let error = client.get_to_path(&path("/a"), &to, options.clone()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Integrity, "{error:?}");
+    assert_eq!(names(dir.path()), [".f.dfs-part", ".f.dfs-part.json"]);
+    let kept = moved.load(Ordering::Relaxed);
+    assert!(kept > 0, "some chunks were done");
+    for (node, bytes) in cluster.lock().nodes.iter_mut().zip(last) {
+        node.chunks.insert(chunk_of_last, bytes);
+    }
+    let reads_before: u32 = cluster.lock().nodes.iter().map(|n| n.reads).sum();
+    let got = client.get_to_path(&path("/a"), &to, options).await.unwrap();
+    let reads: u32 = cluster.lock().nodes.iter().map(|n| n.reads).sum::<u32>() - reads_before;
+    assert!(got.resumed_bytes >= kept * CHUNK as u64 - CHUNK as u64, "{got:?}");
+    assert!(u64::from(reads) <= 7 - kept, "{reads} reads after {kept} chunks were kept");
+    assert!(std::fs::read(&to).unwrap() == data);
+    assert_eq!(names(dir.path()), ["f"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_kept_is_not_believed() {
+    let (_cluster, client, data) = stored(2 * CHUNK).await;
+    let dir = tempfile::tempdir().unwrap();
+    let to = dir.path().join("f");
+    let version = client.open_read(&path("/a"), None, 0, 1).await.unwrap().stat.version;
+    std::fs::write(dir.path().join(".f.dfs-part"), vec![0; 2 * CHUNK]).unwrap();
+    let note = format!(
+        "{{\"format\":1,\"version\":\"{version}\",\"start\":0,\"end\":{},\"chunk_size\":{CHUNK},\"chunks\":[[0,1]]}}",
+        2 * CHUNK
+    );
+    std::fs::write(dir.path().join(".f.dfs-part.json"), note).unwrap();
+    let options = GetOptions { resume: true, ..GetOptions::default() };
+    let got = client.get_to_path(&path("/a"), &to, options).await.unwrap();
+    assert_eq!(got.resumed_bytes, 0);
+    assert!(std::fs::read(&to).unwrap() == data);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_is_gone_is_told() {
+    let (cluster, client, _) = stored(CHUNK).await;
+    let opened = client.open_read(&path("/a"), None, 0, 1).await.unwrap();
+    let old = PinnedVersion { inode: opened.stat.inode, version: opened.stat.version };
+    client.put(vec![1, 2, 3].into(), &path("/a"), PutOptions::default()).await.unwrap();
+    let options = GetOptions { version: Some(old), ..GetOptions::default() };
+    let mut out = Vec::new();
+    let error = client.get_to_writer(&path("/a"), &mut out, options).await.unwrap_err();
+    assert_eq!((error.code(), error.kind()), ("VersionGone", ErrorKind::NotFound));
+    drop(cluster);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn existing_files_and_strange_destinations() {
+    let (_cluster, client, data) = stored(10).await;
+    let dir = tempfile::tempdir().unwrap();
+    let to = dir.path().join("f");
+    std::fs::write(&to, "mine").unwrap();
+    let keep = GetOptions { overwrite: false, ..GetOptions::default() };
+    let error = client.get_to_path(&path("/a"), &to, keep).await.unwrap_err();
+    assert_eq!((error.code(), std::fs::read(&to).unwrap()), ("AlreadyExists", b"mine".to_vec()));
+    let link = dir.path().join("link");
+    std::os::unix::fs::symlink(&to, &link).unwrap();
+    client.get_to_path(&path("/a"), &link, GetOptions::default()).await.unwrap();
+    assert!(link.is_symlink() && std::fs::read(&to).unwrap() == data, "a link stays one");
+    client.get_to_path(&path("/a"), Path::new("/dev/null"), GetOptions::default()).await.unwrap();
+    assert!(!Path::new("/dev/null").is_file(), "a device stays one");
+    let error = client.get_to_path(&path("/a"), dir.path(), GetOptions::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
+    let error = client.get_to_path(&path("/none"), &to, GetOptions::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn progress_ends_where_the_file_ends() {
+    let (_cluster, client, data) = stored(5 * CHUNK + 1).await;
+    let last = Arc::new(Mutex::new(Progress::default()));
+    let seen = last.clone();
+    let progress: dfs_client::ProgressFn = Arc::new(move |p| *seen.lock().unwrap() = p);
+    let mut out = Vec::new();
+    let options = GetOptions { progress: Some(progress), ..GetOptions::default() };
+    client.get_to_writer(&path("/a"), &mut out, options).await.unwrap();
+    let last = *last.lock().unwrap();
+    assert_eq!((last.bytes, last.bytes_total, last.chunks), (data.len() as u64, Some(data.len() as u64), 6));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_reader_of_many_files_stays_within_its_memory() {
+    let (_cluster, client, data) = stored(8 * CHUNK).await;
+    let tasks = (0..6).map(|_| {
+        let (client, data) = (client.clone(), data.clone());
+        tokio::spawn(async move {
+            let (mut writer, mut reader) = tokio::io::duplex(1024);
+            let name = path("/a");
+            let get = client.get_to_writer(&name, &mut writer, GetOptions::default());
+            let slow = async {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                let mut out = vec![0; data.len()];
+                tokio::io::AsyncReadExt::read_exact(&mut reader, &mut out).await.unwrap();
+                out
+            };
+            let (got, out) = tokio::join!(get, slow);
+            got.unwrap();
+            assert!(out == data);
+        })
+    });
+    for task in tasks.collect::<Vec<_>>() {
+        task.await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_crowd_does_not_knock_one_by_one_at_a_deaf_node() {
+    let (cluster, _, data) = stored(CHUNK).await;
+    cluster.fault(0, Fault::Deaf);
+    cluster.fault(1, Fault::Deaf);
+    let late = cluster.client_with(|c| c.timeouts.handshake = Duration::from_millis(200)).await;
+    let begun = std::time::Instant::now();
+    let reads = (0..40u64).map(|i| {
+        let late = late.clone();
+        tokio::spawn(async move { late.read_range(&path("/a"), i * 100..i * 100 + 100).await })
+    });
+    for (i, read) in reads.collect::<Vec<_>>().into_iter().enumerate() {
+        assert!(read.await.unwrap().unwrap() == data[i * 100..i * 100 + 100]);
+    }
+    assert!(
+        begun.elapsed() < Duration::from_secs(4),
+        "{:?}: forty times 200 ms is eight seconds",
+        begun.elapsed()
+    );
+}

@@ -1,0 +1,185 @@
+//! The command line of `dfs-node`: flags become the top layer of the configuration.
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::{Parser, Subcommand};
+
+use crate::{
+    config::{self, HostPort, Live, Source},
+    telemetry,
+};
+
+/// Exit code for a configuration that cannot be used (`EX_CONFIG` of sysexits.h).
+pub const EXIT_CONFIG: u8 = 78;
+
+/// One node of a dfs cluster.
+#[derive(Debug, Parser)]
+#[command(name = "dfs-node", version, max_term_width = 100)]
+pub struct Cli {
+    /// coordinator, datanode, or all (a coordinator and datanodes in one process, to try dfs out)
+    #[arg(long, global = true)]
+    role: Option<String>,
+    /// YAML file with the configuration
+    #[arg(long, value_name = "FILE", global = true)]
+    config: Option<PathBuf>,
+    /// Directory that this node owns alone
+    #[arg(long, value_name = "DIR")]
+    data: Option<String>,
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, value_name = "HOST:PORT", value_parser = HostPort::parse)]
+    listen: Option<HostPort>,
+    /// Where the coordinator is
+    #[arg(long, value_name = "HOST:PORT", value_parser = HostPort::parse)]
+    coordinator: Option<HostPort>,
+    /// Name of this node in listings and logs
+    #[arg(long)]
+    name: Option<String>,
+    /// Failure domain of this node, such as its rack
+    #[arg(long)]
+    zone: Option<String>,
+    /// Sets any configuration key; may be repeated
+    #[arg(long, value_name = "SECTION.KEY=VALUE", value_parser = assignment, global = true)]
+    set: Vec<(String, String)>,
+    /// Check the configuration and exit
+    #[arg(long)]
+    check_config: bool,
+    /// Print the merged configuration, each value with where it came from, and exit
+    #[arg(long)]
+    print_config: bool,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Ask a running node with the same configuration whether it is ready; exits with 0 or 1
+    Healthcheck {
+        /// How long to wait for the answer
+        #[arg(long, default_value = "3s", value_parser = humantime::parse_duration)]
+        timeout: Duration,
+    },
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("write it as section.key=value")?;
+    Ok((key.trim().to_owned(), value.to_owned()))
+}
+
+impl Cli {
+    /// The layers these arguments and this environment describe.
+    pub fn source(&self, env: impl IntoIterator<Item = (String, String)>) -> Source {
+        let mut env: Vec<_> = env.into_iter().collect();
+        env.sort();
+        let mut flags = Vec::new();
+        let mut flag = |name: &str, key: &str, value: Option<String>| {
+            flags.extend(value.map(|value| (name.to_owned(), key.to_owned(), value)));
+        };
+        flag("--role", "node.role", self.role.clone());
+        flag("--data", "node.data_dir", self.data.clone());
+        flag("--listen", "node.listen_host", self.listen.as_ref().map(|address| address.host.clone()));
+        flag("--listen", "node.listen_port", self.listen.as_ref().map(|address| address.port.to_string()));
+        flag(
+            "--coordinator",
+            "coordinator.host",
+            self.coordinator.as_ref().map(|address| address.host.clone()),
+        );
+        flag(
+            "--coordinator",
+            "coordinator.port",
+            self.coordinator.as_ref().map(|address| address.port.to_string()),
+        );
+        flag("--name", "node.name", self.name.clone());
+        flag("--zone", "node.zone", self.zone.clone());
+        for (key, value) in &self.set {
+            flag("--set", key, Some(value.clone()));
+        }
+        Source { file: self.config.clone(), env, flags }
+    }
+
+    /// Does what needs no running node (`--check-config`, `--print-config`, `healthcheck`), or hands back the
+    /// configuration to run with.
+    ///
+    /// # Errors
+    /// The code to exit with, when all is said: 0 after a question was answered, 78 for a bad configuration.
+    pub fn begin(&self, env: impl IntoIterator<Item = (String, String)>) -> Result<Live, ExitCode> {
+        let source = self.source(env);
+        let refused = |error: config::ConfigError| {
+            eprintln!("dfs-node: {error}");
+            ExitCode::from(EXIT_CONFIG)
+        };
+        if self.print_config {
+            print!("{}", config::describe(&source).map_err(refused)?);
+            return Err(ExitCode::SUCCESS);
+        }
+        let live = Live::start(source).map_err(refused)?;
+        if self.check_config {
+            println!("the configuration is valid");
+            return Err(ExitCode::SUCCESS);
+        }
+        match &self.command {
+            None => Ok(live),
+            Some(Command::Healthcheck { timeout }) => Err(ask(&live.current().admin.listen, *timeout)),
+        }
+    }
+}
+
+fn ask(admin: &HostPort, timeout: Duration) -> ExitCode {
+    match telemetry::healthcheck(admin, timeout) {
+        Ok(answer) => {
+            println!("{answer}");
+            ExitCode::SUCCESS
+        }
+        Err(reason) => {
+            eprintln!("dfs-node: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Role, load};
+
+    fn parsed(args: &[&str]) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once(&"dfs-node").chain(args))
+    }
+
+    #[test]
+    fn flags_reach_the_keys_they_stand_for() {
+        let args = [
+            "--role",
+            "datanode",
+            "--data",
+            "/d",
+            "--listen",
+            "[::1]:0",
+            "--coordinator",
+            "c:9000",
+            "--name",
+            "dn1",
+        ];
+        let more = ["--zone", "r1", "--set", "memory.limit=1GiB", "--set", "log.level=a=debug"];
+        let cli = parsed(&[args.as_slice(), more.as_slice()].concat()).expect("valid arguments");
+        let config =
+            load(&cli.source([("DATANODE_PORT".to_owned(), "9".to_owned())])).expect("a valid configuration");
+        assert_eq!(config.node.role, Role::Datanode);
+        assert_eq!(config.node.listen, HostPort::new("::1", 0));
+        assert_eq!(config.coordinator.address, HostPort::new("c", 9000));
+        assert_eq!((config.node.name.as_str(), config.node.zone.as_deref()), ("dn1", Some("r1")));
+        assert_eq!((config.memory.limit_bytes, config.log.level.as_str()), (1 << 30, "a=debug"));
+    }
+
+    #[test]
+    fn malformed_arguments_are_refused() {
+        assert!(parsed(&["--listen", "nowhere"]).is_err());
+        assert!(parsed(&["--set", "cluster.min_ack"]).is_err());
+        assert!(parsed(&["frobnicate"]).is_err());
+    }
+
+    #[test]
+    fn the_command_is_well_formed() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+}

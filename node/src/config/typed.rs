@@ -1,0 +1,337 @@
+//! The checked configuration: what the rest of the node sees.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+/// What a process does in the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Owns the namespace, membership and placement.
+    Coordinator,
+    /// Owns chunks on a disk.
+    Datanode,
+    /// A coordinator and several datanodes in one process.
+    All,
+}
+
+impl Role {
+    /// The word used in files and flags.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Coordinator => "coordinator",
+            Self::Datanode => "datanode",
+            Self::All => "all",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A host name or address with a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPort {
+    /// Name, IPv4 or bare IPv6 address.
+    pub host: String,
+    /// Port; 0 where "any free one" makes sense.
+    pub port: u16,
+}
+
+impl HostPort {
+    /// A host and a port.
+    pub fn new(host: impl Into<String>, port: u16) -> Self {
+        Self { host: host.into(), port }
+    }
+
+    /// Splits `host:port` or `[v6]:port`.
+    ///
+    /// # Errors
+    /// Text that says what is missing.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (host, port) =
+            text.rsplit_once(':').ok_or_else(|| format!("`{text}` is not of the form host:port"))?;
+        let port = port.parse().map_err(|_| format!("`{port}` in `{text}` is not a port"))?;
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        if host.is_empty() || (host.contains(':') && !text.starts_with('[')) {
+            return Err(format!("`{text}` is not of the form host:port"));
+        }
+        Ok(Self::new(host, port))
+    }
+
+    /// Whether the host can only be reached from this machine.
+    pub fn is_loopback(&self) -> bool {
+        self.host == "localhost" || self.host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
+    }
+
+    /// Whether the host stands for every address of the machine.
+    pub fn is_wildcard(&self) -> bool {
+        self.host.parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_unspecified())
+    }
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.host.contains(':') {
+            write!(f, "[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// Everything a node is told. Made by [`super::load`] only, so its cross-field rules hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// Identity, data directory, listener.
+    pub node: NodeConfig,
+    /// Where the coordinator is, and its metadata.
+    pub coordinator: CoordinatorConfig,
+    /// Rules of the whole cluster.
+    pub cluster: ClusterConfig,
+    /// Disk use of a datanode.
+    pub storage: StorageConfig,
+    /// Buffers of a datanode.
+    pub memory: MemoryConfig,
+    /// Connections and streams.
+    pub network: NetworkConfig,
+    /// Admin HTTP port.
+    pub admin: AdminConfig,
+    /// Logging.
+    pub log: LogConfig,
+    /// Deliberate faults.
+    pub chaos: ChaosConfig,
+}
+
+/// Section `node`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeConfig {
+    /// Name in listings and logs.
+    pub name: String,
+    /// What this process does.
+    pub role: Role,
+    /// The directory it owns.
+    pub data_dir: PathBuf,
+    /// Failure domain, if any.
+    pub zone: Option<String>,
+    /// Where it listens; port 0 takes a free one.
+    pub listen: HostPort,
+    /// Where others reach it; `None` means at the address it really listens on.
+    pub advertise: Option<HostPort>,
+    /// Label of the installation.
+    pub environment: String,
+    /// Datanodes of role `all`.
+    pub datanodes: u16,
+    /// Patience of a first SIGTERM.
+    pub drain_timeout: Duration,
+}
+
+/// Section `coordinator`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CoordinatorConfig {
+    /// Where datanodes find it.
+    pub address: HostPort,
+    /// Directory of the metadata database, already under the data directory.
+    pub metadata_dir: PathBuf,
+}
+
+/// Section `cluster`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterConfig {
+    /// Default chunk size of a file, in bytes.
+    pub chunk_bytes: u32,
+    /// Default number of copies.
+    pub replication: u8,
+    /// Durable copies without which nothing is acknowledged.
+    pub min_ack: u8,
+    /// Lease of an upload.
+    pub commit_timeout: Duration,
+    /// Wait for the remaining copies once `min_ack` are durable.
+    pub straggler_timeout: Duration,
+    /// Time a deleted file can be brought back.
+    pub trash_retention: Duration,
+    /// Time that unreferenced chunks stay readable.
+    pub read_lease: Duration,
+    /// Time that outcomes of operations are remembered.
+    pub outcome_retention: Duration,
+    /// Between two heartbeats.
+    pub heartbeat_interval: Duration,
+    /// Silence before a node is suspect.
+    pub suspect_after: Duration,
+    /// Silence before a node is down.
+    pub down_after: Duration,
+    /// Validity of a grant.
+    pub grant_ttl: Duration,
+    /// Age below which unknown chunks are left alone.
+    pub orphan_grace: Duration,
+    /// Between two full inventories.
+    pub inventory_interval: Duration,
+    /// Between two cleaning rounds.
+    pub gc_interval: Duration,
+}
+
+/// Whether to write around the page cache.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DirectIo {
+    /// Where a probe at start shows that it works.
+    Auto,
+    /// Always; refuse to start where it does not work.
+    On,
+    /// Never.
+    Off,
+}
+
+/// How committed chunks are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadMode {
+    /// Through a mapping, populated first.
+    Mmap,
+    /// By copying.
+    Pread,
+}
+
+/// Section `storage`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StorageConfig {
+    /// Threads for blocking work.
+    pub io_threads: usize,
+    /// Operations waiting for them.
+    pub queue_depth: usize,
+    /// O_DIRECT or not.
+    pub direct_io: DirectIo,
+    /// Mapping or copying.
+    pub read_mode: ReadMode,
+    /// Free bytes that writes never take.
+    pub reserve_bytes: u64,
+    /// Time in quarantine before a deleted chunk is unlinked.
+    pub quarantine_retention: Duration,
+    /// Wait for others to share a directory sync.
+    pub group_commit_delay: Duration,
+    /// Files kept open for reading.
+    pub open_files_max: usize,
+}
+
+/// Section `memory`, with the shares worked out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryConfig {
+    /// All buffers together, in bytes.
+    pub limit_bytes: usize,
+    /// For uploads from clients.
+    pub ingest_bytes: usize,
+    /// For copies from other datanodes.
+    pub replica_bytes: usize,
+    /// For reads: what the two others leave.
+    pub read_bytes: usize,
+}
+
+/// Section `network`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkConfig {
+    /// Connections served at once.
+    pub connections_max: usize,
+    /// Patience with a new connection.
+    pub handshake_timeout: Duration,
+    /// Silence before a connection is closed.
+    pub idle_timeout: Duration,
+    /// Standstill before a streaming session ends.
+    pub stream_idle_timeout: Duration,
+    /// Wait for buffers before `Busy`.
+    pub prepare_timeout: Duration,
+}
+
+/// Section `admin`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminConfig {
+    /// Where the admin port listens; port 0 takes a free one.
+    pub listen: HostPort,
+}
+
+/// Form of log lines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+/// Section `log`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogConfig {
+    /// A level, or directives as `tracing_subscriber::EnvFilter` reads them.
+    pub level: String,
+    /// Text or JSON.
+    pub format: LogFormat,
+}
+
+/// Section `chaos`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChaosConfig {
+    /// Whether faults may be asked for.
+    pub enabled: bool,
+}
+
+impl Config {
+    /// Settings that make the cluster promise less than its documents say; empty in a safe configuration.
+    pub fn unsafe_settings(&self) -> Vec<&'static str> {
+        let mut found = Vec::new();
+        if self.cluster.min_ack < 2 {
+            found.push("cluster.min_ack is 1: an acknowledged write may exist on a single disk");
+        }
+        if self.cluster.replication < 2 {
+            found
+                .push("cluster.replication is 1: files have a single copy unless their writer asks for more");
+        }
+        if self.chaos.enabled {
+            found.push("chaos.enabled is true: anyone who reaches this node can make it fail");
+        }
+        found
+    }
+
+    /// The configurations of the nodes in a process of role `all`: the coordinator's and each datanode's, in
+    /// directories of their own, on the coordinator's port and the ones after it. `coordinator` is the
+    /// address the datanodes are to use, known once the coordinator listens.
+    pub fn coordinator_of_all(&self) -> Self {
+        let mut config = self.clone();
+        config.node.role = Role::Coordinator;
+        config.node.data_dir = self.node.data_dir.join("coordinator");
+        config.coordinator.metadata_dir =
+            rebase(&self.coordinator.metadata_dir, &self.node.data_dir, "coordinator");
+        config
+    }
+
+    /// See [`Config::coordinator_of_all`]; `index` counts from 0.
+    pub fn datanode_of_all(&self, index: u16, coordinator: HostPort) -> Self {
+        let mut config = self.clone();
+        let name = format!("dn{}", index + 1);
+        let listen = &mut config.node.listen;
+        listen.port = if listen.port == 0 { 0 } else { listen.port.saturating_add(1 + index) };
+        config.node.advertise = None;
+        config.node.role = Role::Datanode;
+        config.node.data_dir = self.node.data_dir.join(&name);
+        config.node.name = format!("{}-{name}", self.node.name);
+        config.coordinator.address = coordinator;
+        config
+    }
+}
+
+fn rebase(dir: &std::path::Path, data_dir: &std::path::Path, sub: &str) -> PathBuf {
+    dir.strip_prefix(data_dir).map_or_else(|_| dir.to_path_buf(), |rest| data_dir.join(sub).join(rest))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_split_and_put_together_again() {
+        for text in ["node-1:8080", "127.0.0.1:0", "[::1]:8080"] {
+            assert_eq!(HostPort::parse(text).map(|address| address.to_string()).as_deref(), Ok(text));
+        }
+        for text in ["node-1", ":8080", "::1:8080", "host:99999", "host:"] {
+            assert!(HostPort::parse(text).is_err(), "{text}");
+        }
+        assert!(HostPort::new("::1", 1).is_loopback() && HostPort::new("0.0.0.0", 1).is_wildcard());
+    }
+}

@@ -1,0 +1,177 @@
+//! The real world for actors: the system's clocks, TCP, and the system's randomness.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use dfs_actors::env::{Clock, Connection, Env, Listener, MonoTime, Net, Rng};
+use futures_util::future::BoxFuture;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
+
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 4096;
+/// Sent bytes that nobody acknowledges for so long mean that the peer is gone.
+const USER_TIMEOUT: Duration = Duration::from_secs(20);
+/// Silence after which the kernel asks whether the peer is still there.
+const KEEPALIVE: Duration = Duration::from_secs(30);
+/// Unsent bytes in the kernel beyond which a socket is not writable: control frames then wait behind little data.
+const NOT_SENT_LOW_WATER: u32 = 512 * 1024;
+
+/// The environment of a node in production.
+pub fn system() -> Env {
+    Env::new(Arc::new(SystemClock::new()), Arc::new(TcpNet), Arc::new(SystemRng))
+}
+
+/// Tokio's timer and the system's date.
+#[derive(Clone, Copy, Debug)]
+struct SystemClock {
+    started: tokio::time::Instant,
+}
+
+impl SystemClock {
+    fn new() -> Self {
+        Self { started: tokio::time::Instant::now() }
+    }
+}
+
+impl Clock for SystemClock {
+    fn now(&self) -> MonoTime {
+        MonoTime::from_micros(u64::try_from(self.started.elapsed().as_micros()).unwrap_or(u64::MAX))
+    }
+
+    fn wall_ms(&self) -> u64 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn sleep(&self, span: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(span))
+    }
+}
+
+/// The generator of the operating system, by way of `rand`'s per-thread one.
+#[derive(Clone, Copy, Debug)]
+struct SystemRng;
+
+impl Rng for SystemRng {
+    fn u64(&self) -> u64 {
+        rand::random()
+    }
+}
+
+/// TCP with the socket options that long transfers and fast failure detection want. Buffer sizes are left to the
+/// kernel: setting them switches its tuning off, and was slower.
+#[derive(Clone, Copy, Debug)]
+struct TcpNet;
+
+impl Net for TcpNet {
+    fn connect<'a>(&'a self, addr: &'a str, timeout: Duration) -> BoxFuture<'a, io::Result<Connection>> {
+        Box::pin(async move {
+            let connecting = async { split(TcpStream::connect(addr).await?) };
+            tokio::time::timeout(timeout, connecting)
+                .await
+                .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+        })
+    }
+
+    fn listen<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
+        Box::pin(async move {
+            let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
+            for address in lookup_host(addr).await? {
+                match bind(address) {
+                    Ok(listener) => {
+                        let local = listener.local_addr()?;
+                        return Ok(Box::new(TcpAcceptor { listener, local }) as Box<dyn Listener>);
+                    }
+                    Err(error) => last = error,
+                }
+            }
+            Err(last)
+        })
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // A restarted node gets its port back although connections of its former life linger.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+fn split(stream: TcpStream) -> io::Result<Connection> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(&stream);
+    // What follows only helps: an old kernel or a strange sandbox without it still moves files.
+    let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
+    #[cfg(target_os = "linux")]
+    {
+        let _ = socket.set_tcp_user_timeout(Some(USER_TIMEOUT));
+        let _ = socket.set_tcp_notsent_lowat(NOT_SENT_LOW_WATER);
+    }
+    let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
+    let (reader, writer) = stream.into_split();
+    Ok(Connection { reader: Box::new(reader), writer: Box::new(writer), peer, local })
+}
+
+struct TcpAcceptor {
+    listener: TcpListener,
+    local: SocketAddr,
+}
+
+impl Listener for TcpAcceptor {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<Connection>> {
+        Box::pin(async {
+            loop {
+                let (stream, _) = self.listener.accept().await?;
+                // A peer that is gone before its options are set is no error of the listener.
+                if let Ok(connection) = split(stream) {
+                    return Ok(connection);
+                }
+            }
+        })
+    }
+
+    fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn bytes_cross_a_real_connection_and_a_port_is_bound_twice_in_a_row() {
+        let env = system();
+        let mut listener = env.net.listen("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().to_string();
+        let (ours, theirs) = tokio::join!(env.net.connect(&address, Duration::from_secs(5)), async {
+            listener.accept().await
+        });
+        let (mut ours, mut theirs) = (ours.expect("connected"), theirs.expect("accepted"));
+        assert_eq!((ours.peer, ours.local), (theirs.local, theirs.peer));
+        ours.writer.write_all(b"dfs").await.expect("written");
+        let mut read = [0; 3];
+        theirs.reader.read_exact(&mut read).await.expect("read");
+        assert_eq!(&read, b"dfs");
+        drop(listener);
+        env.net.listen(&address).await.expect("the port is free again at once");
+    }
+
+    #[tokio::test]
+    async fn a_connection_to_nobody_fails() {
+        let env = system();
+        let listener = env.net.listen("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().to_string();
+        drop(listener);
+        assert!(env.net.connect(&address, Duration::from_secs(5)).await.is_err());
+        assert!(env.clock.wall_ms() > 1_700_000_000_000 && env.rng.u64() != env.rng.u64());
+    }
+}

@@ -1,0 +1,12 @@
+//! Mechanism and composition of a dfs node: configuration, listeners, stores, telemetry, and the roles that tie
+//! them to the actors. See `node/docs/ARCHITECTURE.md`.
+
+pub mod cli;
+pub mod config;
+pub mod env;
+pub mod metadata;
+pub mod process;
+pub mod roles;
+pub mod shutdown;
+pub mod store;
+pub mod telemetry;

@@ -1,0 +1,13 @@
+//! The dfs-node binary: one or more nodes of a cluster in one process.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use dfs_node::{cli::Cli, process, roles};
+
+fn main() -> ExitCode {
+    match Cli::parse().begin(std::env::vars()) {
+        Ok(live) => process::run(live, roles::start),
+        Err(code) => code,
+    }
+}

@@ -1,0 +1,12 @@
+//! Engines behind [`dfs_actors::metadata::store::MetadataStore`] (redb here; the one in memory is in dfs-actors), their
+//! contract suite, and the thread on which commits block.
+
+pub mod lane;
+pub mod redb;
+
+#[cfg(test)]
+mod contract;
+#[cfg(test)]
+mod power_cut;
+#[cfg(test)]
+mod survival;

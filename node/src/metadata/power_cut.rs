@@ -1,0 +1,203 @@
+//! Power cuts under redb: writes that were not synced are lost, kept or torn at 512 bytes, in any combination.
+//! Every acknowledged commit survives; an unacknowledged one is there whole or not at all.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use ::redb::StorageBackend;
+use dfs_actors::metadata::store::{Batch, KeyRange, MetaStoreError, MetadataStore};
+
+use super::redb::RedbStore;
+
+const SECTOR: usize = 512;
+
+/// What happened since the last sync, in order.
+#[derive(Debug, Clone)]
+enum Unsynced {
+    Len(u64),
+    Write(u64, Vec<u8>),
+}
+
+#[derive(Debug, Default)]
+struct Disk {
+    /// What a power cut leaves for sure.
+    durable: Vec<u8>,
+    /// What the running process reads back.
+    cached: Vec<u8>,
+    unsynced: Vec<Unsynced>,
+    /// Calls that change the disk until all of them fail; `None` for never.
+    fail_after: Option<u32>,
+}
+
+/// A disk that remembers what was synced. Clones are the same disk.
+#[derive(Debug, Clone, Default)]
+pub(super) struct TornDisk(Arc<Mutex<Disk>>);
+
+pub(super) struct SmallRng(pub(super) u64);
+
+impl SmallRng {
+    /// xorshift64*: the seed in a failure's message replays it.
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        self.0.wrapping_mul(0x2545_F491_4F6C_DD1D)
+    }
+}
+
+impl Disk {
+    fn spend(&mut self) -> io::Result<()> {
+        match &mut self.fail_after {
+            Some(0) => Err(io::Error::other("injected disk failure")),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+fn write_at(bytes: &mut [u8], offset: usize, data: &[u8]) {
+    let end = bytes.len().min(offset + data.len());
+    if offset < end {
+        bytes[offset..end].copy_from_slice(&data[..end - offset]);
+    }
+}
+
+impl TornDisk {
+    /// Lets so many changes through, then fails all.
+    pub(super) fn fail_after(&self, calls: u32) {
+        self.0.lock().unwrap().fail_after = Some(calls);
+    }
+
+    pub(super) fn heal(&self) {
+        self.0.lock().unwrap().fail_after = None;
+    }
+
+    /// What the next start finds: the synced state, and of the rest whatever subset the disk had got to.
+    pub(super) fn after_power_cut(&self, rng: &mut SmallRng) -> Self {
+        let disk = self.0.lock().unwrap();
+        let mut left = disk.durable.clone();
+        for change in &disk.unsynced {
+            match change {
+                Unsynced::Len(len) if rng.next().is_multiple_of(2) => left.resize(*len as usize, 0),
+                Unsynced::Len(_) => {}
+                Unsynced::Write(offset, data) => {
+                    for (i, sector) in data.chunks(SECTOR).enumerate() {
+                        if rng.next().is_multiple_of(2) {
+                            write_at(&mut left, *offset as usize + i * SECTOR, sector);
+                        }
+                    }
+                }
+            }
+        }
+        Self(Arc::new(Mutex::new(Disk { cached: left.clone(), durable: left, ..Disk::default() })))
+    }
+}
+
+impl StorageBackend for TornDisk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.lock().unwrap().cached.len() as u64)
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let disk = self.0.lock().unwrap();
+        let from = offset as usize;
+        let data = disk.cached.get(from..from + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
+        out.copy_from_slice(data);
+        Ok(())
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        let mut disk = self.0.lock().unwrap();
+        disk.spend()?;
+        disk.cached.resize(len as usize, 0);
+        disk.unsynced.push(Unsynced::Len(len));
+        Ok(())
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        let mut disk = self.0.lock().unwrap();
+        disk.spend()?;
+        disk.durable = disk.cached.clone();
+        disk.unsynced.clear();
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        let mut disk = self.0.lock().unwrap();
+        disk.spend()?;
+        write_at(&mut disk.cached, offset as usize, data);
+        disk.unsynced.push(Unsynced::Write(offset, data.to_vec()));
+        Ok(())
+    }
+}
+
+pub(super) fn open(disk: &TornDisk) -> Result<RedbStore, MetaStoreError> {
+    let disk = disk.clone();
+    RedbStore::with_backend("a torn disk", move || Ok(disk.clone()))
+}
+
+/// Round `n` writes `n` to eight keys: a mixture of two rounds would be a torn commit.
+fn round(n: u64) -> Vec<Batch> {
+    let write = |key: u8| (vec![key; 300], Some(n.to_be_bytes().repeat(40)));
+    (0..8u8).map(|key| Batch { conditions: Vec::new(), writes: vec![write(key)] }).collect()
+}
+
+fn read_round(store: &RedbStore) -> u64 {
+    let pairs = store.snapshot().unwrap().scan(&KeyRange::prefix(b""), 100).unwrap();
+    let rounds: Vec<u64> =
+        pairs.iter().map(|(_, v)| u64::from_be_bytes(v[..8].try_into().unwrap())).collect();
+    assert!(rounds.is_empty() || rounds.len() == 8, "a part of a commit: {rounds:?}");
+    assert!(rounds.windows(2).all(|w| w[0] == w[1]), "two commits mixed: {rounds:?}");
+    rounds.first().copied().unwrap_or(0)
+}
+
+#[test]
+fn every_acknowledged_commit_survives_a_power_cut_at_any_write() {
+    let mut cuts_in_a_commit = 0;
+    for seed in 1..=120u64 {
+        let mut rng = SmallRng(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let mut disk = TornDisk::default();
+        let mut acknowledged = 0;
+        drop(open(&disk).unwrap());
+        for _life in 0..3 {
+            let store = open(&disk).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+            let found = read_round(&store);
+            assert!(
+                found == acknowledged || found == acknowledged + 1,
+                "seed {seed}: {found} found, {acknowledged} acknowledged"
+            );
+            acknowledged = found;
+            disk.fail_after((rng.next() % 60) as u32);
+            while store.commit(&round(acknowledged + 1)).is_ok() {
+                acknowledged += 1;
+            }
+            cuts_in_a_commit += 1;
+            assert!(matches!(store.snapshot(), Err(MetaStoreError::Poisoned { .. })), "seed {seed}");
+            let after = disk.after_power_cut(&mut rng);
+            drop(store);
+            disk = after;
+        }
+    }
+    assert_eq!(cuts_in_a_commit, 360);
+}
+
+#[test]
+fn a_failed_commit_poisons_the_store_until_it_is_reopened() {
+    let disk = TornDisk::default();
+    let store = open(&disk).unwrap();
+    store.commit(&round(1)).unwrap();
+    disk.fail_after(0);
+    let failed = store.commit(&round(2)).unwrap_err();
+    assert!(matches!(failed, MetaStoreError::Io { .. }), "{failed}");
+    assert!(matches!(store.commit(&round(2)), Err(MetaStoreError::Poisoned { .. })));
+    assert!(store.reopen().is_err(), "the disk still fails");
+    assert!(matches!(store.snapshot(), Err(MetaStoreError::Poisoned { .. })));
+    disk.heal();
+    store.reopen().unwrap();
+    assert!((1..=2).contains(&read_round(&store)));
+    store.commit(&round(3)).unwrap();
+    assert_eq!(read_round(&store), 3);
+}

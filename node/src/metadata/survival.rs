@@ -1,0 +1,180 @@
+//! The namespace on redb under power cuts: what was acknowledged is there, what was not is there whole or not at all,
+//! and repeating the operation in doubt tells which.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use dfs_actors::metadata::committer::{Committer, GroupEnd, Job, MutationResult, WriterMetrics};
+use dfs_actors::metadata::ops::cluster;
+use dfs_actors::metadata::ops::mutation::Mutation;
+use dfs_actors::metadata::ops::{Outcome, Policy};
+use dfs_actors::metadata::reader::MetadataReader;
+use dfs_actors::metadata::store::MetadataStore;
+use dfs_actors::supervisor::Reply;
+use dfs_wire::auth::ClusterKey;
+use dfs_wire::id::{ClusterId, OpId};
+use dfs_wire::message::metadata::{
+    CommitUpload, Delete, EntryKind, Fsck, List, Mkdir, OpenUpload, Precondition, Rename,
+};
+use dfs_wire::path::DfsPath;
+use dfs_wire::status::StatusCode;
+
+use super::power_cut::{SmallRng, TornDisk, open};
+
+fn path(text: &str) -> DfsPath {
+    text.parse().unwrap()
+}
+
+/// A coordinator's metadata between two power cuts.
+struct Life {
+    store: Arc<dyn MetadataStore>,
+    committer: Committer,
+    metrics: Arc<WriterMetrics>,
+}
+
+impl Life {
+    fn start(disk: &TornDisk) -> Self {
+        let store: Arc<dyn MetadataStore> = Arc::new(open(disk).unwrap());
+        let reign = cluster::open(store.as_ref(), ClusterId(1), &ClusterKey([1; 32]), 1).unwrap();
+        let metrics = Arc::new(WriterMetrics::default());
+        let committer = Committer::new(store.clone(), &reign, Policy::default(), metrics.clone()).unwrap();
+        Self { store, committer, metrics }
+    }
+
+    /// Commits mutations as one group, as operations from `op` on.
+    fn group(&mut self, op: u128, mutations: &[Mutation]) -> (GroupEnd, Vec<MutationResult>) {
+        let (mut jobs, mut answers) = (Vec::new(), Vec::new());
+        for (i, mutation) in mutations.iter().enumerate() {
+            let (reply, answer) = Reply::channel();
+            let op = op + i as u128;
+            jobs.push(Job { op: OpId(op), entropy: op << 8, mutation: mutation.clone(), reply });
+            answers.push(answer);
+        }
+        let end = self.committer.run(jobs, 1_000 + op as u64, &|| 0);
+        (end, answers.into_iter().map(|mut a| a.try_recv().expect("every job is answered")).collect())
+    }
+
+    fn tree(&self) -> Vec<(String, EntryKind)> {
+        let request = List { path: DfsPath::root(), recursive: true, after: None, limit: 0 };
+        let listed = MetadataReader::new(self.store.clone()).list(&request).unwrap();
+        assert_eq!(listed.next, None, "the test's trees fit into a page");
+        listed.entries.into_iter().map(|e| (e.path.to_string(), e.kind)).collect()
+    }
+
+    fn assert_clean(&self, seed: u64) {
+        let mut cursor = None;
+        loop {
+            let step = MetadataReader::new(self.store.clone()).fsck(&Fsck { cursor }).unwrap();
+            assert!(step.problems.is_empty(), "seed {seed}: {:#?}", step.problems);
+            match step.next {
+                Some(next) => cursor = Some(next),
+                None => return,
+            }
+        }
+    }
+}
+
+fn random_mutation(rng: &mut SmallRng) -> Mutation {
+    let mut name = || path(["/a", "/b", "/a/c", "/b/c", "/a/c/d"][(rng.next() % 5) as usize]);
+    let (one, other) = (name(), name());
+    match rng.next() % 5 {
+        0 | 1 => Mutation::Mkdir(Mkdir { path: one, parents: true }),
+        2 => Mutation::Rename(Rename { from: one, to: other, replace: true }),
+        3 => Mutation::Delete(Delete { path: one, recursive: true, skip_trash: false, if_match: None }),
+        _ => Mutation::OpenUpload(
+            OpenUpload {
+                path: one,
+                chunk_size: 0,
+                replication: 0,
+                precondition: Precondition::Any,
+                parents: true,
+                size_hint: None,
+                allocate: 0,
+                mtime_ms: None,
+            },
+            Vec::new(),
+        ),
+    }
+}
+
+#[test]
+fn acknowledged_changes_survive_power_cuts_and_doubtful_ones_are_resolved_by_repeating() {
+    let (mut in_doubt, mut happened) = (0, 0);
+    for seed in 1..=60u64 {
+        let mut rng = SmallRng(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let mut disk = TornDisk::default();
+        drop(Life::start(&disk));
+        let (mut op, mut known) = (1u128, Vec::new());
+        for _life in 0..3 {
+            let mut life = Life::start(&disk);
+            assert_eq!(life.tree(), known, "seed {seed}: what was acknowledged is what is there");
+            life.assert_clean(seed);
+            disk.fail_after((rng.next() % 120) as u32);
+            let doubtful = loop {
+                let mut group: Vec<_> = (0..rng.next() % 3 + 1).map(|_| random_mutation(&mut rng)).collect();
+                let (end, results) = life.group(op, &group);
+                if end == GroupEnd::StoreFailed {
+                    break (op, group);
+                }
+                op += group.len() as u128;
+                // Files appear by a commit in the next group.
+                group.clear();
+                for result in results.into_iter().flatten() {
+                    if let Outcome::Opened(opened) = result {
+                        let session = opened.session;
+                        let chunks = Vec::new();
+                        group.push(Mutation::Commit(CommitUpload {
+                            session,
+                            chunks,
+                            size: 0,
+                            chunk_count: 0,
+                        }));
+                    }
+                }
+                known = life.tree();
+                let (end, _) = life.group(op, &group);
+                if end == GroupEnd::StoreFailed {
+                    break (op, group);
+                }
+                op += group.len() as u128;
+                known = life.tree();
+            };
+            assert!(life.metrics.failed.load(Ordering::Relaxed) > 0);
+            let after = disk.after_power_cut(&mut rng);
+            drop(life);
+            disk = after;
+            let mut life = Life::start(&disk);
+            let found = life.tree();
+            let (end, again) = life.group(doubtful.0, &doubtful.1);
+            assert_eq!(end, GroupEnd::Committed);
+            let resolved = life.tree();
+            assert!(found == known || found == resolved, "seed {seed}: a part of a group: {found:?}");
+            in_doubt += 1;
+            happened += u32::from(found == resolved && found != known);
+            let (_, third) = life.group(doubtful.0, &doubtful.1);
+            assert_eq!(third, again, "seed {seed}: one outcome for ever");
+            assert_eq!(life.tree(), resolved);
+            op = doubtful.0 + doubtful.1.len() as u128;
+            known = resolved;
+        }
+    }
+    assert!(in_doubt == 180 && happened > 5, "both ends were met: {happened} of {in_doubt}");
+}
+
+#[test]
+fn a_broken_disk_is_unavailable_and_comes_back() {
+    let disk = TornDisk::default();
+    let mut life = Life::start(&disk);
+    let mkdir = |p: &str| [Mutation::Mkdir(Mkdir { path: path(p), parents: false })];
+    disk.fail_after(0);
+    let (end, results) = life.group(1, &mkdir("/a"));
+    assert_eq!(
+        (end, results[0].clone().unwrap_err().code),
+        (GroupEnd::StoreFailed, StatusCode::OutcomeUnknown)
+    );
+    let (end, results) = life.group(2, &mkdir("/b"));
+    assert_eq!((end, results[0].clone().unwrap_err().code), (GroupEnd::StoreFailed, StatusCode::Unavailable));
+    disk.heal();
+    let (end, results) = life.group(2, &mkdir("/b"));
+    assert_eq!((end, results), (GroupEnd::Committed, vec![Ok(Outcome::Done)]));
+}

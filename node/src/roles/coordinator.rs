@@ -1,0 +1,149 @@
+//! A coordinator: the metadata of a cluster, and the port it answers on.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use dfs_actors::admin::{NodeAdmin, NodeFacts, NodeName};
+use dfs_actors::coordinator::tree::{Coordinator, CoordinatorArgs, coordinator};
+use dfs_actors::coordinator::{CoordinatorConfig, CoordinatorService};
+use dfs_actors::env::Env;
+use dfs_actors::gc::state::GcConfig;
+use dfs_actors::membership::state::MembershipConfig;
+use dfs_actors::metadata::ops::Policy;
+use dfs_actors::metadata::ops::cluster::{self, Reign};
+use dfs_actors::metadata::store::MetadataStore;
+use dfs_actors::metadata::time::ReignClock;
+use dfs_actors::supervisor::{ActorTree, Intensity, Root, SupervisorSpec};
+use dfs_wire::auth::ClusterKey;
+use dfs_wire::id::{ClusterId, NodeId};
+use dfs_wire::slab::{SlabBudget, SlabPool};
+
+use super::{Begun, Transport, bind, observe, ready, transport};
+use crate::config::Config;
+use crate::metadata::lane::ThreadLane;
+use crate::metadata::redb::{RedbOptions, RedbStore};
+use crate::process::Context;
+use crate::telemetry::ClusterHealth;
+
+/// Slabs for payloads that ride in requests. A coordinator's requests bring none, so few are enough to say no.
+const INLINE_SLABS: usize = 16;
+/// Name of the database in the metadata directory.
+const DATABASE: &str = "metadata.redb";
+
+/// Opens the metadata and starts the tree.
+pub(super) async fn start(context: &Context, config: &Config) -> anyhow::Result<Begun> {
+    let env = &context.env;
+    let time = ReignClock::new(Arc::clone(&env.clock));
+    let dir = config.coordinator.metadata_dir.clone();
+    let (fresh, key, now_ms) =
+        (ClusterId::time_ordered(time.now_ms(), env.rng.u128()), fresh_key(env), time.now_ms());
+    // Opening may repair a database that was not closed: seconds, on a big one.
+    let opened = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
+        std::fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
+        let store = Arc::new(RedbStore::open(&dir.join(DATABASE), &RedbOptions::default())?);
+        let reign = cluster::open(store.as_ref(), fresh, &key, now_ms)?;
+        Ok((store, reign))
+    });
+    let (store, reign) = opened.await?.context("open the metadata")?;
+    tracing::info!(cluster = %reign.cluster, epoch = %reign.epoch, fresh = reign.fresh, "metadata open");
+    let (bound, address) = bind(env, config).await?;
+    let tree = ActorTree::new(config.node.name.clone());
+    let admin = NodeAdmin::new(name(config, &reign), tree.clone(), env.clone(), facts(&reign));
+    let Coordinator { spec, service, .. } = coordinator(CoordinatorArgs {
+        env: env.clone(),
+        store: store as Arc<dyn MetadataStore>,
+        lane: Arc::new(ThreadLane::start().context("start the metadata thread")?),
+        reign,
+        time,
+        config: settings(config),
+        gc: GcConfig { interval: config.cluster.gc_interval, ..GcConfig::default() },
+        admin: admin.clone(),
+    })?;
+    let budget = SlabBudget::new(SlabPool::new(INLINE_SLABS), INLINE_SLABS);
+    let Transport { spec: talk, drain } =
+        transport(bound, service.clone(), budget, &config.network, &context.live);
+    let root_spec = SupervisorSpec::rest_for_one("root").intensity(Intensity::OUTER);
+    let root = Root::start(env.clone(), tree.clone(), root_spec.supervisor(spec).supervisor(talk)).await?;
+    let node = ready(root, tree).await?;
+    observe::cluster(&context.metrics, &config.node.name, &service);
+    probe(context, service);
+    context.readiness.part(&config.node.name).ready();
+    let finish = async move {
+        admin.drain();
+        drain.send_replace(true);
+    };
+    Ok(Begun { node, address, drain: Box::pin(finish) })
+}
+
+fn fresh_key(env: &Env) -> ClusterKey {
+    let mut key = [0; 32];
+    env.rng.fill(&mut key);
+    ClusterKey(key)
+}
+
+fn name(config: &Config, reign: &Reign) -> NodeName {
+    NodeName {
+        // A cluster has one coordinator at a time, and it is known by the cluster's own id.
+        node: NodeId(reign.cluster.0),
+        name: config.node.name.clone(),
+        role: "coordinator",
+        version: env!("CARGO_PKG_VERSION"),
+        chaos: config.chaos.enabled,
+    }
+}
+
+fn facts(reign: &Reign) -> Arc<dyn Fn() -> NodeFacts + Send + Sync> {
+    let facts = NodeFacts { cluster: Some(reign.cluster), epoch: reign.epoch };
+    Arc::new(move || facts)
+}
+
+fn settings(config: &Config) -> CoordinatorConfig {
+    let cluster = &config.cluster;
+    let millis = |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+    let policy = Policy {
+        upload_lease_ms: millis(cluster.commit_timeout),
+        read_lease_ms: millis(cluster.read_lease),
+        trash_ms: millis(cluster.trash_retention),
+        outcome_ms: millis(cluster.outcome_retention),
+        orphan_grace_ms: millis(cluster.orphan_grace),
+        chunk_size: cluster.chunk_bytes,
+        replication: cluster.replication,
+        min_ack: cluster.min_ack,
+    };
+    let membership = MembershipConfig {
+        heartbeat_interval: cluster.heartbeat_interval,
+        suspect_after: cluster.suspect_after,
+        down_after: cluster.down_after,
+    };
+    CoordinatorConfig {
+        policy,
+        membership,
+        write_grant: cluster.grant_ttl,
+        // Never longer than a superseded version is kept.
+        read_grant: cluster.read_lease,
+        unsafe_modes: config.unsafe_settings().into_iter().map(str::to_owned).collect(),
+        ..CoordinatorConfig::new(env!("CARGO_PKG_VERSION"))
+    }
+}
+
+/// Answers the admin port's question for the cluster.
+fn probe(context: &Context, service: Arc<CoordinatorService>) {
+    context.admin.set_cluster(move || match service.cluster_status() {
+        Ok(status) => ClusterHealth {
+            writable: status.nodes_up >= 1 && status.findings.iter().all(|f| f.code != "NO_WRITE_QUORUM"),
+            detail: serde_json::json!({
+                "cluster": status.cluster.to_string(),
+                "epoch": status.epoch.0,
+                "health": status.health,
+                "nodes_up": status.nodes_up,
+                "nodes_total": status.nodes_total,
+                "files": status.files,
+                "under_replicated": status.under_replicated,
+                "findings": status.findings,
+            }),
+        },
+        Err(error) => {
+            ClusterHealth { writable: false, detail: serde_json::json!({ "error": error.to_string() }) }
+        }
+    });
+}

@@ -1,0 +1,129 @@
+//! What each role is made of: from a configuration to running trees of actors.
+//!
+//! ```text
+//! coordinator: transport (listener, sessions) + coordinator (metadata, membership, placement, gc)
+//! datanode:    transport (listener, sessions) + datanode (control, agents, replication, uploads, copies)
+//! all:         one coordinator and several datanodes, each with a tree of its own, in one process
+//! ```
+
+mod coordinator;
+mod datanode;
+mod observe;
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use dfs_actors::env::Env;
+use dfs_actors::listener::{Bound, Listener, ListenerArgs};
+use dfs_actors::session::{Service, SessionCommon, SessionLimits};
+use dfs_actors::supervisor::{Addr, ChildSpec, Root, SupervisorSpec};
+use dfs_wire::slab::SlabBudget;
+use futures_util::future::{BoxFuture, join_all};
+use tokio::sync::watch;
+
+use crate::config::{Config, HostPort, Live, NetworkConfig, Role};
+use crate::process::{Context, Node, Started};
+
+/// Patience with a tree that starts.
+const START_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A node that was started, and what else is to be done with it.
+struct Begun {
+    node: Node,
+    address: HostPort,
+    drain: BoxFuture<'static, ()>,
+}
+
+/// Starts whatever the configured role asks for.
+///
+/// # Errors
+/// If a directory, a database or a socket cannot be opened.
+pub async fn start(context: Context) -> anyhow::Result<Started> {
+    let config = context.config();
+    let begun = match config.node.role {
+        Role::Coordinator => vec![coordinator::start(&context, &config).await?],
+        Role::Datanode => vec![datanode::start(&context, &config).await?],
+        Role::All => start_all(&context, &config).await?,
+    };
+    let (nodes, drains): (Vec<_>, Vec<_>) = begun.into_iter().map(|begun| (begun.node, begun.drain)).unzip();
+    let drain = Box::pin(async move {
+        join_all(drains).await;
+    });
+    Ok(Started { nodes, drain })
+}
+
+async fn start_all(context: &Context, config: &Config) -> anyhow::Result<Vec<Begun>> {
+    let coordinator = coordinator::start(context, &config.coordinator_of_all()).await?;
+    let address = coordinator.address.clone();
+    let mut begun = vec![coordinator];
+    for index in 0..config.node.datanodes {
+        begun.push(datanode::start(context, &config.datanode_of_all(index, address.clone())).await?);
+    }
+    Ok(begun)
+}
+
+/// The part of a tree that talks: a socket, and a session for each connection.
+struct Transport {
+    spec: SupervisorSpec,
+    drain: watch::Sender<bool>,
+}
+
+fn transport(
+    bound: Bound,
+    service: std::sync::Arc<dyn Service>,
+    budget: SlabBudget,
+    network: &NetworkConfig,
+    live: &Live,
+) -> Transport {
+    let (drain, draining) = watch::channel(false);
+    let limits = follow(live, |config| SessionLimits {
+        handshake_timeout: config.network.handshake_timeout,
+        idle_timeout: config.network.idle_timeout,
+    });
+    let common = SessionCommon { service, budget, limits, draining };
+    let sessions = SupervisorSpec::one_for_one("sessions");
+    let (sessions, nursery) = sessions.with_nursery(network.connections_max);
+    let listener = Addr::new(1);
+    let args = ListenerArgs { bound, sessions: nursery, common };
+    let spec = SupervisorSpec::one_for_one("transport")
+        .supervisor(sessions)
+        .child(ChildSpec::new::<Listener>("listener", &listener, args));
+    Transport { spec, drain }
+}
+
+/// What a part of the configuration comes to, now and after each reload.
+fn follow<T: Send + Sync + 'static>(
+    live: &Live,
+    make: impl Fn(&Config) -> T + Send + 'static,
+) -> watch::Receiver<T> {
+    let mut configs = live.subscribe();
+    let (sender, receiver) = watch::channel(make(&live.current()));
+    tokio::spawn(async move {
+        while configs.changed().await.is_ok() {
+            let new = make(&configs.borrow_and_update());
+            if sender.send(new).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+async fn bind(env: &Env, config: &Config) -> anyhow::Result<(Bound, HostPort)> {
+    let listen = &config.node.listen;
+    let bound = Bound::bind(env, &listen.to_string()).await;
+    let bound = bound.with_context(|| format!("listen on {listen} (node.listen_host, node.listen_port)"))?;
+    let address = HostPort::new(listen.host.clone(), bound.address().port());
+    Ok((bound, address))
+}
+
+async fn ready(root: Root, tree: dfs_actors::supervisor::ActorTree) -> anyhow::Result<Node> {
+    if root.ready(START_TIMEOUT).await {
+        return Ok(Node { tree, root });
+    }
+    let late: Vec<_> = tree.snapshot().into_iter().filter(|row| row.stats.last_exit.is_some()).collect();
+    let why =
+        late.first().and_then(|row| row.stats.last_exit.clone()).unwrap_or_else(|| "it hangs".to_owned());
+    root.shutdown().await;
+    anyhow::bail!("the actors of {} did not start: {why}", tree.node())
+}

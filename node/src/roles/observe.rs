@@ -1,0 +1,102 @@
+//! What the roles show as metrics: the disk and the memory of a datanode, the cluster as the coordinator sees it.
+
+use std::sync::Arc;
+
+use dfs_actors::chunk_store::{ChunkStore, DiskState};
+use dfs_actors::coordinator::CoordinatorService;
+use dfs_wire::limits::DATA_FRAME_BYTES;
+use dfs_wire::slab::SlabBudget;
+
+use crate::telemetry::{Metrics, Sample, SampleKind};
+
+/// Samples of one node: each with its name as a label.
+struct Samples {
+    node: String,
+    samples: Vec<Sample>,
+}
+
+impl Samples {
+    fn of(node: &str) -> Self {
+        Self { node: node.to_owned(), samples: Vec::new() }
+    }
+
+    // Numbers of bytes and events stay far below 2^53, where f64 would begin to round.
+    fn push(&mut self, kind: SampleKind, name: &'static str, help: &'static str, value: u64) {
+        let labels = vec![("node", self.node.clone())];
+        self.samples.push(Sample { name, help, kind, labels, value: value as f64 });
+    }
+
+    fn gauge(&mut self, name: &'static str, help: &'static str, value: u64) {
+        self.push(SampleKind::Gauge, name, help, value);
+    }
+
+    fn counter(&mut self, name: &'static str, help: &'static str, value: u64) {
+        self.push(SampleKind::Counter, name, help, value);
+    }
+}
+
+/// Shows a disk at each scrape.
+pub(super) fn disk(metrics: &Metrics, node: &str, store: &Arc<dyn ChunkStore>) {
+    let (store, node) = (store.clone(), node.to_owned());
+    metrics.sample(move || {
+        let stats = store.stats();
+        let mut out = Samples::of(&node);
+        let writable = u64::from(stats.state == DiskState::Writable);
+        out.gauge("disk_writable", "1 if the disk takes new chunks", writable);
+        out.gauge("disk_capacity_bytes", "Size of the file system", stats.capacity_bytes);
+        out.gauge("disk_available_bytes", "Free space, the reserve included", stats.available_bytes);
+        out.gauge("disk_reserve_bytes", "Free space that new chunks may not take", stats.reserve_bytes);
+        out.gauge("disk_queue_jobs", "Jobs waiting for an I/O thread or on one", stats.queue_depth);
+        out.gauge("chunks", "Committed chunks", stats.chunks);
+        out.gauge("chunks_used_bytes", "Payload of committed chunks", stats.used_bytes);
+        out.gauge("chunks_corrupt", "Committed chunks known to be corrupt", stats.corrupt);
+        out.gauge("chunks_quarantined", "Files in quarantine", stats.quarantined);
+        out.counter("chunk_written_bytes", "Payload written to disk", stats.written_bytes);
+        out.counter("chunk_read_bytes", "Payload read from disk", stats.read_bytes);
+        out.counter("disk_read_errors", "Failed reads, checksum mismatches included", stats.read_errors);
+        out.counter("disk_write_errors", "Failed writes and syncs", stats.write_errors);
+        out.counter("disk_fsyncs", "Syncs of files and directories", stats.fsyncs);
+        let seconds = std::time::Duration::from_micros(stats.fsync_micros).as_secs_f64();
+        let labels = vec![("node", node.clone())];
+        let (name, help) = ("disk_fsync_seconds", "Time spent in syncs");
+        out.samples.push(Sample { name, help, kind: SampleKind::Counter, labels, value: seconds });
+        out.samples
+    });
+}
+
+/// Shows a budget of buffers at each scrape.
+pub(super) fn memory(metrics: &Metrics, node: &str, purpose: &'static str, budget: &SlabBudget) {
+    let (budget, node) = (budget.clone(), node.to_owned());
+    metrics.sample(move || {
+        let bytes = |slabs: usize| (slabs * DATA_FRAME_BYTES) as u64;
+        let mut out = Samples::of(&node);
+        out.gauge("memory_budget_bytes", "Buffers that may be granted as credit", bytes(budget.total()));
+        out.gauge("memory_available_bytes", "Buffers that nobody holds", bytes(budget.available()));
+        out.samples.iter_mut().for_each(|sample| sample.labels.push(("purpose", purpose.to_owned())));
+        out.samples
+    });
+}
+
+/// Shows the cluster at each scrape. Without metadata there is nothing to show.
+pub(super) fn cluster(metrics: &Metrics, node: &str, service: &Arc<CoordinatorService>) {
+    let (service, node) = (service.clone(), node.to_owned());
+    metrics.sample(move || {
+        let mut out = Samples::of(&node);
+        let Ok(status) = service.cluster_status() else { return out.samples };
+        out.gauge("epoch", "Reign of this coordinator", status.epoch.0);
+        out.gauge("datanodes_up", "Datanodes up", u64::from(status.nodes_up));
+        out.gauge("datanodes_known", "Datanodes that have not left", u64::from(status.nodes_total));
+        out.gauge("cluster_capacity_bytes", "Size of all disks", status.capacity);
+        out.gauge("cluster_available_bytes", "Bytes that chunks may still take", status.available);
+        out.gauge("cluster_used_bytes", "Bytes that chunks take", status.used);
+        out.gauge("files", "Files", status.files);
+        out.gauge("directories", "Directories", status.directories);
+        out.gauge("chunks_known", "Chunks with a record", status.chunks);
+        let missing = "Chunks with fewer good copies than asked for";
+        out.gauge("chunks_under_replicated", missing, status.under_replicated);
+        out.gauge("trash_entries", "Entries in the trash", status.trash_entries);
+        out.gauge("tombstones", "Deletes that datanodes have not confirmed", status.tombstones);
+        out.gauge("uploads_open", "Upload sessions open", status.uploads_open);
+        out.samples
+    });
+}

@@ -1,0 +1,187 @@
+//! How a node ends and how it is told: SIGTERM and SIGINT drain, a second one stops, SIGHUP reloads.
+//!
+//! ```text
+//! Running --drain()--> Draining --stop(), second signal, or drain_timeout--> Stopping
+//! ```
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::watch,
+};
+
+/// Where a node stands in its life. The order is the order in which it passes them; it never goes back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// Takes work.
+    Running,
+    /// Finishes what it has, takes nothing new, is not ready.
+    Draining,
+    /// Ends now.
+    Stopping,
+}
+
+/// A handle on the phase of a node. Cheap to clone; all clones are the same node.
+#[derive(Clone, Debug)]
+pub struct Shutdown {
+    phase: Arc<watch::Sender<Phase>>,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Shutdown {
+    /// A node that runs.
+    pub fn new() -> Self {
+        Self { phase: Arc::new(watch::Sender::new(Phase::Running)) }
+    }
+
+    /// The phase now.
+    pub fn phase(&self) -> Phase {
+        *self.phase.borrow()
+    }
+
+    /// Asks the node to finish what it has. Does nothing to one that is further on.
+    pub fn drain(&self) {
+        self.advance(Phase::Draining);
+    }
+
+    /// Ends the node: called when nothing is left to finish, or when patience is over.
+    pub fn stop(&self) {
+        self.advance(Phase::Stopping);
+    }
+
+    /// Waits until the node drains or stops. Cancel safety: nothing is lost.
+    pub async fn draining(&self) {
+        self.reached(Phase::Draining).await;
+    }
+
+    /// Waits until the node stops. Cancel safety: nothing is lost.
+    pub async fn stopping(&self) {
+        self.reached(Phase::Stopping).await;
+    }
+
+    fn advance(&self, to: Phase) {
+        self.phase.send_if_modified(|phase| {
+            let further = *phase < to;
+            *phase = (*phase).max(to);
+            further
+        });
+    }
+
+    async fn reached(&self, wanted: Phase) {
+        let mut phase = self.phase.subscribe();
+        // The sender lives in `self`, so the channel cannot close.
+        let _ = phase.wait_for(|phase| *phase >= wanted).await;
+    }
+}
+
+/// The signals a node obeys. Made before anything else is started: from then on no signal is lost, and as
+/// process 1 of a container it has no default handlers to fall back on.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// Installs the handlers. Must be called within a runtime.
+    ///
+    /// # Errors
+    /// The operating system refused a handler.
+    pub fn install() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    /// Obeys signals until the node stops. `drain_timeout` and `reload` are called when they are needed, so that
+    /// a reload changes the patience of a later drain.
+    pub async fn obey(
+        mut self,
+        shutdown: Shutdown,
+        drain_timeout: impl Fn() -> Duration,
+        mut reload: impl FnMut(),
+    ) {
+        while shutdown.phase() == Phase::Running {
+            tokio::select! {
+                biased;
+                () = shutdown.draining() => {}
+                _ = self.terminate.recv() => shutdown.drain(),
+                _ = self.interrupt.recv() => shutdown.drain(),
+                _ = self.hangup.recv() => reload(),
+            }
+        }
+        let patience = drain_timeout();
+        tracing::info!(seconds = patience.as_secs_f64(), "draining; a second signal stops at once");
+        tokio::select! {
+            biased;
+            () = shutdown.stopping() => {}
+            _ = self.terminate.recv() => tracing::warn!("second signal, stopping at once"),
+            _ = self.interrupt.recv() => tracing::warn!("second signal, stopping at once"),
+            () = tokio::time::sleep(patience) => tracing::warn!("work was left when the time to drain was over"),
+        }
+        shutdown.stop();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{self, Signal as Os};
+
+    use super::*;
+
+    fn send(signal: Os) {
+        process::kill_process(process::getpid(), signal).expect("a signal to ourselves");
+    }
+
+    #[tokio::test]
+    async fn phases_only_move_forward() {
+        let shutdown = Shutdown::new();
+        let waiting = tokio::spawn({
+            let shutdown = shutdown.clone();
+            async move { shutdown.draining().await }
+        });
+        shutdown.stop();
+        shutdown.drain();
+        waiting.await.expect("stopping is beyond draining");
+        assert_eq!(shutdown.phase(), Phase::Stopping);
+    }
+
+    // One test for all signals: they go to the whole process, so tests that send them cannot run side by side.
+    #[tokio::test]
+    async fn hangup_reloads_terminate_drains_and_a_second_one_stops() {
+        let shutdown = Shutdown::new();
+        let reloads = watch::Sender::new(0);
+        let counted = reloads.clone();
+        let signals = Signals::install().expect("handlers");
+        let obeying = tokio::spawn(signals.obey(
+            shutdown.clone(),
+            || Duration::from_secs(60),
+            move || counted.send_modify(|n| *n += 1),
+        ));
+        send(Os::HUP);
+        reloads.subscribe().wait_for(|n| *n == 1).await.expect("reloaded");
+        assert_eq!(shutdown.phase(), Phase::Running);
+        send(Os::TERM);
+        shutdown.draining().await;
+        assert_eq!(shutdown.phase(), Phase::Draining);
+        send(Os::TERM);
+        shutdown.stopping().await;
+        obeying.await.expect("it ends");
+
+        let impatient = Shutdown::new();
+        let signals = Signals::install().expect("handlers");
+        let obeying = tokio::spawn(signals.obey(impatient.clone(), || Duration::from_millis(20), || {}));
+        impatient.drain();
+        obeying.await.expect("it ends");
+        assert_eq!(impatient.phase(), Phase::Stopping);
+    }
+}

@@ -1,0 +1,200 @@
+//! What the parts of one open store share.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use dfs_actors::chunk_store::{ChunkInfo, ChunkKey, ReplicaState, StoreError, StoreStats};
+use dfs_wire::id::ClusterId;
+use tokio::sync::Semaphore;
+
+use super::aligned::BufferPool;
+use super::commit::Committer;
+use super::config::{ReadMode, StoreConfig};
+use super::data_dir::DataDir;
+use super::disk::{Disk, count};
+use super::disk_io::WriteMode;
+use super::index::Index;
+use super::open_files::{OpenChunk, OpenFiles};
+use super::pool::{IoPool, NoAnswer};
+
+/// Read buffers kept for reuse: one per read thread, and some that are on their way to sockets.
+const READ_BUFFERS_KEPT: usize = 16;
+
+/// Number and size of the files in quarantine.
+#[derive(Debug, Default)]
+pub(crate) struct QuarantineTotals {
+    pub(crate) files: AtomicU64,
+    pub(crate) bytes: AtomicU64,
+}
+
+/// The shared part of a store. Threads hold it, so it must not own what stops them.
+pub(crate) struct Core {
+    pub(crate) disk: Arc<Disk>,
+    /// Locked for as long as any thread may still write to it.
+    pub(crate) dir: Arc<DataDir>,
+    pub(crate) index: Index,
+    pub(crate) writes: Arc<IoPool>,
+    pub(crate) reads: Arc<IoPool>,
+    pub(crate) committer: Committer,
+    pub(crate) open_files: OpenFiles,
+    pub(crate) buffers: BufferPool,
+    pub(crate) write_mode: WriteMode,
+    pub(crate) read_mode: ReadMode,
+    pub(crate) writers: Arc<Semaphore>,
+    writers_max: usize,
+    pub(crate) quarantine: QuarantineTotals,
+    names: AtomicU64,
+    measuring: AtomicBool,
+}
+
+/// What [`Core::new`] is made from.
+pub(crate) struct Parts {
+    pub(crate) disk: Arc<Disk>,
+    pub(crate) dir: Arc<DataDir>,
+    pub(crate) index: Index,
+    pub(crate) quarantine: QuarantineTotals,
+    pub(crate) writes: Arc<IoPool>,
+    pub(crate) reads: Arc<IoPool>,
+    pub(crate) write_mode: WriteMode,
+}
+
+impl Core {
+    pub(crate) fn new(parts: Parts, config: &StoreConfig) -> Self {
+        let writers_max = config.open_writers_max.clamp(1, Semaphore::MAX_PERMITS);
+        // A leftover of an earlier run that could not be swept must not be in the way of a new file.
+        let first_name = parts.disk.unix_ms().saturating_mul(1_000_000);
+        Self {
+            disk: parts.disk,
+            dir: parts.dir,
+            index: parts.index,
+            writes: parts.writes,
+            reads: parts.reads,
+            committer: Committer::new(config.group_commit_delay, config.io_threads == 0),
+            open_files: OpenFiles::new(config.open_files_max),
+            buffers: BufferPool::new(READ_BUFFERS_KEPT),
+            write_mode: parts.write_mode,
+            read_mode: config.read_mode,
+            writers: Arc::new(Semaphore::new(writers_max)),
+            writers_max,
+            quarantine: parts.quarantine,
+            names: AtomicU64::new(first_name),
+            measuring: AtomicBool::new(false),
+        }
+    }
+
+    /// A number no other file name of this run has.
+    pub(crate) fn next_name(&self) -> u64 {
+        self.names.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The cluster whose chunks this directory holds, once it has joined one.
+    pub(crate) fn cluster(&self) -> Option<ClusterId> {
+        self.dir.identity().and_then(|identity| identity.cluster)
+    }
+
+    /// What to say when a job never answered: the store was closed, or the job panicked (and was logged).
+    pub(crate) fn no_answer(&self, _: NoAnswer) -> StoreError {
+        if self.is_closed() {
+            return self.disk.closed();
+        }
+        self.disk.io_error("an I/O job", io::Error::other("the job ended without an answer"))
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.writers.is_closed()
+    }
+
+    /// Takes a chunk out of service after a mismatch that was seen twice.
+    pub(crate) fn condemn(&self, chunk: &OpenChunk, detail: &str) -> StoreError {
+        let key = chunk.info.key();
+        count(&self.disk.counters.read_errors, 1);
+        tracing::error!(disk = %self.disk.label, %key, detail, "chunk replica is corrupt");
+        self.index.set_state(key, chunk.instance, ReplicaState::Corrupt);
+        self.open_files.remove(key);
+        self.disk.corrupt(key, detail)
+    }
+
+    /// The entry's info, or the error that a reader gets for it.
+    pub(crate) fn already(&self, key: ChunkKey) -> Option<ChunkInfo> {
+        self.index.get(key).map(|e| e.info).filter(|info| info.state != ReplicaState::Corrupt)
+    }
+
+    /// Measures free space on an I/O thread, unless that is under way.
+    fn refresh_space(self: &Arc<Self>) {
+        if self.measuring.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let core = self.clone();
+        self.reads.submit(move || {
+            if let Err(error) = core.disk.measure() {
+                count(&core.disk.counters.read_errors, 1);
+                tracing::warn!(disk = %core.disk.label, %error, "free space could not be measured");
+            }
+            core.measuring.store(false, Ordering::Release);
+        });
+    }
+
+    /// The numbers now.
+    pub(crate) fn stats(self: &Arc<Self>) -> StoreStats {
+        self.refresh_space();
+        let (space, promised_bytes, reserve_bytes) = self.disk.space();
+        let totals = self.index.totals();
+        let counters = &self.disk.counters;
+        let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        StoreStats {
+            disk: self.disk.label.to_string(),
+            state: self.disk.state(),
+            capacity_bytes: space.capacity,
+            available_bytes: space.available,
+            reserve_bytes,
+            promised_bytes,
+            used_bytes: totals.bytes,
+            chunks: totals.chunks,
+            corrupt: totals.corrupt,
+            temporary: self.writers_max.saturating_sub(self.writers.available_permits()) as u64,
+            quarantined: get(&self.quarantine.files),
+            quarantined_bytes: get(&self.quarantine.bytes),
+            queue_depth: (self.writes.depth() + self.reads.depth()) as u64,
+            queue_depth_max: (self.writes.depth_max() + self.reads.depth_max()) as u64,
+            read_errors: get(&counters.read_errors),
+            write_errors: get(&counters.write_errors),
+            written_bytes: get(&counters.written_bytes),
+            read_bytes: get(&counters.read_bytes),
+            fsyncs: get(&counters.fsyncs),
+            fsync_micros: get(&counters.fsync_micros),
+        }
+    }
+
+    /// Removes a temporary file. On a disk that takes no writes it is left for the sweep at the next start.
+    pub(crate) fn discard(&self, tmp: &std::path::Path) {
+        if self.disk.check_writable().is_err() {
+            return;
+        }
+        if let Err(error) = self.disk.io.unlink(tmp) {
+            let error = self.disk.write_failed("unlink of a temporary file", 0, error);
+            tracing::warn!(disk = %self.disk.label, %error, "temporary file left behind");
+        }
+    }
+
+    /// Counts a file that went into quarantine.
+    pub(crate) fn count_quarantined(&self, bytes: u64) {
+        count(&self.quarantine.files, 1);
+        count(&self.quarantine.bytes, bytes);
+    }
+
+    /// Counts a file that left quarantine.
+    pub(crate) fn uncount_quarantined(&self, bytes: u64) {
+        // Only one purge would be exact; with two at once the gauge may be late, never below zero.
+        let less = |by: u64| move |now: u64| Some(now.saturating_sub(by));
+        let _ = self.quarantine.files.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less(1));
+        let _ = self.quarantine.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less(bytes));
+    }
+
+    /// Stops handing out anything new. The threads finish what was accepted.
+    pub(crate) fn refuse_new(&self) {
+        self.writers.close();
+        self.writes.close();
+        self.reads.close();
+    }
+}

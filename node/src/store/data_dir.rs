@@ -1,0 +1,327 @@
+//! A data directory: locked by one process, formatted once, with an identity that only changes whole.
+//!
+//! Formatting ends with the identity file. So a directory with an identity has all its directories, durably, and one
+//! without has never held a chunk: if it does hold some, the identity was lost and the directory is refused.
+
+use std::io::{self, IoSlice};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use dfs_wire::id::{Incarnation, NodeId};
+
+use super::disk::lock;
+use super::disk_io::{DirLock, DiskIo, LockOutcome, WriteMode};
+use super::identity::{self, IDENTITY_BYTES_MAX, IdentityError, NodeIdentity};
+use super::layout::Layout;
+
+/// Why a data directory cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum DataDirError {
+    /// Another process has it.
+    #[error("data directory {path} is in use by {}; one process per data directory", holder(.pid))]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+        /// The other process, if it left its id.
+        pid: Option<u32>,
+    },
+    /// Its identity file cannot be believed.
+    #[error(
+        "data directory {path}: {source}; restore the file `identity` from a backup or use an empty directory"
+    )]
+    Identity {
+        /// The directory.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: IdentityError,
+    },
+    /// It holds chunks and no identity.
+    #[error("data directory {path} holds chunks but its file `identity` is gone; restore it from a backup")]
+    IdentityLost {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// It holds something that is not ours, and nothing that is.
+    #[error("{path} is neither empty nor a data directory: it holds {found:?}; choose an empty directory")]
+    Foreign {
+        /// The directory.
+        path: PathBuf,
+        /// One of the names found.
+        found: String,
+    },
+    /// The operating system refused.
+    #[error("data directory {path}: {operation}: {source}")]
+    Io {
+        /// The directory.
+        path: PathBuf,
+        /// What was tried.
+        operation: &'static str,
+        /// What it said.
+        source: io::Error,
+    },
+}
+
+fn holder(pid: &Option<u32>) -> String {
+    pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+}
+
+/// A data directory that this process owns, until it is dropped or released.
+pub struct DataDir {
+    io: Arc<dyn DiskIo>,
+    layout: Layout,
+    identity: Mutex<Option<NodeIdentity>>,
+    lock: Mutex<Option<Box<dyn DirLock>>>,
+}
+
+impl DataDir {
+    /// Makes the directory if need be, locks it and reads its identity. Blocks; call it at start.
+    ///
+    /// # Errors
+    /// See [`DataDirError`].
+    pub fn open(root: impl Into<PathBuf>, io: Arc<dyn DiskIo>) -> Result<Self, DataDirError> {
+        let layout = Layout::new(root);
+        let failed = |operation| {
+            let path = layout.root().to_owned();
+            move |source| DataDirError::Io { path, operation, source }
+        };
+        make_dir(&*io, layout.root()).map_err(failed("creating it"))?;
+        refuse_foreign(&*io, &layout)?;
+        let held = match io.lock(&layout.lock()).map_err(failed("locking it"))? {
+            LockOutcome::Held(held) => held,
+            LockOutcome::Taken(pid) => {
+                return Err(DataDirError::Locked { path: layout.root().to_owned(), pid });
+            }
+        };
+        let identity =
+            match read_identity(&*io, &layout).map_err(failed("reading its identity"))? {
+                Some(text) => {
+                    let decoded = identity::decode(&text);
+                    Some(decoded.map_err(|source| DataDirError::Identity {
+                        path: layout.root().to_owned(),
+                        source,
+                    })?)
+                }
+                None if holds_chunks(&*io, &layout).map_err(failed("listing it"))? => {
+                    return Err(DataDirError::IdentityLost { path: layout.root().to_owned() });
+                }
+                None => {
+                    format(&*io, &layout).map_err(failed("formatting it"))?;
+                    None
+                }
+            };
+        Ok(Self { io, layout, identity: Mutex::new(identity), lock: Mutex::new(Some(held)) })
+    }
+
+    /// Records the start of a run and returns the identity: a new one around `fresh` the first time, the stored one
+    /// with the next incarnation later. Blocks.
+    ///
+    /// # Errors
+    /// If the identity cannot be stored durably.
+    pub fn begin_run(&self, fresh: NodeId) -> Result<NodeIdentity, DataDirError> {
+        let next = match self.identity() {
+            Some(known) => NodeIdentity { incarnation: Incarnation(known.incarnation.0 + 1), ..known },
+            None => NodeIdentity::new(fresh),
+        };
+        self.save(next.clone())?;
+        Ok(next)
+    }
+
+    /// The identity as last stored; `None` before the first [`Self::begin_run`] or [`Self::save`].
+    pub fn identity(&self) -> Option<NodeIdentity> {
+        lock(&self.identity).clone()
+    }
+
+    /// Replaces the identity, durably: after a crash it is the old one or the new one. Blocks.
+    ///
+    /// # Errors
+    /// If it cannot be stored.
+    pub fn save(&self, identity: NodeIdentity) -> Result<(), DataDirError> {
+        let mut current = lock(&self.identity);
+        let held = lock(&self.lock);
+        if held.is_none() {
+            let path = self.layout.root().to_owned();
+            let source = io::Error::other("the directory has been released");
+            return Err(DataDirError::Io { path, operation: "storing its identity", source });
+        }
+        write_identity(&*self.io, &self.layout, &identity).map_err(|source| DataDirError::Io {
+            path: self.layout.root().to_owned(),
+            operation: "storing its identity",
+            source,
+        })?;
+        *current = Some(identity);
+        Ok(())
+    }
+
+    /// Gives the directory up, for another process or another opener. Nothing may be written to it any more.
+    pub(crate) fn release(&self) {
+        lock(&self.lock).take();
+    }
+
+    /// The file system it is on.
+    pub fn io(&self) -> &Arc<dyn DiskIo> {
+        &self.io
+    }
+
+    /// Its paths.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+}
+
+/// Makes a directory and what is missing above it, and makes their names durable.
+fn make_dir(io: &dyn DiskIo, path: &Path) -> io::Result<()> {
+    match io.create_dir(path) {
+        Ok(false) => Ok(()),
+        Ok(true) => sync_parent(io, path),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).ok_or(e)?;
+            make_dir(io, parent)?;
+            io.create_dir(path)?;
+            sync_parent(io, path)
+        }
+        Err(e) => Err(e),
+    }
+}
+
+fn sync_parent(io: &dyn DiskIo, path: &Path) -> io::Result<()> {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => io.sync_dir(parent),
+        _ => io.sync_dir(Path::new(".")),
+    }
+}
+
+/// What a crash in the middle of formatting may leave, and what mkfs does.
+const OWN: [&str; 4] = ["tmp", "quarantine", "chunks", "lost+found"];
+
+/// A directory that was given by mistake must not be filled, nor its `tmp` swept.
+fn refuse_foreign(io: &dyn DiskIo, layout: &Layout) -> Result<(), DataDirError> {
+    let path = layout.root().to_owned();
+    let names = match io.list(&path) {
+        Ok(names) => names,
+        Err(source) => return Err(DataDirError::Io { path, operation: "listing it", source }),
+    };
+    if names.iter().any(|name| name == "identity" || name == "lock") {
+        return Ok(());
+    }
+    match names.into_iter().find(|name| !OWN.contains(&name.as_str())) {
+        Some(found) => Err(DataDirError::Foreign { path, found }),
+        None => Ok(()),
+    }
+}
+
+fn holds_chunks(io: &dyn DiskIo, layout: &Layout) -> io::Result<bool> {
+    for leaf in layout.leaves() {
+        match io.list(&leaf) {
+            Ok(names) if names.is_empty() => {}
+            Ok(_) => return Ok(true),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(false)
+}
+
+/// Every step may be repeated, and is if there was a crash in the middle.
+fn format(io: &dyn DiskIo, layout: &Layout) -> io::Result<()> {
+    sync_parent(io, layout.root())?;
+    io.create_dir(&layout.tmp_dir())?;
+    io.create_dir(&layout.quarantine_dir())?;
+    io.create_dir(&layout.chunks_dir())?;
+    io.sync_dir(layout.root())?;
+    let dirs = layout.fan_out();
+    for dir in &dirs {
+        io.create_dir(dir)?;
+    }
+    io.sync_dir(&layout.chunks_dir())?;
+    for dir in &dirs {
+        if dir.parent() == Some(&layout.chunks_dir()) {
+            io.sync_dir(dir)?;
+        }
+    }
+    Ok(())
+}
+
+fn read_identity(io: &dyn DiskIo, layout: &Layout) -> io::Result<Option<Vec<u8>>> {
+    let file = match io.open(&layout.identity()) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(e),
+    };
+    let len = usize::try_from(file.file_len()?).unwrap_or(usize::MAX);
+    // One byte more than any identity has is enough to be found damaged.
+    let mut text = vec![0; len.min(IDENTITY_BYTES_MAX + 1)];
+    file.read_at(&mut text, 0)?;
+    Ok(Some(text))
+}
+
+fn write_identity(io: &dyn DiskIo, layout: &Layout, identity: &NodeIdentity) -> io::Result<()> {
+    let tmp = layout.identity_tmp();
+    io.unlink(&tmp)?;
+    let file = io.create(&tmp, WriteMode::Buffered)?;
+    file.write_at(&mut [IoSlice::new(identity::encode(identity).as_bytes())], 0)?;
+    file.sync_data()?;
+    drop(file);
+    io.rename(&tmp, &layout.identity())?;
+    io.sync_dir(layout.root())
+}
+
+#[cfg(test)]
+mod tests {
+    use dfs_wire::id::ClusterId;
+
+    use super::*;
+    use crate::store::os_disk::OsDisk;
+
+    fn open(path: &Path) -> Result<DataDir, DataDirError> {
+        DataDir::open(path, Arc::new(OsDisk))
+    }
+
+    #[test]
+    fn a_run_gets_the_next_incarnation_and_the_stored_identity() {
+        let base = tempfile::tempdir().unwrap();
+        let path = base.path().join("a/b/c");
+        let dir = open(&path).unwrap();
+        assert_eq!(dir.identity(), None);
+        let first = dir.begin_run(NodeId(5)).unwrap();
+        assert_eq!((first.node, first.incarnation), (NodeId(5), Incarnation(1)));
+        dir.save(NodeIdentity { cluster: Some(ClusterId(9)), node_key: Some([3; 32]), ..first }).unwrap();
+        drop(dir);
+        let again = open(&path).unwrap().begin_run(NodeId(6)).unwrap();
+        assert_eq!((again.node, again.incarnation), (NodeId(5), Incarnation(2)));
+        assert_eq!((again.cluster, again.node_key), (Some(ClusterId(9)), Some([3; 32])));
+    }
+
+    #[test]
+    fn a_second_opener_is_refused_and_told_who_has_it() {
+        let base = tempfile::tempdir().unwrap();
+        let held = open(base.path()).unwrap();
+        let error = open(base.path()).err().unwrap();
+        assert!(matches!(error, DataDirError::Locked { pid: Some(pid), .. } if pid == std::process::id()));
+        assert!(error.to_string().contains(&format!("in use by process {}", std::process::id())));
+        drop(held);
+        open(base.path()).unwrap();
+    }
+
+    #[test]
+    fn foreign_damaged_and_headless_directories_are_refused() {
+        let base = tempfile::tempdir().unwrap();
+        std::fs::write(base.path().join("thesis.doc"), "x").unwrap();
+        assert!(matches!(open(base.path()).err(), Some(DataDirError::Foreign { .. })));
+
+        let base = tempfile::tempdir().unwrap();
+        let dir = open(base.path()).unwrap();
+        dir.begin_run(NodeId(1)).unwrap();
+        drop(dir);
+        let identity = base.path().join("identity");
+        let good = std::fs::read(&identity).unwrap();
+        std::fs::write(&identity, &good[1..]).unwrap();
+        assert!(matches!(open(base.path()).err(), Some(DataDirError::Identity { .. })));
+        std::fs::write(&identity, [&good[..], &[b'x'; 5000]].concat()).unwrap();
+        assert!(matches!(open(base.path()).err(), Some(DataDirError::Identity { .. })));
+
+        std::fs::remove_file(&identity).unwrap();
+        open(base.path()).unwrap();
+        std::fs::write(base.path().join("chunks/0/0/x"), "x").unwrap();
+        assert!(matches!(open(base.path()).err(), Some(DataDirError::IdentityLost { .. })));
+    }
+}

@@ -1,0 +1,261 @@
+//! One disk's health, free space and counters, and the one place that decides what an error means.
+//!
+//! ```text
+//!  Writable <----> Full              by the latest numbers, nothing latched (watermarks.rs)
+//!     |  \
+//!     |   +-- EROFS ---------------> ReadOnly   until the process starts anew
+//!     +------ EIO, failed fsync ---> Failed     until the process starts anew (rule R2)
+//! ```
+//! An fsync that failed is never repeated: the kernel may have marked the lost pages clean, and the second call
+//! would report success (Rebello et al., USENIX ATC 2020).
+
+use std::io;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Instant, UNIX_EPOCH};
+
+use dfs_actors::chunk_store::{ChunkKey, DiskState, StoreError};
+use rustix::io::Errno;
+
+use super::disk_io::{DiskFile, DiskIo};
+use super::layout::Layout;
+use super::watermarks::{self, Full, Space};
+
+/// Counters since the start. Statistics only: nothing is decided by them.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) read_errors: AtomicU64,
+    pub(crate) write_errors: AtomicU64,
+    pub(crate) written_bytes: AtomicU64,
+    pub(crate) read_bytes: AtomicU64,
+    pub(crate) fsyncs: AtomicU64,
+    pub(crate) fsync_micros: AtomicU64,
+}
+
+pub(crate) fn count(counter: &AtomicU64, n: u64) {
+    counter.fetch_add(n, Ordering::Relaxed);
+}
+
+/// Locks, taking no notice of a panic elsewhere: every critical section of the store leaves its data whole.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[derive(Debug, Default)]
+struct Ledger {
+    space: Space,
+    promised: u64,
+}
+
+/// See the module's documentation.
+pub(crate) struct Disk {
+    pub(crate) label: Arc<str>,
+    pub(crate) io: Arc<dyn DiskIo>,
+    pub(crate) layout: Layout,
+    pub(crate) counters: Counters,
+    reserve_configured: u64,
+    /// `Writable` until a write fails.
+    health: Mutex<DiskState>,
+    ledger: Mutex<Ledger>,
+}
+
+impl Disk {
+    pub(crate) fn new(io: Arc<dyn DiskIo>, layout: Layout, reserve_configured: u64) -> Self {
+        Self {
+            label: layout.root().to_string_lossy().into(),
+            io,
+            layout,
+            counters: Counters::default(),
+            reserve_configured,
+            health: Mutex::default(),
+            ledger: Mutex::default(),
+        }
+    }
+
+    /// Measures free space.
+    pub(crate) fn measure(&self) -> io::Result<Space> {
+        let space = self.io.space(self.layout.root())?;
+        lock(&self.ledger).space = space;
+        Ok(space)
+    }
+
+    /// Latest space, what is promised, and the reserve in force.
+    pub(crate) fn space(&self) -> (Space, u64, u64) {
+        let ledger = lock(&self.ledger);
+        (
+            ledger.space,
+            ledger.promised,
+            watermarks::reserve_of(ledger.space.capacity, self.reserve_configured),
+        )
+    }
+
+    /// The state now.
+    pub(crate) fn state(&self) -> DiskState {
+        let health = lock(&self.health).clone();
+        let (space, promised, reserve) = self.space();
+        match health {
+            DiskState::Writable if watermarks::is_full(space, promised, reserve) => DiskState::Full,
+            other => other,
+        }
+    }
+
+    /// An error if the disk takes no writes, full ones aside.
+    pub(crate) fn check_writable(&self) -> Result<(), StoreError> {
+        match &*lock(&self.health) {
+            DiskState::ReadOnly(reason) | DiskState::Failed(reason) => Err(self.failed(reason.clone())),
+            DiskState::Writable | DiskState::Full => Ok(()),
+        }
+    }
+
+    /// Promises `needed` bytes to a writer, if the watermarks allow it.
+    pub(crate) fn promise(self: &Arc<Self>, needed: u64) -> Result<Promise, StoreError> {
+        let mut promise = Promise { disk: self.clone(), total: 0, outstanding: 0 };
+        promise.raise_to(needed)?;
+        Ok(promise)
+    }
+
+    /// Syncs a file's contents. An error fails the disk.
+    pub(crate) fn sync_file(&self, file: &dyn DiskFile, key: ChunkKey) -> Result<(), StoreError> {
+        self.timed_sync(|| file.sync_data())
+            .map_err(|e| self.sync_failed(&format!("fdatasync of chunk {key}"), &e))
+    }
+
+    /// Syncs a directory's names. An error fails the disk.
+    pub(crate) fn sync_dir(&self, path: &Path) -> Result<(), StoreError> {
+        let result = self.timed_sync(|| self.io.sync_dir(path));
+        result.map_err(|e| self.sync_failed(&format!("fsync of directory {}", path.display()), &e))
+    }
+
+    fn timed_sync(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        let start = Instant::now();
+        let result = sync();
+        count(&self.counters.fsyncs, 1);
+        count(&self.counters.fsync_micros, u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX));
+        result
+    }
+
+    fn sync_failed(&self, operation: &str, error: &io::Error) -> StoreError {
+        count(&self.counters.write_errors, 1);
+        self.fail(DiskState::Failed(format!("{operation}: {error}")))
+    }
+
+    /// What a failed write (or create, allocate, rename, unlink) means. Counts it, logs it, fails the disk if it must.
+    pub(crate) fn write_failed(&self, operation: &str, needed: u64, error: io::Error) -> StoreError {
+        count(&self.counters.write_errors, 1);
+        match Errno::from_io_error(&error) {
+            Some(Errno::NOSPC | Errno::DQUOT) => {
+                let (space, promised, reserve) = self.space();
+                let available = space.available.saturating_sub(promised);
+                StoreError::NoSpace { disk: self.label.clone(), needed, available, reserve }
+            }
+            Some(Errno::ROFS) => self.fail(DiskState::ReadOnly(format!("{operation}: {error}"))),
+            Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN) => {
+                StoreError::Busy { disk: self.label.clone(), what: format!("{operation}: {error}") }
+            }
+            Some(Errno::INVAL | Errno::FBIG) => self.io_error(operation, error),
+            _ => self.fail(DiskState::Failed(format!("{operation}: {error}"))),
+        }
+    }
+
+    /// What a failed read means: nothing about the bytes, and nothing about later writes.
+    pub(crate) fn read_failed(&self, operation: &str, error: io::Error) -> StoreError {
+        count(&self.counters.read_errors, 1);
+        if matches!(Errno::from_io_error(&error), Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM)) {
+            return StoreError::Busy { disk: self.label.clone(), what: format!("{operation}: {error}") };
+        }
+        tracing::warn!(disk = %self.label, operation, %error, "chunk store read failed");
+        self.io_error(operation, error)
+    }
+
+    pub(crate) fn io_error(&self, operation: &str, error: io::Error) -> StoreError {
+        let (disk, operation) = (self.label.clone(), operation.to_owned());
+        StoreError::Io { disk, operation, source: Arc::new(error) }
+    }
+
+    pub(crate) fn invalid(&self, key: ChunkKey, reason: impl Into<String>) -> StoreError {
+        StoreError::Invalid { disk: self.label.clone(), key, reason: reason.into() }
+    }
+
+    pub(crate) fn not_found(&self, key: ChunkKey) -> StoreError {
+        StoreError::NotFound { disk: self.label.clone(), key }
+    }
+
+    pub(crate) fn corrupt(&self, key: ChunkKey, detail: impl Into<String>) -> StoreError {
+        StoreError::Corrupt { disk: self.label.clone(), key, detail: detail.into() }
+    }
+
+    pub(crate) fn closed(&self) -> StoreError {
+        StoreError::Closed { disk: self.label.clone() }
+    }
+
+    /// Unix milliseconds by the disk's clock.
+    pub(crate) fn unix_ms(&self) -> u64 {
+        let since = self.io.now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn failed(&self, reason: String) -> StoreError {
+        StoreError::DiskFailed { disk: self.label.clone(), reason }
+    }
+
+    /// Keeps the first failure: later ones are its echo.
+    fn fail(&self, state: DiskState) -> StoreError {
+        let (DiskState::Failed(reason) | DiskState::ReadOnly(reason)) = &state else {
+            unreachable!("only these two states are failures");
+        };
+        let reason = reason.clone();
+        let mut health = lock(&self.health);
+        if *health == DiskState::Writable {
+            tracing::error!(disk = %self.label, reason, "disk takes no writes any more");
+            *health = state;
+        }
+        drop(health);
+        self.failed(reason)
+    }
+
+    fn full(&self, full: Full) -> StoreError {
+        let Full { needed, available, reserve } = full;
+        StoreError::NoSpace { disk: self.label.clone(), needed, available, reserve }
+    }
+}
+
+/// Space promised to one writer; what is left of the promise is given back when dropped.
+pub(crate) struct Promise {
+    disk: Arc<Disk>,
+    total: u64,
+    outstanding: u64,
+}
+
+impl Promise {
+    /// Raises the promise to `total` bytes in all.
+    pub(crate) fn raise_to(&mut self, total: u64) -> Result<(), StoreError> {
+        let more = total.saturating_sub(self.total);
+        if more == 0 {
+            return Ok(());
+        }
+        let mut ledger = lock(&self.disk.ledger);
+        let reserve = watermarks::reserve_of(ledger.space.capacity, self.disk.reserve_configured);
+        watermarks::admit(ledger.space, ledger.promised, reserve, more)
+            .map_err(|full| self.disk.full(full))?;
+        ledger.promised += more;
+        self.outstanding += more;
+        self.total = total;
+        Ok(())
+    }
+
+    /// Says that `bytes` of the promise are allocated, and so have left the free space by themselves.
+    pub(crate) fn fulfil(&mut self, bytes: u64) {
+        let bytes = bytes.min(self.outstanding);
+        self.outstanding -= bytes;
+        let mut ledger = lock(&self.disk.ledger);
+        ledger.promised -= bytes;
+        ledger.space.available = ledger.space.available.saturating_sub(bytes);
+    }
+}
+
+impl Drop for Promise {
+    fn drop(&mut self) {
+        lock(&self.disk.ledger).promised -= self.outstanding;
+    }
+}

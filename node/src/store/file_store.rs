@@ -1,0 +1,307 @@
+//! [`FileStore`]: the [`ChunkStore`] of one data directory, each chunk a file of its own.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use dfs_actors::chunk_store::{
+    ChunkIdentity, ChunkInfo, ChunkKey, ChunkReader, ChunkStore, ChunkWriter, StoreError, StoreStats,
+};
+use dfs_wire::limits::CHUNK_BYTES_MAX;
+use futures_util::future::BoxFuture;
+use tokio::sync::{OwnedSemaphorePermit, TryAcquireError, oneshot, watch};
+
+use super::commit::Quarantine;
+use super::config::{DirectIo, StoreConfig};
+use super::core::{Core, Parts};
+use super::data_dir::DataDir;
+use super::disk::{Disk, lock};
+use super::disk_io::WriteMode;
+use super::layout::Layout;
+use super::os_disk::OsDisk;
+use super::pool::{IoPool, NoAnswer};
+use super::reader::{self, FileReader};
+use super::sweep::{self, SweepReport};
+use super::{verify, writer};
+
+/// Threads of the sweep: more than later, because it only waits for small reads.
+const SWEEP_THREADS: usize = 16;
+
+/// Why a store does not open.
+#[derive(Debug, thiserror::Error)]
+#[error("chunk store of {disk}: {operation}: {source}")]
+pub struct OpenError {
+    disk: String,
+    operation: &'static str,
+    source: io::Error,
+}
+
+/// The threads of a store, in the order in which they end.
+#[derive(Default)]
+struct Threads {
+    writes: Vec<JoinHandle<()>>,
+    committer: Vec<JoinHandle<()>>,
+    reads: Vec<JoinHandle<()>>,
+}
+
+/// See the module's documentation. Dropping it closes it, without waiting.
+pub struct FileStore {
+    pub(super) core: Arc<Core>,
+    threads: Mutex<Option<Threads>>,
+    ended: watch::Sender<bool>,
+}
+
+impl FileStore {
+    /// Sweeps the directory and starts the I/O threads. Blocks for as long as the sweep takes; call it at start.
+    ///
+    /// # Errors
+    /// If the directory cannot be listed, free space cannot be measured, O_DIRECT was demanded and does not work, or
+    /// a thread cannot be started.
+    pub fn open(dir: Arc<DataDir>, config: &StoreConfig) -> Result<(Self, SweepReport), OpenError> {
+        let disk = Arc::new(Disk::new(dir.io().clone(), dir.layout().clone(), config.reserve_bytes));
+        let failed = |operation| {
+            let disk = disk.label.to_string();
+            move |source| OpenError { disk, operation, source }
+        };
+        disk.measure().map_err(failed("measuring free space"))?;
+        let inline = config.io_threads == 0;
+        let cluster = dir.identity().and_then(|identity| identity.cluster);
+        let sweep_threads = if inline { 1 } else { SWEEP_THREADS };
+        let swept = sweep::sweep(&disk, cluster, sweep_threads);
+        let (index, quarantine, report) = swept.map_err(failed("looking at its files"))?;
+        let write_mode = choose_mode(&disk, config.direct_io).map_err(failed("probing O_DIRECT"))?;
+
+        let start = |name: &str| IoPool::start(name, config.io_threads, config.queue_depth);
+        let (writes, write_threads) = start("chunk-write").map_err(failed("starting its threads"))?;
+        let (reads, read_threads) =
+            start("chunk-read").inspect_err(|_| writes.close()).map_err(failed("starting its threads"))?;
+        let parts = Parts { disk: disk.clone(), dir, index, quarantine, writes, reads, write_mode };
+        let core = Arc::new(Core::new(parts, config));
+        let mut threads = Threads { writes: write_threads, committer: Vec::new(), reads: read_threads };
+        if !inline {
+            let worker = core.clone();
+            let spawned =
+                Builder::new().name("chunk-commit".to_owned()).spawn(move || worker.committer.work(&worker));
+            threads
+                .committer
+                .push(spawned.inspect_err(|_| core.refuse_new()).map_err(failed("starting its threads"))?);
+        }
+        tracing::info!(
+            disk = %disk.label, chunks = report.chunks, bytes = report.bytes, tmp_removed = report.tmp_removed,
+            quarantined = report.quarantined_count, left_alone = report.left_alone_count, ?write_mode,
+            "chunk store open"
+        );
+        Ok((Self { core, threads: Mutex::new(Some(threads)), ended: watch::Sender::new(false) }, report))
+    }
+
+    /// Whether chunk files are written with O_DIRECT.
+    pub fn is_direct(&self) -> bool {
+        self.core.write_mode == WriteMode::Direct
+    }
+
+    /// The data directory, with the node's identity.
+    pub fn data_dir(&self) -> &Arc<DataDir> {
+        &self.core.dir
+    }
+
+    /// Starts the end, once: a thread waits for the others in turn, since none of that may block a caller.
+    fn shut(&self) {
+        let Some(threads) = lock(&self.threads).take() else { return };
+        self.core.refuse_new();
+        let (core, ended) = (self.core.clone(), self.ended.clone());
+        let wait = move || {
+            threads.writes.into_iter().for_each(join);
+            core.committer.close();
+            threads.committer.into_iter().for_each(join);
+            threads.reads.into_iter().for_each(join);
+            core.open_files.clear();
+            core.dir.release();
+            ended.send_replace(true);
+        };
+        if self.core.committer.is_inline() {
+            wait();
+        } else if let Err(error) = Builder::new().name("chunk-close".to_owned()).spawn(wait) {
+            tracing::error!(disk = %self.core.disk.label, %error, "chunk store threads left to themselves");
+            self.ended.send_replace(true);
+        }
+    }
+
+    fn admit_writer(&self) -> Result<OwnedSemaphorePermit, StoreError> {
+        self.core.writers.clone().try_acquire_owned().map_err(|e| match e {
+            TryAcquireError::Closed => self.core.disk.closed(),
+            TryAcquireError::NoPermits => StoreError::Busy {
+                disk: self.core.disk.label.clone(),
+                what: "too many open writers".to_owned(),
+            },
+        })
+    }
+
+    fn admit_create(
+        &self,
+        identity: ChunkIdentity,
+        len_hint: u32,
+    ) -> Result<OwnedSemaphorePermit, StoreError> {
+        let (core, key) = (&self.core, identity.key());
+        if len_hint > CHUNK_BYTES_MAX {
+            return Err(core.disk.invalid(key, format!("{len_hint} bytes, at most {CHUNK_BYTES_MAX}")));
+        }
+        if let Some(ours) = core.cluster()
+            && ours != identity.cluster
+        {
+            return Err(core.disk.invalid(key, format!("of cluster {}, not {ours}", identity.cluster)));
+        }
+        if let Some(info) = core.already(key) {
+            return Err(StoreError::AlreadyCommitted(Box::new(info)));
+        }
+        core.disk.check_writable()?;
+        self.admit_writer()
+    }
+}
+
+fn join(thread: JoinHandle<()>) {
+    // Jobs are run under catch_unwind, so there is no panic to pass on.
+    let _ = thread.join();
+}
+
+fn choose_mode(disk: &Disk, wanted: DirectIo) -> io::Result<WriteMode> {
+    if wanted == DirectIo::Off || disk.check_writable().is_err() {
+        return Ok(WriteMode::Buffered);
+    }
+    let works = OsDisk::probe_direct(&*disk.io, &disk.layout.tmp_file(0));
+    match (wanted, works) {
+        (_, Ok(true)) => Ok(WriteMode::Direct),
+        (DirectIo::On, Ok(false)) => {
+            Err(io::Error::new(io::ErrorKind::Unsupported, "the file system has no O_DIRECT"))
+        }
+        (DirectIo::On, Err(e)) => Err(e),
+        (_, Ok(false)) => Ok(WriteMode::Buffered),
+        (_, Err(error)) => {
+            // A full or read-only disk can still be read; what it is will show at the first write.
+            tracing::warn!(disk = %disk.label, %error, "O_DIRECT could not be probed, writing through the page cache");
+            Ok(WriteMode::Buffered)
+        }
+    }
+}
+
+impl ChunkStore for FileStore {
+    fn create(
+        &self,
+        identity: ChunkIdentity,
+        len_hint: u32,
+    ) -> BoxFuture<'static, Result<Box<dyn ChunkWriter>, StoreError>> {
+        let admitted = self.admit_create(identity, len_hint);
+        let core = self.core.clone();
+        Box::pin(async move {
+            let permit = admitted?;
+            let inner = core.clone();
+            let job = move || writer::create(&inner, identity, len_hint, permit);
+            let created = core.writes.run(job).await.map_err(|none| core.no_answer(none))?;
+            Ok(Box::new(created?) as Box<dyn ChunkWriter>)
+        })
+    }
+
+    fn open(&self, key: ChunkKey) -> BoxFuture<'static, Result<Arc<dyn ChunkReader>, StoreError>> {
+        let core = self.core.clone();
+        Box::pin(async move {
+            if core.is_closed() {
+                return Err(core.disk.closed());
+            }
+            let chunk = match reader::open_cached(&core, key)? {
+                Some(chunk) => chunk,
+                None => {
+                    let inner = core.clone();
+                    core.reads
+                        .run(move || reader::open(&inner, key))
+                        .await
+                        .map_err(|none| core.no_answer(none))??
+                }
+            };
+            Ok(Arc::new(FileReader::new(core, chunk)) as Arc<dyn ChunkReader>)
+        })
+    }
+
+    fn quarantine(&self, keys: Vec<ChunkKey>) -> BoxFuture<'static, Vec<(ChunkKey, Result<(), StoreError>)>> {
+        let core = self.core.clone();
+        Box::pin(async move {
+            let refused = keys.clone();
+            let outcome = async {
+                let slot = core.writes.slot().await?;
+                let (reply, answer) = oneshot::channel();
+                core.committer.quarantine(&core, Quarantine { keys, reply, _slot: slot });
+                answer.await.map_err(|_| NoAnswer)
+            };
+            match outcome.await {
+                Ok(outcomes) => outcomes,
+                Err(none) => refused.into_iter().map(|key| (key, Err(core.no_answer(none)))).collect(),
+            }
+        })
+    }
+
+    fn purge_quarantine(&self, older_than: Duration) -> BoxFuture<'static, Result<u64, StoreError>> {
+        let core = self.core.clone();
+        Box::pin(async move {
+            let inner = core.clone();
+            let job = move || purge(&inner, older_than);
+            core.writes.run(job).await.map_err(|none| core.no_answer(none))?
+        })
+    }
+
+    fn inventory(&self, after: Option<ChunkKey>, limit: usize) -> Vec<ChunkInfo> {
+        self.core.index.page(after, limit)
+    }
+
+    fn verify(&self, key: ChunkKey) -> BoxFuture<'static, Result<ChunkInfo, StoreError>> {
+        let core = self.core.clone();
+        Box::pin(async move {
+            let inner = core.clone();
+            let job = move || verify::verify(&inner, key);
+            core.reads.run(job).await.map_err(|none| core.no_answer(none))?
+        })
+    }
+
+    fn stats(&self) -> StoreStats {
+        self.core.stats()
+    }
+
+    fn close(&self) -> BoxFuture<'static, ()> {
+        self.shut();
+        let mut ended = self.ended.subscribe();
+        Box::pin(async move {
+            // An error means that the sender is gone, and so the store.
+            let _ = ended.wait_for(|ended| *ended).await;
+        })
+    }
+}
+
+impl Drop for FileStore {
+    fn drop(&mut self) {
+        self.shut();
+    }
+}
+
+/// Unlinks what is old enough. Runs on an I/O thread.
+fn purge(core: &Core, older_than: Duration) -> Result<u64, StoreError> {
+    let disk = &core.disk;
+    disk.check_writable()?;
+    let dir = disk.layout.quarantine_dir();
+    let oldest = u64::try_from(older_than.as_millis()).unwrap_or(u64::MAX);
+    let now = disk.unix_ms();
+    let names = disk.io.list(&dir).map_err(|e| disk.read_failed("listing the quarantine", e))?;
+    let mut freed = 0;
+    for name in names {
+        let Some(since) = Layout::quarantined_since(&name) else { continue };
+        if now.saturating_sub(since) < oldest {
+            continue;
+        }
+        let path = dir.join(&name);
+        let bytes = disk.io.open(&path).and_then(|file| file.file_len()).unwrap_or(0);
+        disk.io.unlink(&path).map_err(|e| disk.write_failed("purging the quarantine", 0, e))?;
+        core.uncount_quarantined(bytes);
+        freed += bytes;
+    }
+    if freed > 0 {
+        disk.sync_dir(&dir)?;
+    }
+    Ok(freed)
+}

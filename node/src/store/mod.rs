@@ -1,0 +1,55 @@
+//! The chunk store of a datanode: one data directory full of immutable, self-describing chunk files.
+//!
+//! ```text
+//!  actors (dfs_actors::chunk_store)      FileStore                            I/O threads
+//!  ------------------------------------------------------------------------------------------------------------
+//!  create / write / commit / drop --> writer.rs --pool.rs (writes)--> pwritev, footer, fdatasync --+
+//!  quarantine ----------------------------------------------------------------------> commit.rs <--+ rename, dir fsync
+//!  open / read -----------------> reader.rs --pool.rs (reads)---> map.rs or pread, CRC                 |
+//!  verify ----------------------> verify.rs --pool.rs (reads)---> O_DIRECT, CRC, SHA-256               v
+//!  inventory, stats <---------------------------------------------------------------------------- index.rs
+//!
+//!  pure: format.rs (bytes of a file), layout.rs (names), identity.rs, watermarks.rs (when a disk is full)
+//!  start: data_dir.rs (lock, identity), sweep.rs (tmp, footers, index)     seam: disk_io.rs, real: os_disk.rs
+//! ```
+//! What holds (with the rules of the contract): bytes are synced before a name is given, and the name is synced before
+//! a commit is answered (R1, R3); a failed write or fsync fails the disk for good (R2); each file describes itself (R4);
+//! a dropped future tears nothing, since only I/O threads touch files (R6); one process per directory (R9); a replica is
+//! condemned by a mismatch read twice, never by an error (R10); every error reaches the caller, and the counters (R11).
+//!
+//! Deliberately absent: an index on disk (the sweep rebuilds it), retries of failed writes, overwriting, deleting other
+//! than through quarantine, and any use of tokio's blocking pool.
+//!
+//! A second layout (segments for small chunks) fits beside the first at three places: [`FileStore`]'s `create` chooses by
+//! the length hint, an index entry says where the bytes are, and `reader::load` opens them; all else sees chunks.
+
+mod aligned;
+mod commit;
+mod config;
+mod core;
+mod data_dir;
+mod disk;
+pub mod disk_io;
+mod file_store;
+pub mod format;
+pub mod identity;
+mod index;
+pub mod layout;
+mod map;
+mod open_files;
+mod os_disk;
+mod pool;
+mod reader;
+mod sweep;
+#[cfg(test)]
+mod tests;
+mod verify;
+pub mod watermarks;
+mod writer;
+
+pub use config::{DirectIo, ReadMode, StoreConfig};
+pub use data_dir::{DataDir, DataDirError};
+pub use file_store::{FileStore, OpenError};
+pub use identity::NodeIdentity;
+pub use os_disk::OsDisk;
+pub use sweep::{REPORT_LINES_MAX, SweepReport};

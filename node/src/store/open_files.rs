@@ -1,0 +1,95 @@
+//! Committed files kept open for the next reader: open, fstat, footer and close per request would cost more than
+//! many a read. Bounded; the least recently used goes first. A reader that still holds it keeps its descriptor.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use dfs_actors::chunk_store::{ChunkInfo, ChunkKey};
+
+use super::disk::lock;
+use super::disk_io::DiskFile;
+use super::index::Instance;
+
+/// A committed chunk file, open for reading, with its footer decoded.
+pub(crate) struct OpenChunk {
+    pub(crate) file: Box<dyn DiskFile>,
+    pub(crate) info: ChunkInfo,
+    pub(crate) instance: Instance,
+    pub(crate) block_crcs: Box<[u32]>,
+}
+
+#[derive(Default)]
+struct State {
+    files: BTreeMap<ChunkKey, (Arc<OpenChunk>, u64)>,
+    by_age: BTreeMap<u64, ChunkKey>,
+    clock: u64,
+}
+
+/// The cache of one disk.
+pub(crate) struct OpenFiles {
+    state: Mutex<State>,
+    max: usize,
+}
+
+impl OpenFiles {
+    /// A cache of at most `max` files.
+    pub(crate) fn new(max: usize) -> Self {
+        Self { state: Mutex::default(), max }
+    }
+
+    /// The open file of a key, if it is still the one that the index means.
+    pub(crate) fn get(&self, key: ChunkKey, instance: Instance) -> Option<Arc<OpenChunk>> {
+        let mut guard = lock(&self.state);
+        let state = &mut *guard;
+        let (open, used) = state.files.get_mut(&key)?;
+        if open.instance != instance {
+            return None;
+        }
+        state.clock += 1;
+        state.by_age.remove(used);
+        state.by_age.insert(state.clock, key);
+        *used = state.clock;
+        Some(open.clone())
+    }
+
+    /// Keeps a file, and lets the least recently used one go if there are too many.
+    pub(crate) fn insert(&self, open: Arc<OpenChunk>) {
+        if self.max == 0 {
+            return;
+        }
+        let key = open.info.key();
+        let mut guard = lock(&self.state);
+        let state = &mut *guard;
+        state.clock += 1;
+        let replaced = state.files.insert(key, (open, state.clock));
+        if let Some((_, used)) = &replaced {
+            state.by_age.remove(used);
+        }
+        state.by_age.insert(state.clock, key);
+        let mut evicted = None;
+        if state.files.len() > self.max
+            && let Some((_, oldest)) = state.by_age.pop_first()
+        {
+            evicted = state.files.remove(&oldest);
+        }
+        drop(guard);
+        drop((replaced, evicted)); // closing a file is not done under the lock
+    }
+
+    /// Lets a file go.
+    pub(crate) fn remove(&self, key: ChunkKey) {
+        let mut state = lock(&self.state);
+        let removed = state.files.remove(&key);
+        if let Some((_, used)) = &removed {
+            state.by_age.remove(used);
+        }
+        drop(state);
+        drop(removed);
+    }
+
+    /// Lets every file go.
+    pub(crate) fn clear(&self) {
+        let all = std::mem::take(&mut *lock(&self.state));
+        drop(all);
+    }
+}

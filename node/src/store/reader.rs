@@ -1,0 +1,262 @@
+//! Reads committed chunk files: nothing leaves that was not checked just before.
+//!
+//! ```text
+//! read(offset, len) -> widen to whole 64 KiB blocks -> map or pread -> CRC of each block -> slice -> Bytes
+//!                                                                          | mismatch
+//!                              read again, past the page cache -> CRC ---> right: serve this one
+//!                                                                     `--> the same block again: Corrupt
+//! ```
+//! The second read goes to the device, because a flipped bit may be in the page cache only. Which of two different
+//! mismatches is the truth is not known: that is an I/O error, not a condemnation (rule R10).
+
+use std::io;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dfs_actors::chunk_store::{ChunkInfo, ChunkKey, ChunkReader, READ_BYTES_MAX, ReplicaState, StoreError};
+use dfs_wire::limits::{BLOCK_BYTES, SLAB_ALIGN};
+use futures_util::future::BoxFuture;
+
+use super::aligned::AlignedBuf;
+use super::config::ReadMode;
+use super::core::Core;
+use super::disk::count;
+use super::disk_io::DiskFile;
+use super::format::{self, FOOTER_BYTES_MAX, Footer, FormatError, padded_len};
+use super::index::Entry;
+use super::open_files::OpenChunk;
+
+/// Why a footer could not be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FooterError {
+    /// The bytes are there and are no footer.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// Nothing is known about the bytes.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+/// Reads and decodes the footer of a file; `fresh` past the page cache.
+pub(crate) fn read_footer(file: &dyn DiskFile, fresh: bool) -> Result<Footer, FooterError> {
+    let file_len = file.file_len()?;
+    if file_len == 0 || !file_len.is_multiple_of(SLAB_ALIGN as u64) {
+        return Err(FormatError::Magic.into());
+    }
+    let start = file_len.saturating_sub(FOOTER_BYTES_MAX as u64);
+    let mut tail = AlignedBuf::zeroed(usize::try_from(file_len - start).unwrap_or(FOOTER_BYTES_MAX));
+    if fresh {
+        file.read_fresh(&mut tail, start)?;
+    } else {
+        file.read_at(&mut tail, start)?;
+    }
+    Ok(format::decode(&tail, file_len)?)
+}
+
+/// As [`read_footer`], but a bad footer is believed only when it is read twice.
+pub(crate) fn read_footer_surely(file: &dyn DiskFile) -> Result<Footer, FooterError> {
+    match read_footer(file, false) {
+        Err(FooterError::Format(_)) => read_footer(file, true),
+        other => other,
+    }
+}
+
+/// The first block of a window whose checksum is wrong.
+///
+/// `window` starts at `first` (in blocks) and holds whole blocks, the chunk's last one padded.
+pub(crate) fn first_bad_block(window: &[u8], first: usize, len: u32, crcs: &[u32]) -> Option<usize> {
+    let data_len = (len as usize).saturating_sub(first * BLOCK_BYTES).min(window.len());
+    let blocks = window.get(..data_len).unwrap_or_default().chunks(BLOCK_BYTES);
+    (first..).zip(blocks).find(|(n, block)| crcs.get(*n) != Some(&crc32fast::hash(block))).map(|(n, _)| n)
+}
+
+/// Opens a committed chunk. Runs on an I/O thread unless the file is open already.
+pub(crate) fn open(core: &Arc<Core>, key: ChunkKey) -> Result<Arc<OpenChunk>, StoreError> {
+    let entry = servable(core, key)?;
+    if let Some(open) = core.open_files.get(key, entry.instance) {
+        return Ok(open);
+    }
+    let open = Arc::new(load(core, entry)?);
+    core.open_files.insert(open.clone());
+    Ok(open)
+}
+
+/// The chunk if it is open already and may be served.
+pub(crate) fn open_cached(core: &Core, key: ChunkKey) -> Result<Option<Arc<OpenChunk>>, StoreError> {
+    let entry = servable(core, key)?;
+    Ok(core.open_files.get(key, entry.instance))
+}
+
+fn servable(core: &Core, key: ChunkKey) -> Result<Entry, StoreError> {
+    let entry = core.index.get(key).ok_or_else(|| core.disk.not_found(key))?;
+    match entry.info.state {
+        ReplicaState::Corrupt => Err(core.disk.corrupt(key, "found corrupt earlier")),
+        ReplicaState::Verified | ReplicaState::Unverified => Ok(entry),
+    }
+}
+
+/// Opens the file of an index entry, whatever its state, and reads its footer.
+pub(crate) fn load(core: &Core, entry: Entry) -> Result<OpenChunk, StoreError> {
+    let (disk, key) = (&core.disk, entry.info.key());
+    let operation = |what| format!("{what} chunk {key}");
+    let file = match disk.io.open(&disk.layout.chunk_file(key)) {
+        Ok(file) => file,
+        // Quarantined since the index was asked, or removed by somebody else.
+        Err(e) if e.kind() == io::ErrorKind::NotFound && core.index.get(key).is_none() => {
+            return Err(disk.not_found(key));
+        }
+        Err(e) => return Err(disk.read_failed(&operation("opening"), e)),
+    };
+    let mut open = OpenChunk { file, info: entry.info, instance: entry.instance, block_crcs: Box::default() };
+    match read_footer_surely(&*open.file) {
+        Ok(footer) if footer.identity == entry.info.identity && footer.seal == entry.info.seal() => {
+            open.block_crcs = footer.block_crcs;
+            Ok(open)
+        }
+        Ok(_) => Err(core.condemn(&open, "the footer is another chunk's")),
+        Err(FooterError::Format(error)) => Err(core.condemn(&open, &error.to_string())),
+        Err(FooterError::Io(error)) => Err(disk.read_failed(&operation("reading the footer of"), error)),
+    }
+}
+
+/// See the module's documentation.
+pub(crate) struct FileReader {
+    core: Arc<Core>,
+    chunk: Arc<OpenChunk>,
+}
+
+impl FileReader {
+    pub(crate) fn new(core: Arc<Core>, chunk: Arc<OpenChunk>) -> Self {
+        Self { core, chunk }
+    }
+}
+
+impl ChunkReader for FileReader {
+    fn info(&self) -> &ChunkInfo {
+        &self.chunk.info
+    }
+
+    fn block_crcs(&self) -> &[u32] {
+        &self.chunk.block_crcs
+    }
+
+    fn read(&self, offset: u32, len: u32) -> BoxFuture<'static, Result<Bytes, StoreError>> {
+        let (core, chunk) = (self.core.clone(), self.chunk.clone());
+        Box::pin(async move {
+            let (key, chunk_len) = (chunk.info.key(), chunk.info.len);
+            if len > READ_BYTES_MAX || offset.checked_add(len).is_none_or(|end| end > chunk_len) {
+                let reason = format!("read of {len} bytes at {offset} of {chunk_len}");
+                return Err(core.disk.invalid(key, reason));
+            }
+            if len == 0 {
+                return Ok(Bytes::new());
+            }
+            let job = {
+                let core = core.clone();
+                move || read_range(&core, &chunk, offset, len)
+            };
+            core.reads.run(job).await.map_err(|none| core.no_answer(none))?
+        })
+    }
+}
+
+/// A range of a chunk, widened to whole blocks.
+#[derive(Clone, Copy)]
+struct Window {
+    first_block: usize,
+    start: u64,
+    len: usize,
+}
+
+impl Window {
+    /// `end` is more than `offset`, and at most the chunk's length.
+    fn around(offset: u32, end: u32, chunk_len: u32) -> Self {
+        let first_block = offset as usize / BLOCK_BYTES;
+        let start = first_block * BLOCK_BYTES;
+        let stop = (end as usize).next_multiple_of(BLOCK_BYTES);
+        let stop = stop.min(usize::try_from(padded_len(chunk_len)).unwrap_or(stop));
+        Self { first_block, start: start as u64, len: stop - start }
+    }
+}
+
+fn read_range(core: &Core, chunk: &OpenChunk, offset: u32, len: u32) -> Result<Bytes, StoreError> {
+    let window = Window::around(offset, offset + len, chunk.info.len);
+    let check = |bytes: &[u8]| first_bad_block(bytes, window.first_block, chunk.info.len, &chunk.block_crcs);
+    let failed = |e| core.disk.read_failed(&format!("reading chunk {}", chunk.info.key()), e);
+    let mut bytes = fetch(core, chunk, window).map_err(failed)?;
+    if let Some(bad) = check(&bytes) {
+        drop(bytes);
+        bytes = fetch_fresh(core, chunk, window).map_err(failed)?;
+        match check(&bytes) {
+            None => tracing::warn!(
+                disk = %core.disk.label, chunk = %chunk.info.key(), block = bad,
+                "a block was wrong in memory and right on the device"
+            ),
+            Some(again) if again == bad => {
+                return Err(core
+                    .condemn(chunk, &format!("checksum of block {bad} of {BLOCK_BYTES} bytes, read twice")));
+            }
+            Some(other) => {
+                let error = io::Error::other(format!("block {bad} was wrong first, then block {other}"));
+                return Err(failed(error));
+            }
+        }
+    }
+    count(&core.disk.counters.read_bytes, u64::from(len));
+    let from = (u64::from(offset) - window.start) as usize;
+    Ok(bytes.slice(from..from + len as usize))
+}
+
+fn fetch(core: &Core, chunk: &OpenChunk, window: Window) -> io::Result<Bytes> {
+    if core.read_mode == ReadMode::Mmap
+        && let Some(bytes) = chunk.file.map(window.start, window.len)?
+    {
+        return Ok(bytes);
+    }
+    let mut buf = core.buffers.take(window.len);
+    chunk.file.read_at(buf.as_mut(), window.start)?;
+    Ok(buf.freeze())
+}
+
+fn fetch_fresh(core: &Core, chunk: &OpenChunk, window: Window) -> io::Result<Bytes> {
+    let mut buf = core.buffers.take(window.len);
+    chunk.file.read_fresh(buf.as_mut(), window.start)?;
+    Ok(buf.freeze())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_are_whole_blocks_within_the_padded_data() {
+        let shape = |offset, end, len| {
+            let w = Window::around(offset, end, len);
+            (w.first_block, w.start, w.len)
+        };
+        assert_eq!(shape(0, 1, 200_000), (0, 0, 65_536));
+        assert_eq!(shape(65_535, 65_537, 200_000), (0, 0, 131_072));
+        assert_eq!(shape(196_608, 200_000, 200_000), (3, 196_608, 4096));
+        assert!(
+            shape(65_535, 65_535 + READ_BYTES_MAX, u32::MAX).2 <= crate::store::aligned::WINDOW_BYTES_MAX
+        );
+    }
+
+    #[test]
+    fn the_first_bad_block_is_found_wherever_it_is() {
+        let data: Vec<u8> = (0..200_000u32).map(|i| (i / 7) as u8).collect();
+        let crcs = format::block_crcs(&data);
+        let mut padded = data.clone();
+        padded.resize(200_704, 0);
+        assert_eq!(first_bad_block(&padded, 0, 200_000, &crcs), None);
+        assert_eq!(first_bad_block(&padded[131_072..], 2, 200_000, &crcs), None);
+        padded[199_999] ^= 1;
+        assert_eq!(first_bad_block(&padded, 0, 200_000, &crcs), Some(3));
+        assert_eq!(first_bad_block(&padded[131_072..], 2, 200_000, &crcs), Some(3));
+        assert_eq!(
+            first_bad_block(&padded, 0, 200_000, &crcs[..1]),
+            Some(1),
+            "a missing checksum is a bad one"
+        );
+    }
+}

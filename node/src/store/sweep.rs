@@ -1,0 +1,221 @@
+//! Start: nothing on the disk is believed before it was looked at.
+//!
+//! | found | done |
+//! |---|---|
+//! | file in `tmp/` | deleted: it was never acknowledged |
+//! | chunk file with a sound footer and the right name | indexed, `Unverified` |
+//! | chunk file whose footer is bad in two reads, or is another chunk's or another cluster's | quarantined, reported |
+//! | chunk file that cannot be read (EIO) | left alone, reported, not indexed: nothing is known about it |
+//! | any other name | left alone, reported |
+//!
+//! One read of at most 8 KiB a chunk, on several threads: the disk, not the CPU, sets the pace.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use dfs_actors::chunk_store::{ChunkInfo, ReplicaState};
+use dfs_wire::id::ClusterId;
+
+use super::core::QuarantineTotals;
+use super::disk::{Disk, count, lock};
+use super::index::Index;
+use super::layout::{Layout, parse_chunk_name};
+use super::reader::{FooterError, read_footer_surely};
+
+/// Lines kept of each list of a [`SweepReport`]; the counts go on.
+pub const REPORT_LINES_MAX: usize = 1000;
+
+/// What the sweep found.
+#[derive(Debug, Default)]
+pub struct SweepReport {
+    /// Chunks indexed.
+    pub chunks: u64,
+    /// Their payload.
+    pub bytes: u64,
+    /// Temporary files deleted.
+    pub tmp_removed: u64,
+    /// Files moved to quarantine: the path and the reason. These replicas are lost and need repair.
+    pub quarantined: Vec<(PathBuf, String)>,
+    /// How many there were, however many are listed.
+    pub quarantined_count: u64,
+    /// Files that could not be read, or are not ours: the path and the reason.
+    pub left_alone: Vec<(PathBuf, String)>,
+    /// How many there were, however many are listed.
+    pub left_alone_count: u64,
+}
+
+/// What is to be done with one file.
+enum Finding {
+    Sound(ChunkInfo),
+    Bad(PathBuf, String),
+    LeftAlone(PathBuf, String),
+}
+
+/// Sweeps a disk on `threads` threads. Returns the index, what is in quarantine, and the report.
+///
+/// # Errors
+/// If a directory cannot be listed. A disk that refuses writes is marked so, and is no error: it can be read.
+pub(crate) fn sweep(
+    disk: &Disk,
+    cluster: Option<ClusterId>,
+    threads: usize,
+) -> io::Result<(Index, QuarantineTotals, SweepReport)> {
+    let mut report = SweepReport { tmp_removed: clear_tmp(disk)?, ..SweepReport::default() };
+    let index = Index::default();
+    let mut bad = Vec::new();
+    for finding in scan(disk, cluster, &index, threads)? {
+        match finding {
+            Finding::Bad(path, reason) => bad.push((path, reason)),
+            Finding::LeftAlone(path, reason) => {
+                tracing::warn!(disk = %disk.label, path = %path.display(), reason, "file left alone");
+                report.left_alone_count += 1;
+                note(&mut report.left_alone, path, reason);
+            }
+            Finding::Sound(_) => {} // indexed where it was found
+        }
+    }
+    let mut leaves = BTreeSet::new();
+    for (path, reason) in bad {
+        tracing::error!(disk = %disk.label, path = %path.display(), reason, "chunk file quarantined");
+        report.quarantined_count += 1;
+        leaves.extend(move_aside(disk, &path));
+        note(&mut report.quarantined, path, reason);
+    }
+    if !leaves.is_empty() {
+        // Where the files went first. No promise to anybody, so an error matters only to the disk, which notes it.
+        let mut dirs = std::iter::once(disk.layout.quarantine_dir()).chain(leaves);
+        let _ = dirs.try_for_each(|dir| disk.sync_dir(&dir));
+    }
+    let totals = index.totals();
+    (report.chunks, report.bytes) = (totals.chunks, totals.bytes);
+    Ok((index, count_quarantine(disk)?, report))
+}
+
+fn note(list: &mut Vec<(PathBuf, String)>, path: PathBuf, reason: String) {
+    if list.len() < REPORT_LINES_MAX {
+        list.push((path, reason));
+    }
+}
+
+fn clear_tmp(disk: &Disk) -> io::Result<u64> {
+    let dir = disk.layout.tmp_dir();
+    let mut removed = 0;
+    for name in disk.io.list(&dir)? {
+        if !Layout::is_tmp_name(&name) || disk.check_writable().is_err() {
+            continue;
+        }
+        match disk.io.unlink(&dir.join(&name)) {
+            Ok(()) => removed += 1,
+            Err(e) => {
+                let error = disk.write_failed("unlink of a leftover temporary file", 0, e);
+                tracing::warn!(disk = %disk.label, name, %error, "temporary file left behind");
+            }
+        }
+    }
+    Ok(removed)
+}
+
+/// Looks at every chunk file, a directory at a time per thread. Sound ones go straight into the index.
+fn scan(disk: &Disk, cluster: Option<ClusterId>, index: &Index, threads: usize) -> io::Result<Vec<Finding>> {
+    let leaves = disk.layout.leaves();
+    let next = AtomicUsize::new(0);
+    let outcome = Mutex::new((Vec::new(), None));
+    let work = || {
+        while let Some(leaf) = leaves.get(next.fetch_add(1, Ordering::Relaxed)) {
+            match scan_leaf(disk, cluster, index, leaf) {
+                Ok(findings) => lock(&outcome).0.extend(findings),
+                Err(e) => {
+                    lock(&outcome).1 = Some(io::Error::new(e.kind(), format!("{}: {e}", leaf.display())))
+                }
+            }
+        }
+    };
+    if threads <= 1 {
+        work();
+    } else {
+        std::thread::scope(|scope| (0..threads).for_each(|_| drop(scope.spawn(work))));
+    }
+    match outcome.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+        (_, Some(error)) => Err(error),
+        (findings, None) => Ok(findings),
+    }
+}
+
+fn scan_leaf(
+    disk: &Disk,
+    cluster: Option<ClusterId>,
+    index: &Index,
+    leaf: &Path,
+) -> io::Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    for name in disk.io.list(leaf)? {
+        match look_at(disk, cluster, leaf, &name) {
+            Finding::Sound(info) => index.insert(info),
+            other => findings.push(other),
+        }
+    }
+    Ok(findings)
+}
+
+fn look_at(disk: &Disk, cluster: Option<ClusterId>, leaf: &Path, name: &str) -> Finding {
+    let path = leaf.join(name);
+    let Some(key) = parse_chunk_name(name) else {
+        return Finding::LeftAlone(path, "not the name of a chunk".to_owned());
+    };
+    let footer = disk.io.open(&path).map_err(FooterError::Io).and_then(|file| read_footer_surely(&*file));
+    let footer = match footer {
+        Ok(footer) => footer,
+        Err(FooterError::Format(error)) => return Finding::Bad(path, error.to_string()),
+        Err(FooterError::Io(error)) => {
+            count(&disk.counters.read_errors, 1);
+            return Finding::LeftAlone(path, error.to_string());
+        }
+    };
+    if footer.identity.key() != key {
+        return Finding::Bad(path, format!("its footer says that it is chunk {}", footer.identity.key()));
+    }
+    if disk.layout.leaf_of(key) != leaf {
+        return Finding::Bad(path, "in the wrong directory".to_owned());
+    }
+    if let Some(ours) = cluster
+        && footer.identity.cluster != ours
+    {
+        return Finding::Bad(path, format!("it belongs to cluster {}, not {ours}", footer.identity.cluster));
+    }
+    let (identity, seal) = (footer.identity, footer.seal);
+    Finding::Sound(ChunkInfo {
+        identity,
+        len: seal.len,
+        sha256: seal.sha256,
+        state: ReplicaState::Unverified,
+    })
+}
+
+/// Never served whether or not this works: it is not in the index. Returns the directory it left.
+fn move_aside(disk: &Disk, path: &Path) -> Option<PathBuf> {
+    let (name, leaf) = (path.file_name()?.to_str()?, path.parent()?);
+    disk.check_writable().ok()?;
+    let aside = disk.layout.quarantine_file(name, disk.unix_ms(), 0);
+    match disk.io.rename(path, &aside) {
+        Ok(()) => Some(leaf.to_owned()),
+        Err(e) => {
+            let error = disk.write_failed("moving a damaged chunk to quarantine", 0, e);
+            tracing::warn!(disk = %disk.label, path = %path.display(), %error, "damaged chunk left where it is");
+            None
+        }
+    }
+}
+
+fn count_quarantine(disk: &Disk) -> io::Result<QuarantineTotals> {
+    let dir = disk.layout.quarantine_dir();
+    let totals = QuarantineTotals::default();
+    for name in disk.io.list(&dir)? {
+        let len = disk.io.open(&dir.join(&name)).and_then(|file| file.file_len());
+        count(&totals.files, 1);
+        count(&totals.bytes, len.unwrap_or(0));
+    }
+    Ok(totals)
+}

@@ -1,0 +1,215 @@
+//! Errors of the disk: which ones fail it, which do not, and that nobody is told less than happened.
+
+use std::path::Path;
+use std::time::Duration;
+
+use dfs_actors::chunk_store::{ChunkStore, DiskState};
+use rustix::io::Errno;
+
+use super::faulty_disk::{FaultyDisk, Op};
+use super::*;
+use crate::store::layout::Layout;
+
+async fn with_one_chunk() -> (FaultyDisk, FileStore) {
+    let disk = FaultyDisk::new();
+    let (store, _) = open_inline(&disk);
+    put(&store, identity(1, 1), &content(1, 300_000)).await.unwrap();
+    (disk, store)
+}
+
+async fn assert_failed_for_writes_only(disk: &FaultyDisk, store: &FileStore) {
+    let syncs = disk.count("sync_data") + disk.count("sync_dir");
+    assert!(matches!(store.stats().state, DiskState::Failed(_)), "{:?}", store.stats().state);
+    assert!(store.stats().write_errors > 0);
+    assert!(matches!(store.create(identity(9, 1), 10).await.err(), Some(StoreError::DiskFailed { .. })));
+    let moved = store.quarantine(vec![key(1, 1)]).await;
+    assert!(matches!(moved[0].1, Err(StoreError::DiskFailed { .. })));
+    assert!(matches!(store.purge_quarantine(Duration::ZERO).await, Err(StoreError::DiskFailed { .. })));
+    assert_eq!(get(store, key(1, 1)).await.unwrap(), content(1, 300_000), "reads go on");
+    let now = disk.count("sync_data") + disk.count("sync_dir");
+    assert_eq!(now, syncs, "no fsync is ever tried again");
+}
+
+#[tokio::test]
+async fn a_failed_fdatasync_fails_the_disk_and_is_never_retried() {
+    let (disk, store) = with_one_chunk().await;
+    disk.fail_next(Op::SyncData, Errno::IO);
+    let error = put(&store, identity(2, 1), &content(2, 10)).await.unwrap_err();
+    assert!(matches!(error, StoreError::DiskFailed { .. }), "{error}");
+    assert!(error.to_string().contains("fdatasync of chunk"), "{error}");
+    assert!(matches!(get(&store, key(2, 1)).await, Err(StoreError::NotFound { .. })));
+    assert_failed_for_writes_only(&disk, &store).await;
+}
+
+#[tokio::test]
+async fn a_failed_directory_fsync_fails_the_disk_and_the_commit() {
+    let (disk, store) = with_one_chunk().await;
+    disk.fail_next(Op::SyncDir, Errno::IO);
+    let error = put(&store, identity(2, 1), &content(2, 10)).await.unwrap_err();
+    assert!(matches!(error, StoreError::DiskFailed { .. }), "{error}");
+    assert_failed_for_writes_only(&disk, &store).await;
+}
+
+#[tokio::test]
+async fn a_failed_write_surfaces_at_the_next_frame_or_in_the_commit() {
+    for frames_after in [0, 1] {
+        let (disk, store) = with_one_chunk().await;
+        let frame = Bytes::from(content(2, 256 * 1024));
+        let crcs = format::block_crcs(&frame);
+        let mut writer = store.create(identity(2, 1), 0).await.unwrap();
+        disk.fail_next(Op::Write, Errno::IO);
+        writer.write(frame.clone(), &crcs).await.unwrap();
+        if frames_after == 1 {
+            let error = writer.write(frame.clone(), &crcs).await.unwrap_err();
+            assert!(matches!(error, StoreError::DiskFailed { .. }), "{error}");
+        }
+        let error = writer.commit(seal(&frame)).await.unwrap_err();
+        assert!(matches!(error, StoreError::DiskFailed { .. }), "{error}");
+        assert_failed_for_writes_only(&disk, &store).await;
+    }
+}
+
+#[tokio::test]
+async fn a_failed_rename_fails_the_disk() {
+    let (disk, store) = with_one_chunk().await;
+    disk.fail_next(Op::Rename, Errno::IO);
+    assert!(matches!(put(&store, identity(2, 1), b"x").await, Err(StoreError::DiskFailed { .. })));
+    assert_failed_for_writes_only(&disk, &store).await;
+}
+
+#[tokio::test]
+async fn a_read_only_file_system_is_named_so() {
+    let (disk, store) = with_one_chunk().await;
+    disk.fail_next(Op::Create, Errno::ROFS);
+    assert!(matches!(store.create(identity(2, 1), 10).await.err(), Some(StoreError::DiskFailed { .. })));
+    assert!(matches!(store.stats().state, DiskState::ReadOnly(_)));
+    assert_eq!(get(&store, key(1, 1)).await.unwrap(), content(1, 300_000));
+}
+
+#[tokio::test]
+async fn no_space_leaves_nothing_and_does_not_fail_the_disk() {
+    for op in [Op::Create, Op::Allocate, Op::Write, Op::SetLen, Op::Rename] {
+        let (disk, store) = with_one_chunk().await;
+        disk.fail_next(op, Errno::NOSPC);
+        // Shorter than the hint, so that the file is cut to its length.
+        let outcome = async {
+            let mut writer = store.create(identity(2, 1), 900_000).await?;
+            write_all(&mut *writer, &content(2, 300_000)).await?;
+            writer.commit(seal(&content(2, 300_000))).await
+        };
+        let error = outcome.await.unwrap_err();
+        assert!(matches!(error, StoreError::NoSpace { .. }), "{op:?}: {error}");
+        assert_eq!(store.stats().state, DiskState::Writable, "{op:?}");
+        assert_eq!(disk.names_in(Path::new("/disk/tmp")), [""; 0], "{op:?}");
+        assert_eq!((store.stats().temporary, store.stats().promised_bytes), (0, 0), "{op:?}");
+        put(&store, identity(2, 1), &content(2, 300_000)).await.unwrap();
+        assert_eq!(get(&store, key(2, 1)).await.unwrap(), content(2, 300_000), "{op:?}");
+    }
+}
+
+#[tokio::test]
+async fn too_many_open_files_is_busy_and_condemns_nobody() {
+    let (disk, store) = with_one_chunk().await;
+    disk.fail_next(Op::Create, Errno::MFILE);
+    assert!(matches!(store.create(identity(2, 1), 10).await.err(), Some(StoreError::Busy { .. })));
+    store.core.open_files.clear();
+    disk.fail_next(Op::Read, Errno::MFILE);
+    assert!(matches!(store.open(key(1, 1)).await.err(), Some(StoreError::Busy { .. })));
+    assert_eq!(store.stats().state, DiskState::Writable);
+    assert_eq!(get(&store, key(1, 1)).await.unwrap(), content(1, 300_000));
+}
+
+fn open_small_disk(disk: &FaultyDisk, reserve_bytes: u64) -> FileStore {
+    let config = StoreConfig { io_threads: 0, reserve_bytes, ..config(ROOT) };
+    open_with(Arc::new(disk.clone()), config).unwrap().0
+}
+
+#[tokio::test]
+async fn the_reserve_is_kept_deletes_work_and_fullness_is_not_latched() {
+    let disk = FaultyDisk::new();
+    disk.set_capacity(1_000_000);
+    let store = open_small_disk(&disk, 1 << 30); // no more than 5 %: 50,000 bytes
+    put(&store, identity(1, 1), &content(1, 500_000)).await.unwrap();
+    let error = store.create(identity(2, 1), 480_000).await.err().unwrap();
+    let StoreError::NoSpace { needed, available, reserve, disk: name } = &error else { panic!("{error}") };
+    assert_eq!((*needed, *reserve, &**name), (483_328 + 4096, 50_000, ROOT));
+    assert!(*available < 500_000);
+    put(&store, identity(2, 1), &content(2, 430_000)).await.unwrap();
+    disk.set_capacity(980_000);
+    store.stats();
+    assert_eq!(store.stats().state, DiskState::Full);
+    let moved = store.quarantine(vec![key(1, 1)]).await;
+    assert!(moved[0].1.is_ok(), "{moved:?}");
+    assert_eq!(store.stats().state, DiskState::Full, "quarantine keeps the bytes");
+    assert_eq!(store.purge_quarantine(Duration::ZERO).await.unwrap(), 507_904);
+    store.stats();
+    assert_eq!(store.stats().state, DiskState::Writable);
+    put(&store, identity(3, 1), &content(3, 480_000)).await.unwrap();
+}
+
+#[tokio::test]
+async fn what_open_writers_were_promised_is_not_promised_twice() {
+    let disk = FaultyDisk::new();
+    disk.set_capacity(1_000_000);
+    disk.refuse_allocate();
+    let store = open_small_disk(&disk, 0);
+    let mut first = store.create(identity(1, 1), 600_000).await.unwrap();
+    assert_eq!(store.stats().promised_bytes, 602_112 + 4096);
+    assert!(matches!(store.create(identity(2, 1), 600_000).await.err(), Some(StoreError::NoSpace { .. })));
+    write_all(&mut *first, &content(1, 512 * 1024)).await.unwrap();
+    assert_eq!(
+        store.stats().promised_bytes,
+        602_112 + 4096 - 512 * 1024,
+        "written bytes are no promise any more"
+    );
+    drop(first);
+    assert_eq!(store.stats().promised_bytes, 0);
+    put(&store, identity(2, 1), &content(2, 600_000)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_writer_without_a_hint_is_held_to_the_reserve_too() {
+    let disk = FaultyDisk::new();
+    disk.set_capacity(600_000);
+    let store = open_small_disk(&disk, 10_000);
+    let mut writer = store.create(identity(1, 1), 0).await.unwrap();
+    let error = write_all(&mut *writer, &content(1, 600_000)).await.unwrap_err();
+    assert!(matches!(error, StoreError::NoSpace { .. }), "{error}");
+    drop(writer);
+    assert_eq!(disk.names_in(Path::new("/disk/tmp")), [""; 0]);
+    assert_eq!(store.stats().promised_bytes, 0);
+}
+
+#[tokio::test]
+async fn quarantine_is_purged_by_age() {
+    let (disk, store) = with_one_chunk().await;
+    let outcomes = store.quarantine(vec![key(1, 1), key(99, 9)]).await;
+    assert!(outcomes.iter().all(|(_, outcome)| outcome.is_ok()), "an unknown chunk is done: {outcomes:?}");
+    let stats = store.stats();
+    assert_eq!(
+        (stats.chunks, stats.used_bytes, stats.quarantined, stats.quarantined_bytes),
+        (0, 0, 1, 307_200)
+    );
+    disk.advance_clock(Duration::from_secs(59));
+    assert_eq!(store.purge_quarantine(Duration::from_secs(60)).await.unwrap(), 0);
+    drop(store);
+    let (store, _) = open_inline(&disk);
+    assert_eq!(store.stats().quarantined_bytes, 307_200, "counted again at start");
+    disk.advance_clock(Duration::from_secs(1));
+    assert_eq!(store.purge_quarantine(Duration::from_secs(60)).await.unwrap(), 307_200);
+    assert_eq!((store.stats().quarantined, store.stats().quarantined_bytes), (0, 0));
+    assert_eq!(disk.names_in(&Layout::new(ROOT).quarantine_dir()), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_in_the_sweep_still_serves() {
+    let (disk, store) = with_one_chunk().await;
+    drop(store);
+    disk.plant(Path::new("/disk/tmp/7.part"), b"left over");
+    disk.fail_next(Op::Unlink, Errno::ROFS);
+    let (store, report) = open_inline(&disk);
+    assert_eq!((report.chunks, report.tmp_removed), (1, 0));
+    assert!(matches!(store.stats().state, DiskState::ReadOnly(_)));
+    assert_eq!(get(&store, key(1, 1)).await.unwrap(), content(1, 300_000));
+    disk.heal();
+}

@@ -1,0 +1,271 @@
+//! The admin port: `/livez`, `/readyz`, `/healthz/cluster` and `/metrics` over HTTP, on loopback by default.
+//!
+//! Liveness only says that the runtime turns over. Readiness is what the role says of itself. Cluster health asks
+//! whether writes would be acknowledged now. The port is bounded like every other: so many connections, and so
+//! long for a request to arrive.
+
+use std::{
+    collections::BTreeMap,
+    fmt, io,
+    net::SocketAddr,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, watch},
+    time::{Instant, Sleep},
+};
+
+use super::metrics::Metrics;
+use crate::shutdown::Shutdown;
+
+/// Connections served at once; more wait in the backlog.
+const CONNECTIONS_MAX: usize = 64;
+/// Time for a whole request to arrive, and idle time between two on one connection.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Whether this process does its work, with the reason while it does not. It does if all its parts do: the process
+/// itself, and each node in it.
+#[derive(Clone, Debug)]
+pub struct Readiness {
+    parts: Arc<watch::Sender<BTreeMap<String, Result<(), String>>>>,
+    part: String,
+}
+
+impl Default for Readiness {
+    fn default() -> Self {
+        let parts = BTreeMap::from([(String::new(), Err("starting".to_owned()))]);
+        Self { parts: Arc::new(watch::Sender::new(parts)), part: String::new() }
+    }
+}
+
+impl Readiness {
+    /// The handle of a part, which is not ready until it says so.
+    #[must_use]
+    pub fn part(&self, name: &str) -> Self {
+        let part = Self { parts: self.parts.clone(), part: name.to_owned() };
+        part.set(Err(format!("{name} is starting")));
+        part
+    }
+
+    /// This part does its work from now on.
+    pub fn ready(&self) {
+        self.set(Ok(()));
+    }
+
+    /// This part does not do its work, for a reason shown to whoever asks.
+    pub fn not_ready(&self, reason: impl Into<String>) {
+        self.set(Err(reason.into()));
+    }
+
+    fn set(&self, state: Result<(), String>) {
+        self.parts.send_modify(|parts| drop(parts.insert(self.part.clone(), state)));
+    }
+
+    /// The state of all parts now.
+    ///
+    /// # Errors
+    /// The reason for which the first that is not ready is not.
+    pub fn state(&self) -> Result<(), String> {
+        self.parts.borrow().values().cloned().collect()
+    }
+}
+
+/// Whether the cluster acknowledges writes, as the asked node sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterHealth {
+    /// Enough nodes are usable for a write to be acknowledged.
+    pub writable: bool,
+    /// JSON for people and dashboards; an object.
+    pub detail: serde_json::Value,
+}
+
+type ClusterProbe = Arc<dyn Fn() -> ClusterHealth + Send + Sync>;
+
+/// What the admin port serves.
+#[derive(Clone)]
+pub struct Admin {
+    readiness: Readiness,
+    metrics: Metrics,
+    cluster: Arc<OnceLock<ClusterProbe>>,
+}
+
+impl fmt::Debug for Admin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Admin").field("readiness", &self.readiness).finish_non_exhaustive()
+    }
+}
+
+impl Admin {
+    /// An admin port without cluster health, as a datanode has.
+    pub fn new(readiness: Readiness, metrics: Metrics) -> Self {
+        Self { readiness, metrics, cluster: Arc::default() }
+    }
+
+    /// Gives `/healthz/cluster` its answer, once the coordinator of this process is started; a second call changes
+    /// nothing. The function must be quick and must not block.
+    pub fn set_cluster(&self, probe: impl Fn() -> ClusterHealth + Send + Sync + 'static) {
+        let _ = self.cluster.set(Arc::new(probe));
+    }
+
+    fn router(self) -> Router {
+        Router::new()
+            .route("/livez", get(async || "live\n"))
+            .route("/readyz", get(readyz))
+            .route("/healthz/cluster", get(cluster))
+            .route("/metrics", get(metrics))
+            .with_state(self)
+    }
+}
+
+async fn readyz(State(admin): State<Admin>) -> (StatusCode, String) {
+    match admin.readiness.state() {
+        Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
+        Err(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")),
+    }
+}
+
+async fn cluster(State(admin): State<Admin>) -> Response {
+    let Some(probe) = admin.cluster.get() else {
+        return (StatusCode::NOT_FOUND, "cluster health is known to the coordinator; ask its admin port\n")
+            .into_response();
+    };
+    let health = probe();
+    let status = if health.writable { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    (status, [(header::CONTENT_TYPE, "application/json")], format!("{}\n", health.detail)).into_response()
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    let form = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, form)], admin.metrics.encode()).into_response()
+}
+
+/// Serves the admin port until the node stops. It goes on while the node drains, so that readiness can be seen to
+/// fall.
+///
+/// # Errors
+/// The listener's address cannot be read.
+pub async fn serve(listener: TcpListener, admin: Admin, shutdown: Shutdown) -> io::Result<()> {
+    let listener = Bounded { inner: listener, slots: Arc::new(Semaphore::new(CONNECTIONS_MAX)) };
+    let stopping = async move { shutdown.stopping().await };
+    axum::serve(listener, admin.router()).with_graceful_shutdown(stopping).await
+}
+
+/// A listener that accepts no more than a fixed number of connections at once.
+struct Bounded {
+    inner: TcpListener,
+    slots: Arc<Semaphore>,
+}
+
+impl axum::serve::Listener for Bounded {
+    type Io = Guarded;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Guarded, SocketAddr) {
+        // The semaphore is never closed; without a permit the connection would merely go uncounted.
+        let slot = self.slots.clone().acquire_owned().await.ok();
+        let (stream, address) = axum::serve::Listener::accept(&mut self.inner).await;
+        let deadline = Box::pin(tokio::time::sleep(REQUEST_TIMEOUT));
+        (Guarded { stream, deadline, _slot: slot }, address)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.inner.local_addr()
+    }
+}
+
+/// A connection that gives its slot back, and that is closed when a request takes too long to arrive.
+struct Guarded {
+    stream: TcpStream,
+    deadline: Pin<Box<Sleep>>,
+    _slot: Option<OwnedSemaphorePermit>,
+}
+
+impl AsyncRead for Guarded {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.deadline.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Guarded {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        // An answer is on its way: the next request gets its own time. Bytes that only trickle in do not.
+        self.deadline.as_mut().reset(Instant::now() + REQUEST_TIMEOUT);
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{config::HostPort, telemetry::healthcheck};
+
+    async fn started(admin: Admin, shutdown: Shutdown) -> HostPort {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("an address").port();
+        tokio::spawn(serve(listener, admin, shutdown));
+        HostPort::new("127.0.0.1", port)
+    }
+
+    async fn ask(address: &HostPort, path: &'static str) -> Result<String, String> {
+        let address = address.clone();
+        let asked = move || healthcheck::get(&address, path, Duration::from_secs(5));
+        tokio::task::spawn_blocking(asked).await.expect("no panic")
+    }
+
+    #[tokio::test]
+    async fn health_follows_what_the_role_says() {
+        let readiness = Readiness::default();
+        let admin = Admin::new(readiness.clone(), Metrics::new());
+        admin.set_cluster(|| ClusterHealth { writable: false, detail: serde_json::json!({"usable": 1}) });
+        let shutdown = Shutdown::new();
+        let address = started(admin, shutdown.clone()).await;
+        assert!(ask(&address, "/livez").await.is_ok());
+        let refused = ask(&address, "/readyz").await.expect_err("not ready yet");
+        assert!(refused.contains("503") && refused.contains("starting"), "{refused}");
+        let node = readiness.part("dn1");
+        readiness.ready();
+        let refused = ask(&address, "/readyz").await.expect_err("one of two is ready");
+        assert!(refused.contains("dn1 is starting"), "{refused}");
+        node.ready();
+        assert!(ask(&address, "/readyz").await.is_ok());
+        let unwritable = ask(&address, "/healthz/cluster").await.expect_err("no quorum");
+        assert!(unwritable.contains("503") && unwritable.contains("usable"), "{unwritable}");
+        assert!(ask(&address, "/metrics").await.is_ok_and(|text| text.contains("dfs_build_info")));
+        shutdown.stop();
+    }
+
+    #[tokio::test]
+    async fn a_datanode_sends_questions_about_the_cluster_to_the_coordinator() {
+        let address = started(Admin::new(Readiness::default(), Metrics::new()), Shutdown::new()).await;
+        let refused = ask(&address, "/healthz/cluster").await.expect_err("not here");
+        assert!(refused.contains("404") && refused.contains("coordinator"), "{refused}");
+    }
+}

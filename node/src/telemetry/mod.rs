@@ -1,0 +1,13 @@
+//! What a node tells its operator: logs, metrics, and the admin port that serves health and metrics over HTTP.
+
+mod actors;
+mod admin;
+mod healthcheck;
+mod logging;
+mod metrics;
+
+pub use actors::observe_actors;
+pub use admin::{Admin, ClusterHealth, Readiness, serve};
+pub use healthcheck::healthcheck;
+pub use logging::{LogHandle, init_logging, warn_if_open};
+pub use metrics::{Labels, Metrics, Sample, SampleKind};

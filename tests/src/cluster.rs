@@ -1,0 +1,286 @@
+//! A cluster of real processes on loopback: one coordinator, any number of datanodes.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use dfs_client::{ChunkId, Client, ClientConfig, DfsPath, metadata::FsckProblem};
+use serde_json::Value;
+
+use crate::{
+    binaries::{Binaries, Variant, binaries},
+    dfsctl::Dfsctl,
+    logs::LogWatch,
+    node::{NodeHandle, Recipe},
+    ports::free_port,
+    proxy::FaultProxy,
+    wait::wait_until,
+};
+
+/// How a cluster is to be.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Configuration of every node, `section.key` and value; later ones win.
+    pub set: Vec<(String, String)>,
+    /// Where the data directories are made; `None` = in the cluster's temporary directory.
+    pub data: Option<PathBuf>,
+    /// The data directory of each datanode instead, in order.
+    pub datanode_dirs: Vec<PathBuf>,
+    /// Which build.
+    pub variant: Variant,
+    /// Puts a [`FaultProxy`] in front of each datanode.
+    pub proxied: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        let fast = [
+            ("cluster.heartbeat_interval", "500ms"),
+            ("cluster.suspect_after", "5s"),
+            ("cluster.down_after", "10s"),
+            ("cluster.chunk_size", "256KiB"),
+            ("cluster.gc_interval", "1s"),
+            ("memory.limit", "64MiB"),
+        ];
+        let set = fast.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
+        Self { set, data: None, datanode_dirs: vec![], variant: Variant::Plain, proxied: false }
+    }
+}
+
+impl Options {
+    /// Sets a configuration key on every node.
+    #[must_use]
+    pub fn set(mut self, key: &str, value: &str) -> Self {
+        self.set.push((key.to_owned(), value.to_owned()));
+        self
+    }
+}
+
+/// A running cluster. Ends all its processes when dropped, and fails the test then if their logs hold alarms.
+pub struct Cluster {
+    coordinator: NodeHandle,
+    datanodes: Vec<NodeHandle>,
+    proxies: Vec<FaultProxy>,
+    binaries: &'static Binaries,
+    logs: LogWatch,
+    // Last: the processes end before their directory goes.
+    home: tempfile::TempDir,
+}
+
+impl Cluster {
+    /// Starts a coordinator and `datanodes` datanodes, and waits until all of them are up.
+    pub fn start(datanodes: usize, options: Options) -> Self {
+        let binaries = binaries(options.variant);
+        let home = tempfile::tempdir().expect("a temporary directory");
+        let base = options.data.clone().unwrap_or_else(|| home.path().join("data"));
+        let mut logs = LogWatch::default();
+        let coordinator_address = format!("127.0.0.1:{}", free_port());
+        let mut recipe = |name: &str, role: &'static str, address: String, data_dir: PathBuf| {
+            let admin = format!("127.0.0.1:{}", free_port());
+            let mut args = vec!["--coordinator".to_owned(), coordinator_address.clone()];
+            let port = admin.rsplit(':').next().unwrap_or_default();
+            args.extend(["--set".to_owned(), format!("admin.port={port}")]);
+            args.extend(
+                options.set.iter().flat_map(|(key, value)| ["--set".to_owned(), format!("{key}={value}")]),
+            );
+            fs::create_dir_all(&data_dir).expect("a data directory");
+            let log = home.path().join(format!("{name}.log"));
+            logs.watch(&log);
+            Recipe {
+                binary: binaries.node.clone(),
+                name: name.to_owned(),
+                role,
+                data_dir,
+                log,
+                address,
+                admin,
+                args,
+            }
+        };
+        let first =
+            recipe("coordinator", "coordinator", coordinator_address.clone(), base.join("coordinator"));
+        let (mut recipes, mut proxies) = (vec![], vec![]);
+        for index in 0..datanodes {
+            let name = format!("dn{}", index + 1);
+            let dir = options.datanode_dirs.get(index).cloned().unwrap_or_else(|| base.join(&name));
+            let mut recipe = recipe(&name, "datanode", format!("127.0.0.1:{}", free_port()), dir);
+            if options.proxied {
+                let proxy = FaultProxy::start(&recipe.address);
+                recipe.args.extend(["--set".to_owned(), format!("node.advertise={}", proxy.address())]);
+                proxies.push(proxy);
+            }
+            recipes.push(recipe);
+        }
+        let coordinator = NodeHandle::start_new(first);
+        let datanodes = recipes.into_iter().map(NodeHandle::start_new).collect();
+        let cluster = Self { coordinator, datanodes, proxies, binaries, logs, home };
+        cluster.wait_for_nodes();
+        cluster
+    }
+
+    /// Waits until every node whose process runs is ready, and the coordinator has heard of this run of it and calls it
+    /// up, and calls no other so.
+    #[track_caller]
+    pub fn wait_for_nodes(&self) {
+        for node in self.nodes().filter(|node| node.runs()) {
+            node.wait_ready();
+        }
+        let wanted = self.datanodes.iter().filter(|node| node.runs()).count();
+        wait_until(&format!("{wanted} datanodes up"), || {
+            let said = self.dfsctl(&["-o", "json", "nodes"]).run();
+            let nodes: Value = serde_json::from_slice(&said.stdout).unwrap_or_default();
+            let up = |node: &Value| node["state"] == "up";
+            nodes["nodes"]
+                .as_array()
+                .is_some_and(|nodes| nodes.iter().filter(|node| up(node)).count() == wanted)
+        });
+    }
+
+    /// The coordinator.
+    pub fn coordinator(&self) -> &NodeHandle {
+        &self.coordinator
+    }
+
+    /// A datanode, from 0.
+    pub fn datanode(&self, index: usize) -> &NodeHandle {
+        &self.datanodes[index]
+    }
+
+    /// All datanodes.
+    pub fn datanodes(&self) -> &[NodeHandle] {
+        &self.datanodes
+    }
+
+    /// All nodes, the coordinator first.
+    pub fn nodes(&self) -> impl Iterator<Item = &NodeHandle> {
+        std::iter::once(&self.coordinator).chain(&self.datanodes)
+    }
+
+    /// The datanode of this name.
+    #[track_caller]
+    pub fn named(&self, name: &str) -> &NodeHandle {
+        self.datanodes.iter().find(|node| node.name() == name).unwrap_or_else(|| panic!("no datanode {name}"))
+    }
+
+    /// The proxy in front of a datanode, if the cluster was started with proxies.
+    pub fn proxy(&self, index: usize) -> &FaultProxy {
+        &self.proxies[index]
+    }
+
+    /// A directory for the files of the test; `dfsctl` runs in it.
+    pub fn home(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// What the logs may hold.
+    pub fn logs(&mut self) -> &mut LogWatch {
+        &mut self.logs
+    }
+
+    /// The binaries it runs.
+    pub fn binaries(&self) -> &'static Binaries {
+        self.binaries
+    }
+
+    /// A configuration for clients of this cluster.
+    pub fn config(&self) -> ClientConfig {
+        ClientConfig { agent: "dfs-tests".to_owned(), ..ClientConfig::new([self.coordinator.address()]) }
+    }
+
+    /// A connected client.
+    pub async fn client(&self) -> Client {
+        self.client_with(self.config()).await
+    }
+
+    /// A connected client with a configuration of its own.
+    pub async fn client_with(&self, config: ClientConfig) -> Client {
+        Client::connect(config).await.unwrap_or_else(|error| panic!("connect: {error:?}"))
+    }
+
+    /// `dfsctl` with this cluster as its endpoint, in [`Self::home`].
+    pub fn dfsctl(&self, args: &[&str]) -> Dfsctl {
+        Dfsctl::new(self.binaries, self.home(), Some(self.coordinator.address()), args)
+    }
+
+    /// Writes a file into [`Self::home`].
+    pub fn file(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.home().join(name);
+        fs::write(&path, bytes).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        path
+    }
+
+    /// Runs `dfsctl`, which must succeed; gives its standard output.
+    #[track_caller]
+    pub fn ok(&self, args: &[&str]) -> String {
+        self.dfsctl(args).run().ok().text()
+    }
+
+    /// The exit code of a `dfsctl` that may fail, and what it said on standard error.
+    #[track_caller]
+    pub fn code(&self, args: &[&str]) -> (i32, String) {
+        let said = self.dfsctl(args).run();
+        (said.code, said.stderr)
+    }
+
+    /// The chunks of a file as `dfsctl verify` saw them, which reads every copy of each, and its exit code.
+    #[track_caller]
+    pub fn verified(&self, path: &str) -> (i32, Vec<Value>) {
+        let said = self.dfsctl(&["-o", "json", "verify", path]).run();
+        let answer = said.json();
+        let chunks = answer["files"][0]["chunks"].as_array().cloned();
+        (said.code, chunks.unwrap_or_else(|| panic!("no chunks in {answer}\n{}", said.stderr)))
+    }
+
+    /// SIGKILL to everything, as fast as it goes.
+    pub fn kill_all(&self) {
+        self.nodes().for_each(NodeHandle::kill);
+    }
+
+    /// Starts everything that does not run, and waits until it is up.
+    #[track_caller]
+    pub fn start_all(&self) {
+        self.nodes().filter(|node| !node.runs()).for_each(NodeHandle::start);
+        self.wait_for_nodes();
+    }
+
+    /// The file of a chunk on a datanode.
+    pub fn chunk_file(&self, node: &NodeHandle, chunk: ChunkId) -> Option<PathBuf> {
+        let id = chunk.to_string();
+        let named =
+            |file: &PathBuf| file.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&id));
+        node.chunk_files().into_iter().find(named)
+    }
+
+    /// Everything `fsck` finds wrong.
+    pub async fn fsck(&self, client: &Client) -> Vec<FsckProblem> {
+        let (mut cursor, mut problems) = (None, vec![]);
+        loop {
+            let step = client.fsck_step(cursor).await.unwrap_or_else(|error| panic!("fsck: {error:?}"));
+            problems.extend(step.problems);
+            cursor = step.next;
+            if cursor.is_none() {
+                return problems;
+            }
+        }
+    }
+
+    /// The bytes of a file, read to the end and verified by the client.
+    pub async fn read(&self, client: &Client, path: &DfsPath) -> Result<Vec<u8>, dfs_client::Error> {
+        let mut bytes = vec![];
+        client.get_to_writer(path, &mut bytes, dfs_client::GetOptions::default()).await?;
+        Ok(bytes)
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.kill_all();
+        if std::thread::panicking() {
+            eprintln!("{}", self.logs.tails(60));
+            return;
+        }
+        let complaints = self.logs.complaints();
+        assert!(complaints.is_empty(), "the logs hold alarms:\n{}", complaints.join("\n"));
+    }
+}

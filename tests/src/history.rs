@@ -1,0 +1,244 @@
+//! What clients did and saw, and whether one order of events explains all of it (linearizability).
+//!
+//! Every operation has an interval from its call to its return. The checker looks for one order that respects the intervals
+//! (what returned before another was called comes before it) and in which every answer is right. The search is Wing and
+//! Gong's, with Lowe's memory of configurations seen; concurrency is small, so it is fast.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+/// What one path holds: nothing, or the value of one put. Every put has a value of its own.
+pub type Held = Option<u32>;
+
+/// What was asked, with the answer where there was one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A value was put.
+    Put(usize, u32),
+    /// A path was removed: `true`, or was not there.
+    Remove(usize, bool),
+    /// The first was renamed to the second, replacing it: `true`, or the first was not there.
+    Rename(usize, usize, bool),
+    /// A path was read.
+    Get(usize, Held),
+    /// All paths were listed.
+    List(BTreeMap<usize, u32>),
+}
+
+/// One operation.
+#[derive(Clone, Debug)]
+pub struct Op {
+    /// What was asked and answered. For an unknown outcome: what it would have been on success.
+    pub event: Event,
+    /// When it was called.
+    pub called: u64,
+    /// When it returned; `None` = its outcome is unknown: it may take effect at any time after its call, or never.
+    pub returned: Option<u64>,
+    /// Who did it, for messages.
+    pub client: usize,
+}
+
+impl fmt::Display for Op {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let end = self.returned.map_or("?".to_owned(), |at| at.to_string());
+        write!(f, "[{:>5} {end:>5}] client {} {:?}", self.called, self.client, self.event)
+    }
+}
+
+/// Collects operations from many tasks. Time is a counter: only the order counts.
+#[derive(Debug, Default)]
+pub struct Recorder {
+    clock: AtomicU64,
+    ops: Mutex<Vec<Op>>,
+}
+
+impl Recorder {
+    /// A moment, later than all before.
+    pub fn now(&self) -> u64 {
+        self.clock.fetch_add(1, Ordering::SeqCst)
+    }
+
+    /// Adds an operation that was called at `called` and returns now.
+    pub fn returned(&self, client: usize, called: u64, event: Event) {
+        let returned = Some(self.now());
+        self.push(Op { event, called, returned, client });
+    }
+
+    /// Adds an operation whose outcome is not known.
+    pub fn unknown(&self, client: usize, called: u64, event: Event) {
+        self.push(Op { event, called, returned: None, client });
+    }
+
+    fn push(&self, op: Op) {
+        self.ops.lock().unwrap_or_else(PoisonError::into_inner).push(op);
+    }
+
+    /// Everything so far.
+    pub fn history(&self) -> Vec<Op> {
+        self.ops.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+type State = Vec<Held>;
+
+impl Event {
+    /// The state after this event, or `None` if the answer would be wrong in `state`.
+    fn apply(&self, state: &State) -> Option<State> {
+        let mut next = state.clone();
+        match self {
+            Self::Put(path, value) => next[*path] = Some(*value),
+            Self::Remove(path, true) => {
+                next[*path].take()?;
+            }
+            Self::Rename(from, to, true) => next[*to] = Some(next[*from].take()?),
+            Self::Remove(path, false) | Self::Rename(path, _, false) => {
+                return state[*path].is_none().then_some(next);
+            }
+            Self::Get(path, held) => return (state[*path] == *held).then_some(next),
+            Self::List(seen) => {
+                let right = state.iter().enumerate().all(|(path, held)| seen.get(&path).copied() == *held);
+                return right.then_some(next);
+            }
+        }
+        Some(next)
+    }
+}
+
+/// Looks for an order that explains a history over `paths` paths that were all empty at first.
+///
+/// # Errors
+/// The longest explicable part of the history and what could not come next, for people.
+pub fn check(paths: usize, mut ops: Vec<Op>) -> Result<(), String> {
+    ops.sort_by_key(|op| op.called);
+    let mut seen: HashSet<(Vec<u64>, State)> = HashSet::new();
+    let mut waiting = vec![(vec![0_u64; ops.len().div_ceil(64)], vec![None; paths])];
+    let mut best = (0, vec![], vec![]);
+    while let Some((done, state)) = waiting.pop() {
+        if !seen.insert((done.clone(), state.clone())) {
+            continue;
+        }
+        let left: Vec<usize> = (0..ops.len()).filter(|at| done[at / 64] & (1 << (at % 64)) == 0).collect();
+        if left.iter().all(|at| ops[*at].returned.is_none()) {
+            return Ok(());
+        }
+        // What is called after the first return among those left cannot come now.
+        let first_return = left.iter().filter_map(|at| ops[*at].returned).min().unwrap_or(u64::MAX);
+        let candidates: Vec<usize> =
+            left.iter().copied().filter(|at| ops[*at].called <= first_return).collect();
+        if ops.len() - left.len() >= best.0 {
+            best = (ops.len() - left.len(), state.clone(), candidates.clone());
+        }
+        for at in candidates {
+            if let Some(next) = ops[at].event.apply(&state) {
+                let mut done = done.clone();
+                done[at / 64] |= 1 << (at % 64);
+                waiting.push((done, next));
+            }
+        }
+    }
+    let stuck: Vec<_> = best.2.iter().map(|at| ops[*at].to_string()).collect();
+    Err(format!(
+        "no order explains the history: {} of {} operations do, which leave {:?}; none of these fits then:\n{}",
+        best.0,
+        ops.len(),
+        best.1,
+        stuck.join("\n")
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn op(called: u64, returned: u64, event: Event) -> Op {
+        Op { event, called, returned: Some(returned), client: 0 }
+    }
+
+    fn listed(entries: &[(usize, u32)]) -> Event {
+        Event::List(entries.iter().copied().collect())
+    }
+
+    #[test]
+    fn what_could_have_happened_is_accepted() {
+        let concurrent = vec![
+            op(0, 9, Event::Put(0, 1)),
+            op(1, 8, Event::Put(0, 2)),
+            op(2, 3, Event::Get(0, None)),
+            op(10, 11, Event::Get(0, Some(1))),
+            op(12, 15, Event::Rename(0, 1, true)),
+            op(13, 14, listed(&[(0, 1)])),
+            op(16, 17, listed(&[(1, 1)])),
+            op(18, 19, Event::Remove(0, false)),
+            op(20, 21, Event::Remove(1, true)),
+            op(22, 23, listed(&[])),
+        ];
+        assert_eq!(check(2, concurrent), Ok(()));
+        // An unknown put may show late, or never.
+        let unknown = |seen| {
+            let lost = Op { event: Event::Put(0, 7), called: 0, returned: None, client: 1 };
+            vec![lost, op(1, 2, Event::Get(0, None)), op(3, 4, Event::Get(0, seen))]
+        };
+        assert_eq!(check(1, unknown(Some(7))), Ok(()));
+        assert_eq!(check(1, unknown(None)), Ok(()));
+    }
+
+    #[test]
+    fn every_kind_of_lie_is_caught() {
+        let lies: [(&str, Vec<Op>); 7] = [
+            ("a lost write", vec![op(0, 1, Event::Put(0, 1)), op(2, 3, Event::Get(0, None))]),
+            (
+                "a stale read",
+                vec![
+                    op(0, 1, Event::Put(0, 1)),
+                    op(2, 3, Event::Put(0, 2)),
+                    op(4, 5, Event::Get(0, Some(1))),
+                ],
+            ),
+            (
+                "a read that goes back in time",
+                vec![
+                    op(0, 9, Event::Put(0, 1)),
+                    op(1, 2, Event::Get(0, Some(1))),
+                    op(3, 4, Event::Get(0, None)),
+                ],
+            ),
+            (
+                "a deleted file that comes back",
+                vec![
+                    op(0, 1, Event::Put(0, 1)),
+                    op(2, 3, Event::Remove(0, true)),
+                    op(4, 5, Event::Get(0, Some(1))),
+                ],
+            ),
+            (
+                "a rename seen half done",
+                vec![
+                    op(0, 1, Event::Put(0, 1)),
+                    op(2, 5, Event::Rename(0, 1, true)),
+                    op(3, 4, listed(&[(0, 1), (1, 1)])),
+                ],
+            ),
+            (
+                "a listing that leaves a file out",
+                vec![op(0, 1, Event::Put(0, 1)), op(2, 3, Event::Put(1, 2)), op(4, 5, listed(&[(1, 2)]))],
+            ),
+            (
+                "two removes of one file",
+                vec![
+                    op(0, 1, Event::Put(0, 1)),
+                    op(2, 9, Event::Remove(0, true)),
+                    op(3, 8, Event::Remove(0, true)),
+                ],
+            ),
+        ];
+        for (what, history) in lies {
+            assert!(check(2, history).is_err(), "{what} was not caught");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Bytes that rot on disk.
+
+use std::{
+    fs::{self, OpenOptions},
+    os::unix::fs::FileExt as _,
+    path::Path,
+    time::Duration,
+};
+
+use dfs_client::{ErrorKind, PutOptions, PutSource, metadata::FsckKind};
+use dfs_tests::{
+    Cluster, Content, Options,
+    data::{noise, sha256, sha256_of},
+    eventually, path,
+};
+
+/// Flips one bit in the data of a chunk file.
+fn flip(path: &Path) {
+    let file = OpenOptions::new().read(true).write(true).open(path).expect("the chunk file opens");
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, 100_000).expect("read");
+    file.write_all_at(&[byte[0] ^ 0x10], 100_000).expect("written");
+    file.sync_all().expect("synced");
+}
+
+/// A cluster whose logs may speak of rotten chunks.
+fn start(options: Options) -> Cluster {
+    let mut cluster = Cluster::start(3, options);
+    for alarm in ["chunk replica is corrupt", "chunk file quarantined", "found damaged at start"] {
+        cluster.logs().allow(alarm);
+    }
+    cluster
+}
+
+#[test]
+fn a_rotten_copy_is_named_and_the_file_is_read_from_another() {
+    let cluster = start(Options::default());
+    let bytes = noise(1, 1_000_000);
+    cluster.file("in", &bytes);
+    cluster.ok(&["put", "--chunk-size", "256KiB", "in", "/f"]);
+    let victim = cluster.datanode(1);
+    let files = victim.chunk_files();
+    assert_eq!(files.len(), 4);
+    // The last chunk is short, but longer than where the bit is flipped.
+    files.iter().for_each(|path| flip(path));
+    cluster.ok(&["get", "/f", "back"]);
+    assert_eq!(sha256_of(&cluster.home().join("back")), sha256(&bytes));
+    let (code, chunks) = cluster.verified("/f");
+    assert_eq!(code, 10, "{chunks:?}");
+    for chunk in &chunks {
+        assert_eq!(chunk["good"], 2, "{chunk}");
+        let copies = chunk["copies"].as_array().expect("copies");
+        let bad: Vec<_> = copies.iter().filter(|copy| copy["good"] == false).collect();
+        assert_eq!(bad.len(), 1, "{chunk}");
+        assert_eq!(bad[0]["node"], victim.name(), "{chunk}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotten_copy_is_reported_to_the_coordinator_by_its_node() {
+    let cluster = start(Options::default());
+    let client = cluster.client().await;
+    let (file, content) = (path("/f"), Content::new("/f", 1, 200_000));
+    client.put(PutSource::from(content.bytes()), &file, PutOptions::default()).await.expect("put");
+    assert_eq!(cluster.fsck(&client).await, []);
+    let chunk = client.explain(&file).await.expect("explain").chunks[0].chunk;
+    let victim = cluster.datanode(0);
+    flip(&cluster.chunk_file(victim, chunk).expect("a chunk file"));
+    // Whichever copy is read, the answer is right; verify reads them all.
+    content.expect("one rotten copy", &cluster.read(&client, &file).await.expect("read"));
+    let report = client.verify(&file, None).await.expect("verify");
+    let bad: Vec<_> = report.chunks[0].copies.iter().filter(|copy| copy.result.is_err()).collect();
+    assert_eq!(bad.len(), 1, "{report:?}");
+    assert_eq!(bad[0].name, victim.name());
+    assert_eq!(bad[0].result.as_ref().expect_err("bad").kind(), ErrorKind::Integrity);
+    eventually("the coordinator knows", Duration::from_secs(20), async || {
+        let problems = cluster.fsck(&client).await;
+        let known = problems.iter().any(|problem| {
+            problem.kind == FsckKind::CopyCorrupt
+                && problem.chunk == Some(chunk)
+                && problem.node == Some(bad[0].node)
+        });
+        if known { Ok(()) } else { Err(format!("{problems:?}")) }
+    })
+    .await;
+    content.expect("a known rotten copy", &cluster.read(&client, &file).await.expect("read"));
+}
+
+#[test]
+fn when_all_copies_are_rotten_the_read_fails_and_writes_nothing() {
+    let cluster = start(Options::default());
+    cluster.file("in", &noise(2, 200_000));
+    cluster.ok(&["put", "in", "/f"]);
+    for node in cluster.datanodes() {
+        node.chunk_files().iter().for_each(|path| flip(path));
+    }
+    let (code, said) = cluster.code(&["get", "/f", "back"]);
+    assert_eq!(code, 7, "{said}");
+    assert!(!cluster.home().join("back").exists());
+    let left: Vec<_> =
+        fs::read_dir(cluster.home()).expect("readable").flatten().map(|entry| entry.file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().contains("back")), "{left:?}");
+    assert_eq!(cluster.verified("/f").0, 7);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_to_standard_output_ends_before_the_first_wrong_byte() {
+    let cluster = start(Options::default());
+    let client = cluster.client().await;
+    let (file, content) = (path("/f"), Content::new("/f", 1, 1_000_000));
+    client.put(PutSource::from(content.bytes()), &file, PutOptions::default()).await.expect("put");
+    let third = client.explain(&file).await.expect("explain").chunks[2].chunk;
+    for node in cluster.datanodes() {
+        flip(&cluster.chunk_file(node, third).expect("a chunk file"));
+    }
+    let said = cluster.dfsctl(&["get", "/f", "-"]).run().code(7);
+    assert_eq!(content.first_difference(0, &said.stdout), None, "only right bytes");
+    assert!(said.stdout.len() <= 2 * 256 * 1024 + 65_536, "{} bytes", said.stdout.len());
+    // What is not rotten can still be read.
+    let bytes = client.read_range(&file, 0..500_000).await.expect("a range of good chunks");
+    assert_eq!(content.first_difference(0, &bytes), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chunk_file_that_is_cut_short_or_gone_is_found_by_verify_and_others_serve() {
+    let cluster = start(Options::default());
+    let client = cluster.client().await;
+    let (file, content) = (path("/f"), Content::new("/f", 1, 600_000));
+    client.put(PutSource::from(content.bytes()), &file, PutOptions::default()).await.expect("put");
+    let files = cluster.datanode(2).chunk_files();
+    cluster.datanode(2).kill();
+    OpenOptions::new().write(true).open(&files[0]).and_then(|file| file.set_len(10_000)).expect("cut short");
+    fs::remove_file(&files[1]).expect("removed");
+    cluster.start_all();
+    content.expect("read", &cluster.read(&client, &file).await.expect("read"));
+    // The metadata calls what is young missing only after a while (it may be younger than a report): verify asks the nodes.
+    let report = client.verify(&file, None).await.expect("verify");
+    let bad: Vec<_> = report.chunks.iter().map(|chunk| (chunk.good(), chunk.copies.len())).collect();
+    assert_eq!(bad.iter().filter(|(good, _)| *good == 2).count(), 2, "{report:?}");
+    let named = report.chunks.iter().flat_map(|chunk| &chunk.copies).filter(|copy| copy.result.is_err());
+    assert!(named.clone().count() == 2 && named.into_iter().all(|copy| copy.name == "dn3"), "{report:?}");
+}

@@ -1,0 +1,19 @@
+//! Real processes on this machine: what users do with them, and what is done to them.
+//!
+//! Each file is about one promise, each test's name is the sentence it proves.
+
+mod authority;
+mod corruption;
+mod crashes;
+mod files;
+mod full_disk;
+mod hostile;
+mod life;
+mod linearizable;
+mod load;
+mod memory;
+mod mistakes;
+mod names;
+mod power_cut;
+mod round_trips;
+mod stragglers;

@@ -1,0 +1,112 @@
+//! Rules on documents: links lead to files and headings that exist, and the protocol names every status code.
+
+use dfs_wire::status::StatusCode;
+
+/// The links of a document that lead nowhere. `exists` says whether a path of the repository exists, `document`
+/// gives a document's text, for the headings in it.
+pub(crate) fn dead_links(
+    path: &str,
+    text: &str,
+    exists: &dyn Fn(&str) -> bool,
+    document: &dyn Fn(&str) -> Option<String>,
+) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (number, target) in links(text) {
+        if target.contains("://") || target.starts_with("mailto:") {
+            continue;
+        }
+        let (file, heading) = target.split_once('#').unwrap_or((&target, ""));
+        let place = if file.is_empty() { Some(path.to_owned()) } else { resolve(path, file) };
+        let found = place.as_deref().is_some_and(exists);
+        let text = place.as_deref().and_then(document);
+        let named =
+            heading.is_empty() || text.is_some_and(|text| headings(&text).any(|slug| slug == heading));
+        if !found || !named {
+            complaints.push(format!("{path}:{number}: the link to `{target}` leads nowhere"));
+        }
+    }
+    complaints
+}
+
+/// Link targets outside code blocks, with their lines.
+fn links(text: &str) -> Vec<(usize, String)> {
+    let mut fenced = false;
+    let mut found = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        fenced ^= line.trim_start().starts_with("```");
+        let pieces = line.split("](").skip(1).filter(|_| !fenced);
+        found.extend(
+            pieces.filter_map(|rest| rest.split_once(')')).map(|(target, _)| (number + 1, target.to_owned())),
+        );
+    }
+    found
+}
+
+/// A relative link of `path` as a path of the repository; `None` if it leads out of it.
+fn resolve(path: &str, link: &str) -> Option<String> {
+    let mut parts: Vec<&str> = path.split('/').collect();
+    parts.pop();
+    for part in link.trim_end_matches('/').split('/') {
+        match part {
+            "." => {}
+            ".." => drop(parts.pop()?),
+            part => parts.push(part),
+        }
+    }
+    Some(parts.join("/"))
+}
+
+/// The headings of a document as the anchors that renderers make of them.
+fn headings(text: &str) -> impl Iterator<Item = String> {
+    text.lines().filter(|line| line.starts_with('#')).map(|line| {
+        let title = line.trim_start_matches('#').trim().to_lowercase();
+        title
+            .chars()
+            .filter(|c| c.is_alphanumeric() || "-_ ".contains(*c))
+            .map(|c| if c == ' ' { '-' } else { c })
+            .collect()
+    })
+}
+
+pub(crate) fn undocumented_codes(protocol: &str, codes: &[StatusCode]) -> Vec<String> {
+    let row = |code: &StatusCode| {
+        let (number, name) = (code.number().to_string(), code.name());
+        protocol.lines().any(|line| {
+            line.starts_with('|')
+                && line.contains(name)
+                && line.split(['|', ' ', '`']).any(|cell| cell == number)
+        })
+    };
+    let missing = codes.iter().filter(|code| !row(code));
+    missing.map(|code| format!("wire/PROTOCOL.md: no row for {} {}", code.number(), code.name())).collect()
+}
+
+#[cfg(test)]
+mod bites {
+    use super::*;
+
+    #[test]
+    fn dead_links_are_seen() {
+        let exists = |path: &str| ["node/docs/a.md", "README.md", "configs"].contains(&path);
+        let document = |path: &str| (path == "README.md").then(|| "# dfs: what it is\n".to_owned());
+        let complaints = |text: &str| dead_links("node/docs/a.md", text, &exists, &document).len();
+        assert_eq!(
+            complaints(
+                "[a](../../README.md) [b](../../configs/) [c](https://x.y) [d](../../README.md#dfs-what-it-is)"
+            ),
+            0
+        );
+        assert_eq!(complaints("```\n[a](nowhere)\n```\n"), 0);
+        for bad in ["[a](b.md)", "[a](../../../x)", "[a](../../README.md#no-such)"] {
+            assert_eq!(complaints(bad), 1, "{bad}");
+        }
+    }
+
+    #[test]
+    fn missing_codes_are_seen() {
+        let first = StatusCode::ALL.first().copied().expect("a code");
+        let row = format!("| {} | `{}` | text |\n", first.number(), first.name());
+        assert_eq!(undocumented_codes(&row, &[first]).len(), 0);
+        assert_eq!(undocumented_codes(&row, StatusCode::ALL).len(), StatusCode::ALL.len() - 1);
+    }
+}

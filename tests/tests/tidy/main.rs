@@ -1,0 +1,150 @@
+//! The house rules as tests, after TigerBeetle's `tidy.zig`: what a reviewer would otherwise have to say again.
+//!
+//! Each rule is a pure function from text to complaints, with a bad sample that proves it bites.
+
+mod documents;
+mod manifests;
+mod rooms;
+mod source;
+mod tree;
+
+use std::path::{Path, PathBuf};
+
+use source::Source;
+
+/// Files that may be longer than the limit for now: (path, lines). May shrink, must not grow; empty is the aim.
+const LONG_FILES: &[(&str, usize)] = &[];
+/// Functions that may be longer than the limit for now: (path, function, lines).
+const LONG_FUNCTIONS: &[(&str, &str, usize)] = &[];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the repository").to_path_buf()
+}
+
+/// Every file of the repository as a path relative to its top, sorted. Build output and local clusters are not
+/// part of it.
+fn files() -> Vec<String> {
+    let mut found = Vec::new();
+    walk(&root(), &root(), &mut found);
+    found.sort();
+    assert!(found.len() > 20, "the repository was not found");
+    found
+}
+
+fn walk(top: &Path, dir: &Path, found: &mut Vec<String>) {
+    for entry in std::fs::read_dir(dir).expect("a readable directory") {
+        let path = entry.expect("a readable entry").path();
+        let name = path.file_name().and_then(|name| name.to_str()).expect("a name in UTF-8").to_owned();
+        match name.as_str() {
+            ".git" | "target" | ".dfs-dev" => {}
+            "artifacts" | "coverage" if dir.ends_with("fuzz") => {}
+            _ if path.is_dir() => walk(top, &path, found),
+            _ => {
+                let relative = path.strip_prefix(top).expect("below the top");
+                found.push(relative.to_str().expect("a path in UTF-8").to_owned());
+            }
+        }
+    }
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn sources() -> Vec<Source> {
+    files()
+        .into_iter()
+        .filter(|path| path.ends_with(".rs"))
+        .map(|path| Source::new(&path, &read(&path)))
+        .collect()
+}
+
+#[track_caller]
+fn no_complaints(complaints: Vec<String>) {
+    assert!(complaints.is_empty(), "{} complaints:\n{}", complaints.len(), complaints.join("\n"));
+}
+
+fn of_each(rule: impl Fn(&Source) -> Vec<String>) {
+    no_complaints(sources().iter().flat_map(rule).collect());
+}
+
+#[test]
+fn files_and_functions_are_short() {
+    of_each(|source| source::too_long(source, LONG_FILES, LONG_FUNCTIONS));
+}
+
+#[test]
+fn every_module_says_what_it_is() {
+    of_each(source::no_module_doc);
+}
+
+#[test]
+fn nothing_is_left_unfinished() {
+    of_each(source::unfinished);
+}
+
+#[test]
+fn unsafe_stays_in_its_module() {
+    of_each(source::misplaced_unsafe);
+}
+
+#[test]
+fn text_is_clean() {
+    let text = |path: &String| {
+        [".rs", ".md", ".toml", ".yaml", ".yml", ".sh"].iter().any(|end| path.ends_with(end))
+            || path == ".ci/run"
+    };
+    no_complaints(
+        files()
+            .iter()
+            .filter(|path| text(path))
+            .flat_map(|path| source::unclean(path, &read(path)))
+            .collect(),
+    );
+}
+
+#[test]
+fn rooms_import_only_what_they_may() {
+    of_each(rooms::misplaced_import);
+}
+
+#[test]
+fn every_source_file_is_part_of_a_crate() {
+    no_complaints(tree::dead_files(&sources()));
+}
+
+#[test]
+fn the_top_level_is_closed() {
+    no_complaints(tree::strangers(&files()));
+}
+
+#[test]
+fn dependencies_are_declared_once() {
+    let manifests: Vec<_> = files().into_iter().filter(|path| path.ends_with("/Cargo.toml")).collect();
+    no_complaints(manifests.iter().flat_map(|path| manifests::misdeclared(path, &read(path))).collect());
+}
+
+#[test]
+fn every_profile_unwinds() {
+    no_complaints(manifests::aborting(&read("Cargo.toml")));
+}
+
+#[test]
+fn links_in_documents_lead_somewhere() {
+    let all = files();
+    let documents: Vec<_> = all.iter().filter(|path| path.ends_with(".md")).collect();
+    let headings = |path: &str| all.iter().any(|file| file == path).then(|| read(path));
+    let known = |path: &str| root().join(path).exists();
+    no_complaints(
+        documents
+            .iter()
+            .flat_map(|path| documents::dead_links(path, &read(path), &known, &headings))
+            .collect(),
+    );
+}
+
+#[test]
+fn every_status_code_is_in_the_protocol() {
+    let text = read("wire/PROTOCOL.md");
+    no_complaints(documents::undocumented_codes(&text, dfs_wire::status::StatusCode::ALL));
+}

@@ -1,0 +1,85 @@
+//! Rules on the manifests: every dependency is declared once, at the workspace; rooms depend on rooms as drawn;
+//! lints are inherited; panics unwind.
+
+/// Which rooms a room may depend on.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("wire", &[]),
+    ("actors", &["dfs-wire"]),
+    ("client", &["dfs-wire"]),
+    ("node", &["dfs-wire", "dfs-actors", "dfs-client"]),
+    ("tests", &["dfs-wire", "dfs-actors", "dfs-client", "dfs-node"]),
+];
+
+/// Dependencies declared outside the workspace table, with the reason.
+const EXCEPTIONS: &[(&str, &str)] = &[
+    // Inherited features can only be added to, and wire must build with fewer than the others: no runtime.
+    ("wire/Cargo.toml", "tokio"),
+];
+
+pub(crate) fn misdeclared(path: &str, text: &str) -> Vec<String> {
+    // A fuzz crate is a workspace of its own, as cargo-fuzz wants it.
+    if path.contains("/fuzz/") {
+        return vec![];
+    }
+    let room = path.split('/').next().unwrap_or_default();
+    let allowed = ROOMS.iter().find(|(name, _)| *name == room).map_or(&[][..], |(_, rooms)| rooms);
+    let mut complaints = Vec::new();
+    let mut section = String::new();
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']').to_owned();
+        } else if section.ends_with("dependencies") && !line.is_empty() && !line.starts_with('#') {
+            let name = line.split(['.', '=', ' ']).next().unwrap_or_default();
+            let inherited = line.contains("workspace = true") || line.contains("workspace=true");
+            if !inherited && !EXCEPTIONS.contains(&(path, name)) {
+                complaints
+                    .push(format!("{path}:{}: `{name}` is declared here, not at the workspace", number + 1));
+            }
+            // A room may name itself among its dev-dependencies, to be tested with a feature.
+            let itself = name.strip_prefix("dfs-") == Some(room) && section == "dev-dependencies";
+            if name.starts_with("dfs-") && !itself && !allowed.contains(&name) {
+                complaints.push(format!("{path}:{}: {room} must not depend on {name}", number + 1));
+            }
+        }
+    }
+    let compact: String = text.split_whitespace().collect();
+    if !compact.contains("[lints]workspace=true") {
+        complaints.push(format!("{path}: the lints of the workspace are not inherited"));
+    }
+    complaints
+}
+
+pub(crate) fn aborting(text: &str) -> Vec<String> {
+    let abort = |line: &&str| line.trim_start().starts_with("panic") && line.contains("abort");
+    let found = text
+        .lines()
+        .filter(abort)
+        .map(|line| format!("Cargo.toml: `{line}`: a panic must end one actor, not the node"));
+    found.collect()
+}
+
+#[cfg(test)]
+mod bites {
+    use super::*;
+
+    const LINTS: &str = "[lints]\nworkspace = true\n";
+
+    #[test]
+    fn stray_declarations_and_wrong_directions_are_seen() {
+        let manifest = |dependency: &str| format!("{LINTS}[dependencies]\n# one\n{dependency}\n");
+        assert_eq!(misdeclared("actors/Cargo.toml", &manifest("bytes.workspace = true")).len(), 0);
+        assert_eq!(misdeclared("actors/Cargo.toml", &manifest("bytes = { workspace = true }")).len(), 0);
+        assert_eq!(misdeclared("actors/Cargo.toml", &manifest("bytes = \"1\"")).len(), 1);
+        assert_eq!(misdeclared("actors/Cargo.toml", &manifest("dfs-node.workspace = true")).len(), 1);
+        assert_eq!(misdeclared("actors/Cargo.toml", &manifest("dfs-actors.workspace = true")).len(), 1);
+        assert_eq!(misdeclared("wire/Cargo.toml", &manifest("tokio = \"1\"")).len(), 0);
+        assert_eq!(misdeclared("wire/Cargo.toml", "[dependencies]\n").len(), 1);
+    }
+
+    #[test]
+    fn a_profile_that_aborts_is_seen() {
+        assert_eq!(aborting("[profile.release]\npanic = \"abort\"\n").len(), 1);
+        assert_eq!(aborting("[profile.release]\npanic = \"unwind\"\n").len(), 0);
+    }
+}

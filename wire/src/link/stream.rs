@@ -1,0 +1,221 @@
+//! The handle of one stream.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::state::{OutFrame, Wake};
+use super::{Role, Shared, encode_head};
+use crate::frame::FrameKind;
+use crate::limits::{BLOCK_BYTES, DATA_FRAME_BYTES, INLINE_TAIL_BYTES_MAX};
+use crate::message::{EndHead, Response, ResponseHead};
+use crate::slab::Reservation;
+use crate::status::{Status, StatusCode};
+
+/// Blocks of a full data frame.
+pub(super) const BLOCKS_PER_FRAME: usize = DATA_FRAME_BYTES / BLOCK_BYTES;
+
+/// Payload, checked against its CRC. Dropping the bytes gives the credit back.
+#[derive(Clone)]
+pub struct DataFrame {
+    /// The payload: 256 KiB, or less for the last frame of its stream.
+    pub bytes: Bytes,
+    /// CRC32 of all of it.
+    pub crc: u32,
+    blocks: [u32; BLOCKS_PER_FRAME],
+}
+
+// Payload is never printed: a log line of 256 KiB helps nobody.
+impl std::fmt::Debug for DataFrame {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "DataFrame({} bytes, crc {:08x})", self.bytes.len(), self.crc)
+    }
+}
+
+impl DataFrame {
+    /// Computes the checksums of `bytes`, at most a frame's worth.
+    pub fn new(bytes: Bytes) -> Self {
+        let (blocks, crc) = checksums(&bytes);
+        Self { bytes, crc, blocks }
+    }
+
+    pub(super) fn with_checksums(bytes: Bytes, crc: u32, blocks: [u32; BLOCKS_PER_FRAME]) -> Self {
+        Self { bytes, crc, blocks }
+    }
+
+    /// CRC32 of each 64 KiB block of it (the last may be shorter).
+    pub fn block_crcs(&self) -> &[u32] {
+        self.blocks.get(..self.bytes.len().div_ceil(BLOCK_BYTES)).unwrap_or(&self.blocks)
+    }
+}
+
+/// The checksum of each block, and of the whole, combined from them.
+pub(super) fn checksums(bytes: &[u8]) -> ([u32; BLOCKS_PER_FRAME], u32) {
+    let mut blocks = [0; BLOCKS_PER_FRAME];
+    let mut whole = crc32fast::Hasher::new();
+    for (slot, block) in blocks.iter_mut().zip(bytes.chunks(BLOCK_BYTES)) {
+        let mut crc = crc32fast::Hasher::new();
+        crc.update(block);
+        whole.combine(&crc);
+        *slot = crc.finalize();
+    }
+    (blocks, whole.finalize())
+}
+
+/// What a peer sent on a stream.
+pub enum Event {
+    /// Payload.
+    Data(DataFrame),
+    /// All its payload was sent.
+    End(EndHead),
+    /// The answer, with up to 64 KiB of payload; nothing follows.
+    Response(Response, Bytes),
+}
+
+impl std::fmt::Debug for Event {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Data(frame) => frame.fmt(f),
+            Self::End(end) => end.fmt(f),
+            Self::Response(response, tail) => write!(f, "Response({response:?}, {} bytes)", tail.len()),
+        }
+    }
+}
+
+/// One stream of a [`super::Link`]. Dropping it before its end tells the peer.
+///
+/// All methods take `&self`: one task may send while another receives, but only one may do each.
+pub struct Stream {
+    shared: Arc<Shared>,
+    id: u32,
+    role: Role,
+    wake: Arc<Wake>,
+}
+
+impl std::fmt::Debug for Stream {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Stream({}, {:?})", self.id, self.role)
+    }
+}
+
+impl Stream {
+    pub(super) fn new(shared: Arc<Shared>, id: u32, role: Role, wake: Arc<Wake>) -> Self {
+        Self { shared, id, role, wake }
+    }
+
+    /// Its number on the connection, for logs.
+    pub fn id(&self) -> u32 {
+        self.id
+    }
+
+    /// Lets the peer send into these slabs. Their memory and credit return as the received bytes are dropped, and
+    /// the peer is told as half of them are free again, or any if it has nothing left. To be called once, before data
+    /// can come: a second reservation is given back unused.
+    pub fn grant(&self, reservation: Reservation) {
+        let unused = self.shared.lock().grant(self.id, reservation);
+        drop(unused);
+        self.shared.writer_wake.notify_one();
+    }
+
+    /// Waits for what the peer sends next. There is no deadline: bring one. Cancel safety: nothing is lost.
+    ///
+    /// # Errors
+    /// The peer's refusal or reset, or the loss of the connection. Nothing follows an error.
+    pub async fn recv(&self) -> Result<Event, Status> {
+        loop {
+            let wake = self.wake.recv.notified();
+            let next = self.shared.lock().next_event(self.id);
+            match next {
+                Some(event) => return event,
+                None => wake.await,
+            }
+        }
+    }
+
+    /// Queues payload: 256 KiB, or less if it is the stream's last; nothing is sent for an empty frame. Waits while
+    /// the stream's queue is full, which it is while the peer grants no credit. Cancel safety: queued entirely or not
+    /// at all.
+    ///
+    /// # Errors
+    /// If the stream has ended: then [`Self::recv`] tells why. `InvalidArgument` for a frame that is too long or comes
+    /// after the last.
+    pub async fn send(&self, frame: DataFrame) -> Result<(), Status> {
+        let (tail, tail_crc) = (frame.bytes, frame.crc);
+        match tail.len() {
+            0 => return Ok(()),
+            1..=DATA_FRAME_BYTES => {}
+            len => {
+                let text = format!("data frame of {len} bytes is too long");
+                return Err(Status::new(StatusCode::InvalidArgument, text));
+            }
+        }
+        self.enqueue(OutFrame { kind: FrameKind::Data, stream: self.id, head: Vec::new(), tail, tail_crc })
+            .await
+    }
+
+    /// Queues the end of this side's payload, behind it. Cancel safety: as [`Self::send`].
+    ///
+    /// # Errors
+    /// As [`Self::send`].
+    pub async fn end(&self, end: EndHead) -> Result<(), Status> {
+        let head = encode_head(&end)?;
+        self.enqueue(OutFrame::control(FrameKind::End, self.id, head)).await
+    }
+
+    /// Answers a request, behind all payload queued before, with up to 64 KiB of payload. A failure does not wait: it
+    /// takes the place of payload that was queued and not yet sent. Ends the stream: what the
+    /// peer still sends is thrown away, the memory reserved for it goes back at once, and [`Self::recv`] is an error.
+    ///
+    /// # Errors
+    /// If the stream has ended already (the peer cancelled or is gone).
+    pub async fn respond(&self, response: ResponseHead, tail: Bytes) -> Result<(), Status> {
+        if self.role == Role::Connector {
+            return Err(Status::new(StatusCode::Unsupported, "the connector of a stream does not answer it"));
+        }
+        // An answer that does not fit is still an answer: the peer must not wait for ever.
+        let head = if tail.len() > INLINE_TAIL_BYTES_MAX {
+            Err(Status::new(StatusCode::Internal, format!("payload of {} bytes is too long", tail.len())))
+        } else {
+            encode_head(&response)
+        };
+        let (head, tail) = match head {
+            Ok(head) => (head, tail),
+            Err(e) => (encode_head(&ResponseHead::Err(e))?, Bytes::new()),
+        };
+        if response.is_err() {
+            let withdrawn = self.shared.lock().withdraw(self.id);
+            drop(withdrawn);
+        }
+        let tail_crc = crc32fast::hash(&tail);
+        self.enqueue(OutFrame { kind: FrameKind::Response, stream: self.id, head, tail, tail_crc }).await?;
+        let leftovers = self.shared.lock().answered(self.id);
+        drop(leftovers);
+        Ok(())
+    }
+
+    async fn enqueue(&self, frame: OutFrame) -> Result<(), Status> {
+        let mut frame = Some(frame);
+        loop {
+            let wake = self.wake.send.notified();
+            let queued = self.shared.lock().enqueue(&mut frame, self.id)?;
+            if queued {
+                self.shared.writer_wake.notify_one();
+                return Ok(());
+            }
+            wake.await;
+        }
+    }
+
+    /// Frames queued and not yet taken by the writer: 0 when the peer keeps up.
+    pub fn queued(&self) -> usize {
+        self.shared.lock().queued(self.id)
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let leftovers = self.shared.lock().detach(self.id);
+        drop(leftovers);
+        self.shared.writer_wake.notify_one();
+    }
+}

@@ -1,0 +1,211 @@
+//! Looking at the cluster and at one node.
+
+use serde::{Deserialize, Serialize};
+
+use super::membership::{NodeLoad, NodeState};
+use crate::id::{ClusterId, Epoch, NodeId};
+
+/// What anyone may ask.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AdminRequest {
+    /// Name, version and state of the node that answers.
+    NodeInfo,
+    /// The cluster as the coordinator sees it.
+    ClusterStatus,
+    /// Every datanode as the coordinator sees it.
+    Nodes,
+    /// The actors of the node that answers.
+    Actors,
+    /// Kill, panic or pause an actor (only in builds and configurations with chaos).
+    Chaos(Chaos),
+}
+
+impl AdminRequest {
+    /// A short name for logs and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::NodeInfo => "admin.node_info",
+            Self::ClusterStatus => "admin.cluster_status",
+            Self::Nodes => "admin.nodes",
+            Self::Actors => "admin.actors",
+            Self::Chaos(_) => "admin.chaos",
+        }
+    }
+}
+
+/// What to do to which actor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Chaos {
+    /// Path in the tree, or a kind.
+    pub actor: String,
+    /// What to do.
+    pub action: ChaosAction,
+}
+
+/// What to do to an actor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ChaosAction {
+    /// Kill it at its next await.
+    Kill,
+    /// Make its next message panic.
+    Panic,
+    /// Let it handle nothing for so many milliseconds.
+    Pause(u32),
+}
+
+/// What is answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AdminResponse {
+    /// About the node.
+    NodeInfo(NodeInfo),
+    /// About the cluster.
+    ClusterStatus(ClusterStatus),
+    /// About every datanode.
+    Nodes(Vec<NodeStatus>),
+    /// The actors.
+    Actors(Vec<ActorInfo>),
+    /// So many actors were hit.
+    Chaos(u32),
+}
+
+/// About one node.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeInfo {
+    /// Its id.
+    pub node: NodeId,
+    /// Its name for people.
+    pub name: String,
+    /// `coordinator` or `datanode`.
+    pub role: String,
+    /// Version of its software.
+    pub version: String,
+    /// The cluster it belongs to.
+    pub cluster: Option<ClusterId>,
+    /// Milliseconds since it started.
+    pub uptime_ms: u64,
+    /// Whether the chaos feature is compiled in and enabled.
+    pub chaos: bool,
+    /// Whether it is draining.
+    pub draining: bool,
+}
+
+/// How bad it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum HealthLevel {
+    /// All is well.
+    Ok,
+    /// Data is safe, something needs attention.
+    Warn,
+    /// Data cannot be written or read.
+    Error,
+}
+
+/// One thing that needs attention.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthFinding {
+    /// Stable code (`NODE_DOWN`, `UNDER_REPLICATED`, `NO_WRITE_QUORUM`, `DISK_FULL`, ...).
+    pub code: String,
+    /// How bad.
+    pub level: HealthLevel,
+    /// A sentence with names and numbers.
+    pub message: String,
+    /// What to do.
+    pub hint: String,
+}
+
+/// The cluster as the coordinator sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterStatus {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The coordinator's reign.
+    pub epoch: Epoch,
+    /// Version of the coordinator's software.
+    pub version: String,
+    /// The worst level of the findings.
+    pub health: HealthLevel,
+    /// What needs attention.
+    pub findings: Vec<HealthFinding>,
+    /// Datanodes up.
+    pub nodes_up: u32,
+    /// Datanodes known (that have not left on purpose).
+    pub nodes_total: u32,
+    /// Bytes of all data file systems.
+    pub capacity: u64,
+    /// Bytes that chunks may still take.
+    pub available: u64,
+    /// Bytes used by chunks.
+    pub used: u64,
+    /// Files.
+    pub files: u64,
+    /// Directories.
+    pub directories: u64,
+    /// Chunks with a record.
+    pub chunks: u64,
+    /// Chunks with fewer good copies than asked for.
+    pub under_replicated: u64,
+    /// Entries in the trash.
+    pub trash_entries: u64,
+    /// Tombstones that nodes have not yet confirmed.
+    pub tombstones: u64,
+    /// Upload sessions open.
+    pub uploads_open: u64,
+    /// Whether a weaker mode than the contract's is configured, and which.
+    pub unsafe_modes: Vec<String>,
+    /// Milliseconds since the coordinator started.
+    pub uptime_ms: u64,
+}
+
+/// A datanode as the coordinator sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeStatus {
+    /// Its id.
+    pub node: NodeId,
+    /// Its name for people.
+    pub name: String,
+    /// Failure domain.
+    pub zone: String,
+    /// Where it listens.
+    pub address: String,
+    /// Version of its software.
+    pub version: String,
+    /// How it is.
+    pub state: NodeState,
+    /// Milliseconds since it was last heard of.
+    pub last_seen_ms: u64,
+    /// Its load and space when last heard of.
+    pub load: NodeLoad,
+    /// Copies it is known to hold that are bad.
+    pub corrupt_copies: u64,
+    /// Tombstones it has not yet confirmed.
+    pub tombstones: u64,
+    /// Why new chunks do not go there now; empty if they may.
+    pub not_writable: String,
+}
+
+/// One actor.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActorInfo {
+    /// Place in the tree, `/`-separated.
+    pub path: String,
+    /// What it is.
+    pub kind: String,
+    /// `running`, `restarting`, `stopped`, ...
+    pub state: String,
+    /// How often it was restarted.
+    pub restarts: u64,
+    /// Why it last ended; empty if it never did.
+    pub last_exit: String,
+    /// Messages waiting.
+    pub mailbox: u64,
+    /// Most messages that were waiting at once.
+    pub mailbox_max: u64,
+    /// Messages handled.
+    pub handled: u64,
+    /// Handlers that took longer than 100 ms.
+    pub slow: u64,
+    /// Bytes of credit it holds.
+    pub credit_bytes: u64,
+    /// Milliseconds since it (re)started.
+    pub uptime_ms: u64,
+}

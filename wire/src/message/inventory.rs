@@ -1,0 +1,67 @@
+//! What a datanode really has, told to the coordinator page by page.
+//!
+//! A report covers a contiguous range of (chunk, generation): from just after the previous page to `upto`, so that
+//! what is missing from a page is known to be missing from the node. The answer says what to put into quarantine.
+
+use serde::{Deserialize, Serialize};
+
+use super::membership::ChunkCopy;
+use crate::id::{ChunkId, Generation, Incarnation, NodeId};
+
+/// What a datanode reports.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InventoryRequest {
+    /// One page.
+    Report(InventoryReport),
+}
+
+impl InventoryRequest {
+    /// A short name for logs and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Report(_) => "inventory.report",
+        }
+    }
+}
+
+/// One page of an inventory.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InventoryReport {
+    /// Who.
+    pub node: NodeId,
+    /// Which run.
+    pub incarnation: Incarnation,
+    /// Covers copies after this one; `None` = from the start.
+    pub after: Option<ChunkCopy>,
+    /// Covers copies up to and including this one; `None` = to the end.
+    pub upto: Option<ChunkCopy>,
+    /// Every copy in that range, in order.
+    pub copies: Vec<InventoryEntry>,
+}
+
+/// One copy.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InventoryEntry {
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// Which attempt.
+    pub generation: Generation,
+    /// Its length.
+    pub len: u32,
+    /// The node knows it to be bad.
+    pub corrupt: bool,
+}
+
+/// What the coordinator answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InventoryResponse {
+    /// The page was taken in.
+    Accepted(InventoryAccepted),
+}
+
+/// The page was taken in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InventoryAccepted {
+    /// Copies that no version, upload or lease reaches and that are older than the grace.
+    pub quarantine: Vec<ChunkCopy>,
+}

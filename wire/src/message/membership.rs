@@ -1,0 +1,234 @@
+//! How a datanode joins and stays in the cluster.
+//!
+//! Register once per run, then a heartbeat every two seconds. A heartbeat names the version of the cluster state
+//! the node knows; the answer brings what has changed since, or all of it, and the chunks to put into quarantine.
+
+use serde::{Deserialize, Serialize};
+
+use crate::auth::NodeKey;
+use crate::id::{ChunkId, ClusterId, Epoch, Generation, Incarnation, NodeId};
+
+/// What a datanode tells the coordinator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MembershipRequest {
+    /// First word of a run.
+    Register(Register),
+    /// Still here.
+    Heartbeat(Heartbeat),
+    /// Going away on purpose.
+    Leave(Leave),
+}
+
+impl MembershipRequest {
+    /// A short name for logs and metrics.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Register(_) => "membership.register",
+            Self::Heartbeat(_) => "membership.heartbeat",
+            Self::Leave(_) => "membership.leave",
+        }
+    }
+}
+
+/// First word of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Register {
+    /// The node's own id, made when its data directory was formatted.
+    pub node: NodeId,
+    /// The cluster its disk belongs to; `None` for a fresh disk.
+    pub cluster: Option<ClusterId>,
+    /// This run.
+    pub incarnation: Incarnation,
+    /// A name for people.
+    pub name: String,
+    /// Failure domain; copies of a chunk are spread over zones.
+    pub zone: String,
+    /// Where clients and peers reach it, `host:port`.
+    pub address: String,
+    /// Version of its software.
+    pub version: String,
+    /// Load and space now.
+    pub load: NodeLoad,
+}
+
+/// Load and space of a node.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeLoad {
+    /// Bytes of the file system that holds the data directory.
+    pub capacity: u64,
+    /// Bytes that chunks may still take, after the reserve and what open writes were promised.
+    pub available: u64,
+    /// Bytes used by chunks.
+    pub used: u64,
+    /// Bytes kept free for deletes and metadata.
+    pub reserve: u64,
+    /// Chunks held.
+    pub chunks: u64,
+    /// Chunks in quarantine.
+    pub quarantined: u64,
+    /// Writes open now.
+    pub write_streams: u32,
+    /// Reads open now.
+    pub read_streams: u32,
+    /// Frames waiting for the disk.
+    pub disk_queue: u32,
+    /// Bytes of receive memory reserved.
+    pub memory_reserved: u64,
+    /// The memory bound.
+    pub memory_limit: u64,
+    /// State of the disk.
+    pub disk: DiskHealth,
+}
+
+/// State of a node's disk.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DiskHealth {
+    /// Reads and writes.
+    #[default]
+    Writable,
+    /// Reads and deletes; no room for more.
+    Full,
+    /// Reads only, for the reason given.
+    ReadOnly(String),
+    /// A write or sync failed; what it holds may still be readable.
+    Failed(String),
+}
+
+/// A copy that was found bad.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct ChunkCopy {
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// Which attempt.
+    pub generation: Generation,
+}
+
+/// Still here.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// Who.
+    pub node: NodeId,
+    /// Which run.
+    pub incarnation: Incarnation,
+    /// Version of the cluster state it knows; 0 = none.
+    pub state_version: u64,
+    /// Load and space now.
+    pub load: NodeLoad,
+    /// Tombstones carried out since the last heartbeat that was answered.
+    pub deleted: Vec<ChunkCopy>,
+    /// Copies found bad since then (a mismatch read twice).
+    pub corrupt: Vec<ChunkCopy>,
+}
+
+/// Going away on purpose.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leave {
+    /// Who.
+    pub node: NodeId,
+    /// Which run.
+    pub incarnation: Incarnation,
+}
+
+/// How the coordinator sees a node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum NodeState {
+    /// Heard of lately.
+    Up,
+    /// Not heard of for 10 s: no new writes go there.
+    Suspect,
+    /// Not heard of for 30 s: reads go elsewhere too.
+    Down,
+    /// Left on purpose.
+    Left,
+}
+
+/// A node in the cluster state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeEntry {
+    /// Who.
+    pub node: NodeId,
+    /// Name for people.
+    pub name: String,
+    /// Failure domain.
+    pub zone: String,
+    /// Where it listens.
+    pub address: String,
+    /// How it is.
+    pub state: NodeState,
+}
+
+/// What changed in the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StateUpdate {
+    /// Nothing since the version named in the heartbeat.
+    Unchanged,
+    /// These nodes changed; `from` is the version named in the heartbeat.
+    Increment(StateIncrement),
+    /// Everything: the version named was too old or unknown.
+    Full(StateFull),
+}
+
+/// The nodes that changed between two versions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateIncrement {
+    /// The version it builds on.
+    pub from: u64,
+    /// The version it leads to.
+    pub to: u64,
+    /// Changed nodes, whole.
+    pub nodes: Vec<NodeEntry>,
+}
+
+/// The whole cluster state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StateFull {
+    /// Its version.
+    pub version: u64,
+    /// Every node.
+    pub nodes: Vec<NodeEntry>,
+}
+
+/// What the coordinator answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MembershipResponse {
+    /// Welcome.
+    Registered(Registered),
+    /// Heard.
+    Heartbeat(HeartbeatReply),
+    /// Goodbye.
+    Left,
+}
+
+/// Welcome.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registered {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The coordinator's reign.
+    pub epoch: Epoch,
+    /// The coordinator's clock, milliseconds.
+    pub now_ms: u64,
+    /// The key this node signs receipts with and checks grants with.
+    pub key: NodeKey,
+    /// How often to send heartbeats.
+    pub heartbeat_interval_ms: u32,
+    /// The whole cluster state.
+    pub state: StateFull,
+}
+
+/// Heard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HeartbeatReply {
+    /// The coordinator's reign.
+    pub epoch: Epoch,
+    /// The coordinator's clock, milliseconds.
+    pub now_ms: u64,
+    /// What changed.
+    pub update: StateUpdate,
+    /// Copies to put into quarantine; repeated until confirmed.
+    pub tombstones: Vec<ChunkCopy>,
+    /// The coordinator does not know this run: register again.
+    pub register_again: bool,
+    /// The coordinator wants a full inventory now.
+    pub inventory_wanted: bool,
+}

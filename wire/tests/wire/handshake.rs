@@ -1,0 +1,154 @@
+//! Strangers, newer peers and broken ones get a Reject with a reason, never silence and never an allocation.
+
+use std::time::Duration;
+
+use dfs_wire::codec;
+use dfs_wire::frame::{FrameKind, Header};
+use dfs_wire::handshake::{HandshakeError, Hello, MAGIC, Welcome, accept, connect};
+use dfs_wire::limits::{HANDSHAKE_HEAD_BYTES_MAX, HEADER_BYTES};
+use dfs_wire::status::{Status, StatusCode};
+use dfs_wire::version::ProtocolVersion;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+
+use crate::generate::{Counting, generate};
+
+const PREFACE: [u8; 8] = *b"DFS1\x01\0\x01\0";
+
+fn hello() -> Hello {
+    generate(&mut Counting::default())
+}
+
+fn welcome(version: u16) -> Welcome {
+    Welcome { version, ..generate(&mut Counting::default()) }
+}
+
+/// The header of a frame whose head would be `head_len` long, and the head that really follows.
+fn frame(kind: u8, head_len: usize, head: &[u8]) -> Vec<u8> {
+    let header = Header {
+        kind,
+        flags: 0,
+        head_len: head_len as u16,
+        tail_len: 0,
+        stream: 0,
+        tail_crc: 0,
+        head_crc: 0,
+        sequence: 0,
+    };
+    [&header.seal(head)[..], head].concat()
+}
+
+async fn reject_of(mut peer: DuplexStream) -> Status {
+    let mut bytes = vec![];
+    peer.read_to_end(&mut bytes).await.unwrap();
+    let header = Header::parse(bytes[..HEADER_BYTES].try_into().unwrap(), HANDSHAKE_HEAD_BYTES_MAX).unwrap();
+    assert_eq!(header.kind, FrameKind::Reject as u8);
+    codec::decode(&bytes[HEADER_BYTES..]).unwrap()
+}
+
+/// What an acceptor says to `bytes`: it must refuse them, and tell the peer the reason it gives its owner.
+async fn refused(bytes: &[u8]) -> Status {
+    let (mut peer, mut io) = duplex(1 << 17);
+    peer.write_all(bytes).await.unwrap();
+    let accepting = accept(&mut io, |_, _| Err(Status::new(StatusCode::WrongCluster, "not this one")));
+    let error = tokio::time::timeout(Duration::from_secs(5), accepting).await.expect("it waits for more");
+    drop(io);
+    let told = reject_of(peer).await;
+    assert_eq!(error.unwrap_err().into_status(), told);
+    told
+}
+
+#[tokio::test]
+async fn a_stranger_is_told_what_this_is() {
+    let status = refused(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await;
+    assert_eq!(status.code, StatusCode::ProtocolViolation);
+    assert!(status.message.contains("dfs"), "{status}");
+}
+
+#[tokio::test]
+async fn a_peer_of_another_version_is_told_both_ranges_before_its_hello_is_looked_at() {
+    for (lowest, highest) in [(2_u16, 9_u16), (0, 0), (9, 2)] {
+        let preface = [&MAGIC[..], &lowest.to_le_bytes(), &highest.to_le_bytes()].concat();
+        let status = refused(&preface).await;
+        assert_eq!(status.code, StatusCode::VersionMismatch);
+        assert!(status.message.contains(&format!("{lowest} to {highest}")), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_a_hello_is_refused() {
+    let hello = codec::encode(&hello()).unwrap();
+    let mut damaged = frame(FrameKind::Hello as u8, hello.len(), &hello);
+    *damaged.last_mut().unwrap() ^= 1;
+    let mut tailed = frame(FrameKind::Data as u8, 0, &[]);
+    tailed[4] = 1;
+    let bad = [
+        frame(FrameKind::Request as u8, hello.len(), &hello),
+        frame(99, 3, b"abc"),
+        frame(FrameKind::Hello as u8, 3, b"abc"),
+        frame(FrameKind::Hello as u8, hello.len() + 1, &[&hello[..], &[0]].concat()),
+        // Only the header is sent: the length alone is enough to refuse.
+        frame(FrameKind::Hello as u8, HANDSHAKE_HEAD_BYTES_MAX + 1, &[]),
+        damaged,
+        tailed,
+    ];
+    for bytes in bad {
+        let status = refused(&[&PREFACE[..], &bytes].concat()).await;
+        assert_eq!(status.code, StatusCode::ProtocolViolation, "{status}");
+    }
+    let good = frame(FrameKind::Hello as u8, hello.len(), &hello);
+    assert_eq!(refused(&[&PREFACE[..], &good].concat()).await.code, StatusCode::WrongCluster);
+}
+
+#[tokio::test]
+async fn half_a_handshake_is_a_lost_connection() {
+    let head = codec::encode(&hello()).unwrap();
+    let whole = [&PREFACE[..], &frame(FrameKind::Hello as u8, head.len(), &head)].concat();
+    for cut in 0..whole.len() {
+        let (mut peer, mut io) = duplex(1 << 16);
+        peer.write_all(&whole[..cut]).await.unwrap();
+        drop(peer);
+        let error = accept(&mut io, |_, _| Ok(welcome(1))).await.unwrap_err();
+        assert!(matches!(error, HandshakeError::Io(_)), "cut at {cut}: {error}");
+        assert_eq!(error.into_status().code, StatusCode::ConnectionLost);
+    }
+}
+
+/// What a connector makes of an answer.
+async fn answered(bytes: Vec<u8>) -> Result<Welcome, HandshakeError> {
+    let (mut peer, mut io) = duplex(1 << 16);
+    peer.write_all(&bytes).await.unwrap();
+    peer.shutdown().await.unwrap();
+    connect(&mut io, &hello()).await
+}
+
+#[tokio::test]
+async fn a_connector_believes_only_an_answer() {
+    let encoded = |w: &Welcome| {
+        let head = codec::encode(w).unwrap();
+        frame(FrameKind::Welcome as u8, head.len(), &head)
+    };
+    let good = welcome(ProtocolVersion::V1.number());
+    assert_eq!(answered(encoded(&good)).await.unwrap(), good);
+    let unspoken = answered(encoded(&welcome(77))).await.unwrap_err().into_status();
+    assert_eq!(unspoken.code, StatusCode::VersionMismatch);
+    let no = Status::new(StatusCode::Busy, "full").retry_after_ms(5);
+    let head = codec::encode(&no).unwrap();
+    let rejected = answered(frame(FrameKind::Reject as u8, head.len(), &head)).await.unwrap_err();
+    assert_eq!(rejected.into_status(), no);
+    for bad in
+        [frame(FrameKind::Ping as u8, 1, &[0]), frame(FrameKind::Welcome as u8, 2, b"ab"), frame(250, 0, &[])]
+    {
+        assert_eq!(answered(bad).await.unwrap_err().into_status().code, StatusCode::ProtocolViolation);
+    }
+    assert_eq!(answered(b"HTTP".to_vec()).await.unwrap_err().into_status().code, StatusCode::ConnectionLost);
+}
+
+#[tokio::test]
+async fn both_sides_agree() {
+    let (mut a, mut b) = duplex(1 << 16);
+    let (said, expected) = (hello(), welcome(1));
+    let answer = expected.clone();
+    let (connected, accepted) = tokio::join!(connect(&mut a, &said), accept(&mut b, |_, _| Ok(answer)));
+    assert_eq!(connected.unwrap(), expected);
+    assert_eq!(accepted.unwrap(), (said, expected));
+}
