@@ -9,6 +9,8 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use dfs_wire::message::metadata::FileStat;
 use dfs_wire::status::StatusCode;
@@ -25,6 +27,10 @@ const DIRECT_FROM: u64 = 16 * 1024 * 1024;
 const LOCAL_NAME_MAX: usize = 255;
 /// Longest side file worth reading.
 const NOTE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// How long a part file's lock is waited for. A get that was given up holds it until its last write has ended.
+const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+const LOCK_POLL: Duration = Duration::from_millis(20);
 
 /// What was fetched so far, and of what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -211,9 +217,10 @@ fn beside(destination: &Path, suffix: &str) -> Result<PathBuf, Error> {
     Ok(parent_of(destination).join(hidden))
 }
 
-/// Opens the part file and locks it, so that two gets never write one file.
+/// Opens the part file and locks it, so that two gets never write one file. Blocks for [`LOCK_PATIENCE`] at most.
 fn lock(path: &Path) -> Result<File, Error> {
     let failed = |e| Error::local_file("creating", path, e);
+    let began = Instant::now();
     loop {
         let no_follow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
         let mut options = OpenOptions::new();
@@ -221,6 +228,10 @@ fn lock(path: &Path) -> Result<File, Error> {
         let file = options.open(path).map_err(failed)?;
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) if began.elapsed() < LOCK_PATIENCE => {
+                thread::sleep(LOCK_POLL);
+                continue;
+            }
             Err(rustix::io::Errno::WOULDBLOCK) => {
                 let text = format!("another get is writing {}", path.display());
                 return Err(Error::new(StatusCode::AlreadyExists, text).with_hint("wait for it to end"));
@@ -319,6 +330,23 @@ mod tests {
         other.finish(true).unwrap();
         assert_eq!(names(dir.path()), ["out"]);
         assert_eq!(fs::metadata(&to).unwrap().len(), 10);
+    }
+
+    #[test]
+    fn the_last_write_of_a_get_that_was_given_up_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let to = dir.path().join("out");
+        let mut part = PartFile::open(&to, &stat(1), (0, 10), true, true).unwrap();
+        part.mark(2, true);
+        let write = part.place(0);
+        drop(part);
+        let ending = thread::spawn(move || {
+            thread::sleep(Duration::from_millis(200));
+            drop(write);
+        });
+        let part = PartFile::open(&to, &stat(1), (0, 10), true, true).unwrap();
+        assert!(part.claimed().contains(&2));
+        ending.join().unwrap();
     }
 
     #[test]
