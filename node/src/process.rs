@@ -16,7 +16,7 @@ use crate::{
     config::{Config, Live},
     env,
     shutdown::{Phase, Shutdown, Signals},
-    telemetry::{self, Admin, LogHandle, Metrics, Readiness},
+    telemetry::{self, Admin, LogHandle, Metrics, Readiness, Sample, SampleKind},
 };
 
 /// Patience with tasks that do not end when the runtime does.
@@ -103,6 +103,7 @@ where
     let config = live.current();
     announce(&config);
     let (metrics, readiness, shutdown) = (Metrics::new(), Readiness::default(), Shutdown::new());
+    observe_reloads(&metrics, &live);
     let admin = Admin::new(readiness.clone(), metrics.clone());
     let listener = bind_admin(&config).await?;
     let serving = tokio::spawn(telemetry::serve(listener, admin.clone(), shutdown.clone()));
@@ -168,6 +169,21 @@ async fn first_exit(nodes: &[Node]) -> Exit {
     let ((name, exit), ..) = select_all(waits).await;
     tracing::error!(node = name, ?exit, "a node of this process ended by itself");
     exit
+}
+
+fn observe_reloads(metrics: &Metrics, live: &Live) {
+    let live = live.clone();
+    metrics.sample(move || {
+        let reloads = live.reloads();
+        let sample = |outcome: &str, count: u64| Sample {
+            name: "config_reloads",
+            help: "Configurations read again at SIGHUP",
+            kind: SampleKind::Counter,
+            labels: vec![("outcome", outcome.to_owned())],
+            value: count as f64,
+        };
+        vec![sample("applied", reloads.applied), sample("refused", reloads.refused)]
+    });
 }
 
 /// The first line of a log: what runs, where, and how safely.

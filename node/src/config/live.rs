@@ -1,5 +1,6 @@
 //! The configuration of a running node, which SIGHUP reads again.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
@@ -13,6 +14,22 @@ pub struct Live {
     // What is in force, by key: a fixed key keeps the value the process started with.
     in_force: Arc<Mutex<Vec<String>>>,
     source: Arc<Source>,
+    reloads: Arc<Tally>,
+}
+
+#[derive(Debug, Default)]
+struct Tally {
+    applied: AtomicU64,
+    refused: AtomicU64,
+}
+
+/// How often a process was told to reload, by outcome.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reloads {
+    /// A new configuration was put into force.
+    pub applied: u64,
+    /// Something was wrong with it, and the old one stayed.
+    pub refused: u64,
 }
 
 impl Live {
@@ -27,6 +44,7 @@ impl Live {
             current: Arc::new(watch::Sender::new(Arc::new(config))),
             in_force: Arc::new(Mutex::new(in_force)),
             source: Arc::new(source),
+            reloads: Arc::default(),
         })
     }
 
@@ -42,9 +60,12 @@ impl Live {
 
     /// Reads all layers again and puts every key that can change into force, all together. `set_level` is given
     /// the new log level; if it refuses, or if anything is wrong with the new configuration, the old one stays.
-    /// Logs what it did.
+    /// Logs and counts what it did.
     pub fn reload(&self, set_level: impl FnOnce(&str) -> Result<(), String>) {
-        match self.reread(set_level) {
+        let outcome = self.reread(set_level);
+        let counter = if outcome.is_ok() { &self.reloads.applied } else { &self.reloads.refused };
+        counter.fetch_add(1, Ordering::Relaxed);
+        match outcome {
             Ok(restart) if restart.is_empty() => tracing::info!("configuration reloaded"),
             Ok(restart) => {
                 tracing::warn!(
@@ -53,6 +74,14 @@ impl Live {
                 );
             }
             Err(reason) => tracing::error!(reason, "configuration not reloaded, the old one stays"),
+        }
+    }
+
+    /// How often [`Self::reload`] did what.
+    pub fn reloads(&self) -> Reloads {
+        Reloads {
+            applied: self.reloads.applied.load(Ordering::Relaxed),
+            refused: self.reloads.refused.load(Ordering::Relaxed),
         }
     }
 

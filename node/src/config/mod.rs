@@ -19,7 +19,7 @@ use std::path::PathBuf;
 
 pub use error::{ConfigError, Problem};
 pub use keys::{KEYS, Key, Kind, SECTIONS, SHORT_ENV};
-pub use live::Live;
+pub use live::{Live, Reloads};
 pub use print::reference;
 pub use typed::{
     AdminConfig, ChaosConfig, ClusterConfig, Config, CoordinatorConfig, DirectIo, HostPort, LogConfig,
