@@ -16,7 +16,7 @@ use crate::{
     config::{Config, Live},
     env,
     shutdown::{Phase, Shutdown, Signals},
-    telemetry::{self, Admin, LogHandle, Metrics, Readiness, Sample, SampleKind},
+    telemetry::{self, Admin, LogHandle, Metrics, Readiness, Sample, SampleValue},
 };
 
 /// Patience with tasks that do not end when the runtime does.
@@ -178,9 +178,8 @@ fn observe_reloads(metrics: &Metrics, live: &Live) {
         let sample = |outcome: &str, count: u64| Sample {
             name: "config_reloads",
             help: "Configurations read again at SIGHUP",
-            kind: SampleKind::Counter,
             labels: vec![("outcome", outcome.to_owned())],
-            value: count as f64,
+            value: SampleValue::Counter(count as f64),
         };
         vec![sample("applied", reloads.applied), sample("refused", reloads.refused)]
     });

@@ -13,9 +13,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
+use super::requests::RequestStats;
 use super::state::{SessionLimits, SessionState, Verdict};
 use super::{PeerInfo, Service};
-use crate::env::Connection;
+use crate::env::{Clock, Connection};
 use crate::supervisor::{ActorError, Behaviour, Ctx};
 
 /// How often a session looks whether its peer is alive. Three silent looks end it: 15 s.
@@ -45,12 +46,14 @@ pub struct SessionArgs {
     pub limits: SessionLimits,
     /// Turns true when the node drains.
     pub draining: watch::Receiver<bool>,
+    /// Counters of the node's requests.
+    pub requests: RequestStats,
 }
 
 impl SessionArgs {
     /// Arguments for one accepted connection.
     pub fn new(connection: Connection, session: u64, common: &SessionCommon) -> Self {
-        let SessionCommon { service, budget, limits, draining } = common.clone();
+        let SessionCommon { service, budget, limits, draining, requests } = common.clone();
         Self {
             connection: Arc::new(Mutex::new(Some(connection))),
             session,
@@ -58,6 +61,7 @@ impl SessionArgs {
             budget,
             limits: *limits.borrow(),
             draining,
+            requests,
         }
     }
 }
@@ -73,6 +77,8 @@ pub struct SessionCommon {
     pub limits: watch::Receiver<SessionLimits>,
     /// Turns true when the node drains.
     pub draining: watch::Receiver<bool>,
+    /// Counters of the node's requests.
+    pub requests: RequestStats,
 }
 
 /// One connection of a peer.
@@ -102,8 +108,13 @@ impl Behaviour for Session {
         };
         tracing::debug!(session = args.session, peer = %peer.address, "session open");
         let served = Arc::new(AtomicU64::new(0));
-        let requests = serve_requests(link.clone(), Arc::new(peer), args.service.clone(), served.clone());
-        ctx.spawn_then(requests, |()| SessionMsg::Closed);
+        let serving = Serving {
+            service: args.service.clone(),
+            served: served.clone(),
+            requests: args.requests.clone(),
+            clock: ctx.env().clock.clone(),
+        };
+        ctx.spawn_then(serve_requests(link.clone(), Arc::new(peer), serving), |()| SessionMsg::Closed);
         let mut draining = args.draining.clone();
         let drained = async move { draining.wait_for(|draining| *draining).await.is_ok() };
         ctx.spawn_then(drained, |_| SessionMsg::Drain);
@@ -192,8 +203,16 @@ async fn shake_hands(
     Ok((link, PeerInfo { peer: hello.peer, address, session: args.session }))
 }
 
+/// What the requests of a session are served with, and counted by.
+struct Serving {
+    service: Arc<dyn Service>,
+    served: Arc<AtomicU64>,
+    requests: RequestStats,
+    clock: Arc<dyn Clock>,
+}
+
 /// Serves requests until the connection ends: one task each, as many as the link lets the peer open.
-async fn serve_requests(link: Link, peer: Arc<PeerInfo>, service: Arc<dyn Service>, served: Arc<AtomicU64>) {
+async fn serve_requests(link: Link, peer: Arc<PeerInfo>, serving: Serving) {
     let mut requests = JoinSet::new();
     loop {
         let incoming = tokio::select! {
@@ -207,13 +226,15 @@ async fn serve_requests(link: Link, peer: Arc<PeerInfo>, service: Arc<dyn Servic
             incoming = link.accept() => incoming,
         };
         let Some(incoming) = incoming else { return };
-        served.fetch_add(1, Ordering::Relaxed);
+        serving.served.fetch_add(1, Ordering::Relaxed);
+        let kind = incoming.head.body.name();
+        incoming.stream.observe(serving.requests.begin(kind, serving.clock.clone()));
         let span = tracing::info_span!(
             "request",
-            name = incoming.head.body.name(),
+            name = kind,
             request = %incoming.head.op,
             session = peer.session,
         );
-        requests.spawn(Arc::clone(&service).serve(peer.clone(), incoming).instrument(span));
+        requests.spawn(Arc::clone(&serving.service).serve(peer.clone(), incoming).instrument(span));
     }
 }

@@ -9,6 +9,7 @@
 //! a request means is the business of the [`Service`].
 
 mod actor;
+mod requests;
 mod state;
 
 use std::net::SocketAddr;
@@ -20,6 +21,7 @@ use dfs_wire::version::ProtocolVersion;
 use futures_util::future::BoxFuture;
 
 pub use actor::{Session, SessionArgs, SessionCommon, SessionMsg};
+pub use requests::{LATENCY_BOUNDS, RequestStats, RequestTally};
 pub use state::{Phase, SessionLimits, SessionState, Verdict};
 
 /// Who is at the other end of a session.

@@ -14,7 +14,7 @@ use dfs_actors::datanode::{DatanodeLimits, DatanodeParts, DatanodeService};
 use dfs_actors::env::{Connection, Env, Listener as NetListener, Net, SeededRng, TokioClock};
 use dfs_actors::listener::{Bound, Listener, ListenerArgs};
 use dfs_actors::replication::{PeerLimits, Replication, ReplicationArgs};
-use dfs_actors::session::{SessionCommon, SessionLimits};
+use dfs_actors::session::{RequestStats, SessionCommon, SessionLimits};
 use dfs_actors::streaming::{Authority, UploadLimits};
 use dfs_actors::supervisor::{ActorTree, Addr, ChildSpec, Intensity, Root, SupervisorSpec};
 use dfs_wire::auth::{Grant, GrantOp, Mac, NodeKey, Receipt};
@@ -313,6 +313,7 @@ impl TestNode {
             budget: ingest.clone(),
             limits: tokio::sync::watch::channel(limits).1,
             draining,
+            requests: RequestStats::default(),
         };
         let (sessions, nursery) = SupervisorSpec::one_for_one("sessions").with_nursery(64);
         let bound = Bound::bind(&env, &format!("mem:{n}")).await.unwrap();

@@ -61,7 +61,7 @@ pub(super) async fn start(context: &Context, config: &Config) -> anyhow::Result<
     })?;
     let budget = SlabBudget::new(SlabPool::new(INLINE_SLABS), INLINE_SLABS);
     let Transport { spec: talk, drain } =
-        transport(bound, service.clone(), budget, &config.network, &context.live);
+        transport(bound, service.clone(), budget, &config.node.name, context);
     let root_spec = SupervisorSpec::rest_for_one("root").intensity(Intensity::OUTER);
     let root = Root::start(env.clone(), tree.clone(), root_spec.supervisor(spec).supervisor(talk)).await?;
     let node = ready(root, tree).await?;

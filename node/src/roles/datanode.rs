@@ -68,7 +68,7 @@ pub(super) async fn start(context: &Context, config: &Config) -> anyhow::Result<
     let parts = Parts { env: env.clone(), me, store, dir, tree: tree.clone() };
     let built = build(parts, config, context);
     let Transport { spec: talk, drain } =
-        transport(bound, built.service.clone(), built.budget, &config.network, &context.live);
+        transport(bound, built.service.clone(), built.budget, &config.node.name, context);
     // The agents come last and go first: a node joins when it can serve, and says goodbye before it cannot.
     let spec = SupervisorSpec::rest_for_one("root").intensity(Intensity::OUTER);
     let spec = spec.supervisor(built.work).supervisor(talk).supervisor(built.agents);

@@ -15,13 +15,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use dfs_actors::env::Env;
 use dfs_actors::listener::{Bound, Listener, ListenerArgs};
-use dfs_actors::session::{Service, SessionCommon, SessionLimits};
+use dfs_actors::session::{RequestStats, Service, SessionCommon, SessionLimits};
 use dfs_actors::supervisor::{Addr, ChildSpec, Root, SupervisorSpec};
 use dfs_wire::slab::SlabBudget;
 use futures_util::future::{BoxFuture, join_all};
 use tokio::sync::watch;
 
-use crate::config::{Config, HostPort, Live, NetworkConfig, Role};
+use crate::config::{Config, HostPort, Live, Role};
 use crate::process::{Context, Node, Started};
 
 /// Patience with a tree that starts.
@@ -72,17 +72,21 @@ fn transport(
     bound: Bound,
     service: std::sync::Arc<dyn Service>,
     budget: SlabBudget,
-    network: &NetworkConfig,
-    live: &Live,
+    name: &str,
+    context: &Context,
 ) -> Transport {
+    let Context { live, metrics, .. } = context;
+    let connections_max = live.current().network.connections_max;
+    let requests = RequestStats::default();
+    observe::requests(metrics, name, &requests);
     let (drain, draining) = watch::channel(false);
     let limits = follow(live, |config| SessionLimits {
         handshake_timeout: config.network.handshake_timeout,
         idle_timeout: config.network.idle_timeout,
     });
-    let common = SessionCommon { service, budget, limits, draining };
+    let common = SessionCommon { service, budget, limits, draining, requests };
     let sessions = SupervisorSpec::one_for_one("sessions");
-    let (sessions, nursery) = sessions.with_nursery(network.connections_max);
+    let (sessions, nursery) = sessions.with_nursery(connections_max);
     let listener = Addr::new(1);
     let args = ListenerArgs { bound, sessions: nursery, common };
     let spec = SupervisorSpec::one_for_one("transport")

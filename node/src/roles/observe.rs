@@ -1,13 +1,15 @@
-//! What the roles show as metrics: the disk and the memory of a datanode, the cluster as the coordinator sees it.
+//! What the roles show as metrics: requests, the disk and the memory of a datanode, the cluster as the coordinator
+//! sees it.
 
 use std::sync::Arc;
 
 use dfs_actors::chunk_store::{ChunkStore, DiskState};
 use dfs_actors::coordinator::CoordinatorService;
+use dfs_actors::session::{LATENCY_BOUNDS, RequestStats, RequestTally};
 use dfs_wire::limits::DATA_FRAME_BYTES;
 use dfs_wire::slab::SlabBudget;
 
-use crate::telemetry::{Metrics, Sample, SampleKind};
+use crate::telemetry::{Labels, Metrics, Sample, SampleValue};
 
 /// Samples of one node: each with its name as a label.
 struct Samples {
@@ -20,19 +22,43 @@ impl Samples {
         Self { node: node.to_owned(), samples: Vec::new() }
     }
 
-    // Numbers of bytes and events stay far below 2^53, where f64 would begin to round.
-    fn push(&mut self, kind: SampleKind, name: &'static str, help: &'static str, value: u64) {
-        let labels = vec![("node", self.node.clone())];
-        self.samples.push(Sample { name, help, kind, labels, value: value as f64 });
+    fn push(&mut self, name: &'static str, help: &'static str, more: Labels, value: SampleValue) {
+        let labels = [vec![("node", self.node.clone())], more].concat();
+        self.samples.push(Sample { name, help, labels, value });
     }
 
+    // Numbers of bytes and events stay far below 2^53, where f64 would begin to round.
     fn gauge(&mut self, name: &'static str, help: &'static str, value: u64) {
-        self.push(SampleKind::Gauge, name, help, value);
+        self.push(name, help, vec![], SampleValue::Gauge(value as f64));
     }
 
     fn counter(&mut self, name: &'static str, help: &'static str, value: u64) {
-        self.push(SampleKind::Counter, name, help, value);
+        self.push(name, help, vec![], SampleValue::Counter(value as f64));
     }
+
+    fn request(&mut self, kind: &str, tally: &RequestTally) {
+        let label = || vec![("request", kind.to_owned())];
+        let open = SampleValue::Gauge(tally.open as f64);
+        self.push("requests_open", "Requests not yet answered", label(), open);
+        for (code, count) in &tally.outcomes {
+            let labels = [label(), vec![("code", (*code).to_owned())]].concat();
+            self.push("requests", "Requests that ended", labels, SampleValue::Counter(*count as f64));
+        }
+        let bounds = LATENCY_BOUNDS.into_iter().chain([f64::MAX]);
+        let buckets = bounds.zip(tally.buckets).collect();
+        let spread = SampleValue::Histogram { sum: tally.duration.as_secs_f64(), buckets };
+        self.push("request_duration_seconds", "Time from request to answer", label(), spread);
+    }
+}
+
+/// Shows a node's requests at each scrape.
+pub(super) fn requests(metrics: &Metrics, node: &str, stats: &RequestStats) {
+    let (stats, node) = (stats.clone(), node.to_owned());
+    metrics.sample(move || {
+        let mut out = Samples::of(&node);
+        stats.snapshot().iter().for_each(|(kind, tally)| out.request(kind, tally));
+        out.samples
+    });
 }
 
 /// Shows a disk at each scrape.
@@ -57,9 +83,7 @@ pub(super) fn disk(metrics: &Metrics, node: &str, store: &Arc<dyn ChunkStore>) {
         out.counter("disk_write_errors", "Failed writes and syncs", stats.write_errors);
         out.counter("disk_fsyncs", "Syncs of files and directories", stats.fsyncs);
         let seconds = std::time::Duration::from_micros(stats.fsync_micros).as_secs_f64();
-        let labels = vec![("node", node.clone())];
-        let (name, help) = ("disk_fsync_seconds", "Time spent in syncs");
-        out.samples.push(Sample { name, help, kind: SampleKind::Counter, labels, value: seconds });
+        out.push("disk_fsync_seconds", "Time spent in syncs", vec![], SampleValue::Counter(seconds));
         out.samples
     });
 }

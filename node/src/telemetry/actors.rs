@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use dfs_actors::supervisor::{ActorState, ActorTree};
 
-use super::metrics::{Metrics, Sample, SampleKind};
+use super::metrics::{Metrics, Sample, SampleValue};
 
 #[derive(Default)]
 struct Sum {
@@ -42,27 +42,25 @@ fn samples(tree: &ActorTree) -> Vec<Sample> {
     }
     let mut samples = Vec::new();
     for (kind, sum) in sums {
-        let mut push = |name, help, shape, value| {
+        let mut push = |name, help, value| {
             let labels = vec![("node", tree.node().to_owned()), ("kind", kind.to_owned())];
-            samples.push(Sample { name, help, kind: shape, labels, value });
+            samples.push(Sample { name, help, labels, value });
         };
-        push("actors_running", "Actors that take messages", SampleKind::Gauge, sum.running);
-        push("actor_mailbox_messages", "Messages waiting or in hand", SampleKind::Gauge, sum.mailbox);
-        push("actor_tasks", "Tasks that actors own", SampleKind::Gauge, sum.tasks);
+        push("actors_running", "Actors that take messages", SampleValue::Gauge(sum.running));
+        push("actor_mailbox_messages", "Messages waiting or in hand", SampleValue::Gauge(sum.mailbox));
+        push("actor_tasks", "Tasks that actors own", SampleValue::Gauge(sum.tasks));
         push(
             "actor_messages_handled",
             "Messages, ticks and timers handled",
-            SampleKind::Counter,
-            sum.handled,
+            SampleValue::Counter(sum.handled),
         );
-        push("actor_slow_handlers", "Handlers that took too long", SampleKind::Counter, sum.slow);
+        push("actor_slow_handlers", "Handlers that took too long", SampleValue::Counter(sum.slow));
         push(
             "actor_stuck_kills",
             "Actors killed because a handler did not end",
-            SampleKind::Counter,
-            sum.stuck,
+            SampleValue::Counter(sum.stuck),
         );
-        push("actor_restarts", "Actors started again after they failed", SampleKind::Counter, sum.restarts);
+        push("actor_restarts", "Actors started again after they failed", SampleValue::Counter(sum.restarts));
     }
     samples
 }

@@ -12,7 +12,7 @@ use std::{
 
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric as _, text},
+    encoding::{DescriptorEncoder, EncodeMetric as _, MetricEncoder, NoLabelSet, text},
     metrics::{MetricType, counter::ConstCounter, gauge::ConstGauge, info::Info},
     registry::Registry,
 };
@@ -20,28 +20,54 @@ use prometheus_client::{
 /// Labels of one sample.
 pub type Labels = Vec<(&'static str, String)>;
 
-/// Whether a sampled value only grows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SampleKind {
+/// A value looked up at a scrape.
+#[derive(Clone, Debug, PartialEq)]
+pub enum SampleValue {
     /// Only grows; `_total` is added to its name.
-    Counter,
+    Counter(f64),
     /// Goes up and down.
-    Gauge,
+    Gauge(f64),
+    /// How measured values are spread; `_bucket`, `_sum` and `_count` are added to its name.
+    Histogram {
+        /// Sum of all values.
+        sum: f64,
+        /// How many values lie at or below each bound and above the one before. The last bound is `f64::MAX`.
+        buckets: Vec<(f64, u64)>,
+    },
 }
 
-/// One value looked up at a scrape.
+impl SampleValue {
+    fn kind(&self) -> MetricType {
+        match self {
+            Self::Counter(_) => MetricType::Counter,
+            Self::Gauge(_) => MetricType::Gauge,
+            Self::Histogram { .. } => MetricType::Histogram,
+        }
+    }
+
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), fmt::Error> {
+        match self {
+            Self::Counter(value) => ConstCounter::new(*value).encode(encoder),
+            Self::Gauge(value) => ConstGauge::new(*value).encode(encoder),
+            Self::Histogram { sum, buckets } => {
+                let count = buckets.iter().map(|(_, count)| count).sum();
+                encoder.encode_histogram::<NoLabelSet>(*sum, count, buckets, None)
+            }
+        }
+    }
+}
+
+/// One value with its name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
     /// Name without the `dfs_` prefix and without `_total`, units last.
     pub name: &'static str,
     /// One sentence without a full stop.
     pub help: &'static str,
-    /// Counter or gauge.
-    pub kind: SampleKind,
     /// What distinguishes it from others of its name.
     pub labels: Labels,
-    /// The value now.
-    pub value: f64,
+    /// The value now. All samples of a name have the same kind of value.
+    pub value: SampleValue,
 }
 
 type Source = Box<dyn Fn() -> Vec<Sample> + Send + Sync>;
@@ -65,17 +91,9 @@ impl Collector for Sources {
         }
         for (name, samples) in families {
             let Some(first) = samples.first() else { continue };
-            let kind = match first.kind {
-                SampleKind::Counter => MetricType::Counter,
-                SampleKind::Gauge => MetricType::Gauge,
-            };
-            let mut family = encoder.encode_descriptor(name, first.help, None, kind)?;
+            let mut family = encoder.encode_descriptor(name, first.help, None, first.value.kind())?;
             for sample in &samples {
-                let labelled = family.encode_family(&sample.labels)?;
-                match sample.kind {
-                    SampleKind::Counter => ConstCounter::new(sample.value).encode(labelled)?,
-                    SampleKind::Gauge => ConstGauge::new(sample.value).encode(labelled)?,
-                }
+                sample.value.encode(family.encode_family(&sample.labels)?)?;
             }
         }
         Ok(())
@@ -133,13 +151,15 @@ mod tests {
         let metrics = Metrics::new();
         for node in ["dn1", "dn2"] {
             metrics.sample(move || {
-                let sample = |name, kind, value| {
+                let sample = |name, value| {
                     let labels = vec![("node", node.to_owned())];
-                    Sample { name, help: "What it is", kind, labels, value }
+                    Sample { name, help: "What it is", labels, value }
                 };
+                let buckets = vec![(0.5, 2), (f64::MAX, 1)];
                 vec![
-                    sample("disk_free_bytes", SampleKind::Gauge, 5.0),
-                    sample("written_bytes", SampleKind::Counter, 7.0),
+                    sample("disk_free_bytes", SampleValue::Gauge(5.0)),
+                    sample("written_bytes", SampleValue::Counter(7.0)),
+                    sample("wait_seconds", SampleValue::Histogram { sum: 9.5, buckets }),
                 ]
             });
         }
@@ -148,6 +168,10 @@ mod tests {
         for line in [
             "dfs_disk_free_bytes{node=\"dn2\"} 5",
             "dfs_written_bytes_total{node=\"dn1\"} 7",
+            "dfs_wait_seconds_bucket{le=\"0.5\",node=\"dn1\"} 2",
+            "dfs_wait_seconds_bucket{le=\"+Inf\",node=\"dn1\"} 3",
+            "dfs_wait_seconds_sum{node=\"dn1\"} 9.5",
+            "dfs_wait_seconds_count{node=\"dn1\"} 3",
             "dfs_build_info{version=",
         ] {
             assert!(text.contains(line), "{line} is missing in\n{text}");

@@ -28,6 +28,15 @@ fn health_and_metrics_are_served_and_a_terminated_node_ends_well() {
         assert!(status == 200 && text.contains("dfs_actors_running{") && text.ends_with("# EOF\n"), "{text}");
         assert!(text.lines().all(|line| line.starts_with("dfs_") || line.starts_with("# ")), "{text}");
     }
+    cluster.code(&["stat", "/no-such"]);
+    let metrics = cluster.coordinator().get("/metrics").expect("an answer").1;
+    for sample in [
+        "request=\"metadata.commit_upload\",code=\"Ok\"} 1.0\n",
+        "request=\"metadata.stat\",code=\"NotFound\"}",
+        "dfs_request_duration_seconds_count{node=\"coordinator\",request=\"metadata.commit_upload\"} 1\n",
+    ] {
+        assert!(metrics.contains(sample), "{sample} is missing in\n{metrics}");
+    }
     assert_eq!(cluster.datanode(0).stop().code(), Some(0));
     assert_eq!(cluster.coordinator().stop().code(), Some(0));
     let asked = cluster.datanode(0).command().arg("healthcheck").output().expect("it starts");
@@ -66,7 +75,8 @@ fn hangup_changes_the_log_level_and_a_bad_file_changes_nothing() {
         wait_until("the reload", || {
             node.get("/metrics").is_ok_and(|(_, text)| {
                 text.contains(&format!("dfs_config_reloads_total{{outcome=\"applied\"}} {applied}.0\n"))
-                    && text.contains(&format!("dfs_config_reloads_total{{outcome=\"refused\"}} {refused}.0\n"))
+                    && text
+                        .contains(&format!("dfs_config_reloads_total{{outcome=\"refused\"}} {refused}.0\n"))
             })
         });
     };

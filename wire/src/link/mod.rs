@@ -50,7 +50,7 @@ use crate::message::{Request, RequestHead, Response};
 use crate::slab::SlabBudget;
 use crate::status::{Status, StatusCode};
 
-pub use stream::{DataFrame, Event, Stream};
+pub use stream::{DataFrame, Event, Outcome, OutcomeObserver, Stream};
 
 use state::{Conn, OutFrame};
 

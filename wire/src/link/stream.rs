@@ -1,6 +1,6 @@
 //! The handle of one stream.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
@@ -82,6 +82,20 @@ impl std::fmt::Debug for Event {
     }
 }
 
+/// How a stream ended for its acceptor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Outcome {
+    /// Answered as asked.
+    Done,
+    /// Answered with a failure.
+    Failed(StatusCode),
+    /// Let go without an answer: the peer cancelled, the connection was lost, or the task that served it ended.
+    Unanswered,
+}
+
+/// Told the outcome of a stream, once.
+pub type OutcomeObserver = Box<dyn FnOnce(Outcome) + Send>;
+
 /// One stream of a [`super::Link`]. Dropping it before its end tells the peer.
 ///
 /// All methods take `&self`: one task may send while another receives, but only one may do each.
@@ -90,6 +104,7 @@ pub struct Stream {
     id: u32,
     role: Role,
     wake: Arc<Wake>,
+    observer: Mutex<Option<OutcomeObserver>>,
 }
 
 impl std::fmt::Debug for Stream {
@@ -100,7 +115,19 @@ impl std::fmt::Debug for Stream {
 
 impl Stream {
     pub(super) fn new(shared: Arc<Shared>, id: u32, role: Role, wake: Arc<Wake>) -> Self {
-        Self { shared, id, role, wake }
+        Self { shared, id, role, wake, observer: Mutex::new(None) }
+    }
+
+    /// Has `observer` called when an answer is queued, or when the stream is dropped without one. It must not block.
+    pub fn observe(&self, observer: OutcomeObserver) {
+        *self.observer.lock().unwrap_or_else(PoisonError::into_inner) = Some(observer);
+    }
+
+    fn ended(&self, outcome: Outcome) {
+        let observer = self.observer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(observer) = observer {
+            observer(outcome);
+        }
     }
 
     /// Its number on the connection, for logs.
@@ -190,6 +217,10 @@ impl Stream {
         self.enqueue(OutFrame { kind: FrameKind::Response, stream: self.id, head, tail, tail_crc }).await?;
         let leftovers = self.shared.lock().answered(self.id);
         drop(leftovers);
+        self.ended(match response {
+            Ok(_) => Outcome::Done,
+            Err(status) => Outcome::Failed(status.code),
+        });
         Ok(())
     }
 
@@ -214,6 +245,7 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
+        self.ended(Outcome::Unanswered);
         let leftovers = self.shared.lock().detach(self.id);
         drop(leftovers);
         self.shared.writer_wake.notify_one();
