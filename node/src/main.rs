@@ -6,8 +6,5 @@ use clap::Parser as _;
 use dfs_node::{cli::Cli, process, roles};
 
 fn main() -> ExitCode {
-    match Cli::parse().begin(std::env::vars()) {
-        Ok(live) => process::run(live, roles::start),
-        Err(code) => code,
-    }
+    process::run(|| Cli::parse().begin(std::env::vars()), roles::start)
 }

@@ -13,12 +13,17 @@ use tokio::net::TcpListener;
 
 use crate::{
     cli::EXIT_CONFIG,
-    config::{Config, Live},
+    config::{Config, HostPort, Live},
     env,
     shutdown::{Phase, Shutdown, Signals},
     telemetry::{self, Admin, LogHandle, Metrics, Readiness, Sample, SampleValue},
 };
 
+/// How long a port that is in use is tried again, and how often.
+const BIND_PATIENCE: Duration = Duration::from_secs(5);
+const BIND_PAUSE: Duration = Duration::from_millis(100);
+/// Exit code after an error.
+const EXIT_FAILED: u8 = 1;
 /// Patience with tasks that do not end when the runtime does.
 const RUNTIME_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -63,12 +68,30 @@ pub struct Started {
     pub drain: BoxFuture<'static, ()>,
 }
 
-/// Runs the process until a signal or a failure ends it.
-pub fn run<F, S>(live: Live, start: S) -> ExitCode
+/// Runs the process until a signal or a failure ends it. `configure` reads the configuration, or says with what code
+/// to end.
+pub fn run<F, S>(configure: impl FnOnce() -> Result<Live, ExitCode>, start: S) -> ExitCode
 where
     S: FnOnce(Context) -> F,
     F: Future<Output = anyhow::Result<Started>>,
 {
+    // The handlers come before everything that takes time: until they are there, a signal ends the process without
+    // a word.
+    let begun = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .and_then(|runtime| runtime.block_on(async { Signals::install() }).map(|signals| (runtime, signals)));
+    let (runtime, signals) = match begun {
+        Ok(begun) => begun,
+        Err(error) => {
+            eprintln!("dfs-node: the threads or the signal handlers cannot be set up: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let live = match configure() {
+        Ok(live) => live,
+        Err(code) => return code,
+    };
     let logs = match telemetry::init_logging(&live.current().log) {
         Ok(logs) => logs,
         Err(error) => {
@@ -76,36 +99,33 @@ where
             return ExitCode::from(EXIT_CONFIG);
         }
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            tracing::error!(%error, "no runtime");
-            return ExitCode::FAILURE;
-        }
-    };
-    let ended = runtime.block_on(live_and_die(live, logs, start));
+    let code = runtime.block_on(live_and_die(live, logs, signals, start));
     runtime.shutdown_timeout(RUNTIME_TIMEOUT);
-    match ended {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "ended by an error");
-            ExitCode::FAILURE
-        }
+    if code != 0 {
+        tracing::error!(code, "ended");
     }
+    ExitCode::from(code)
 }
 
-async fn live_and_die<F, S>(live: Live, logs: LogHandle, start: S) -> anyhow::Result<u8>
+/// The code to end with. An error is logged where it is met: what follows it takes time, and may be cut short.
+async fn live_and_die<F, S>(live: Live, logs: LogHandle, signals: Signals, start: S) -> u8
 where
     S: FnOnce(Context) -> F,
     F: Future<Output = anyhow::Result<Started>>,
 {
-    let signals = Signals::install().context("install the signal handlers")?;
+    let failed = |error: anyhow::Error| {
+        tracing::error!(error = format!("{error:#}"), "cannot start");
+        EXIT_FAILED
+    };
     let config = live.current();
     announce(&config);
     let (metrics, readiness, shutdown) = (Metrics::new(), Readiness::default(), Shutdown::new());
     observe_reloads(&metrics, &live);
     let admin = Admin::new(readiness.clone(), metrics.clone());
-    let listener = bind_admin(&config).await?;
+    let listener = match bind_admin(&config).await {
+        Ok(listener) => listener,
+        Err(error) => return failed(error),
+    };
     let serving = tokio::spawn(telemetry::serve(listener, admin.clone(), shutdown.clone()));
     let (patience, reload) = (live.clone(), live.clone());
     let obeying = tokio::spawn(signals.obey(
@@ -120,14 +140,14 @@ where
         started = start(context.clone()) => started,
         () = shutdown.stopping() => Ok(Started { nodes: vec![], drain: Box::pin(async {}) }),
     };
-    let ended = match started {
-        Ok(started) => Ok(serve_until_end(started, &context).await),
-        Err(error) => Err(error),
+    let code = match started {
+        Ok(started) => serve_until_end(started, &context).await,
+        Err(error) => failed(error),
     };
     shutdown.stop();
     // Both end by themselves once the phase is `Stopping`; their outcome no longer matters.
     let _ = tokio::time::timeout(RUNTIME_TIMEOUT, async { tokio::join!(serving, obeying) }).await;
-    ended
+    code
 }
 
 async fn serve_until_end(started: Started, context: &Context) -> u8 {
@@ -206,9 +226,30 @@ fn announce(config: &Config) {
     telemetry::warn_if_open("the admin port", &config.admin.listen);
 }
 
+/// Binds a port, and waits a while if it is in use: the process that this one follows may just be ending.
+pub(crate) async fn bind_patiently<T, F>(address: &HostPort, mut bind: impl FnMut() -> F) -> io::Result<T>
+where
+    F: Future<Output = io::Result<T>>,
+{
+    let until = tokio::time::Instant::now() + BIND_PATIENCE;
+    let mut told = false;
+    loop {
+        match bind().await {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && tokio::time::Instant::now() < until => {
+                if !std::mem::replace(&mut told, true) {
+                    let seconds = BIND_PATIENCE.as_secs();
+                    tracing::warn!(%address, "the port is in use; trying for {seconds} s");
+                }
+                tokio::time::sleep(BIND_PAUSE).await;
+            }
+            other => return other,
+        }
+    }
+}
+
 async fn bind_admin(config: &Config) -> anyhow::Result<TcpListener> {
     let address = &config.admin.listen;
-    let bound: io::Result<TcpListener> = TcpListener::bind((address.host.as_str(), address.port)).await;
+    let bound = bind_patiently(address, || TcpListener::bind((address.host.as_str(), address.port))).await;
     let listener =
         bound.with_context(|| format!("bind the admin port to {address} (admin.host, admin.port)"))?;
     if address.port == 0 {
@@ -273,6 +314,28 @@ mod tests {
         assert_eq!(ending.await.expect("no panic"), 0);
         assert!(
             tree.snapshot().iter().all(|row| row.stats.state != dfs_actors::supervisor::ActorState::Running)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_port_in_use_is_waited_for_and_then_given_up() {
+        let address = HostPort::new("localhost", 1);
+        let used = || io::Error::from(io::ErrorKind::AddrInUse);
+        let mut tries = 0;
+        let bound = bind_patiently(&address, || {
+            tries += 1;
+            std::future::ready(if tries < 4 { Err(used()) } else { Ok(tries) })
+        });
+        assert_eq!(bound.await.expect("bound at last"), 4);
+        let began = tokio::time::Instant::now();
+        let bound = bind_patiently(&address, || std::future::ready(Err::<(), _>(used())));
+        assert_eq!(bound.await.expect_err("in use for ever").kind(), io::ErrorKind::AddrInUse);
+        assert!(began.elapsed() >= BIND_PATIENCE && began.elapsed() < BIND_PATIENCE * 2);
+        let denied = || std::future::ready(Err::<(), _>(io::Error::from(io::ErrorKind::PermissionDenied)));
+        let began = tokio::time::Instant::now();
+        assert!(
+            bind_patiently(&address, denied).await.is_err() && began.elapsed().is_zero(),
+            "no use in waiting"
         );
     }
 

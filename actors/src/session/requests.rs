@@ -62,6 +62,11 @@ impl RequestStats {
         })
     }
 
+    /// Requests not answered yet, of all kinds.
+    pub fn open(&self) -> u64 {
+        self.lock().values().map(|tally| tally.open).sum()
+    }
+
     /// All counters, by kind.
     pub fn snapshot(&self) -> BTreeMap<&'static str, RequestTally> {
         self.lock().clone()

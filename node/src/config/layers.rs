@@ -1,12 +1,13 @@
 //! The layers a configuration is made of, lowest first: defaults, file, environment, flags.
 
-use std::path::Path;
+use std::{collections::BTreeSet, fmt, path::Path};
 
 use figment::{
     Figment, Metadata, Profile, Provider,
     providers::{Format, Yaml},
     value::{Dict, Map, Value},
 };
+use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::{
     Source,
@@ -40,13 +41,24 @@ impl Provider for Layer {
     }
 }
 
-/// All layers of a [`Source`], merged, with every value's origin.
+/// All layers of a [`Source`], merged, with every value's origin, and what was found wrong while merging them.
 pub(crate) struct Layers {
     figment: Figment,
+    problems: Vec<Problem>,
+}
+
+/// What can be read of the values: those that are wrong are replaced by their defaults and named.
+pub(crate) struct Extracted {
+    pub(crate) raw: RawConfig,
+    /// Everything wrong so far, with names and with values.
+    pub(crate) problems: Vec<Problem>,
 }
 
 impl Layers {
     /// Reads and merges the layers; values are not looked at yet, names are.
+    ///
+    /// # Errors
+    /// A file that cannot be read: nothing more can be said then.
     pub(crate) fn read(source: &Source) -> Result<Self, ConfigError> {
         let mut problems = Vec::new();
         let mut figment = Figment::new();
@@ -64,24 +76,47 @@ impl Layers {
         for layer in short_env(source, &role).iter().chain(&env).chain(&flags) {
             figment = figment.merge(layer);
         }
-        let layers = Self { figment };
-        layers.check_names(&mut problems);
-        if problems.is_empty() { Ok(layers) } else { Err(ConfigError::new(problems)) }
+        let mut layers = Self { figment, problems };
+        layers.check_names();
+        Ok(layers)
     }
 
-    /// The values as the raw structs, after each was checked against the kind and range of its key.
-    pub(crate) fn extract(&self) -> Result<RawConfig, ConfigError> {
-        let problems: Vec<Problem> = KEYS.iter().filter_map(|key| self.check_value(key)).collect();
-        if !problems.is_empty() {
-            return Err(ConfigError::new(problems));
+    /// These layers, if nothing was wrong with their names.
+    ///
+    /// # Errors
+    /// Every unknown section and key.
+    pub(crate) fn named_well(self) -> Result<Self, ConfigError> {
+        if self.problems.is_empty() { Ok(self) } else { Err(ConfigError::new(self.problems)) }
+    }
+
+    /// The values as the raw structs, each checked against the kind and range of its key.
+    ///
+    /// # Errors
+    /// If even with defaults in place of what is wrong no configuration comes out.
+    pub(crate) fn extract(&self) -> Result<Extracted, ConfigError> {
+        let mut problems = self.problems.clone();
+        // Only known keys are taken over: the others are among the problems already.
+        let mut sound = Figment::new();
+        for key in KEYS {
+            let path = key.path();
+            match self.check_value(key) {
+                None => sound = sound.merge(self.value_layer(&path)),
+                Some(problem) => {
+                    sound = sound.merge(Layer::one("default", &path, key.default));
+                    problems.push(problem);
+                }
+            }
         }
-        self.figment.extract().map_err(|errors| {
-            let each = errors.into_iter().map(|error| {
-                let key = error.path.join(".");
-                Problem { origin: self.origin(&key), key, text: error.kind.to_string() }
-            });
-            ConfigError::new(each.collect())
-        })
+        match sound.extract() {
+            Ok(raw) => Ok(Extracted { raw, problems }),
+            Err(errors) => {
+                problems.extend(errors.into_iter().map(|error| {
+                    let key = error.path.join(".");
+                    Problem { origin: self.origin(&key), key, text: error.kind.to_string() }
+                }));
+                Err(ConfigError::new(problems))
+            }
+        }
     }
 
     /// Where the value of a key came from: `default`, the file, `environment NAME` or `flag --name`.
@@ -94,7 +129,14 @@ impl Layers {
         self.figment.extract_inner::<Text>(path).map(|text| text.0).unwrap_or_default()
     }
 
-    fn check_names(&self, problems: &mut Vec<Problem>) {
+    /// One value, as a layer of its own.
+    fn value_layer(&self, path: &str) -> Layer {
+        let value = self.figment.find_value(path).unwrap_or_else(|_| Value::from(""));
+        Layer::one(self.origin(path), path, value)
+    }
+
+    fn check_names(&mut self) {
+        let mut problems = Vec::new();
         let sections = self.figment.data().unwrap_or_default();
         for (section, value) in sections.values().flatten() {
             let names = value.as_dict().into_iter().flat_map(|entries| entries.keys());
@@ -109,6 +151,7 @@ impl Layers {
                 }
             }
         }
+        self.problems.append(&mut problems);
     }
 
     fn check_value(&self, key: &Key) -> Option<Problem> {
@@ -184,6 +227,10 @@ fn file_layer(path: &Path, problems: &mut Vec<Problem>) -> Result<Layer, ConfigE
     let text = std::fs::read_to_string(path).map_err(|error| problem(format!("cannot be read: {error}")))?;
     let data =
         Yaml::string(&text).data().map_err(|error| problem(format!("is not valid YAML: {}", error.kind)))?;
+    // The parser lets the last of two equal keys win; a person who wrote both meant only one of them.
+    if let Err(error) = Yaml::from_str::<NoDuplicates>(&text) {
+        problems.push(problem(error.to_string()));
+    }
     let mut values = Dict::new();
     for (section, value) in data.into_values().flatten() {
         match value {
@@ -199,6 +246,68 @@ fn file_layer(path: &Path, problems: &mut Vec<Problem>) -> Result<Layer, ConfigE
         }
     }
     Ok(Layer { origin, values })
+}
+
+/// Any YAML whose mappings name each key once.
+struct NoDuplicates;
+
+impl<'de> Deserialize<'de> for NoDuplicates {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(NoDuplicates)
+    }
+}
+
+impl<'de> Visitor<'de> for NoDuplicates {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("YAML")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self, A::Error> {
+        let mut seen = BTreeSet::new();
+        while let Some(Text(key)) = map.next_key()? {
+            map.next_value::<Self>()?;
+            if seen.contains(&key) {
+                return Err(A::Error::custom(format_args!("`{key}` is there twice; keep one of them")));
+            }
+            seen.insert(key);
+        }
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self, A::Error> {
+        while seq.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_none<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
 }
 
 fn section_env(source: &Source, problems: &mut Vec<Problem>) -> Vec<Layer> {

@@ -65,7 +65,7 @@ pub fn load(source: &Source) -> Result<Config, ConfigError> {
 /// # Errors
 /// An unreadable file or unknown keys.
 pub fn describe(source: &Source) -> Result<String, ConfigError> {
-    Ok(print::print(&layers::Layers::read(source)?))
+    Ok(print::print(&layers::Layers::read(source)?.named_well()?))
 }
 
 /// Every key with its value as text, to find out later what a reload would change.
@@ -73,6 +73,6 @@ pub fn describe(source: &Source) -> Result<String, ConfigError> {
 /// # Errors
 /// As [`describe`].
 pub fn values(source: &Source) -> Result<Vec<(&'static Key, String)>, ConfigError> {
-    let layers = layers::Layers::read(source)?;
+    let layers = layers::Layers::read(source)?.named_well()?;
     Ok(KEYS.iter().map(|key| (key, layers.text(&key.path()))).collect())
 }

@@ -111,6 +111,52 @@ fn every_problem_is_reported_at_once_with_its_origin() {
 }
 
 #[test]
+fn unknown_names_wrong_values_and_broken_rules_are_reported_together() {
+    let text = "node:\n  role: datanode\ncluster:\n  replicaton: 3\n  chunk_size: 3\n  min_ack: 5\n  suspect_after: 40s\n";
+    let said = problems(&file(text).1);
+    for part in [
+        "4 problems",
+        "cluster.replicaton: there is no such key; did you mean `cluster.replication`?",
+        "cluster.chunk_size: 3B is not between",
+        "cluster.min_ack: 5 is more than cluster.replication, 3",
+        "cluster.down_after: must be longer than cluster.suspect_after",
+    ] {
+        assert!(said.contains(part), "{part} is missing in {said}");
+    }
+    // A rule says nothing about a value that is wrong by itself.
+    let said = problems(&file("node:\n  role: datanode\ncluster:\n  replication: 99\n  min_ack: 5\n").1);
+    assert!(said.contains("1 problem ") && said.contains("cluster.replication"), "{said}");
+}
+
+#[test]
+fn a_key_that_is_there_twice_is_refused() {
+    let said = problems(&file("node:\n  role: datanode\n  role: coordinator\n").1);
+    assert!(said.contains("`role` is there twice"), "{said}");
+}
+
+#[test]
+fn a_word_that_is_no_level_is_refused_and_directives_are_taken() {
+    for level in ["warning", "", "verbose", "info,lod"] {
+        let said = problems(&Source::for_role(Role::All).set("log.level", level));
+        assert!(said.contains("log.level: ") && said.contains("is not one of off, error"), "{level}: {said}");
+    }
+    for level in ["WARN", "info,dfs_actors=debug", "dfs_wire=trace"] {
+        assert!(load(&Source::for_role(Role::All).set("log.level", level)).is_ok(), "{level}");
+    }
+}
+
+#[test]
+fn a_host_that_can_be_none_is_refused() {
+    for key in ["node.listen_host", "admin.host", "coordinator.host"] {
+        for host in ["*", "", "a b", "http://a"] {
+            let said = problems(&Source::for_role(Role::Datanode).set(key, host));
+            assert!(said.contains(key), "{key}={host}: {said}");
+        }
+        assert!(load(&Source::for_role(Role::Datanode).set(key, "fe80::1%eth0")).is_ok());
+    }
+}
+
+#[test]
 fn rules_between_keys_are_checked() {
     let refused = |key: &str, value: &str| problems(&Source::for_role(Role::All).set(key, value));
     assert!(refused("cluster.min_ack", "4").contains("more than cluster.replication"));

@@ -1,12 +1,14 @@
 //! From what is written to what is meant: raw structs in, typed structs out, with the rules between fields.
 
+use std::collections::BTreeSet;
+
 use dfs_actors::membership::state::{ADDRESS_BYTES_MAX, NODE_NAME_BYTES_MAX, ZONE_BYTES_MAX};
 use dfs_wire::limits;
 
 use super::{
     error::{ConfigError, Problem},
     keys,
-    layers::{Layers, size},
+    layers::{Extracted, Layers, size},
     raw::{Count, RawConfig, Text},
     typed::{
         AdminConfig, ChaosConfig, ClusterConfig, Config, CoordinatorConfig, DirectIo, HostPort, LogConfig,
@@ -14,13 +16,32 @@ use super::{
     },
 };
 
+/// Why log directives would not do what was meant. A bare word that is no level would be taken for the name of a
+/// module, and silence all others.
+fn refused_level(directives: &str) -> Option<String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let known = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word));
+    let mut bare = directives.split(',').map(str::trim).filter(|word| !word.contains(['=', '[']));
+    if let Some(word) = bare.find(|word| !known(word)) {
+        return Some(format!("`{word}` is not one of {}", LEVELS.join(", ")));
+    }
+    let parsed = tracing_subscriber::EnvFilter::try_new(directives);
+    parsed.err().map(|error| format!("`{directives}` is not a log level: {error}"))
+}
+
+/// Whether a text can be an address or a host name. Whether it is one, only the network knows.
+fn is_host(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:%".contains(&b))
+}
+
 /// Fewest buffers that let each share of the memory make progress.
 const SLABS_MIN: usize = 16;
 
 /// Checks the layers and builds the configuration, or says everything that is wrong.
 pub(crate) fn validate(layers: &Layers) -> Result<Config, ConfigError> {
-    let raw = layers.extract()?;
-    let mut check = Check { layers, problems: Vec::new() };
+    let Extracted { raw, problems } = layers.extract()?;
+    let wrong = problems.iter().map(|problem| problem.key.clone()).collect();
+    let mut check = Check { layers, problems, wrong };
     let role = check.role(&raw.node.role);
     let config = Config {
         node: check.node(&raw, role),
@@ -49,6 +70,8 @@ pub(crate) fn validate(layers: &Layers) -> Result<Config, ConfigError> {
 struct Check<'a> {
     layers: &'a Layers,
     problems: Vec<Problem>,
+    /// Keys whose values could not be used: their defaults stand in, and no rule that looks at them says anything.
+    wrong: BTreeSet<String>,
 }
 
 impl Check<'_> {
@@ -57,7 +80,13 @@ impl Check<'_> {
     }
 
     fn demand(&mut self, holds: bool, key: &str, text: impl FnOnce() -> String) {
-        if !holds {
+        self.rule(holds, key, &[], text);
+    }
+
+    /// A rule that `key` breaks together with others.
+    fn rule(&mut self, holds: bool, key: &str, others: &[&str], text: impl FnOnce() -> String) {
+        let usable = |key: &&str| !self.wrong.contains(*key);
+        if !holds && usable(&key) && others.iter().all(usable) {
             self.say(key, text());
         }
     }
@@ -89,7 +118,6 @@ impl Check<'_> {
         let most = NODE_NAME_BYTES_MAX - if role == Role::All { "-dn16".len() } else { 0 };
         self.demand(!name.is_empty() && fits(&name, most), "node.name", || rule(most));
         self.demand(fits(&node.zone.0, ZONE_BYTES_MAX), "node.zone", || rule(ZONE_BYTES_MAX));
-        self.demand(!node.listen_host.0.is_empty(), "node.listen_host", || "an address is needed".to_owned());
         self.demand(!node.data_dir.as_os_str().is_empty(), "node.data_dir", || {
             "a directory is needed".to_owned()
         });
@@ -137,29 +165,51 @@ impl Check<'_> {
             "cluster.chunk_size",
             || format!("{} is not a multiple of {}", cluster.chunk_bytes, size(limits::BLOCK_BYTES as u64)),
         );
-        self.demand(cluster.min_ack <= cluster.replication, "cluster.min_ack", || {
-            format!("{} is more than cluster.replication, {}", cluster.min_ack, cluster.replication)
-        });
-        self.demand(cluster.heartbeat_interval * 2 <= cluster.suspect_after, "cluster.suspect_after", || {
-            "must be at least twice cluster.heartbeat_interval, else one lost heartbeat makes a suspect"
-                .to_owned()
-        });
-        self.demand(cluster.suspect_after < cluster.down_after, "cluster.down_after", || {
-            "must be longer than cluster.suspect_after".to_owned()
-        });
-        self.demand(cluster.grant_ttl <= cluster.commit_timeout, "cluster.grant_ttl", || {
-            "must not be longer than cluster.commit_timeout: a grant would outlive its upload".to_owned()
-        });
-        self.demand(cluster.commit_timeout < cluster.orphan_grace, "cluster.orphan_grace", || {
-            "must be longer than cluster.commit_timeout, else chunks of a live upload look like orphans"
-                .to_owned()
-        });
-        self.demand(cluster.commit_timeout <= cluster.outcome_retention, "cluster.outcome_retention", || {
-            "must be at least cluster.commit_timeout".to_owned()
-        });
+        self.rule(
+            cluster.min_ack <= cluster.replication,
+            "cluster.min_ack",
+            &["cluster.replication"],
+            || format!("{} is more than cluster.replication, {}", cluster.min_ack, cluster.replication),
+        );
+        self.rule(
+            cluster.heartbeat_interval * 2 <= cluster.suspect_after,
+            "cluster.suspect_after",
+            &["cluster.heartbeat_interval"],
+            || {
+                "must be at least twice cluster.heartbeat_interval, else one lost heartbeat makes a suspect"
+                    .to_owned()
+            },
+        );
+        self.rule(
+            cluster.suspect_after < cluster.down_after,
+            "cluster.down_after",
+            &["cluster.suspect_after"],
+            || "must be longer than cluster.suspect_after".to_owned(),
+        );
+        self.rule(
+            cluster.grant_ttl <= cluster.commit_timeout,
+            "cluster.grant_ttl",
+            &["cluster.commit_timeout"],
+            || "must not be longer than cluster.commit_timeout: a grant would outlive its upload".to_owned(),
+        );
+        self.rule(
+            cluster.commit_timeout < cluster.orphan_grace,
+            "cluster.orphan_grace",
+            &["cluster.commit_timeout"],
+            || {
+                "must be longer than cluster.commit_timeout, else chunks of a live upload look like orphans"
+                    .to_owned()
+            },
+        );
+        self.rule(
+            cluster.commit_timeout <= cluster.outcome_retention,
+            "cluster.outcome_retention",
+            &["cluster.commit_timeout"],
+            || "must be at least cluster.commit_timeout".to_owned(),
+        );
         self.ports(config);
-        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&config.log.level) {
-            self.say("log.level", format!("`{}` is not a log level: {error}", config.log.level));
+        if let Some(text) = refused_level(&config.log.level) {
+            self.say("log.level", text);
         }
         self.demand(!config.chaos.enabled || cfg!(feature = "chaos"), "chaos.enabled", || {
             "this binary was built without the `chaos` feature".to_owned()
@@ -176,15 +226,23 @@ impl Check<'_> {
         };
         let same_host = admin.host == listen.host || admin.is_wildcard() || listen.is_wildcard();
         let clash = admin.port != 0 && listen.port != 0 && (listen.port..=last).contains(&admin.port);
-        self.demand(!(same_host && clash), "admin.port", || {
+        self.rule(!(same_host && clash), "admin.port", &["node.listen_port", "node.datanodes"], || {
             format!("{} is also the node's own port", admin.port)
         });
-        self.demand(!admin.host.is_empty(), "admin.host", || "an address is needed".to_owned());
+        for (key, host) in [
+            ("node.listen_host", &listen.host),
+            ("admin.host", &admin.host),
+            ("coordinator.host", &config.coordinator.address.host),
+        ] {
+            self.demand(is_host(host), key, || {
+                format!("`{host}` is not an address or a host name (0.0.0.0 and :: listen on all addresses)")
+            });
+        }
     }
 
     fn memory(&mut self, raw: &RawConfig, memory: &MemoryConfig) {
         let shares = percent(&raw.memory.ingest_percent) + percent(&raw.memory.replica_percent);
-        self.demand(shares <= 95, "memory.replica_percent", || {
+        self.rule(shares <= 95, "memory.replica_percent", &["memory.ingest_percent"], || {
             format!("this and memory.ingest_percent make {shares}; reads need at least 5 of 100")
         });
         let floor = SLABS_MIN * limits::DATA_FRAME_BYTES;
@@ -193,7 +251,8 @@ impl Check<'_> {
             ("memory.replica_percent", memory.replica_bytes),
             ("memory.limit", memory.read_bytes.max(floor / 4)),
         ] {
-            self.demand(bytes >= floor / 4, key, || {
+            let shares = ["memory.limit", "memory.ingest_percent", "memory.replica_percent"];
+            self.rule(bytes >= floor / 4, key, &shares, || {
                 format!("leaves {bytes} bytes, less than the {} a share needs", size(floor as u64 / 4))
             });
         }

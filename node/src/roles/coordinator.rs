@@ -18,7 +18,7 @@ use dfs_wire::auth::ClusterKey;
 use dfs_wire::id::{ClusterId, NodeId};
 use dfs_wire::slab::{SlabBudget, SlabPool};
 
-use super::{Begun, Transport, bind, observe, ready, transport};
+use super::{Begun, Transport, bind, drained, observe, ready, transport};
 use crate::config::Config;
 use crate::metadata::lane::ThreadLane;
 use crate::metadata::redb::{RedbOptions, RedbStore};
@@ -60,7 +60,7 @@ pub(super) async fn start(context: &Context, config: &Config) -> anyhow::Result<
         admin: admin.clone(),
     })?;
     let budget = SlabBudget::new(SlabPool::new(INLINE_SLABS), INLINE_SLABS);
-    let Transport { spec: talk, drain } =
+    let Transport { spec: talk, drain, requests } =
         transport(bound, service.clone(), budget, &config.node.name, context);
     let root_spec = SupervisorSpec::rest_for_one("root").intensity(Intensity::OUTER);
     let root = Root::start(env.clone(), tree.clone(), root_spec.supervisor(spec).supervisor(talk)).await?;
@@ -71,6 +71,7 @@ pub(super) async fn start(context: &Context, config: &Config) -> anyhow::Result<
     let finish = async move {
         admin.drain();
         drain.send_replace(true);
+        drained(requests, || true).await;
     };
     Ok(Begun { node, address, drain: Box::pin(finish) })
 }

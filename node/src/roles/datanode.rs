@@ -1,7 +1,6 @@
 //! A datanode: a disk of chunks, its agents, and the port it serves them on.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use dfs_actors::admin::{NodeAdmin, NodeFacts, NodeName};
@@ -28,7 +27,7 @@ use dfs_wire::slab::{SlabBudget, SlabPool};
 use dfs_wire::status::{Status, StatusCode};
 use futures_util::future::BoxFuture;
 
-use super::{Begun, Transport, bind, follow, observe, ready, transport};
+use super::{Begun, LOOK, Transport, bind, drained, follow, observe, ready, transport};
 use crate::config::{self, Config};
 use crate::process::Context;
 use crate::store::{DataDir, DirectIo, FileStore, NodeIdentity, OsDisk, ReadMode, StoreConfig};
@@ -42,8 +41,6 @@ const UPLOADS_MAX: usize = 64;
 const BULK_UPLOADS_MAX: usize = 16;
 /// Copies from primaries served at once.
 const COPIES_MAX: usize = 512;
-/// How often a draining or joining node looks whether it is done.
-const LOOK: Duration = Duration::from_millis(50);
 
 /// Opens the disk and starts the tree.
 pub(super) async fn start(context: &Context, config: &Config) -> anyhow::Result<Begun> {
@@ -67,7 +64,7 @@ pub(super) async fn start(context: &Context, config: &Config) -> anyhow::Result<
     let tree = ActorTree::new(config.node.name.clone());
     let parts = Parts { env: env.clone(), me, store, dir, tree: tree.clone() };
     let built = build(parts, config, context);
-    let Transport { spec: talk, drain } =
+    let Transport { spec: talk, drain, requests } =
         transport(bound, built.service.clone(), built.budget, &config.node.name, context);
     // The agents come last and go first: a node joins when it can serve, and says goodbye before it cannot.
     let spec = SupervisorSpec::rest_for_one("root").intensity(Intensity::OUTER);
@@ -79,9 +76,8 @@ pub(super) async fn start(context: &Context, config: &Config) -> anyhow::Result<
     let finish = async move {
         admin.drain();
         drain.send_replace(true);
-        while service.writes_open() + service.reads_open() > 0 {
-            tokio::time::sleep(LOOK).await;
-        }
+        // An upload that is answered may still have a copy under way.
+        drained(requests, || service.writes_open() + service.reads_open() == 0).await;
     };
     Ok(Begun { node, address, drain: Box::pin(finish) })
 }

@@ -22,7 +22,7 @@ use futures_util::future::{BoxFuture, join_all};
 use tokio::sync::watch;
 
 use crate::config::{Config, HostPort, Live, Role};
-use crate::process::{Context, Node, Started};
+use crate::process::{Context, Node, Started, bind_patiently};
 
 /// Patience with a tree that starts.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -66,6 +66,7 @@ async fn start_all(context: &Context, config: &Config) -> anyhow::Result<Vec<Beg
 struct Transport {
     spec: SupervisorSpec,
     drain: watch::Sender<bool>,
+    requests: RequestStats,
 }
 
 fn transport(
@@ -84,7 +85,7 @@ fn transport(
         handshake_timeout: config.network.handshake_timeout,
         idle_timeout: config.network.idle_timeout,
     });
-    let common = SessionCommon { service, budget, limits, draining, requests };
+    let common = SessionCommon { service, budget, limits, draining, requests: requests.clone() };
     let sessions = SupervisorSpec::one_for_one("sessions");
     let (sessions, nursery) = sessions.with_nursery(connections_max);
     let listener = Addr::new(1);
@@ -92,7 +93,17 @@ fn transport(
     let spec = SupervisorSpec::one_for_one("transport")
         .supervisor(sessions)
         .child(ChildSpec::new::<Listener>("listener", &listener, args));
-    Transport { spec, drain }
+    Transport { spec, drain, requests }
+}
+
+/// How often a draining or joining node looks whether it is done.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Waits until every request is answered and `idle` holds.
+async fn drained(requests: RequestStats, idle: impl Fn() -> bool + Send) {
+    while requests.open() > 0 || !idle() {
+        tokio::time::sleep(LOOK).await;
+    }
 }
 
 /// What a part of the configuration comes to, now and after each reload.
@@ -115,7 +126,8 @@ fn follow<T: Send + Sync + 'static>(
 
 async fn bind(env: &Env, config: &Config) -> anyhow::Result<(Bound, HostPort)> {
     let listen = &config.node.listen;
-    let bound = Bound::bind(env, &listen.to_string()).await;
+    let address = listen.to_string();
+    let bound = bind_patiently(listen, || Bound::bind(env, &address)).await;
     let bound = bound.with_context(|| format!("listen on {listen} (node.listen_host, node.listen_port)"))?;
     let address = HostPort::new(listen.host.clone(), bound.address().port());
     Ok((bound, address))

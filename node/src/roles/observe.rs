@@ -44,7 +44,7 @@ impl Samples {
             let labels = [label(), vec![("code", (*code).to_owned())]].concat();
             self.push("requests", "Requests that ended", labels, SampleValue::Counter(*count as f64));
         }
-        let bounds = LATENCY_BOUNDS.into_iter().chain([f64::MAX]);
+        let bounds = LATENCY_BOUNDS.into_iter().chain([f64::INFINITY]);
         let buckets = bounds.zip(tally.buckets).collect();
         let spread = SampleValue::Histogram { sum: tally.duration.as_secs_f64(), buckets };
         self.push("request_duration_seconds", "Time from request to answer", label(), spread);

@@ -31,7 +31,7 @@ pub enum SampleValue {
     Histogram {
         /// Sum of all values.
         sum: f64,
-        /// How many values lie at or below each bound and above the one before. The last bound is `f64::MAX`.
+        /// How many values lie at or below each bound and above the one before. The last bound is infinite.
         buckets: Vec<(f64, u64)>,
     },
 }
@@ -155,7 +155,7 @@ mod tests {
                     let labels = vec![("node", node.to_owned())];
                     Sample { name, help: "What it is", labels, value }
                 };
-                let buckets = vec![(0.5, 2), (f64::MAX, 1)];
+                let buckets = vec![(0.5, 2), (f64::INFINITY, 1)];
                 vec![
                     sample("disk_free_bytes", SampleValue::Gauge(5.0)),
                     sample("written_bytes", SampleValue::Counter(7.0)),
