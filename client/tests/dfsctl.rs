@@ -53,7 +53,6 @@ fn exit_codes_tell_what_kind_of_failure_it_was() {
         (&["ls", "relative"], 2),
         (&["get", "/x", "--range", "5"], 2),
         (&["rm", "-r", "/"], 2),
-        (&["rm", "-r", "/*"], 2),
         (&["--endpoint", "no port:x", "ls"], 2),
         (&["--endpoint", &unreachable, "--timeout", "200ms", "ls"], 6),
         (&["--endpoint", &unreachable, "--timeout", "200ms", "version"], 0),

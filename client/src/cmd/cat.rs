@@ -31,17 +31,33 @@ pub struct Args {
 /// If a file is not there or cannot be read.
 pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     let client = context.client().await?;
-    for path in expand_all(&client, &args.paths, args.literal).await? {
-        print(&client, &path, args.range).await?;
+    print_all(context, &client, &args.paths, args.literal, args.range).await
+}
+
+/// Writes files to standard output, one after the other. One that cannot be read does not keep back the others.
+///
+/// # Errors
+/// If one cannot be read, or standard output not be written.
+pub async fn print_all(
+    context: &Context,
+    client: &Client,
+    args: &[RemoteArg],
+    literal: bool,
+    range: Option<ByteRange>,
+) -> Outcome<Exit> {
+    let (paths, mut tally) = expand_all(context, client, args, literal).await;
+    for path in &paths {
+        tally.add(print(client, path, range).await);
+        if tally.unread() {
+            break;
+        }
     }
+    tally.finish("files")?;
     Ok(Exit::Ok)
 }
 
 /// Writes a file, or a range of it, to standard output.
-///
-/// # Errors
-/// If it cannot be read, or standard output not be written.
-pub async fn print(client: &Client, path: &DfsPath, range: Option<ByteRange>) -> Outcome {
+async fn print(client: &Client, path: &DfsPath, range: Option<ByteRange>) -> Outcome {
     let options = GetOptions { range: bytes_of(client, path, range).await?, ..GetOptions::default() };
     client.get_to_writer(path, &mut tokio::io::stdout(), options).await.map_err(hinted)?;
     Ok(())
@@ -65,8 +81,10 @@ pub async fn bytes_of(
 /// What to do about a failed read.
 pub fn hinted(error: crate::Error) -> Failure {
     let failure = Failure::from(error);
-    match failure.code {
-        "IsADirectory" => failure.hint("'dfsctl ls' lists it, 'dfsctl get -r' fetches it"),
-        _ => failure,
-    }
+    if failure.code == "IsADirectory" { directory_hint(failure) } else { failure }
+}
+
+/// What to do about a directory that was to be printed.
+pub fn directory_hint(failure: Failure) -> Failure {
+    failure.hint("'dfsctl ls PATH' lists it, 'dfsctl get -r PATH DIRECTORY' fetches it")
 }

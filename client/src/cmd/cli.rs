@@ -17,6 +17,7 @@ const PATHS: &str = "\
 Paths:
   A path of the cluster is written /a/b or dfs:/a/b; '-' is standard input or output.
   * ? [] {} and ** are patterns on paths of the cluster: quote them from the shell.
+  A path that exists just as it is written is that path alone, never a pattern.
 
 Where the cluster is, the first that is said:
   --endpoint, DFS_ENDPOINT, COORDINATOR_HOST and COORDINATOR_PORT,

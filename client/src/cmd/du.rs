@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::exit::Exit;
-use super::failure::{Outcome, Tally};
+use super::failure::Outcome;
 use super::output::list::List;
 use super::output::text::{plain, size};
 use super::remote::{RemoteArg, expand_all};
@@ -80,14 +80,10 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     let client = context.client().await?;
     let root = [RemoteArg { text: "/".to_owned(), directory: false }];
     let paths = if args.paths.is_empty() { &root[..] } else { &args.paths };
-    let paths = expand_all(&client, paths, args.literal).await?;
+    let (paths, mut tally) = expand_all(context, &client, paths, args.literal).await;
     let mut list = List::new(context.output, "usage");
-    let mut tally = Tally::default();
     for path in &paths {
         let outcome = one(&client, &args, path, &mut list).await;
-        if let (Err(failure), true) = (&outcome, paths.len() > 1) {
-            context.output.failure(failure);
-        }
         tally.count(outcome);
     }
     list.finish()?;

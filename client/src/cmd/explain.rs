@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::exit::Exit;
-use super::failure::{Outcome, Tally};
+use super::failure::Outcome;
 use super::nodes::state_name;
 use super::output::list::List;
 use super::output::page::{Page, Paint};
@@ -195,9 +195,8 @@ impl ChunkView {
 /// If a path is not there or is a directory.
 pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     let client = context.client().await?;
-    let paths = expand_all(&client, &args.paths, args.literal).await?;
+    let (paths, mut tally) = expand_all(context, &client, &args.paths, args.literal).await;
     let mut list = List::new(context.output, "files");
-    let mut tally = Tally::default();
     for (index, path) in paths.iter().enumerate() {
         match client.explain(path).await {
             Ok(explained) => {
@@ -207,13 +206,7 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
                 }
                 tally.count(list.push(&view, |paint| view.text(paint)));
             }
-            Err(e) => {
-                let failure = e.into();
-                if paths.len() > 1 {
-                    context.output.failure(&failure);
-                }
-                tally.fail(failure);
-            }
+            Err(e) => tally.fail(e.into()),
         }
     }
     list.finish()?;

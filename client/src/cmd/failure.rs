@@ -8,6 +8,7 @@ use dfs_wire::status::StatusCode;
 use serde::Serialize;
 
 use super::exit::Exit;
+use super::output::Output;
 use super::output::text::plain;
 use crate::{Error, ErrorKind};
 
@@ -265,9 +266,25 @@ pub struct Tally {
     first: Option<Failure>,
     /// The reader of the output went away: nothing else matters.
     pipe: Option<Failure>,
+    /// Where failures are told as they come; `None`: the end of the command tells of the only one.
+    told: Option<Output>,
 }
 
 impl Tally {
+    /// A tally of so many items, which tells of each failure as it comes if there are several.
+    pub fn of(output: Output, items: usize) -> Self {
+        let mut tally = Self::default();
+        tally.expect(output, items);
+        tally
+    }
+
+    /// Tells of failures as they come from now on, if there are several items.
+    pub fn expect(&mut self, output: Output, items: usize) {
+        if items > 1 {
+            self.told = Some(output);
+        }
+    }
+
     /// Counts one item.
     pub fn count<T>(&mut self, outcome: Outcome<T>) -> Option<T> {
         match outcome {
@@ -290,10 +307,18 @@ impl Tally {
     /// Counts an item that failed.
     pub fn fail(&mut self, failure: Failure) {
         self.failed += 1;
+        if let Some(output) = &self.told {
+            output.failure(&failure);
+        }
         if failure.exit == Exit::Pipe {
             self.pipe.get_or_insert_with(|| failure.clone());
         }
         self.first.get_or_insert(failure);
+    }
+
+    /// Whether nobody reads the output any more.
+    pub fn unread(&self) -> bool {
+        self.pipe.is_some()
     }
 
     /// The end of the command: nothing failed; all failed (the first failure's code); or some did (partial).

@@ -8,7 +8,7 @@ use dfs_wire::message::metadata::{EntryKind, FileStat};
 use super::args;
 use super::context::Context;
 use super::exit::Exit;
-use super::failure::{Outcome, Tally};
+use super::failure::Outcome;
 use super::glob::NamePattern;
 use super::output::list::List;
 use super::output::text::plain;
@@ -100,11 +100,10 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     let client = context.client().await?;
     let root = [RemoteArg { text: "/".to_owned(), directory: false }];
     let paths = if args.paths.is_empty() { &root[..] } else { &args.paths };
-    let paths = expand_all(&client, paths, args.literal).await?;
+    let (paths, mut tally) = expand_all(context, &client, paths, args.literal).await;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
     let mut list = List::new(context.output, "entries");
-    let mut tally = Tally::default();
     for path in &paths {
         let mut walk = Walk::new(&client, path, true);
         let outcome = loop {
@@ -119,9 +118,6 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
                 Err(failure) => break Err(failure),
             }
         };
-        if let (Err(failure), true) = (&outcome, paths.len() > 1) {
-            context.output.failure(failure);
-        }
         tally.count(outcome);
     }
     list.finish()?;

@@ -16,7 +16,7 @@ use super::failure::{Failure, Outcome, Tally};
 use super::local::{Target, check_name};
 use super::output::text::{count, plain};
 use super::progress::Progress;
-use super::remote::{RemoteArg, expand_all};
+use super::remote::{Expanded, RemoteArg, expand_each};
 use super::transfer::{JOBS_DEFAULT, Moved, Summary, Targets, each, teller};
 use super::walk::Walk;
 use crate::{Client, GetOptions};
@@ -104,18 +104,28 @@ enum Place {
 pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     let (sources, target) = split(&args)?;
     let client = context.client().await?;
-    let paths = expand_all(&client, &sources, args.literal).await?;
-    if args.range.is_some() && paths.len() > 1 {
+    if target == "-" && !args.dry_run {
+        return cat::print_all(context, &client, &sources, args.literal, args.range).await;
+    }
+    let Expanded { paths, failed, .. } = expand_each(&client, &sources, args.literal).await;
+    let several = paths.len().max(sources.len()) > 1;
+    if args.range.is_some() && several {
         return Err(Failure::usage("--range is about one file"));
+    }
+    let mut plan = Plan { failed, ..Plan::default() };
+    if paths.is_empty() {
+        return carry_out(context, &client, &args, plan).await;
     }
     if target == "-" {
         for path in &paths {
-            cat::print(&client, path, args.range).await?;
+            match rehearse_print(&client, path).await {
+                Ok(stat) => plan.jobs.push(Job { stat, target: PathBuf::from("-") }),
+                Err(failure) => plan.failed.push(failure),
+            }
         }
-        return Ok(Exit::Ok);
+        return carry_out(context, &client, &args, plan).await;
     }
-    let place = decide(&args, Path::new(&target), target.ends_with('/'), paths.len() > 1)?;
-    let mut plan = Plan::default();
+    let place = decide(&args, Path::new(&target), target.ends_with('/'), several)?;
     let mut targets = Targets::default();
     for path in &paths {
         if let Err(failure) = add_source(&client, &args, path, &place, &mut plan, &mut targets).await {
@@ -125,11 +135,26 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     carry_out(context, &client, &args, plan).await
 }
 
+/// What would be printed, for `--dry-run`.
+async fn rehearse_print(client: &Client, path: &DfsPath) -> Outcome<FileStat> {
+    let stat = client.stat(path).await?;
+    match stat.kind {
+        EntryKind::File => Ok(stat),
+        EntryKind::Directory => {
+            let message = format!("'{}' is a directory", plain(path.as_str()));
+            Err(cat::directory_hint(Failure::new(Exit::Precondition, "IsADirectory", message)))
+        }
+    }
+}
+
 /// The sources and the target. An argument with `dfs:` is never local.
 fn split(args: &Args) -> Outcome<(Vec<RemoteArg>, String)> {
     let parse = |texts: &[String]| {
         texts.iter().map(|text| RemoteArg::parse(text).map_err(Failure::usage)).collect::<Outcome<Vec<_>>>()
     };
+    if args.paths.last().is_some_and(String::is_empty) {
+        return Err(Failure::usage("the target is empty").hint("'.' is the current directory"));
+    }
     match args.paths.as_slice() {
         [sources @ .., target] if !sources.is_empty() && !RemoteArg::is_marked(target) => {
             Ok((parse(sources)?, target.clone()))
@@ -315,12 +340,15 @@ async fn fetch(client: Client, how: How, progress: Option<crate::ProgressFn>, jo
         retries: 0,
     };
     if how.dry_run {
-        return Ok(moved);
+        return match !how.overwrite && job.target.symlink_metadata().is_ok() {
+            true => Err(local_hint(exists(&job.target), &job.target)),
+            false => Ok(moved),
+        };
     }
     let range = bytes_of(&client, path, how.range).await?;
     let options = GetOptions { range, resume: how.resume, overwrite: how.overwrite, version: None, progress };
     let got = client.get_to_path(path, &job.target, options).await;
-    let got = got.map_err(|e| local_hint(hinted(e), &job.target))?;
+    let got = got.map_err(|e| local_hint(failed(e, &job.target), &job.target))?;
     if how.preserve {
         keep_time(&job.target, got.stat.mtime_ms)?;
     }
@@ -330,6 +358,20 @@ async fn fetch(client: Client, how: How, progress: Option<crate::ProgressFn>, jo
     moved.degraded_chunks = got.bad_copies.len() as u64;
     moved.retries = got.retries;
     Ok(moved)
+}
+
+/// A failure of this machine is told of the file that was wanted, not of the hidden one it is written to first.
+fn failed(error: crate::Error, target: &Path) -> Failure {
+    let io = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<io::Error>());
+    match (error.status_code(), io) {
+        (None, Some(io)) => Failure::local("write", target, io),
+        _ => hinted(error),
+    }
+}
+
+fn exists(target: &Path) -> Failure {
+    let message = format!("local '{}' exists already", plain(&target.to_string_lossy()));
+    Failure::new(Exit::Precondition, "AlreadyExists", message)
 }
 
 fn local_hint(failure: Failure, target: &Path) -> Failure {
@@ -372,6 +414,7 @@ mod tests {
         assert_eq!(said("dfs:/a dfs:/b").unwrap(), (2, "./".to_owned()));
         assert_eq!(said("dfs:/a /b out/").unwrap(), (2, "out/".to_owned()));
         assert_eq!(said("a b").unwrap_err().exit, Exit::Usage);
+        assert_eq!(said("/a ").unwrap_err().message, "the target is empty");
     }
 
     #[test]

@@ -13,8 +13,9 @@ use dfs_wire::path::DfsPath;
 use super::exit::Exit;
 use super::failure::{Failure, Outcome};
 use super::output::text::plain;
+use super::remote::absent_is_none;
 use super::walk::Walk;
-use crate::{Client, StatusCode};
+use crate::Client;
 
 /// Alternatives that braces may stand for.
 const ALTERNATIVES_MAX: usize = 256;
@@ -112,6 +113,15 @@ impl Pattern {
         self.alternatives.iter().any(|one| one.matches(path))
     }
 
+    /// Whether it takes whatever there is at some depth: `/*`, `/**`, `/*/*`.
+    pub fn takes_all(&self) -> bool {
+        let any = |segment: &Segment| match segment {
+            Segment::AnyNames => true,
+            Segment::Name(tokens) => *tokens == [Token::AnyChars],
+        };
+        self.alternatives.iter().any(|one| one.base.is_root() && one.rest.iter().all(any))
+    }
+
     /// Every path of the cluster that matches, in order.
     ///
     /// # Errors
@@ -180,16 +190,6 @@ impl Alternative {
             level = next;
         }
         Ok(level)
-    }
-}
-
-fn absent_is_none(found: Result<FileStat, crate::Error>) -> Outcome<Option<FileStat>> {
-    match found {
-        Ok(stat) => Ok(Some(stat)),
-        Err(e) if matches!(e.status_code(), Some(StatusCode::NotFound | StatusCode::NotADirectory)) => {
-            Ok(None)
-        }
-        Err(e) => Err(e.into()),
     }
 }
 
@@ -445,6 +445,17 @@ mod tests {
         assert_eq!(base("/a/b/*.txt").as_deref(), Some("/a/b"));
         assert_eq!(base("/a*/b").as_deref(), Some("/"));
         assert_eq!(base("/a/{b,c}/d").as_deref(), Some("/a/b/d"));
+    }
+
+    #[test]
+    fn everything_has_many_names() {
+        let all = |text: &str| Pattern::parse(text).unwrap().takes_all();
+        for text in ["/*", "/**", "/*/", "/**/*", "/*/*", "/{*,x}", "/{x,**}", "/{,*/}*"] {
+            assert!(all(text), "{text}");
+        }
+        for text in ["/a*", "/a/*", "/*a", "/*/b", "/{a,b}/*", "/?*"] {
+            assert!(!all(text), "{text}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use dfs_wire::path::DfsPath;
 
 use super::context::Context;
 use super::exit::Exit;
-use super::failure::{Outcome, Tally};
+use super::failure::Outcome;
 use super::output::list::List;
 use super::output::text::plain;
 use super::output::views::EntryView;
@@ -63,40 +63,31 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     let client = context.client().await?;
     let root = [RemoteArg { text: "/".to_owned(), directory: false }];
     let paths = if args.paths.is_empty() { &root[..] } else { &args.paths };
-    let targets = expand_all(&client, paths, args.literal).await?;
+    let (targets, mut tally) = expand_all(context, &client, paths, args.literal).await;
     let mut list = List::new(context.output, "entries");
-    let mut tally = Tally::default();
     let (mut plain_files, mut directories) = (Vec::new(), Vec::new());
     for path in targets {
         match client.stat(&path).await {
             Ok(stat) if stat.kind == EntryKind::Directory && !args.directory => directories.push(path),
             Ok(stat) => plain_files.push(stat),
-            Err(e) if paths.len() > 1 => {
-                let failure = e.into();
-                context.output.failure(&failure);
-                tally.fail(failure);
-            }
-            Err(e) => return Err(e.into()),
+            Err(e) => tally.fail(e.into()),
         }
     }
     for stat in &plain_files {
         tally.count(args.push(&mut list, stat, stat.path.as_str()).map(drop));
     }
     let headed = !plain_files.is_empty() || directories.len() > 1;
-    let mut outcome = Ok(());
     for (index, directory) in directories.iter().enumerate() {
         if headed {
             let gap = if index == 0 && plain_files.is_empty() { "" } else { "\n" };
             list.human_line(&format!("{gap}{}:", plain(directory.as_str())));
         }
-        outcome = list_one(&client, &args, directory, &mut list).await;
-        if outcome.is_err() {
+        tally.add(list_one(&client, &args, directory, &mut list).await);
+        if tally.unread() {
             break;
         }
-        tally.done += 1;
     }
     list.finish()?;
-    outcome?;
     tally.finish("paths")?;
     Ok(Exit::Ok)
 }

@@ -8,6 +8,7 @@ use super::failure::{Failure, Outcome, Tally};
 use super::output::View;
 use super::output::page::Page;
 use super::output::text::plain;
+use super::rehearse;
 use super::remote::RemoteArg;
 use crate::MkdirOptions;
 
@@ -49,21 +50,21 @@ impl View for MkdirView {
 pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     let client = context.client().await?;
     let mut view = MkdirView { directories: Vec::new(), dry_run: args.dry_run };
-    let mut tally = Tally::default();
+    let mut tally = Tally::of(context.output, args.paths.len());
     for arg in &args.paths {
         let make = async {
             let path = arg.path()?;
-            if !args.dry_run {
-                let options = MkdirOptions { parents: args.parents, op: None };
-                client.mkdir(&path, options).await.map_err(|e| hinted(e.into(), args.parents))?;
-            }
+            let made = match args.dry_run {
+                true => rehearse::mkdir(&client, &path, args.parents).await,
+                false => {
+                    let options = MkdirOptions { parents: args.parents, op: None };
+                    client.mkdir(&path, options).await.map_err(Failure::from)
+                }
+            };
+            made.map_err(|failure| hinted(failure, args.parents))?;
             Ok(path.to_string())
         };
-        let outcome = make.await;
-        if let (Err(failure), true) = (&outcome, args.paths.len() > 1) {
-            context.output.failure(failure);
-        }
-        view.directories.extend(tally.count(outcome));
+        view.directories.extend(tally.count(make.await));
     }
     context.output.print(&view)?;
     tally.finish("directories")?;

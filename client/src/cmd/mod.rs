@@ -27,6 +27,7 @@ pub mod output;
 pub mod place;
 pub mod progress;
 pub mod put;
+pub mod rehearse;
 pub mod remote;
 pub mod rm;
 pub mod stat;

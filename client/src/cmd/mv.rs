@@ -5,13 +5,14 @@ use serde::Serialize;
 
 use super::context::Context;
 use super::exit::Exit;
-use super::failure::{Failure, Outcome, Tally};
+use super::failure::{Failure, Outcome};
 use super::output::View;
 use super::output::page::Page;
 use super::output::text::plain;
-use super::place::{Wish, decide};
+use super::place::{Place, Wish, decide};
+use super::rehearse;
 use super::remote::{RemoteArg, expand_all};
-use crate::{Client, RenameOptions, StatusCode};
+use crate::{Client, RenameOptions};
 
 /// Moves or renames files and directories
 ///
@@ -78,60 +79,52 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
         return Err(Failure::usage("mv needs a source and a destination"));
     };
     let client = context.client().await?;
-    let sources = expand_all(&client, sources, args.literal).await?;
-    let wish = Wish { several: sources.len() > 1, exact: args.no_target_directory, make: false };
+    let several = sources.len() > 1;
+    let (sources, mut tally) = expand_all(context, &client, sources, args.literal).await;
+    if sources.is_empty() {
+        tally.finish("paths")?;
+        return Ok(Exit::Ok);
+    }
+    let wish = Wish { several: several || sources.len() > 1, exact: args.no_target_directory, make: false };
     let place = decide(&client, target, wish).await?;
     let mut view = MvView { moved: Vec::new(), dry_run: args.dry_run };
-    let mut tally = Tally::default();
     for from in &sources {
-        let outcome = match place.of(from.name().unwrap_or_default()) {
-            Ok(to) => one(&client, &args, from, to).await,
-            Err(failure) => Err(failure),
-        };
-        if let (Err(failure), true) = (&outcome, sources.len() > 1) {
-            context.output.failure(failure);
-        }
-        view.moved.extend(tally.count(outcome));
+        view.moved.extend(tally.count(one(&client, &args, from, &place).await));
     }
     context.output.print(&view)?;
     tally.finish("paths")?;
     Ok(Exit::Ok)
 }
 
-async fn one(client: &Client, args: &Args, from: &DfsPath, to: DfsPath) -> Outcome<MovedView> {
-    if from.is_root() {
-        return Err(Failure::usage("the root directory cannot be moved"));
-    }
+async fn one(client: &Client, args: &Args, from: &DfsPath, place: &Place) -> Outcome<MovedView> {
+    let name = from.name().ok_or_else(|| Failure::usage("the root directory cannot be moved"))?;
+    let to = place.of(name)?;
     if to.starts_with(from) {
         let (from, to) = (plain(from.as_str()), plain(to.as_str()));
         return Err(Failure::usage(format!(
             "'{from}' cannot be moved to '{to}': that is itself or lies inside it"
         )));
     }
-    if args.dry_run {
-        client.stat(from).await?;
-        match client.stat(&to).await {
-            Ok(_) if args.no_clobber => return Err(taken(&to)),
-            Err(e) if e.status_code() != Some(StatusCode::NotFound) => return Err(e.into()),
-            _ => {}
+    let replace = !args.no_clobber;
+    let renamed = match args.dry_run {
+        true => rehearse::rename(client, from, &to, replace).await,
+        false => {
+            let options = RenameOptions { replace, op: None };
+            client.rename(from, &to, options).await.map_err(Failure::from)
         }
-    } else {
-        let options = RenameOptions { replace: !args.no_clobber, op: None };
-        client.rename(from, &to, options).await.map_err(|e| hinted(e.into()))?;
-    }
+    };
+    renamed.map_err(hinted)?;
     Ok(MovedView { from: from.to_string(), to: to.to_string() })
-}
-
-fn taken(path: &DfsPath) -> Failure {
-    Failure::new(Exit::Precondition, "AlreadyExists", format!("'{}' exists", plain(path.as_str())))
 }
 
 fn hinted(failure: Failure) -> Failure {
     match failure.code {
         "AlreadyExists" => failure.hint("without -n a file that is there is replaced"),
-        "DirectoryNotEmpty" => {
-            failure.hint("a directory is replaced only if it is empty; move or remove it first")
-        }
+        // The coordinator's own advice is about deleting.
+        "DirectoryNotEmpty" => Failure {
+            hint: "a directory is replaced only if it is empty; move or remove it first".to_owned(),
+            ..failure
+        },
         _ => failure,
     }
 }

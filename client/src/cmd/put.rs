@@ -16,6 +16,7 @@ use super::failure::{Failure, Outcome, Tally};
 use super::output::text::{count, plain};
 use super::place::{Place, Wish, decide};
 use super::progress::Progress;
+use super::rehearse;
 use super::remote::RemoteArg;
 use super::transfer::{JOBS_DEFAULT, Moved, Summary, Targets, each, teller};
 use crate::{Client, MkdirOptions, PutOptions, PutSource};
@@ -257,13 +258,17 @@ async fn carry_out(context: &Context, client: &Client, args: &Args, plan: Plan) 
     for failure in plan.failed {
         summary.add(&mut tally, Err(failure), &tell);
     }
-    if !args.dry_run {
-        for path in &plan.directories {
-            let options = MkdirOptions { parents: true, op: None };
-            match client.mkdir(path, options).await {
-                Ok(()) => summary.directories += 1,
-                Err(e) => summary.add(&mut tally, Err(e.into()), &tell),
+    for path in &plan.directories {
+        let made = match args.dry_run {
+            true => rehearse::mkdir(client, path, true).await,
+            false => {
+                let options = MkdirOptions { parents: true, op: None };
+                client.mkdir(path, options).await.map_err(Failure::from)
             }
+        };
+        match made {
+            Ok(()) => summary.directories += u64::from(!args.dry_run),
+            Err(failure) => summary.add(&mut tally, Err(failure), &tell),
         }
     }
     let mut done = 0;
@@ -337,10 +342,11 @@ async fn store(client: Client, options: PutOptions, dry_run: bool, job: Job) -> 
         degraded_chunks: 0,
         retries: 0,
     };
-    if dry_run {
-        return Ok(moved);
-    }
     let (parents, absent) = (options.parents, options.precondition == Precondition::Absent);
+    if dry_run {
+        let rehearsed = rehearse::put(&client, &job.target, parents, options.precondition).await;
+        return rehearsed.map(|()| moved).map_err(|failure| hinted(failure, parents, absent));
+    }
     let source = match job.source {
         Some(path) => PutSource::Path(path),
         None => PutSource::reader(tokio::io::stdin()),

@@ -1,12 +1,14 @@
 //! Remote paths as a user writes them: `/a/b` or `dfs:/a/b`, perhaps with a pattern, perhaps with a final slash.
 
-use dfs_wire::message::metadata::EntryKind;
+use dfs_wire::message::metadata::{EntryKind, FileStat};
 use dfs_wire::path::DfsPath;
 
-use super::failure::{Failure, Outcome};
+use super::context::Context;
+use super::exit::Exit;
+use super::failure::{Failure, Outcome, Tally};
 use super::glob::{self, Pattern};
 use super::output::text::plain;
-use crate::Client;
+use crate::{Client, StatusCode};
 
 /// What a user wrote for a remote path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,48 +51,113 @@ impl RemoteArg {
         DfsPath::parse(&self.text).map_err(|e| bad_path(&e.to_string()))
     }
 
-    /// The paths it stands for: itself, or what its pattern matches.
+    /// The paths it stands for. A name that exists is taken as it is written, even if it looks like a pattern: what a
+    /// script was given by `find` means that file and no other. Else a pattern stands for all that it matches.
     ///
     /// # Errors
-    /// If a pattern matches nothing, or the cluster cannot be asked.
-    pub async fn expand(&self, client: &Client, literal: bool) -> Outcome<Vec<DfsPath>> {
-        if literal || !glob::is_pattern(&self.text) {
-            return Ok(vec![self.path()?]);
+    /// If a pattern matches nothing, a final slash follows a file, or the cluster cannot be asked.
+    async fn expand(&self, client: &Client, literal: bool) -> Outcome<Meaning> {
+        let pattern = !literal && glob::is_pattern(&self.text);
+        let path = match self.path() {
+            // A pattern may be longer than a path, or escape what no name holds.
+            Err(failure) if !pattern => return Err(failure),
+            path => path.ok(),
+        };
+        if let Some(path) = path {
+            let there =
+                if pattern || self.directory { absent_is_none(client.stat(&path).await)? } else { None };
+            match there.map(|stat| stat.kind) {
+                Some(EntryKind::File) if self.directory => return Err(not_a_directory(&path)),
+                None if pattern => {}
+                _ => return Ok(Meaning::Path(path)),
+            }
         }
         let pattern = Pattern::parse(&self.text)?;
         let mut found = pattern.find(client).await?;
         found.retain(|stat| !self.directory || stat.kind == EntryKind::Directory);
-        if !found.is_empty() {
-            return Ok(found.into_iter().map(|stat| stat.path).collect());
-        }
-        // As in a shell, a pattern that matches nothing may be a name that merely looks like one.
-        match self.path() {
-            Ok(path) if client.stat(&path).await.is_ok() => Ok(vec![path]),
-            _ => Err(Failure::no_match(&self.text)),
+        match found.is_empty() {
+            true => Err(Failure::no_match(&self.text)),
+            false => Ok(Meaning::Matches(pattern, found.into_iter().map(|stat| stat.path).collect())),
         }
     }
 }
 
-/// The paths that several arguments stand for, each once, in the order written.
-///
-/// # Errors
-/// The first argument that stands for nothing.
-pub async fn expand_all(client: &Client, args: &[RemoteArg], literal: bool) -> Outcome<Vec<DfsPath>> {
-    let mut paths = Vec::new();
+/// What one argument stands for.
+enum Meaning {
+    Path(DfsPath),
+    Matches(Pattern, Vec<DfsPath>),
+}
+
+/// What several arguments stand for.
+#[derive(Debug, Default)]
+pub struct Expanded {
+    /// The paths, each once, in the order written.
+    pub paths: Vec<DfsPath>,
+    /// The patterns among the arguments that matched something.
+    pub patterns: Vec<Pattern>,
+    /// Why some arguments stand for nothing.
+    pub failed: Vec<Failure>,
+}
+
+/// The paths that several arguments stand for; one that stands for nothing does not keep the others from being done.
+pub async fn expand_each(client: &Client, args: &[RemoteArg], literal: bool) -> Expanded {
+    let mut expanded = Expanded::default();
     let mut seen = std::collections::BTreeSet::new();
     for arg in args {
-        for path in arg.expand(client, literal).await? {
-            if seen.insert(path.clone()) {
-                paths.push(path);
+        let paths = match arg.expand(client, literal).await {
+            Ok(Meaning::Path(path)) => vec![path],
+            Ok(Meaning::Matches(pattern, paths)) => {
+                expanded.patterns.push(pattern);
+                paths
             }
-        }
+            Err(failure) => {
+                expanded.failed.push(failure);
+                continue;
+            }
+        };
+        expanded.paths.extend(paths.into_iter().filter(|path| seen.insert(path.clone())));
     }
-    Ok(paths)
+    expanded
+}
+
+/// As [`expand_each`], with a tally that has counted the arguments that stand for nothing and told of them.
+pub async fn expand_all(
+    context: &Context,
+    client: &Client,
+    args: &[RemoteArg],
+    literal: bool,
+) -> (Vec<DfsPath>, Tally) {
+    let Expanded { paths, failed, .. } = expand_each(client, args, literal).await;
+    let mut tally = Tally::of(context.output, args.len().max(paths.len()));
+    for failure in failed {
+        tally.fail(failure);
+    }
+    (paths, tally)
+}
+
+/// What is at a path, or nothing.
+///
+/// # Errors
+/// If the cluster cannot be asked.
+pub fn absent_is_none(found: Result<FileStat, crate::Error>) -> Outcome<Option<FileStat>> {
+    match found {
+        Ok(stat) => Ok(Some(stat)),
+        Err(e) if matches!(e.status_code(), Some(StatusCode::NotFound | StatusCode::NotADirectory)) => {
+            Ok(None)
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// A failure about a file where only a directory will do.
+pub fn not_a_directory(path: &DfsPath) -> Failure {
+    let message = format!("'{}' is a file, not a directory", plain(path.as_str()));
+    Failure::new(Exit::Precondition, "NotADirectory", message)
 }
 
 /// A failure about a path that breaks a rule.
 pub fn bad_path(why: &str) -> Failure {
-    Failure::new(super::exit::Exit::Usage, "InvalidPath", why)
+    Failure::new(Exit::Usage, "InvalidPath", why)
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! `dfsctl rm`: moves files and directories to the trash.
 
+use std::collections::BTreeSet;
+
 use dfs_wire::id::VersionId;
 use dfs_wire::message::metadata::{Deleted, EntryKind};
 use dfs_wire::path::DfsPath;
@@ -9,10 +11,12 @@ use super::args;
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::{Failure, Outcome, Tally};
+use super::glob::Pattern;
 use super::output::View;
 use super::output::page::Page;
 use super::output::text::{count, exact_time, plain, time};
-use super::remote::RemoteArg;
+use super::rehearse;
+use super::remote::{Expanded, RemoteArg, expand_each};
 use super::walk::Walk;
 use crate::{Client, DeleteOptions};
 
@@ -102,21 +106,15 @@ impl View for RmView {
 /// # Errors
 /// If a path is not there, is a directory without -r, or the cluster cannot be reached.
 pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
-    let everything = args.paths.iter().any(|arg| is_everything(arg, args.literal));
-    if everything && !args.yes {
-        return Err(Failure::usage("this would delete everything in the cluster")
-            .hint("--yes says that it is meant; --dry-run shows what would be deleted"));
+    if args.paths.iter().any(|arg| arg.path().is_ok_and(|path| path.is_root())) {
+        must_be_meant(&args)?;
     }
     let client = context.client().await?;
     let mut tally = Tally::default();
     let mut view = RmView { deleted: Vec::new(), dry_run: args.dry_run };
-    let targets = targets(&client, &args, &mut tally).await?;
+    let targets = targets(context, &client, &args, &mut tally).await?;
     for path in &targets {
-        let outcome = remove(&client, &args, path).await;
-        if let (Err(failure), true) = (&outcome, targets.len() > 1) {
-            context.output.failure(failure);
-        }
-        view.deleted.extend(tally.count(outcome).flatten());
+        view.deleted.extend(tally.count(remove(&client, &args, path).await).flatten());
     }
     context.output.print(&view)?;
     if let Some(until) = view.deleted.iter().filter_map(|entry| entry.until_ms).min() {
@@ -129,21 +127,36 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     Ok(Exit::Ok)
 }
 
-/// Whether an argument names all there is.
-fn is_everything(arg: &RemoteArg, literal: bool) -> bool {
-    let stars = arg.text.split('/').filter(|part| !part.is_empty()).collect::<Vec<_>>();
-    stars.is_empty() || (!literal && stars.iter().all(|part| part.chars().all(|c| c == '*')))
+/// Refuses to delete everything, unless it was said that it is meant.
+fn must_be_meant(args: &Args) -> Outcome {
+    match args.yes || args.dry_run {
+        true => Ok(()),
+        false => Err(Failure::usage("this would delete everything in the cluster")
+            .hint("--yes says that it is meant; --dry-run shows what would be deleted")),
+    }
 }
 
 /// The paths to delete; the root stands for what it holds, for it cannot go itself.
-async fn targets(client: &Client, args: &Args, tally: &mut Tally) -> Outcome<Vec<DfsPath>> {
-    let mut targets = Vec::new();
-    for arg in &args.paths {
-        match arg.expand(client, args.literal).await {
-            Ok(paths) => targets.extend(paths),
-            Err(failure) if args.force && failure.is_not_found() => tally.done += 1,
-            Err(failure) => return Err(failure),
+async fn targets(
+    context: &Context,
+    client: &Client,
+    args: &Args,
+    tally: &mut Tally,
+) -> Outcome<Vec<DfsPath>> {
+    let Expanded { paths: mut targets, patterns, failed } =
+        expand_each(client, &args.paths, args.literal).await;
+    tally.expect(context.output, args.paths.len().max(targets.len()));
+    for failure in failed {
+        match args.force && failure.is_not_found() {
+            true => tally.done += 1,
+            false => tally.fail(failure),
         }
+    }
+    // What matters is what a pattern came to, not how it is written.
+    if patterns.iter().any(Pattern::takes_all)
+        || (!patterns.is_empty() && hold_everything(client, &targets).await?)
+    {
+        must_be_meant(args)?;
     }
     if let (true, Some(index)) = (args.recursive, targets.iter().position(DfsPath::is_root)) {
         targets.remove(index);
@@ -156,9 +169,21 @@ async fn targets(client: &Client, args: &Args, tally: &mut Tally) -> Outcome<Vec
     if args.recursive { Ok(outermost(targets)) } else { Ok(targets) }
 }
 
+/// Whether nothing in the root would be left.
+async fn hold_everything(client: &Client, targets: &[DfsPath]) -> Outcome<bool> {
+    let targets: BTreeSet<_> = targets.iter().collect();
+    let mut walk = Walk::new(client, &DfsPath::root(), false);
+    while let Some(stat) = walk.next().await? {
+        if !targets.contains(&stat.path) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Without what lies below another of the paths: it goes with it.
 fn outermost(mut paths: Vec<DfsPath>) -> Vec<DfsPath> {
-    let all: std::collections::BTreeSet<_> = paths.iter().cloned().collect();
+    let all: BTreeSet<_> = paths.iter().cloned().collect();
     let covered = |path: &DfsPath| {
         let mut above = path.parent();
         while let Some(parent) = above {
@@ -169,7 +194,7 @@ fn outermost(mut paths: Vec<DfsPath>) -> Vec<DfsPath> {
         }
         false
     };
-    let mut seen = std::collections::BTreeSet::new();
+    let mut seen = BTreeSet::new();
     paths.retain(|path| !covered(path) && seen.insert(path.clone()));
     paths
 }
@@ -179,9 +204,9 @@ async fn remove(client: &Client, args: &Args, path: &DfsPath) -> Outcome<Option<
         true => Ok(None),
         false => Err(failure),
     };
-    if !args.recursive || args.dry_run {
+    if !args.recursive && !args.dir {
         match client.stat(path).await {
-            Ok(stat) if stat.kind == EntryKind::Directory && !args.recursive && !args.dir => {
+            Ok(stat) if stat.kind == EntryKind::Directory => {
                 let message = format!("'{}' is a directory", plain(path.as_str()));
                 return Err(Failure::new(Exit::Precondition, "IsADirectory", message)
                     .hint("-r deletes it with all it holds, -d if it is empty"));
@@ -191,7 +216,8 @@ async fn remove(client: &Client, args: &Args, path: &DfsPath) -> Outcome<Option<
         }
     }
     if args.dry_run {
-        return Ok(Some(DeletedView::new(path, None)));
+        let rehearsed = rehearse::delete(client, path, args.recursive, args.if_match).await;
+        return rehearsed.map(|()| Some(DeletedView::new(path, None))).or_else(absent);
     }
     let options = DeleteOptions {
         recursive: args.recursive,
@@ -208,18 +234,6 @@ async fn remove(client: &Client, args: &Args, path: &DfsPath) -> Outcome<Option<
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn everything_has_many_names() {
-        let everything = |text: &str| is_everything(&RemoteArg::parse(text).unwrap(), false);
-        for text in ["/", "//", "dfs:/", "/*", "/**", "/*/", "/**/*"] {
-            assert!(everything(text), "{text}");
-        }
-        for text in ["/a", "/a/*", "/*a", "/*/b"] {
-            assert!(!everything(text), "{text}");
-        }
-        assert!(!is_everything(&RemoteArg::parse("/*").unwrap(), true));
-    }
 
     #[test]
     fn what_lies_below_another_goes_with_it() {

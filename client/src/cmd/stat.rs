@@ -2,7 +2,7 @@
 
 use super::context::Context;
 use super::exit::Exit;
-use super::failure::{Outcome, Tally};
+use super::failure::Outcome;
 use super::output::list::List;
 use super::output::page::{Page, Paint};
 use super::output::text::{plain, size};
@@ -26,22 +26,15 @@ pub struct Args {
 /// If a path is not there.
 pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     let client = context.client().await?;
-    let paths = expand_all(&client, &args.paths, args.literal).await?;
+    let (paths, mut tally) = expand_all(context, &client, &args.paths, args.literal).await;
     let mut list = List::new(context.output, "entries");
-    let mut tally = Tally::default();
     for path in &paths {
         match client.stat(path).await {
             Ok(stat) => {
                 let view = EntryView::from(&stat);
                 tally.count(list.push(&view, |paint| page(&view, paint)));
             }
-            Err(e) => {
-                let failure = e.into();
-                if paths.len() > 1 {
-                    context.output.failure(&failure);
-                }
-                tally.fail(failure);
-            }
+            Err(e) => tally.fail(e.into()),
         }
     }
     list.finish()?;

@@ -108,15 +108,17 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
 }
 
 async fn list(context: &Context, client: &Client) -> Outcome<Exit> {
-    let items = client.trash_list().await?;
+    let mut items = client.trash_list().await?;
+    items.sort_by_key(|item| (item.deleted_ms, item.stat.inode));
     let mut list = List::new(context.output, "entries");
     for item in &items {
         list.push(&TrashView::from(item), |paint| {
             let bytes = if item.stat.kind == EntryKind::File { size(item.stat.size) } else { "-".to_owned() };
             let slash = if item.stat.kind == EntryKind::File { "" } else { "/" };
+            let deleted = time(item.deleted_ms);
             let until = paint.dim(&format!("until {}", time(item.expires_ms)));
             format!(
-                "{:>8}  {bytes:>9}  {until}  {}{slash}",
+                "{:>8}  {bytes:>9}  deleted {deleted}  {until}  {}{slash}",
                 item.stat.inode.0,
                 plain(item.stat.path.as_str())
             )

@@ -54,17 +54,16 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     let client = context.client().await?;
     let root = [RemoteArg { text: "/".to_owned(), directory: false }];
     let paths = if args.paths.is_empty() { &root[..] } else { &args.paths };
-    let paths = expand_all(&client, paths, args.literal).await?;
+    let (paths, mut tally) = expand_all(context, &client, paths, args.literal).await;
     let mut list = List::new(context.output, "entries");
     let mut counts = Counts::default();
-    let mut outcome = Ok(());
     for path in &paths {
-        outcome = draw(&client, &args, path, &mut list, &mut counts).await;
-        if outcome.is_err() {
+        tally.add(draw(&client, &args, path, &mut list, &mut counts).await);
+        if tally.unread() {
             break;
         }
     }
-    if outcome.is_ok() {
+    if tally.done > 0 {
         list.human_line(&format!(
             "\n{}, {}",
             count(counts.directories, "directory"),
@@ -72,7 +71,7 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
         ));
     }
     list.finish()?;
-    outcome?;
+    tally.finish("paths")?;
     Ok(Exit::Ok)
 }
 

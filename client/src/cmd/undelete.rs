@@ -1,13 +1,16 @@
 //! `dfsctl undelete`: brings something back from the trash.
 
 use dfs_wire::id::InodeId;
+use dfs_wire::message::metadata::{FileStat, TrashItem};
 
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::{Failure, Outcome, Tally};
 use super::output::list::List;
+use super::output::text::plain;
 use super::output::views::EntryView;
 use super::place::{Wish, decide};
+use super::rehearse;
 use super::remote::RemoteArg;
 use crate::{Client, TrashTarget};
 
@@ -36,62 +39,93 @@ pub struct Args {
 /// If it is not in the trash, or its place is taken.
 pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     let client = context.client().await?;
-    let mut targets =
+    let mut wanted =
         args.paths.iter().map(|arg| Ok(TrashTarget::Path(arg.path()?))).collect::<Outcome<Vec<_>>>()?;
-    targets.extend(args.inode.map(|inode| TrashTarget::Inode(InodeId(inode))));
-    let several = targets.len() > 1;
+    wanted.extend(args.inode.map(|inode| TrashTarget::Inode(InodeId(inode))));
+    let items = client.trash_list().await?;
     let mut list = List::new(context.output, "entries");
-    let mut tally = Tally::default();
-    for target in targets {
-        let outcome = one(&client, &args, target, several, &mut list).await;
-        if let (Err(failure), true) = (&outcome, several) {
-            context.output.failure(failure);
-        }
-        tally.count(outcome);
+    let mut tally = Tally::of(context.output, wanted.len());
+    for target in &wanted {
+        let outcome = match latest(&items, target) {
+            Some(item) => one(&client, &args, item, wanted.len() > 1, &mut list).await,
+            None => Err(not_in_trash(target)),
+        };
+        tally.add(outcome);
     }
     list.finish()?;
     tally.finish("entries")?;
     Ok(Exit::Ok)
 }
 
-async fn one(client: &Client, args: &Args, target: TrashTarget, several: bool, list: &mut List) -> Outcome {
-    // The latest deletion of a path is the last of the list.
-    let items = client.trash_list().await?;
-    let found = items.iter().rev().find(|item| match &target {
+/// The entry that is meant; of several deletions of one path the latest. A rehearsal and the real thing choose alike.
+fn latest<'a>(items: &'a [TrashItem], target: &TrashTarget) -> Option<&'a TrashItem> {
+    let meant = items.iter().filter(|item| match target {
         TrashTarget::Path(path) => item.stat.path == *path,
         TrashTarget::Inode(inode) => item.stat.inode == *inode,
     });
-    let to = match (&args.to, found) {
-        (None, _) => None,
-        (Some(to), found) => {
-            let wish = Wish { several, exact: false, make: false };
-            let name = found.and_then(|item| item.stat.path.name()).unwrap_or_default();
-            Some(decide(client, to, wish).await?.of(name)?)
-        }
-    };
-    if args.dry_run {
-        let item = found.ok_or_else(|| {
-            Failure::new(Exit::NotFound, "NotFound", "it is not in the trash")
-                .hint("'dfsctl trash ls' shows what is")
-        })?;
-        let stat = dfs_wire::message::metadata::FileStat {
-            path: to.unwrap_or_else(|| item.stat.path.clone()),
-            ..item.stat.clone()
-        };
-        return push(list, &EntryView::from(&stat));
-    }
-    let stat = client.undelete(target, to, None).await.map_err(|e| hinted(e.into()))?;
-    push(list, &EntryView::from(&stat))
+    meant.max_by_key(|item| (item.deleted_ms, item.stat.inode))
 }
 
-fn push(list: &mut List, view: &EntryView) -> Outcome {
-    list.push(view, |paint| view.line(paint, &view.path, false))
+fn not_in_trash(target: &TrashTarget) -> Failure {
+    let what = match target {
+        TrashTarget::Path(path) => format!("'{}'", plain(path.as_str())),
+        TrashTarget::Inode(inode) => format!("inode {}", inode.0),
+    };
+    Failure::new(Exit::NotFound, "NotFound", format!("{what} is not in the trash"))
+        .hint("'dfsctl trash ls' shows what is")
+}
+
+async fn one(client: &Client, args: &Args, item: &TrashItem, several: bool, list: &mut List) -> Outcome {
+    let to = match &args.to {
+        Some(to) => {
+            let wish = Wish { several, exact: false, make: false };
+            Some(decide(client, to, wish).await?.of(item.stat.path.name().unwrap_or_default())?)
+        }
+        None => None,
+    };
+    let stat = match args.dry_run {
+        true => {
+            let path = to.unwrap_or_else(|| item.stat.path.clone());
+            rehearse::undelete(client, &path).await.map_err(hinted)?;
+            FileStat { path, ..item.stat.clone() }
+        }
+        false => {
+            let undeleted = client.undelete(TrashTarget::Inode(item.stat.inode), to, None).await;
+            undeleted.map_err(|e| hinted(e.into()))?
+        }
+    };
+    let view = EntryView::from(&stat);
+    list.push(&view, |paint| view.line(paint, &view.path, false))
 }
 
 fn hinted(failure: Failure) -> Failure {
     match failure.code {
-        "NotFound" => failure.hint("'dfsctl trash ls' shows what the trash has"),
+        "NotFound" => {
+            failure.hint("'dfsctl mkdir -p' makes its directory again, --to puts it somewhere else")
+        }
         "AlreadyExists" => failure.hint("--to puts it somewhere else"),
         _ => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dfs_wire::path::DfsPath;
+
+    use super::*;
+    use crate::cmd::output::views::tests::file;
+
+    #[test]
+    fn of_several_deletions_of_a_path_the_latest_is_meant_in_whatever_order_they_are_listed() {
+        let item = |path: &str, inode: u64, deleted_ms: u64| {
+            let stat = FileStat { inode: InodeId(inode), ..file(path, 1) };
+            TrashItem { stat, deleted_ms, expires_ms: deleted_ms + 1 }
+        };
+        let items = [item("/a", 3, 30), item("/a", 7, 20), item("/b", 9, 40), item("/a", 2, 30)];
+        let meant = |target: TrashTarget| latest(&items, &target).map(|item| item.stat.inode.0);
+        let path = |text: &str| TrashTarget::Path(DfsPath::parse(text).unwrap());
+        assert_eq!(meant(path("/a")), Some(3));
+        assert_eq!(meant(path("/c")), None);
+        assert_eq!(meant(TrashTarget::Inode(InodeId(7))), Some(7));
     }
 }

@@ -1,6 +1,7 @@
 //! `dfsctl verify`: reads every copy of files and says which are good.
 
 use dfs_wire::message::metadata::{EntryKind, FileStat};
+use dfs_wire::path::DfsPath;
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 
@@ -192,16 +193,15 @@ impl ChunkView {
 /// If a path is not there or the cluster cannot be asked.
 pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     let client = context.client().await?;
-    let files = files(&client, &args).await?;
-    let several = files.len() > 1;
+    let (files, tally) = files(context, &client, &args).await;
     let to_read = files.iter().map(|stat| stat.size.saturating_mul(stat.replication.into())).sum();
     let progress = Progress::new(&context.output, Some(to_read));
     let mut list = List::new(context.output, "files");
-    let mut sums = Sums::default();
+    let mut sums = Sums { tally, ..Sums::default() };
     let checks = stream::iter(&files).map(|stat| client.verify(&stat.path, progress.of_file()));
     let mut checks = checks.buffered(AT_ONCE);
     while let Some(check) = checks.next().await {
-        progress.pause(|| sums.add(context, &mut list, check, several));
+        progress.pause(|| sums.add(context, &mut list, check));
     }
     progress.finish(0);
     let files = list.finish()?;
@@ -226,7 +226,7 @@ struct Sums {
 
 impl Sums {
     /// Prints and counts one file.
-    fn add(&mut self, context: &Context, list: &mut List, check: Result<VerifyReport, Error>, several: bool) {
+    fn add(&mut self, context: &Context, list: &mut List, check: Result<VerifyReport, Error>) {
         let outcome = check.map_err(Failure::from).and_then(|report| {
             let view = VerifyView::new(&report);
             self.worst = self.worst.max(view.verdict);
@@ -235,33 +235,40 @@ impl Sums {
             list.push(&view, |paint| view.text(paint, context.output.verbose > 0))?;
             list.flush()
         });
-        if let (Err(failure), true) = (&outcome, several) {
-            context.output.failure(failure);
-        }
-        self.tally.count(outcome);
+        self.tally.add(outcome);
     }
 }
 
-async fn files(client: &Client, args: &Args) -> Outcome<Vec<FileStat>> {
+/// The files to read, and the tally of the paths that have none.
+async fn files(context: &Context, client: &Client, args: &Args) -> (Vec<FileStat>, Tally) {
+    let (paths, mut tally) = expand_all(context, client, &args.paths, args.literal).await;
     let mut files = Vec::new();
-    for path in expand_all(client, &args.paths, args.literal).await? {
-        let stat = client.stat(&path).await?;
-        match stat.kind {
-            EntryKind::File => files.push(stat),
-            EntryKind::Directory if args.recursive => {
-                let mut walk = Walk::new(client, &path, true);
-                while let Some(stat) = walk.next().await? {
-                    if stat.kind == EntryKind::File {
-                        files.push(stat);
-                    }
-                }
-            }
-            EntryKind::Directory => {
-                let message = format!("'{}' is a directory", plain(path.as_str()));
-                return Err(Failure::new(Exit::Precondition, "IsADirectory", message)
-                    .hint("-r verifies every file below it"));
-            }
+    for path in &paths {
+        if let Err(failure) = add_files(client, args, path, &mut files).await {
+            tally.fail(failure);
         }
     }
-    Ok(files)
+    tally.expect(context.output, files.len());
+    (files, tally)
+}
+
+async fn add_files(client: &Client, args: &Args, path: &DfsPath, files: &mut Vec<FileStat>) -> Outcome {
+    let stat = client.stat(path).await?;
+    match stat.kind {
+        EntryKind::File => files.push(stat),
+        EntryKind::Directory if args.recursive => {
+            let mut walk = Walk::new(client, path, true);
+            while let Some(stat) = walk.next().await? {
+                if stat.kind == EntryKind::File {
+                    files.push(stat);
+                }
+            }
+        }
+        EntryKind::Directory => {
+            let message = format!("'{}' is a directory", plain(path.as_str()));
+            return Err(Failure::new(Exit::Precondition, "IsADirectory", message)
+                .hint("-r verifies every file below it"));
+        }
+    }
+    Ok(())
 }

@@ -3,6 +3,7 @@
 //! Each file is about one promise, each test's name is the sentence it proves.
 
 mod authority;
+mod command_line;
 mod corruption;
 mod crashes;
 mod files;
