@@ -53,6 +53,22 @@ impl ClientConfig {
         }
     }
 
+    /// Bounds what is done for one request to the coordinator, and the search for one, by `patience`: connecting and
+    /// shaking hands with each endpoint in turn, waiting for the answer, trying again. Chunks on their way have the
+    /// same budget for failing; while their bytes move, it does not run.
+    pub fn give_up_after(&mut self, patience: Duration) {
+        let turns = u32::try_from(self.endpoints.len()).unwrap_or(u32::MAX).max(1);
+        let turn = patience / turns;
+        let (timeouts, retry) = (&mut self.timeouts, &mut self.retry);
+        timeouts.connect = timeouts.connect.min(turn);
+        timeouts.handshake = timeouts.handshake.min(turn);
+        timeouts.request = timeouts.request.min(patience);
+        retry.connect_budget = patience;
+        retry.budget = patience;
+        retry.busy_budget = patience;
+        retry.limit = Some(patience);
+    }
+
     /// Slabs that one direction (uploads or downloads) may use.
     pub(crate) fn slabs_per_direction(&self) -> usize {
         let half = self.memory_limit / 2;
@@ -110,6 +126,9 @@ pub struct RetryPolicy {
     pub pause_max: Duration,
     /// How long [`crate::Client::connect`] looks for a coordinator that answers.
     pub connect_budget: Duration,
+    /// A request to the coordinator is given up after so long, whatever is being done for it then. `None`: an attempt
+    /// that was begun is finished, and at least two are made.
+    pub limit: Option<Duration>,
 }
 
 impl Default for RetryPolicy {
@@ -121,6 +140,7 @@ impl Default for RetryPolicy {
             pause_min: Duration::from_millis(50),
             pause_max: Duration::from_secs(3),
             connect_budget: Duration::from_secs(5),
+            limit: None,
         }
     }
 }

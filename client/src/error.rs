@@ -234,7 +234,7 @@ impl Error {
         self.inner.code == Some(StatusCode::Busy)
     }
 
-    /// Whether the request may have been carried out although this error came back.
+    /// Whether the request, which was sent, may have been carried out although this error came back.
     pub(crate) fn leaves_doubt(&self) -> bool {
         matches!(self.inner.code, Some(StatusCode::ConnectionLost | StatusCode::DeadlineExceeded))
     }

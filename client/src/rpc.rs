@@ -1,5 +1,10 @@
 //! One request, one answer: retried within its budget, a mutation always under the same operation id.
+//!
+//! Only a response is an answer. A connection that is lost after the request left, or a peer that gives the request up,
+//! says nothing about what was done: the request is repeated, and a mutation that never gets its answer ends as
+//! `OutcomeUnknown`.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,12 +13,12 @@ use dfs_wire::message::admin::{AdminRequest, AdminResponse};
 use dfs_wire::message::metadata::{MetadataRequest, MetadataResponse};
 use dfs_wire::message::{Request, Response};
 use dfs_wire::status::StatusCode;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::backoff::Backoff;
 use crate::config::{COORDINATOR_PORT_DEFAULT, ClientConfig, RetryPolicy};
 use crate::error::Error;
-use crate::pool::Pool;
+use crate::pool::{Conn, Pool};
 
 /// A new operation id, ordered by time for the readers of logs.
 pub fn new_op() -> OpId {
@@ -33,6 +38,40 @@ struct Manner {
     mutation: bool,
     /// An answer that is not waited away.
     final_code: Option<StatusCode>,
+}
+
+/// When a request is given up, whatever is being done for it; `None` = its budgets alone count.
+#[derive(Debug, Clone, Copy)]
+struct Limit(Option<Instant>);
+
+impl Limit {
+    fn after(patience: Option<Duration>) -> Self {
+        Self(patience.and_then(|patience| Instant::now().checked_add(patience)))
+    }
+
+    /// `patience`, or what is left if that is less.
+    fn cap(self, patience: Duration) -> Duration {
+        self.0.map_or(patience, |end| patience.min(end.saturating_duration_since(Instant::now())))
+    }
+
+    fn is_over(self) -> bool {
+        self.0.is_some_and(|end| Instant::now() >= end)
+    }
+
+    /// The outcome of `work`, unless there is no time left for it.
+    async fn within<F: Future>(self, work: F) -> Option<F::Output> {
+        match self.0 {
+            None => Some(work.await),
+            Some(end) => tokio::time::timeout_at(end, work).await.ok(),
+        }
+    }
+}
+
+/// Why an attempt brought no response as it was asked for.
+struct Failed {
+    error: Error,
+    /// The request may have left; else nobody knows of it.
+    sent: bool,
 }
 
 /// Sends requests to the coordinator that answers, or to a named node.
@@ -66,11 +105,14 @@ impl Rpc {
     pub(crate) async fn connect(&self) -> Result<(), Error> {
         let policy = RetryPolicy { budget: self.retry.connect_budget, ..self.retry.clone() };
         let mut backoff = Backoff::new(&policy);
+        let limit = Limit::after(Some(policy.budget));
         loop {
             let mut last = None;
             for _ in &self.endpoints {
-                match self.pool.get(self.endpoint(), 1).await {
+                match self.link_to(self.endpoint(), limit).await {
                     Ok(_) => return Ok(()),
+                    // That the time is over says less than what was met before.
+                    Err(_) if last.is_some() && limit.is_over() => {}
                     Err(error) => last = Some(error),
                 }
                 self.rotate();
@@ -79,7 +121,9 @@ impl Rpc {
             if !error.retryable() {
                 return Err(error);
             }
-            backoff.pause(error).await.map_err(|e| self.unreachable(e))?;
+            if !matches!(limit.within(backoff.pause(error.clone())).await, Some(Ok(()))) {
+                return Err(self.unreachable(error));
+            }
         }
     }
 
@@ -137,22 +181,25 @@ impl Rpc {
         manner: Manner,
     ) -> Result<Response, Error> {
         let mut backoff = Backoff::new(&self.retry);
+        let limit = Limit::after(self.retry.limit);
         let mut doubt = false;
         loop {
-            let error = match self.attempt(address, op, &body).await {
+            let Failed { error, sent } = match self.attempt(address, op, &body, limit).await {
                 Ok(response) => return Ok(response),
-                Err(error) => error,
+                Err(failed) => failed,
             };
-            doubt |= manner.mutation && error.leaves_doubt();
-            // What is refused for good is a definite answer, whatever came before: the operation id sees to that.
-            if !error.retryable() || (manner.final_code.is_some() && error.status_code() == manner.final_code)
-            {
+            doubt |= manner.mutation && sent && error.leaves_doubt();
+            let refused = !error.retryable()
+                || (manner.final_code.is_some() && error.status_code() == manner.final_code);
+            // What is refused for good is a definite answer, whatever came before: the operation id sees to that. A
+            // connection that is refused is no answer to what was sent on an earlier one.
+            if refused && (sent || !doubt) {
                 return Err(error);
             }
             if address.is_none() {
                 self.rotate();
             }
-            if let Err(error) = backoff.pause(error).await {
+            if refused || !matches!(limit.within(backoff.pause(error.clone())).await, Some(Ok(()))) {
                 return Err(match doubt {
                     true => outcome_unknown(&body, op, error),
                     false if address.is_none() => self.unreachable(error),
@@ -162,19 +209,37 @@ impl Rpc {
         }
     }
 
-    async fn attempt(&self, address: Option<&str>, op: OpId, body: &Request) -> Result<Response, Error> {
+    async fn attempt(
+        &self,
+        address: Option<&str>,
+        op: OpId,
+        body: &Request,
+        limit: Limit,
+    ) -> Result<Response, Failed> {
         let address = address.unwrap_or_else(|| self.endpoint());
-        let conn = self.pool.get(address, 1).await?;
-        let request = conn.link().request(op, millis(self.request_timeout), body.clone());
-        match timeout(self.request_timeout, request).await {
-            Ok(Ok((response, _))) => Ok(response),
-            Ok(Err(status)) => Err(Error::from(status)),
-            Err(_) => {
-                let seconds = self.request_timeout.as_secs_f32();
-                let text = format!("{address} did not answer {} within {seconds} s", body.name());
-                Err(Error::new(StatusCode::DeadlineExceeded, text))
+        let conn = self.link_to(address, limit).await.map_err(|error| Failed { error, sent: false })?;
+        let patience = limit.cap(self.request_timeout);
+        let request = conn.link().request(op, millis(patience), body.clone());
+        let error = match timeout(patience, request).await {
+            Ok(Ok((response, _))) => return Ok(response),
+            // Whoever worked on it there is gone, and nobody says how far it came.
+            Ok(Err(status)) if status.code == StatusCode::Cancelled => {
+                let text = format!("{address} gave {} up without an answer", body.name());
+                Error::new(StatusCode::ConnectionLost, text).caused_by(Error::from(status))
             }
-        }
+            Ok(Err(status)) => Error::from(status),
+            Err(_) => {
+                let seconds = patience.as_secs_f32();
+                let text = format!("{address} did not answer {} within {seconds:.1} s", body.name());
+                Error::new(StatusCode::DeadlineExceeded, text)
+            }
+        };
+        Err(Failed { error, sent: true })
+    }
+
+    async fn link_to(&self, address: &str, limit: Limit) -> Result<Arc<Conn>, Error> {
+        let late = || Err(Error::new(StatusCode::Unavailable, format!("no connection to {address} in time")));
+        limit.within(self.pool.get(address, 1)).await.unwrap_or_else(late)
     }
 
     fn endpoint(&self) -> &str {

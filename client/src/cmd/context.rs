@@ -12,6 +12,9 @@ use crate::{Client, ClientConfig, ErrorKind};
 /// How long to look for a coordinator unless the user says otherwise.
 const CONNECT_DEFAULT: Duration = Duration::from_secs(5);
 
+/// No answer comes in less.
+const TIMEOUT_MIN: Duration = Duration::from_millis(100);
+
 /// What every command works with.
 #[derive(Debug)]
 pub struct Context {
@@ -53,10 +56,7 @@ impl Context {
         config.agent = concat!("dfsctl/", env!("CARGO_PKG_VERSION")).to_owned();
         config.retry.connect_budget = CONNECT_DEFAULT;
         if let Some(timeout) = self.global.timeout {
-            config.retry.connect_budget = timeout;
-            config.retry.budget = timeout;
-            config.retry.busy_budget = timeout;
-            config.timeouts.request = config.timeouts.request.min(timeout.max(Duration::from_millis(100)));
+            config.give_up_after(timeout.max(TIMEOUT_MIN));
         }
         change(&mut config);
         match Client::connect(config).await {

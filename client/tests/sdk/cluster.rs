@@ -10,7 +10,7 @@ use std::time::Duration;
 use dfs_client::metadata::{Allocation, EntryKind, FileStat, StoredChunk};
 use dfs_client::{
     ChunkId, Client, ClientConfig, ClusterId, ConnectFuture, Connector, DfsPath, InodeId, NodeId, OpId,
-    RetryPolicy, Timeouts, Transport, VersionId,
+    RetryPolicy, StatusCode, Timeouts, Transport, VersionId,
 };
 use dfs_wire::auth::Grant;
 use dfs_wire::handshake::{self, Welcome};
@@ -52,6 +52,23 @@ pub(crate) enum Fault {
     FailAsReplica,
 }
 
+/// How an answer is lost.
+#[derive(Debug, Clone)]
+pub(crate) enum Lost {
+    /// The connection ends for this reason.
+    Closed(Status),
+    /// The request's task ends without a word.
+    Reset,
+    /// The connection ends, and who answers next serves another cluster.
+    Moved,
+}
+
+impl Default for Lost {
+    fn default() -> Self {
+        Self::Closed(Status::new(StatusCode::ConnectionLost, "told to lose the answer"))
+    }
+}
+
 /// One datanode.
 #[derive(Debug, Default)]
 pub(crate) struct Node {
@@ -88,6 +105,14 @@ pub(crate) struct State {
     pub(crate) log: Vec<(&'static str, OpId)>,
     /// How often the request of this name is carried out without its answer arriving.
     pub(crate) lost_answers: BTreeMap<&'static str, u32>,
+    /// How such an answer is lost.
+    pub(crate) lost_by: Lost,
+    /// The coordinator takes requests and never answers.
+    pub(crate) mute: bool,
+    /// The coordinator takes connections and does not even answer the handshake.
+    pub(crate) deaf: bool,
+    /// The cluster that the coordinator serves.
+    pub(crate) cluster: u128,
     /// Nodes named as failed when chunks were allocated.
     pub(crate) excluded: BTreeSet<NodeId>,
     pub(crate) last_id: u128,
@@ -141,7 +166,8 @@ impl Cluster {
             attempts: 6,
             pause_min: Duration::from_millis(5),
             pause_max: Duration::from_millis(50),
-            connect_budget: Duration::from_millis(100),
+            connect_budget: Duration::from_secs(1),
+            limit: None,
         };
         change(&mut config);
         Client::connect_with(config, Arc::new(self.clone())).await.expect("the coordinator is there")
@@ -166,14 +192,18 @@ impl Cluster {
     }
 
     async fn serve(self, mut io: tokio::io::DuplexStream, node: Option<usize>) {
-        if node.is_some_and(|n| matches!(self.lock().nodes[n].fault, Some(Fault::Deaf))) {
+        let deaf = match node {
+            Some(node) => matches!(self.lock().nodes[node].fault, Some(Fault::Deaf)),
+            None => self.lock().deaf,
+        };
+        if deaf {
             return tokio::time::sleep(Duration::from_secs(60)).await;
         }
         let welcome = |hello: &handshake::Hello, version: dfs_wire::version::ProtocolVersion| {
             assert!(hello.connection_credit >= CREDIT);
             Ok(Welcome {
                 version: version.number(),
-                cluster: Some(ClusterId(1)),
+                cluster: Some(ClusterId(1 + self.lock().cluster)),
                 node: node.map_or(NodeId(999), node_id),
                 name: "fake".into(),
                 role: if node.is_some() { "datanode" } else { "coordinator" }.into(),

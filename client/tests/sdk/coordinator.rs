@@ -14,7 +14,7 @@ use dfs_wire::message::membership::NodeState;
 use dfs_wire::message::{Request, Response};
 use dfs_wire::status::Status;
 
-use crate::cluster::{Cluster, State, StoredFile, Upload, address, grant, node_id, stat};
+use crate::cluster::{Cluster, Lost, State, StoredFile, Upload, address, grant, node_id, stat};
 
 pub(crate) async fn serve(cluster: &Cluster, link: &Link, incoming: Incoming) {
     let Request::Metadata(request) = incoming.head.body else {
@@ -22,6 +22,9 @@ pub(crate) async fn serve(cluster: &Cluster, link: &Link, incoming: Incoming) {
         return incoming.stream.respond(Err(status), Bytes::new()).await.unwrap_or(());
     };
     let (op, name) = (incoming.head.op, request.name());
+    if cluster.lock().mute {
+        return tokio::time::sleep(std::time::Duration::from_secs(60)).await;
+    }
     let (answer, lost) = {
         let mut state = cluster.lock();
         state.log.push((name, op));
@@ -39,12 +42,16 @@ pub(crate) async fn serve(cluster: &Cluster, link: &Link, incoming: Incoming) {
             *left = left.saturating_sub(1);
             lose
         });
-        (answer, lost)
+        (answer, lost.then(|| state.lost_by.clone()))
     };
-    if lost {
-        link.close(Status::new(StatusCode::ConnectionLost, "told to lose the answer"));
-    } else {
-        incoming.stream.respond(answer.map(Response::Metadata), Bytes::new()).await.ok();
+    match lost {
+        Some(Lost::Closed(reason)) => link.close(reason),
+        Some(Lost::Reset) => drop(incoming.stream),
+        Some(Lost::Moved) => {
+            cluster.lock().cluster += 1;
+            link.close(Status::new(StatusCode::Unavailable, "moved"));
+        }
+        None => incoming.stream.respond(answer.map(Response::Metadata), Bytes::new()).await.unwrap_or(()),
     }
 }
 

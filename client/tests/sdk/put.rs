@@ -6,7 +6,7 @@ use dfs_client::{Client, ErrorKind, GetOptions, PutOptions, PutOutcome, PutSourc
 use dfs_wire::status::Status;
 use tokio::io::AsyncWriteExt;
 
-use crate::cluster::{Cluster, Fault};
+use crate::cluster::{Cluster, Fault, Lost};
 use crate::{noise, path};
 
 const CHUNK: u32 = 1 << 20;
@@ -87,6 +87,54 @@ async fn a_lost_answer_is_asked_for_again_under_the_same_operation() {
     assert_eq!(cluster.count("metadata.open_upload"), (3, 1));
     assert_eq!(cluster.count("metadata.commit_upload"), (3, 1));
     assert_eq!(cluster.lock().files.len(), 1);
+}
+
+/// Ways to lose an answer that look like one.
+fn losses() -> Vec<Lost> {
+    let codes =
+        [StatusCode::ProtocolViolation, StatusCode::Unavailable, StatusCode::Busy, StatusCode::NotFound];
+    let closed = codes.map(|code| Lost::Closed(Status::new(code, "a reason to close")));
+    closed.into_iter().chain([Lost::Reset]).collect()
+}
+
+#[tokio::test]
+async fn the_end_of_a_connection_or_a_request_is_not_taken_for_its_answer() {
+    for lost in losses() {
+        let cluster = Cluster::new(3);
+        let client = cluster.client().await;
+        cluster.lock().lost_by = lost.clone();
+        cluster.lock().lost_answers.insert("metadata.commit_upload", 2);
+        put(&client, b"once").await.unwrap_or_else(|e| panic!("{lost:?}: {e:?}"));
+        assert_eq!(cluster.count("metadata.commit_upload"), (3, 1), "{lost:?}");
+    }
+    for lost in losses().into_iter().chain([Lost::Moved]) {
+        let cluster = Cluster::new(3);
+        let client = cluster.client().await;
+        cluster.lock().lost_by = lost.clone();
+        cluster.lock().lost_answers.insert("metadata.commit_upload", u32::MAX);
+        let error = put(&client, b"perhaps").await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{lost:?}: {error:?}");
+        assert_eq!(cluster.lock().files.len(), 1, "{lost:?}: it is there");
+    }
+}
+
+#[tokio::test]
+async fn patience_with_the_coordinator_is_bounded_whatever_it_does() {
+    let begun = std::time::Instant::now();
+    let patience = Duration::from_millis(300);
+    let cluster = Cluster::new(3);
+    let client = cluster.client_with(|c| c.give_up_after(patience)).await;
+    cluster.lock().mute = true;
+    let error = client.stat(&path("/a")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    let error = client.mkdir(&path("/d"), Default::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error:?}");
+    cluster.lock().deaf = true;
+    let mut config = dfs_client::ClientConfig::new([crate::cluster::COORDINATOR; 2]);
+    config.give_up_after(patience);
+    let error = Client::connect_with(config, std::sync::Arc::new(cluster.clone())).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    assert!(begun.elapsed() < 3 * patience + Duration::from_secs(1), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

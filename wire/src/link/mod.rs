@@ -20,7 +20,10 @@
 //! ```
 //!
 //! Invariants:
-//! - every request gets exactly one of: a response, a reset, a lost connection;
+//! - every request gets exactly one of: a response, a reset (always `Cancelled`), a lost connection. Only the response
+//!   is an answer: after the others a request that was sent may have been carried out (`Cancelled`,
+//!   `ConnectionLost`), one that was not sent was not (`Unavailable`);
+//! - a peer is alive while bytes of it come, whole frames or not; whoever hears it says so at each look;
 //! - data is received only into reserved slabs, and at most as much as was granted, per stream and per connection;
 //! - a data frame is exactly 256 KiB but for the last of its stream, so that credit counts slabs;
 //! - responses, windows, pings and resets never wait behind data of other streams, nor for credit;
@@ -80,7 +83,7 @@ pub(crate) struct Shared {
     conn: Mutex<Conn>,
     writer_wake: Notify,
     closed_wake: Notify,
-    /// A frame came since the last tick.
+    /// Bytes came since the last tick.
     heard: AtomicBool,
     /// Bytes that the socket took.
     written: AtomicU64,
@@ -228,8 +231,8 @@ impl Link {
     /// Opens a stream with a request and up to 64 KiB of payload.
     ///
     /// # Errors
-    /// `ConnectionLost` if the link is closed, `Unavailable` if the peer is draining, `Busy` if too many streams are
-    /// open, `InvalidArgument` if the request is too long.
+    /// `Unavailable` if the link is closed or the peer is draining, `Busy` if too many streams are open,
+    /// `InvalidArgument` if the request is too long. Nothing was sent.
     pub fn open(&self, request: &RequestHead, tail: Bytes) -> Result<Stream, Status> {
         let head = encode_head(request)?;
         if tail.len() > INLINE_TAIL_BYTES_MAX {
@@ -253,7 +256,8 @@ impl Link {
     /// Cancel safety: dropping the future resets the stream; whether the request was carried out is not known then.
     ///
     /// # Errors
-    /// The peer's refusal, or as [`Self::open`].
+    /// The peer's refusal, or as [`Self::open`]. After `ConnectionLost` and `Cancelled` (a reset) the request may have
+    /// been carried out.
     pub async fn request(
         &self,
         op: OpId,
@@ -288,7 +292,7 @@ impl Link {
     }
 
     /// To be called every few seconds by the connection's owner, for as long as it lives: sends a ping if the peer was
-    /// silent; closes the link after [`SILENT_TICKS_MAX`] silent ticks in a row, or [`IDLE_TICKS_MAX`] in which the
+    /// silent, else a pong that says it was heard; closes the link after [`SILENT_TICKS_MAX`] silent ticks in a row, or [`IDLE_TICKS_MAX`] in which the
     /// peer took not one byte of what is being sent; resets answered streams whose data nobody takes; and lets the
     /// peer have its next allowance of [`ABUSE_PER_TICK_MAX`] resets and pings. A link that is never ticked notices
     /// none of these and gives no second allowance.
@@ -320,7 +324,8 @@ impl Link {
         self.shared.writer_wake.notify_one();
     }
 
-    /// Closes the link: every stream ends with `status`; the peer is told if the socket takes it at once.
+    /// Closes the link. Every stream ends with `ConnectionLost`, or `Unavailable` if its request never left, and
+    /// `status` as the reason in words. The peer is told if the socket takes it at once.
     pub fn close(&self, status: Status) {
         self.shared.close(status);
     }

@@ -1,11 +1,14 @@
 //! Reads frames, checks them, and hands them to the state machine.
 
+use std::io;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
-use tokio::io::{AsyncRead, AsyncReadExt, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt, BufReader, ReadBuf};
 use tokio::sync::mpsc;
 
 use super::state::DataPlan;
@@ -27,6 +30,7 @@ pub(super) async fn run<R: AsyncRead + Unpin>(
     reader: R,
 ) {
     let shared = guard.shared();
+    let reader = Listening { reader, shared: shared.clone() };
     let reader = BufReader::with_capacity(BUFFER_BYTES, reader);
     let mut frames = Frames { reader, sequence: 0, head: Vec::new(), incoming };
     let closed = shared.wait_closed();
@@ -59,9 +63,9 @@ fn frame_error(e: FrameError) -> Status {
     }
 }
 
-fn io_error(e: std::io::Error) -> Status {
+fn io_error(e: io::Error) -> Status {
     match e.kind() {
-        std::io::ErrorKind::UnexpectedEof => {
+        io::ErrorKind::UnexpectedEof => {
             Status::new(StatusCode::ConnectionLost, "the peer closed the connection")
         }
         _ => Status::new(StatusCode::ConnectionLost, format!("reading from the peer: {e}")),
@@ -86,6 +90,35 @@ impl Drop for CreditGuard {
     }
 }
 
+/// Notes that bytes came, be they a part of a frame: on a slow line a whole one may take longer than a look.
+struct Listening<R> {
+    reader: R,
+    shared: Arc<Shared>,
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for Listening<R> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let polled = Pin::new(&mut self.reader).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.shared.heard.store(true, Ordering::Relaxed);
+        }
+        polled
+    }
+}
+
+/// A reset is no answer, whatever code the peer gave it: the request may have been carried out.
+fn reset_by_peer(status: Status) -> Status {
+    if status.code == StatusCode::Cancelled {
+        return status;
+    }
+    Status { message: format!("reset by the peer: {status}"), code: StatusCode::Cancelled, ..status }
+}
+
 struct Frames<R> {
     reader: BufReader<R>,
     sequence: u32,
@@ -97,7 +130,6 @@ impl<R: AsyncRead + Unpin> Frames<R> {
     /// Takes in one frame. An error closes the connection with it.
     async fn step(&mut self, shared: &Arc<Shared>) -> Result<(), Status> {
         let header = self.header().await?;
-        shared.heard.store(true, Ordering::Relaxed);
         let Some(kind) = FrameKind::from_number(header.kind) else {
             shared.lock().count_abuse()?;
             self.skip(header.tail_len as usize).await?;
@@ -127,7 +159,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
                 let leftovers = {
                     let mut conn = shared.lock();
                     conn.count_abuse()?;
-                    conn.deliver(header.stream, Err(status))
+                    conn.deliver(header.stream, Err(reset_by_peer(status)))
                 };
                 drop(leftovers);
                 Ok(())
@@ -279,7 +311,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
     async fn skip(&mut self, len: usize) -> Result<(), Status> {
         let mut left = (&mut self.reader).take(len as u64);
         let skipped = tokio::io::copy_buf(&mut left, &mut tokio::io::sink()).await.map_err(io_error)?;
-        if skipped == len as u64 { Ok(()) } else { Err(io_error(std::io::ErrorKind::UnexpectedEof.into())) }
+        if skipped == len as u64 { Ok(()) } else { Err(io_error(io::ErrorKind::UnexpectedEof.into())) }
     }
 }
 

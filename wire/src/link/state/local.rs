@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Conn, Leftovers, OutFrame, RecvSide, StreamState, Wake, lost};
+use super::{Conn, Leftovers, OutFrame, RecvSide, StreamState, Wake, cut_off, lost};
 use crate::codec;
 use crate::credit::RecvCredit;
 use crate::frame::{FrameKind, PingHead};
@@ -26,8 +26,8 @@ impl Conn {
         &mut self,
         request: &mut Option<OutFrame>,
     ) -> Result<(u32, Arc<Wake>), Status> {
-        if let Some(status) = &self.closed {
-            return Err(status.clone());
+        if let Some(reason) = &self.closed {
+            return Err(cut_off(reason, false));
         }
         if self.role == Role::Acceptor {
             return Err(Status::new(
@@ -60,7 +60,7 @@ impl Conn {
         let next = stream.inbox.pop_front();
         match (next, stream.finished || stream.responded) {
             (Some(event), _) => Some(event),
-            (None, true) => Some(Err(self.closed.clone().unwrap_or_else(lost))),
+            (None, true) => Some(Err(self.closed.as_ref().map_or_else(lost, |reason| cut_off(reason, true)))),
             (None, false) => None,
         }
     }
@@ -68,11 +68,13 @@ impl Conn {
     /// Queues a frame of a stream behind its data: `Ok(false)` = the queue is full, wait. The frame is taken only by
     /// `Ok(true)`.
     pub(in crate::link) fn enqueue(&mut self, frame: &mut Option<OutFrame>, id: u32) -> Result<bool, Status> {
-        let closed = self.closed.clone();
-        let Some(stream) = self.streams.get_mut(&id) else { return Err(closed.unwrap_or_else(lost)) };
+        let closed = self.closed.as_ref();
+        let Some(stream) = self.streams.get_mut(&id) else {
+            return Err(closed.map_or_else(lost, |reason| cut_off(reason, true)));
+        };
         if stream.finished || stream.responded {
             let answered = || Status::new(StatusCode::Cancelled, "the stream has ended already");
-            return Err(closed.unwrap_or_else(answered));
+            return Err(closed.map_or_else(answered, |reason| cut_off(reason, !stream.unopened)));
         }
         let Some((kind, len)) = frame.as_ref().map(|f| (f.kind, f.tail.len())) else { return Ok(true) };
         let is_data = kind == FrameKind::Data;
@@ -189,7 +191,8 @@ impl Conn {
         self.orphaned = true;
     }
 
-    /// Ends everything; the reason is the last frame out.
+    /// Ends everything; the reason is the last frame out. To the holders of streams it is not an answer: see
+    /// [`cut_off`].
     pub(in crate::link) fn close(&mut self, status: Status) -> Leftovers {
         let mut leftovers = Leftovers::default();
         if self.closed.is_some() {
@@ -203,7 +206,7 @@ impl Conn {
             stream.in_control = 0;
             if !stream.finished {
                 stream.finished = true;
-                stream.inbox.push_back(Err(status.clone()));
+                stream.inbox.push_back(Err(cut_off(&status, !stream.unopened)));
             }
             stream.wake.recv.notify_one();
             stream.wake.send.notify_one();
@@ -216,7 +219,11 @@ impl Conn {
         leftovers
     }
 
-    /// One look at the peer: `heard` = a frame came since the last, `written` = bytes the socket ever took.
+    /// One look at the peer: `heard` = bytes came since the last, `written` = bytes the socket ever took.
+    ///
+    /// Whoever hears the peer lets it know at each look, unasked: the peer's own ping may stand behind megabytes on a
+    /// slow line. That `written` grew proves nothing about the peer, as its first
+    /// megabytes go to this machine's socket buffer.
     pub(in crate::link) fn tick(&mut self, heard: bool, written: u64) -> Ticked {
         let mut ticked =
             Ticked { liveness: Liveness::Alive, reason: "", leftovers: self.cut_stuck_streams() };
@@ -231,13 +238,19 @@ impl Conn {
             (ticked.liveness, ticked.reason) = (Liveness::Dead, "the peer went silent");
         } else if self.silent_ticks > 0 {
             ticked.liveness = Liveness::Waiting;
-            if self.closed.is_none()
-                && let Ok(head) = codec::encode(&PingHead { nonce: self.silent_ticks.into() })
-            {
-                self.control(FrameKind::Ping, 0, head);
-            }
+            self.sign_of_life(FrameKind::Ping);
+        } else if self.control.is_empty() {
+            self.sign_of_life(FrameKind::Pong);
         }
         ticked
+    }
+
+    fn sign_of_life(&mut self, kind: FrameKind) {
+        if self.closed.is_none()
+            && let Ok(head) = codec::encode(&PingHead { nonce: self.silent_ticks.into() })
+        {
+            self.control(kind, 0, head);
+        }
     }
 
     /// Resets answered streams whose last data the peer does not take: nobody else waits for them with a deadline.

@@ -11,6 +11,8 @@
 //!   this one. Such things leave as [`Leftovers`];
 //! - a stream's state stays until its handle is gone *and* its control frames have been taken by the writer, so that
 //!   [`STREAMS_MAX`] bounds what streams queue, however fast they come and go;
+//! - the end of the connection is nobody's answer: a stream whose request the writer has taken ends with
+//!   `ConnectionLost`, one whose request never left with `Unavailable`, both with the reason in words;
 //! - windows are computed when the writer takes them: a slow socket queues one for each stream at most.
 
 mod local;
@@ -181,6 +183,17 @@ pub(super) struct Conn {
 
 fn lost() -> Status {
     Status::new(StatusCode::ConnectionLost, "the connection was closed")
+}
+
+/// What the end of the connection means for one request. The reason is about the connection, never the answer: a
+/// request that the peer may have got (`sent`) may have been carried out, one that it never got was not.
+fn cut_off(reason: &Status, sent: bool) -> Status {
+    let code = if sent { StatusCode::ConnectionLost } else { StatusCode::Unavailable };
+    if reason.code == code {
+        return reason.clone();
+    }
+    let status = Status::new(code, format!("the connection was closed: {reason}")).hint(reason.hint.as_str());
+    Status { node: reason.node, ..status }
 }
 
 impl Conn {

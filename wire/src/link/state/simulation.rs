@@ -68,6 +68,8 @@ struct End {
     handles: BTreeSet<u32>,
     /// Streams on which this end saw the last event, and how it ended.
     over: BTreeMap<u32, bool>,
+    /// Streams whose request has left.
+    sent: BTreeSet<u32>,
     held: Vec<Event>,
     dropped: Arc<Mutex<Vec<(u32, u64)>>>,
     budget: SlabBudget,
@@ -81,6 +83,7 @@ impl End {
             conn: Conn::new(role, CONNECTION_CREDIT, CONNECTION_CREDIT),
             handles: BTreeSet::new(),
             over: BTreeMap::new(),
+            sent: BTreeSet::new(),
             held: vec![],
             dropped: Arc::default(),
             budget: SlabBudget::new(SlabPool::new(0), SLABS),
@@ -195,6 +198,7 @@ impl World {
         let mut frames = vec![];
         from.conn.dequeue(bytes_max, &mut frames);
         let any = !frames.is_empty();
+        from.sent.extend(frames.iter().filter(|f| f.kind == FrameKind::Request).map(|f| f.stream));
         to.wire.extend(frames);
         any
     }
@@ -318,6 +322,47 @@ impl World {
         for end in [&self.client, &self.server] {
             assert_eq!(end.conn.stream_count(), 0, "a stream was leaked");
             assert_eq!(end.budget.available(), SLABS, "memory was leaked");
+        }
+    }
+}
+
+/// The connection ends at any moment, for any reason.
+fn cut(seed: u64, steps: usize) {
+    let mut world = World::new(seed);
+    for _ in 0..steps {
+        world.step();
+    }
+    let code = world.rng.pick(StatusCode::ALL.iter().copied()).unwrap();
+    let end = &mut world.client;
+    drop(end.conn.close(Status::new(code, "the reason")));
+    for id in end.handles.clone().into_iter().filter(|id| !end.over.contains_key(id)) {
+        let last = loop {
+            match end.conn.next_event(id).expect("nobody waits on a closed connection") {
+                Ok(Event::Data(_) | Event::End(_)) => {}
+                last => break last,
+            }
+        };
+        let Err(status) = last else { continue };
+        let sent = end.sent.contains(&id);
+        let meant = if sent { StatusCode::ConnectionLost } else { StatusCode::Unavailable };
+        // A reset that came before is told as it came.
+        let expected = [meant, lost().code];
+        assert!(expected[..if sent { 2 } else { 1 }].contains(&status.code), "seed {seed}, {id}: {status}");
+        assert!(status == lost() || status.message.contains("the reason"), "seed {seed}: {status}");
+    }
+    for id in end.handles.clone() {
+        end.detach(id);
+    }
+    end.held.clear();
+    end.settle();
+    assert_eq!((end.conn.stream_count(), end.budget.available()), (0, SLABS));
+}
+
+#[test]
+fn a_request_that_left_is_in_doubt_when_the_connection_ends_and_no_other_is() {
+    for seed in 0..400 {
+        for steps in [5, 20, 100, 400] {
+            cut(seed, steps);
         }
     }
 }

@@ -187,7 +187,7 @@ fn an_answered_stream_whose_data_nobody_takes_is_reset() {
         assert_eq!(c.stream_count(), 1);
         drop(c.tick(true, 0).leftovers);
     }
-    assert_eq!(take(&mut c), [(FrameKind::Reset, 1)]);
+    assert_eq!(take(&mut c), [(FrameKind::Pong, 0), (FrameKind::Reset, 1)]);
     assert_eq!(c.stream_count(), 0);
 }
 
@@ -206,8 +206,30 @@ fn a_peer_that_takes_not_one_byte_is_dead() {
         assert_eq!(look(&mut c, 2), Liveness::Alive);
     }
     assert_eq!(look(&mut c, 2), Liveness::Dead);
-    take(&mut c);
+    while !take(&mut c).is_empty() {}
     assert_eq!(look(&mut c, 2), Liveness::Alive, "there is nothing to write");
+}
+
+#[test]
+fn what_goes_to_a_socket_buffer_is_no_sign_of_the_peer() {
+    let mut c = conn(Role::Connector);
+    let look = |c: &mut Conn, written| c.tick(false, written).liveness;
+    // Each ping is taken by the socket, as is the odd request.
+    assert_eq!(look(&mut c, 40), Liveness::Waiting);
+    assert_eq!(take(&mut c), [(FrameKind::Ping, 0)]);
+    assert_eq!(look(&mut c, 80), Liveness::Waiting);
+    assert_eq!(look(&mut c, 120), Liveness::Dead);
+}
+
+#[test]
+fn whoever_hears_the_peer_says_so_once_a_look() {
+    let mut c = conn(Role::Acceptor);
+    for _ in 0..3 {
+        drop(c.tick(true, 0).leftovers);
+    }
+    assert_eq!(take(&mut c), [(FrameKind::Pong, 0)], "the writer has not taken the first yet");
+    drop(c.tick(true, 32).leftovers);
+    assert_eq!(take(&mut c), [(FrameKind::Pong, 0)]);
 }
 
 #[test]

@@ -70,7 +70,42 @@ async fn a_damaged_payload_closes_the_connection_and_is_never_delivered() {
     *bytes.last_mut().unwrap() ^= 1;
     peer.raw(&bytes).await.unwrap();
     peer.refused(&link, StatusCode::ChecksumMismatch).await;
-    assert_eq!(incoming.stream.recv().await.unwrap_err().code, StatusCode::ChecksumMismatch);
+    let status = incoming.stream.recv().await.unwrap_err();
+    assert_eq!(status.code, StatusCode::ConnectionLost, "the reason is about the connection");
+    assert!(status.message.contains("ChecksumMismatch"), "{status}");
+}
+
+#[tokio::test]
+async fn an_answer_that_cannot_be_read_leaves_doubt() {
+    // One flipped bit in the length of the tail: the answer is lost, not the request.
+    let (mut peer, link, _) = RawPeer::new(Role::Connector, 4, PIPE);
+    let stream = link.open(&ask(), Bytes::new()).unwrap();
+    peer.until(FrameKind::Request).await;
+    let mut bytes = peer.bytes(FrameKind::Response as u8, 1, &codec::encode(&answer()).unwrap(), &[]);
+    bytes[7] ^= 0x80;
+    peer.raw(&bytes).await.unwrap();
+    let status = within(stream.recv()).await.unwrap_err();
+    assert_eq!(status.code, StatusCode::ConnectionLost);
+    assert!(status.message.contains("ProtocolViolation"), "the cause can be read: {status}");
+    assert_eq!(
+        link.open(&ask(), Bytes::new()).unwrap_err().code,
+        StatusCode::Unavailable,
+        "nothing was sent"
+    );
+}
+
+#[tokio::test]
+async fn the_end_of_a_connection_is_not_the_answer_to_a_request() {
+    for code in [StatusCode::Unavailable, StatusCode::Busy, StatusCode::NotFound] {
+        let (mut peer, link, _) = RawPeer::new(Role::Connector, 4, PIPE);
+        let stream = link.open(&ask(), Bytes::new()).unwrap();
+        peer.until(FrameKind::Request).await;
+        peer.send(FrameKind::Error, 0, &Status::new(code, "drained"), &[]).await;
+        let status = within(stream.recv()).await.unwrap_err();
+        assert_eq!(status.code, StatusCode::ConnectionLost);
+        assert!(status.message.contains("drained"), "{status}");
+        assert_eq!(link.status().unwrap().code, code);
+    }
 }
 
 #[tokio::test]
@@ -325,5 +360,7 @@ async fn a_full_queue_lets_the_sender_wait_and_an_end_of_the_stream_wakes_it() {
     peer.until(FrameKind::Request).await;
     peer.send(FrameKind::Reset, 1, &Status::new(StatusCode::Straggler, "cut"), &[]).await;
     assert!(within(waiting).await.unwrap().is_err());
-    assert_eq!(within(stream.recv()).await.unwrap_err().code, StatusCode::Straggler);
+    let status = within(stream.recv()).await.unwrap_err();
+    assert_eq!(status.code, StatusCode::Cancelled, "a reset is no answer");
+    assert!(status.message.contains("Straggler: cut"), "{status}");
 }

@@ -168,11 +168,9 @@ async fn a_lost_connection_ends_every_wait() {
     let stream = client.open(&ask(), Bytes::new()).unwrap();
     let incoming = within(server.accept()).await.unwrap();
     server.close(Status::new(StatusCode::Unavailable, "stopping"));
-    assert_eq!(
-        within(stream.recv()).await.unwrap_err().code,
-        StatusCode::Unavailable,
-        "the reason travelled"
-    );
+    let status = within(stream.recv()).await.unwrap_err();
+    assert_eq!(status.code, StatusCode::ConnectionLost, "the request was sent");
+    assert!(status.message.contains("stopping"), "the reason travelled: {status}");
     assert!(within(incoming.stream.recv()).await.is_err());
     assert!(within(server.accept()).await.is_none());
     assert!(client.open(&ask(), Bytes::new()).is_err());
@@ -199,6 +197,61 @@ async fn a_live_peer_answers_pings() {
         assert_ne!(client.tick(), Liveness::Dead);
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// Carries bytes at `rate` a second, as a line does that is slower than everything around it.
+async fn slow_line(
+    mut from: tokio::io::ReadHalf<tokio::io::DuplexStream>,
+    mut to: tokio::io::WriteHalf<tokio::io::DuplexStream>,
+    rate: usize,
+) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let mut bytes = vec![0; rate / 10];
+    while let Ok(len @ 1..) = from.read(&mut bytes).await {
+        tokio::time::sleep(Duration::from_secs_f64(len as f64 / rate as f64)).await;
+        if to.write_all(&bytes[..len]).await.is_err() {
+            return;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_line_is_not_a_dead_peer() {
+    // A frame takes 26 s, and the buffers on the way hold what takes 50 s: no ping comes through in time.
+    const RATE: usize = 10_000;
+    let memory = budget(8);
+    let make = |role| {
+        let (outer, inner) = tokio::io::duplex(512 * 1024);
+        let (r, w) = tokio::io::split(inner);
+        let params = LinkParams { role, budget: memory.clone(), send_credit: CREDIT, recv_credit: CREDIT };
+        let (link, driver) = Link::new(r, w, params);
+        tokio::spawn(driver.reader);
+        tokio::spawn(driver.writer);
+        (link, tokio::io::split(outer))
+    };
+    let (client, (from_client, to_client)) = make(Role::Connector);
+    let (server, (from_server, to_server)) = make(Role::Acceptor);
+    tokio::spawn(slow_line(from_client, to_server, RATE));
+    tokio::spawn(slow_line(from_server, to_client, RATE));
+    for link in [client.clone(), server.clone()] {
+        tokio::spawn(async move {
+            while !link.is_closed() {
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                link.tick();
+            }
+        });
+    }
+    let stream = client.open(&ask(), Bytes::new()).unwrap();
+    let incoming = server.accept().await.unwrap();
+    incoming.stream.grant(memory.try_reserve(4).unwrap());
+    for _ in 0..4 {
+        stream.send(frame(1, DATA_FRAME_BYTES)).await.unwrap();
+    }
+    for _ in 0..4 {
+        assert!(matches!(incoming.stream.recv().await, Ok(Event::Data(_))), "{:?}", server.status());
+    }
+    incoming.stream.respond(answer(), Bytes::new()).await.unwrap();
+    assert!(matches!(stream.recv().await, Ok(Event::Response(..))), "{:?}", client.status());
 }
 
 #[tokio::test]
