@@ -29,6 +29,8 @@ pub struct Failure {
     pub node: Option<String>,
     /// The chunk it is about.
     pub chunk: Option<String>,
+    /// The operation whose outcome is unknown.
+    pub op: Option<String>,
 }
 
 /// What a command gives.
@@ -51,6 +53,8 @@ pub struct FailureView<'a> {
     pub node: Option<&'a str>,
     /// The chunk it is about, or null.
     pub chunk: Option<&'a str>,
+    /// The operation whose outcome is unknown, or null: the coordinator's log names it, and an SDK may repeat it.
+    pub op: Option<&'a str>,
 }
 
 impl Failure {
@@ -64,6 +68,7 @@ impl Failure {
             retryable: exit == Exit::Unavailable,
             node: None,
             chunk: None,
+            op: None,
         }
     }
 
@@ -140,6 +145,7 @@ impl Failure {
             retryable: self.retryable,
             node: self.node.as_deref(),
             chunk: self.chunk.as_deref(),
+            op: self.op.as_deref(),
         }
     }
 }
@@ -157,14 +163,19 @@ impl From<Error> for Failure {
             }
             cause = source.source();
         }
+        let mut message = said_once(message);
+        if let Some(op) = error.op() {
+            message = format!("{message} (operation {op})");
+        }
         let failure = Self {
             exit,
             code: error.code(),
-            message: said_once(message),
+            message,
             hint: error.hint().to_owned(),
             retryable: error.retryable(),
             node: error.node().map(|id| id.to_string()),
             chunk: error.chunk().map(|id| id.to_string()),
+            op: error.op().map(|op| op.to_string()),
         };
         match error.status_code() {
             Some(code) => failure.default_hint(code),
@@ -382,7 +393,7 @@ mod tests {
     fn the_json_of_a_failure_keeps_its_fields() {
         let json = serde_json::to_value(Failure::no_match("/x*").view()).unwrap();
         let keys: Vec<_> = json.as_object().unwrap().keys().cloned().collect();
-        assert_eq!(keys, ["chunk", "code", "exit_code", "hint", "message", "node", "retryable"]);
+        assert_eq!(keys, ["chunk", "code", "exit_code", "hint", "message", "node", "op", "retryable"]);
         assert_eq!(json["exit_code"], 3);
     }
 
