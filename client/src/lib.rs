@@ -44,6 +44,7 @@ pub use client::Client;
 pub use config::{COORDINATOR_PORT_DEFAULT, ClientConfig, RetryPolicy, Timeouts};
 pub use connector::{BoxReader, BoxWriter, ConnectFuture, Connector, TcpConnector, Transport};
 pub use error::{Error, ErrorKind};
+pub use get::is_resumable;
 pub use local::safe_local_path;
 pub use namespace::ListPages;
 pub use options::{

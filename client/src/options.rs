@@ -144,8 +144,12 @@ pub struct DegradedChunk {
 pub struct GetOptions {
     /// Only these bytes; the end is cut at the end of the file. `None` = the whole file.
     pub range: Option<Range<u64>>,
-    /// Keep what was verified when the get to a path is interrupted, and go on from there next time.
+    /// Go on where an interrupted get of the same version to the same path ended, and keep what was verified if this
+    /// one is interrupted, too. A file of the right length that is there already is checked, and fetched only if it
+    /// is another.
     pub resume: bool,
+    /// Keep what was verified when the get to a path is interrupted or fails, for a later one with `resume`.
+    pub keep_partial: bool,
     /// Replace a file that is there already (only for a get to a path).
     pub overwrite: bool,
     /// The version to read, even if it was replaced or deleted since; `None` = the current one.
@@ -156,7 +160,14 @@ pub struct GetOptions {
 
 impl Default for GetOptions {
     fn default() -> Self {
-        Self { range: None, resume: false, overwrite: true, version: None, progress: None }
+        Self {
+            range: None,
+            resume: false,
+            keep_partial: false,
+            overwrite: true,
+            version: None,
+            progress: None,
+        }
     }
 }
 
@@ -165,6 +176,7 @@ impl fmt::Debug for GetOptions {
         f.debug_struct("GetOptions")
             .field("range", &self.range)
             .field("resume", &self.resume)
+            .field("keep_partial", &self.keep_partial)
             .field("overwrite", &self.overwrite)
             .field("version", &self.version)
             .finish_non_exhaustive()
@@ -178,7 +190,7 @@ pub struct GetOutcome {
     pub stat: FileStat,
     /// Bytes delivered.
     pub bytes: u64,
-    /// Bytes of them that an earlier, interrupted get had brought (checked again now).
+    /// Bytes of them that were there already from an earlier get (checked again now).
     pub resumed_bytes: u64,
     /// Copies that turned out bad; others were read instead. Their nodes report them for repair.
     pub bad_copies: Vec<BadCopy>,

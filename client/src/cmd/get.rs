@@ -13,8 +13,8 @@ use super::cat::{self, bytes_of, hinted};
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::{Failure, Outcome, Tally};
-use super::local::{Target, check_name};
-use super::output::text::{count, plain};
+use super::local::{Target, check_name, check_no_link};
+use super::output::text::{count, plain, size};
 use super::progress::Progress;
 use super::remote::{Expanded, RemoteArg, expand_each};
 use super::transfer::{JOBS_DEFAULT, Moved, Summary, Targets, each, teller};
@@ -24,7 +24,7 @@ use crate::{Client, GetOptions};
 /// Fetches files of the cluster
 ///
 /// Every byte is verified. A file appears under its name only when it is whole; one that is there
-/// is replaced.
+/// is replaced. What an interrupted get has verified stays in .NAME.dfs-part for --resume.
 ///
 ///   get PATH              to ./NAME
 ///   get PATH... TARGET    to TARGET, or into it if it is a directory or ends with a slash
@@ -39,7 +39,7 @@ pub struct Args {
     /// Directories too, with all they hold
     #[arg(short, long, visible_short_alias = 'R')]
     recursive: bool,
-    /// Go on where an interrupted get of the same version ended
+    /// Go on where an interrupted get of the same version ended; a file that is whole is only checked
     #[arg(long)]
     resume: bool,
     /// Do not replace a file that is there
@@ -63,6 +63,16 @@ pub struct Args {
     /// Say what would be done and do nothing
     #[arg(long)]
     dry_run: bool,
+}
+
+/// What to do to go on with what an interrupted get kept.
+pub(super) const RESUME: &str = "what was fetched is kept; repeat with --resume to go on from there";
+
+impl Args {
+    /// Whether an interrupted run may leave something behind that one with --resume makes use of.
+    pub(super) fn keeps(&self) -> bool {
+        self.range.is_none() && !self.dry_run && self.paths.last().is_none_or(|target| target != "-")
+    }
 }
 
 /// One file to fetch.
@@ -217,7 +227,12 @@ async fn add_source(
                 fs::create_dir_all(directory)
                     .map_err(|e| Failure::local("make the directory", directory, &e))?;
             }
-            directory.join(name)
+            let target = directory.join(name);
+            // A single file follows a link, as with cp.
+            if args.recursive {
+                check_no_link(&target)?;
+            }
+            target
         }
     };
     match stat.kind {
@@ -321,11 +336,16 @@ fn last_words(context: &Context, summary: &Summary, words: &str) {
             count(bad, "copy")
         ));
     }
-    match summary.files.as_slice() {
-        [] => {}
-        [only] => context.output.note(format!("fetched {}: {words}", plain(&only.target))),
-        files => context.output.note(format!("fetched {}: {words}", count(files.len() as u64, "file"))),
-    }
+    let resumed = match summary.files.iter().map(|file| file.resumed_bytes).sum() {
+        0 => String::new(),
+        bytes => format!("; {} of it were here already", size(bytes)),
+    };
+    let what = match summary.files.as_slice() {
+        [] => return,
+        [only] => plain(&only.target),
+        files => count(files.len() as u64, "file"),
+    };
+    context.output.note(format!("fetched {what}: {words}{resumed}"));
 }
 
 async fn fetch(client: Client, how: How, progress: Option<crate::ProgressFn>, job: Job) -> Outcome<Moved> {
@@ -338,6 +358,7 @@ async fn fetch(client: Client, how: How, progress: Option<crate::ProgressFn>, jo
         chunks: None,
         degraded_chunks: 0,
         retries: 0,
+        resumed_bytes: 0,
     };
     if how.dry_run {
         return match !how.overwrite && job.target.symlink_metadata().is_ok() {
@@ -346,9 +367,17 @@ async fn fetch(client: Client, how: How, progress: Option<crate::ProgressFn>, jo
         };
     }
     let range = bytes_of(&client, path, how.range).await?;
-    let options = GetOptions { range, resume: how.resume, overwrite: how.overwrite, version: None, progress };
+    let options = GetOptions {
+        range,
+        resume: how.resume,
+        // A range cannot be gone on with.
+        keep_partial: how.range.is_none(),
+        overwrite: how.overwrite,
+        version: None,
+        progress,
+    };
     let got = client.get_to_path(path, &job.target, options).await;
-    let got = got.map_err(|e| local_hint(failed(e, &job.target), &job.target))?;
+    let got = got.map_err(|e| resume_hint(local_hint(failed(e, &job.target), &job.target), &job.target))?;
     if how.preserve {
         keep_time(&job.target, got.stat.mtime_ms)?;
     }
@@ -357,6 +386,7 @@ async fn fetch(client: Client, how: How, progress: Option<crate::ProgressFn>, jo
     moved.chunks = Some(got.stat.chunk_count);
     moved.degraded_chunks = got.bad_copies.len() as u64;
     moved.retries = got.retries;
+    moved.resumed_bytes = got.resumed_bytes;
     Ok(moved)
 }
 
@@ -381,6 +411,18 @@ fn local_hint(failure: Failure, target: &Path) -> Failure {
         Exit::Precondition => failure.hint("without -n a file that is there is replaced"),
         _ => failure,
     }
+}
+
+/// Says so if what was fetched is kept for another try.
+fn resume_hint(failure: Failure, target: &Path) -> Failure {
+    if failure.exit == Exit::Precondition || !crate::is_resumable(target) {
+        return failure;
+    }
+    let hint = match failure.hint.as_str() {
+        "" => RESUME.to_owned(),
+        known => format!("{known}; {RESUME}"),
+    };
+    Failure { hint, ..failure }
 }
 
 fn keep_time(target: &Path, millis: u64) -> Outcome {

@@ -1,4 +1,5 @@
-//! Where fetched files go on this machine: never outside the target, whatever the cluster's names look like.
+//! Where fetched files go on this machine: never outside the target, whatever the cluster's names look like, and
+//! whatever links lie there. Only the target itself, which the user named, may be a link.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -75,6 +76,17 @@ pub fn check_name(name: &str) -> Outcome {
     }
 }
 
+/// Refuses to go through a link that lies at a name of the cluster's.
+///
+/// # Errors
+/// If there is one.
+pub fn check_no_link(target: &Path) -> Outcome {
+    if target.is_symlink() {
+        return Err(hostile(&target.to_string_lossy(), "the name is taken by a symbolic link"));
+    }
+    Ok(())
+}
+
 /// The part of `path` below `base`, without a slash in front.
 fn below<'a>(base: &DfsPath, path: &'a DfsPath) -> Outcome<&'a str> {
     let rest = path.as_str().strip_prefix(base.as_str().trim_end_matches('/'));
@@ -143,5 +155,9 @@ mod tests {
             assert!(target.make_directory(&path("/"), &path(bad)).is_err(), "{bad}");
         }
         assert_eq!(fs::read_dir(&outside).unwrap().count(), 0);
+        // The top of a tree has a name of the cluster's, too.
+        for (name, refused) in [("a", true), ("b", true), ("f", false), ("none", false)] {
+            assert_eq!(check_no_link(&dir.path().join("out").join(name)).is_err(), refused, "{name}");
+        }
     }
 }

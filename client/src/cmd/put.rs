@@ -341,6 +341,7 @@ async fn store(client: Client, options: PutOptions, dry_run: bool, job: Job) -> 
         chunks: None,
         degraded_chunks: 0,
         retries: 0,
+        resumed_bytes: 0,
     };
     let (parents, absent) = (options.parents, options.precondition == Precondition::Absent);
     if dry_run {

@@ -80,6 +80,8 @@ pub struct Moved {
     pub degraded_chunks: u64,
     /// Steps that were tried again.
     pub retries: u64,
+    /// Bytes that were here already from an interrupted get, and were checked again (get --resume).
+    pub resumed_bytes: u64,
 }
 
 /// One file that was not moved.

@@ -30,6 +30,7 @@ use crate::progress::Meter;
 pub(crate) use absorb::{Absorber, Target};
 pub(crate) use fetch::{CopyError, Part, Reader};
 pub(crate) use pages::Pages;
+pub use part_file::is_resumable;
 
 /// Slabs that a part which is not kept in memory may fill: one batch being worked on, one waiting, one on its way.
 pub(crate) const WINDOW_SLABS: usize = 3 * crate::digest::BATCH_FRAMES;
@@ -40,7 +41,8 @@ impl Client {
     /// Fetches a file to `local`: written to a temporary file beside it, verified, synced, then renamed. On any error
     /// `local` is as it was. If `local` is a pipe or a device, the bytes are written to it in order.
     ///
-    /// Cancel safety: dropping the future leaves `local` as it was; with `resume`, what was verified is kept.
+    /// Cancel safety: dropping the future leaves `local` as it was; with `resume` or
+    /// `keep_partial`, what was verified is kept beside it.
     ///
     /// ```no_run
     /// # async fn example(client: dfs_client::Client) -> Result<(), dfs_client::Error> {
@@ -177,6 +179,11 @@ impl Reader {
             let narrow = |n: u64| u32::try_from(n).unwrap_or(u32::MAX);
             Part { index: narrow(chunk), offset: narrow(from), len: narrow(to - from) }
         })
+    }
+
+    /// Whether a part is all of its chunk, so that the chunk's hash is about it.
+    pub(crate) fn is_whole(&self, part: Part) -> bool {
+        part.offset == 0 && u64::from(part.len) == self.pages.len_of(part.index)
     }
 
     /// Where a part begins within the file.

@@ -1,6 +1,6 @@
 //! The file that a get to a path writes: `.<name>.dfs-part` beside its destination, until it is whole.
 //!
-//! Beside it, when the get may be resumed, lies `.<name>.dfs-part.json` with the version and the chunks that were
+//! Beside it, when it is to be kept for a later get, lies `.<name>.dfs-part.json` with the version and the chunks that were
 //! verified. It is a hint only: on resumption each of those chunks is hashed again.
 
 use std::collections::BTreeSet;
@@ -32,6 +32,17 @@ const NOTE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const LOCK_PATIENCE: Duration = Duration::from_secs(5);
 const LOCK_POLL: Duration = Duration::from_millis(20);
 
+/// What becomes of the part if the get does not end well, and of one that lies there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Keep {
+    /// It is removed; an older one is overwritten.
+    Nothing,
+    /// It is kept if anything of it is verified; an older one is overwritten.
+    Progress,
+    /// It is kept; an older one of the same version is gone on with.
+    AndResume,
+}
+
 /// What was fetched so far, and of what.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -53,14 +64,14 @@ pub(super) struct PartFile {
     note_path: PathBuf,
     file: Arc<File>,
     direct: Option<Arc<File>>,
-    keep: bool,
+    keep: Keep,
     finished: bool,
     note: Note,
     done: BTreeSet<u32>,
 }
 
 impl PartFile {
-    /// Opens or creates the part file of `destination` for bytes `start .. end` of a version. With `resume`, chunks
+    /// Opens or creates the part file of `destination` for bytes `start .. end` of a version. On resumption, chunks
     /// that an earlier get brought are reported by [`Self::claimed`].
     ///
     /// Blocks.
@@ -68,7 +79,7 @@ impl PartFile {
         destination: &Path,
         stat: &FileStat,
         (start, end): (u64, u64),
-        resume: bool,
+        keep: Keep,
         overwrite: bool,
     ) -> Result<Self, Error> {
         if !overwrite && destination.symlink_metadata().is_ok() {
@@ -85,7 +96,7 @@ impl PartFile {
             chunk_size: stat.chunk_size,
             chunks: Vec::new(),
         };
-        let done = if resume { claimed(&note_path, &note) } else { BTreeSet::new() };
+        let done = if keep == Keep::AndResume { claimed(&note_path, &note) } else { BTreeSet::new() };
         let failed = |e| Error::local_file("preparing", &path, e);
         if done.is_empty() {
             file.set_len(0).map_err(failed)?;
@@ -102,7 +113,7 @@ impl PartFile {
             note_path,
             file: Arc::new(file),
             direct,
-            keep: resume,
+            keep,
             finished: false,
             note,
             done,
@@ -130,7 +141,7 @@ impl PartFile {
 
     /// Writes down what is verified, if the get may be resumed. Best effort: it only saves time.
     pub(super) fn save(&self) {
-        if !self.keep {
+        if self.keep == Keep::Nothing {
             return;
         }
         let note = Note { chunks: runs(&self.done), ..self.note.clone() };
@@ -180,13 +191,25 @@ impl Drop for PartFile {
         if self.finished {
             return;
         }
-        if self.keep {
+        let keep = match self.keep {
+            Keep::Nothing => false,
+            Keep::Progress => !self.done.is_empty(),
+            Keep::AndResume => true,
+        };
+        if keep {
             self.save();
         } else {
             fs::remove_file(self.path.as_path()).ok();
             fs::remove_file(&self.note_path).ok();
         }
     }
+}
+
+/// Whether a get to `local` that was interrupted left something which one with [`crate::GetOptions::resume`] may go
+/// on with.
+pub fn is_resumable(local: &Path) -> bool {
+    let destination = local.canonicalize().unwrap_or_else(|_| local.to_owned());
+    beside(&destination, ".json").is_ok_and(|note| note.is_file())
 }
 
 fn exists(path: &Path) -> Error {
@@ -315,17 +338,19 @@ mod tests {
     fn an_interrupted_part_is_kept_only_if_it_may_be_resumed() {
         let dir = tempfile::tempdir().unwrap();
         let to = dir.path().join("out");
-        drop(PartFile::open(&to, &stat(1), (0, 10), false, true).unwrap());
+        drop(PartFile::open(&to, &stat(1), (0, 10), Keep::Nothing, true).unwrap());
         assert!(names(dir.path()).is_empty());
-        let mut part = PartFile::open(&to, &stat(1), (0, 10), true, true).unwrap();
+        drop(PartFile::open(&to, &stat(1), (0, 10), Keep::Progress, true).unwrap());
+        assert!(names(dir.path()).is_empty(), "nothing of it is verified");
+        let mut part = PartFile::open(&to, &stat(1), (0, 10), Keep::AndResume, true).unwrap();
         [0, 1, 3].into_iter().for_each(|i| part.mark(i, true));
         drop(part);
         assert_eq!(names(dir.path()), [".out.dfs-part", ".out.dfs-part.json"]);
-        let part = PartFile::open(&to, &stat(1), (0, 10), true, true).unwrap();
+        let part = PartFile::open(&to, &stat(1), (0, 10), Keep::AndResume, true).unwrap();
         assert_eq!(part.claimed().iter().copied().collect::<Vec<_>>(), [0, 1, 3]);
-        assert!(PartFile::open(&to, &stat(1), (0, 10), true, true).is_err(), "one get at a time");
+        assert!(PartFile::open(&to, &stat(1), (0, 10), Keep::AndResume, true).is_err(), "one get at a time");
         drop(part);
-        let other = PartFile::open(&to, &stat(2), (0, 10), true, true).unwrap();
+        let other = PartFile::open(&to, &stat(2), (0, 10), Keep::AndResume, true).unwrap();
         assert!(other.claimed().is_empty(), "another version is another file");
         other.finish(true).unwrap();
         assert_eq!(names(dir.path()), ["out"]);
@@ -336,7 +361,7 @@ mod tests {
     fn the_last_write_of_a_get_that_was_given_up_is_waited_for() {
         let dir = tempfile::tempdir().unwrap();
         let to = dir.path().join("out");
-        let mut part = PartFile::open(&to, &stat(1), (0, 10), true, true).unwrap();
+        let mut part = PartFile::open(&to, &stat(1), (0, 10), Keep::AndResume, true).unwrap();
         part.mark(2, true);
         let write = part.place(0);
         drop(part);
@@ -344,7 +369,7 @@ mod tests {
             thread::sleep(Duration::from_millis(200));
             drop(write);
         });
-        let part = PartFile::open(&to, &stat(1), (0, 10), true, true).unwrap();
+        let part = PartFile::open(&to, &stat(1), (0, 10), Keep::AndResume, true).unwrap();
         assert!(part.claimed().contains(&2));
         ending.join().unwrap();
     }
@@ -353,10 +378,10 @@ mod tests {
     fn an_existing_file_is_replaced_only_if_that_is_allowed() {
         let dir = tempfile::tempdir().unwrap();
         let to = dir.path().join("out");
-        let part = PartFile::open(&to, &stat(1), (0, 1), false, false).unwrap();
+        let part = PartFile::open(&to, &stat(1), (0, 1), Keep::Nothing, false).unwrap();
         fs::write(&to, "mine").unwrap();
         assert_eq!(part.finish(false).unwrap_err().code(), "AlreadyExists");
-        assert!(PartFile::open(&to, &stat(1), (0, 1), false, false).is_err());
+        assert!(PartFile::open(&to, &stat(1), (0, 1), Keep::Nothing, false).is_err());
         assert_eq!((fs::read_to_string(&to).unwrap().as_str(), names(dir.path()).len()), ("mine", 1));
     }
 
@@ -364,7 +389,7 @@ mod tests {
     fn the_longest_names_have_a_part_file_too() {
         let dir = tempfile::tempdir().unwrap();
         let to = dir.path().join("n".repeat(255));
-        PartFile::open(&to, &stat(1), (0, 3), true, true).unwrap().finish(true).unwrap();
+        PartFile::open(&to, &stat(1), (0, 3), Keep::AndResume, true).unwrap().finish(true).unwrap();
         assert_eq!(names(dir.path()).len(), 1);
         assert!(beside(Path::new("/"), "").is_err() && beside(Path::new(".."), "").is_err());
     }

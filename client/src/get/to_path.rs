@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant};
 
 use super::absorb::Place;
-use super::part_file::PartFile;
+use super::part_file::{Keep, PartFile};
 use super::{Absorber, Part, Reader, Target, WINDOW_SLABS, open, to_writer};
 use crate::client::Client;
 use crate::digest::{Hash, blocking};
@@ -45,18 +45,62 @@ pub(super) async fn get(
         }
         Destination::Regular(path) => path,
     };
-    let (stat, resume, overwrite) = (reader.pages.stat().clone(), options.resume, options.overwrite);
+    let len = range.end - range.start;
+    if options.resume && options.overwrite && is_there(&reader, &range, &destination).await? {
+        return Ok(reader.outcome(len, len));
+    }
+    let (stat, overwrite) = (reader.pages.stat().clone(), options.overwrite);
+    let keep = match (options.resume, options.keep_partial) {
+        (true, _) => Keep::AndResume,
+        (false, true) => Keep::Progress,
+        (false, false) => Keep::Nothing,
+    };
     let bounds = (range.start, range.end);
     let mut part_file =
-        blocking(move || PartFile::open(&destination, &stat, bounds, resume, overwrite)).await??;
+        blocking(move || PartFile::open(&destination, &stat, bounds, keep, overwrite)).await??;
     let resumed = fetch_all(&reader, &range, &mut part_file).await?;
     blocking(move || part_file.finish(overwrite)).await??;
-    Ok(reader.outcome(range.end - range.start, resumed))
+    Ok(reader.outcome(len, resumed))
+}
+
+/// Whether the destination holds exactly the bytes wanted. Looks no further than the first chunk that differs.
+async fn is_there(
+    reader: &Arc<Reader>,
+    range: &std::ops::Range<u64>,
+    destination: &Path,
+) -> Result<bool, Error> {
+    let len = range.end - range.start;
+    let path = destination.to_owned();
+    let open = move || File::open(&path).ok().filter(|f| f.metadata().is_ok_and(|m| m.len() == len));
+    let Some(file) = blocking(open).await? else { return Ok(false) };
+    let path = Arc::new(destination.to_owned());
+    let start = Place { file: Arc::new(file), direct: None, path, offset: 0 };
+    for part in reader.parts(range) {
+        let place = Place { offset: reader.position(part) - range.start, ..start.clone() };
+        if !reader.is_whole(part) || !holds(reader, part, place).await? {
+            return Ok(false);
+        }
+    }
+    reader.meter.moved(len);
+    Ok(true)
+}
+
+/// Whether the bytes of a whole chunk lie at a place.
+async fn holds(reader: &Reader, part: Part, place: Place) -> Result<bool, Error> {
+    let location = reader.pages.location(part.index, false).await?;
+    Ok(blocking(move || hash_place(&place, part.len)).await? == Some(location.sha256))
 }
 
 fn look_at(local: &Path) -> Result<Destination, Error> {
-    let Ok(metadata) = local.metadata() else { return Ok(Destination::Regular(local.to_owned())) };
     let failed = |e| Error::local_file("opening", local, e);
+    let Ok(metadata) = local.metadata() else {
+        if local.is_symlink() {
+            let text = format!("{} is a link that leads nowhere", local.display());
+            return Err(Error::new(StatusCode::InvalidArgument, text)
+                .with_hint("remove the link, or name the file to write"));
+        }
+        return Ok(Destination::Regular(local.to_owned()));
+    };
     if metadata.is_dir() {
         let text = format!("{} is a directory", local.display());
         return Err(Error::new(StatusCode::InvalidArgument, text).with_hint("name the file to write"));
@@ -84,7 +128,7 @@ async fn fetch_all(
     let mut parts = reader.parts(range);
     let mut tasks: JoinSet<Result<Placed, Error>> = JoinSet::new();
     let mut resumed = 0;
-    let mut saved = Instant::now();
+    let mut saved: Option<Instant> = None;
     loop {
         while tasks.len() < parallel
             && let Some(part) = parts.next()
@@ -103,22 +147,18 @@ async fn fetch_all(
             resumed += u64::from(placed.part.len);
         }
         file.mark(placed.part.index, true);
-        if saved.elapsed() >= SAVE_INTERVAL {
-            saved = Instant::now();
+        // The first at once: whatever ends this process, the part beside it can be made use of.
+        if saved.is_none_or(|at| at.elapsed() >= SAVE_INTERVAL) {
+            saved = Some(Instant::now());
             file.save();
         }
     }
 }
 
 async fn fetch(reader: Arc<Reader>, part: Part, place: Place, claimed: bool) -> Result<Placed, Error> {
-    let whole = part.offset == 0 && u64::from(part.len) == reader.pages.len_of(part.index);
-    if claimed && whole {
-        let location = reader.pages.location(part.index, false).await?;
-        let (place, len) = (place.clone(), part.len);
-        if blocking(move || hash_place(&place, len)).await? == Some(location.sha256) {
-            reader.meter.moved(part.len.into());
-            return Ok(Placed { part, resumed: true });
-        }
+    if claimed && reader.is_whole(part) && holds(&reader, part, place.clone()).await? {
+        reader.meter.moved(part.len.into());
+        return Ok(Placed { part, resumed: true });
     }
     let slabs = MemoryBound::slabs_for(part.len.into()).min(WINDOW_SLABS);
     let patience = reader.inner.config.retry.busy_budget;
