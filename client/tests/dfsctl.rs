@@ -60,6 +60,7 @@ fn exit_codes_tell_what_kind_of_failure_it_was() {
         (&["dev", "down"], 3),
         (&["dev", "kill", "datanode-1"], 3),
         (&["dev", "up", "--set", "nonsense"], 2),
+        (&["dev", "up", "--set", "node.name=x"], 2),
     ];
     for (args, expected) in table {
         let (code, _, stderr) = run(dir.path(), args);
@@ -95,6 +96,25 @@ fn a_wrong_command_line_is_json_too_when_json_is_wanted() {
     assert_eq!((code, stdout.as_str()), (2, ""));
     assert_eq!(error["message"], "unrecognized subcommand 'lss'");
     assert_eq!(error["hint"], "a similar subcommand exists: 'ls'");
+    for args in [&["-qo", "json", "lss"][..], &["-o=json", "lss"], &["-o", "json", "dev"]] {
+        let (code, _, stderr) = run(dir.path(), args);
+        let error: serde_json::Value = serde_json::from_str(&stderr).expect("one JSON object");
+        assert_eq!((code, error["exit_code"].as_i64()), (2, Some(2)), "{args:?}");
+    }
+}
+
+#[test]
+fn settings_that_the_nodes_refuse_leave_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("refusing-node");
+    fs::write(&program, "#!/bin/sh\necho \"cluster.min_ack: 3 is too many\" >&2\nexit 78\n").unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let up = ["dev", "up", "--set", "cluster.min_ack=3"];
+    let output = dfsctl(dir.path()).args(up).env("DFS_NODE_BIN", &program).output().unwrap();
+    let (code, _, stderr) = told(output);
+    assert_eq!(code, 78);
+    assert!(stderr.contains("cluster.min_ack: 3 is too many"), "{stderr}");
+    assert!(!dir.path().join(".dfs-dev").exists());
 }
 
 #[test]
@@ -165,6 +185,10 @@ fn a_node_that_ends_at_once_is_shown_with_the_end_of_its_log() {
     let status: serde_json::Value = serde_json::from_str(&stdout).expect("one JSON object");
     let nodes = status["nodes"].as_array().expect("an array of nodes");
     assert_eq!((code, nodes.len()), (0, 4));
+    let (code, stdout, stderr) = run(dir.path(), &["dev", "kill", "datanode-1", "bogus"]);
+    assert_eq!((code, stdout.as_str()), (3, ""), "{stderr}");
+    let (code, _, stderr) = run(dir.path(), &["dev", "kill", "datanode-1", "datanode-1", "datanode-2"]);
+    assert_eq!((code, stderr.matches("does not run").count()), (4, 3), "each once, and the sum: {stderr}");
     for node in nodes {
         assert!(node["name"].is_string() && node["role"].is_string() && node["address"].is_string());
         assert!(node["pid"].is_null() && node["state"] == "stopped" && node["data_dir"].is_string());

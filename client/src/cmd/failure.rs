@@ -169,7 +169,8 @@ impl From<Error> for Failure {
         }
         let failure = Self {
             exit,
-            code: error.code(),
+            // One word for this machine's files, whether the SDK or dfsctl met the failure.
+            code: error.status_code().map_or("LocalFile", StatusCode::name),
             message,
             hint: error.hint().to_owned(),
             retryable: error.retryable(),

@@ -17,7 +17,7 @@ use super::local::{Target, check_name, check_no_link};
 use super::output::text::{count, plain, size};
 use super::progress::Progress;
 use super::remote::{Expanded, RemoteArg, expand_each};
-use super::transfer::{JOBS_DEFAULT, Moved, Summary, Targets, each, teller};
+use super::transfer::{JOBS_DEFAULT, Moved, NotMoved, Summary, Targets, each, named, teller};
 use super::walk::Walk;
 use crate::{Client, GetOptions};
 
@@ -87,7 +87,7 @@ struct Job {
 struct Plan {
     jobs: Vec<Job>,
     directories: u64,
-    failed: Vec<Failure>,
+    failed: Vec<NotMoved>,
 }
 
 /// What one transfer needs to know of the command line.
@@ -122,7 +122,7 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     if args.range.is_some() && several {
         return Err(Failure::usage("--range is about one file"));
     }
-    let mut plan = Plan { failed, ..Plan::default() };
+    let mut plan = Plan { failed: failed.into_iter().map(NotMoved::from).collect(), ..Plan::default() };
     if paths.is_empty() {
         return carry_out(context, &client, &args, plan).await;
     }
@@ -130,7 +130,7 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
         for path in &paths {
             match rehearse_print(&client, path).await {
                 Ok(stat) => plan.jobs.push(Job { stat, target: PathBuf::from("-") }),
-                Err(failure) => plan.failed.push(failure),
+                Err(failure) => plan.failed.push(NotMoved::from_source(path.as_str(), failure)),
             }
         }
         return carry_out(context, &client, &args, plan).await;
@@ -139,7 +139,7 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     let mut targets = Targets::default();
     for path in &paths {
         if let Err(failure) = add_source(&client, &args, path, &place, &mut plan, &mut targets).await {
-            plan.failed.push(failure);
+            plan.failed.push(NotMoved::from_source(path.as_str(), failure));
         }
     }
     carry_out(context, &client, &args, plan).await
@@ -270,6 +270,7 @@ async fn add_tree(
         if stat.path == *top {
             continue;
         }
+        let path = stat.path.clone();
         let added = match (stat.kind, args.dry_run) {
             (EntryKind::Directory, true) => Ok(()),
             (EntryKind::Directory, false) => {
@@ -282,7 +283,7 @@ async fn add_tree(
             }
         };
         if let Err(failure) = added {
-            plan.failed.push(failure);
+            plan.failed.push(NotMoved::from_source(path.as_str(), failure));
         }
     }
     Ok(())
@@ -297,8 +298,8 @@ async fn carry_out(context: &Context, client: &Client, args: &Args, plan: Plan) 
         if args.range.is_some() { None } else { Some(plan.jobs.iter().map(|job| job.stat.size).sum()) };
     let progress = Progress::new(&output, bytes);
     let tell = teller(&output, &progress, total);
-    for failure in plan.failed {
-        summary.add(&mut tally, Err(failure), &tell);
+    for not_moved in plan.failed {
+        summary.add(&mut tally, Err(not_moved), &tell);
     }
     let how = How {
         range: args.range,
@@ -308,8 +309,12 @@ async fn carry_out(context: &Context, client: &Client, args: &Args, plan: Plan) 
         dry_run: args.dry_run,
     };
     let mut done = 0;
-    let work = |job: Job| fetch(client.clone(), how, progress.of_file(), job);
+    let work = |job: Job| {
+        let (source, target) = (job.stat.path.to_string(), job.target.to_string_lossy().into_owned());
+        named(source, target, fetch(client.clone(), how, progress.of_file(), job))
+    };
     each(plan.jobs, usize::from(args.jobs), work, |outcome| {
+        let outcome = outcome.unwrap_or_else(|failure| Err(failure.into()));
         done += 1;
         progress.files(done, total as u64);
         if let (Ok(moved), true) = (&outcome, output.verbose > 0) {

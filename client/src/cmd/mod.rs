@@ -45,14 +45,15 @@ use std::pin::Pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
 use clap::error::ErrorKind;
+use clap::{Parser, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
 use self::cli::{Cli, Verb};
 use self::context::Context;
 use self::exit::Exit;
 use self::failure::{Failure, Outcome};
+use self::output::page::Paint;
 use self::output::{Color, Format, Output};
 
 /// How long what was begun may take to be given up when a command fails or is interrupted: the coordinator is told
@@ -78,38 +79,73 @@ pub fn main() -> ExitCode {
 
 /// Help and version go to standard output; a wrong command line is explained, in JSON if that was asked for.
 fn answer_usage(error: &clap::Error, args: &[OsString]) -> Exit {
+    let wanted = Wanted::read(args);
+    let output = Output::new(wanted.format, wanted.color, false, 0);
+    let rendered = error.render();
+    let text = |paint: Paint| match paint.enabled() {
+        true => rendered.ansi().to_string(),
+        false => rendered.to_string(),
+    };
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        return match error.print() {
+        return match output::write_stdout(text(output.paint).as_bytes()) {
             Ok(()) => Exit::Ok,
-            Err(e) => Failure::stdout(&e).exit,
+            Err(failure) => failure.exit,
         };
     }
-    let output = Output::new(wanted_format(args), Color::Auto, false, 0);
-    if output.is_table() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        // Nobody is left to tell if standard error is gone too; the exit code says it.
-        error.print().unwrap_or_default();
-    } else {
-        let text = error.render().to_string();
-        let mut parts = text.trim().split("\n\n");
-        let message = parts.next().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        let tip = parts.find_map(|part| part.trim().strip_prefix("tip: ").map(str::to_owned));
-        output.failure(
-            &Failure::usage(message).hint(tip.unwrap_or_else(|| "dfsctl help says more".to_owned())),
-        );
+    if output.is_table() {
+        output::complain(&text(output.paint_err));
+        return Exit::Usage;
     }
+    let text = rendered.to_string();
+    let mut parts = text.trim().split("\n\n");
+    let message = match error.kind() {
+        ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => "the command line is not complete",
+        _ => parts.next().unwrap_or_default().trim_start_matches("error: "),
+    };
+    let tip = parts.find_map(|part| part.trim().strip_prefix("tip: "));
+    output.failure(&Failure::usage(message).hint(tip.unwrap_or("dfsctl help says more")));
     Exit::Usage
 }
 
-/// The format asked for in a command line that could not be read.
-fn wanted_format(args: &[OsString]) -> Format {
-    let texts: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).collect();
-    let follows =
-        |flag: &str| texts.iter().skip_while(|text| *text != flag).nth(1).map(|text| text.to_string());
-    let joined = texts.iter().find_map(|text| text.strip_prefix("--output=").or(text.strip_prefix("-o")));
-    match follows("-o").or_else(|| follows("--output")).as_deref().or(joined) {
-        Some("json") => Format::Json,
-        Some("jsonl") => Format::Jsonl,
-        _ => Format::Table,
+/// How the answer to a command line that could not be read is to look, as far as it says.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Wanted {
+    format: Format,
+    color: Color,
+}
+
+impl Wanted {
+    fn read(args: &[OsString]) -> Self {
+        let mut wanted = Self::default();
+        let texts: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).collect();
+        for (index, text) in texts.iter().enumerate().skip(1).take_while(|(_, text)| *text != "--") {
+            let next = texts.get(index + 1).map(AsRef::as_ref);
+            if let Some(value) = long(text, "--color", next) {
+                wanted.color = Color::from_str(value, true).unwrap_or(wanted.color);
+            }
+            if let Some(value) = long(text, "--output", next).or_else(|| short_output(text, next)) {
+                wanted.format = Format::from_str(value, true).unwrap_or(wanted.format);
+            }
+        }
+        wanted
+    }
+}
+
+/// The value of `--flag value` or `--flag=value`.
+fn long<'a>(text: &'a str, flag: &str, next: Option<&'a str>) -> Option<&'a str> {
+    match text.strip_prefix(flag)? {
+        "" => next,
+        rest => rest.strip_prefix('='),
+    }
+}
+
+/// The value of `-o value`, `-ovalue`, `-o=value`, also after other letters: `-qo value`.
+fn short_output<'a>(text: &'a str, next: Option<&'a str>) -> Option<&'a str> {
+    let (flags, value) = text.strip_prefix('-')?.split_once('o')?;
+    match value {
+        _ if !flags.chars().all(|flag| matches!(flag, 'q' | 'v')) => None,
+        "" => next,
+        value => Some(value.strip_prefix('=').unwrap_or(value)),
     }
 }
 
@@ -200,11 +236,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_format_is_known_even_when_the_rest_makes_no_sense() {
-        let format = |line: &str| wanted_format(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
-        assert_eq!(format("dfsctl -o json lss"), Format::Json);
-        assert_eq!(format("dfsctl lss --output=jsonl"), Format::Jsonl);
-        assert_eq!(format("dfsctl lss -ojson"), Format::Json);
-        assert_eq!(format("dfsctl lss -o"), Format::Table);
+    fn format_and_colour_are_known_even_when_the_rest_makes_no_sense() {
+        let wanted = |line: &str| Wanted::read(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
+        for line in [
+            "dfsctl -o json lss",
+            "dfsctl lss --output json",
+            "dfsctl lss --output=json",
+            "dfsctl -ojson lss",
+            "dfsctl -o=json lss",
+            "dfsctl -qo json lss",
+            "dfsctl -vvqojson lss",
+        ] {
+            assert_eq!(wanted(line).format, Format::Json, "{line}");
+        }
+        for line in
+            ["dfsctl lss -o", "dfsctl lss", "dfsctl lss -- -o json", "dfsctl -xo json", "dfsctl -o jso"]
+        {
+            assert_eq!(wanted(line), Wanted::default(), "{line}");
+        }
+        assert_eq!(wanted("dfsctl --color never lss").color, Color::Never);
+        assert_eq!(wanted("dfsctl lss --color=always").color, Color::Always);
     }
 }

@@ -18,7 +18,7 @@ use super::place::{Place, Wish, decide};
 use super::progress::Progress;
 use super::rehearse;
 use super::remote::RemoteArg;
-use super::transfer::{JOBS_DEFAULT, Moved, Summary, Targets, each, teller};
+use super::transfer::{JOBS_DEFAULT, Moved, NotMoved, Summary, Targets, each, named, teller};
 use crate::{Client, MkdirOptions, PutOptions, PutSource};
 
 /// Stores files of this machine in the cluster
@@ -36,7 +36,7 @@ pub struct Args {
     /// Files ('-' is standard input), then the path in the cluster
     #[arg(required = true, value_name = "FILE... [PATH]")]
     paths: Vec<PathBuf>,
-    /// Directories too, with all they hold
+    /// Directories too, with all they hold; links are left out
     #[arg(short, long, visible_short_alias = 'R')]
     recursive: bool,
     /// Make missing directories on the way
@@ -94,7 +94,7 @@ struct Plan {
     /// Directories that hold nothing: the others come with their files.
     directories: BTreeSet<DfsPath>,
     skipped: Vec<String>,
-    failed: Vec<Failure>,
+    failed: Vec<NotMoved>,
 }
 
 /// Runs `dfsctl put`.
@@ -114,7 +114,7 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     let mut targets = Targets::default();
     for source in &sources {
         if let Err(failure) = add_source(&args, source, &place, &mut plan, &mut targets) {
-            plan.failed.push(failure);
+            plan.failed.push(NotMoved::from_source(source.to_string_lossy(), failure));
         }
     }
     carry_out(context, &client, &args, plan).await
@@ -132,6 +132,12 @@ fn split(args: &Args) -> Outcome<(Vec<PathBuf>, RemoteArg)> {
         }
         [only] => Ok((vec![only.clone()], RemoteArg { text: "/".to_owned(), directory: true })),
         [sources @ .., last] => {
+            let streamed = sources.iter().any(|source| source.as_os_str() == "-");
+            if streamed && (sources.len() > 1 || last.to_string_lossy().ends_with('/')) {
+                return Err(Failure::usage(
+                    "standard input has no name: give it a whole path of its own, not a directory",
+                ));
+            }
             let text = last.to_str().ok_or_else(|| Failure::usage("the path in the cluster is not UTF-8"))?;
             let target = RemoteArg::parse(text).map_err(|message| {
                 Failure::usage(message)
@@ -189,12 +195,12 @@ fn add_tree(args: &Args, top: &Path, place: &Place, plan: &mut Plan, targets: &m
     for entry in
         walkdir::WalkDir::new(top).min_depth(1).follow_links(args.dereference).follow_root_links(true)
     {
-        let added = match entry {
-            Ok(entry) => add_entry(&entry, top, &base, plan, targets),
-            Err(e) => Err(unreadable(&e, top)),
+        let (path, added) = match entry {
+            Ok(entry) => (entry.path().to_owned(), add_entry(&entry, top, &base, plan, targets)),
+            Err(e) => (e.path().unwrap_or(top).to_owned(), Err(unreadable(&e, top))),
         };
         if let Err(failure) = added {
-            plan.failed.push(failure);
+            plan.failed.push(NotMoved::from_source(path.to_string_lossy(), failure));
         }
     }
     Ok(())
@@ -255,8 +261,8 @@ async fn carry_out(context: &Context, client: &Client, args: &Args, plan: Plan) 
     let known = plan.jobs.iter().all(|job| job.source.is_some());
     let progress = Progress::new(&output, known.then(|| plan.jobs.iter().map(|job| job.size).sum()));
     let tell = teller(&output, &progress, total);
-    for failure in plan.failed {
-        summary.add(&mut tally, Err(failure), &tell);
+    for not_moved in plan.failed {
+        summary.add(&mut tally, Err(not_moved), &tell);
     }
     for path in &plan.directories {
         let made = match args.dry_run {
@@ -268,12 +274,19 @@ async fn carry_out(context: &Context, client: &Client, args: &Args, plan: Plan) 
         };
         match made {
             Ok(()) => summary.directories += u64::from(!args.dry_run),
-            Err(failure) => summary.add(&mut tally, Err(failure), &tell),
+            Err(failure) => {
+                let target = Some(path.to_string());
+                summary.add(&mut tally, Err(NotMoved { target, ..NotMoved::from(failure) }), &tell);
+            }
         }
     }
     let mut done = 0;
-    let work = |job: Job| store(client.clone(), options(args, &job, &progress), args.dry_run, job);
+    let work = |job: Job| {
+        let (source, target) = (job.shown(), job.target.to_string());
+        named(source, target, store(client.clone(), options(args, &job, &progress), args.dry_run, job))
+    };
     each(plan.jobs, usize::from(args.jobs), work, |outcome| {
+        let outcome = outcome.unwrap_or_else(|failure| Err(failure.into()));
         done += 1;
         progress.files(done, total as u64);
         if let (Ok(moved), true) = (&outcome, output.verbose > 0) {
@@ -285,6 +298,9 @@ async fn carry_out(context: &Context, client: &Client, args: &Args, plan: Plan) 
     let (seconds, words) = progress.finish(summary.bytes);
     summary.seconds = seconds;
     output.print(&summary)?;
+    if let Some(text) = left_out(&summary.skipped, output.verbose > 0) {
+        output.warn(text);
+    }
     if !args.dry_run {
         last_words(context, &summary, &words);
     }
@@ -292,16 +308,26 @@ async fn carry_out(context: &Context, client: &Client, args: &Args, plan: Plan) 
     Ok(Exit::Ok)
 }
 
+/// Says what was not stored, though nothing failed: the first few, or all of it.
+fn left_out(skipped: &[String], all: bool) -> Option<String> {
+    const NAMED: usize = 3;
+    let named = if all { skipped.len() } else { NAMED };
+    let names: Vec<_> = skipped.iter().take(named).map(|path| plain(path)).collect();
+    let more = match skipped.len().saturating_sub(named) {
+        0 => String::new(),
+        more => format!(" and {more} more (-v names all)"),
+    };
+    let what = count(skipped.len() as u64, "link or special file");
+    let text = format!("left out {what}: {}{more}; -L follows symbolic links", names.join(", "));
+    (!skipped.is_empty()).then_some(text)
+}
+
 fn last_words(context: &Context, summary: &Summary, words: &str) {
     let output = context.output;
-    if !summary.skipped.is_empty() {
-        let what = count(summary.skipped.len() as u64, "link or special file");
-        output.note(format!("skipped {what}; -L follows symbolic links"));
-    }
     let degraded: u64 = summary.files.iter().map(|file| file.degraded_chunks).sum();
     if degraded > 0 {
         output.warn(format!(
-            "{} durable, but with fewer copies than asked for until repair makes them: 'dfsctl status' says why",
+            "{} durable, but with fewer copies than asked for, and this release makes no more by itself: write the file again once enough datanodes are up ('dfsctl status')",
             if degraded == 1 { "1 chunk is".to_owned() } else { format!("{degraded} chunks are") }
         ));
     }
@@ -396,10 +422,19 @@ mod tests {
         DfsPath::parse(text).unwrap()
     }
 
+    #[test]
+    fn what_is_left_out_is_named() {
+        let some: Vec<_> = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
+        assert_eq!(left_out(&[], true), None);
+        let said = left_out(&some, false).unwrap();
+        assert!(said.starts_with("left out 4 links or special files: a, b, c and 1 more"), "{said}");
+        assert!(left_out(&some, true).unwrap().contains(": a, b, c, d;"));
+    }
+
     fn planned(line: &str, source: &Path, place: &Place) -> Plan {
         let mut plan = Plan::default();
         if let Err(failure) = add_source(&args(line), source, place, &mut plan, &mut Targets::default()) {
-            plan.failed.push(failure);
+            plan.failed.push(failure.into());
         }
         plan
     }
@@ -409,7 +444,7 @@ mod tests {
         let said = |line: &str| split(&args(line)).map(|(sources, target)| (sources.len(), target.text));
         assert_eq!(said("/etc/hosts").unwrap(), (1, "/".to_owned()));
         assert_eq!(said("a b dfs:/x/").unwrap(), (2, "/x/".to_owned()));
-        for bad in ["-", "a b", "a ./b"] {
+        for bad in ["-", "a b", "a ./b", "- /x/", "- a /x"] {
             assert_eq!(said(bad).unwrap_err().exit, Exit::Usage, "{bad}");
         }
     }
@@ -433,7 +468,10 @@ mod tests {
         assert_eq!(planned("-r x /", &top.join("."), &Place::Exactly(path("/t"))).jobs.len(), 2);
         assert_eq!(planned("-rL x /", &top, &Place::Into(path("/t"))).jobs.len(), 3);
         let refused = planned("x /", &top, &Place::Into(path("/t")));
-        assert_eq!(refused.failed.first().map(|failure| failure.exit), Some(Exit::Precondition));
+        assert_eq!(
+            refused.failed.first().map(|not_moved| not_moved.failure.0.exit),
+            Some(Exit::Precondition)
+        );
     }
 
     #[test]

@@ -87,9 +87,43 @@ pub struct Moved {
 /// One file that was not moved.
 #[derive(Debug, Serialize)]
 pub struct NotMoved {
+    /// Where it was to come from; null if it is not known.
+    pub source: Option<String>,
+    /// Where it was to go; null if that was not decided.
+    pub target: Option<String>,
     /// Exactly what a failure of the whole command prints.
     #[serde(flatten)]
     pub failure: OwnedFailure,
+}
+
+impl NotMoved {
+    /// A failure about something that was found at `source`.
+    pub fn from_source(source: impl Into<String>, failure: Failure) -> Self {
+        Self { source: Some(source.into()), ..Self::from(failure) }
+    }
+}
+
+impl From<Failure> for NotMoved {
+    fn from(failure: Failure) -> Self {
+        Self { source: None, target: None, failure: OwnedFailure(failure) }
+    }
+}
+
+/// What became of one file.
+pub type Transfer = Result<Moved, NotMoved>;
+
+/// The transfer of one file, with the names it has in the summary if it fails.
+pub async fn named(
+    source: String,
+    target: String,
+    moving: impl Future<Output = Outcome<Moved>>,
+) -> Outcome<Transfer> {
+    let moved = moving.await;
+    Ok(moved.map_err(|failure| NotMoved {
+        source: Some(source),
+        target: Some(target),
+        failure: OwnedFailure(failure),
+    }))
 }
 
 /// A failure, owned, in the shape of [`FailureView`].
@@ -131,21 +165,27 @@ impl View for Summary {
         }
     }
 
+    /// Failures are lines of standard error already.
     fn lines(&self) -> serde_json::Result<Vec<String>> {
-        self.files.iter().map(serde_json::to_string).collect()
+        let skipped = self.skipped.iter().map(|path| serde_json::json!({ "skipped": path }).to_string());
+        self.files.iter().map(serde_json::to_string).chain(skipped.map(Ok)).collect()
     }
 }
 
 impl Summary {
     /// Adds an outcome, and tells of a failure at once if other files follow.
-    pub fn add(&mut self, tally: &mut Tally, outcome: Outcome<Moved>, tell: &impl Fn(&Failure)) {
-        if let Err(failure) = &outcome {
-            tell(failure);
-            self.failed.push(NotMoved { failure: OwnedFailure(failure.clone()) });
-        }
-        if let Some(moved) = tally.count(outcome) {
-            self.bytes += moved.size;
-            self.files.push(moved);
+    pub fn add(&mut self, tally: &mut Tally, transfer: Transfer, tell: &impl Fn(&Failure)) {
+        match transfer {
+            Ok(moved) => {
+                tally.done += 1;
+                self.bytes += moved.size;
+                self.files.push(moved);
+            }
+            Err(not_moved) => {
+                tell(&not_moved.failure.0);
+                tally.fail(not_moved.failure.0.clone());
+                self.failed.push(not_moved);
+            }
         }
     }
 }
@@ -202,6 +242,18 @@ mod tests {
         };
         each(0..3, 2, work, |outcome| tally.add(outcome)).await;
         assert_eq!((tally.done, tally.failed), (2, 1));
+    }
+
+    #[test]
+    fn the_summary_names_what_failed_and_what_was_left_out() {
+        let mut summary = Summary { skipped: vec!["src/link".into()], ..Summary::default() };
+        let mut tally = Tally::default();
+        summary.add(&mut tally, Err(NotMoved::from_source("src/x", Failure::no_match("/x"))), &|_| {});
+        let json = serde_json::to_value(&summary).unwrap();
+        let failed = &json["failed"][0];
+        assert_eq!((failed["source"].as_str(), failed["code"].as_str()), (Some("src/x"), Some("NoMatch")));
+        assert!(failed["target"].is_null());
+        assert_eq!(summary.lines().unwrap(), [r#"{"skipped":"src/link"}"#]);
     }
 
     #[test]

@@ -38,6 +38,8 @@ pub struct Args {
 /// What `dev down` prints.
 #[derive(Debug, Serialize)]
 pub struct DownView {
+    /// The cluster's directory.
+    pub dir: String,
     /// Names of the nodes that were stopped now.
     pub stopped: Vec<String>,
     /// Names of those among them that had to be killed.
@@ -52,8 +54,8 @@ impl View for DownView {
     fn page(&self, page: &mut Page) {
         let verb = if self.dry_run { "would stop" } else { "stopped" };
         match self.stopped.is_empty() {
-            true => page.line("the cluster does not run"),
-            false => page.line(format!("{verb} {}", self.stopped.join(", "))),
+            true => page.line(format!("the cluster in {} does not run", self.dir)),
+            false => page.line(format!("{verb} {} of the cluster in {}", self.stopped.join(", "), self.dir)),
         }
         if !self.killed.is_empty() {
             page.line(format!("killed, because they did not end in time: {}", self.killed.join(", ")));
@@ -77,6 +79,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome<Exit> {
     }
     let running: Vec<_> = state.nodes.iter().filter(|node| node.alive().is_some()).collect();
     let mut view = DownView {
+        dir: state.dir.display().to_string(),
         stopped: running.iter().map(|node| node.name.clone()).collect(),
         killed: Vec::new(),
         purged: args.purge,

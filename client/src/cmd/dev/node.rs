@@ -12,7 +12,7 @@ use super::state::{ClusterState, Lock, NodeRecord, RunState};
 use super::{Place, ready, up};
 use crate::cmd::context::Context;
 use crate::cmd::exit::Exit;
-use crate::cmd::failure::{Failure, Outcome};
+use crate::cmd::failure::{Failure, Outcome, Tally};
 use crate::cmd::output::View;
 use crate::cmd::output::page::Page;
 
@@ -84,23 +84,30 @@ fn each(
     action: &'static str,
     act: impl Fn(&NodeRecord, &Process) -> Outcome,
 ) -> Outcome<Exit> {
-    let mut state = args.place.load()?;
+    let state = args.place.load()?;
     let _lock = lock_if_possible(&state)?;
+    // All names are known before anything is done to any node.
+    let named = state.indexes(&args.names)?;
+    let mut tally = Tally::of(context.output, named.len());
     let mut nodes = Vec::new();
-    for name in &args.names {
-        let node = state.node_mut(name)?;
+    for node in named.iter().filter_map(|index| state.nodes.get(*index)) {
         let before = acted_on(node);
-        let process = node.alive().ok_or_else(|| {
-            Failure::new(Exit::Precondition, "NotRunning", format!("{name} does not run"))
-                .hint(format!("start it with 'dfsctl dev start {name}'"))
-        })?;
-        if !args.dry_run {
-            act(node, process)?;
-        }
-        nodes.push(ActedOn { state: node.state(), ..before });
+        let acted = match node.alive() {
+            None => Err(not_running(node)),
+            Some(_) if args.dry_run => Ok(()),
+            Some(process) => act(node, process),
+        };
+        nodes.extend(tally.count(acted).map(|()| ActedOn { state: node.state(), ..before }));
     }
     context.output.print(&ActionView { action, nodes, dry_run: args.dry_run })?;
+    tally.finish("nodes")?;
     Ok(Exit::Ok)
+}
+
+fn not_running(node: &NodeRecord) -> Failure {
+    let message = format!("{} does not run", node.name);
+    Failure::new(Exit::Precondition, "NotRunning", message)
+        .hint(format!("start it with 'dfsctl dev start {}'", node.name))
 }
 
 fn signal(node: &NodeRecord, process: &Process, signal: Signal, then: RunState) -> Outcome {
@@ -145,24 +152,24 @@ pub async fn start(context: &Context, args: &Args) -> Outcome<Exit> {
     let binary = node_binary()?;
     let mut state = args.place.load()?;
     let _lock = Lock::take(&state.dir)?;
+    let named = state.indexes(&args.names)?;
     let mut started = Vec::new();
-    for name in &args.names {
-        let stopped = state.node_mut(name)?.state() == RunState::Stopped;
-        let index = state.nodes.iter().position(|node| node.name == *name);
-        if let (true, false, Some(index)) = (stopped, args.dry_run, index) {
-            started.push(up::start_node(&mut state, index, &binary)?);
+    for &index in named.iter().filter(|_| !args.dry_run) {
+        if state.nodes.get(index).is_some_and(|node| node.state() == RunState::Stopped) {
+            let start = up::start_node(&mut state, index, &binary);
+            started.push(start.map_err(|failure| up::also_started(failure, &started))?);
             state.save(&here)?;
         }
     }
-    let named = |node: &&NodeRecord| args.names.contains(&node.name);
+    let named: Vec<_> = named.iter().filter_map(|index| state.nodes.get(*index)).collect();
     if !args.dry_run {
         let only = ClusterState {
-            nodes: state.nodes.iter().filter(named).cloned().collect(),
+            nodes: named.iter().map(|node| (*node).clone()).collect(),
             ..ClusterState::new(state.dir.clone())
         };
         ready::wait(context, &only, &started, READY_LIMIT).await?;
     }
-    let nodes = state.nodes.iter().filter(named).map(acted_on).collect();
+    let nodes = named.into_iter().map(acted_on).collect();
     context.output.print(&ActionView { action: "start", nodes, dry_run: args.dry_run })?;
     Ok(Exit::Ok)
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::process::Process;
 use crate::cmd::exit::Exit;
 use crate::cmd::failure::{Failure, Outcome, reason};
+use crate::cmd::output::text::plain;
 
 /// Name of the directory of a development cluster.
 pub const DIR_DEFAULT: &str = ".dfs-dev";
@@ -93,16 +94,23 @@ impl ClusterState {
         self.nodes.iter().filter(|node| node.role == "datanode")
     }
 
-    /// The node called `name`.
+    /// The places in [`Self::nodes`] of the nodes with these names, each once.
     ///
     /// # Errors
-    /// If there is none: the message names those there are.
-    pub fn node_mut(&mut self, name: &str) -> Outcome<&mut NodeRecord> {
-        let names: Vec<_> = self.nodes.iter().map(|node| node.name.clone()).collect();
-        self.nodes.iter_mut().find(|node| node.name == name).ok_or_else(|| {
-            Failure::new(Exit::NotFound, "NoSuchNode", format!("this cluster has no node '{name}'"))
-                .hint(format!("its nodes are {}", names.join(", ")))
-        })
+    /// If there is no such node: the message names those there are.
+    pub fn indexes(&self, names: &[String]) -> Outcome<Vec<usize>> {
+        let known = || self.nodes.iter().map(|node| node.name.as_str()).collect::<Vec<_>>().join(", ");
+        let mut indexes = Vec::new();
+        for name in names {
+            let index = self.nodes.iter().position(|node| node.name == *name).ok_or_else(|| {
+                let message = format!("this cluster has no node '{}'", plain(name));
+                Failure::new(Exit::NotFound, "NoSuchNode", message).hint(format!("its nodes are {}", known()))
+            })?;
+            if !indexes.contains(&index) {
+                indexes.push(index);
+            }
+        }
+        Ok(indexes)
     }
 
     /// Reads the state in `dir`; `None` if there is none.
@@ -160,7 +168,11 @@ impl ClusterState {
     /// If it cannot be written.
     pub fn save(&self, here: &Path) -> Outcome {
         self.write(&self.dir)?;
-        let pointer = here.join(DIR_DEFAULT);
+        // A directory below the one that leads to the cluster already needs no copy of its own.
+        let pointer = match Self::nearest(here) {
+            Some((dir, nearest)) if nearest.dir == self.dir => dir,
+            _ => here.join(DIR_DEFAULT),
+        };
         let own = Self::read(&pointer).ok().flatten().is_some_and(|state| state.dir == absolute(&pointer));
         // Never over the state of another cluster that lives there.
         if own || absolute(&pointer) == self.dir { Ok(()) } else { self.write(&pointer) }
@@ -266,6 +278,8 @@ mod tests {
         let mut state = sample(&data);
         state.save(&here).unwrap();
         assert_eq!(ClusterState::nearest(&below).unwrap().1, state);
+        state.save(&below).unwrap();
+        assert!(!below.join(DIR_DEFAULT).exists(), "it is found from there as it is");
         assert!(ClusterState::nearest(home.path()).is_none_or(|(dir, _)| !dir.starts_with(home.path())));
 
         // The original is newer than the copy, until it is gone.
@@ -305,7 +319,11 @@ mod tests {
     #[test]
     fn an_unknown_node_is_answered_with_the_known_ones() {
         let dir = tempfile::tempdir().unwrap();
-        let failure = sample(dir.path()).node_mut("dn9").unwrap_err();
+        let state = sample(dir.path());
+        let named =
+            |names: &[&str]| state.indexes(&names.iter().map(|n| (*n).to_owned()).collect::<Vec<_>>());
+        assert_eq!(named(&["coordinator", "coordinator"]).unwrap(), [0]);
+        let failure = named(&["coordinator", "dn9"]).unwrap_err();
         assert_eq!((failure.exit, failure.hint.as_str()), (Exit::NotFound, "its nodes are coordinator"));
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -11,18 +10,18 @@ use clap::Args as ClapArgs;
 use rustix::process::Signal;
 use serde::Serialize;
 
-use super::ports::{Ports, is_free};
+use super::ports::{Ports, is_free, move_stopped, no_ports, port_of, port_taken, ports_of};
 use super::process::{Launch, clean_command, node_binary};
 use super::ready;
 use super::state::{ClusterState, DIR_DEFAULT, Lock, NodeRecord, RunState, absolute};
 use super::status::{NodeView, views};
 use crate::cmd::context::Context;
-use crate::cmd::endpoint::PORT_DEFAULT;
+use crate::cmd::endpoint::{Endpoint, Origin, PORT_DEFAULT};
 use crate::cmd::exit::Exit;
 use crate::cmd::failure::{Failure, Outcome};
 use crate::cmd::output::View;
 use crate::cmd::output::page::Page;
-use crate::cmd::output::text::count;
+use crate::cmd::output::text::{count, plain};
 
 /// Datanodes of a new cluster.
 const NODES_DEFAULT: usize = 3;
@@ -48,11 +47,31 @@ pub struct Args {
     set: Vec<String>,
 }
 
+/// What each node has of its own, and `dev up` decides: one value for all nodes breaks the cluster.
+const OWN_KEYS: [&str; 8] = [
+    "node.name",
+    "node.role",
+    "node.data_dir",
+    "node.listen_host",
+    "node.listen_port",
+    "node.advertise",
+    "coordinator.",
+    "admin.",
+];
+
 fn setting(text: &str) -> Result<String, String> {
     match text.split_once('=') {
+        Some((key, _)) if OWN_KEYS.iter().any(|own| own_key(key.trim(), own)) => {
+            Err(format!("{} is each node's own; 'dfsctl dev up' decides it", plain(key.trim())))
+        }
         Some((key, _)) if key.contains('.') => Ok(text.to_owned()),
         _ => Err("write it as section.key=value, for example cluster.trash_retention=5min".to_owned()),
     }
+}
+
+/// Whether `key` is `own`, or in it if that is a whole section.
+fn own_key(key: &str, own: &str) -> bool {
+    key == own || (own.ends_with('.') && key.starts_with(own))
 }
 
 /// What `dev up` prints.
@@ -100,12 +119,25 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     let begun = Instant::now();
     let here = super::here()?;
     let binary = node_binary()?;
+    let own = own_dir(&args, &here);
+    let new = !own.exists();
     let mut state = open(&args, &here)?;
     let _lock = Lock::take(&state.dir)?;
     let before = state.datanodes().count();
-    plan(&mut state, &args)?;
-    if !args.set.is_empty() {
-        check_settings(&state, &binary)?;
+    if let Err(failure) = prepare(&mut state, &args, &binary) {
+        if new && before == 0 {
+            abandon(&state.dir);
+        }
+        return Err(failure);
+    }
+    if args.data.is_none() && absolute(&own) != state.dir && !own.exists() {
+        context.output.note(format!(
+            "the nearest cluster is that of a directory above, in {}; --data {DIR_DEFAULT} makes one here",
+            state.dir.display()
+        ));
+    }
+    for text in move_stopped(&mut state)? {
+        context.output.warn(text);
     }
     let grown = before > 0 && settings_for(before) != settings_for(state.datanodes().count());
     if state.nodes.iter().any(|node| node.alive().is_some()) && (!args.set.is_empty() || grown) {
@@ -113,10 +145,8 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     }
     let started = start_missing(&mut state, &binary, &here)?;
     ready::wait(context, &state, &started, READY_LIMIT).await?;
-    if ClusterState::nearest(&here).is_none_or(|(_, nearest)| nearest.dir != state.dir) {
-        context
-            .output
-            .warn("commands started here find another cluster first; use --endpoint with the one below");
+    if let Some(text) = elsewhere(context.endpoint(), &endpoint(&state)) {
+        context.output.warn(text);
     }
     context.output.print(&UpView {
         endpoint: endpoint(&state),
@@ -129,14 +159,47 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     Ok(Exit::Ok)
 }
 
-/// The state to go on from: of the directory named, of this directory, or a new one.
+/// The directory that is named, or that of a cluster made here.
+fn own_dir(args: &Args, here: &Path) -> PathBuf {
+    args.data.clone().unwrap_or_else(|| here.join(DIR_DEFAULT))
+}
+
+/// The state to go on from: of the directory named; else the nearest, as for every other verb; else a new one here.
 fn open(args: &Args, here: &Path) -> Outcome<ClusterState> {
-    let dir = args.data.clone().unwrap_or_else(|| here.join(DIR_DEFAULT));
-    if let Some(state) = ClusterState::load(&dir)? {
+    let dir = own_dir(args, here);
+    let nearest = || Some(ClusterState::nearest(here)?.1).filter(|_| args.data.is_none());
+    if let Some(state) = ClusterState::load(&dir)?.or_else(nearest) {
         return Ok(state);
     }
     fs::create_dir_all(&dir).map_err(|e| Failure::local("make the directory", &dir, &e))?;
     Ok(ClusterState::new(absolute(&dir)))
+}
+
+/// Plans the cluster and lets the nodes' program judge its settings; nothing is written.
+fn prepare(state: &mut ClusterState, args: &Args, binary: &Path) -> Outcome {
+    plan(state, args)?;
+    if args.set.is_empty() { Ok(()) } else { check_settings(state, binary) }
+}
+
+/// Takes back what a new cluster that came to nothing has made: its lock and its directory, if that is empty.
+fn abandon(dir: &Path) {
+    let gone = fs::remove_file(dir.join("lock")).and_then(|()| fs::remove_dir(dir));
+    if let Err(e) = gone {
+        tracing::debug!(dir = %dir.display(), error = %e, "the directory of a refused cluster stays");
+    }
+}
+
+/// A warning if commands started here do not reach the cluster at `own`.
+fn elsewhere(found: Outcome<Endpoint>, own: &str) -> Option<String> {
+    let advice = format!("use --endpoint {own}");
+    let same = |address: &String| address.replace("localhost:", "127.0.0.1:") == own;
+    match found {
+        Ok(found) if found.origin == Origin::Flag || found.addresses.iter().all(same) => None,
+        Ok(found) => {
+            Some(format!("commands started here go to {} ({}); {advice}", found.shown(), found.origin))
+        }
+        Err(failure) => Some(format!("commands started here do not work: {}; {advice}", failure.message)),
+    }
 }
 
 /// Adds the nodes and settings that are asked for and not there.
@@ -158,17 +221,17 @@ fn plan(state: &mut ClusterState, args: &Args) -> Outcome {
             "stop single nodes with 'dfsctl dev kill', or begin anew after 'dfsctl dev down --purge'",
         ));
     }
-    let mut ports = Ports::without(state.nodes.iter().flat_map(|node| {
-        [&node.address, &node.admin_address].into_iter().filter_map(|address| port_of(address))
-    }));
+    let mut ports = Ports::without(ports_of(state));
     let first = match (state.coordinator().and_then(|node| port_of(&node.address)), args.port) {
         (Some(port), asked) if asked.is_none_or(|asked| asked == port) => port,
         (Some(port), _) => {
-            return Err(Failure::usage(format!(
-                "this cluster's coordinator has port {port}; it cannot be changed"
-            )));
+            return Err(Failure::usage(format!("this cluster's coordinator has port {port}"))
+                .hint("leave --port out: a port that is taken is changed by itself"));
         }
-        (None, Some(port)) if !is_free(port) => return Err(port_taken(port, "the coordinator")),
+        (None, Some(port)) if !is_free(port) => {
+            return Err(port_taken(port, "the coordinator")
+                .hint(format!("find it with 'ss -ltnp sport = :{port}', or choose another with --port")));
+        }
         (None, asked) => {
             let port = ports.next(asked.unwrap_or(PORT_DEFAULT)).ok_or_else(no_ports)?;
             add_node(state, "coordinator", "coordinator".to_owned(), port, &mut ports)?;
@@ -197,22 +260,13 @@ fn add_node(state: &mut ClusterState, role: &str, name: String, port: u16, ports
     Ok(())
 }
 
-fn port_of(address: &str) -> Option<u16> {
-    address.parse::<SocketAddr>().ok().map(|address| address.port())
-}
-
-fn no_ports() -> Failure {
-    Failure::new(Exit::Other, "NoPorts", "no free port was found on 127.0.0.1")
-        .hint("name another with --port")
-}
-
-fn port_taken(port: u16, whose: &str) -> Failure {
-    Failure::new(
-        Exit::Precondition,
-        "PortTaken",
-        format!("port {port} of {whose} is taken by another process"),
-    )
-    .hint(format!("find it with 'ss -ltnp sport = :{port}' and stop it, or choose another port with --port"))
+/// A failure of one node, with those that were started before it.
+pub fn also_started(mut failure: Failure, started: &[Started]) -> Failure {
+    if !started.is_empty() {
+        let names: Vec<_> = started.iter().map(|start| start.name.as_str()).collect();
+        failure.message = format!("{}; started before it: {}", failure.message, names.join(", "));
+    }
+    failure
 }
 
 /// A node that was started now.
@@ -237,7 +291,8 @@ fn start_missing(state: &mut ClusterState, binary: &Path, here: &Path) -> Outcom
                 }
             }
             RunState::Stopped => {
-                started.push(start_node(state, index, binary)?);
+                let start = start_node(state, index, binary);
+                started.push(start.map_err(|failure| also_started(failure, &started))?);
                 state.save(here)?;
             }
         }
@@ -257,7 +312,9 @@ pub fn start_node(state: &mut ClusterState, index: usize, binary: &Path) -> Outc
     let Some(node) = state.nodes.get_mut(index) else { return Err(Failure::usage("no such node")) };
     for address in [&node.address, &node.admin_address] {
         match port_of(address) {
-            Some(port) if !is_free(port) => return Err(port_taken(port, &node.name)),
+            Some(port) if !is_free(port) => {
+                return Err(port_taken(port, &node.name).hint("'dfsctl dev up' gives it another port"));
+            }
             _ => {}
         }
     }
@@ -290,7 +347,8 @@ fn arguments(node: &NodeRecord, coordinator: &str, automatic: &[String], set: &[
 /// Lets the node's own program judge the settings before anything of them is kept.
 fn check_settings(state: &ClusterState, binary: &Path) -> Outcome {
     for node in state.coordinator().into_iter().chain(state.datanodes().take(1)) {
-        let mut args = arguments(node, &endpoint(state), &[], &state.set);
+        let automatic = settings_for(state.datanodes().count());
+        let mut args = arguments(node, &endpoint(state), &automatic, &state.set);
         args.push("--check-config".into());
         let output = clean_command(binary).args(args).output();
         let output = output.map_err(|e| Failure::local("start", binary, &e))?;
@@ -370,8 +428,24 @@ mod tests {
     }
 
     #[test]
+    fn a_cluster_that_commands_do_not_reach_is_told() {
+        let found = |addresses: &[&str], origin| {
+            let addresses = addresses.iter().map(|a| (*a).to_owned()).collect();
+            elsewhere(Ok(Endpoint { addresses, origin }), "127.0.0.1:8080")
+        };
+        assert_eq!(found(&["localhost:8080"], Origin::Endpoint), None);
+        assert_eq!(found(&["other:8080"], Origin::Flag), None);
+        let said = found(&["other:8080"], Origin::Endpoint).unwrap();
+        assert!(said.contains("other:8080 (from DFS_ENDPOINT)"), "{said}");
+    }
+
+    #[test]
     fn settings_are_checked_before_anything_starts() {
         assert!(setting("cluster.min_ack=2").is_ok());
         assert!(setting("cluster.min_ack").is_err() && setting("x=1").is_err());
+        for own in ["node.name=x", "node.listen_port=1", "coordinator.port=1", " admin.host=::"] {
+            assert!(setting(own).unwrap_err().contains("each node's own"), "{own}");
+        }
+        assert!(setting("node.zone=here").is_ok());
     }
 }

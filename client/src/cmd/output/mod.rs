@@ -136,6 +136,10 @@ impl Output {
         }
     }
 
+    fn is_json(&self) -> bool {
+        matches!(self.format, Format::Json | Format::Jsonl)
+    }
+
     /// Whether the data is for people.
     pub fn is_table(&self) -> bool {
         self.format == Format::Table
@@ -150,7 +154,10 @@ impl Output {
 
     /// Tells the user of something he should know even when a machine reads the data.
     pub fn warn(&self, text: impl AsRef<str>) {
-        complain(&format!("{} {}\n", self.paint_err.yellow("warning:"), text.as_ref()));
+        match self.is_json() {
+            true => complain(&format!("{}\n", serde_json::json!({ "warning": text.as_ref() }))),
+            false => complain(&format!("{} {}\n", self.paint_err.yellow("warning:"), text.as_ref())),
+        }
     }
 
     /// Shows a failure on standard error, in the form that suits the format.
@@ -159,9 +166,8 @@ impl Output {
             // As with any Unix tool: nobody is left to hear it.
             return;
         }
-        let json = matches!(self.format, Format::Json | Format::Jsonl);
         match serde_json::to_string(&failure.view()) {
-            Ok(line) if json => complain(&format!("{line}\n")),
+            Ok(line) if self.is_json() => complain(&format!("{line}\n")),
             _ => complain(&page::failure_text(failure, self.paint_err)),
         }
     }
@@ -177,7 +183,7 @@ pub fn write_stdout(bytes: &[u8]) -> Outcome {
 }
 
 /// Writes to standard error. That it cannot be written is nobody's business: the exit code still tells.
-fn complain(text: &str) {
+pub fn complain(text: &str) {
     let mut stderr = std::io::stderr().lock();
     if stderr.write_all(text.as_bytes()).is_ok() {
         stderr.flush().unwrap_or_default();

@@ -43,6 +43,11 @@ impl Paint {
         Self { enabled }
     }
 
+    /// Whether there are colours.
+    pub const fn enabled(self) -> bool {
+        self.enabled
+    }
+
     fn wrap(self, code: &str, text: &str) -> String {
         match self.enabled {
             true => format!("\u{1b}[{code}m{text}\u{1b}[0m"),
