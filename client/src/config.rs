@@ -86,7 +86,8 @@ pub struct Timeouts {
     pub handshake: Duration,
     /// For the answer to one metadata or administrative request.
     pub request: Duration,
-    /// A read that brings no byte for so long goes on at another replica.
+    /// A read that brings no byte for so long goes on at another replica; one whose connection brings others has six
+    /// times as long.
     pub read_stall: Duration,
     /// A write whose bytes nobody takes, or whose durable answer does not come, for so long is given up. Long,
     /// because a busy cluster makes writers wait their turn; dead nodes are noticed by `keepalive`.

@@ -2,14 +2,15 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use dfs_wire::id::NodeId;
-use dfs_wire::link::Event;
+use dfs_wire::link::{Event, Link, Stream};
 use dfs_wire::message::chunk::{ChunkRequest, ChunkResponse, ReadChunk};
 use dfs_wire::message::membership::NodeState;
 use dfs_wire::message::metadata::{ChunkLocation, CopyState, ReplicaLocation};
 use dfs_wire::message::{Request, RequestHead, Response};
-use dfs_wire::status::StatusCode;
+use dfs_wire::status::{Status, StatusCode};
 use tokio::time::timeout;
 
 use super::absorb::Absorber;
@@ -22,6 +23,11 @@ use crate::options::BadCopy;
 use crate::pool::Pool;
 use crate::progress::Meter;
 use crate::rpc::{millis, new_op, unexpected};
+
+/// How often a read's patience is renewed while its connection brings other bytes.
+const PATIENCE_TIMES: u32 = 6;
+/// Bytes within one patience that are more than signs of life.
+const SLOW_LINE_BYTES: u64 = 4096;
 
 /// A part of a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -246,10 +252,10 @@ impl Reader {
             stream.grant(credit);
         }
         loop {
-            let event = match timeout(patience, stream.recv()).await {
-                Ok(Ok(event)) => event,
-                Ok(Err(status)) => return Err(classify(status.into())),
-                Err(_) => {
+            let event = match next_event(conn.link(), &stream, patience).await {
+                Some(Ok(event)) => event,
+                Some(Err(status)) => return Err(classify(status.into())),
+                None => {
                     let text = format!("no byte came for {} s", patience.as_secs_f32());
                     return Err(CopyError::Unreachable(Error::new(StatusCode::Unavailable, text)));
                 }
@@ -285,6 +291,21 @@ impl Reader {
             None => error,
         }
     }
+}
+
+/// Waits for what comes next of a read; `None` = nothing did. On a slow line a frame takes long, and stands behind those
+/// of other reads: while the connection brings bytes, patience is had again.
+async fn next_event(link: &Link, stream: &Stream, patience: Duration) -> Option<Result<Event, Status>> {
+    for _ in 0..PATIENCE_TIMES {
+        let before = link.received();
+        if let Ok(event) = timeout(patience, stream.recv()).await {
+            return Some(event);
+        }
+        if link.received() - before < SLOW_LINE_BYTES {
+            return None;
+        }
+    }
+    None
 }
 
 /// Whether a refusal condemns the copy or only this attempt.

@@ -19,6 +19,7 @@ use dfs_wire::link::{Link, LinkParams, Role};
 use dfs_wire::message::metadata::MetadataResponse;
 use dfs_wire::slab::{SlabBudget, SlabPool};
 use dfs_wire::status::Status;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{coordinator, datanode};
 
@@ -36,6 +37,8 @@ pub(crate) enum Fault {
     Mute,
     /// Takes connections and does not even answer the handshake.
     Deaf,
+    /// Serves over a line that brings a frame in more time than a reader's patience.
+    SlowLine,
     /// Refuses reads of what it stores.
     RefuseReads(Status),
     /// Sends so many bytes of each read, then breaks the connection.
@@ -248,10 +251,30 @@ impl Connector for Cluster {
                 return Err(io::Error::from(io::ErrorKind::ConnectionRefused));
             }
             let (ours, theirs) = tokio::io::duplex(1 << 20);
+            let slow = node.is_some_and(|n| matches!(self.lock().nodes[n].fault, Some(Fault::SlowLine)));
+            let theirs = if slow { behind_a_slow_line(theirs) } else { theirs };
             tokio::spawn(self.clone().serve(theirs, node));
             Ok(Box::new(ours) as Box<dyn Transport>)
         })
     }
+}
+
+/// The end of a line to `near` that brings 4 KiB every 20 ms, a frame in 1.3 seconds.
+fn behind_a_slow_line(near: tokio::io::DuplexStream) -> tokio::io::DuplexStream {
+    let (end, far) = tokio::io::duplex(16 * 1024);
+    let (mut far_out, mut far_in) = tokio::io::split(far);
+    let (mut near_out, mut near_in) = tokio::io::split(near);
+    tokio::spawn(async move { tokio::io::copy(&mut near_out, &mut far_in).await });
+    tokio::spawn(async move {
+        let mut bytes = vec![0; 4096];
+        while let Ok(len @ 1..) = far_out.read(&mut bytes).await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            if near_in.write_all(&bytes[..len]).await.is_err() {
+                return;
+            }
+        }
+    });
+    end
 }
 
 pub(crate) fn node_id(index: usize) -> NodeId {

@@ -94,6 +94,18 @@ async fn another_replica_goes_on_where_one_broke_off() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_line_is_not_a_stalled_read() {
+    let (cluster, client, data) = stored(260 * 1024).await;
+    drop(client);
+    (0..3).for_each(|n| cluster.fault(n, Fault::SlowLine));
+    let late = cluster.client_with(|c| c.timeouts.read_stall = Duration::from_secs(1)).await;
+    let mut out = Vec::new();
+    let got = late.get_to_writer(&path("/a"), &mut out, GetOptions::default()).await.unwrap();
+    assert!(out == data);
+    assert_eq!((got.retries, got.failovers), (0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bad_copy_is_passed_over_and_named() {
     let corrupt = Fault::RefuseReads(Status::new(StatusCode::Corrupt, "block 3 does not match"));
     for fault in [corrupt, Fault::LieOnReads] {

@@ -85,6 +85,8 @@ pub(crate) struct Shared {
     closed_wake: Notify,
     /// Bytes came since the last tick.
     heard: AtomicBool,
+    /// Bytes that came.
+    received: AtomicU64,
     /// Bytes that the socket took.
     written: AtomicU64,
     budget: SlabBudget,
@@ -217,6 +219,7 @@ impl Link {
             writer_wake: Notify::new(),
             closed_wake: Notify::new(),
             heard: AtomicBool::new(true),
+            received: AtomicU64::new(0),
             written: AtomicU64::new(0),
             budget: params.budget,
         });
@@ -354,6 +357,12 @@ impl Link {
     /// Streams open now, and those whose answer has not yet been taken by the socket.
     pub fn streams(&self) -> usize {
         self.shared.lock().stream_count()
+    }
+
+    /// Bytes that came over the connection so far, those of frames under way included: whoever waits for one stream
+    /// can tell a slow line from a peer that sends nothing.
+    pub fn received(&self) -> u64 {
+        self.shared.received.load(Ordering::Relaxed)
     }
 
     /// Bytes of credit outstanding to the peer, over all streams.

@@ -104,7 +104,9 @@ impl<R: AsyncRead + Unpin> AsyncRead for Listening<R> {
     ) -> Poll<io::Result<()>> {
         let before = buf.filled().len();
         let polled = Pin::new(&mut self.reader).poll_read(cx, buf);
-        if buf.filled().len() > before {
+        let came = buf.filled().len() - before;
+        if came > 0 {
+            self.shared.received.fetch_add(came as u64, Ordering::Relaxed);
             self.shared.heard.store(true, Ordering::Relaxed);
         }
         polled
