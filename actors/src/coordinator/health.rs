@@ -3,9 +3,12 @@
 use dfs_wire::message::admin::{HealthFinding, HealthLevel};
 use dfs_wire::message::membership::{DiskHealth, NodeState};
 
+use crate::gc::health::Stuck;
 use crate::membership::view::{ClusterView, NodeView};
+use crate::metadata::error::FREE_SPACE_HINT;
 use crate::metadata::ops::Policy;
 use crate::metadata::records::Totals;
+use crate::metadata::store_health::StoreTrouble;
 use crate::placement::state::not_writable;
 
 /// Findings in one answer; the worst come first.
@@ -17,6 +20,10 @@ pub(super) struct Signs<'a> {
     pub(super) totals: &'a Totals,
     pub(super) policy: &'a Policy,
     pub(super) unsafe_modes: &'a [String],
+    /// What is wrong with the metadata store.
+    pub(super) store: Option<StoreTrouble>,
+    /// Garbage collection that does not get on.
+    pub(super) stuck: &'a [Stuck],
     /// Bad copies known on each node.
     pub(super) corrupt: &'a dyn Fn(&NodeView) -> u64,
 }
@@ -27,7 +34,7 @@ fn finding(code: &str, level: HealthLevel, message: String, hint: &str) -> Healt
 
 /// What needs attention, the worst first.
 pub(super) fn findings(signs: &Signs<'_>) -> Vec<HealthFinding> {
-    let mut all: Vec<HealthFinding> = quorum(signs).into_iter().collect();
+    let mut all: Vec<HealthFinding> = signs.store.iter().map(of_store).chain(quorum(signs)).collect();
     for node in &signs.view.nodes {
         all.extend(of_node(node, (signs.corrupt)(node)));
     }
@@ -49,6 +56,19 @@ pub(super) fn findings(signs: &Signs<'_>) -> Vec<HealthFinding> {
             "bring missing datanodes back; `dfsctl fsck` names the files",
         ));
     }
+    all.extend(signs.stuck.iter().map(|stuck| {
+        finding(
+            "GC_STUCK",
+            HealthLevel::Warn,
+            format!(
+                "garbage collection ({}) has failed {} times in a row: {}",
+                stuck.step.name(),
+                stuck.failures,
+                stuck.cause
+            ),
+            "its space is not given back until it gets on; `dfsctl fsck` checks the metadata",
+        )
+    }));
     for mode in signs.unsafe_modes {
         all.push(finding(
             "UNSAFE",
@@ -61,6 +81,38 @@ pub(super) fn findings(signs: &Signs<'_>) -> Vec<HealthFinding> {
     all.sort_by_key(|finding| std::cmp::Reverse(finding.level));
     all.truncate(FINDINGS_MAX);
     all
+}
+
+/// Code of a metadata store that does not commit.
+pub const METADATA_FAILING: &str = "METADATA_FAILING";
+/// Code of a metadata store that takes nothing new for want of space.
+pub const METADATA_DISK_FULL: &str = "METADATA_DISK_FULL";
+
+fn of_store(trouble: &StoreTrouble) -> HealthFinding {
+    match trouble {
+        StoreTrouble::Failing(cause) => finding(
+            METADATA_FAILING,
+            HealthLevel::Error,
+            format!("the metadata store does not commit, counts may be missing: {cause}"),
+            "check the coordinator's disk and log; a store whose disk failed needs a restart of the coordinator",
+        ),
+        StoreTrouble::Hanging(seconds) => finding(
+            METADATA_FAILING,
+            HealthLevel::Error,
+            format!("a commit to the metadata store has taken {seconds} s so far"),
+            "check the coordinator's disk: it does not answer, or is far too slow",
+        ),
+        StoreTrouble::Tight(space) => finding(
+            METADATA_DISK_FULL,
+            HealthLevel::Error,
+            format!(
+                "the coordinator's metadata disk has {} MiB left, {} MiB are kept free: nothing new is taken",
+                space.available >> 20,
+                space.reserve >> 20
+            ),
+            FREE_SPACE_HINT,
+        ),
+    }
 }
 
 /// Whether chunks can be placed at all, and on as many nodes as files ask for by default.
@@ -137,6 +189,7 @@ mod tests {
     use dfs_wire::message::membership::{NodeEntry, NodeLoad};
 
     use super::*;
+    use crate::metadata::ops::mutation::Step;
 
     fn node(id: u128, state: NodeState, disk: DiskHealth) -> Arc<NodeView> {
         let entry = NodeEntry {
@@ -166,6 +219,8 @@ mod tests {
             totals: &totals,
             policy: &Policy::default(),
             unsafe_modes: &unsafe_modes,
+            store: None,
+            stuck: &[],
             corrupt: &|_| corrupt,
         };
         let found = findings(&signs);
@@ -179,10 +234,23 @@ mod tests {
         let totals = Totals { lost: 1, under_replicated: 2, ..Totals::default() };
         let view = ClusterView { version: 1, nodes };
         let policy = Policy::default();
-        let signs =
-            Signs { view: &view, totals: &totals, policy: &policy, unsafe_modes: &[], corrupt: &|_| 0 };
+        let stuck = [Stuck { step: Step::Purge, failures: 3, cause: "damaged".to_owned() }];
+        let signs = Signs {
+            view: &view,
+            totals: &totals,
+            policy: &policy,
+            unsafe_modes: &[],
+            store: Some(StoreTrouble::Hanging(11)),
+            stuck: &stuck,
+            corrupt: &|_| 0,
+        };
         let codes: Vec<_> = findings(&signs).into_iter().map(|f| (f.code, f.level)).collect();
-        let expected = [("CHUNKS_LOST", HealthLevel::Error), ("UNDER_REPLICATED", HealthLevel::Warn)];
+        let expected = [
+            (METADATA_FAILING, HealthLevel::Error),
+            ("CHUNKS_LOST", HealthLevel::Error),
+            ("UNDER_REPLICATED", HealthLevel::Warn),
+            ("GC_STUCK", HealthLevel::Warn),
+        ];
         assert_eq!(codes, expected.map(|(code, level)| (code.to_owned(), level)));
     }
 

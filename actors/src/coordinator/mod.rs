@@ -19,6 +19,7 @@ mod metadata;
 mod service;
 pub mod tree;
 
+pub use health::{METADATA_DISK_FULL, METADATA_FAILING};
 pub use service::{CoordinatorConfig, CoordinatorParts, CoordinatorService};
 
 #[cfg(test)]

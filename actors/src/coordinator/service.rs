@@ -20,14 +20,18 @@ use super::grants::Signer;
 use super::health::{Signs, findings};
 use crate::admin::NodeAdmin;
 use crate::env::{Env, MonoTime};
+use crate::gc::health::GcHealth;
 use crate::membership::messages::MembershipMsg;
 use crate::membership::state::MembershipConfig;
 use crate::membership::view::{ClusterView, NodeView, ViewReceiver};
+use crate::metadata::committer::WriterMetrics;
 use crate::metadata::error::MetaError;
 use crate::metadata::ops::cluster::Reign;
 use crate::metadata::ops::mutation::Mutation;
 use crate::metadata::ops::{Outcome, Policy};
 use crate::metadata::reader::MetadataReader;
+use crate::metadata::records::Totals;
+use crate::metadata::store_health::StoreTrouble;
 use crate::metadata::time::ReignClock;
 use crate::metadata::writer::WriterMsg;
 use crate::placement::messages::PlacementMsg;
@@ -98,6 +102,10 @@ pub struct CoordinatorParts {
     pub reader: MetadataReader,
     /// Who changes metadata.
     pub writer: Addr<WriterMsg>,
+    /// What it counts, and how its store does.
+    pub metrics: Arc<WriterMetrics>,
+    /// Garbage collection that fails.
+    pub gc: Arc<GcHealth>,
     /// Who keeps the register of nodes.
     pub membership: Addr<MembershipMsg>,
     /// Who chooses nodes.
@@ -167,12 +175,31 @@ impl CoordinatorService {
         }
     }
 
-    /// The cluster with its health.
+    /// What the metadata writer counts.
+    pub fn writer_metrics(&self) -> &WriterMetrics {
+        &self.parts.metrics
+    }
+
+    /// What is wrong with the metadata store.
+    pub fn store_trouble(&self) -> Option<StoreTrouble> {
+        self.parts.metrics.health.trouble(self.parts.env.now().as_micros())
+    }
+
+    /// The cluster with its health. Without the metadata its counts are 0, and a finding says why.
     ///
     /// # Errors
-    /// `Unavailable` without the metadata.
+    /// If a record is damaged.
     pub fn cluster_status(&self) -> Result<ClusterStatus, Status> {
-        let totals = self.parts.reader.totals().map_err(MetaError::into_status)?;
+        let mut store = self.store_trouble();
+        let totals = match self.parts.reader.totals() {
+            Ok(totals) => totals,
+            Err(MetaError::Store(error)) => {
+                store = Some(StoreTrouble::Failing(error.to_string()));
+                Totals::default()
+            }
+            Err(error) => return Err(error.into_status()),
+        };
+        let stuck = self.parts.gc.stuck();
         let view = self.view();
         let unsafe_modes = self.parts.config.weaker_modes();
         let findings = findings(&Signs {
@@ -180,6 +207,8 @@ impl CoordinatorService {
             totals: &totals,
             policy: &self.parts.config.policy,
             unsafe_modes: &unsafe_modes,
+            store,
+            stuck: &stuck,
             corrupt: &|node| self.facts.corrupt_count(node.entry.node),
         });
         let present = || view.nodes.iter().filter(|n| n.entry.state != NodeState::Left);

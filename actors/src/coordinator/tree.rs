@@ -17,6 +17,7 @@ use super::service::{CoordinatorConfig, CoordinatorParts, CoordinatorService};
 use crate::admin::NodeAdmin;
 use crate::env::Env;
 use crate::gc::actor::{GC_MAILBOX, Gc, GcArgs};
+use crate::gc::health::GcHealth;
 use crate::gc::messages::GcMsg;
 use crate::gc::state::GcConfig;
 use crate::membership::actor::{MEMBERSHIP_MAILBOX, Membership, MembershipArgs, RememberedNodes};
@@ -107,7 +108,8 @@ pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
         view: publish,
     };
     let placement_args = PlacementArgs { view: view.clone() };
-    let gc_args = GcArgs { config: gc, writer: writer.clone() };
+    let gc_health = Arc::new(GcHealth::default());
+    let gc_args = GcArgs { config: gc, writer: writer.clone(), health: Arc::clone(&gc_health) };
     let spec = SupervisorSpec::one_for_one("coordinator")
         .child(ChildSpec::new::<MetadataWriter>("metadata-writer", &writer, writer_args))
         .child(ChildSpec::new::<Membership>("membership", &membership, membership_args))
@@ -120,6 +122,8 @@ pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
         time,
         reader,
         writer: writer.clone(),
+        metrics: Arc::clone(&metrics),
+        gc: gc_health,
         membership,
         placement,
         view,

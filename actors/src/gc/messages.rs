@@ -2,13 +2,14 @@
 
 use super::state::GcReport;
 use crate::metadata::committer::MutationResult;
+use crate::metadata::ops::mutation::Step;
 use crate::supervisor::{AskError, Reply};
 
 /// A message to the collector.
 #[derive(Debug)]
 pub enum GcMsg {
     /// Its own: the step under way has ended.
-    Stepped(Result<MutationResult, AskError>),
+    Stepped(Step, Result<MutationResult, AskError>),
     /// What has it done so far?
     Report(Reply<GcReport>),
 }

@@ -5,6 +5,7 @@
 //! empties the quarantine.
 
 pub mod actor;
+pub mod health;
 pub mod messages;
 pub mod orphan_gc;
 pub mod state;

@@ -6,8 +6,9 @@
 //!                              +--+                                    at once again, if one had more <----+
 //! ```
 //!
-//! Each step is one bounded metadata transaction. A step that fails ends the cycle; the next one begins after a wait and
-//! finds the queues as the last commit left them.
+//! Each step is one bounded metadata transaction. A kind whose step fails has had its share: the others go on, and the
+//! next cycle, after a wait, finds the queues as the last commit left them. So one damaged row stops the queue it is the
+//! first of and no other; [`super::health`] tells of a kind that fails again and again.
 
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ const SHARE: u32 = 64;
 pub struct GcConfig {
     /// From the end of a cycle that left nothing to the next.
     pub interval: Duration,
-    /// Wait after a step that failed.
+    /// Wait after a cycle in which a step failed.
     pub retry: Duration,
 }
 
@@ -56,7 +57,7 @@ pub struct GcReport {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     Resting { next_at: MonoTime },
-    Cycle { at: usize, runs: u32, more: bool },
+    Cycle { at: usize, runs: u32, more: bool, failed: bool },
 }
 
 /// The machine.
@@ -85,7 +86,7 @@ impl GcState {
             if now < next_at {
                 return None;
             }
-            self.phase = Phase::Cycle { at: 0, runs: 0, more: false };
+            self.phase = Phase::Cycle { at: 0, runs: 0, more: false, failed: false };
         }
         let Phase::Cycle { at, .. } = self.phase else { return None };
         self.under_way = true;
@@ -95,31 +96,40 @@ impl GcState {
     /// The step under way was committed.
     pub fn done(&mut self, now: MonoTime, progress: Progress) {
         self.under_way = false;
-        let Phase::Cycle { at, runs, more } = self.phase else { return };
+        let Phase::Cycle { at, runs, more, failed } = self.phase else { return };
         if let Some(count) = self.counts.get_mut(at) {
             count.runs += 1;
             count.done += progress.done;
         }
-        self.phase = if progress.more && runs + 1 < SHARE {
-            Phase::Cycle { at, runs: runs + 1, more }
-        } else if at + 1 < Step::ALL.len() {
-            Phase::Cycle { at: at + 1, runs: 0, more: more || progress.more }
+        if progress.more && runs + 1 < SHARE {
+            self.phase = Phase::Cycle { at, runs: runs + 1, more, failed };
         } else {
-            self.cycles += 1;
-            let wait = if more || progress.more { Duration::ZERO } else { self.config.interval };
-            Phase::Resting { next_at: now + wait }
+            self.next_kind(now, at, more || progress.more, failed);
+        }
+    }
+
+    fn next_kind(&mut self, now: MonoTime, at: usize, more: bool, failed: bool) {
+        if at + 1 < Step::ALL.len() {
+            self.phase = Phase::Cycle { at: at + 1, runs: 0, more, failed };
+            return;
+        }
+        self.cycles += 1;
+        let wait = match (more, failed) {
+            (true, _) => Duration::ZERO,
+            (false, true) => self.config.retry,
+            (false, false) => self.config.interval,
         };
+        self.phase = Phase::Resting { next_at: now + wait };
     }
 
     /// The step under way failed, or its outcome is unknown.
     pub fn failed(&mut self, now: MonoTime) {
         self.under_way = false;
-        if let Phase::Cycle { at, .. } = self.phase
-            && let Some(count) = self.counts.get_mut(at)
-        {
+        let Phase::Cycle { at, more, .. } = self.phase else { return };
+        if let Some(count) = self.counts.get_mut(at) {
             count.failures += 1;
         }
-        self.phase = Phase::Resting { next_at: now + self.config.retry };
+        self.next_kind(now, at, more, true);
     }
 
     /// What it has done so far.
@@ -172,13 +182,26 @@ mod tests {
     }
 
     #[test]
-    fn a_failure_ends_the_cycle_and_is_tried_again_after_a_wait() {
+    fn a_kind_that_fails_does_not_stop_the_others_and_is_tried_again_after_a_wait() {
         let mut state = GcState::new(GcConfig::default(), at(0));
-        state.step(at(0));
-        state.done(at(0), idle());
-        assert_eq!(state.step(at(0)), Some(Step::ALL[1]));
-        state.failed(at(0));
+        let mut order = vec![];
+        while let Some(step) = state.step(at(0)) {
+            order.push(step);
+            match step {
+                Step::Trash => state.failed(at(0)),
+                _ => state.done(at(0), idle()),
+            }
+        }
+        assert_eq!(order, Step::ALL);
         assert_eq!((state.step(at(4)), state.step(at(5))), (None, Some(Step::ALL[0])));
-        assert_eq!((state.report().steps[1].1.failures, state.report().cycles), (1, 0));
+        assert_eq!((state.report().steps[1].1.failures, state.report().cycles), (1, 1));
+    }
+
+    #[test]
+    fn a_store_that_fails_every_step_is_left_alone_for_a_while() {
+        let mut state = GcState::new(GcConfig::default(), at(0));
+        let failures = std::iter::from_fn(|| state.step(at(0)).map(|_| state.failed(at(0)))).count();
+        assert_eq!(failures, Step::ALL.len());
+        assert!(state.step(at(5)).is_some());
     }
 }

@@ -4,7 +4,12 @@
 //! group -> snapshot -> overlay: each mutation applied or rolled back alone -> one commit -> replies
 //!                                (a panic in one is its failure only)           |
 //!                                        engine failed: reopen, every outcome of the group is unknown
+//!                                        disk full: reopen, nothing of the group happened
+//!                                        disk failed: every outcome is unknown, the store answers nothing more
 //! ```
+//!
+//! While only the reserve of the disk is left, changes that take space are refused, so that those which give it back
+//! are not.
 //!
 //! Groups run one after another: a [`Committer`] is behind a lock, and the lane that runs it outlives restarts of the
 //! writer, so that no two groups ever start from the same snapshot.
@@ -16,11 +21,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use dfs_wire::id::OpId;
 use dfs_wire::status::{Status, StatusCode};
 
-use super::error::MetaError;
+use super::error::{FREE_SPACE_HINT, MetaError};
 use super::ops::cluster::Reign;
 use super::ops::mutation::{Mutation, ReceiptKeys};
-use super::ops::{OpContext, Outcome, Policy};
-use super::store::{BatchOutcome, Condition, MetaStoreError, MetadataStore};
+use super::ops::{OpContext, Outcome, Policy, outcome};
+use super::store::{BatchOutcome, Condition, MetaStoreError, MetadataStore, StoreSpace};
+use super::store_health::StoreHealth;
 use super::txn::Overlay;
 use crate::supervisor::Reply;
 
@@ -79,6 +85,8 @@ pub struct WriterMetrics {
     pub commit_micros: AtomicU64,
     /// Microseconds of the longest commit.
     pub commit_micros_max: AtomicU64,
+    /// Whether the store does its work.
+    pub health: StoreHealth,
 }
 
 fn add(counter: &AtomicU64, n: u64) {
@@ -123,11 +131,18 @@ impl Committer {
 
     /// Applies and commits a group, then replies to each of its jobs. `clock` gives monotonic microseconds.
     pub fn run(&mut self, jobs: Vec<Job>, now_ms: u64, clock: &dyn Fn() -> u64) -> GroupEnd {
+        let metrics = Arc::clone(&self.metrics);
+        let _under_way = metrics.health.begin(clock());
+        let space = self.store.space();
+        metrics.health.space(space);
+        let tight = space.filter(|space| space.is_tight());
         let (mut replies, mut results) = (Vec::with_capacity(jobs.len()), Vec::with_capacity(jobs.len()));
+        let mut writes = Vec::with_capacity(jobs.len());
         let mut overlay = match self.begin() {
             Ok(overlay) => overlay,
             Err(error) => {
                 tracing::error!(%error, "metadata store unavailable");
+                self.metrics.health.failed(&error);
                 add(&self.metrics.failed, jobs.len() as u64);
                 let status = error.into_status();
                 jobs.into_iter().for_each(|job| job.reply.send(Err(status.clone())));
@@ -136,10 +151,15 @@ impl Committer {
         };
         for job in jobs {
             let ctx = OpContext { now_ms, op: job.op, entropy: job.entropy, policy: self.policy };
-            results.push(self.apply(&mut overlay, &ctx, &job.mutation));
+            let before = overlay.batches();
+            results.push(match tight {
+                Some(space) if takes_space(&overlay, &job) => Err(tight_status(space)),
+                _ => self.apply(&mut overlay, &ctx, &job.mutation),
+            });
+            writes.push(overlay.batches() > before);
             replies.push(job.reply);
         }
-        let end = self.commit(overlay, clock, &mut results);
+        let end = self.commit(overlay, clock, &writes, &mut results);
         for (reply, result) in replies.into_iter().zip(results) {
             let counter = match &result {
                 Ok(_) => &self.metrics.applied,
@@ -199,6 +219,7 @@ impl Committer {
         &mut self,
         overlay: Overlay,
         clock: &dyn Fn() -> u64,
+        writes: &[bool],
         results: &mut [MutationResult],
     ) -> GroupEnd {
         if overlay.is_empty() {
@@ -213,6 +234,7 @@ impl Committer {
         self.metrics.commit_micros_max.fetch_max(micros, Ordering::Relaxed);
         match committed {
             Ok(outcomes) if outcomes.iter().all(|o| *o == BatchOutcome::Applied) => {
+                self.metrics.health.committed();
                 add(&self.metrics.groups, 1);
                 add(&self.metrics.batches, batches.len() as u64);
                 GroupEnd::Committed
@@ -226,18 +248,42 @@ impl Committer {
                 GroupEnd::Deposed
             }
             Err(error) => {
-                tracing::error!(%error, "metadata commit failed, reopening the store");
-                let text = format!("the metadata commit failed: {error}");
-                results.fill_with(|| {
-                    Err(Status::new(StatusCode::OutcomeUnknown, text.clone())
-                        .hint("repeat the request with the same operation id to learn its outcome"))
-                });
-                self.failed = true;
-                if let Err(error) = self.reopen() {
-                    tracing::error!(%error, "metadata store cannot be reopened");
-                }
+                self.commit_failed(&error, writes, results);
                 GroupEnd::StoreFailed
             }
         }
     }
+
+    /// Says of each result of the group what the failure makes of it.
+    fn commit_failed(&mut self, error: &MetaStoreError, writes: &[bool], results: &mut [MutationResult]) {
+        tracing::error!(%error, "metadata commit failed");
+        self.metrics.health.failed(error);
+        let nothing_happened = matches!(error, MetaStoreError::NoSpace { .. });
+        let text = format!("the metadata commit failed: {error}");
+        for (result, wrote) in results.iter_mut().zip(writes) {
+            *result = Err(match nothing_happened && *wrote {
+                true => Status::new(StatusCode::NoSpace, text.clone()).hint(FREE_SPACE_HINT),
+                // An answer that needed no write may rest on one that was not committed, or on an earlier one that was.
+                false => Status::new(StatusCode::OutcomeUnknown, text.clone())
+                    .hint("repeat the request with the same operation id to learn its outcome"),
+            });
+        }
+        self.failed = true;
+        if let Err(error) = self.reopen() {
+            tracing::error!(%error, "metadata store cannot be reopened");
+        }
+    }
+}
+
+/// Whether a job would take space that it has not taken already.
+fn takes_space(overlay: &Overlay, job: &Job) -> bool {
+    job.mutation.takes_space() && !outcome::is_known(overlay, job.op).unwrap_or(false)
+}
+
+fn tight_status(space: StoreSpace) -> Status {
+    let StoreSpace { available, reserve } = space;
+    let text = format!(
+        "the coordinator's metadata disk is full: {available} bytes are free, and {reserve} are kept free for deletes"
+    );
+    Status::new(StatusCode::NoSpace, text).hint(FREE_SPACE_HINT)
 }

@@ -8,6 +8,10 @@ use dfs_wire::status::{Status, StatusCode};
 
 use super::store::MetaStoreError;
 
+/// What to do about a full disk of the metadata.
+pub(crate) const FREE_SPACE_HINT: &str =
+    "free or add space on the coordinator's metadata disk; deletes and uploads that are open go on";
+
 /// Why a metadata operation did not happen.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MetaError {
@@ -56,6 +60,7 @@ impl MetaError {
         match self {
             Self::Refused(status) => status.code,
             Self::Store(MetaStoreError::Corrupt { .. }) | Self::Damaged { .. } => StatusCode::Corrupt,
+            Self::Store(MetaStoreError::NoSpace { .. }) => StatusCode::NoSpace,
             Self::Store(_) => StatusCode::Unavailable,
             Self::TooLarge { .. } => StatusCode::InvalidArgument,
         }
@@ -68,6 +73,10 @@ impl MetaError {
             other => {
                 let hint = match &other {
                     Self::TooLarge { .. } => "do it in smaller steps",
+                    Self::Store(MetaStoreError::NoSpace { .. }) => FREE_SPACE_HINT,
+                    Self::Store(MetaStoreError::Failed { .. }) => {
+                        "check the coordinator's disk, then restart the coordinator: it goes on from what is durable"
+                    }
                     _ => "see the coordinator's log; `dfsctl fsck` checks the metadata",
                 };
                 Status::new(other.code(), other.to_string()).hint(hint)

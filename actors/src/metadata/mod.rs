@@ -21,6 +21,7 @@ pub mod ops;
 pub mod reader;
 pub mod records;
 pub mod store;
+pub mod store_health;
 pub mod time;
 pub mod tree;
 pub mod txn;

@@ -41,6 +41,21 @@ pub enum MetaStoreError {
         /// What the engine said.
         cause: String,
     },
+    /// The disk is full. Nothing was written: neither now nor after a power cut will any of it be there.
+    #[error("{action}: the disk of the metadata is full: {cause}")]
+    NoSpace {
+        /// What was being done.
+        action: &'static str,
+        /// What the engine said.
+        cause: String,
+    },
+    /// The disk lost something that was written to it. What can be read may not be what is durable, so nothing is
+    /// answered for the rest of this process; the next one opens what is durable.
+    #[error("the disk of the metadata failed: {cause}")]
+    Failed {
+        /// What was lost.
+        cause: String,
+    },
     /// An earlier failure left the engine in an unknown state: it answers nothing until it is reopened.
     #[error("the metadata store is closed since an earlier failure: {cause}")]
     Poisoned {
@@ -223,7 +238,26 @@ pub trait MetadataSnapshot: Send + Sync {
     fn scan(&self, range: &KeyRange, limit: usize) -> Result<Vec<Pair>, MetaStoreError>;
 }
 
+/// Room on the disk of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoreSpace {
+    /// Bytes that are free.
+    pub available: u64,
+    /// Bytes kept free for what gives space back, and for what finishes work that was begun.
+    pub reserve: u64,
+}
+
+impl StoreSpace {
+    /// Whether only the reserve is left.
+    pub fn is_tight(self) -> bool {
+        self.available < self.reserve
+    }
+}
+
 /// A storage engine. Calls block on the disk: never from an async worker.
+///
+/// An engine that lost a write or failed to sync is [`MetaStoreError::Failed`] from then on, whatever is asked of it: the
+/// kernel may show the lost bytes to readers and report success to the next sync (Rebello et al., USENIX ATC 2020).
 pub trait MetadataStore: Send + Sync {
     /// The state after the last commit.
     ///
@@ -237,15 +271,22 @@ pub trait MetadataStore: Send + Sync {
     /// others alone.
     ///
     /// # Errors
-    /// [`MetaStoreError::BatchTooLarge`] before anything is done. With any other error it is unknown which batches
-    /// happened, and the store is poisoned until [`Self::reopen`].
+    /// [`MetaStoreError::BatchTooLarge`] before anything is done. [`MetaStoreError::NoSpace`] means that no batch
+    /// happened, and with any other error it is unknown which did; either way the store is poisoned until
+    /// [`Self::reopen`].
     fn commit(&self, batches: &[Batch]) -> Result<Vec<BatchOutcome>, MetaStoreError>;
 
-    /// Closes the engine and opens it again from what is durable. What is in flight elsewhere fails.
+    /// Closes the engine and opens it again from what is durable. What is in flight elsewhere fails, and so do readers
+    /// meanwhile: they never wait for it.
     ///
     /// # Errors
-    /// If the store cannot be opened; it stays poisoned.
+    /// If the store cannot be opened; it stays poisoned. [`MetaStoreError::Failed`] if it never will be by this process.
     fn reopen(&self) -> Result<(), MetaStoreError>;
+
+    /// Room on its disk, if it has one and can tell.
+    fn space(&self) -> Option<StoreSpace> {
+        None
+    }
 }
 
 #[cfg(test)]

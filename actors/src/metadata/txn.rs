@@ -65,6 +65,11 @@ impl Overlay {
         self.batches
     }
 
+    /// How many batches there are.
+    pub fn batches(&self) -> usize {
+        self.batches.len()
+    }
+
     /// Whether no mutation wrote anything.
     pub fn is_empty(&self) -> bool {
         self.batches.is_empty()

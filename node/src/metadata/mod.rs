@@ -3,6 +3,7 @@
 
 pub mod lane;
 pub mod redb;
+mod watched;
 
 #[cfg(test)]
 mod contract;

@@ -1,5 +1,8 @@
 //! Power cuts under redb: writes that were not synced are lost, kept or torn at 512 bytes, in any combination.
 //! Every acknowledged commit survives; an unacknowledged one is there whole or not at all.
+//!
+//! A sync that fails does as Linux does: what it should have written is lost, readers go on seeing it, and the next sync
+//! knows nothing of it.
 
 use std::io;
 use std::sync::{Arc, Mutex};
@@ -25,8 +28,16 @@ struct Disk {
     /// What the running process reads back.
     cached: Vec<u8>,
     unsynced: Vec<Unsynced>,
+    /// What a sync failed to write: no later one will, but the disk may have got to some of it.
+    lost: Vec<Unsynced>,
     /// Calls that change the disk until all of them fail; `None` for never.
     fail_after: Option<u32>,
+    /// Syncs until one fails, once.
+    fail_sync_after: Option<u32>,
+    /// Writes until there is no room; `None` for never.
+    full_after: Option<u32>,
+    /// How often it was opened.
+    opened: u32,
 }
 
 /// A disk that remembers what was synced. Clones are the same disk.
@@ -56,6 +67,30 @@ impl Disk {
             None => Ok(()),
         }
     }
+
+    fn spend_sync(&mut self) -> io::Result<()> {
+        match self.fail_sync_after {
+            Some(0) => {
+                self.fail_sync_after = None;
+                Err(io::Error::other("injected sync failure"))
+            }
+            left => {
+                self.fail_sync_after = left.map(|left| left - 1);
+                Ok(())
+            }
+        }
+    }
+
+    fn spend_room(&mut self) -> io::Result<()> {
+        match &mut self.full_after {
+            Some(0) => Err(io::Error::from(rustix::io::Errno::NOSPC)),
+            Some(left) => {
+                *left -= 1;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 fn write_at(bytes: &mut [u8], offset: usize, data: &[u8]) {
@@ -71,15 +106,40 @@ impl TornDisk {
         self.0.lock().unwrap().fail_after = Some(calls);
     }
 
+    /// Lets so many syncs through, then fails one.
+    pub(super) fn fail_sync_after(&self, syncs: u32) {
+        self.0.lock().unwrap().fail_sync_after = Some(syncs);
+    }
+
+    /// Lets so many writes through, then has no room for any.
+    pub(super) fn full_after(&self, writes: u32) {
+        self.0.lock().unwrap().full_after = Some(writes);
+    }
+
     pub(super) fn heal(&self) {
-        self.0.lock().unwrap().fail_after = None;
+        let mut disk = self.0.lock().unwrap();
+        (disk.fail_after, disk.fail_sync_after, disk.full_after) = (None, None, None);
+    }
+
+    /// What a new process finds that does as `open_file` does: sync, then forget what the kernel keeps.
+    fn settled(&self) -> io::Result<Self> {
+        self.sync_data()?;
+        let mut disk = self.0.lock().unwrap();
+        disk.cached = disk.durable.clone();
+        disk.lost.clear();
+        disk.opened += 1;
+        Ok(self.clone())
+    }
+
+    pub(super) fn opened(&self) -> u32 {
+        self.0.lock().unwrap().opened
     }
 
     /// What the next start finds: the synced state, and of the rest whatever subset the disk had got to.
     pub(super) fn after_power_cut(&self, rng: &mut SmallRng) -> Self {
         let disk = self.0.lock().unwrap();
         let mut left = disk.durable.clone();
-        for change in &disk.unsynced {
+        for change in disk.lost.iter().chain(&disk.unsynced) {
             match change {
                 Unsynced::Len(len) if rng.next().is_multiple_of(2) => left.resize(*len as usize, 0),
                 Unsynced::Len(_) => {}
@@ -119,15 +179,24 @@ impl StorageBackend for TornDisk {
 
     fn sync_data(&self) -> io::Result<()> {
         let mut disk = self.0.lock().unwrap();
-        disk.spend()?;
-        disk.durable = disk.cached.clone();
-        disk.unsynced.clear();
+        let unsynced = std::mem::take(&mut disk.unsynced);
+        if let Err(error) = disk.spend().and_then(|()| disk.spend_sync()) {
+            disk.lost.extend(unsynced);
+            return Err(error);
+        }
+        for change in unsynced {
+            match change {
+                Unsynced::Len(len) => disk.durable.resize(len as usize, 0),
+                Unsynced::Write(offset, data) => write_at(&mut disk.durable, offset as usize, &data),
+            }
+        }
         Ok(())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
         let mut disk = self.0.lock().unwrap();
         disk.spend()?;
+        disk.spend_room()?;
         write_at(&mut disk.cached, offset as usize, data);
         disk.unsynced.push(Unsynced::Write(offset, data.to_vec()));
         Ok(())
@@ -136,7 +205,7 @@ impl StorageBackend for TornDisk {
 
 pub(super) fn open(disk: &TornDisk) -> Result<RedbStore, MetaStoreError> {
     let disk = disk.clone();
-    RedbStore::with_backend("a torn disk", move || Ok(disk.clone()))
+    RedbStore::with_backend("a torn disk", move || disk.settled())
 }
 
 /// Round `n` writes `n` to eight keys: a mixture of two rounds would be a torn commit.
@@ -175,7 +244,7 @@ fn every_acknowledged_commit_survives_a_power_cut_at_any_write() {
                 acknowledged += 1;
             }
             cuts_in_a_commit += 1;
-            assert!(matches!(store.snapshot(), Err(MetaStoreError::Poisoned { .. })), "seed {seed}");
+            assert!(matches!(store.snapshot(), Err(MetaStoreError::Failed { .. })), "seed {seed}");
             let after = disk.after_power_cut(&mut rng);
             drop(store);
             disk = after;
@@ -185,19 +254,80 @@ fn every_acknowledged_commit_survives_a_power_cut_at_any_write() {
 }
 
 #[test]
-fn a_failed_commit_poisons_the_store_until_it_is_reopened() {
+fn a_lost_write_fails_the_store_until_the_process_starts_anew() {
     let disk = TornDisk::default();
     let store = open(&disk).unwrap();
     store.commit(&round(1)).unwrap();
     disk.fail_after(0);
     let failed = store.commit(&round(2)).unwrap_err();
     assert!(matches!(failed, MetaStoreError::Io { .. }), "{failed}");
-    assert!(matches!(store.commit(&round(2)), Err(MetaStoreError::Poisoned { .. })));
-    assert!(store.reopen().is_err(), "the disk still fails");
-    assert!(matches!(store.snapshot(), Err(MetaStoreError::Poisoned { .. })));
     disk.heal();
-    store.reopen().unwrap();
-    assert!((1..=2).contains(&read_round(&store)));
+    assert!(matches!(store.commit(&round(2)), Err(MetaStoreError::Failed { .. })));
+    assert!(matches!(store.reopen(), Err(MetaStoreError::Failed { .. })), "however well the disk does now");
+    assert!(matches!(store.snapshot(), Err(MetaStoreError::Failed { .. })));
+    drop(store);
+    let store = open(&disk).unwrap();
+    assert_eq!(read_round(&store), 1);
     store.commit(&round(3)).unwrap();
     assert_eq!(read_round(&store), 3);
+}
+
+#[test]
+fn readers_do_not_wait_for_a_store_that_is_being_opened() {
+    let disk = TornDisk::default();
+    let (begun, at_the_gate) = std::sync::mpsc::channel();
+    let (open_gate, gate) = std::sync::mpsc::channel::<()>();
+    let (gate, opener) = (Mutex::new(gate), disk.clone());
+    let store = RedbStore::with_backend("a slow disk", move || {
+        if opener.opened() > 0 {
+            begun.send(()).unwrap();
+            gate.lock().unwrap().recv().unwrap();
+        }
+        opener.settled()
+    });
+    let store = Arc::new(store.unwrap());
+    store.commit(&round(1)).unwrap();
+    let reopening = Arc::clone(&store);
+    let reopened = std::thread::spawn(move || reopening.reopen());
+    at_the_gate.recv().unwrap();
+    assert!(matches!(store.snapshot(), Err(MetaStoreError::Poisoned { .. })), "told at once");
+    open_gate.send(()).unwrap();
+    reopened.join().unwrap().unwrap();
+    assert_eq!(read_round(&store), 1);
+}
+
+#[test]
+fn a_failed_sync_of_an_opening_is_not_repeated() {
+    let disk = TornDisk::default();
+    let store = open(&disk).unwrap();
+    store.commit(&round(1)).unwrap();
+    disk.fail_sync_after(0);
+    assert!(matches!(store.reopen(), Err(MetaStoreError::Failed { .. })));
+    assert!(matches!(store.reopen(), Err(MetaStoreError::Failed { .. })), "the next sync would succeed");
+    drop(store);
+    assert_eq!(read_round(&open(&disk).unwrap()), 1);
+}
+
+#[test]
+fn a_full_disk_is_a_definite_failure_if_nothing_was_synced_and_room_is_all_it_takes() {
+    let mut definite = 0;
+    for writes in 0..40 {
+        let disk = TornDisk::default();
+        let store = open(&disk).unwrap();
+        store.commit(&round(1)).unwrap();
+        disk.full_after(writes);
+        let Err(error) = store.commit(&round(2)) else { continue };
+        let full = matches!(error, MetaStoreError::NoSpace { .. });
+        definite += u32::from(full);
+        assert!(matches!(store.snapshot(), Err(MetaStoreError::Poisoned { .. })), "{writes}");
+        disk.heal();
+        store.reopen().unwrap();
+        let found = read_round(&store);
+        assert!(found == 1 || (found == 2 && !full), "{writes}: {found} after {error}");
+        store.commit(&round(3)).unwrap();
+        drop(store);
+        let left = disk.after_power_cut(&mut SmallRng(7));
+        assert_eq!(read_round(&open(&left).unwrap()), 3);
+    }
+    assert!(definite > 2, "{definite}");
 }

@@ -4,24 +4,34 @@
 //!   check would cost minutes, and a flip in a key could hide that key until fsck finds the loose end.
 //! - Each value carries a CRC32 of its key and itself, checked at each read: it is right or it is an error.
 //! - Quick repair is on: opening after a crash does not walk the file.
-//! - A failure or a panic inside a commit poisons the store: it answers nothing until [`MetadataStore::reopen`]
-//!   has closed the file and opened it again from what is durable (R5 of the contract).
+//! - Each opening first syncs the file and then has the kernel drop what it keeps of it, so that what is read is what
+//!   is durable: after a failed sync, or a kill between write and sync, the page cache shows more than the disk has.
+//! - A panic inside a commit, a read error or a full disk poisons the store: it answers nothing until
+//!   [`MetadataStore::reopen`] has closed the file and opened it again (R5 of the contract). Readers are told so
+//!   meanwhile; they never wait for a file to open.
+//! - A lost write or a failed sync fails the store for the rest of the process ([`super::watched`]): it stays up, says
+//!   so in its health, and answers `Unavailable` until it is started anew (R2).
+//! - Below a reserve of free space it reports to be tight, so that deletes still find room.
 //! - redb holds an exclusive lock on the file while it is open, so a second process is refused.
 
 use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use ::redb::backends::FileBackend;
 use ::redb::{
     Builder, Database, DatabaseError, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable,
-    StorageBackend, StorageError, Table, TableDefinition,
+    StorageBackend, StorageError, Table, TableDefinition, TableError,
 };
 use dfs_actors::metadata::store::{
     Batch, BatchOutcome, Condition, KeyRange, MetaStoreError, MetadataSnapshot, MetadataStore, Pair,
-    SCAN_PAIRS_MAX,
+    SCAN_PAIRS_MAX, StoreSpace,
 };
+use rustix::fs::{Advice, fadvise, statvfs};
+
+use super::watched::{Watch, Watched, is_full};
 
 const TABLE: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("metadata");
 const CRC_BYTES: usize = 4;
@@ -33,26 +43,42 @@ pub struct RedbOptions {
     pub cache_bytes: usize,
     /// A file no larger than this is checked whole when it is opened.
     pub check_on_open_bytes_max: u64,
+    /// Space of its disk kept free, but never more than 5 % of the disk.
+    pub reserve_bytes: u64,
 }
 
 impl Default for RedbOptions {
     fn default() -> Self {
-        Self { cache_bytes: 256 * 1024 * 1024, check_on_open_bytes_max: 1024 * 1024 * 1024 }
+        Self {
+            cache_bytes: 256 * 1024 * 1024,
+            check_on_open_bytes_max: 1024 * 1024 * 1024,
+            reserve_bytes: 64 * 1024 * 1024,
+        }
     }
 }
 
-type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send + Sync>;
+/// Opens the file for the first time or again; it may be checked whole.
+type Opener = Box<dyn Fn(&Arc<Watch>, bool) -> Result<Database, DatabaseError> + Send + Sync>;
 
 enum State {
     Open(Database),
-    Poisoned(String),
+    /// Until it is reopened; whether the reason calls for a check of the whole file then.
+    Poisoned {
+        cause: String,
+        check: bool,
+    },
+    /// For the rest of the process.
+    Failed(String),
 }
 
 /// A store in one redb file.
 pub struct RedbStore {
     state: RwLock<State>,
     open: Opener,
+    watch: Arc<Watch>,
     what: String,
+    /// Its directory, and the space kept free there.
+    disk: Option<(PathBuf, u64)>,
 }
 
 impl RedbStore {
@@ -60,14 +86,17 @@ impl RedbStore {
     ///
     /// # Errors
     /// [`MetaStoreError::Locked`] if another process has it, [`MetaStoreError::Corrupt`] if it is not what was
-    /// written, [`MetaStoreError::Io`] otherwise.
+    /// written, [`MetaStoreError::NoSpace`], [`MetaStoreError::Failed`] if its disk lost something, and
+    /// [`MetaStoreError::Io`] otherwise.
     pub fn open(path: &Path, options: &RedbOptions) -> Result<Self, MetaStoreError> {
         let what = format!("metadata file {}", path.display());
+        let disk = path.parent().map(|directory| (directory.to_owned(), options.reserve_bytes));
         let (path, options) = (path.to_owned(), options.clone());
-        Self::with_opener(what, Box::new(move || open_file(&path, &options)))
+        Self::with_opener(what, disk, Box::new(move |watch, check| open_file(&path, &options, watch, check)))
     }
 
-    /// Opens the store on what `backend` gives at each opening: how tests tear and lose its writes.
+    /// Opens the store on what `backend` gives at each opening: how tests tear and lose its writes. It must show what
+    /// is durable and nothing else, as `open_file` sees to for a file.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -75,24 +104,47 @@ impl RedbStore {
         what: &str,
         backend: impl Fn() -> io::Result<B> + Send + Sync + 'static,
     ) -> Result<Self, MetaStoreError> {
-        let open = move || Builder::new().create_with_backend(backend().map_err(StorageError::Io)?);
-        Self::with_opener(what.to_owned(), Box::new(open))
+        let open = move |watch: &Arc<Watch>, _check| {
+            let backend = backend().inspect_err(|error| watch.lose("opening", error));
+            let backend = Watched::new(backend.map_err(StorageError::Io)?, watch);
+            Builder::new().create_with_backend(backend)
+        };
+        Self::with_opener(what.to_owned(), None, Box::new(open))
     }
 
-    fn with_opener(what: String, open: Opener) -> Result<Self, MetaStoreError> {
-        let database = open_checked(&what, &open)?;
-        Ok(Self { state: RwLock::new(State::Open(database)), open, what })
+    fn with_opener(what: String, disk: Option<(PathBuf, u64)>, open: Opener) -> Result<Self, MetaStoreError> {
+        let watch = Arc::default();
+        let database = open_checked(&what, &open, &watch, true)?;
+        Ok(Self { state: RwLock::new(State::Open(database)), open, watch, what, disk })
     }
 
     fn state(&self) -> RwLockReadGuard<'_, State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn poison(&self, cause: &MetaStoreError) {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        if matches!(*state, State::Open(_)) {
-            *state = State::Poisoned(cause.to_string());
-        }
+    fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
+        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Closes the store after a failed commit, and says what the failure means.
+    fn fail(&self, cause: MetaStoreError) -> MetaStoreError {
+        let (lost, full) = (self.watch.lost(), self.watch.full());
+        let (state, said) = match (lost, full) {
+            (Some(lost), _) => (State::Failed(lost), cause),
+            (None, Some(full)) => {
+                let full = MetaStoreError::NoSpace { action: "committing metadata", cause: full };
+                (State::Poisoned { cause: full.to_string(), check: false }, full)
+            }
+            (None, None) => (State::Poisoned { cause: cause.to_string(), check: true }, cause),
+        };
+        self.close(state);
+        said
+    }
+
+    /// Closes the store. Closing may write, wait, and even panic if the engine is confused: nobody waits for it.
+    fn close(&self, state: State) {
+        let old = std::mem::replace(&mut *self.state_mut(), state);
+        let _closed = catch_unwind(AssertUnwindSafe(|| drop(old)));
     }
 
     /// Runs `work` on the open database; a panic in it is an error like any other.
@@ -109,30 +161,61 @@ impl RedbStore {
                     })
                 })
             }
-            State::Poisoned(cause) => Err(MetaStoreError::Poisoned { cause: cause.clone() }),
+            State::Poisoned { cause, .. } => Err(MetaStoreError::Poisoned { cause: cause.clone() }),
+            State::Failed(cause) => Err(MetaStoreError::Failed { cause: cause.clone() }),
         }
     }
 }
 
-fn open_file(path: &PathBuf, options: &RedbOptions) -> Result<Database, DatabaseError> {
-    let len = std::fs::metadata(path).map(|m| m.len()).unwrap_or(0);
-    let database = Builder::new()
-        .set_cache_size(options.cache_bytes)
-        .set_check_integrity_on_open(len <= options.check_on_open_bytes_max)
-        .create(path)?;
+fn open_file(
+    path: &PathBuf,
+    options: &RedbOptions,
+    watch: &Arc<Watch>,
+    check: bool,
+) -> Result<Database, DatabaseError> {
+    let file = File::options().read(true).write(true).create(true).truncate(false).open(path);
+    let file = file.map_err(StorageError::Io)?;
+    let len = file.metadata().map_err(StorageError::Io)?.len();
+    show_what_is_durable(&file)
+        .inspect_err(|error| watch.lose("syncing", error))
+        .map_err(StorageError::Io)?;
     if len == 0
         && let Some(directory) = path.parent()
     {
         // The file is not there after a power cut unless its directory entry is durable too (R3).
-        File::open(directory).and_then(|d| d.sync_all()).map_err(StorageError::Io)?;
+        let synced = File::open(directory).and_then(|directory| directory.sync_all());
+        synced.inspect_err(|error| watch.lose("syncing", error)).map_err(StorageError::Io)?;
     }
-    Ok(database)
+    Builder::new()
+        .set_cache_size(options.cache_bytes)
+        .set_check_integrity_on_open(check && len <= options.check_on_open_bytes_max)
+        .create_with_backend(Watched::new(FileBackend::new(file)?, watch))
 }
 
-fn open_checked(what: &str, open: &Opener) -> Result<Database, MetaStoreError> {
+/// Makes what was written durable, and drops what the kernel keeps of the file: pages that only look clean, because an
+/// earlier sync of them failed, are read back from the disk.
+fn show_what_is_durable(file: &File) -> io::Result<()> {
+    file.sync_all()?;
+    Ok(fadvise(file, 0, None, Advice::DontNeed)?)
+}
+
+fn open_checked(
+    what: &str,
+    open: &Opener,
+    watch: &Arc<Watch>,
+    check: bool,
+) -> Result<Database, MetaStoreError> {
+    let opened = open_once(what, open, watch, check);
+    match watch.lost() {
+        Some(cause) => Err(MetaStoreError::Failed { cause }),
+        None => opened,
+    }
+}
+
+fn open_once(what: &str, open: &Opener, watch: &Arc<Watch>, check: bool) -> Result<Database, MetaStoreError> {
     let corrupt = |cause: String| MetaStoreError::Corrupt { what: what.to_owned(), cause };
-    let opened = catch_unwind(AssertUnwindSafe(open)).map_err(|p| corrupt(panic_text(p.as_ref())))?;
-    let database = opened.map_err(|error| match error {
+    let opened = catch_unwind(AssertUnwindSafe(|| open(watch, check)));
+    let database = opened.map_err(|p| corrupt(panic_text(p.as_ref())))?.map_err(|error| match error {
         DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
             MetaStoreError::Locked { what: what.to_owned() }
         }
@@ -142,6 +225,9 @@ fn open_checked(what: &str, open: &Opener) -> Result<Database, MetaStoreError> {
         DatabaseError::Storage(StorageError::Io(e)) if e.kind() == io::ErrorKind::UnexpectedEof => {
             corrupt(format!("the file is cut short: {e}"))
         }
+        DatabaseError::Storage(StorageError::Io(e)) if is_full(&e) => {
+            MetaStoreError::NoSpace { action: "opening the metadata store", cause: format!("{what}: {e}") }
+        }
         DatabaseError::Storage(StorageError::Corrupted(cause)) => corrupt(cause),
         DatabaseError::UpgradeRequired(version) => {
             corrupt(format!("file format {version} is older than this build reads"))
@@ -150,13 +236,20 @@ fn open_checked(what: &str, open: &Opener) -> Result<Database, MetaStoreError> {
             MetaStoreError::Io { action: "opening the metadata store", cause: format!("{what}: {other}") }
         }
     })?;
-    // Readers need the table to be there; only a new file lacks it.
+    // Readers need the table to be there.
     let made = catch_unwind(AssertUnwindSafe(|| make_table(&database)));
     made.unwrap_or_else(|p| Err(corrupt(panic_text(p.as_ref()))))?;
     Ok(database)
 }
 
+/// Makes the table in a new file. In every other a commit would only ask for space.
 fn make_table(database: &Database) -> Result<(), MetaStoreError> {
+    let txn = database.begin_read().map_err(|e| io_error("beginning a metadata read", e))?;
+    match txn.open_table(TABLE) {
+        Ok(_) => return Ok(()),
+        Err(TableError::TableDoesNotExist(_)) => drop(txn),
+        Err(error) => return Err(io_error("opening the metadata table", error)),
+    }
     let txn = begin_write(database)?;
     txn.open_table(TABLE).map_err(|e| io_error("making the metadata table", e))?;
     txn.commit().map_err(|e| io_error("making the metadata table", e))
@@ -287,6 +380,7 @@ impl MetadataStore for RedbStore {
 
     fn commit(&self, batches: &[Batch]) -> Result<Vec<BatchOutcome>, MetaStoreError> {
         batches.iter().try_for_each(Batch::check_bounds)?;
+        self.watch.begin();
         let committed = self.guarded(|database| {
             let txn = begin_write(database)?;
             let outcomes = {
@@ -297,26 +391,37 @@ impl MetadataStore for RedbStore {
             txn.commit().map_err(|e| io_error("committing metadata", e))?;
             Ok(outcomes)
         });
-        if let Err(cause) = &committed
-            && !matches!(cause, MetaStoreError::Poisoned { .. })
-        {
-            self.poison(cause);
-        }
-        committed
+        committed.map_err(|cause| match cause {
+            closed @ (MetaStoreError::Poisoned { .. } | MetaStoreError::Failed { .. }) => closed,
+            cause => self.fail(cause),
+        })
     }
 
     fn reopen(&self) -> Result<(), MetaStoreError> {
-        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
-        // The file is locked while it is open: close first. Dropping can panic too if the engine is confused.
-        let old = std::mem::replace(&mut *state, State::Poisoned("the store is being reopened".to_owned()));
-        let _closed = catch_unwind(AssertUnwindSafe(|| drop(old)));
-        match open_checked(&self.what, &self.open) {
-            Ok(database) => *state = State::Open(database),
-            Err(error) => {
-                *state = State::Poisoned(error.to_string());
-                return Err(error);
+        let check = match &*self.state() {
+            State::Failed(cause) => return Err(MetaStoreError::Failed { cause: cause.clone() }),
+            State::Poisoned { check, .. } => *check,
+            State::Open(_) => true,
+        };
+        // The file is locked while it is open: close first.
+        self.close(State::Poisoned { cause: "the store is being reopened".to_owned(), check });
+        let opened = open_checked(&self.what, &self.open, &self.watch, check);
+        let (state, result) = match opened {
+            Ok(database) => (State::Open(database), Ok(())),
+            Err(MetaStoreError::Failed { cause }) => {
+                (State::Failed(cause.clone()), Err(MetaStoreError::Failed { cause }))
             }
-        }
-        Ok(())
+            Err(error) => (State::Poisoned { cause: error.to_string(), check }, Err(error)),
+        };
+        *self.state_mut() = state;
+        result
+    }
+
+    fn space(&self) -> Option<StoreSpace> {
+        let (directory, configured) = self.disk.as_ref()?;
+        let found = statvfs(directory).ok()?;
+        let capacity = found.f_blocks.saturating_mul(found.f_frsize);
+        let reserve = (*configured).min(capacity / 20);
+        Some(StoreSpace { available: found.f_bavail.saturating_mul(found.f_frsize), reserve })
     }
 }

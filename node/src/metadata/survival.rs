@@ -10,6 +10,7 @@ use dfs_actors::metadata::ops::mutation::Mutation;
 use dfs_actors::metadata::ops::{Outcome, Policy};
 use dfs_actors::metadata::reader::MetadataReader;
 use dfs_actors::metadata::store::MetadataStore;
+use dfs_actors::metadata::store_health::StoreTrouble;
 use dfs_actors::supervisor::Reply;
 use dfs_wire::auth::ClusterKey;
 use dfs_wire::id::{ClusterId, OpId};
@@ -158,23 +159,68 @@ fn acknowledged_changes_survive_power_cuts_and_doubtful_ones_are_resolved_by_rep
             known = resolved;
         }
     }
-    assert!(in_doubt == 180 && happened > 5, "both ends were met: {happened} of {in_doubt}");
+    assert!(in_doubt == 180 && happened > 2, "both ends were met: {happened} of {in_doubt}");
+}
+
+fn mkdir(p: &str) -> [Mutation; 1] {
+    [Mutation::Mkdir(Mkdir { path: path(p), parents: false })]
+}
+
+fn code(results: &[MutationResult]) -> StatusCode {
+    results[0].as_ref().map_or_else(|status| status.code, |outcome| panic!("{outcome:?}"))
 }
 
 #[test]
-fn a_broken_disk_is_unavailable_and_comes_back() {
+fn an_operation_repeated_after_a_failed_sync_is_acknowledged_only_if_it_is_durable() {
+    let mut failures = 0;
+    for syncs in 0..6 {
+        let disk = TornDisk::default();
+        let mut life = Life::start(&disk);
+        disk.fail_sync_after(syncs);
+        let doubtful = loop {
+            failures += 1;
+            let (end, results) = life.group(failures, &mkdir(&format!("/{failures}")));
+            if end == GroupEnd::StoreFailed {
+                assert_eq!(code(&results), StatusCode::OutcomeUnknown);
+                break failures;
+            }
+        };
+        let name = format!("/{doubtful}");
+        for _ in 0..3 {
+            let (end, results) = life.group(doubtful, &mkdir(&name));
+            assert_eq!((end, code(&results)), (GroupEnd::StoreFailed, StatusCode::Unavailable));
+        }
+        drop(life);
+        // Started anew on the same disk, then the power goes: whatever was acknowledged has to be there.
+        let mut life = Life::start(&disk);
+        let (end, results) = life.group(doubtful, &mkdir(&name));
+        assert_eq!((end, results), (GroupEnd::Committed, vec![Ok(Outcome::Done)]));
+        let left = disk.after_power_cut(&mut SmallRng(u64::from(syncs) + 1));
+        assert!(Life::start(&left).tree().contains(&(name, EntryKind::Directory)), "{syncs} syncs");
+    }
+}
+
+#[test]
+fn a_full_disk_refuses_changes_and_nothing_else_and_comes_back_by_itself() {
     let disk = TornDisk::default();
     let mut life = Life::start(&disk);
-    let mkdir = |p: &str| [Mutation::Mkdir(Mkdir { path: path(p), parents: false })];
-    disk.fail_after(0);
-    let (end, results) = life.group(1, &mkdir("/a"));
-    assert_eq!(
-        (end, results[0].clone().unwrap_err().code),
-        (GroupEnd::StoreFailed, StatusCode::OutcomeUnknown)
-    );
-    let (end, results) = life.group(2, &mkdir("/b"));
-    assert_eq!((end, results[0].clone().unwrap_err().code), (GroupEnd::StoreFailed, StatusCode::Unavailable));
+    let (_, first) = life.group(1, &mkdir("/a"));
+    assert_eq!(first, [Ok(Outcome::Done)]);
+    let before = disk.opened();
+    disk.full_after(0);
+    for op in 2..5 {
+        let (end, results) = life.group(op, &mkdir("/b"));
+        assert_eq!(
+            (end, code(&results)),
+            (GroupEnd::StoreFailed, StatusCode::NoSpace),
+            "definite: {results:?}"
+        );
+        assert!(matches!(life.metrics.health.trouble(0), Some(StoreTrouble::Failing(_))));
+    }
+    assert!(disk.opened() > before, "the engine has to be opened anew");
     disk.heal();
-    let (end, results) = life.group(2, &mkdir("/b"));
-    assert_eq!((end, results), (GroupEnd::Committed, vec![Ok(Outcome::Done)]));
+    let (_, again) = life.group(2, &mkdir("/b"));
+    assert_eq!(again, [Ok(Outcome::Done)], "a refusal for want of space is no outcome to keep");
+    assert_eq!(life.metrics.health.trouble(0), None);
+    assert_eq!(life.tree().len(), 2);
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use dfs_actors::admin::{NodeAdmin, NodeFacts, NodeName};
 use dfs_actors::coordinator::tree::{Coordinator, CoordinatorArgs, coordinator};
-use dfs_actors::coordinator::{CoordinatorConfig, CoordinatorService};
+use dfs_actors::coordinator::{CoordinatorConfig, CoordinatorService, METADATA_DISK_FULL, METADATA_FAILING};
 use dfs_actors::env::Env;
 use dfs_actors::gc::state::GcConfig;
 use dfs_actors::membership::state::MembershipConfig;
 use dfs_actors::metadata::ops::Policy;
 use dfs_actors::metadata::ops::cluster::{self, Reign};
 use dfs_actors::metadata::store::MetadataStore;
+use dfs_actors::metadata::store_health::StoreTrouble;
 use dfs_actors::metadata::time::ReignClock;
 use dfs_actors::supervisor::{ActorTree, Intensity, Root, SupervisorSpec};
 use dfs_wire::auth::ClusterKey;
@@ -29,6 +30,9 @@ use crate::telemetry::ClusterHealth;
 const INLINE_SLABS: usize = 16;
 /// Name of the database in the metadata directory.
 const DATABASE: &str = "metadata.redb";
+
+/// Findings with which no write is acknowledged.
+const STOPS_WRITES: [&str; 3] = ["NO_WRITE_QUORUM", METADATA_FAILING, METADATA_DISK_FULL];
 
 /// Opens the metadata and starts the tree.
 pub(super) async fn start(context: &Context, config: &Config) -> anyhow::Result<Begun> {
@@ -66,8 +70,15 @@ pub(super) async fn start(context: &Context, config: &Config) -> anyhow::Result<
     let root = Root::start(env.clone(), tree.clone(), root_spec.supervisor(spec).supervisor(talk)).await?;
     let node = ready(root, tree).await?;
     observe::cluster(&context.metrics, &config.node.name, &service);
+    observe::metadata(&context.metrics, &config.node.name, &service);
+    let asked = Arc::clone(&service);
+    // A full disk keeps it from taking anything new, not from its work.
+    context.readiness.part(&config.node.name).ready_while(move || match asked.store_trouble() {
+        Some(StoreTrouble::Failing(cause)) => Err(format!("the metadata store does not commit: {cause}")),
+        Some(StoreTrouble::Hanging(seconds)) => Err(format!("the metadata store hangs since {seconds} s")),
+        Some(StoreTrouble::Tight(_)) | None => Ok(()),
+    });
     probe(context, service);
-    context.readiness.part(&config.node.name).ready();
     let finish = async move {
         admin.drain();
         drain.send_replace(true);
@@ -131,7 +142,8 @@ fn settings(config: &Config) -> CoordinatorConfig {
 fn probe(context: &Context, service: Arc<CoordinatorService>) {
     context.admin.set_cluster(move || match service.cluster_status() {
         Ok(status) => ClusterHealth {
-            writable: status.nodes_up >= 1 && status.findings.iter().all(|f| f.code != "NO_WRITE_QUORUM"),
+            writable: status.nodes_up >= 1
+                && status.findings.iter().all(|f| !STOPS_WRITES.contains(&f.code.as_str())),
             detail: serde_json::json!({
                 "cluster": status.cluster.to_string(),
                 "epoch": status.epoch.0,

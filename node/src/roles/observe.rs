@@ -1,7 +1,9 @@
-//! What the roles show as metrics: requests, the disk and the memory of a datanode, the cluster as the coordinator
+//! What the roles show as metrics: requests, the metadata store of a coordinator, the disk and the memory of a datanode, the cluster as the coordinator
 //! sees it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use dfs_actors::chunk_store::{ChunkStore, DiskState};
 use dfs_actors::coordinator::CoordinatorService;
@@ -121,6 +123,36 @@ pub(super) fn cluster(metrics: &Metrics, node: &str, service: &Arc<CoordinatorSe
         out.gauge("trash_entries", "Entries in the trash", status.trash_entries);
         out.gauge("tombstones", "Deletes that datanodes have not confirmed", status.tombstones);
         out.gauge("uploads_open", "Upload sessions open", status.uploads_open);
+        out.samples
+    });
+}
+
+/// Shows the metadata store at each scrape.
+pub(super) fn metadata(metrics: &Metrics, node: &str, service: &Arc<CoordinatorService>) {
+    let (service, node) = (service.clone(), node.to_owned());
+    metrics.sample(move || {
+        let writer = service.writer_metrics();
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let mut out = Samples::of(&node);
+        let failing = u64::from(service.store_trouble().is_some());
+        out.gauge("metadata_failing", "1 if the metadata store commits nothing new", failing);
+        if let Some(space) = writer.health.room() {
+            let free = "Free space on the metadata disk, the reserve included";
+            out.gauge("metadata_available_bytes", free, space.available);
+            let reserve = "Free space on the metadata disk that nothing new may take";
+            out.gauge("metadata_reserve_bytes", reserve, space.reserve);
+        }
+        out.counter("metadata_commits", "Groups of changes committed", count(&writer.groups));
+        out.counter("metadata_applied", "Changes answered with success", count(&writer.applied));
+        out.counter("metadata_refused", "Changes refused", count(&writer.refused));
+        out.counter("metadata_failed", "Changes of unknown outcome", count(&writer.failed));
+        out.counter("metadata_panics", "Changes that panicked", count(&writer.panicked));
+        out.counter("metadata_reopens", "Times the store was opened again", count(&writer.reopened));
+        let seconds = |counter| Duration::from_micros(count(counter)).as_secs_f64();
+        let spent = SampleValue::Counter(seconds(&writer.commit_micros));
+        out.push("metadata_commit_seconds", "Time spent in commits", vec![], spent);
+        let longest = SampleValue::Gauge(seconds(&writer.commit_micros_max));
+        out.push("metadata_commit_max_seconds", "The longest commit so far", vec![], longest);
         out.samples
     });
 }

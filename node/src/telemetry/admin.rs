@@ -40,13 +40,35 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 /// itself, and each node in it.
 #[derive(Clone, Debug)]
 pub struct Readiness {
-    parts: Arc<watch::Sender<BTreeMap<String, Result<(), String>>>>,
+    parts: Arc<watch::Sender<BTreeMap<String, Part>>>,
     part: String,
+}
+
+/// What a part says of itself.
+#[derive(Clone)]
+enum Part {
+    Known(Result<(), String>),
+    Asked(Arc<dyn Fn() -> Result<(), String> + Send + Sync>),
+}
+
+impl Part {
+    fn state(&self) -> Result<(), String> {
+        match self {
+            Self::Known(state) => state.clone(),
+            Self::Asked(probe) => probe(),
+        }
+    }
+}
+
+impl fmt::Debug for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.state().fmt(f)
+    }
 }
 
 impl Default for Readiness {
     fn default() -> Self {
-        let parts = BTreeMap::from([(String::new(), Err("starting".to_owned()))]);
+        let parts = BTreeMap::from([(String::new(), Part::Known(Err("starting".to_owned())))]);
         Self { parts: Arc::new(watch::Sender::new(parts)), part: String::new() }
     }
 }
@@ -56,21 +78,26 @@ impl Readiness {
     #[must_use]
     pub fn part(&self, name: &str) -> Self {
         let part = Self { parts: self.parts.clone(), part: name.to_owned() };
-        part.set(Err(format!("{name} is starting")));
+        part.set(Part::Known(Err(format!("{name} is starting"))));
         part
     }
 
     /// This part does its work from now on.
     pub fn ready(&self) {
-        self.set(Ok(()));
+        self.set(Part::Known(Ok(())));
+    }
+
+    /// This part does its work from now on, whenever `probe` says so. It must be quick and must not block.
+    pub fn ready_while(&self, probe: impl Fn() -> Result<(), String> + Send + Sync + 'static) {
+        self.set(Part::Asked(Arc::new(probe)));
     }
 
     /// This part does not do its work, for a reason shown to whoever asks.
     pub fn not_ready(&self, reason: impl Into<String>) {
-        self.set(Err(reason.into()));
+        self.set(Part::Known(Err(reason.into())));
     }
 
-    fn set(&self, state: Result<(), String>) {
+    fn set(&self, state: Part) {
         self.parts.send_modify(|parts| drop(parts.insert(self.part.clone(), state)));
     }
 
@@ -79,7 +106,8 @@ impl Readiness {
     /// # Errors
     /// The reason for which the first that is not ready is not.
     pub fn state(&self) -> Result<(), String> {
-        self.parts.borrow().values().cloned().collect()
+        let parts: Vec<Part> = self.parts.borrow().values().cloned().collect();
+        parts.iter().try_for_each(Part::state)
     }
 }
 

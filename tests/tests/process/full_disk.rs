@@ -1,7 +1,9 @@
 //! Disks that are full: a clear refusal, nothing partial, and deletes that still work.
 
+use std::time::Duration;
+
 use dfs_client::{ErrorKind, PutOptions, PutSource};
-use dfs_tests::{Cluster, Content, MayMount, Mount, Options, may_mount, path};
+use dfs_tests::{Cluster, Content, MayMount, Mount, Options, eventually, may_mount, path};
 
 const MIB: u64 = 1024 * 1024;
 
@@ -65,4 +67,66 @@ async fn one_full_disk_of_four_is_passed_over_and_writes_go_on() {
         content.expect(file.as_str(), &cluster.read(&client, &file).await.expect("read"));
     }
     drop(cluster);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_full_metadata_disk_takes_nothing_new_says_so_and_still_deletes() {
+    if may_mount("a full metadata disk") != MayMount::Yes {
+        return;
+    }
+    let home = tempfile::tempdir().expect("a directory");
+    let disk = Mount::memory(&home.path().join("metadata"), 32 * MIB);
+    let datanode_dirs = (0..3).map(|n| home.path().join(format!("d{n}"))).collect();
+    let options = Options { data: Some(disk.dir().to_owned()), datanode_dirs, ..Options::default() };
+    let mut cluster = Cluster::start(3, options);
+    cluster.logs().allow("metadata commit failed");
+    cluster.ok(&["mkdir", "/a"]);
+    cluster.ok(&["mkdir", "/b"]);
+    let health = |code: &str, status: u16| {
+        let (found, text) = cluster.coordinator().get("/healthz/cluster").map_err(|e| e.to_string())?;
+        let as_wanted = found == status && text.contains(code);
+        if as_wanted { Ok(()) } else { Err(format!("{found}: {text}")) }
+    };
+    let filler = disk.dir().join("filler");
+    let room = available(disk.dir());
+    std::fs::write(&filler, vec![7; usize::try_from(room - MIB).expect("a size")]).expect("filled");
+    let (code, said) = cluster.code(&["mkdir", "/c"]);
+    assert_eq!(code, 9, "{said}");
+    cluster.ok(&["rm", "-r", "/a"]);
+    cluster.ok(&["mv", "/b", "/d"]);
+    eventually("health tells", Duration::from_secs(20), async || health("METADATA_DISK_FULL", 503)).await;
+
+    // Not even the reserve is left: what is there can be read, whatever becomes of changes.
+    std::fs::File::options()
+        .append(true)
+        .open(&filler)
+        .and_then(|mut file| std::io::Write::write_all(&mut file, &vec![7; 2 * 1024 * 1024]))
+        .expect_err("it does not fit");
+    let mut name = "d".to_owned();
+    for number in 0..5 {
+        let (code, said) = cluster.code(&["mkdir", "/c"]);
+        assert_eq!(code, 9, "{said}");
+        let next = format!("d{number}");
+        match cluster.code(&["mv", &format!("/{name}"), &format!("/{next}")]) {
+            (0, _) => name = next,
+            (9, _) => {}
+            (code, said) => panic!("neither done nor refused: {code}: {said}"),
+        }
+        assert_eq!(cluster.ok(&["ls", "/"]).trim(), name);
+    }
+    std::fs::remove_file(&filler).expect("room again");
+    eventually("it takes changes again", Duration::from_secs(20), async || {
+        let (code, said) = cluster.code(&["mkdir", "/c", "-p"]);
+        if code == 0 { Ok(()) } else { Err(said) }
+    })
+    .await;
+    eventually("health is good again", Duration::from_secs(20), async || health("", 200)).await;
+    drop(cluster);
+}
+
+/// Bytes that are free on the file system of a directory.
+fn available(dir: &std::path::Path) -> u64 {
+    let said = std::process::Command::new("df").args(["-B1", "--output=avail"]).arg(dir).output();
+    let said = String::from_utf8(said.expect("df runs").stdout).expect("text");
+    said.lines().last().and_then(|line| line.trim().parse().ok()).expect("a number")
 }

@@ -125,6 +125,11 @@ impl Mutation {
         }
     }
 
+    /// Whether it begins something that takes more room than it gives back. What ends or finishes something does not.
+    pub const fn takes_space(&self) -> bool {
+        matches!(self, Self::Mkdir(_) | Self::OpenUpload(..) | Self::Allocate(..))
+    }
+
     /// Applies the change to the group. If it fails, the group is as it was, but for the memory of the failure.
     ///
     /// # Errors

@@ -44,6 +44,14 @@ pub fn recall(
     Ok(Some(known.result))
 }
 
+/// Whether the operation has an outcome.
+///
+/// # Errors
+/// Of the store.
+pub fn is_known(view: &impl View, op: OpId) -> Result<bool, MetaError> {
+    Ok(view.get(&keys::outcome(op))?.is_some())
+}
+
 /// Remembers the outcome of the operation, in the transaction of its effect.
 ///
 /// # Errors

@@ -11,7 +11,8 @@ use crate::env::Env;
 use crate::metadata::committer::{
     CommitLane, Committer, GroupEnd, InlineLane, LaneJob, MutationResult, WriterMetrics,
 };
-use crate::metadata::store::{Batch, MetaStoreError, MetadataSnapshot};
+use crate::metadata::store::{Batch, MetaStoreError, MetadataSnapshot, StoreSpace};
+use crate::metadata::store_health::StoreTrouble;
 use crate::metadata::time::ReignClock;
 use crate::metadata::writer::{GROUP_MAX, MetadataWriter, QUEUE_MAX, WriterArgs, WriterMsg};
 use crate::supervisor::{ActorTree, Addr, ChildSpec, Exit, Root, SupervisorSpec};
@@ -26,6 +27,7 @@ struct FaultyStore {
     fail: AtomicU8,
     closed: AtomicBool,
     unreadable: Arc<AtomicBool>,
+    tight: AtomicBool,
 }
 
 struct FaultySnapshot(Box<dyn MetadataSnapshot>, Arc<AtomicBool>);
@@ -66,6 +68,11 @@ impl MetadataStore for FaultyStore {
         self.closed.store(false, Ordering::SeqCst);
         self.unreadable.store(false, Ordering::SeqCst);
         Ok(())
+    }
+
+    fn space(&self) -> Option<StoreSpace> {
+        let available = if self.tight.load(Ordering::SeqCst) { 9 } else { 11 };
+        Some(StoreSpace { available, reserve: 10 })
     }
 }
 
@@ -194,6 +201,21 @@ async fn a_failed_commit_is_an_unknown_outcome_that_the_same_operation_resolves(
     rig.store.unreadable.store(true, Ordering::SeqCst);
     assert_eq!(rig.ask(4, mkdir("/4")).await.unwrap_err().code, StatusCode::Unavailable);
     assert_eq!(rig.ask(4, mkdir("/4")).await, Ok(Outcome::Done), "and so is one that failed to read");
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_a_nearly_full_disk_nothing_new_is_taken_and_deletes_go_on() {
+    let rig = rig(Arc::new(InlineLane)).await;
+    rig.ask(1, mkdir("/a")).await.unwrap();
+    rig.store.tight.store(true, Ordering::SeqCst);
+    assert_eq!(rig.ask(2, mkdir("/b")).await.unwrap_err().code, StatusCode::NoSpace);
+    assert_eq!(rig.ask(1, mkdir("/a")).await, Ok(Outcome::Done), "it was done before");
+    assert!(matches!(rig.metrics.health.trouble(0), Some(StoreTrouble::Tight(_))));
+    let delete = Delete { path: path("/a"), recursive: true, skip_trash: false, if_match: None };
+    assert!(rig.ask(3, Mutation::Delete(delete)).await.is_ok());
+    rig.store.tight.store(false, Ordering::SeqCst);
+    assert_eq!(rig.ask(2, mkdir("/b")).await, Ok(Outcome::Done), "the refusal was no outcome to keep");
+    assert_eq!(rig.metrics.health.trouble(0), None);
 }
 
 #[tokio::test(start_paused = true)]
