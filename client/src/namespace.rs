@@ -182,7 +182,7 @@ impl Client {
     /// # Errors
     /// If the coordinator cannot be asked.
     pub async fn trash_list(&self) -> Result<Vec<TrashItem>, Error> {
-        let (mut items, mut after) = (Vec::new(), None);
+        let (mut items, mut after) = (Vec::<TrashItem>::new(), None);
         loop {
             let request = MetadataRequest::TrashList(TrashList { after, limit: LIST_PAGE_MAX });
             let MetadataResponse::Trash(page) = self.inner.rpc.ask(request).await? else {
@@ -194,6 +194,7 @@ impl Client {
             items.extend(page.entries);
             after = page.next;
             if after.is_none() {
+                items.sort_by_key(|item| (item.deleted_ms, item.stat.inode));
                 return Ok(items);
             }
         }

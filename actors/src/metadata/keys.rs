@@ -1,7 +1,8 @@
 //! The layout of the keys: one ordered space, one leading byte per table, big-endian numbers.
 //!
 //! ```text
-//! m cluster|epoch|inode|totals|horizon     cluster, its reign, next inode, counters, "trash emptied up to"
+//! m cluster|epoch|inode|totals|horizon     cluster, its reign, next inode, counters, "trash emptied up to",
+//!   |swept                                 how far that has been carried out
 //! d <parent> <name>                     -> Entry          the tree; a listing is a range scan
 //! i <inode>                             -> Inode          attributes, parent and name (the way back up)
 //! v <version>                           -> Version        contents of a file, live or superseded
@@ -38,6 +39,9 @@ pub const NEXT_INODE: &[u8] = b"minode";
 pub const TOTALS: &[u8] = b"mtotals";
 /// Trash entries deleted up to this time are gone for users and wait to be purged.
 pub const TRASH_HORIZON: &[u8] = b"mhorizon";
+
+/// How far the trash has been searched for what was deleted up to [`TRASH_HORIZON`].
+pub const TRASH_SWEPT: &[u8] = b"mswept";
 
 /// Leading bytes of the tables, for scans of a whole table.
 pub mod table {

@@ -78,6 +78,18 @@ pub struct Totals {
     pub uploads: u64,
 }
 
+/// How far the trash has been searched for entries that were emptied out of it. One pass is enough: whatever is deleted
+/// meanwhile is dated after the horizon.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrashSweep {
+    /// The horizon it is for; another one begins a new search.
+    pub horizon_ms: u64,
+    /// The last row of the expiry table that was looked at.
+    pub after: Vec<u8>,
+    /// Nothing is left.
+    pub done: bool,
+}
+
 /// What a name in a directory stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {

@@ -1,18 +1,26 @@
 //! The inode tree: resolving paths, and the few ways in which it may change shape.
 
+use std::collections::VecDeque;
+
 use dfs_wire::id::{InodeId, VersionId};
-use dfs_wire::limits::PATH_DEPTH_MAX;
+use dfs_wire::limits::{PATH_BYTES_MAX, PATH_DEPTH_MAX};
 use dfs_wire::message::metadata::{EntryKind, FileStat};
 use dfs_wire::path::DfsPath;
+use dfs_wire::status::StatusCode;
 
 use super::error::{MetaError, not_a_directory, not_found};
 use super::keys;
-use super::records::{Entry, Inode};
+use super::records::{Entry, Inode, decode};
+use super::store::KeyRange;
 use super::txn::Txn;
 use super::view::View;
 
 /// Directories that one mutation creates at most on the way to a path: two rows each must fit in a batch.
 pub const CREATED_LEVELS_MAX: usize = 48;
+
+/// Entries that [`check_fits`] looks at: some milliseconds of the writer's time.
+pub const FITS_ROWS_MAX: usize = 8192;
+const FITS_PAGE: usize = 256;
 
 /// Where a path leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -137,6 +145,57 @@ pub fn path_of(view: &impl View, id: InodeId) -> Result<Option<DfsPath>, MetaErr
     DfsPath::parse(text).map(Some).map_err(|e| MetaError::damaged(&keys::inode(id), e.to_string()))
 }
 
+/// Checks that what lies below a directory can still be named once the directory is at `to` instead of `from`.
+///
+/// The walk is bounded, nearest entries first; what lies beyond [`FITS_ROWS_MAX`] entries is not looked at, so that a
+/// large directory can be moved at all. Should something there not fit, listings pass it over and `fsck` tells of the files.
+///
+/// # Errors
+/// `InvalidArgument`, naming an entry that does not fit; those of the store.
+pub fn check_fits(
+    view: &impl View,
+    directory: InodeId,
+    from: &DfsPath,
+    to: &DfsPath,
+) -> Result<(), MetaError> {
+    let (bytes, depth) = (to.as_str().len(), to.segments().count());
+    if bytes <= from.as_str().len() && depth <= from.segments().count() {
+        return Ok(());
+    }
+    // Directories to look into, each with the bytes and levels of its path to come.
+    let (mut queue, mut looked_at) = (VecDeque::from([(directory, bytes, depth)]), 0);
+    while let Some((at, bytes, depth)) = queue.pop_front() {
+        let mut range = KeyRange::prefix(&keys::entries(at));
+        loop {
+            let page = view.scan(&range, FITS_PAGE)?;
+            let Some((last, _)) = page.last() else { break };
+            range = range.after(last);
+            for (key, value) in &page {
+                let name = keys::parse_entry(key).map_or("", |(_, name)| name);
+                let (bytes, depth) = (bytes + 1 + name.len(), depth + 1);
+                if bytes > PATH_BYTES_MAX || depth > PATH_DEPTH_MAX {
+                    return Err(MetaError::refused_with_hint(
+                        StatusCode::InvalidArgument,
+                        format!(
+                            "{name:?} below {from} would have a path of {bytes} bytes and {depth} levels below {to}"
+                        ),
+                        "a path has at most 4096 bytes and 256 levels: choose a shorter target",
+                    ));
+                }
+                let entry: Entry = decode(key, value)?;
+                if entry.kind == EntryKind::Directory {
+                    queue.push_back((entry.inode, bytes, depth));
+                }
+            }
+            looked_at += page.len();
+            if looked_at >= FITS_ROWS_MAX {
+                return Ok(());
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Takes the next free inode number.
 ///
 /// # Errors
@@ -190,7 +249,7 @@ pub fn make_missing(
     let count = path.segments().count().saturating_sub(keep);
     if count.saturating_sub(depth) > CREATED_LEVELS_MAX {
         return Err(MetaError::refused_with_hint(
-            dfs_wire::status::StatusCode::InvalidArgument,
+            StatusCode::InvalidArgument,
             format!("{path} needs more than {CREATED_LEVELS_MAX} new directories at once"),
             "make the upper directories first, with mkdir",
         ));
@@ -231,5 +290,5 @@ pub fn touch(txn: &mut Txn<'_>, directory: InodeId, now_ms: u64) -> Result<(), M
 /// # Errors
 /// Of the store.
 pub fn is_empty(view: &impl View, directory: InodeId) -> Result<bool, MetaError> {
-    Ok(!view.any(&super::store::KeyRange::prefix(&keys::entries(directory)))?)
+    Ok(!view.any(&KeyRange::prefix(&keys::entries(directory)))?)
 }

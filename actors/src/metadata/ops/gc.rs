@@ -20,7 +20,7 @@ use crate::metadata::error::MetaError;
 use crate::metadata::keys::{self, table};
 use crate::metadata::records::{
     ChunkRecord, ChunkState, Entry, Inode, OrphanBatch, ReleaseJob, SEGMENT_CHUNKS, Segment, Slot,
-    TrashEntry, Version, VersionState, decode,
+    TrashEntry, TrashSweep, Version, VersionState, decode,
 };
 use crate::metadata::store::KeyRange;
 use crate::metadata::txn::Txn;
@@ -28,10 +28,12 @@ use crate::metadata::view::View;
 
 /// Confirmations that one mutation takes: two rows each.
 pub const CONFIRMATIONS_MAX: usize = 32;
-/// Trash entries that one step looks at.
+/// Trash entries that one step takes out.
 const TRASH_STEP: usize = 10;
+/// Trash entries that one step looks at for those that were emptied.
+const SWEEP_STEP: usize = 256;
 
-/// Takes expired entries out of the trash.
+/// Takes expired and emptied entries out of the trash.
 ///
 /// # Errors
 /// Of the store.
@@ -41,22 +43,43 @@ pub fn trash_step(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<Progress, MetaEr
     for (key, _) in txn.scan(&due, TRASH_STEP + 1)? {
         found.extend(keys::parse_trash_expiry(&key));
     }
-    let horizon: u64 = txn.load(keys::TRASH_HORIZON)?.unwrap_or(0);
-    if found.is_empty() && horizon > 0 {
-        // The earliest deletion expires first, so the front of the index is where emptied entries are.
-        for (key, _) in txn.scan(&KeyRange::prefix(table::TRASH_EXPIRY), TRASH_STEP + 1)? {
-            let id =
-                keys::parse_trash_expiry(&key).ok_or_else(|| MetaError::damaged(&key, "not an expiry"))?;
-            let entry: TrashEntry = txn.expect(&keys::trash(id))?;
-            if entry.deleted_ms <= horizon {
-                found.push(id);
-            }
-        }
+    if found.is_empty() {
+        return sweep_step(txn, ctx);
     }
     for id in found.iter().take(TRASH_STEP) {
         release_entry(txn, ctx, *id)?;
     }
-    Ok(Progress { done: found.len().min(TRASH_STEP) as u64, more: !found.is_empty() })
+    Ok(Progress { done: found.len().min(TRASH_STEP) as u64, more: true })
+}
+
+/// Goes on looking for entries that were emptied. They may lie anywhere in the order of expiry: what was deleted later
+/// expires sooner if the retention was made shorter in between.
+fn sweep_step(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<Progress, MetaError> {
+    let horizon_ms: u64 = txn.load(keys::TRASH_HORIZON)?.unwrap_or(0);
+    let mut sweep: TrashSweep = txn.load(keys::TRASH_SWEPT)?.unwrap_or_default();
+    if sweep.horizon_ms != horizon_ms {
+        sweep = TrashSweep { horizon_ms, ..TrashSweep::default() };
+    } else if sweep.done || horizon_ms == 0 {
+        return Ok(Progress::default());
+    }
+    let rows = txn.scan(&KeyRange::prefix(table::TRASH_EXPIRY).after(&sweep.after), SWEEP_STEP)?;
+    sweep.done = rows.len() < SWEEP_STEP;
+    let mut done = 0;
+    for (key, _) in rows {
+        if done == TRASH_STEP as u64 {
+            sweep.done = false;
+            break;
+        }
+        let id = keys::parse_trash_expiry(&key).ok_or_else(|| MetaError::damaged(&key, "not an expiry"))?;
+        if txn.expect::<TrashEntry>(&keys::trash(id))?.deleted_ms <= horizon_ms {
+            release_entry(txn, ctx, id)?;
+            done += 1;
+        }
+        sweep.after = key;
+    }
+    let more = !sweep.done;
+    txn.put(keys::TRASH_SWEPT.to_vec(), &sweep)?;
+    Ok(Progress { done, more })
 }
 
 /// Takes a deleted directory apart, a few entries at a time.

@@ -2,7 +2,8 @@
 //!
 //! A walk goes depth first, a directory before what it holds, names in byte order: that is the order of the paths'
 //! segment lists. The cursor is the last path seen, and a page goes on with the first path after it, whether or not
-//! that path still exists: so an entry that is there throughout is never left out, whatever else changes (C4).
+//! that path still exists: so an entry that is there throughout is never left out, whatever else changes (C4). The one
+//! exception has no path at all: an entry too long or too deep to be named; `fsck` tells of the files among them.
 
 use dfs_wire::id::InodeId;
 use dfs_wire::limits::LIST_PAGE_MAX;
@@ -53,7 +54,7 @@ impl<'a, V: View> Walk<'a, V> {
             level.after = Some(name.to_owned());
             match view.load::<Entry>(&keys::entry(level.directory, name))? {
                 Some(entry) if recursive && entry.kind == EntryKind::Directory => {
-                    let path = join(&level.path, name)?;
+                    let Ok(path) = level.path.join(name) else { break };
                     levels.push(Level { directory: entry.inode, path, after: None });
                 }
                 _ => break,
@@ -80,11 +81,12 @@ impl<'a, V: View> Walk<'a, V> {
                     keys::parse_entry(key).ok_or_else(|| MetaError::damaged(key, "not an entry"))?;
                 let entry: Entry = decode(key, value)?;
                 let inode: Inode = self.view.expect(&keys::inode(entry.inode))?;
-                let path = join(&level.path, name)?;
+                level.after = Some(name.to_owned());
+                // Too long or too deep for a path: nobody can name it, and the rest can still be listed.
+                let Ok(path) = level.path.join(name) else { continue };
                 if !visit(path.clone(), entry.inode, &inode)? {
                     return Ok(false);
                 }
-                level.after = Some(name.to_owned());
                 if self.recursive && entry.kind == EntryKind::Directory {
                     below = Some(Level { directory: entry.inode, path, after: None });
                     break;
@@ -100,10 +102,6 @@ impl<'a, V: View> Walk<'a, V> {
         }
         Ok(true)
     }
-}
-
-fn join(parent: &DfsPath, name: &str) -> Result<DfsPath, MetaError> {
-    parent.join(name).map_err(|e| invalid(format!("an entry below {parent} has no valid path: {e}")))
 }
 
 fn check_cursor(path: &DfsPath, cursor: Option<&DfsPath>) -> Result<(), MetaError> {

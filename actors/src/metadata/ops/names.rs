@@ -64,6 +64,9 @@ pub fn rename(txn: &mut Txn<'_>, ctx: &OpContext, request: &Rename) -> Result<()
         return Err(invalid(format!("{from} cannot be moved into itself: {to} lies below it")));
     }
     let (parent, target) = tree::place(txn, to)?;
+    if source.inode.kind() == EntryKind::Directory {
+        tree::check_fits(txn, source.id, from, to)?;
+    }
     if let Some(target) = target {
         replace_target(txn, ctx, &source, &target, to, *replace)?;
     }

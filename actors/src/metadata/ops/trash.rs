@@ -1,7 +1,9 @@
 //! Getting things back from the trash, or dropping them now.
 
 use dfs_wire::id::InodeId;
-use dfs_wire::message::metadata::{FileStat, TrashItem, TrashList, TrashPage, TrashPurge, Undelete};
+use dfs_wire::message::metadata::{
+    EntryKind, FileStat, TrashItem, TrashList, TrashPage, TrashPurge, Undelete,
+};
 use dfs_wire::path::DfsPath;
 use dfs_wire::status::StatusCode;
 
@@ -17,6 +19,8 @@ use crate::metadata::view::View;
 
 const PAGE_MAX: usize = 256;
 const ITEM_BYTES: usize = 128;
+/// Entries that one page looks at; those that were emptied are passed over.
+const LOOKED_AT_MAX: usize = 2000;
 
 fn horizon(view: &impl View) -> Result<u64, MetaError> {
     Ok(view.load(keys::TRASH_HORIZON)?.unwrap_or(0))
@@ -30,7 +34,8 @@ fn entry_gone(what: &str) -> MetaError {
     )
 }
 
-/// A page of the trash, in the order of the inodes: stable whatever leaves it meanwhile.
+/// A page of the trash, in the order of the inodes, which is the order in which things were made: stable whatever leaves
+/// it meanwhile. A page may be short or empty and still have a next one.
 ///
 /// # Errors
 /// Of the store.
@@ -41,7 +46,7 @@ pub fn trash_list(view: &impl View, request: &TrashList) -> Result<TrashPage, Me
     if let Some(after) = request.after {
         range = range.after(&keys::trash(after));
     }
-    let (mut entries, mut bytes) = (Vec::<TrashItem>::new(), 0);
+    let (mut entries, mut bytes, mut looked_at) = (Vec::<TrashItem>::new(), 0, 0);
     loop {
         let found = view.scan(&range, PAGE_MAX)?;
         let Some((last, _)) = found.last() else { return Ok(TrashPage { entries, next: None }) };
@@ -49,7 +54,11 @@ pub fn trash_list(view: &impl View, request: &TrashList) -> Result<TrashPage, Me
         for (key, value) in &found {
             let id = keys::parse_trash(key).ok_or_else(|| MetaError::damaged(key, "not a trash entry"))?;
             let entry: TrashEntry = decode(key, value)?;
+            looked_at += 1;
             if entry.deleted_ms <= horizon {
+                if looked_at >= LOOKED_AT_MAX {
+                    return Ok(TrashPage { entries, next: Some(id) });
+                }
                 continue;
             }
             bytes += entry.path.as_str().len() + ITEM_BYTES;
@@ -103,6 +112,9 @@ pub fn undelete(txn: &mut Txn<'_>, ctx: &OpContext, request: &Undelete) -> Resul
     };
     let name = to.name().ok_or_else(|| exists(to))?.to_owned();
     let old: Inode = txn.expect(&keys::inode(id))?;
+    if old.kind() == EntryKind::Directory {
+        tree::check_fits(txn, id, &entry.path, to)?;
+    }
     let inode = Inode { parent, name, trashed: false, ..old };
     tree::link(txn, id, &inode)?;
     tree::touch(txn, parent, ctx.now_ms)?;

@@ -121,3 +121,44 @@ fn confirmations_count_only_for_what_was_asked() {
     lab.apply(&Mutation::ConfirmDeleted(NodeId(3), vec![copy])).unwrap();
     assert_eq!((lab.totals().chunks, lab.totals().tombstones), (0, 0));
 }
+
+#[test]
+fn an_emptied_trash_goes_even_if_what_was_deleted_later_expires_sooner() {
+    let mut lab = Lab::new();
+    for i in 0..30 {
+        lab.mkdir(&format!("/old-{i}"));
+        lab.delete(&format!("/old-{i}"), false).unwrap();
+    }
+    lab.apply(&Mutation::TrashPurge(TrashPurge { inode: None })).unwrap();
+    lab.policy.trash_ms /= 10;
+    lab.now_ms += 1;
+    for i in 0..300 {
+        lab.mkdir(&format!("/new-{i}"));
+        lab.delete(&format!("/new-{i}"), false).unwrap();
+    }
+    lab.drain();
+    assert_eq!(lab.totals().trash, 300, "the emptied ones are gone, the others are not");
+    lab.assert_consistent();
+    assert_eq!(lab.step(Step::Trash), super::super::ops::Progress::default(), "nothing is looked at twice");
+    lab.apply(&Mutation::TrashPurge(TrashPurge { inode: None })).unwrap();
+    lab.drain();
+    assert_eq!(lab.totals().trash, 0);
+}
+
+#[test]
+fn a_page_of_the_trash_looks_at_so_many_entries_and_no_more() {
+    let mut lab = Lab::new();
+    for i in 0..2_100 {
+        lab.mkdir(&format!("/{i}"));
+        lab.delete(&format!("/{i}"), false).unwrap();
+    }
+    lab.apply(&Mutation::TrashPurge(TrashPurge { inode: None })).unwrap();
+    lab.now_ms += 1;
+    lab.mkdir("/last");
+    lab.delete("/last", false).unwrap();
+    let page = |after| lab.reader().trash_list(&TrashList { after, limit: 0 }).unwrap();
+    let first = page(None);
+    assert!(first.entries.is_empty() && first.next.is_some(), "{first:?}");
+    let second = page(first.next);
+    assert_eq!((second.entries.len(), second.next), (1, None));
+}

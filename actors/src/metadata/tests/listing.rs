@@ -107,3 +107,65 @@ fn a_file_lists_itself_and_du_counts_in_steps() {
     }
     assert_eq!((sum, steps), ((1, 3_008, 70_000, 210_000), 2));
 }
+
+/// A tree whose deepest path has about 4,000 bytes.
+fn deep() -> String {
+    format!("/a{}", format!("/{}", "n".repeat(250)).repeat(16))
+}
+
+#[test]
+fn a_directory_is_not_moved_to_where_what_it_holds_could_not_be_named() {
+    let mut lab = Lab::new();
+    lab.mkdir(&deep());
+    let (long, levels) = (format!("/{}", "m".repeat(255)), "/l".repeat(40));
+    lab.mkdir(&long);
+    lab.mkdir(&levels);
+    let refused = |lab: &mut Lab, from: &str, to: &str| lab.rename(from, to, false).unwrap_err();
+    let error = refused(&mut lab, "/a", &format!("{long}/a"));
+    assert_eq!(error.code(), StatusCode::InvalidArgument, "{error}");
+    lab.rename("/a", "/b", false).unwrap();
+    lab.mkdir(&format!("/c{}", "/d".repeat(47)));
+    lab.mkdir(&format!("/c{}", "/d".repeat(94)));
+    for depth in (141..=235).step_by(47) {
+        lab.mkdir(&format!("/c{}", "/d".repeat(depth)));
+    }
+    assert_eq!(refused(&mut lab, "/c", &format!("{levels}/c")).code(), StatusCode::InvalidArgument);
+    lab.delete("/b", false).unwrap();
+    let to = Some(path(&format!("{long}/b")));
+    let undelete = Mutation::Undelete(Undelete { inode: None, path: Some(path("/b")), to });
+    assert_eq!(lab.code(&undelete), StatusCode::InvalidArgument);
+    let undelete = Mutation::Undelete(Undelete { inode: None, path: Some(path("/b")), to: None });
+    lab.apply(&undelete).unwrap();
+    lab.assert_consistent();
+}
+
+#[test]
+fn an_entry_that_cannot_be_named_does_not_hide_the_others() {
+    use super::super::{keys, records::Inode, tree};
+    let mut lab = Lab::new();
+    lab.mkdir(&deep());
+    let long = format!("/{}", "m".repeat(255));
+    lab.mkdir(&long);
+    lab.mkdir("/z");
+    let (moved, parent) = (lab.reader().stat(&path("/a")).unwrap(), lab.reader().stat(&path(&long)).unwrap());
+    let mut overlay = Overlay::new(lab.store.snapshot().unwrap(), None);
+    overlay
+        .mutate(|txn| {
+            let inode = Inode { parent: parent.inode, ..tree::node(txn, &path("/a"))?.inode };
+            txn.delete(keys::entry(dfs_wire::id::InodeId::ROOT, "a"));
+            tree::link(txn, moved.inode, &inode)
+        })
+        .unwrap();
+    lab.store.commit(&overlay.into_batches()).unwrap();
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let listed = page(&lab, "/", true, after, 4);
+        seen.extend(listed.entries.into_iter().map(|entry| entry.path));
+        after = listed.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!((seen.len(), seen.last()), (18, Some(&path("/z"))), "all but the one that is too long");
+    assert!(lab.reader().disk_usage(&DiskUsage { path: path("/"), after: None }).is_ok());
+}

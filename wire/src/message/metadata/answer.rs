@@ -98,9 +98,9 @@ pub struct Deleted {
 /// A page of the trash.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrashPage {
-    /// The entries, oldest first.
+    /// The entries, in the order of their inodes.
     pub entries: Vec<TrashItem>,
-    /// Where to continue.
+    /// Where to continue; `None` = this was the last page.
     pub next: Option<InodeId>,
 }
 
