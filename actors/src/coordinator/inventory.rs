@@ -11,6 +11,7 @@ use crate::membership::messages::MembershipMsg;
 use crate::metadata::error::MetaError;
 use crate::metadata::ops::OpContext;
 use crate::metadata::ops::mutation::Mutation;
+use crate::metadata::time::Moment;
 
 /// Findings handed to the writer at once: one place in a group, some tens of batches.
 const FINDINGS_PER_CHANGE: usize = 1024;
@@ -48,8 +49,10 @@ impl CoordinatorService {
         if current.is_none_or(|n| n.heard.is_none() || n.incarnation != report.incarnation) {
             return Err(not_registered(report.node));
         }
+        let Moment { now_ms, wall_ms } = self.parts.time.moment();
         let ctx = OpContext {
-            now_ms: self.parts.time.now_ms(),
+            now_ms,
+            wall_ms,
             op: OpId(self.parts.env.rng.u128()),
             entropy: 0,
             policy: self.parts.config.policy,

@@ -4,9 +4,9 @@ use dfs_wire::id::{NodeId, OpId};
 use dfs_wire::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, CHUNKS_PER_REQUEST_MAX, REPLICATION_MAX};
 use dfs_wire::message::membership::NodeState;
 use dfs_wire::message::metadata::{
-    AllocateChunks, Allocated, Allocation, ChunkExplanation, Explain, Explained, Fsck, FsckKind, FsckProblem,
-    FsckStep, LeaseLeft, MetadataRequest, MetadataResponse, OpenRead, OpenUpload, PlacementReason,
-    ReadOpened, StoredChunk, UploadOpened,
+    AllocateChunks, Allocated, Allocation, ChunkExplanation, Deleted, Explain, Explained, Fsck, FsckKind,
+    FsckProblem, FsckStep, LeaseLeft, MetadataRequest, MetadataResponse, OpenRead, OpenUpload,
+    PlacementReason, ReadOpened, StoredChunk, TrashPage, UploadOpened,
 };
 use dfs_wire::status::{Status, StatusCode};
 
@@ -99,7 +99,9 @@ impl CoordinatorService {
         match request {
             MetadataRequest::Stat(r) => reader.stat(&r.path).map(MetadataResponse::Stat),
             MetadataRequest::List(r) => reader.list(&r).map(MetadataResponse::Listed),
-            MetadataRequest::TrashList(r) => reader.trash_list(&r).map(MetadataResponse::Trash),
+            MetadataRequest::TrashList(r) => {
+                reader.trash_list(&r).map(|page| MetadataResponse::Trash(self.dated(page)))
+            }
             MetadataRequest::DiskUsage(r) => reader.disk_usage(&r).map(MetadataResponse::DiskUsage),
             MetadataRequest::OpenRead(r) => self.open_read(&r).map(MetadataResponse::ReadOpened),
             MetadataRequest::Explain(r) => self.explain(&r).map(MetadataResponse::Explained),
@@ -138,7 +140,10 @@ impl CoordinatorService {
         };
         match self.change(asked, mutation).await? {
             Outcome::Done => Ok(MetadataResponse::Done),
-            Outcome::Deleted(deleted) => Ok(MetadataResponse::Deleted(deleted)),
+            Outcome::Deleted(deleted) => {
+                let expires_ms = deleted.expires_ms.map(|at| self.parts.time.date(at));
+                Ok(MetadataResponse::Deleted(Deleted { expires_ms, ..deleted }))
+            }
             Outcome::Restored(stat) => Ok(MetadataResponse::Stat(stat)),
             Outcome::Purged(entries) => Ok(MetadataResponse::Purged(entries)),
             Outcome::Committed(stat) => Ok(MetadataResponse::Committed(stat)),
@@ -147,6 +152,15 @@ impl CoordinatorService {
                 Err(unexpected(&other))
             }
         }
+    }
+
+    /// A page of the trash with the dates that people are shown.
+    fn dated(&self, mut page: TrashPage) -> TrashPage {
+        for item in &mut page.entries {
+            item.deleted_ms = self.parts.time.date(item.deleted_ms);
+            item.expires_ms = self.parts.time.date(item.expires_ms);
+        }
+        page
     }
 
     async fn open_upload(&self, asked: &Asked, request: OpenUpload) -> Result<MetadataResponse, Status> {

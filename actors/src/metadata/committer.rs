@@ -22,11 +22,14 @@ use dfs_wire::id::OpId;
 use dfs_wire::status::{Status, StatusCode};
 
 use super::error::{FREE_SPACE_HINT, MetaError};
+use super::keys;
 use super::ops::cluster::Reign;
 use super::ops::mutation::{Mutation, ReceiptKeys};
 use super::ops::{OpContext, Outcome, Policy, outcome};
-use super::store::{BatchOutcome, Condition, MetaStoreError, MetadataStore, StoreSpace};
+use super::records::encode;
+use super::store::{Batch, BatchOutcome, Condition, MetaStoreError, MetadataStore, StoreSpace};
 use super::store_health::StoreHealth;
+use super::time::{COMMITTED_EVERY_MS, Moment};
 use super::txn::Overlay;
 use crate::supervisor::Reply;
 
@@ -112,6 +115,8 @@ pub struct Committer {
     policy: Policy,
     metrics: Arc<WriterMetrics>,
     failed: bool,
+    /// When the time is committed even if nothing changes.
+    time_due_ms: u64,
 }
 
 impl Committer {
@@ -126,11 +131,11 @@ impl Committer {
         metrics: Arc<WriterMetrics>,
     ) -> Result<Self, MetaError> {
         let receipts = ReceiptKeys::new(reign.key.clone());
-        Ok(Self { store, fence: reign.fence()?, receipts, policy, metrics, failed: false })
+        Ok(Self { store, fence: reign.fence()?, receipts, policy, metrics, failed: false, time_due_ms: 0 })
     }
 
-    /// Applies and commits a group, then replies to each of its jobs. `clock` gives monotonic microseconds.
-    pub fn run(&mut self, jobs: Vec<Job>, now_ms: u64, clock: &dyn Fn() -> u64) -> GroupEnd {
+    /// Applies and commits a group, with the time it is dated by, then replies to each of its jobs. `clock` gives monotonic microseconds.
+    pub fn run(&mut self, jobs: Vec<Job>, now: Moment, clock: &dyn Fn() -> u64) -> GroupEnd {
         let metrics = Arc::clone(&self.metrics);
         let _under_way = metrics.health.begin(clock());
         let space = self.store.space();
@@ -150,7 +155,13 @@ impl Committer {
             }
         };
         for job in jobs {
-            let ctx = OpContext { now_ms, op: job.op, entropy: job.entropy, policy: self.policy };
+            let ctx = OpContext {
+                now_ms: now.now_ms,
+                wall_ms: now.wall_ms,
+                op: job.op,
+                entropy: job.entropy,
+                policy: self.policy,
+            };
             let before = overlay.batches();
             results.push(match tight {
                 Some(space) if takes_space(&overlay, &job) => Err(tight_status(space)),
@@ -159,7 +170,7 @@ impl Committer {
             writes.push(overlay.batches() > before);
             replies.push(job.reply);
         }
-        let end = self.commit(overlay, clock, &writes, &mut results);
+        let end = self.commit(overlay, now.now_ms, clock, &writes, &mut results);
         for (reply, result) in replies.into_iter().zip(results) {
             let counter = match &result {
                 Ok(_) => &self.metrics.applied,
@@ -218,15 +229,21 @@ impl Committer {
     fn commit(
         &mut self,
         overlay: Overlay,
+        now_ms: u64,
         clock: &dyn Fn() -> u64,
         writes: &[bool],
         results: &mut [MutationResult],
     ) -> GroupEnd {
-        if overlay.is_empty() {
+        if overlay.is_empty() && (self.failed || now_ms < self.time_due_ms) {
             return GroupEnd::Committed;
         }
         // Also lets go of the snapshot, which the engine would have to keep alive beside the new state.
-        let batches = overlay.into_batches();
+        let mut batches = overlay.into_batches();
+        let changes = batches.len();
+        match self.time_batch(now_ms) {
+            Ok(batch) => batches.push(batch),
+            Err(error) => tracing::error!(%error, "the time has no encoding"),
+        }
         let started = clock();
         let committed = self.store.commit(&batches);
         let micros = clock().saturating_sub(started);
@@ -236,7 +253,8 @@ impl Committer {
             Ok(outcomes) if outcomes.iter().all(|o| *o == BatchOutcome::Applied) => {
                 self.metrics.health.committed();
                 add(&self.metrics.groups, 1);
-                add(&self.metrics.batches, batches.len() as u64);
+                add(&self.metrics.batches, changes as u64);
+                self.time_due_ms = now_ms.saturating_add(COMMITTED_EVERY_MS);
                 GroupEnd::Committed
             }
             Ok(_) => {
@@ -252,6 +270,11 @@ impl Committer {
                 GroupEnd::StoreFailed
             }
         }
+    }
+
+    fn time_batch(&self, now_ms: u64) -> Result<Batch, MetaError> {
+        let write = (keys::TIME.to_vec(), Some(encode(keys::TIME, &now_ms)?));
+        Ok(Batch { conditions: vec![self.fence.clone()], writes: vec![write] })
     }
 
     /// Says of each result of the group what the failure makes of it.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! m cluster|epoch|inode|totals|horizon     cluster, its reign, next inode, counters, "trash emptied up to",
-//!   |swept                                 how far that has been carried out
+//!   |swept|time                            how far that has been carried out, the coordinator's time
 //! d <parent> <name>                     -> Entry          the tree; a listing is a range scan
 //! i <inode>                             -> Inode          attributes, parent and name (the way back up)
 //! v <version>                           -> Version        contents of a file, live or superseded
@@ -42,6 +42,9 @@ pub const TRASH_HORIZON: &[u8] = b"mhorizon";
 
 /// How far the trash has been searched for what was deleted up to [`TRASH_HORIZON`].
 pub const TRASH_SWEPT: &[u8] = b"mswept";
+
+/// The coordinator's time when the last group was committed: the next reign goes on from it.
+pub const TIME: &[u8] = b"mtime";
 
 /// Leading bytes of the tables, for scans of a whole table.
 pub mod table {

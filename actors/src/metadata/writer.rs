@@ -84,12 +84,12 @@ impl MetadataWriter {
         self.committing = true;
         let jobs: Vec<Job> = self.queue.drain(..self.queue.len().min(GROUP_MAX)).collect();
         let (committer, clock) = (Arc::clone(&self.args.committer), Arc::clone(&ctx.env().clock));
-        let now_ms = self.args.time.now_ms();
+        let now = self.args.time.moment();
         let (done, ended) = oneshot::channel();
         self.args.lane.run(Box::new(move || {
             // A poisoned lock only says that a group panicked outside a mutation; the store is as it was committed.
             let mut committer = committer.lock().unwrap_or_else(PoisonError::into_inner);
-            let end = committer.run(jobs, now_ms, &|| clock.now().as_micros());
+            let end = committer.run(jobs, now, &|| clock.now().as_micros());
             // A killed writer does not wait for it any more.
             let _killed = done.send(end);
         }));

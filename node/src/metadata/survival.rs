@@ -11,6 +11,7 @@ use dfs_actors::metadata::ops::{Outcome, Policy};
 use dfs_actors::metadata::reader::MetadataReader;
 use dfs_actors::metadata::store::MetadataStore;
 use dfs_actors::metadata::store_health::StoreTrouble;
+use dfs_actors::metadata::time::Moment;
 use dfs_actors::supervisor::Reply;
 use dfs_wire::auth::ClusterKey;
 use dfs_wire::id::{ClusterId, OpId};
@@ -51,7 +52,7 @@ impl Life {
             jobs.push(Job { op: OpId(op), entropy: op << 8, mutation: mutation.clone(), reply });
             answers.push(answer);
         }
-        let end = self.committer.run(jobs, 1_000 + op as u64, &|| 0);
+        let end = self.committer.run(jobs, Moment { now_ms: 1_000 + op as u64, wall_ms: 1_000 }, &|| 0);
         (end, answers.into_iter().map(|mut a| a.try_recv().expect("every job is answered")).collect())
     }
 

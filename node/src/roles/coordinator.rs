@@ -37,10 +37,9 @@ const STOPS_WRITES: [&str; 3] = ["NO_WRITE_QUORUM", METADATA_FAILING, METADATA_D
 /// Opens the metadata and starts the tree.
 pub(super) async fn start(context: &Context, config: &Config) -> anyhow::Result<Begun> {
     let env = &context.env;
-    let time = ReignClock::new(Arc::clone(&env.clock));
     let dir = config.coordinator.metadata_dir.clone();
-    let (fresh, key, now_ms) =
-        (ClusterId::time_ordered(time.now_ms(), env.rng.u128()), fresh_key(env), time.now_ms());
+    let now_ms = env.clock.wall_ms();
+    let (fresh, key) = (ClusterId::time_ordered(now_ms, env.rng.u128()), fresh_key(env));
     // Opening may repair a database that was not closed: seconds, on a big one.
     let opened = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
         std::fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
@@ -50,6 +49,7 @@ pub(super) async fn start(context: &Context, config: &Config) -> anyhow::Result<
     });
     let (store, reign) = opened.await?.context("open the metadata")?;
     tracing::info!(cluster = %reign.cluster, epoch = %reign.epoch, fresh = reign.fresh, "metadata open");
+    let time = ReignClock::from(Arc::clone(&env.clock), reign.time_ms);
     let (bound, address) = bind(env, config).await?;
     let tree = ActorTree::new(config.node.name.clone());
     let admin = NodeAdmin::new(name(config, &reign), tree.clone(), env.clone(), facts(&reign));

@@ -22,6 +22,8 @@ pub struct Reign {
     pub epoch: Epoch,
     /// When the cluster was formatted.
     pub created_ms: u64,
+    /// The coordinator's time at the end of the reign before; of the first one, the time it was opened with.
+    pub time_ms: u64,
     /// Whether this start formatted it.
     pub fresh: bool,
 }
@@ -67,6 +69,7 @@ pub fn open(
         key: meta.key,
         epoch: Epoch(before.0 + 1),
         created_ms: meta.created_ms,
+        time_ms: view.load(keys::TIME)?.unwrap_or(now_ms),
         fresh: false,
     };
     let old = Condition::Equals(keys::EPOCH.to_vec(), encode(keys::EPOCH, &before)?);
@@ -102,7 +105,14 @@ fn format(
         (root_key.clone(), Some(encode(&root_key, &root)?)),
     ];
     let conditions = vec![Condition::Absent(keys::CLUSTER.to_vec())];
-    let reign = Reign { cluster, key: key.clone(), epoch: Epoch(1), created_ms: now_ms, fresh: true };
+    let reign = Reign {
+        cluster,
+        key: key.clone(),
+        epoch: Epoch(1),
+        created_ms: now_ms,
+        time_ms: now_ms,
+        fresh: true,
+    };
     committed(store, Batch { conditions, writes }, reign)
 }
 

@@ -76,8 +76,10 @@ impl Default for Policy {
 /// What one operation is told of the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OpContext {
-    /// The coordinator's clock.
+    /// The coordinator's clock: what expires, and the ids.
     pub now_ms: u64,
+    /// The wall clock: what people are shown.
+    pub wall_ms: u64,
     /// The operation.
     pub op: OpId,
     /// Fresh random bits, from which the ids of this operation are made.

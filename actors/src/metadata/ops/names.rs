@@ -37,10 +37,10 @@ pub fn mkdir(txn: &mut Txn<'_>, ctx: &OpContext, request: &Mkdir) -> Result<(), 
     match tree::find(txn, path)? {
         Found::Here(node) if request.parents && node.inode.kind() == EntryKind::Directory => Ok(()),
         Found::Here(_) => Err(exists(path)),
-        _ if request.parents => tree::make_missing(txn, path, 0, ctx.now_ms).map(drop),
+        _ if request.parents => tree::make_missing(txn, path, 0, ctx.wall_ms).map(drop),
         Found::Free { parent } => {
-            tree::touch(txn, parent, ctx.now_ms)?;
-            tree::make_directory(txn, parent, name, ctx.now_ms).map(drop)
+            tree::touch(txn, parent, ctx.wall_ms)?;
+            tree::make_directory(txn, parent, name, ctx.wall_ms).map(drop)
         }
         Found::NoParent { depth, .. } => Err(not_found(path, &tree::prefix(path, depth + 1))),
     }
@@ -73,8 +73,8 @@ pub fn rename(txn: &mut Txn<'_>, ctx: &OpContext, request: &Rename) -> Result<()
     let name = to.name().ok_or_else(|| invalid("a target without a name"))?.to_owned();
     txn.delete(keys::entry(source.parent, &source.inode.name));
     tree::link(txn, source.id, &Inode { parent, name, ..source.inode })?;
-    tree::touch(txn, source.parent, ctx.now_ms)?;
-    tree::touch(txn, parent, ctx.now_ms)
+    tree::touch(txn, source.parent, ctx.wall_ms)?;
+    tree::touch(txn, parent, ctx.wall_ms)
 }
 
 /// Makes room at the target of a rename, as POSIX `rename` does.
@@ -135,7 +135,7 @@ pub fn delete(txn: &mut Txn<'_>, ctx: &OpContext, request: &Delete) -> Result<De
         return Err(not_empty(path));
     }
     txn.delete(keys::entry(node.parent, &node.inode.name));
-    tree::touch(txn, node.parent, ctx.now_ms)?;
+    tree::touch(txn, node.parent, ctx.wall_ms)?;
     if request.skip_trash {
         release(txn, ctx, node.id, &node.inode)?;
         return Ok(Deleted { inode: node.id, expires_ms: None });

@@ -117,7 +117,7 @@ pub fn undelete(txn: &mut Txn<'_>, ctx: &OpContext, request: &Undelete) -> Resul
     }
     let inode = Inode { parent, name, trashed: false, ..old };
     tree::link(txn, id, &inode)?;
-    tree::touch(txn, parent, ctx.now_ms)?;
+    tree::touch(txn, parent, ctx.wall_ms)?;
     remove_entry(txn, id, &entry)?;
     Ok(tree::stat(to.clone(), id, &inode))
 }

@@ -166,7 +166,7 @@ pub fn commit(txn: &mut Txn<'_>, ctx: &OpContext, request: &CommitUpload) -> Res
     let path = &session.path;
     let replaced = check_target(txn, path, session.precondition, session.parents)?;
     let parent = match session.parents {
-        true => tree::make_missing(txn, path, 1, ctx.now_ms)?,
+        true => tree::make_missing(txn, path, 1, ctx.wall_ms)?,
         false => tree::place(txn, path)?.0,
     };
     let body = FileBody {
@@ -179,8 +179,8 @@ pub fn commit(txn: &mut Txn<'_>, ctx: &OpContext, request: &CommitUpload) -> Res
     let inode = Inode {
         parent,
         name: path.name().ok_or_else(|| is_a_directory(path))?.to_owned(),
-        created_ms: replaced.as_ref().map_or(ctx.now_ms, |old| old.inode.created_ms),
-        mtime_ms: session.mtime_ms.unwrap_or(ctx.now_ms),
+        created_ms: replaced.as_ref().map_or(ctx.wall_ms, |old| old.inode.created_ms),
+        mtime_ms: session.mtime_ms.unwrap_or(ctx.wall_ms),
         trashed: false,
         file: Some(body),
     };
@@ -198,7 +198,7 @@ pub fn commit(txn: &mut Txn<'_>, ctx: &OpContext, request: &CommitUpload) -> Res
     };
     txn.put(keys::version(body.version), &version)?;
     tree::link(txn, session.inode, &inode)?;
-    tree::touch(txn, parent, ctx.now_ms)?;
+    tree::touch(txn, parent, ctx.wall_ms)?;
     txn.delete(keys::session(id));
     txn.count(|t| {
         t.uploads = t.uploads.saturating_sub(1);

@@ -42,6 +42,8 @@ pub(super) struct Lab {
     pub(super) receipts: ReceiptKeys,
     pub(super) policy: Policy,
     pub(super) now_ms: u64,
+    /// How far the wall clock is ahead of the coordinator's time.
+    pub(super) wall_ahead_ms: u64,
     pub(super) next: u128,
     /// The most operations that any batch had.
     pub(super) ops_max: usize,
@@ -52,7 +54,7 @@ impl Lab {
         let store = Arc::new(MemoryStore::new());
         let reign = cluster::open(store.as_ref(), ClusterId(1), &KEY, 1_000).unwrap();
         let (receipts, policy) = (ReceiptKeys::new(KEY), Policy::default());
-        Self { store, reign, receipts, policy, now_ms: 1_000_000, next: 0, ops_max: 0 }
+        Self { store, reign, receipts, policy, now_ms: 1_000_000, wall_ahead_ms: 0, next: 0, ops_max: 0 }
     }
 
     pub(super) fn fresh(&mut self) -> u128 {
@@ -63,7 +65,13 @@ impl Lab {
     }
 
     pub(super) fn ctx(&mut self, op: OpId) -> OpContext {
-        OpContext { now_ms: self.now_ms, op, entropy: self.fresh(), policy: self.policy }
+        OpContext {
+            now_ms: self.now_ms,
+            wall_ms: self.now_ms + self.wall_ahead_ms,
+            op,
+            entropy: self.fresh(),
+            policy: self.policy,
+        }
     }
 
     /// Applies as a fresh operation.

@@ -154,3 +154,19 @@ fn the_trash_gives_back_the_latest_deletion_and_nothing_after_it_was_emptied() {
     assert_eq!(lab.totals().trash, 1);
     lab.apply(&undelete(None)).unwrap();
 }
+
+#[test]
+fn people_see_the_wall_clock_and_expiry_does_not() {
+    let mut lab = Lab::new();
+    lab.wall_ahead_ms = 365 * 24 * 60 * 60 * 1000;
+    let date = lab.now_ms + lab.wall_ahead_ms;
+    let session = lab.open(upload_of("/open")).unwrap().session;
+    let file = lab.put("/d/f", 10);
+    let directory = lab.reader().stat(&path("/d")).unwrap();
+    assert_eq!((file.mtime_ms, file.created_ms), (date, date));
+    assert_eq!((directory.mtime_ms, directory.created_ms), (date, date));
+    lab.delete("/d", false).unwrap();
+    lab.drain();
+    assert_eq!((lab.totals().trash, lab.totals().uploads), (1, 1), "nothing is due");
+    lab.commit(session, 0, 0).unwrap();
+}

@@ -101,6 +101,7 @@ struct Rig {
     store: Arc<FaultyStore>,
     metrics: Arc<WriterMetrics>,
     writer: Addr<WriterMsg>,
+    time: ReignClock,
     root: Root,
 }
 
@@ -111,7 +112,7 @@ async fn rig(lane: Arc<dyn CommitLane>) -> Rig {
     let committer = Committer::new(store.clone(), &reign, Policy::default(), metrics.clone()).unwrap();
     let env = Env::for_tests(1);
     let time = ReignClock::new(env.clock.clone());
-    let args = WriterArgs { committer: Arc::new(Mutex::new(committer)), lane, time };
+    let args = WriterArgs { committer: Arc::new(Mutex::new(committer)), lane, time: time.clone() };
     let writer = Addr::new(QUEUE_MAX * 2);
     let spec = SupervisorSpec::one_for_one("coordinator").child(ChildSpec::new::<MetadataWriter>(
         "metadata-writer",
@@ -119,7 +120,7 @@ async fn rig(lane: Arc<dyn CommitLane>) -> Rig {
         args,
     ));
     let root = Root::start(env, ActorTree::new("test"), spec).await.unwrap();
-    Rig { store, metrics, writer, root }
+    Rig { store, metrics, writer, time, root }
 }
 
 fn mkdir(p: &str) -> Mutation {
@@ -299,4 +300,22 @@ async fn a_deposed_writer_changes_nothing_more_and_gives_up() {
     }
     assert!(matches!(rig.root.wait().await, Exit::Escalated(_)));
     assert!(!rig.exists("/b"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reign_goes_on_from_the_time_of_the_one_before_whatever_the_wall_clock_says() {
+    let rig = rig(Arc::new(InlineLane)).await;
+    let time = rig.time.clone();
+    let first = time.now_ms();
+    // Idle: steps of garbage collection find nothing to do, and yet the time is kept.
+    for op in 1..=10 {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        rig.ask(op, Mutation::Step(Step::Release)).await.unwrap();
+    }
+    let passed = time.now_ms() - first;
+    assert!((600_000..610_000).contains(&passed), "{passed}");
+    let day_ahead = first + 24 * 60 * 60 * 1000;
+    let next = cluster::open(rig.store.as_ref(), ClusterId(1), &KEY, day_ahead).unwrap();
+    let lag = time.now_ms() - next.time_ms;
+    assert!(lag < 1_000, "{lag} ms behind, and not a day ahead");
 }
