@@ -155,6 +155,8 @@ pub struct StoreStats {
     pub quarantined: u64,
     /// Bytes of the files in quarantine.
     pub quarantined_bytes: u64,
+    /// Files in quarantine that were found damaged at a start. Nothing purges them: an operator does.
+    pub damaged: u64,
     /// Frames and jobs that wait for an I/O thread or are on one.
     pub queue_depth: u64,
     /// The most that [`Self::queue_depth`] can be.

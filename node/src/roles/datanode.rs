@@ -89,8 +89,8 @@ fn open_store(
     let dir = Arc::new(DataDir::open(&settings.data_dir, Arc::new(OsDisk))?);
     let identity = dir.begin_run(fresh)?;
     let (store, report) = FileStore::open(dir.clone(), &settings)?;
-    for line in &report.quarantined {
-        tracing::error!(file = ?line, "found damaged at start and put into quarantine");
+    for line in &report.damaged {
+        tracing::error!(file = ?line, "found damaged at start and moved aside");
     }
     Ok((Arc::new(store), dir, identity))
 }

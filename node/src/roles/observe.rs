@@ -79,6 +79,7 @@ pub(super) fn disk(metrics: &Metrics, node: &str, store: &Arc<dyn ChunkStore>) {
         out.gauge("chunks_used_bytes", "Payload of committed chunks", stats.used_bytes);
         out.gauge("chunks_corrupt", "Committed chunks known to be corrupt", stats.corrupt);
         out.gauge("chunks_quarantined", "Files in quarantine", stats.quarantined);
+        out.gauge("chunks_damaged", "Files in quarantine that were found damaged at a start", stats.damaged);
         out.counter("chunk_written_bytes", "Payload written to disk", stats.written_bytes);
         out.counter("chunk_read_bytes", "Payload read from disk", stats.read_bytes);
         out.counter("disk_read_errors", "Failed reads, checksum mismatches included", stats.read_errors);

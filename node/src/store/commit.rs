@@ -245,7 +245,7 @@ impl Group {
         // Before the look into the index: what an earlier, failed call moved may come back at the next start.
         disk.check_writable()?;
         let Some(entry) = core.index.get(key) else { return Ok(()) };
-        let aside = disk.layout.quarantine_file(&chunk_name(key), disk.unix_ms(), core.next_name());
+        let aside = disk.layout.quarantine_file(&chunk_name(key), disk.unix_ms().1, core.next_name());
         match disk.io.rename(&disk.layout.chunk_file(key), &aside) {
             Ok(()) => core.count_quarantined(file_bytes(entry.info.len)),
             Err(e) if e.kind() == io::ErrorKind::NotFound => {

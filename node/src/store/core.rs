@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use dfs_actors::chunk_store::{ChunkInfo, ChunkKey, ReplicaState, StoreError, StoreStats};
 use dfs_wire::id::ClusterId;
+use rustix::io::Errno;
 use tokio::sync::Semaphore;
 
 use super::aligned::BufferPool;
@@ -20,12 +21,15 @@ use super::pool::{IoPool, NoAnswer};
 
 /// Read buffers kept for reuse: one per read thread, and some that are on their way to sockets.
 const READ_BUFFERS_KEPT: usize = 16;
+/// Files let go when descriptors are short: room for one, and for what else the process opens at such a time.
+const EVICTED_AT_ONCE: usize = 32;
 
-/// Number and size of the files in quarantine.
+/// Number and size of the files in quarantine, and the number of those that are kept as damaged.
 #[derive(Debug, Default)]
 pub(crate) struct QuarantineTotals {
     pub(crate) files: AtomicU64,
     pub(crate) bytes: AtomicU64,
+    pub(crate) damaged: u64,
 }
 
 /// The shared part of a store. Threads hold it, so it must not own what stops them.
@@ -63,7 +67,7 @@ impl Core {
     pub(crate) fn new(parts: Parts, config: &StoreConfig) -> Self {
         let writers_max = config.open_writers_max.clamp(1, Semaphore::MAX_PERMITS);
         // A leftover of an earlier run that could not be swept must not be in the way of a new file.
-        let first_name = parts.disk.unix_ms().saturating_mul(1_000_000);
+        let first_name = parts.disk.unix_ms().1.saturating_mul(1_000_000);
         Self {
             disk: parts.disk,
             dir: parts.dir,
@@ -103,6 +107,20 @@ impl Core {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.writers.is_closed()
+    }
+
+    /// Opens a file. If there are too few file descriptors, lets go of files that wait for their next reader, and tries
+    /// once more.
+    pub(crate) fn opening<T>(&self, open: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        match open() {
+            Err(e)
+                if matches!(Errno::from_io_error(&e), Some(Errno::MFILE | Errno::NFILE))
+                    && self.open_files.evict(EVICTED_AT_ONCE) > 0 =>
+            {
+                open()
+            }
+            other => other,
+        }
     }
 
     /// Takes a chunk out of service after a mismatch that was seen twice.
@@ -155,6 +173,7 @@ impl Core {
             temporary: self.writers_max.saturating_sub(self.writers.available_permits()) as u64,
             quarantined: get(&self.quarantine.files),
             quarantined_bytes: get(&self.quarantine.bytes),
+            damaged: self.quarantine.damaged,
             queue_depth: (self.writes.depth() + self.reads.depth()) as u64,
             queue_depth_max: (self.writes.depth_max() + self.reads.depth_max()) as u64,
             read_errors: get(&counters.read_errors),

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use dfs_wire::id::{Incarnation, NodeId};
 
 use super::disk::lock;
-use super::disk_io::{DirLock, DiskIo, LockOutcome, WriteMode};
+use super::disk_io::{DirLock, DiskIo, LockOutcome, WriteMode, sync_dir};
 use super::identity::{self, IDENTITY_BYTES_MAX, IdentityError, NodeIdentity};
 use super::layout::Layout;
 
@@ -185,8 +185,8 @@ fn make_dir(io: &dyn DiskIo, path: &Path) -> io::Result<()> {
 
 fn sync_parent(io: &dyn DiskIo, path: &Path) -> io::Result<()> {
     match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => io.sync_dir(parent),
-        _ => io.sync_dir(Path::new(".")),
+        Some(parent) if !parent.as_os_str().is_empty() => sync_dir(io, parent),
+        _ => sync_dir(io, Path::new(".")),
     }
 }
 
@@ -227,15 +227,15 @@ fn format(io: &dyn DiskIo, layout: &Layout) -> io::Result<()> {
     io.create_dir(&layout.tmp_dir())?;
     io.create_dir(&layout.quarantine_dir())?;
     io.create_dir(&layout.chunks_dir())?;
-    io.sync_dir(layout.root())?;
+    sync_dir(io, layout.root())?;
     let dirs = layout.fan_out();
     for dir in &dirs {
         io.create_dir(dir)?;
     }
-    io.sync_dir(&layout.chunks_dir())?;
+    sync_dir(io, &layout.chunks_dir())?;
     for dir in &dirs {
         if dir.parent() == Some(&layout.chunks_dir()) {
-            io.sync_dir(dir)?;
+            sync_dir(io, dir)?;
         }
     }
     Ok(())
@@ -262,7 +262,7 @@ fn write_identity(io: &dyn DiskIo, layout: &Layout, identity: &NodeIdentity) -> 
     file.sync_data()?;
     drop(file);
     io.rename(&tmp, &layout.identity())?;
-    io.sync_dir(layout.root())
+    sync_dir(io, layout.root())
 }
 
 #[cfg(test)]

@@ -7,18 +7,20 @@
 //!     +------ EIO, failed fsync ---> Failed     until the process starts anew (rule R2)
 //! ```
 //! An fsync that failed is never repeated: the kernel may have marked the lost pages clean, and the second call
-//! would report success (Rebello et al., USENIX ATC 2020).
+//! would report success (Rebello et al., USENIX ATC 2020). The directories that are synced are opened once, at start: so
+//! a failed sync of one is an fsync that failed, and never a lack of file descriptors.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, UNIX_EPOCH};
+use std::time::{Duration, Instant, UNIX_EPOCH};
 
 use dfs_actors::chunk_store::{ChunkKey, DiskState, StoreError};
 use rustix::io::Errno;
 
-use super::disk_io::{DiskFile, DiskIo};
+use super::disk_io::{DiskDir, DiskFile, DiskIo};
 use super::layout::Layout;
 use super::watermarks::{self, Full, Space};
 
@@ -54,6 +56,10 @@ pub(crate) struct Disk {
     pub(crate) io: Arc<dyn DiskIo>,
     pub(crate) layout: Layout,
     pub(crate) counters: Counters,
+    /// Those that hold chunks, in use or set aside.
+    dirs: BTreeMap<PathBuf, Box<dyn DiskDir>>,
+    /// The wall clock at uptime zero, as it was believed when this run began.
+    epoch: Duration,
     reserve_configured: u64,
     /// `Writable` until a write fails.
     health: Mutex<DiskState>,
@@ -61,16 +67,25 @@ pub(crate) struct Disk {
 }
 
 impl Disk {
-    pub(crate) fn new(io: Arc<dyn DiskIo>, layout: Layout, reserve_configured: u64) -> Self {
-        Self {
+    /// A disk whose directories are there.
+    pub(crate) fn open(io: Arc<dyn DiskIo>, layout: Layout, reserve_configured: u64) -> io::Result<Self> {
+        let mut dirs = BTreeMap::new();
+        for path in layout.leaves().into_iter().chain([layout.quarantine_dir()]) {
+            let named = |e: io::Error| io::Error::new(e.kind(), format!("{}: {e}", path.display()));
+            dirs.insert(path.clone(), io.open_dir(&path).map_err(named)?);
+        }
+        let wall = io.now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Ok(Self {
             label: layout.root().to_string_lossy().into(),
+            epoch: wall.saturating_sub(io.uptime()),
             io,
             layout,
             counters: Counters::default(),
+            dirs,
             reserve_configured,
             health: Mutex::default(),
             ledger: Mutex::default(),
-        }
+        })
     }
 
     /// Measures free space.
@@ -121,10 +136,12 @@ impl Disk {
             .map_err(|e| self.sync_failed(&format!("fdatasync of chunk {key}"), &e))
     }
 
-    /// Syncs a directory's names. An error fails the disk.
+    /// Syncs the names in a directory that holds chunks. An error fails the disk.
     pub(crate) fn sync_dir(&self, path: &Path) -> Result<(), StoreError> {
-        let result = self.timed_sync(|| self.io.sync_dir(path));
-        result.map_err(|e| self.sync_failed(&format!("fsync of directory {}", path.display()), &e))
+        let operation = || format!("fsync of directory {}", path.display());
+        let dir = self.dirs.get(path);
+        let dir = dir.ok_or_else(|| self.io_error(&operation(), io::ErrorKind::NotFound.into()))?;
+        self.timed_sync(|| dir.sync()).map_err(|e| self.sync_failed(&operation(), &e))
     }
 
     fn timed_sync(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
@@ -189,10 +206,14 @@ impl Disk {
         StoreError::Closed { disk: self.label.clone() }
     }
 
-    /// Unix milliseconds by the disk's clock.
-    pub(crate) fn unix_ms(&self) -> u64 {
-        let since = self.io.now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    /// The time now in Unix milliseconds: the earliest and the latest that it may be. One is by the wall clock, the other
+    /// is what that said when this run began and the time since. Whoever keeps something for a time counts from the
+    /// latest to the earliest: a clock that is set while the node runs may make it stay longer, never shorter.
+    pub(crate) fn unix_ms(&self) -> (u64, u64) {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let wall = millis(self.io.now().duration_since(UNIX_EPOCH).unwrap_or_default());
+        let counted = millis(self.epoch + self.io.uptime());
+        (wall.min(counted), wall.max(counted))
     }
 
     fn failed(&self, reason: String) -> StoreError {

@@ -1,11 +1,11 @@
 //! What the store needs of a file system: the seam behind which a test puts a disk that loses unsynced writes.
 //!
 //! Every call may block and is made on an I/O thread (or at start). Durability is as POSIX has it and no better:
-//! file contents are durable after [`DiskFile::sync_data`], names after [`DiskIo::sync_dir`] of their directory.
+//! file contents are durable after [`DiskFile::sync_data`], names after [`DiskDir::sync`] of their directory.
 
 use std::io::{self, IoSlice};
 use std::path::Path;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
@@ -29,6 +29,23 @@ pub enum LockOutcome {
     Held(Box<dyn DirLock>),
     /// Somebody else's: the process of this id, if it left its id.
     Taken(Option<u32>),
+}
+
+/// An open directory.
+pub trait DiskDir: Send + Sync {
+    /// Makes the names in it durable.
+    ///
+    /// # Errors
+    /// As the operating system; after one, nothing is known about any of them.
+    fn sync(&self) -> io::Result<()>;
+}
+
+/// Makes the names in a directory durable that nobody keeps open.
+///
+/// # Errors
+/// As [`DiskIo::open_dir`] and [`DiskDir::sync`].
+pub fn sync_dir(io: &dyn DiskIo, path: &Path) -> io::Result<()> {
+    io.open_dir(path)?.sync()
 }
 
 /// A file system.
@@ -63,11 +80,11 @@ pub trait DiskIo: Send + Sync + 'static {
     /// As the operating system.
     fn create_dir(&self, path: &Path) -> io::Result<bool>;
 
-    /// Makes the names in a directory durable.
+    /// Opens a directory, to sync it.
     ///
     /// # Errors
-    /// As the operating system; after one, nothing is known about any of them.
-    fn sync_dir(&self, path: &Path) -> io::Result<()>;
+    /// As the operating system.
+    fn open_dir(&self, path: &Path) -> io::Result<Box<dyn DiskDir>>;
 
     /// The names in a directory, sorted.
     ///
@@ -87,8 +104,11 @@ pub trait DiskIo: Send + Sync + 'static {
     /// As the operating system; a lock that is taken is not an error.
     fn lock(&self, path: &Path) -> io::Result<LockOutcome>;
 
-    /// The time, for the age of what is in quarantine.
+    /// The wall clock, which may jump.
     fn now(&self) -> SystemTime;
+
+    /// Time since some instant of this run; it never jumps.
+    fn uptime(&self) -> Duration;
 }
 
 /// An open file.

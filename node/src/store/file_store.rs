@@ -8,6 +8,7 @@ use std::time::Duration;
 use dfs_actors::chunk_store::{
     ChunkIdentity, ChunkInfo, ChunkKey, ChunkReader, ChunkStore, ChunkWriter, StoreError, StoreStats,
 };
+use dfs_wire::id::ClusterId;
 use dfs_wire::limits::CHUNK_BYTES_MAX;
 use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, TryAcquireError, oneshot, watch};
@@ -22,19 +23,41 @@ use super::layout::Layout;
 use super::os_disk::OsDisk;
 use super::pool::{IoPool, NoAnswer};
 use super::reader::{self, FileReader};
-use super::sweep::{self, SweepReport};
+use super::sweep::{self, Strays, SweepError, SweepReport};
 use super::{verify, writer};
 
 /// Threads of the sweep: more than later, because it only waits for small reads.
 const SWEEP_THREADS: usize = 16;
 
+/// How far the clock may go astray in silence.
+const CLOCK_SLACK_MS: u64 = 3_600_000;
+
 /// Why a store does not open.
 #[derive(Debug, thiserror::Error)]
-#[error("chunk store of {disk}: {operation}: {source}")]
-pub struct OpenError {
-    disk: String,
-    operation: &'static str,
-    source: io::Error,
+pub enum OpenError {
+    /// The operating system refused.
+    #[error("chunk store of {disk}: {operation}: {source}")]
+    Io {
+        /// The data directory.
+        disk: String,
+        /// What was tried.
+        operation: &'static str,
+        /// What it said.
+        source: io::Error,
+    },
+    /// It holds chunks of another cluster than its identity names. None of them was touched.
+    #[error(
+        "data directory {disk} is of cluster {ours} by its file `identity`, but {strays}; if `identity` was restored \
+         from a backup, restore the one of this directory; if the chunks were copied here, move them elsewhere"
+    )]
+    OtherCluster {
+        /// The data directory.
+        disk: String,
+        /// The cluster that it belongs to.
+        ours: ClusterId,
+        /// What was found.
+        strays: Strays,
+    },
 }
 
 /// The threads of a store, in the order in which they end.
@@ -56,20 +79,27 @@ impl FileStore {
     /// Sweeps the directory and starts the I/O threads. Blocks for as long as the sweep takes; call it at start.
     ///
     /// # Errors
-    /// If the directory cannot be listed, free space cannot be measured, O_DIRECT was demanded and does not work, or
-    /// a thread cannot be started.
+    /// If the directory cannot be listed, holds chunks of another cluster, free space cannot be measured, O_DIRECT was
+    /// demanded and does not work, or a thread cannot be started.
     pub fn open(dir: Arc<DataDir>, config: &StoreConfig) -> Result<(Self, SweepReport), OpenError> {
-        let disk = Arc::new(Disk::new(dir.io().clone(), dir.layout().clone(), config.reserve_bytes));
+        let root = dir.layout().root().to_string_lossy().into_owned();
         let failed = |operation| {
-            let disk = disk.label.to_string();
-            move |source| OpenError { disk, operation, source }
+            let disk = root.clone();
+            move |source| OpenError::Io { disk, operation, source }
         };
+        let disk = Disk::open(dir.io().clone(), dir.layout().clone(), config.reserve_bytes);
+        let disk = Arc::new(disk.map_err(failed("opening its directories"))?);
         disk.measure().map_err(failed("measuring free space"))?;
         let inline = config.io_threads == 0;
         let cluster = dir.identity().and_then(|identity| identity.cluster);
         let sweep_threads = if inline { 1 } else { SWEEP_THREADS };
         let swept = sweep::sweep(&disk, cluster, sweep_threads);
-        let (index, quarantine, report) = swept.map_err(failed("looking at its files"))?;
+        let (index, quarantine, report) = swept.map_err(|error| match error {
+            SweepError::Io(source) => failed("looking at its files")(source),
+            SweepError::OtherCluster { ours, strays } => {
+                OpenError::OtherCluster { disk: disk.label.to_string(), ours, strays }
+            }
+        })?;
         let write_mode = choose_mode(&disk, config.direct_io).map_err(failed("probing O_DIRECT"))?;
 
         let start = |name: &str| IoPool::start(name, config.io_threads, config.queue_depth);
@@ -89,7 +119,7 @@ impl FileStore {
         }
         tracing::info!(
             disk = %disk.label, chunks = report.chunks, bytes = report.bytes, tmp_removed = report.tmp_removed,
-            quarantined = report.quarantined_count, left_alone = report.left_alone_count, ?write_mode,
+            damaged = report.damaged_count, left_alone = report.left_alone_count, ?write_mode,
             "chunk store open"
         );
         Ok((Self { core, threads: Mutex::new(Some(threads)), ended: watch::Sender::new(false) }, report))
@@ -151,10 +181,11 @@ impl FileStore {
         {
             return Err(core.disk.invalid(key, format!("of cluster {}, not {ours}", identity.cluster)));
         }
+        // First: of what a failed disk holds it may be unknown whether the name is durable, so that is no success.
+        core.disk.check_writable()?;
         if let Some(info) = core.already(key) {
             return Err(StoreError::AlreadyCommitted(Box::new(info)));
         }
-        core.disk.check_writable()?;
         self.admit_writer()
     }
 }
@@ -280,13 +311,17 @@ impl Drop for FileStore {
     }
 }
 
-/// Unlinks what is old enough. Runs on an I/O thread.
+/// Unlinks what is old enough, and nothing that is kept as damaged. Runs on an I/O thread.
 fn purge(core: &Core, older_than: Duration) -> Result<u64, StoreError> {
     let disk = &core.disk;
     disk.check_writable()?;
     let dir = disk.layout.quarantine_dir();
     let oldest = u64::try_from(older_than.as_millis()).unwrap_or(u64::MAX);
-    let now = disk.unix_ms();
+    let (now, latest) = disk.unix_ms();
+    if latest - now > oldest.max(CLOCK_SLACK_MS) {
+        let ahead_s = (latest - now) / 1000;
+        tracing::warn!(disk = %disk.label, ahead_s, "the clock was set while this node ran: what is in quarantine stays longer");
+    }
     let names = disk.io.list(&dir).map_err(|e| disk.read_failed("listing the quarantine", e))?;
     let mut freed = 0;
     for name in names {

@@ -5,7 +5,8 @@
 //!            identity                              node, cluster, key, format version; see identity.rs
 //!            tmp/<n>.part                          unfinished writes; emptied at start
 //!            chunks/<x>/<y>/<chunk>.<generation>   committed chunks; x and y are two digits of the time in the id
-//!            quarantine/<chunk>.<generation>.<unix ms>[.<n>]   moved aside; purged by age
+//!            quarantine/<chunk>.<generation>.<unix ms>.<n>   moved aside; purged by age
+//!            quarantine/<chunk>.<generation>.<unix ms>.<n>.damaged   found bad at start; kept for an operator
 //! ```
 //! 16 x 16 directories, all made when the directory is formatted, so that a commit never has to make one. The two
 //! digits count 16-second steps of the time that a chunk's id begins with: chunks that are written together share a
@@ -20,6 +21,7 @@ use dfs_wire::id::Generation;
 /// A time-ordered id begins with 48 bits of milliseconds; a step is 2^14 of them.
 const STEP_SHIFT: u32 = 80 + 14;
 const TMP_SUFFIX: &str = ".part";
+const DAMAGED_SUFFIX: &str = ".damaged";
 
 /// The paths of one data directory.
 #[derive(Debug, Clone)]
@@ -78,7 +80,17 @@ impl Layout {
         self.quarantine_dir().join(format!("{name}.{unix_ms}.{n}"))
     }
 
-    /// Since when a file of this name has been in quarantine, in Unix milliseconds.
+    /// A file that was found damaged: kept, for it may be the last copy. Nothing deletes a file of this name.
+    pub fn damaged_file(&self, name: &str, unix_ms: u64, n: u64) -> PathBuf {
+        self.quarantine_dir().join(format!("{name}.{unix_ms}.{n}{DAMAGED_SUFFIX}"))
+    }
+
+    /// Whether a file of this name is kept because it is damaged.
+    pub fn is_damaged_name(name: &str) -> bool {
+        name.ends_with(DAMAGED_SUFFIX)
+    }
+
+    /// Since when a file of this name has been in quarantine, in Unix milliseconds. `None` if it is not there to be purged.
     pub fn quarantined_since(name: &str) -> Option<u64> {
         let mut parts = name.rsplitn(3, '.');
         let n = parts.next()?;
@@ -162,6 +174,10 @@ mod tests {
         let name = aside.file_name().unwrap().to_str().unwrap();
         assert_eq!(Layout::quarantined_since(name), Some(1234));
         assert_eq!(Layout::quarantined_since("x"), None);
+        let damaged = layout.damaged_file(&chunk_name(key(1, 2)), 1234, 0);
+        let name = damaged.file_name().unwrap().to_str().unwrap();
+        assert!(Layout::is_damaged_name(name));
+        assert_eq!(Layout::quarantined_since(name), None, "never purged");
     }
 
     #[test]

@@ -52,4 +52,4 @@ pub use data_dir::{DataDir, DataDirError};
 pub use file_store::{FileStore, OpenError};
 pub use identity::NodeIdentity;
 pub use os_disk::OsDisk;
-pub use sweep::{REPORT_LINES_MAX, SweepReport};
+pub use sweep::{REPORT_LINES_MAX, Strays, SweepReport};

@@ -87,6 +87,16 @@ impl OpenFiles {
         drop(removed);
     }
 
+    /// Lets the `n` least recently used files go; returns how many there were.
+    pub(crate) fn evict(&self, n: usize) -> usize {
+        let mut guard = lock(&self.state);
+        let state = &mut *guard;
+        let oldest: Vec<_> = std::iter::from_fn(|| state.by_age.pop_first()).take(n).collect();
+        let evicted: Vec<_> = oldest.iter().filter_map(|(_, key)| state.files.remove(key)).collect();
+        drop(guard);
+        evicted.len() // they are closed here, not under the lock
+    }
+
     /// Lets every file go.
     pub(crate) fn clear(&self) {
         let all = std::mem::take(&mut *lock(&self.state));

@@ -6,14 +6,15 @@ use std::num::NonZeroU64;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::Path;
-use std::time::SystemTime;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use rustix::fs::{Advice, FallocateFlags, FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use super::aligned::{AlignedBuf, is_aligned};
-use super::disk_io::{DirLock, DiskFile, DiskIo, LockOutcome, WriteMode};
+use super::disk_io::{DirLock, DiskDir, DiskFile, DiskIo, LockOutcome, WriteMode};
 use super::map;
 use super::watermarks::Space;
 
@@ -87,8 +88,9 @@ impl DiskIo for OsDisk {
         }
     }
 
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        File::open(path)?.sync_all()
+    fn open_dir(&self, path: &Path) -> io::Result<Box<dyn DiskDir>> {
+        let directory = OFlags::DIRECTORY.bits().cast_signed();
+        Ok(Box::new(OsDir(OpenOptions::new().read(true).custom_flags(directory).open(path)?)))
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
@@ -134,6 +136,19 @@ impl DiskIo for OsDisk {
 
     fn now(&self) -> SystemTime {
         SystemTime::now()
+    }
+
+    fn uptime(&self) -> Duration {
+        static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+        START.elapsed()
+    }
+}
+
+struct OsDir(File);
+
+impl DiskDir for OsDir {
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_all()
     }
 }
 

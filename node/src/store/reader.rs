@@ -4,11 +4,13 @@
 //! read(offset, len) -> widen to whole 64 KiB blocks -> map or pread -> CRC of each block -> slice -> Bytes
 //!                                                                          | mismatch
 //!                              read again, past the page cache -> CRC ---> right: serve this one
-//!                                                                     `--> the same block again: Corrupt
+//!                                                                     `--> the same wrong bytes again: Corrupt
 //! ```
-//! The second read goes to the device, because a flipped bit may be in the page cache only. Which of two different
-//! mismatches is the truth is not known: that is an I/O error, not a condemnation (rule R10).
+//! The second read goes to the device, because a flipped bit may be in the page cache only. Two mismatches are the same if
+//! the block and the checksum computed from it are. Which of two different ones is the truth is not known: that is an I/O
+//! error, not a condemnation (rule R10).
 
+use std::fmt;
 use std::io;
 use std::sync::Arc;
 
@@ -53,21 +55,43 @@ pub(crate) fn read_footer(file: &dyn DiskFile, fresh: bool) -> Result<Footer, Fo
     Ok(format::decode(&tail, file_len)?)
 }
 
-/// As [`read_footer`], but a bad footer is believed only when it is read twice.
+/// As [`read_footer`], but a bad footer is believed only when the same is wrong with it in two reads.
 pub(crate) fn read_footer_surely(file: &dyn DiskFile) -> Result<Footer, FooterError> {
-    match read_footer(file, false) {
-        Err(FooterError::Format(_)) => read_footer(file, true),
+    let first = match read_footer(file, false) {
+        Err(FooterError::Format(first)) => first,
+        other => return other,
+    };
+    match read_footer(file, true) {
+        Err(FooterError::Format(second)) if second != first => {
+            Err(io::Error::other(format!("two reads contradict each other: {first}, then {second}")).into())
+        }
         other => other,
+    }
+}
+
+/// A block whose checksum is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BadBlock {
+    /// Which block of the chunk.
+    pub(crate) block: usize,
+    /// The checksum of the bytes that were read.
+    pub(crate) found: u32,
+}
+
+impl fmt::Display for BadBlock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "block {} of {BLOCK_BYTES} bytes has checksum {:08x}", self.block, self.found)
     }
 }
 
 /// The first block of a window whose checksum is wrong.
 ///
 /// `window` starts at `first` (in blocks) and holds whole blocks, the chunk's last one padded.
-pub(crate) fn first_bad_block(window: &[u8], first: usize, len: u32, crcs: &[u32]) -> Option<usize> {
+pub(crate) fn first_bad_block(window: &[u8], first: usize, len: u32, crcs: &[u32]) -> Option<BadBlock> {
     let data_len = (len as usize).saturating_sub(first * BLOCK_BYTES).min(window.len());
     let blocks = window.get(..data_len).unwrap_or_default().chunks(BLOCK_BYTES);
-    (first..).zip(blocks).find(|(n, block)| crcs.get(*n) != Some(&crc32fast::hash(block))).map(|(n, _)| n)
+    let found = (first..).zip(blocks).map(|(block, bytes)| BadBlock { block, found: crc32fast::hash(bytes) });
+    found.into_iter().find(|bad| crcs.get(bad.block) != Some(&bad.found))
 }
 
 /// Opens a committed chunk. Runs on an I/O thread unless the file is open already.
@@ -99,7 +123,8 @@ fn servable(core: &Core, key: ChunkKey) -> Result<Entry, StoreError> {
 pub(crate) fn load(core: &Core, entry: Entry) -> Result<OpenChunk, StoreError> {
     let (disk, key) = (&core.disk, entry.info.key());
     let operation = |what| format!("{what} chunk {key}");
-    let file = match disk.io.open(&disk.layout.chunk_file(key)) {
+    let path = disk.layout.chunk_file(key);
+    let file = match core.opening(|| disk.io.open(&path)) {
         Ok(file) => file,
         // Quarantined since the index was asked, or removed by somebody else.
         Err(e) if e.kind() == io::ErrorKind::NotFound && core.index.get(key).is_none() => {
@@ -189,15 +214,14 @@ fn read_range(core: &Core, chunk: &OpenChunk, offset: u32, len: u32) -> Result<B
         bytes = fetch_fresh(core, chunk, window).map_err(failed)?;
         match check(&bytes) {
             None => tracing::warn!(
-                disk = %core.disk.label, chunk = %chunk.info.key(), block = bad,
+                disk = %core.disk.label, chunk = %chunk.info.key(), %bad,
                 "a block was wrong in memory and right on the device"
             ),
             Some(again) if again == bad => {
-                return Err(core
-                    .condemn(chunk, &format!("checksum of block {bad} of {BLOCK_BYTES} bytes, read twice")));
+                return Err(core.condemn(chunk, &format!("{bad}, read twice")));
             }
             Some(other) => {
-                let error = io::Error::other(format!("block {bad} was wrong first, then block {other}"));
+                let error = io::Error::other(format!("two reads contradict each other: {bad}, then {other}"));
                 return Err(failed(error));
             }
         }
@@ -251,12 +275,16 @@ mod tests {
         assert_eq!(first_bad_block(&padded, 0, 200_000, &crcs), None);
         assert_eq!(first_bad_block(&padded[131_072..], 2, 200_000, &crcs), None);
         padded[199_999] ^= 1;
-        assert_eq!(first_bad_block(&padded, 0, 200_000, &crcs), Some(3));
-        assert_eq!(first_bad_block(&padded[131_072..], 2, 200_000, &crcs), Some(3));
-        assert_eq!(
-            first_bad_block(&padded, 0, 200_000, &crcs[..1]),
-            Some(1),
-            "a missing checksum is a bad one"
+        let bad = first_bad_block(&padded, 0, 200_000, &crcs).unwrap();
+        assert_eq!((bad.block, bad.found), (3, crc32fast::hash(&padded[196_608..200_000])));
+        assert_eq!(first_bad_block(&padded[131_072..], 2, 200_000, &crcs), Some(bad));
+        padded[199_998] ^= 1;
+        assert_ne!(
+            first_bad_block(&padded, 0, 200_000, &crcs),
+            Some(bad),
+            "other bytes are another mismatch"
         );
+        let missing = first_bad_block(&padded, 0, 200_000, &crcs[..1]).unwrap();
+        assert_eq!(missing.block, 1, "a missing checksum is a bad one");
     }
 }

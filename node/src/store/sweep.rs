@@ -4,13 +4,24 @@
 //! |---|---|
 //! | file in `tmp/` | deleted: it was never acknowledged |
 //! | chunk file with a sound footer and the right name | indexed, `Unverified` |
-//! | chunk file whose footer is bad in two reads, or is another chunk's or another cluster's | quarantined, reported |
+//! | chunk file of another cluster, and the identity names ours | the store does not open, and nothing is moved |
+//! | chunk file whose footer is bad in two reads, or is another chunk's | moved aside as damaged, reported |
+//! | chunk file of another format version | left alone, reported, not indexed |
 //! | chunk file that cannot be read (EIO) | left alone, reported, not indexed: nothing is known about it |
 //! | any other name | left alone, reported |
+//!
+//! Nobody has ordered any of it deleted, so nothing that is moved here is ever purged: a damaged footer may be all that is
+//! wrong with the last copy of a chunk. An operator deletes the file when the chunk is known to be good elsewhere.
+//!
+//! What is indexed will be reported, counted and vouched for, so it must be durable. Its bytes are: the file had no name
+//! under `chunks/` before they were synced. Its name may be in memory only, if an earlier process was killed between the
+//! rename and the sync of the directory. So every directory is synced before its chunks count; an error fails the disk,
+//! which says so in every report and vouches for nothing (see `create`).
 //!
 //! One read of at most 8 KiB a chunk, on several threads: the disk, not the CPU, sets the pace.
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -21,6 +32,7 @@ use dfs_wire::id::ClusterId;
 
 use super::core::QuarantineTotals;
 use super::disk::{Disk, count, lock};
+use super::format::FormatError;
 use super::index::Index;
 use super::layout::{Layout, parse_chunk_name};
 use super::reader::{FooterError, read_footer_surely};
@@ -37,19 +49,51 @@ pub struct SweepReport {
     pub bytes: u64,
     /// Temporary files deleted.
     pub tmp_removed: u64,
-    /// Files moved to quarantine: the path and the reason. These replicas are lost and need repair.
-    pub quarantined: Vec<(PathBuf, String)>,
+    /// Files moved aside as damaged: the path and the reason. These replicas need repair from others.
+    pub damaged: Vec<(PathBuf, String)>,
     /// How many there were, however many are listed.
-    pub quarantined_count: u64,
-    /// Files that could not be read, or are not ours: the path and the reason.
+    pub damaged_count: u64,
+    /// Files that could not be read, are of another format version, or are not ours: the path and the reason.
     pub left_alone: Vec<(PathBuf, String)>,
     /// How many there were, however many are listed.
     pub left_alone_count: u64,
 }
 
+/// Chunk files of another cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Strays {
+    /// How many.
+    pub count: u64,
+    /// One of them.
+    pub path: PathBuf,
+    /// The cluster that this one is of.
+    pub cluster: ClusterId,
+}
+
+impl fmt::Display for Strays {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { count, path, cluster } = self;
+        write!(f, "{count} of its chunks are of another one ({} of cluster {cluster})", path.display())
+    }
+}
+
+/// Why a disk cannot be swept.
+#[derive(Debug)]
+pub(crate) enum SweepError {
+    Io(io::Error),
+    OtherCluster { ours: ClusterId, strays: Strays },
+}
+
+impl From<io::Error> for SweepError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
 /// What is to be done with one file.
 enum Finding {
     Sound(ChunkInfo),
+    OtherCluster(PathBuf, ClusterId),
     Bad(PathBuf, String),
     LeftAlone(PathBuf, String),
 }
@@ -57,15 +101,18 @@ enum Finding {
 /// Sweeps a disk on `threads` threads. Returns the index, what is in quarantine, and the report.
 ///
 /// # Errors
-/// If a directory cannot be listed. A disk that refuses writes is marked so, and is no error: it can be read.
+/// If a directory cannot be listed, or holds chunks of another cluster than `cluster`. A disk that refuses writes is
+/// marked so, and is no error: it can be read.
 pub(crate) fn sweep(
     disk: &Disk,
     cluster: Option<ClusterId>,
     threads: usize,
-) -> io::Result<(Index, QuarantineTotals, SweepReport)> {
+) -> Result<(Index, QuarantineTotals, SweepReport), SweepError> {
     let mut report = SweepReport { tmp_removed: clear_tmp(disk)?, ..SweepReport::default() };
+    // A chunk that was taken out of service, and not durably, must not come back once that was reported.
+    sync_names(disk, &disk.layout.quarantine_dir());
     let index = Index::default();
-    let mut bad = Vec::new();
+    let (mut bad, mut strays) = (Vec::new(), None::<Strays>);
     for finding in scan(disk, cluster, &index, threads)? {
         match finding {
             Finding::Bad(path, reason) => bad.push((path, reason)),
@@ -74,15 +121,21 @@ pub(crate) fn sweep(
                 report.left_alone_count += 1;
                 note(&mut report.left_alone, path, reason);
             }
+            Finding::OtherCluster(path, cluster) => {
+                strays.get_or_insert(Strays { count: 0, path, cluster }).count += 1;
+            }
             Finding::Sound(_) => {} // indexed where it was found
         }
     }
+    if let (Some(ours), Some(strays)) = (cluster, strays) {
+        return Err(SweepError::OtherCluster { ours, strays });
+    }
     let mut leaves = BTreeSet::new();
-    for (path, reason) in bad {
-        tracing::error!(disk = %disk.label, path = %path.display(), reason, "chunk file quarantined");
-        report.quarantined_count += 1;
-        leaves.extend(move_aside(disk, &path));
-        note(&mut report.quarantined, path, reason);
+    for (n, (path, reason)) in (0..).zip(bad) {
+        tracing::error!(disk = %disk.label, path = %path.display(), reason, "chunk file damaged");
+        report.damaged_count += 1;
+        leaves.extend(move_aside(disk, &path, n));
+        note(&mut report.damaged, path, reason);
     }
     if !leaves.is_empty() {
         // Where the files went first. No promise to anybody, so an error matters only to the disk, which notes it.
@@ -157,7 +210,15 @@ fn scan_leaf(
             other => findings.push(other),
         }
     }
+    sync_names(disk, leaf);
     Ok(findings)
+}
+
+/// Makes durable what was found in a directory. An error fails the disk, and there it is told.
+fn sync_names(disk: &Disk, dir: &Path) {
+    if disk.check_writable().is_ok() {
+        let _told_by_the_disk = disk.sync_dir(dir);
+    }
 }
 
 fn look_at(disk: &Disk, cluster: Option<ClusterId>, leaf: &Path, name: &str) -> Finding {
@@ -168,6 +229,9 @@ fn look_at(disk: &Disk, cluster: Option<ClusterId>, leaf: &Path, name: &str) -> 
     let footer = disk.io.open(&path).map_err(FooterError::Io).and_then(|file| read_footer_surely(&*file));
     let footer = match footer {
         Ok(footer) => footer,
+        Err(FooterError::Format(error @ FormatError::Version(_))) => {
+            return Finding::LeftAlone(path, error.to_string());
+        }
         Err(FooterError::Format(error)) => return Finding::Bad(path, error.to_string()),
         Err(FooterError::Io(error)) => {
             count(&disk.counters.read_errors, 1);
@@ -183,7 +247,7 @@ fn look_at(disk: &Disk, cluster: Option<ClusterId>, leaf: &Path, name: &str) -> 
     if let Some(ours) = cluster
         && footer.identity.cluster != ours
     {
-        return Finding::Bad(path, format!("it belongs to cluster {}, not {ours}", footer.identity.cluster));
+        return Finding::OtherCluster(path, footer.identity.cluster);
     }
     let (identity, seal) = (footer.identity, footer.seal);
     Finding::Sound(ChunkInfo {
@@ -195,14 +259,14 @@ fn look_at(disk: &Disk, cluster: Option<ClusterId>, leaf: &Path, name: &str) -> 
 }
 
 /// Never served whether or not this works: it is not in the index. Returns the directory it left.
-fn move_aside(disk: &Disk, path: &Path) -> Option<PathBuf> {
+fn move_aside(disk: &Disk, path: &Path, n: u64) -> Option<PathBuf> {
     let (name, leaf) = (path.file_name()?.to_str()?, path.parent()?);
     disk.check_writable().ok()?;
-    let aside = disk.layout.quarantine_file(name, disk.unix_ms(), 0);
+    let aside = disk.layout.damaged_file(name, disk.unix_ms().1, n);
     match disk.io.rename(path, &aside) {
         Ok(()) => Some(leaf.to_owned()),
         Err(e) => {
-            let error = disk.write_failed("moving a damaged chunk to quarantine", 0, e);
+            let error = disk.write_failed("moving a damaged chunk aside", 0, e);
             tracing::warn!(disk = %disk.label, path = %path.display(), %error, "damaged chunk left where it is");
             None
         }
@@ -211,8 +275,9 @@ fn move_aside(disk: &Disk, path: &Path) -> Option<PathBuf> {
 
 fn count_quarantine(disk: &Disk) -> io::Result<QuarantineTotals> {
     let dir = disk.layout.quarantine_dir();
-    let totals = QuarantineTotals::default();
+    let mut totals = QuarantineTotals::default();
     for name in disk.io.list(&dir)? {
+        totals.damaged += u64::from(Layout::is_damaged_name(&name));
         let len = disk.io.open(&dir.join(&name)).and_then(|file| file.file_len());
         count(&totals.files, 1);
         count(&totals.bytes, len.unwrap_or(0));

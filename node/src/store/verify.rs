@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  pass 1: sound ------------------------------> Verified
-//!      `-> mismatch -> pass 2: the same -------> Corrupt
+//!      `-> mismatch -> pass 2: the same -------> Corrupt      (the same place, and the same bytes there)
 //!                         |--> another --------> I/O error: the reads contradict each other
 //!                         `--> sound ----------> Verified, with a warning
 //! ```
@@ -17,23 +17,24 @@ use super::core::Core;
 use super::disk::count;
 use super::format::padded_len;
 use super::open_files::OpenChunk;
-use super::reader::{first_bad_block, load};
+use super::reader::{BadBlock, first_bad_block, load};
 
 /// What does not match.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Mismatch {
-    Block(usize),
+    Block(BadBlock),
     Hash([u8; 32]),
-    Padding,
+    /// With the checksum of what should be zeros.
+    Padding(u32),
     Short,
 }
 
 impl Mismatch {
     fn describe(&self) -> String {
         match self {
-            Self::Block(n) => format!("checksum of block {n}, read twice"),
+            Self::Block(bad) => format!("{bad}, read twice"),
             Self::Hash(_) => "SHA-256, read twice".to_owned(),
-            Self::Padding => "bytes between the data and the footer are not zero, read twice".to_owned(),
+            Self::Padding(_) => "bytes between the data and the footer are not zero, read twice".to_owned(),
             Self::Short => "the file ends before its data, read twice".to_owned(),
         }
     }
@@ -83,7 +84,7 @@ fn pass(core: &Core, chunk: &OpenChunk) -> io::Result<Result<(), Mismatch>> {
         let data_len = usize::try_from(u64::from(len).saturating_sub(start)).unwrap_or(usize::MAX);
         let (data, padding) = window.split_at(data_len.min(window.len()));
         if padding.iter().any(|&b| b != 0) {
-            return Ok(Err(Mismatch::Padding));
+            return Ok(Err(Mismatch::Padding(crc32fast::hash(padding))));
         }
         hash.update(data);
         count(&core.disk.counters.read_bytes, data.len() as u64);

@@ -109,8 +109,8 @@ pub(crate) fn create(
     let wanted = file_bytes(len_hint);
     let mut promise = disk.promise(wanted)?;
     let tmp = disk.layout.tmp_file(core.next_name());
-    let file =
-        disk.io.create(&tmp, core.write_mode).map_err(|e| disk.write_failed(&operation(), wanted, e))?;
+    let created = core.opening(|| disk.io.create(&tmp, core.write_mode));
+    let file = created.map_err(|e| disk.write_failed(&operation(), wanted, e))?;
     let mut allocated = 0;
     match file.allocate(wanted) {
         Ok(true) => {

@@ -119,6 +119,27 @@ async fn too_many_open_files_is_busy_and_condemns_nobody() {
     assert_eq!(get(&store, key(1, 1)).await.unwrap(), content(1, 300_000));
 }
 
+#[tokio::test]
+async fn too_few_descriptors_cost_the_open_files_and_not_the_read_or_the_write() {
+    let (disk, store) = with_one_chunk().await;
+    put(&store, identity(2, 1), &content(2, 10)).await.unwrap();
+    get(&store, key(1, 1)).await.unwrap(); // open from now on, for the next reader
+    disk.fail_next(Op::Create, Errno::MFILE);
+    put(&store, identity(3, 1), &content(3, 10)).await.unwrap();
+    get(&store, key(1, 1)).await.unwrap();
+    disk.fail_next(Op::Read, Errno::MFILE);
+    assert_eq!(get(&store, key(2, 1)).await.unwrap(), content(2, 10));
+}
+
+#[tokio::test]
+async fn a_sync_of_a_directory_needs_no_descriptor() {
+    let (disk, store) = with_one_chunk().await;
+    disk.fail_next(Op::OpenDir, Errno::MFILE);
+    put(&store, identity(2, 1), &content(2, 10)).await.unwrap();
+    assert!(store.quarantine(vec![key(2, 1)]).await[0].1.is_ok());
+    assert_eq!(store.stats().state, DiskState::Writable);
+}
+
 fn open_small_disk(disk: &FaultyDisk, reserve_bytes: u64) -> FileStore {
     let config = StoreConfig { io_threads: 0, reserve_bytes, ..config(ROOT) };
     open_with(Arc::new(disk.clone()), config).unwrap().0
@@ -195,6 +216,8 @@ async fn quarantine_is_purged_by_age() {
     drop(store);
     let (store, _) = open_inline(&disk);
     assert_eq!(store.stats().quarantined_bytes, 307_200, "counted again at start");
+    disk.set_clock_forward(Duration::from_secs(86_400));
+    assert_eq!(store.purge_quarantine(Duration::from_secs(60)).await.unwrap(), 0, "only the clock moved");
     disk.advance_clock(Duration::from_secs(1));
     assert_eq!(store.purge_quarantine(Duration::from_secs(60)).await.unwrap(), 307_200);
     assert_eq!((store.stats().quarantined, store.stats().quarantined_bytes), (0, 0));

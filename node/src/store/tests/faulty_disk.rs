@@ -14,7 +14,7 @@ use bytes::Bytes;
 use rustix::io::Errno;
 
 use crate::store::disk::lock;
-use crate::store::disk_io::{DirLock, DiskFile, DiskIo, LockOutcome, WriteMode};
+use crate::store::disk_io::{DirLock, DiskDir, DiskFile, DiskIo, LockOutcome, WriteMode};
 use crate::store::watermarks::Space;
 
 /// What of the unsynced survives a power cut.
@@ -37,6 +37,7 @@ pub(super) enum Op {
     Allocate,
     SetLen,
     SyncData,
+    OpenDir,
     SyncDir,
     Rename,
     Unlink,
@@ -70,6 +71,8 @@ struct State {
     /// Reads of this inode that begin before this offset fail.
     unreadable: Option<(u64, u64)>,
     clock_ms: u64,
+    /// What the clock was set by while time went on.
+    clock_set_ms: i64,
     hold_sync_dir: Option<Duration>,
 }
 
@@ -149,6 +152,18 @@ impl FaultyDisk {
 
     pub(super) fn advance_clock(&self, by: Duration) {
         self.state().clock_ms += by.as_millis() as u64;
+    }
+
+    /// Sets the clock forward; no time passes.
+    pub(super) fn set_clock_forward(&self, by: Duration) {
+        self.state().clock_set_ms += by.as_millis() as i64;
+    }
+
+    /// The process is killed and the machine goes on: what was not synced is still only in memory.
+    pub(super) fn revive(&self) {
+        let mut state = self.state();
+        state.locks.clear();
+        (state.power_cut_at, state.dead) = (None, false);
     }
 
     /// Makes the next directory fsync slow, so that others queue up behind it.
@@ -237,7 +252,7 @@ impl State {
 
     /// Counts a step; fails it if power is out or a fault is due.
     fn step(&mut self, op: Op) -> io::Result<()> {
-        if op != Op::Read {
+        if !matches!(op, Op::Read | Op::OpenDir) {
             if self.power_cut_at == Some(self.steps) {
                 self.dead = true;
             }
@@ -342,18 +357,13 @@ impl DiskIo for FaultyDisk {
         Ok(state.dirs.insert(path.to_owned()))
     }
 
-    fn sync_dir(&self, path: &Path) -> io::Result<()> {
-        let held = self.state().hold_sync_dir.take();
-        std::thread::sleep(held.unwrap_or_default());
-        let mut guard = self.state();
-        let state = &mut *guard;
-        *state.counts.entry("sync_dir").or_default() += 1;
-        state.step(Op::SyncDir)?;
-        let here = |p: &Path| p.parent() == Some(path);
-        state.synced_names.retain(|p, _| !here(p));
-        state.synced_names.extend(state.names.iter().filter(|(p, _)| here(p)).map(|(p, i)| (p.clone(), *i)));
-        state.synced_dirs.extend(state.dirs.iter().filter(|p| here(p)).cloned());
-        Ok(())
+    fn open_dir(&self, path: &Path) -> io::Result<Box<dyn DiskDir>> {
+        let mut state = self.state();
+        state.step(Op::OpenDir)?;
+        if !state.dirs.contains(path) && path != Path::new(".") {
+            return Err(not_found());
+        }
+        Ok(Box::new(FaultyDir { disk: self.clone(), path: path.to_owned() }))
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
@@ -378,7 +388,33 @@ impl DiskIo for FaultyDisk {
     }
 
     fn now(&self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_millis(self.state().clock_ms)
+        let state = self.state();
+        UNIX_EPOCH + Duration::from_millis(state.clock_ms.saturating_add_signed(state.clock_set_ms))
+    }
+
+    fn uptime(&self) -> Duration {
+        Duration::from_millis(self.state().clock_ms)
+    }
+}
+
+struct FaultyDir {
+    disk: FaultyDisk,
+    path: PathBuf,
+}
+
+impl DiskDir for FaultyDir {
+    fn sync(&self) -> io::Result<()> {
+        let held = self.disk.state().hold_sync_dir.take();
+        std::thread::sleep(held.unwrap_or_default());
+        let mut guard = self.disk.state();
+        let state = &mut *guard;
+        *state.counts.entry("sync_dir").or_default() += 1;
+        state.step(Op::SyncDir)?;
+        let here = |p: &Path| p.parent() == Some(&self.path);
+        state.synced_names.retain(|p, _| !here(p));
+        state.synced_names.extend(state.names.iter().filter(|(p, _)| here(p)).map(|(p, i)| (p.clone(), *i)));
+        state.synced_dirs.extend(state.dirs.iter().filter(|p| here(p)).cloned());
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Flipped bits: found, read twice, reported, never served.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use dfs_actors::chunk_store::{ChunkStore, ReplicaState};
 use dfs_wire::id::ClusterId;
@@ -114,7 +115,7 @@ async fn a_restart_makes_replicas_unverified_and_a_scrub_verified() {
 }
 
 #[tokio::test]
-async fn the_sweep_quarantines_what_does_not_describe_itself() {
+async fn the_sweep_moves_aside_what_does_not_describe_itself_and_nothing_purges_it() {
     let (disk, store, path) = with_one_chunk().await;
     let good = disk.bytes_of(&path);
     drop(store);
@@ -129,30 +130,92 @@ async fn the_sweep_quarantines_what_does_not_describe_itself() {
     disk.plant(Path::new("/disk/tmp/12.part"), b"unfinished");
     disk.plant(Path::new("/disk/tmp/keep.me"), b"not ours");
     let (store, report) = open_inline(&disk);
-    assert_eq!((report.chunks, report.quarantined_count, report.left_alone_count), (1, 4, 1));
+    assert_eq!((report.chunks, report.damaged_count, report.left_alone_count), (1, 4, 1));
     assert_eq!(report.tmp_removed, 1);
-    assert!(report.quarantined.iter().any(|(_, why)| why.contains("says that it is chunk")), "{report:?}");
+    assert!(report.damaged.iter().any(|(_, why)| why.contains("says that it is chunk")), "{report:?}");
     for chunk in 2..=5 {
         assert!(matches!(get(&store, key(chunk, 1)).await, Err(StoreError::NotFound { .. })), "{chunk}");
     }
-    assert_eq!(store.stats().quarantined, 4);
     assert_eq!(disk.names_in(Path::new("/disk/tmp")), ["keep.me"]);
     drop(store);
     disk.restart(Survives::Nothing);
-    assert_eq!(open_inline(&disk).1.quarantined_count, 0, "the quarantine is durable");
+    let (store, report) = open_inline(&disk);
+    assert_eq!(report.damaged_count, 0, "they were moved durably");
+    assert_eq!((store.stats().quarantined, store.stats().damaged), (4, 4));
+    // Nobody ordered them deleted: they may be the last copies, with all of the data.
+    disk.advance_clock(Duration::from_secs(365 * 86_400));
+    assert_eq!(store.purge_quarantine(Duration::ZERO).await.unwrap(), 0);
+    assert_eq!(disk.names_in(&layout.quarantine_dir()).len(), 4);
 }
 
 #[tokio::test]
-async fn another_clusters_chunk_is_neither_served_nor_taken() {
+async fn the_same_damaged_name_in_two_directories_is_kept_twice() {
+    let (disk, store, path) = with_one_chunk().await;
+    drop(store);
+    let leaf = Layout::new(ROOT).leaves().into_iter().next_back().unwrap();
+    disk.plant(&leaf.join(path.file_name().unwrap()), &disk.bytes_of(&path));
+    disk.flip(&path, LEN.next_multiple_of(4096) + 4095);
+    assert_eq!(open_inline(&disk).1.damaged_count, 2);
+    assert_eq!(disk.names_in(&Layout::new(ROOT).quarantine_dir()).len(), 2);
+}
+
+#[tokio::test]
+async fn another_format_version_is_left_where_it_is() {
+    let (disk, store, path) = with_one_chunk().await;
+    drop(store);
+    let mut newer = disk.bytes_of(&path);
+    let version = newer.len() - format::TRAILER_BYTES + 8;
+    newer[version] = 2;
+    let newer_path = Layout::new(ROOT).chunk_file(key(2, 1));
+    disk.plant(&newer_path, &newer);
+    let (_, report) = open_inline(&disk);
+    assert_eq!((report.chunks, report.damaged_count, report.left_alone_count), (1, 0, 1));
+    assert!(report.left_alone[0].1.contains("version 2"), "{report:?}");
+    assert_eq!(disk.bytes_of(&newer_path), newer);
+}
+
+#[tokio::test]
+async fn a_disk_that_reads_other_garbage_each_time_condemns_nobody() {
+    let (disk, store, path) = with_one_chunk().await;
+    let footer = LEN.next_multiple_of(4096) + 5;
+    for at in [70_000, footer] {
+        disk.flip(&path, at);
+        disk.flip_cached(&path, at + 1); // the first read of a block differs from the second, and both are wrong
+        store.core.open_files.clear();
+        assert!(matches!(get(&store, key(1, 1)).await, Err(StoreError::Io { .. })), "{at}");
+        assert_eq!(state_of(&store), ReplicaState::Verified, "{at}");
+        disk.flip(&path, at);
+    }
+    disk.flip(&path, footer);
+    drop(store);
+    let (store, report) = open_inline(&disk);
+    assert_eq!((report.chunks, report.damaged_count, report.left_alone_count), (0, 0, 1), "{report:?}");
+    drop(store);
+}
+
+#[tokio::test]
+async fn another_clusters_chunk_is_not_taken_and_keeps_the_store_from_opening() {
     let (disk, store, _) = with_one_chunk().await;
     let dir = store.data_dir().clone();
     let ours = crate::store::NodeIdentity { cluster: Some(ClusterId(8)), ..dir.identity().unwrap() };
     dir.save(ours).unwrap();
     assert!(matches!(store.create(identity(2, 1), 1).await.err(), Some(StoreError::Invalid { .. })));
     drop((store, dir));
+    let error = try_open_inline(&disk).err().unwrap().to_string();
+    assert!(
+        error.contains(&ClusterId(8).to_string()) && error.contains(&ClusterId(7).to_string()),
+        "{error}"
+    );
+    assert!(error.contains("1 of its chunks") && error.contains("restore"), "{error}");
+    assert_eq!(disk.names_in(&Layout::new(ROOT).quarantine_dir()), [""; 0], "nothing was moved");
+    // The right identity is put back: all is as it was.
+    let dir = DataDir::open(ROOT, Arc::new(disk.clone())).unwrap();
+    let right = crate::store::NodeIdentity { cluster: Some(ClusterId(7)), ..dir.identity().unwrap() };
+    dir.save(right).unwrap();
+    drop(dir);
     let (store, report) = open_inline(&disk);
-    assert_eq!((report.chunks, report.quarantined_count), (0, 1));
-    assert!(matches!(get(&store, key(1, 1)).await, Err(StoreError::NotFound { .. })));
+    assert_eq!((report.chunks, report.damaged_count), (1, 0));
+    assert_eq!(get(&store, key(1, 1)).await.unwrap(), content(1, LEN));
 }
 
 #[tokio::test]
@@ -161,7 +224,7 @@ async fn an_unreadable_file_is_left_alone_and_found_again() {
     drop(store);
     disk.set_unreadable(&path, u64::MAX);
     let (store, report) = open_inline(&disk);
-    assert_eq!((report.chunks, report.quarantined_count, report.left_alone_count), (0, 0, 1));
+    assert_eq!((report.chunks, report.damaged_count, report.left_alone_count), (0, 0, 1));
     drop(store);
     disk.set_unreadable(&path, 0);
     assert_eq!(open_inline(&disk).1.chunks, 1, "it was not condemned for an error");

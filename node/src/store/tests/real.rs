@@ -36,7 +36,7 @@ async fn every_mode_stores_and_serves_under_concurrency() {
             drop(store);
             assert_eq!(std::fs::read_dir(base.path().join("tmp")).unwrap().count(), 0);
             let (store, report) = open_real(config);
-            assert_eq!((report.chunks, report.quarantined_count, report.left_alone_count), (24, 0, 0));
+            assert_eq!((report.chunks, report.damaged_count, report.left_alone_count), (24, 0, 0));
             for info in store.inventory(None, 100) {
                 let data = content(info.identity.chunk.0 as u64, info.len as usize);
                 assert_eq!(get(&store, info.key()).await.unwrap(), data);

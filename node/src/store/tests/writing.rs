@@ -157,7 +157,7 @@ async fn futures_dropped_at_any_await_leave_a_consistent_store() {
     drop(store);
     assert_eq!(disk.names_in(Path::new(TMP)), [""; 0]);
     let (store, report) = open_inline(&disk);
-    assert_eq!((report.quarantined_count, report.tmp_removed), (0, 0));
+    assert_eq!((report.damaged_count, report.tmp_removed), (0, 0));
     for info in store.inventory(None, 1000) {
         assert_eq!(get(&store, info.key()).await.unwrap(), data);
     }
