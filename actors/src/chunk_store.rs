@@ -124,6 +124,8 @@ pub enum DiskState {
     Full,
     /// The file system refuses writes. Reads work.
     ReadOnly(String),
+    /// An operation has not ended for a long time: the disk does not answer. Until it does, expect nothing of it.
+    Stalled(String),
     /// A write or an fsync failed: nothing is written any more, reads are tried.
     Failed(String),
 }
@@ -161,6 +163,8 @@ pub struct StoreStats {
     pub queue_depth: u64,
     /// The most that [`Self::queue_depth`] can be.
     pub queue_depth_max: u64,
+    /// Milliseconds that the oldest operation under way has taken so far.
+    pub oldest_job_ms: u64,
     /// Failed reads, checksum mismatches included.
     pub read_errors: u64,
     /// Failed writes and fsyncs.

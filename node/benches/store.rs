@@ -38,9 +38,10 @@ fn frames() -> Vec<(Bytes, Vec<u32>)> {
 
 fn open(dir: &Path, direct_io: DirectIo, read_mode: ReadMode) -> Arc<FileStore> {
     let dir = DataDir::open(dir, Arc::new(OsDisk)).expect("a fresh directory");
-    dir.begin_run(NodeId(1)).expect("an identity");
     let config = StoreConfig { direct_io, read_mode, ..StoreConfig::new(dir.layout().root()) };
-    Arc::new(FileStore::open(Arc::new(dir), &config).expect("a store").0)
+    let (store, _) = FileStore::open(Arc::new(dir), &config).expect("a store");
+    store.begin_run(NodeId(1)).expect("an identity");
+    Arc::new(store)
 }
 
 async fn upload(store: &FileStore, chunk: u128, frames: &[(Bytes, Vec<u32>)]) {

@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use crate::{
     cli::EXIT_CONFIG,
     config::{Config, HostPort, Live},
-    env,
+    descriptors, env,
     shutdown::{Phase, Shutdown, Signals},
     telemetry::{self, Admin, LogHandle, Metrics, Readiness, Sample, SampleValue},
 };
@@ -119,6 +119,7 @@ where
     };
     let config = live.current();
     announce(&config);
+    descriptors::raise(config.network.connections_max);
     let (metrics, readiness, shutdown) = (Metrics::new(), Readiness::default(), Shutdown::new());
     observe_reloads(&metrics, &live);
     let admin = Admin::new(readiness.clone(), metrics.clone());

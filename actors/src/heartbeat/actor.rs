@@ -61,7 +61,7 @@ pub fn load_of_store(stats: &StoreStats) -> NodeLoad {
         DiskState::Writable => DiskHealth::Writable,
         DiskState::Full => DiskHealth::Full,
         DiskState::ReadOnly(why) => DiskHealth::ReadOnly(why.clone()),
-        DiskState::Failed(why) => DiskHealth::Failed(why.clone()),
+        DiskState::Stalled(why) | DiskState::Failed(why) => DiskHealth::Failed(why.clone()),
     };
     let kept = stats.reserve_bytes.saturating_add(stats.promised_bytes);
     NodeLoad {

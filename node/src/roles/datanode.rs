@@ -41,16 +41,18 @@ const UPLOADS_MAX: usize = 64;
 const BULK_UPLOADS_MAX: usize = 16;
 /// Copies from primaries served at once.
 const COPIES_MAX: usize = 512;
+/// Descriptors of a datanode besides connections and chunk files: directories, the lock, links to others, what is short.
+const DESCRIPTORS_OTHER: usize = 512;
 
 /// Opens the disk and starts the tree.
 pub(super) async fn start(context: &Context, config: &Config) -> anyhow::Result<Begun> {
     let env = &context.env;
     let fresh = NodeId::time_ordered(env.clock.wall_ms(), env.rng.u128());
     let settings = store_config(config);
+    crate::descriptors::raise(descriptors(config));
     // Opening sweeps the whole directory: seconds, on a full disk.
     let opened = tokio::task::spawn_blocking(move || open_store(settings, fresh)).await?;
-    let (store, dir, identity) =
-        opened.with_context(|| format!("open {}", config.node.data_dir.display()))?;
+    let (store, identity) = opened.with_context(|| format!("open {}", config.node.data_dir.display()))?;
     let (bound, listens) = bind(env, config).await?;
     let address = config.node.advertise.clone().unwrap_or_else(|| listens.clone());
     let me = SelfDescription {
@@ -62,7 +64,7 @@ pub(super) async fn start(context: &Context, config: &Config) -> anyhow::Result<
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let tree = ActorTree::new(config.node.name.clone());
-    let parts = Parts { env: env.clone(), me, store, dir, tree: tree.clone() };
+    let parts = Parts { env: env.clone(), me, store, tree: tree.clone() };
     let built = build(parts, config, context);
     let Transport { spec: talk, drain, requests } =
         transport(bound, built.service.clone(), built.budget, &config.node.name, context);
@@ -82,17 +84,21 @@ pub(super) async fn start(context: &Context, config: &Config) -> anyhow::Result<
     Ok(Begun { node, address, drain: Box::pin(finish) })
 }
 
-fn open_store(
-    settings: StoreConfig,
-    fresh: NodeId,
-) -> anyhow::Result<(Arc<FileStore>, Arc<DataDir>, NodeIdentity)> {
-    let dir = Arc::new(DataDir::open(&settings.data_dir, Arc::new(OsDisk))?);
-    let identity = dir.begin_run(fresh)?;
-    let (store, report) = FileStore::open(dir.clone(), &settings)?;
+fn open_store(settings: StoreConfig, fresh: NodeId) -> anyhow::Result<(Arc<FileStore>, NodeIdentity)> {
+    let dir = DataDir::open(&settings.data_dir, Arc::new(OsDisk))?;
+    let (store, report) = FileStore::open(Arc::new(dir), &settings)?;
     for line in &report.damaged {
         tracing::error!(file = ?line, "found damaged at start and moved aside");
     }
-    Ok((Arc::new(store), dir, identity))
+    // After the sweep: it makes room on a full disk, and nothing is written to a directory that is refused.
+    let identity = store.begin_run(fresh)?;
+    Ok((Arc::new(store), identity))
+}
+
+/// Files and connections that a datanode of this configuration has open at most.
+fn descriptors(config: &Config) -> usize {
+    let chunk_files = config.storage.open_files_max + UPLOADS_MAX + COPIES_MAX;
+    chunk_files + config.network.connections_max + DESCRIPTORS_OTHER
 }
 
 fn store_config(config: &Config) -> StoreConfig {
@@ -121,7 +127,6 @@ struct Parts {
     env: Env,
     me: SelfDescription,
     store: Arc<FileStore>,
-    dir: Arc<DataDir>,
     tree: ActorTree,
 }
 
@@ -136,7 +141,7 @@ struct Built {
 
 /// Wires the actors of a datanode together: all addresses first, then whoever holds them.
 fn build(parts: Parts, config: &Config, context: &Context) -> Built {
-    let Parts { env, me, store, dir, tree } = parts;
+    let Parts { env, me, store, tree } = parts;
     let (ingest, replica) = budgets(config, context);
     let control = Addr::new(CONTROL_MAILBOX);
     let (uploads, upload_nursery) =
@@ -151,12 +156,13 @@ fn build(parts: Parts, config: &Config, context: &Context) -> Built {
         copies: copy_nursery.clone(),
         memory_limit: config.memory.limit_bytes as u64,
     };
+    let identity = Arc::new(Identity(store.clone()));
     let chunks: Arc<dyn ChunkStore> = store;
     observe::disk(&context.metrics, &me.name, &chunks);
     let (agent_spec, agents) = agents(AgentsArgs {
         me: me.clone(),
         link: Arc::new(ControlLink(control.clone())),
-        identity: Arc::new(Identity(dir)),
+        identity,
         store: chunks.clone(),
         probe: Arc::new(load),
         heartbeat: HeartbeatConfig::default(),
@@ -295,22 +301,23 @@ fn watch_membership(context: &Context, view: &Arc<CoordinatorView>, name: &str) 
 }
 
 /// The membership, kept in the data directory.
-struct Identity(Arc<DataDir>);
+struct Identity(Arc<FileStore>);
 
 impl IdentityStore for Identity {
     fn joined(&self) -> Option<Joined> {
-        let NodeIdentity { cluster, node_key, epoch, .. } = self.0.identity()?;
+        let NodeIdentity { cluster, node_key, epoch, .. } = self.0.data_dir().identity()?;
         Some(Joined { cluster: cluster?, key: NodeKey(node_key?), epoch })
     }
 
     fn save(&self, joined: Joined) -> BoxFuture<'static, Result<(), Status>> {
-        let dir = self.0.clone();
+        let store = self.0.clone();
         let write = move || {
             let failed = |e: &dyn std::fmt::Display| Status::new(StatusCode::DiskFailed, e.to_string());
-            let known = dir.identity().ok_or_else(|| failed(&"the data directory has no identity"))?;
+            let known = store.data_dir().identity();
+            let known = known.ok_or_else(|| failed(&"the data directory has no identity"))?;
             let Joined { cluster, key, epoch } = joined;
             let next = NodeIdentity { cluster: Some(cluster), node_key: Some(key.0), epoch, ..known };
-            dir.save(next).map_err(|e| failed(&e))
+            store.save_identity(next).map_err(|e| failed(&e))
         };
         Box::pin(async move {
             let aborted = |_| Status::new(StatusCode::Internal, "storing the identity was aborted");

@@ -75,6 +75,9 @@ pub(super) fn disk(metrics: &Metrics, node: &str, store: &Arc<dyn ChunkStore>) {
         out.gauge("disk_available_bytes", "Free space, the reserve included", stats.available_bytes);
         out.gauge("disk_reserve_bytes", "Free space that new chunks may not take", stats.reserve_bytes);
         out.gauge("disk_queue_jobs", "Jobs waiting for an I/O thread or on one", stats.queue_depth);
+        let silent = std::time::Duration::from_millis(stats.oldest_job_ms).as_secs_f64();
+        let help = "Age of the oldest I/O operation under way";
+        out.push("disk_oldest_job_seconds", help, vec![], SampleValue::Gauge(silent));
         out.gauge("chunks", "Committed chunks", stats.chunks);
         out.gauge("chunks_used_bytes", "Payload of committed chunks", stats.used_bytes);
         out.gauge("chunks_corrupt", "Committed chunks known to be corrupt", stats.corrupt);

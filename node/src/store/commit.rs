@@ -172,6 +172,7 @@ impl Committer {
     }
 
     fn process(&self, core: &Core, commands: Vec<Command>) {
+        let _at_work = core.disk.watch.begin();
         let mut group = Group::default();
         for command in commands {
             if group.conflicts_with(&command) {

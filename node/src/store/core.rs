@@ -3,6 +3,7 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use dfs_actors::chunk_store::{ChunkInfo, ChunkKey, ReplicaState, StoreError, StoreStats};
 use dfs_wire::id::ClusterId;
@@ -12,7 +13,7 @@ use tokio::sync::Semaphore;
 use super::aligned::BufferPool;
 use super::commit::Committer;
 use super::config::{ReadMode, StoreConfig};
-use super::data_dir::DataDir;
+use super::data_dir::{DataDir, SaveError};
 use super::disk::{Disk, count};
 use super::disk_io::WriteMode;
 use super::index::Index;
@@ -105,6 +106,15 @@ impl Core {
         self.disk.io_error("an I/O job", io::Error::other("the job ended without an answer"))
     }
 
+    /// What it means that the identity was not stored.
+    pub(crate) fn identity_failed(&self, error: SaveError) -> StoreError {
+        match error {
+            SaveError::Write(e) => self.disk.write_failed("storing the identity", 0, e),
+            SaveError::Sync(e) => self.disk.sync_failed("sync of the identity", &e),
+            SaveError::Released => self.disk.closed(),
+        }
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.writers.is_closed()
     }
@@ -160,9 +170,11 @@ impl Core {
         let totals = self.index.totals();
         let counters = &self.disk.counters;
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let now = Instant::now();
+        let silent = self.disk.watch.oldest(now);
         StoreStats {
             disk: self.disk.label.to_string(),
-            state: self.disk.state(),
+            state: self.disk.state(now),
             capacity_bytes: space.capacity,
             available_bytes: space.available,
             reserve_bytes,
@@ -176,6 +188,7 @@ impl Core {
             damaged: self.quarantine.damaged,
             queue_depth: (self.writes.depth() + self.reads.depth()) as u64,
             queue_depth_max: (self.writes.depth_max() + self.reads.depth_max()) as u64,
+            oldest_job_ms: u64::try_from(silent.as_millis()).unwrap_or(u64::MAX),
             read_errors: get(&counters.read_errors),
             write_errors: get(&counters.write_errors),
             written_bytes: get(&counters.written_bytes),

@@ -2,6 +2,11 @@
 //!
 //! Formatting ends with the identity file. So a directory with an identity has all its directories, durably, and one
 //! without has never held a chunk: if it does hold some, the identity was lost and the directory is refused.
+//!
+//! An identity is written into the file `identity.spare`, synced, and changes places with `identity`; then the directory
+//! is synced. Both files keep their blocks, so that this works on a disk that is full to the last byte: a node must be able
+//! to start and to join there, for how else would deletes reach it? A torn write only ever hurts the spare, because a name
+//! that might yet go back to it is synced before it is written.
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
@@ -10,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use dfs_wire::id::{Incarnation, NodeId};
 
 use super::disk::lock;
-use super::disk_io::{DirLock, DiskIo, LockOutcome, WriteMode, sync_dir};
+use super::disk_io::{DirLock, DiskDir, DiskIo, LockOutcome, sync_dir};
 use super::identity::{self, IDENTITY_BYTES_MAX, IdentityError, NodeIdentity};
 use super::layout::Layout;
 
@@ -61,15 +66,39 @@ pub enum DataDirError {
     },
 }
 
+/// Why an identity was not stored. The one before is.
+#[derive(Debug, thiserror::Error)]
+pub enum SaveError {
+    /// The operating system refused a write.
+    #[error("writing the identity: {0}")]
+    Write(io::Error),
+    /// A sync failed: nothing more may be written to this disk.
+    #[error("syncing the identity: {0}")]
+    Sync(io::Error),
+    /// The directory is not this process's any more.
+    #[error("the directory has been released")]
+    Released,
+}
+
 fn holder(pid: &Option<u32>) -> String {
     pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+}
+
+/// What is known of the identity.
+struct Known {
+    identity: Option<NodeIdentity>,
+    /// There is a file of it.
+    stored: bool,
+    /// The names in the directory are as the disk has them.
+    names_synced: bool,
 }
 
 /// A data directory that this process owns, until it is dropped or released.
 pub struct DataDir {
     io: Arc<dyn DiskIo>,
     layout: Layout,
-    identity: Mutex<Option<NodeIdentity>>,
+    root: Box<dyn DiskDir>,
+    identity: Mutex<Known>,
     lock: Mutex<Option<Box<dyn DirLock>>>,
 }
 
@@ -109,47 +138,76 @@ impl DataDir {
                     None
                 }
             };
-        Ok(Self { io, layout, identity: Mutex::new(identity), lock: Mutex::new(Some(held)) })
+        let root = io.open_dir(layout.root()).map_err(failed("opening it"))?;
+        let known = Known { stored: identity.is_some(), identity, names_synced: false };
+        Ok(Self { io, layout, root, identity: Mutex::new(known), lock: Mutex::new(Some(held)) })
     }
 
-    /// Records the start of a run and returns the identity: a new one around `fresh` the first time, the stored one
-    /// with the next incarnation later. Blocks.
-    ///
-    /// # Errors
-    /// If the identity cannot be stored durably.
-    pub fn begin_run(&self, fresh: NodeId) -> Result<NodeIdentity, DataDirError> {
-        let next = match self.identity() {
+    /// The identity of a run that begins now: a new one around `fresh` the first time, the known one with the next
+    /// incarnation later. It is not stored yet.
+    pub fn next_run(&self, fresh: NodeId) -> NodeIdentity {
+        match self.identity() {
             Some(known) => NodeIdentity { incarnation: Incarnation(known.incarnation.0 + 1), ..known },
             None => NodeIdentity::new(fresh),
-        };
-        self.save(next.clone())?;
-        Ok(next)
+        }
     }
 
-    /// The identity as last stored; `None` before the first [`Self::begin_run`] or [`Self::save`].
+    /// The identity as last stored or remembered; `None` before the first of them.
     pub fn identity(&self) -> Option<NodeIdentity> {
-        lock(&self.identity).clone()
+        lock(&self.identity).identity.clone()
+    }
+
+    /// Replaces the identity for this run only.
+    pub(crate) fn remember(&self, identity: NodeIdentity) {
+        lock(&self.identity).identity = Some(identity);
     }
 
     /// Replaces the identity, durably: after a crash it is the old one or the new one. Blocks.
     ///
     /// # Errors
-    /// If it cannot be stored.
-    pub fn save(&self, identity: NodeIdentity) -> Result<(), DataDirError> {
-        let mut current = lock(&self.identity);
+    /// See [`SaveError`].
+    pub fn save(&self, identity: NodeIdentity) -> Result<(), SaveError> {
+        let mut known = lock(&self.identity);
         let held = lock(&self.lock);
         if held.is_none() {
-            let path = self.layout.root().to_owned();
-            let source = io::Error::other("the directory has been released");
-            return Err(DataDirError::Io { path, operation: "storing its identity", source });
+            return Err(SaveError::Released);
         }
-        write_identity(&*self.io, &self.layout, &identity).map_err(|source| DataDirError::Io {
-            path: self.layout.root().to_owned(),
-            operation: "storing its identity",
-            source,
-        })?;
-        *current = Some(identity);
+        if !known.names_synced {
+            // Of an earlier process, or of a save that failed: what is called `identity` may be the spare on the disk.
+            self.root.sync().map_err(SaveError::Sync)?;
+            known.names_synced = true;
+        }
+        self.write_spare(&identity)?;
+        known.names_synced = false;
+        let (spare, path) = (self.layout.identity_spare(), self.layout.identity());
+        let renamed =
+            if known.stored { self.io.exchange(&spare, &path) } else { self.io.rename(&spare, &path) };
+        renamed.map_err(SaveError::Write)?;
+        known.stored = true;
+        self.root.sync().map_err(SaveError::Sync)?;
+        known.names_synced = true;
+        known.identity = Some(identity);
         Ok(())
+    }
+
+    /// Sees to it that there is room for the next identity, however full the disk may be then. Blocks.
+    ///
+    /// # Errors
+    /// See [`SaveError`].
+    pub(crate) fn keep_spare(&self) -> Result<(), SaveError> {
+        let known = lock(&self.identity);
+        match (self.io.open(&self.layout.identity_spare()), &known.identity) {
+            (Err(e), Some(identity)) if e.kind() == io::ErrorKind::NotFound => self.write_spare(identity),
+            _ => Ok(()),
+        }
+    }
+
+    fn write_spare(&self, identity: &NodeIdentity) -> Result<(), SaveError> {
+        let text = identity::encode(identity);
+        let file = self.io.update(&self.layout.identity_spare()).map_err(SaveError::Write)?;
+        file.write_at(&mut [IoSlice::new(text.as_bytes())], 0).map_err(SaveError::Write)?;
+        file.set_len(text.len() as u64).map_err(SaveError::Write)?;
+        file.sync_data().map_err(SaveError::Sync)
     }
 
     /// Gives the directory up, for another process or another opener. Nothing may be written to it any more.
@@ -191,7 +249,7 @@ fn sync_parent(io: &dyn DiskIo, path: &Path) -> io::Result<()> {
 }
 
 /// What a crash in the middle of formatting may leave, and what mkfs does.
-const OWN: [&str; 4] = ["tmp", "quarantine", "chunks", "lost+found"];
+const OWN: [&str; 5] = ["tmp", "quarantine", "chunks", "identity.spare", "lost+found"];
 
 /// A directory that was given by mistake must not be filled, nor its `tmp` swept.
 fn refuse_foreign(io: &dyn DiskIo, layout: &Layout) -> Result<(), DataDirError> {
@@ -254,17 +312,6 @@ fn read_identity(io: &dyn DiskIo, layout: &Layout) -> io::Result<Option<Vec<u8>>
     Ok(Some(text))
 }
 
-fn write_identity(io: &dyn DiskIo, layout: &Layout, identity: &NodeIdentity) -> io::Result<()> {
-    let tmp = layout.identity_tmp();
-    io.unlink(&tmp)?;
-    let file = io.create(&tmp, WriteMode::Buffered)?;
-    file.write_at(&mut [IoSlice::new(identity::encode(identity).as_bytes())], 0)?;
-    file.sync_data()?;
-    drop(file);
-    io.rename(&tmp, &layout.identity())?;
-    sync_dir(io, layout.root())
-}
-
 #[cfg(test)]
 mod tests {
     use dfs_wire::id::ClusterId;
@@ -276,17 +323,23 @@ mod tests {
         DataDir::open(path, Arc::new(OsDisk))
     }
 
+    fn begin_run(dir: &DataDir, fresh: NodeId) -> NodeIdentity {
+        let next = dir.next_run(fresh);
+        dir.save(next.clone()).unwrap();
+        next
+    }
+
     #[test]
     fn a_run_gets_the_next_incarnation_and_the_stored_identity() {
         let base = tempfile::tempdir().unwrap();
         let path = base.path().join("a/b/c");
         let dir = open(&path).unwrap();
         assert_eq!(dir.identity(), None);
-        let first = dir.begin_run(NodeId(5)).unwrap();
+        let first = begin_run(&dir, NodeId(5));
         assert_eq!((first.node, first.incarnation), (NodeId(5), Incarnation(1)));
         dir.save(NodeIdentity { cluster: Some(ClusterId(9)), node_key: Some([3; 32]), ..first }).unwrap();
         drop(dir);
-        let again = open(&path).unwrap().begin_run(NodeId(6)).unwrap();
+        let again = begin_run(&open(&path).unwrap(), NodeId(6));
         assert_eq!((again.node, again.incarnation), (NodeId(5), Incarnation(2)));
         assert_eq!((again.cluster, again.node_key), (Some(ClusterId(9)), Some([3; 32])));
     }
@@ -310,7 +363,7 @@ mod tests {
 
         let base = tempfile::tempdir().unwrap();
         let dir = open(base.path()).unwrap();
-        dir.begin_run(NodeId(1)).unwrap();
+        begin_run(&dir, NodeId(1));
         drop(dir);
         let identity = base.path().join("identity");
         let good = std::fs::read(&identity).unwrap();

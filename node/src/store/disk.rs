@@ -5,6 +5,8 @@
 //!     |  \
 //!     |   +-- EROFS ---------------> ReadOnly   until the process starts anew
 //!     +------ EIO, failed fsync ---> Failed     until the process starts anew (rule R2)
+//!
+//!  Writable, Full <-- no answer for 30 s, an answer --> Stalled   (watch.rs)
 //! ```
 //! An fsync that failed is never repeated: the kernel may have marked the lost pages clean, and the second call
 //! would report success (Rebello et al., USENIX ATC 2020). The directories that are synced are opened once, at start: so
@@ -22,6 +24,7 @@ use rustix::io::Errno;
 
 use super::disk_io::{DiskDir, DiskFile, DiskIo};
 use super::layout::Layout;
+use super::watch::{STALLED_AFTER, Watch};
 use super::watermarks::{self, Full, Space};
 
 /// Counters since the start. Statistics only: nothing is decided by them.
@@ -56,6 +59,7 @@ pub(crate) struct Disk {
     pub(crate) io: Arc<dyn DiskIo>,
     pub(crate) layout: Layout,
     pub(crate) counters: Counters,
+    pub(crate) watch: Arc<Watch>,
     /// Those that hold chunks, in use or set aside.
     dirs: BTreeMap<PathBuf, Box<dyn DiskDir>>,
     /// The wall clock at uptime zero, as it was believed when this run began.
@@ -81,6 +85,7 @@ impl Disk {
             io,
             layout,
             counters: Counters::default(),
+            watch: Arc::default(),
             dirs,
             reserve_configured,
             health: Mutex::default(),
@@ -105,21 +110,41 @@ impl Disk {
         )
     }
 
-    /// The state now.
-    pub(crate) fn state(&self) -> DiskState {
+    /// The state at `now`.
+    pub(crate) fn state(&self, now: Instant) -> DiskState {
+        let (stalled, news) = self.watch.is_stalled(now);
+        match news {
+            true if stalled => tracing::error!(disk = %self.label, "disk does not answer"),
+            true => tracing::warn!(disk = %self.label, "disk answers again"),
+            false => {}
+        }
         let health = lock(&self.health).clone();
         let (space, promised, reserve) = self.space();
         match health {
+            DiskState::Writable if stalled => DiskState::Stalled(stalled_reason()),
             DiskState::Writable if watermarks::is_full(space, promised, reserve) => DiskState::Full,
             other => other,
         }
+    }
+
+    /// Whether the file system has refused writes.
+    pub(crate) fn is_read_only(&self) -> bool {
+        matches!(*lock(&self.health), DiskState::ReadOnly(_))
     }
 
     /// An error if the disk takes no writes, full ones aside.
     pub(crate) fn check_writable(&self) -> Result<(), StoreError> {
         match &*lock(&self.health) {
             DiskState::ReadOnly(reason) | DiskState::Failed(reason) => Err(self.failed(reason.clone())),
-            DiskState::Writable | DiskState::Full => Ok(()),
+            DiskState::Writable | DiskState::Full | DiskState::Stalled(_) => Ok(()),
+        }
+    }
+
+    /// `Busy` if the disk does not answer: whoever has a choice should not wait for it.
+    pub(crate) fn check_answers(&self) -> Result<(), StoreError> {
+        match self.watch.oldest(Instant::now()) >= STALLED_AFTER {
+            true => Err(StoreError::Busy { disk: self.label.clone(), what: stalled_reason() }),
+            false => Ok(()),
         }
     }
 
@@ -145,6 +170,7 @@ impl Disk {
     }
 
     fn timed_sync(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        self.watch.step();
         let start = Instant::now();
         let result = sync();
         count(&self.counters.fsyncs, 1);
@@ -152,7 +178,8 @@ impl Disk {
         result
     }
 
-    fn sync_failed(&self, operation: &str, error: &io::Error) -> StoreError {
+    /// What a failed sync means.
+    pub(crate) fn sync_failed(&self, operation: &str, error: &io::Error) -> StoreError {
         count(&self.counters.write_errors, 1);
         self.fail(DiskState::Failed(format!("{operation}: {error}")))
     }
@@ -239,6 +266,10 @@ impl Disk {
         let Full { needed, available, reserve } = full;
         StoreError::NoSpace { disk: self.label.clone(), needed, available, reserve }
     }
+}
+
+fn stalled_reason() -> String {
+    format!("an I/O operation has not ended for more than {} s", STALLED_AFTER.as_secs())
 }
 
 /// Space promised to one writer; what is left of the promise is given back when dropped.

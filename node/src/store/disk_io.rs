@@ -62,6 +62,18 @@ pub trait DiskIo: Send + Sync + 'static {
     /// As the operating system.
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
 
+    /// Opens a file for writing in place, private to this user; makes it if it is not there.
+    ///
+    /// # Errors
+    /// As the operating system.
+    fn update(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Lets two names change places at once. Where the file system cannot, it is [`Self::rename`].
+    ///
+    /// # Errors
+    /// As the operating system.
+    fn exchange(&self, from: &Path, to: &Path) -> io::Result<()>;
+
     /// Gives a file another name, replacing what had it.
     ///
     /// # Errors
@@ -98,7 +110,7 @@ pub trait DiskIo: Send + Sync + 'static {
     /// As the operating system.
     fn space(&self, path: &Path) -> io::Result<Space>;
 
-    /// Takes the exclusive lock that is the file `path`, without waiting, and leaves this process's id in it.
+    /// Takes the exclusive lock that is the file `path`, without waiting, and leaves this process's id in it if it can.
     ///
     /// # Errors
     /// As the operating system; a lock that is taken is not an error.
@@ -149,7 +161,7 @@ pub trait DiskFile: Send + Sync {
     /// As the operating system, notably ENOSPC.
     fn allocate(&self, len: u64) -> io::Result<bool>;
 
-    /// Cuts or extends the file. For files under `tmp/` only.
+    /// Cuts or extends the file. Never a committed chunk's.
     ///
     /// # Errors
     /// As the operating system.

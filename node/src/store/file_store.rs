@@ -8,9 +8,10 @@ use std::time::Duration;
 use dfs_actors::chunk_store::{
     ChunkIdentity, ChunkInfo, ChunkKey, ChunkReader, ChunkStore, ChunkWriter, StoreError, StoreStats,
 };
-use dfs_wire::id::ClusterId;
+use dfs_wire::id::{ClusterId, NodeId};
 use dfs_wire::limits::CHUNK_BYTES_MAX;
 use futures_util::future::BoxFuture;
+use rustix::io::Errno;
 use tokio::sync::{OwnedSemaphorePermit, TryAcquireError, oneshot, watch};
 
 use super::commit::Quarantine;
@@ -19,6 +20,7 @@ use super::core::{Core, Parts};
 use super::data_dir::DataDir;
 use super::disk::{Disk, lock};
 use super::disk_io::WriteMode;
+use super::identity::NodeIdentity;
 use super::layout::Layout;
 use super::os_disk::OsDisk;
 use super::pool::{IoPool, NoAnswer};
@@ -102,7 +104,8 @@ impl FileStore {
         })?;
         let write_mode = choose_mode(&disk, config.direct_io).map_err(failed("probing O_DIRECT"))?;
 
-        let start = |name: &str| IoPool::start(name, config.io_threads, config.queue_depth);
+        let start =
+            |name: &str| IoPool::start(name, config.io_threads, config.queue_depth, disk.watch.clone());
         let (writes, write_threads) = start("chunk-write").map_err(failed("starting its threads"))?;
         let (reads, read_threads) =
             start("chunk-read").inspect_err(|_| writes.close()).map_err(failed("starting its threads"))?;
@@ -133,6 +136,49 @@ impl FileStore {
     /// The data directory, with the node's identity.
     pub fn data_dir(&self) -> &Arc<DataDir> {
         &self.core.dir
+    }
+
+    /// Records the start of a run, and returns the identity: a new one around `fresh` the first time, the stored one with
+    /// the next incarnation later. Blocks.
+    ///
+    /// A disk that takes no writes is no reason not to serve what is on it: then the incarnation is this run's only, and
+    /// the next run may have it again. The coordinator takes that for the same run that has reconnected.
+    ///
+    /// # Errors
+    /// If there is no identity yet, and none can be stored.
+    pub fn begin_run(&self, fresh: NodeId) -> Result<NodeIdentity, StoreError> {
+        let dir = &self.core.dir;
+        let next = dir.next_run(fresh);
+        match self.save_identity(next.clone()) {
+            Err(error) if dir.identity().is_some() => {
+                tracing::error!(disk = %self.core.disk.label, %error, "the incarnation could not be stored, going on with it");
+                dir.remember(next.clone());
+            }
+            other => other?,
+        }
+        if self.core.disk.check_writable().is_ok()
+            && let Err(error) = dir.keep_spare()
+        {
+            let error = self.core.identity_failed(error);
+            tracing::warn!(disk = %self.core.disk.label, %error, "no room is kept for the identity on a full disk");
+        }
+        Ok(next)
+    }
+
+    /// Replaces the identity, durably. Of a read-only disk it is kept in memory: no order can do harm there. Blocks.
+    ///
+    /// # Errors
+    /// As the disk's; a failed sync fails the disk.
+    pub fn save_identity(&self, identity: NodeIdentity) -> Result<(), StoreError> {
+        let (disk, dir) = (&self.core.disk, &self.core.dir);
+        let written = disk
+            .check_writable()
+            .and_then(|()| dir.save(identity.clone()).map_err(|error| self.core.identity_failed(error)));
+        if written.is_err() && dir.identity().is_some() && disk.is_read_only() {
+            dir.remember(identity);
+            return Ok(());
+        }
+        written
     }
 
     /// Starts the end, once: a thread waits for the others in turn, since none of that may block a caller.
@@ -183,6 +229,7 @@ impl FileStore {
         }
         // First: of what a failed disk holds it may be unknown whether the name is durable, so that is no success.
         core.disk.check_writable()?;
+        core.disk.check_answers()?;
         if let Some(info) = core.already(key) {
             return Err(StoreError::AlreadyCommitted(Box::new(info)));
         }
@@ -205,6 +252,8 @@ fn choose_mode(disk: &Disk, wanted: DirectIo) -> io::Result<WriteMode> {
         (DirectIo::On, Ok(false)) => {
             Err(io::Error::new(io::ErrorKind::Unsupported, "the file system has no O_DIRECT"))
         }
+        // It was opened so, and the demand is believed: a full or read-only disk can still be read.
+        (DirectIo::On, Err(e)) if cannot_grow(&e) => Ok(WriteMode::Direct),
         (DirectIo::On, Err(e)) => Err(e),
         (_, Ok(false)) => Ok(WriteMode::Buffered),
         (_, Err(error)) => {
@@ -213,6 +262,10 @@ fn choose_mode(disk: &Disk, wanted: DirectIo) -> io::Result<WriteMode> {
             Ok(WriteMode::Buffered)
         }
     }
+}
+
+fn cannot_grow(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::NOSPC | Errno::DQUOT | Errno::ROFS))
 }
 
 impl ChunkStore for FileStore {
@@ -329,6 +382,7 @@ fn purge(core: &Core, older_than: Duration) -> Result<u64, StoreError> {
         if now.saturating_sub(since) < oldest {
             continue;
         }
+        disk.watch.step();
         let path = dir.join(&name);
         let bytes = disk.io.open(&path).and_then(|file| file.file_len()).unwrap_or(0);
         disk.io.unlink(&path).map_err(|e| disk.write_failed("purging the quarantine", 0, e))?;

@@ -3,6 +3,7 @@
 //! ```text
 //! <data_dir>/lock                                  flock held by the one process that owns the directory; its pid
 //!            identity                              node, cluster, key, format version; see identity.rs
+//!            identity.spare                        room for the next identity; see data_dir.rs
 //!            tmp/<n>.part                          unfinished writes; emptied at start
 //!            chunks/<x>/<y>/<chunk>.<generation>   committed chunks; x and y are two digits of the time in the id
 //!            quarantine/<chunk>.<generation>.<unix ms>.<n>   moved aside; purged by age
@@ -50,9 +51,9 @@ impl Layout {
         self.root.join("identity")
     }
 
-    /// What the identity file is called until it is complete.
-    pub fn identity_tmp(&self) -> PathBuf {
-        self.tmp_dir().join("identity.part")
+    /// What the identity file is called until it is complete; then the former one is, so that there is always room.
+    pub fn identity_spare(&self) -> PathBuf {
+        self.root.join("identity.spare")
     }
 
     /// Unfinished writes.

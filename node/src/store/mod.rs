@@ -15,7 +15,8 @@
 //! What holds (with the rules of the contract): bytes are synced before a name is given, and the name is synced before
 //! a commit is answered (R1, R3); a failed write or fsync fails the disk for good (R2); each file describes itself (R4);
 //! a dropped future tears nothing, since only I/O threads touch files (R6); one process per directory (R9); a replica is
-//! condemned by a mismatch read twice, never by an error (R10); every error reaches the caller, and the counters (R11).
+//! condemned by a mismatch read twice, never by an error (R10); every error reaches the caller, and the counters (R11);
+//! I/O that does not come back is told of (watch.rs).
 //!
 //! Deliberately absent: an index on disk (the sweep rebuilds it), retries of failed writes, overwriting, deleting other
 //! than through quarantine, and any use of tokio's blocking pool.
@@ -44,11 +45,12 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 mod verify;
+mod watch;
 pub mod watermarks;
 mod writer;
 
 pub use config::{DirectIo, ReadMode, StoreConfig};
-pub use data_dir::{DataDir, DataDirError};
+pub use data_dir::{DataDir, DataDirError, SaveError};
 pub use file_store::{FileStore, OpenError};
 pub use identity::NodeIdentity;
 pub use os_disk::OsDisk;

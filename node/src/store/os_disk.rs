@@ -1,7 +1,7 @@
 //! The real file system.
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, IoSlice, Read, Seek, Write};
+use std::io::{self, IoSlice, Read};
 use std::num::NonZeroU64;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
-use rustix::fs::{Advice, FallocateFlags, FlockOperation, OFlags};
+use rustix::fs::{Advice, CWD, FallocateFlags, FlockOperation, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::aligned::{AlignedBuf, is_aligned};
@@ -69,6 +69,19 @@ impl DiskIo for OsDisk {
         Ok(Box::new(OsFile(OpenOptions::new().read(true).custom_flags(nofollow).open(path)?)))
     }
 
+    fn update(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(FILE_MODE);
+        Ok(Box::new(OsFile(options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)?)))
+    }
+
+    fn exchange(&self, from: &Path, to: &Path) -> io::Result<()> {
+        match rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::EXCHANGE) {
+            Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => self.rename(from, to),
+            other => Ok(other?),
+        }
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         std::fs::rename(from, to)
     }
@@ -112,13 +125,13 @@ impl DiskIo for OsDisk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<LockOutcome> {
-        let mut file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(FILE_MODE)
-            .open(path)?;
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
+        let file = match options.open(path) {
+            // Of a read-only file system, what is there can still be locked.
+            Err(e) if Errno::from_io_error(&e) == Some(Errno::ROFS) => File::open(path)?,
+            other => other?,
+        };
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => {
@@ -128,9 +141,12 @@ impl DiskIo for OsDisk {
             }
             Err(e) => return Err(e.into()),
         }
-        file.set_len(0)?;
-        file.rewind()?;
-        writeln!(file, "{}", std::process::id())?;
+        // Only for whoever wonders who has it: a full or read-only disk must not keep its chunks from being served.
+        let pid = format!("{}\n", std::process::id());
+        let written = file.write_all_at(pid.as_bytes(), 0).and_then(|()| file.set_len(pid.len() as u64));
+        if let Err(error) = written {
+            tracing::warn!(path = %path.display(), %error, "the lock does not say which process has it");
+        }
         Ok(LockOutcome::Held(Box::new(OsLock { _file: file })))
     }
 
@@ -258,6 +274,18 @@ mod tests {
             assert_eq!(page, [1, 1, 1, 1, 1, 1, 2, 2, 2, 2]);
         }
         assert_eq!(OsDisk.list(dir.path()).unwrap().iter().filter(|n| n.as_str() == "probe").count(), 0);
+    }
+
+    #[test]
+    fn two_names_change_places() {
+        let dir = tempfile::tempdir().unwrap();
+        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        std::fs::write(&b, "old").unwrap();
+        let file = OsDisk.update(&a).unwrap();
+        file.write_at(&mut [IoSlice::new(b"new")], 0).unwrap();
+        OsDisk.exchange(&a, &b).unwrap();
+        assert_eq!(std::fs::read(&b).unwrap(), b"new");
+        assert_eq!(std::fs::read(&a).unwrap(), b"old", "both are there");
     }
 
     #[test]

@@ -18,6 +18,7 @@ use std::thread::{Builder, JoinHandle};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::disk::lock;
+use super::watch::Watch;
 
 /// Room in the queue; given back when dropped.
 pub(crate) type Slot = OwnedSemaphorePermit;
@@ -41,14 +42,16 @@ pub(crate) struct IoPool {
     slots: Arc<Semaphore>,
     slots_max: usize,
     inline: bool,
+    watch: Arc<Watch>,
 }
 
 impl IoPool {
-    /// Starts `threads` threads named `name`.
+    /// Starts `threads` threads named `name`, whose jobs `watch` watches.
     pub(crate) fn start(
         name: &str,
         threads: usize,
         slots: usize,
+        watch: Arc<Watch>,
     ) -> std::io::Result<(Arc<Self>, Vec<JoinHandle<()>>)> {
         let slots_max = slots.clamp(1, Semaphore::MAX_PERMITS);
         let pool = Arc::new(Self {
@@ -57,6 +60,7 @@ impl IoPool {
             slots: Arc::new(Semaphore::new(slots_max)),
             slots_max,
             inline: threads == 0,
+            watch,
         });
         let mut handles = Vec::with_capacity(threads);
         for n in 0..threads {
@@ -79,7 +83,7 @@ impl IoPool {
             if lock(&self.queue).closed {
                 return false;
             }
-            run(Box::new(job));
+            self.run_job(Box::new(job));
             return true;
         }
         let mut queue = lock(&self.queue);
@@ -132,7 +136,15 @@ impl IoPool {
 
     fn work(&self) {
         while let Some(job) = self.next_job() {
-            run(job);
+            self.run_job(job);
+        }
+    }
+
+    /// A job's panic is its caller's error (the answer is dropped unsent), not the end of the thread.
+    fn run_job(&self, job: Job) {
+        let _at_work = self.watch.begin();
+        if catch_unwind(AssertUnwindSafe(job)).is_err() {
+            tracing::error!("chunk store job panicked");
         }
     }
 
@@ -151,13 +163,6 @@ impl IoPool {
     }
 }
 
-/// A job's panic is its caller's error (the answer is dropped unsent), not the end of the thread.
-fn run(job: Job) {
-    if catch_unwind(AssertUnwindSafe(job)).is_err() {
-        tracing::error!("chunk store job panicked");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
@@ -166,7 +171,7 @@ mod tests {
 
     #[tokio::test]
     async fn slots_bound_the_queue_and_a_panic_does_not_end_a_thread() {
-        let (pool, handles) = IoPool::start("test", 1, 2).unwrap();
+        let (pool, handles) = IoPool::start("test", 1, 2, Arc::default()).unwrap();
         let (go, gate) = mpsc::channel::<()>();
         let (a, b) = (pool.clone(), pool.clone());
         let first = tokio::spawn(async move { a.run(move || gate.recv().is_ok()).await });
@@ -190,7 +195,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_threads_jobs_run_in_place() {
-        let (pool, _) = IoPool::start("test", 0, 1).unwrap();
+        let (pool, _) = IoPool::start("test", 0, 1, Arc::default()).unwrap();
         let here = std::thread::current().id();
         assert_eq!(pool.run(|| std::thread::current().id()).await, Ok(here));
     }

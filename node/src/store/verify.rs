@@ -69,6 +69,7 @@ fn pass(core: &Core, chunk: &OpenChunk) -> io::Result<Result<(), Mismatch>> {
     let mut hash = Sha256::new();
     let mut start = 0;
     while start < end {
+        core.disk.watch.step();
         let window_len = step.min(end - start);
         let mut buf = core.buffers.take(usize::try_from(window_len).unwrap_or(READ_BYTES_MAX as usize));
         match chunk.file.read_fresh(buf.as_mut(), start) {

@@ -277,6 +277,7 @@ impl Shared {
 
     fn drain(self: &Arc<Self>) {
         loop {
+            self.core.disk.watch.step();
             match self.next_step() {
                 Step::Write { file, frames, offset } => {
                     if let Err(error) = self.write_frames(&*file, &frames, offset) {

@@ -1,6 +1,6 @@
 //! Disks that are full: a clear refusal, nothing partial, and deletes that still work.
 
-use std::time::Duration;
+use std::{fs::File, io::Write as _, path::Path, time::Duration};
 
 use dfs_client::{ErrorKind, PutOptions, PutSource};
 use dfs_tests::{Cluster, Content, MayMount, Mount, Options, eventually, may_mount, path};
@@ -48,6 +48,70 @@ async fn a_full_disk_is_refused_with_the_name_of_its_node_and_nothing_partial_is
     cluster.ok(&["rm", "/f1"]);
     assert_eq!(client.list_all(&path("/"), true).await.expect("a listing").len(), stored.len() - 1);
     drop(cluster);
+}
+
+/// Takes what is left of a file system, to the last byte.
+fn fill(dir: &Path) {
+    let mut file = File::create(dir.join("filler")).expect("a file");
+    for size in [65_536, 1] {
+        let piece = vec![0x5a; size];
+        while file.write_all(&piece).is_ok() {}
+    }
+    assert!(File::create(dir.join("more")).and_then(|mut more| more.write_all(b"x")).is_err(), "not full");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_on_a_disk_without_a_free_byte_restarts_rejoins_and_frees_what_is_deleted() {
+    if may_mount("a disk without a free byte") != MayMount::Yes {
+        return;
+    }
+    let home = tempfile::tempdir().expect("a directory");
+    let disks: Vec<_> = (0..3).map(|n| Mount::memory(&home.path().join(format!("d{n}")), 32 * MIB)).collect();
+    let options = Options {
+        datanode_dirs: disks.iter().map(|disk| disk.dir().join("data")).collect(),
+        ..Options::default()
+    };
+    let soon = [
+        ("storage.quarantine_retention", "0s"),
+        ("cluster.trash_retention", "0s"),
+        ("cluster.read_lease", "1m"),
+    ];
+    let options = soon.into_iter().fold(options, |options, (key, value)| options.set(key, value));
+    let cluster = Cluster::start(3, options);
+    let client = cluster.client().await;
+    let contents: Vec<_> = (0..4).map(|number| Content::new("full", number, 2 * MIB)).collect();
+    for (number, content) in contents.iter().enumerate() {
+        let file = path(&format!("/f{number}"));
+        client.put(PutSource::from(content.bytes()), &file, PutOptions::default()).await.expect("put");
+    }
+    disks.iter().for_each(|disk| fill(disk.dir()));
+    for node in cluster.datanodes() {
+        node.kill();
+    }
+    cluster.start_all();
+    cluster.wait_for_nodes();
+    // A new run of the coordinator is a new reign, which every node must remember before it joins.
+    cluster.coordinator().restart();
+    cluster.wait_for_nodes();
+    for (number, content) in contents.iter().enumerate() {
+        let file = path(&format!("/f{number}"));
+        content.expect(file.as_str(), &cluster.read(&client, &file).await.expect("read"));
+    }
+    let files = || cluster.datanodes().iter().map(|node| node.chunk_files().len()).sum::<usize>();
+    let before = files();
+    cluster.ok(&["rm", "/f0", "/f1", "/f2"]);
+    // Whoever opened it before may read it for a minute.
+    let aside = |dir: &Path| std::fs::read_dir(dir.join("quarantine")).expect("listed").count();
+    eventually("what was deleted is gone", Duration::from_secs(180), async || {
+        let aside: usize = cluster.datanodes().iter().map(|node| aside(node.data_dir())).sum();
+        if files() <= before / 4 && aside == 0 { Ok(()) } else { Err(format!("{} and {aside}", files())) }
+    })
+    .await;
+    let more = Content::new("more", 9, MIB);
+    eventually("there is room", Duration::from_secs(20), async || {
+        client.put(PutSource::from(more.bytes()), &path("/more"), PutOptions::default()).await
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -170,7 +170,8 @@ fn the_identity_is_the_old_or_the_new_one_after_a_power_cut_at_any_step() {
         for n in 0..8 {
             let disk = FaultyDisk::new();
             let dir = DataDir::open(ROOT, Arc::new(disk.clone())).unwrap();
-            let old = dir.begin_run(NodeId(1)).unwrap();
+            let old = dir.next_run(NodeId(1));
+            dir.save(old.clone()).unwrap();
             disk.cut_power_at(disk.steps() + n);
             let new = crate::store::NodeIdentity { cluster: Some(ClusterId(9)), ..old.clone() };
             let saved = dir.save(new.clone());
@@ -178,6 +179,36 @@ fn the_identity_is_the_old_or_the_new_one_after_a_power_cut_at_any_step() {
             disk.restart(survives);
             let found = DataDir::open(ROOT, Arc::new(disk.clone())).unwrap().identity().unwrap();
             assert!(found == new || (saved.is_err() && found == old), "step {n}, {survives:?}: {found:?}");
+        }
+    }
+}
+
+#[test]
+fn an_identity_that_a_killed_process_left_in_memory_is_not_torn_by_the_next() {
+    for survives in MODES {
+        for (cut, again) in (0..8).flat_map(|cut| (0..8).map(move |again| (cut, again))) {
+            let disk = FaultyDisk::new();
+            let open = || DataDir::open(ROOT, Arc::new(disk.clone())).unwrap();
+            let mut dir = open();
+            let first = dir.next_run(NodeId(1));
+            dir.save(first.clone()).unwrap();
+            let second = dir.next_run(NodeId(2));
+            dir.save(second.clone()).unwrap();
+            // Killed in the middle of a save, which the machine survives; then the power goes in the middle of another.
+            for n in [cut, again] {
+                disk.cut_power_at(disk.steps() + n);
+                let _ = dir.save(dir.next_run(NodeId(3)));
+                drop(dir);
+                disk.revive();
+                dir = open();
+            }
+            drop(dir);
+            disk.restart(survives);
+            let found = open().identity().unwrap();
+            assert!(
+                found.incarnation >= second.incarnation,
+                "steps {cut} and {again}, {survives:?}: {found:?}"
+            );
         }
     }
 }

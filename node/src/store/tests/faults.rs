@@ -8,6 +8,7 @@ use rustix::io::Errno;
 
 use super::faulty_disk::{FaultyDisk, Op};
 use super::*;
+use crate::store::NodeIdentity;
 use crate::store::layout::Layout;
 
 async fn with_one_chunk() -> (FaultyDisk, FileStore) {
@@ -222,6 +223,72 @@ async fn quarantine_is_purged_by_age() {
     assert_eq!(store.purge_quarantine(Duration::from_secs(60)).await.unwrap(), 307_200);
     assert_eq!((store.stats().quarantined, store.stats().quarantined_bytes), (0, 0));
     assert_eq!(disk.names_in(&Layout::new(ROOT).quarantine_dir()), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_disk_without_a_free_byte_lets_its_node_start_join_and_delete() {
+    let (disk, store) = with_one_chunk().await;
+    drop(store);
+    disk.set_capacity(0);
+    let (store, _) = open_inline(&disk);
+    let run = store.begin_run(NodeId(9)).unwrap();
+    assert_eq!(run.incarnation.0, 2);
+    let joined = NodeIdentity { cluster: Some(ClusterId(7)), node_key: Some([1; 32]), ..run };
+    store.save_identity(joined.clone()).unwrap();
+    assert_eq!(store.stats().state, DiskState::Full);
+    assert!(store.quarantine(vec![key(1, 1)]).await[0].1.is_ok());
+    assert!(store.purge_quarantine(Duration::ZERO).await.unwrap() > 0);
+    drop(store);
+    disk.restart(super::faulty_disk::Survives::Nothing);
+    assert_eq!(open_inline(&disk).0.data_dir().identity(), Some(joined), "durable");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_does_not_answer_is_told_of_until_it_does() {
+    let disk = FaultyDisk::new();
+    let (store, _) = open_with(Arc::new(disk.clone()), config(ROOT)).unwrap();
+    disk.hold_next_sync_dir(Duration::from_millis(300));
+    let putting = put(&store, identity(1, 1), b"x");
+    let looking = async {
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        assert!(store.stats().oldest_job_ms > 50);
+        let later = std::time::Instant::now() + crate::store::watch::STALLED_AFTER;
+        assert!(matches!(store.core.disk.state(later), DiskState::Stalled(_)));
+    };
+    let (outcome, ()) = tokio::join!(putting, looking);
+    outcome.unwrap();
+    let later = std::time::Instant::now() + crate::store::watch::STALLED_AFTER;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(store.core.disk.state(later), DiskState::Writable, "nothing is latched");
+}
+
+#[tokio::test]
+async fn a_read_only_disk_lets_its_node_start_and_join() {
+    let (disk, store) = with_one_chunk().await;
+    drop(store);
+    let (store, _) = open_inline(&disk);
+    disk.fail_next(Op::Create, Errno::ROFS);
+    let run = store.begin_run(NodeId(9)).unwrap();
+    assert_eq!(run.incarnation.0, 2);
+    assert!(matches!(store.stats().state, DiskState::ReadOnly(_)));
+    let joined = NodeIdentity { epoch: dfs_wire::id::Epoch(5), ..run };
+    store.save_identity(joined.clone()).unwrap();
+    assert_eq!(store.data_dir().identity(), Some(joined), "in memory");
+    assert_eq!(get(&store, key(1, 1)).await.unwrap(), content(1, 300_000));
+}
+
+#[tokio::test]
+async fn a_failed_sync_of_the_identity_fails_the_disk() {
+    for op in [Op::SyncData, Op::SyncDir] {
+        let (disk, store) = with_one_chunk().await;
+        disk.fail_next(op, Errno::IO);
+        let identity = store.data_dir().identity().unwrap();
+        let error =
+            store.save_identity(NodeIdentity { cluster: Some(ClusterId(7)), ..identity }).unwrap_err();
+        assert!(matches!(error, StoreError::DiskFailed { .. }), "{error}");
+        assert!(store.begin_run(NodeId(9)).is_ok(), "its chunks are read all the same");
+        assert_failed_for_writes_only(&disk, &store).await;
+    }
 }
 
 #[tokio::test]

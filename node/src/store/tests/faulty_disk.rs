@@ -3,16 +3,18 @@
 //!
 //! It also watches: a write to, or a cut of, a file that has a name under `chunks/` is a panic.
 
+mod file;
+
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, IoSlice};
+use std::io;
 use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use rustix::io::Errno;
 
+use self::file::FaultyFile;
 use crate::store::disk::lock;
 use crate::store::disk_io::{DirLock, DiskDir, DiskFile, DiskIo, LockOutcome, WriteMode};
 use crate::store::watermarks::Space;
@@ -218,6 +220,8 @@ impl FaultyDisk {
     }
 }
 
+const TEAR_BYTES: usize = 64;
+
 /// A small generator, so that a seed says all.
 struct Random(u64);
 
@@ -229,13 +233,13 @@ impl Random {
 }
 
 impl Inode {
-    /// Each page is the old or the new one, and so is the length.
+    /// Each piece, smaller than any sector, is the old or the new one, and so is the length.
     fn tear(&mut self, random: &mut Random) {
         let len = if random.coin() { self.now.len() } else { self.synced.len() };
         let mut torn = vec![0; len];
-        for (n, page) in torn.chunks_mut(4096).enumerate() {
+        for (n, page) in torn.chunks_mut(TEAR_BYTES).enumerate() {
             let from = if random.coin() { &self.now } else { &self.synced };
-            let from = from.get(n * 4096..).unwrap_or_default();
+            let from = from.get(n * TEAR_BYTES..).unwrap_or_default();
             let n = page.len().min(from.len());
             page[..n].copy_from_slice(&from[..n]);
         }
@@ -294,8 +298,10 @@ impl State {
     }
 
     fn grow(&mut self, inode: u64, len: usize) -> io::Result<()> {
-        let more = len.saturating_sub(self.inodes[&inode].now.len());
-        if self.used() + more as u64 > self.capacity {
+        let was = self.inodes[&inode].now.len();
+        let more = len.saturating_sub(was);
+        // What fits into the last block takes no room.
+        if len > was.next_multiple_of(4096) && self.used() + more as u64 > self.capacity {
             return Err(Errno::NOSPC.into());
         }
         let now = &mut self.inodes.get_mut(&inode).unwrap().now;
@@ -328,6 +334,33 @@ impl DiskIo for FaultyDisk {
         state.step(Op::Read)?;
         let inode = *state.names.get(path).ok_or_else(not_found)?;
         Ok(Box::new(FaultyFile { disk: self.clone(), inode, mode: None }))
+    }
+
+    fn update(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
+        let found = {
+            let mut state = self.state();
+            let found = state.names.get(path).copied();
+            if found.is_some() {
+                state.step(Op::Create)?;
+            }
+            found
+        };
+        match found {
+            Some(inode) => {
+                Ok(Box::new(FaultyFile { disk: self.clone(), inode, mode: Some(WriteMode::Buffered) }))
+            }
+            None => self.create(path, WriteMode::Buffered),
+        }
+    }
+
+    fn exchange(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.state();
+        state.step(Op::Rename)?;
+        let (a, b) =
+            (*state.names.get(from).ok_or_else(not_found)?, *state.names.get(to).ok_or_else(not_found)?);
+        state.names.insert(from.to_owned(), b);
+        state.names.insert(to.to_owned(), a);
+        Ok(())
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -428,96 +461,5 @@ impl DirLock for FaultyLock {}
 impl Drop for FaultyLock {
     fn drop(&mut self) {
         self.disk.state().locks.remove(&self.path);
-    }
-}
-
-struct FaultyFile {
-    disk: FaultyDisk,
-    inode: u64,
-    /// `None` for reading.
-    mode: Option<WriteMode>,
-}
-
-impl FaultyFile {
-    fn read(&self, buf: &mut [u8], offset: u64, cached: bool) -> io::Result<()> {
-        let mut state = self.disk.state();
-        state.step(Op::Read)?;
-        if state.unreadable.is_some_and(|(inode, before)| inode == self.inode && offset < before) {
-            return Err(Errno::IO.into());
-        }
-        let (offset, end) = (offset as usize, offset as usize + buf.len());
-        let bytes = state.inodes[&self.inode].now.get(offset..end);
-        buf.copy_from_slice(bytes.ok_or(io::ErrorKind::UnexpectedEof)?);
-        if let Some((inode, at)) = state.cache_flip
-            && cached
-            && inode == self.inode
-            && (offset..end).contains(&at)
-        {
-            buf[at - offset] ^= 1;
-        }
-        Ok(())
-    }
-}
-
-impl DiskFile for FaultyFile {
-    fn write_at(&self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
-        let mut state = self.disk.state();
-        state.step(Op::Write)?;
-        assert!(self.mode.is_some(), "a file open for reading was written");
-        state.must_be_unpublished(self.inode);
-        let mut at = offset as usize;
-        for part in parts.iter() {
-            let aligned = (part.as_ptr().addr() | part.len() | at).is_multiple_of(4096);
-            if self.mode == Some(WriteMode::Direct) && !aligned {
-                return Err(Errno::INVAL.into());
-            }
-            state.grow(self.inode, at + part.len())?;
-            state.inodes.get_mut(&self.inode).unwrap().now[at..at + part.len()].copy_from_slice(part);
-            at += part.len();
-        }
-        Ok(())
-    }
-
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        self.read(buf, offset, true)
-    }
-
-    fn read_fresh(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        self.read(buf, offset, false)
-    }
-
-    fn map(&self, _: u64, _: usize) -> io::Result<Option<Bytes>> {
-        Ok(None)
-    }
-
-    fn file_len(&self) -> io::Result<u64> {
-        Ok(self.disk.state().inodes[&self.inode].now.len() as u64)
-    }
-
-    fn allocate(&self, len: u64) -> io::Result<bool> {
-        let mut state = self.disk.state();
-        state.step(Op::Allocate)?;
-        if state.no_allocate {
-            return Ok(false);
-        }
-        state.grow(self.inode, len as usize)?;
-        Ok(true)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        let mut state = self.disk.state();
-        state.step(Op::SetLen)?;
-        state.must_be_unpublished(self.inode);
-        state.inodes.get_mut(&self.inode).unwrap().now.resize(len as usize, 0);
-        Ok(())
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        let mut state = self.disk.state();
-        *state.counts.entry("sync_data").or_default() += 1;
-        state.step(Op::SyncData)?;
-        let inode = state.inodes.get_mut(&self.inode).unwrap();
-        inode.synced = inode.now.clone();
-        Ok(())
     }
 }

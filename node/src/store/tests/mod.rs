@@ -93,9 +93,9 @@ fn try_open_inline(disk: &FaultyDisk) -> anyhow::Result<(FileStore, SweepReport)
 }
 
 fn open_with(io: Arc<dyn DiskIo>, config: StoreConfig) -> anyhow::Result<(FileStore, SweepReport)> {
-    let dir = DataDir::open(&config.data_dir, io)?;
-    if dir.identity().is_none() {
-        dir.begin_run(NodeId(1))?;
+    let (store, report) = FileStore::open(Arc::new(DataDir::open(&config.data_dir, io)?), &config)?;
+    if store.data_dir().identity().is_none() {
+        store.begin_run(NodeId(1))?;
     }
-    Ok(FileStore::open(Arc::new(dir), &config)?)
+    Ok((store, report))
 }
