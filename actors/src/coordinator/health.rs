@@ -53,7 +53,8 @@ pub(super) fn findings(signs: &Signs<'_>) -> Vec<HealthFinding> {
             "UNDER_REPLICATED",
             HealthLevel::Warn,
             format!("{under} chunks have fewer good copies than asked for"),
-            "bring missing datanodes back; `dfsctl fsck` names the files",
+            "start datanodes that are down; this release does not repair by itself: a copy that was never made comes \
+             only from writing the file again (get, put); `dfsctl fsck` names the files",
         ));
     }
     all.extend(signs.stuck.iter().map(|stuck| {

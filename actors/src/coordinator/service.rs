@@ -61,7 +61,7 @@ pub struct CoordinatorConfig {
     pub read_grant: Duration,
     /// Version of the software.
     pub version: String,
-    /// Weaker modes than the contract's that are configured, by name.
+    /// Weaker modes than the contract's that are configured, each in a sentence.
     pub unsafe_modes: Vec<String>,
 }
 
@@ -77,14 +77,6 @@ impl CoordinatorConfig {
             version: version.into(),
             unsafe_modes: Vec::new(),
         }
-    }
-
-    /// Every weaker mode, what follows from other settings included.
-    fn weaker_modes(&self) -> Vec<String> {
-        let min_ack = self.policy.min_ack;
-        let single =
-            (min_ack < 2).then(|| format!("min_ack {min_ack}: a write may be acknowledged with one copy"));
-        single.into_iter().chain(self.unsafe_modes.iter().cloned()).collect()
     }
 }
 
@@ -201,7 +193,7 @@ impl CoordinatorService {
         };
         let stuck = self.parts.gc.stuck();
         let view = self.view();
-        let unsafe_modes = self.parts.config.weaker_modes();
+        let unsafe_modes = self.parts.config.unsafe_modes.clone();
         let findings = findings(&Signs {
             view: &view,
             totals: &totals,

@@ -55,6 +55,8 @@ pub struct ChunkView {
     pub replicas: Vec<ReplicaView>,
     /// What placement thought of each node.
     pub reasons: Vec<ReasonView>,
+    /// Why it has fewer copies than the file wants; empty if it has them all.
+    pub lacking: Vec<String>,
 }
 
 /// One copy.
@@ -109,8 +111,8 @@ impl From<&ReplicaLocation> for ReplicaView {
     }
 }
 
-impl From<&ChunkExplanation> for ChunkView {
-    fn from(chunk: &ChunkExplanation) -> Self {
+impl ChunkView {
+    fn new(chunk: &ChunkExplanation, wanted: u8) -> Self {
         let reasons = chunk.reasons.iter().map(|reason| ReasonView {
             node: reason.name.clone(),
             node_id: reason.node.to_string(),
@@ -127,15 +129,44 @@ impl From<&ChunkExplanation> for ChunkView {
             references: chunk.references,
             replicas: chunk.replicas.iter().map(ReplicaView::from).collect(),
             reasons: reasons.collect(),
+            lacking: lacking(chunk, wanted),
         }
     }
+}
+
+/// Why a chunk has fewer copies than wanted, as far as its record tells.
+fn lacking(chunk: &ChunkExplanation, wanted: u8) -> Vec<String> {
+    let wanted = usize::from(wanted);
+    let usable = |copy| matches!(copy, CopyState::Good | CopyState::Unverified);
+    if chunk.replicas.iter().filter(|replica| usable(replica.copy)).count() >= wanted {
+        return Vec::new();
+    }
+    let mut why = Vec::new();
+    for replica in chunk.replicas.iter().filter(|replica| !usable(replica.copy)) {
+        let word = if replica.copy == CopyState::Corrupt { "corrupt" } else { "missing" };
+        why.push(format!("its copy on {} is {word}", replica.name));
+    }
+    let chosen: Vec<_> = chunk.reasons.iter().filter(|reason| reason.chosen).collect();
+    for reason in &chosen {
+        if chunk.replicas.iter().all(|replica| replica.node != reason.node) {
+            why.push(format!("the copy planned on {} never arrived", reason.name));
+        }
+    }
+    if !chosen.is_empty() && chosen.len() < wanted {
+        why.push(format!("only {} of {wanted} nodes could take one when it was written", chosen.len()));
+    }
+    why
 }
 
 impl From<&Explained> for ExplainView {
     fn from(explained: &Explained) -> Self {
         Self {
             entry: EntryView::from(&explained.stat),
-            chunk_list: explained.chunks.iter().map(ChunkView::from).collect(),
+            chunk_list: explained
+                .chunks
+                .iter()
+                .map(|chunk| ChunkView::new(chunk, explained.stat.replication))
+                .collect(),
         }
     }
 }
@@ -181,6 +212,9 @@ impl ChunkView {
                 paint.red(state)
             ));
         }
+        for why in &self.lacking {
+            page.line(paint.yellow(&format!("  lacks a copy: {}", plain(why))));
+        }
         for reason in &self.reasons {
             let mark = if reason.chosen { "chosen" } else { "passed over" };
             let (node, rule, detail) = (plain(&reason.node), plain(&reason.rule), plain(&reason.detail));
@@ -212,4 +246,53 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     list.finish()?;
     tally.finish("files")?;
     Ok(Exit::Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use dfs_wire::id::{ChunkId, Generation, NodeId};
+    use dfs_wire::message::membership::NodeState;
+    use dfs_wire::message::metadata::PlacementReason;
+
+    use super::*;
+
+    fn chunk(copies: &[(u128, CopyState)], chosen: &[u128]) -> ChunkExplanation {
+        let replicas = copies.iter().map(|(id, copy)| ReplicaLocation {
+            node: NodeId(*id),
+            name: format!("dn{id}"),
+            address: String::new(),
+            mac: Default::default(),
+            node_state: NodeState::Up,
+            copy: *copy,
+        });
+        let reasons = [1, 2, 3].map(|id| PlacementReason {
+            node: NodeId(id),
+            name: format!("dn{id}"),
+            chosen: chosen.contains(&id),
+            rule: String::new(),
+            detail: String::new(),
+        });
+        ChunkExplanation {
+            index: 0,
+            chunk: ChunkId(1),
+            generation: Generation(1),
+            len: 1,
+            sha256: [0; 32],
+            references: 1,
+            replicas: replicas.collect(),
+            reasons: reasons.to_vec(),
+        }
+    }
+
+    #[test]
+    fn a_chunk_with_too_few_copies_says_why() {
+        use CopyState::{Corrupt, Good, Unverified};
+        let all = chunk(&[(1, Good), (2, Unverified), (3, Good)], &[1, 2, 3]);
+        assert_eq!(lacking(&all, 3), [""; 0]);
+        let late = chunk(&[(1, Good), (2, Good)], &[1, 2, 3]);
+        assert_eq!(lacking(&late, 3), ["the copy planned on dn3 never arrived"]);
+        let few = chunk(&[(1, Good), (2, Corrupt)], &[1, 2]);
+        let said = ["its copy on dn2 is corrupt", "only 2 of 3 nodes could take one when it was written"];
+        assert_eq!(lacking(&few, 3), said);
+    }
 }
