@@ -1,6 +1,11 @@
-//! Uploads through three datanodes, on a network and disks in memory, under virtual time.
+//! Uploads to and reads from three datanodes, on a network and disks in memory, under virtual time.
 
 mod support;
+
+#[path = "uploads/links.rs"]
+mod links;
+#[path = "uploads/reads.rs"]
+mod reads;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -340,26 +345,30 @@ async fn a_draining_node_lets_uploads_finish_and_closes_its_sessions() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_reader_that_takes_nothing_is_given_up_and_frees_its_place() {
+async fn a_repeat_gets_the_receipts_again_and_other_bytes_do_not() {
     let w = world(16).await;
     let link = w.link(0).await;
-    let bytes = content(4 * MIB);
-    w.put(&link, 1, &bytes).await.unwrap();
-    let grant = grant(GrantOp::Read, 1);
-    let mac = grant.sign(&w.nodes[0].key);
-    let ask = ReadChunk { grant, mac, offset: 0, len: u32::MAX };
-    // More than are served at once, and none of them ever grants a byte of credit.
-    let stuck: Vec<_> = (0..20)
-        .map(|_| link.open(&request(Request::Chunk(ChunkRequest::Read(ask.clone()))), Bytes::new()).unwrap())
-        .collect();
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    for stream in &stuck[..8] {
-        let told = tokio::time::timeout(Duration::from_secs(60), stream.recv()).await.expect("a deadline");
-        assert_eq!(told.unwrap_err().code, StatusCode::DeadlineExceeded);
-    }
-    drop(stuck);
-    tokio::time::sleep(Duration::from_millis(100)).await;
-    assert_eq!(read(&link, &w.nodes[0], 1, 0, u32::MAX).await.unwrap(), bytes);
+    let bytes = content(MIB + 7);
+    let first = w.put(&link, 1, &bytes).await.unwrap();
+    assert_eq!(w.put(&link, 1, &bytes).await.unwrap(), first);
+    let other = bytes.slice(1..);
+    assert_eq!(w.put(&link, 1, &other).await.unwrap_err().code, StatusCode::ChunkExists);
+    assert_eq!(w.holders(1, &bytes), 3);
+    // A copy that is missing on one node only is made by the repeat.
+    w.nodes[1].store.chunks.lock().unwrap().clear();
+    assert_eq!(w.put(&link, 1, &bytes).await.unwrap().receipts.len(), 3);
+    assert_eq!(w.holders(1, &bytes), 3);
+    w.settled().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn busy_is_never_said_once_bytes_may_be_on_a_replica() {
+    let w = world(16).await;
+    let link = w.link(0).await;
+    w.nodes[0].store.busy.store(true, Ordering::Relaxed);
+    let failed = w.put(&link, 1, &content(MIB)).await.unwrap_err();
+    assert_eq!((failed.code, failed.node), (StatusCode::Unavailable, Some(w.nodes[0].id)), "{failed}");
+    w.settled().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! Sending chunks: verified, in frames, under the reader's credit.
+//! Sending chunks: verified, in frames, under the reader's credit, from a place that bounds their memory.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,77 +9,183 @@ use dfs_wire::link::{DataFrame, Stream};
 use dfs_wire::message::chunk::{ChunkRead, ReadChunk};
 use dfs_wire::status::{Status, StatusCode};
 
+use super::places::{Pace, Place, ReadPlaces, TURN, TURN_FRAMES, Verdict, busy};
 use crate::chunk_store::{ChunkKey, ChunkReader, ChunkStore, READ_BYTES_MAX, StoreError};
 use crate::streaming::{Authority, store_status};
 
-/// Sends the bytes asked for, each verified just before it leaves, and returns what ends the stream.
-///
-/// A reader that takes nothing for `stall` is given up. A range past the end is cut there, so that a reader need not know the length of the last chunk.
-///
-/// # Errors
-/// What the disk said. Bytes sent before an error were good.
-pub(super) async fn send_range(
-    store: &dyn ChunkStore,
-    authority: &dyn Authority,
-    request: &ReadChunk,
-    stream: &Stream,
-    stall: Duration,
-) -> Result<ChunkRead, Status> {
-    let key = ChunkKey { chunk: request.grant.chunk, generation: request.grant.generation };
-    let failed = |e: StoreError| store_status(&e, authority).about_chunk(key.chunk);
-    let reader = store.open(key).await.map_err(failed)?;
-    let info = *reader.info();
-    if request.offset > info.len {
-        let text = format!("offset {} is past the end of a chunk of {} bytes", request.offset, info.len);
-        return Err(Status::new(StatusCode::InvalidArgument, text).about_chunk(key.chunk));
-    }
-    let end = request.offset.saturating_add(request.len).min(info.len);
-    let outlet = Outlet { stream, stall };
-    send(&reader, request.offset, end, &outlet, failed).await?;
-    Ok(ChunkRead { len: end - request.offset, chunk_len: info.len, chunk_sha256: info.sha256 })
+/// How often a reader that is waited for is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// What a read is served with.
+pub(super) struct Reads<'a> {
+    pub(super) store: &'a dyn ChunkStore,
+    pub(super) authority: &'a dyn Authority,
+    pub(super) places: &'a ReadPlaces,
+    /// Patience with a place.
+    pub(super) patience: Duration,
+    /// Patience with a reader that takes nothing.
+    pub(super) stall: Duration,
+    /// Patience with the disk.
+    pub(super) disk: Duration,
 }
 
-/// The reader's end of a stream, with a limit to how long it may stand still.
+impl Reads<'_> {
+    /// Sends the bytes asked for, each verified just before it leaves, and returns what ends the stream once the
+    /// connection has taken them all. Ends with the stream, wherever it stands.
+    ///
+    /// A range past the end is cut there, so that a reader need not know the length of the last chunk.
+    ///
+    /// # Errors
+    /// What the disk said; `Busy` if there is no place, or others need it; `DeadlineExceeded` if the reader takes nothing
+    /// or the disk says nothing. Bytes sent before an error were good.
+    pub(super) async fn send_range(&self, request: &ReadChunk, stream: &Stream) -> Result<ChunkRead, Status> {
+        tokio::select! {
+            sent = self.serve(request, stream) => sent,
+            status = gone(stream) => Err(status),
+        }
+    }
+
+    async fn serve(&self, request: &ReadChunk, stream: &Stream) -> Result<ChunkRead, Status> {
+        let key = ChunkKey { chunk: request.grant.chunk, generation: request.grant.generation };
+        let mut outlet =
+            Outlet { stream, places: self.places, stall: self.stall, queued: 0, pace: Pace::default() };
+        if request.len > 0 {
+            tokio::time::timeout(self.stall, stream.credited()).await.map_err(|_| outlet.stalled())??;
+        }
+        let place = self.places.enter(self.patience).await?;
+        let opened = async { self.store.open(key).await.map_err(|e| self.failed(key, &e)) };
+        let reader = self.in_time(key, opened).await?;
+        let info = *reader.info();
+        if request.offset > info.len {
+            let text = format!("offset {} is past the end of a chunk of {} bytes", request.offset, info.len);
+            return Err(Status::new(StatusCode::InvalidArgument, text).about_chunk(key.chunk));
+        }
+        let end = request.offset.saturating_add(request.len).min(info.len);
+        self.send(key, &reader, request.offset..end, place, &mut outlet).await?;
+        Ok(ChunkRead { len: end - request.offset, chunk_len: info.len, chunk_sha256: info.sha256 })
+    }
+
+    async fn send(
+        &self,
+        key: ChunkKey,
+        reader: &Arc<dyn ChunkReader>,
+        range: std::ops::Range<u32>,
+        place: Place,
+        outlet: &mut Outlet<'_>,
+    ) -> Result<(), Status> {
+        let mut offset = range.start;
+        let piece_at = |offset: u32| {
+            let read =
+                (offset < range.end).then(|| reader.read(offset, READ_BYTES_MAX.min(range.end - offset)))?;
+            // A read that hangs keeps the place, too: its buffer is there.
+            let place = place.clone();
+            Some(tokio::spawn(async move { read.await.map(|piece| place.hold(piece)) }))
+        };
+        // The next piece is fetched while this one is sent.
+        let mut next = piece_at(offset);
+        while let Some(fetch) = next.take() {
+            let aborted = |_| Status::new(StatusCode::Internal, "a read was aborted");
+            let fetched = async { fetch.await.map_err(aborted)?.map_err(|e| self.failed(key, &e)) };
+            let mut rest: Bytes = self.in_time(key, fetched).await?;
+            offset = offset.saturating_add(u32::try_from(rest.len()).unwrap_or(u32::MAX));
+            if rest.is_empty() {
+                return Err(Status::new(StatusCode::Internal, "the store returned no bytes"));
+            }
+            next = piece_at(offset);
+            while !rest.is_empty() {
+                let frame = rest.split_to(rest.len().min(DATA_FRAME_BYTES));
+                outlet.send(DataFrame::new(frame)).await?;
+            }
+        }
+        outlet.drain().await
+    }
+
+    fn failed(&self, key: ChunkKey, error: &StoreError) -> Status {
+        store_status(error, self.authority).about_chunk(key.chunk)
+    }
+
+    async fn in_time<T>(
+        &self,
+        key: ChunkKey,
+        work: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Status> {
+        in_time(self.disk, work).await.map_err(|status| status.about_chunk(key.chunk))
+    }
+}
+
+/// What comes of `work` on the disk, unless that says nothing for `limit`.
+///
+/// # Errors
+/// What `work` fails with; `DeadlineExceeded`, which says nothing about the bytes.
+pub(super) async fn in_time<T>(
+    limit: Duration,
+    work: impl Future<Output = Result<T, Status>>,
+) -> Result<T, Status> {
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+        let text = format!("the disk gave no answer for {} s", limit.as_secs());
+        Err(Status::new(StatusCode::DeadlineExceeded, text))
+    })
+}
+
+/// Completes when the reader has let go of the stream. It has nothing to say on it.
+async fn gone(stream: &Stream) -> Status {
+    loop {
+        if let Err(status) = stream.recv().await {
+            return status;
+        }
+    }
+}
+
+/// The reader's end of a stream, with limits to how long it may stand still and how slow it may be.
 struct Outlet<'a> {
     stream: &'a Stream,
+    places: &'a ReadPlaces,
     stall: Duration,
+    queued: u64,
+    pace: Pace,
 }
 
 impl Outlet<'_> {
-    async fn send(&self, frame: DataFrame) -> Result<(), Status> {
-        let late = |_| {
-            let text = format!("the reader took nothing for {} s", self.stall.as_secs());
-            Status::new(StatusCode::DeadlineExceeded, text)
-        };
-        tokio::time::timeout(self.stall, self.stream.send(frame)).await.map_err(late)?
+    async fn send(&mut self, frame: DataFrame) -> Result<(), Status> {
+        let stream = self.stream;
+        self.wait(|| stream.send(frame.clone())).await?;
+        self.queued += 1;
+        Ok(())
     }
-}
 
-async fn send(
-    reader: &Arc<dyn ChunkReader>,
-    start: u32,
-    end: u32,
-    outlet: &Outlet<'_>,
-    failed: impl Fn(StoreError) -> Status,
-) -> Result<(), Status> {
-    let piece_at =
-        |offset: u32| (offset < end).then(|| reader.read(offset, READ_BYTES_MAX.min(end - offset)));
-    let mut offset = start;
-    // The next piece is fetched while this one is sent.
-    let mut next = piece_at(offset).map(tokio::spawn);
-    while let Some(fetch) = next.take() {
-        let aborted = |_| Status::new(StatusCode::Internal, "a read was aborted");
-        let piece: Bytes = fetch.await.map_err(aborted)?.map_err(&failed)?;
-        offset = offset.saturating_add(u32::try_from(piece.len()).unwrap_or(u32::MAX));
-        if piece.is_empty() {
-            return Err(Status::new(StatusCode::Internal, "the store returned no bytes"));
-        }
-        next = piece_at(offset).map(tokio::spawn);
-        let mut rest = piece;
-        while !rest.is_empty() {
-            let frame = rest.split_to(rest.len().min(DATA_FRAME_BYTES));
-            outlet.send(DataFrame::new(frame)).await?;
+    /// Waits until the connection has taken all frames: until then they are this reader's and can be taken back.
+    async fn drain(&mut self) -> Result<(), Status> {
+        let stream = self.stream;
+        self.wait(|| stream.drained()).await
+    }
+
+    /// Waits for the reader, looking at its pace. `work` is begun anew after each look, so it must be safe to cancel.
+    async fn wait<F: Future<Output = Result<(), Status>>>(
+        &mut self,
+        work: impl Fn() -> F,
+    ) -> Result<(), Status> {
+        loop {
+            if let Ok(done) = tokio::time::timeout(LOOK.min(self.stall), work()).await {
+                return done;
+            }
+            let taken = self.queued.saturating_sub(self.stream.queued() as u64);
+            match self.pace.look(LOOK.min(self.stall), taken, self.places.wanted(), self.stall) {
+                Verdict::Wait => {}
+                Verdict::Stalled => return Err(self.stalled()),
+                Verdict::MakeRoom => {
+                    let kib = TURN_FRAMES * DATA_FRAME_BYTES as u64 / 1024;
+                    let text = format!(
+                        "others wait and this reader took less than {kib} KiB in {} s",
+                        TURN.as_secs()
+                    );
+                    return Err(busy(&text));
+                }
+            }
         }
     }
-    Ok(())
+
+    fn stalled(&self) -> Status {
+        let text = format!("the reader took nothing for {} s", self.stall.as_secs());
+        Status::new(StatusCode::DeadlineExceeded, text)
+    }
 }

@@ -19,9 +19,11 @@ use dfs_wire::slab::{Reservation, SlabBudget};
 use dfs_wire::status::{Status, StatusCode};
 use dfs_wire::version::ProtocolVersion;
 use futures_util::future::BoxFuture;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::reads::send_range;
+use super::BUSY_PAUSE_MS;
+use super::places::ReadPlaces;
+use super::reads::{Reads, in_time};
 use crate::admin::NodeAdmin;
 use crate::chunk_store::{ChunkKey, ChunkStore};
 use crate::replication::{CopyJob, ReplicationMsg, copy_chunk};
@@ -33,8 +35,8 @@ use crate::supervisor::{Addr, Berth, Nursery};
 const STREAMING_MAILBOX: usize = 16;
 /// Longer uploads than this count as bulk.
 const BULK_BYTES: u32 = 1024 * 1024;
-/// What a refused client is asked to wait.
-const BUSY_PAUSE_MS: u32 = 250;
+/// Patience with a disk that checks a whole chunk: 64 MiB, at 1 MiB/s.
+const VERIFY_TIMEOUT: Duration = Duration::from_secs(64);
 
 /// Bounds of a datanode's service.
 #[derive(Debug, Clone, Copy)]
@@ -80,8 +82,7 @@ pub struct DatanodeParts {
 /// Serves the data requests of clients and peers.
 pub struct DatanodeService {
     parts: DatanodeParts,
-    reads: Semaphore,
-    reads_max: usize,
+    reads: ReadPlaces,
     bulk: Arc<Semaphore>,
 }
 
@@ -90,7 +91,7 @@ impl DatanodeService {
     pub fn new(parts: DatanodeParts) -> Self {
         let DatanodeLimits { reads_max, bulk_uploads_max, .. } = *parts.limits.borrow();
         let bulk = Arc::new(Semaphore::new(bulk_uploads_max));
-        Self { parts, reads: Semaphore::new(reads_max), reads_max, bulk }
+        Self { parts, reads: ReadPlaces::new(reads_max), bulk }
     }
 
     fn limits(&self) -> DatanodeLimits {
@@ -102,9 +103,9 @@ impl DatanodeService {
         u32::try_from(self.parts.uploads.taken() + self.parts.copies.taken()).unwrap_or(u32::MAX)
     }
 
-    /// Reads under way here.
+    /// Reads under way here, those included whose last bytes the sockets have not taken.
     pub fn reads_open(&self) -> u32 {
-        u32::try_from(self.reads_max.saturating_sub(self.reads.available_permits())).unwrap_or(u32::MAX)
+        u32::try_from(self.reads.taken()).unwrap_or(u32::MAX)
     }
 
     async fn dispatch(&self, incoming: Incoming) {
@@ -119,8 +120,8 @@ impl DatanodeService {
             Request::Replication(ReplicationRequest::Replicate(copy)) => {
                 return self.replicate(asked, copy, stream).await;
             }
-            Request::Chunk(ChunkRequest::Read(read)) => self.read(&read, &stream).await,
-            Request::Chunk(ChunkRequest::Verify(verify)) => self.verify(&verify).await,
+            Request::Chunk(ChunkRequest::Read(read)) => self.read(&asked, &read, &stream).await,
+            Request::Chunk(ChunkRequest::Verify(verify)) => self.verify(&asked, &verify).await,
             Request::Replication(ReplicationRequest::Copy(copy)) => self.copy(asked.op, copy).await,
             Request::Admin(
                 request @ (AdminRequest::NodeInfo | AdminRequest::Actors | AdminRequest::Chaos(_)),
@@ -260,22 +261,20 @@ impl DatanodeService {
         }
     }
 
-    async fn read(&self, read: &ReadChunk, stream: &Stream) -> ResponseHead {
+    async fn read(&self, asked: &Asked, read: &ReadChunk, stream: &Stream) -> ResponseHead {
         self.parts.authority.check(&read.grant, &read.mac, GrantOp::Read)?;
-        let permit = self.read_place().await?;
-        let stall = self.limits().upload.idle;
-        let done =
-            send_range(self.parts.store.as_ref(), self.parts.authority.as_ref(), read, stream, stall).await;
-        drop(permit);
+        let limits = self.limits();
+        let reads = Reads {
+            store: self.parts.store.as_ref(),
+            authority: self.parts.authority.as_ref(),
+            places: &self.reads,
+            patience: asked.patience(limits.prepare_timeout),
+            stall: limits.upload.idle,
+            disk: limits.upload.answer,
+        };
+        let done = reads.send_range(read, stream).await;
         self.report(ChunkKey { chunk: read.grant.chunk, generation: read.grant.generation }, &done);
         done.map(|read| Response::Chunk(ChunkResponse::Read(read)))
-    }
-
-    /// Waits for one of the places for reads.
-    async fn read_place(&self) -> Result<SemaphorePermit<'_>, Status> {
-        let busy = || Status::new(StatusCode::Busy, "too many reads at once").retry_after_ms(BUSY_PAUSE_MS);
-        let place = tokio::time::timeout(self.limits().prepare_timeout, self.reads.acquire()).await;
-        place.ok().and_then(Result::ok).ok_or_else(busy)
     }
 
     /// Tells the coordinator of a copy that was just found bad.
@@ -285,14 +284,22 @@ impl DatanodeService {
         }
     }
 
-    async fn verify(&self, verify: &VerifyChunk) -> ResponseHead {
+    async fn verify(&self, asked: &Asked, verify: &VerifyChunk) -> ResponseHead {
         self.parts.authority.check(&verify.grant, &verify.mac, GrantOp::Read)?;
         let key = ChunkKey { chunk: verify.grant.chunk, generation: verify.grant.generation };
-        let failed = |e| store_status(&e, self.parts.authority.as_ref()).about_chunk(key.chunk);
+        let failed = |e| store_status(&e, self.parts.authority.as_ref());
         // A whole chunk is read for it, so it takes its turn among the reads.
-        let permit = self.read_place().await?;
-        let verified = self.parts.store.verify(key).await.map_err(failed);
-        drop(permit);
+        let place = self.reads.enter(asked.patience(self.limits().prepare_timeout)).await?;
+        let store = self.parts.store.clone();
+        // In a task of its own: on a disk that hangs the check goes on, and keeps its place.
+        let check = tokio::spawn(async move {
+            let verified = store.verify(key).await;
+            drop(place);
+            verified
+        });
+        let aborted = |_| Status::new(StatusCode::Internal, "a check was aborted");
+        let checked = async { check.await.map_err(aborted)?.map_err(failed) };
+        let verified = in_time(VERIFY_TIMEOUT, checked).await.map_err(|status| status.about_chunk(key.chunk));
         self.report(key, &verified);
         let info = verified?;
         Ok(Response::Chunk(ChunkResponse::Verified(ChunkVerified { len: info.len, sha256: info.sha256 })))

@@ -221,6 +221,10 @@ impl Authority for NodeAuthority {
         self.view.get().cluster.ok_or_else(not_registered)
     }
 
+    fn address_of(&self, node: NodeId) -> Option<String> {
+        self.view.get().nodes.get(&node).map(|entry| entry.address.clone())
+    }
+
     fn check(&self, grant: &Grant, mac: &Mac, op: GrantOp) -> Result<(), Status> {
         self.view.check_grant(grant, mac, op, self.clock.now())
     }

@@ -10,7 +10,8 @@ use dfs_wire::link::{Link, Liveness};
 use dfs_wire::slab::SlabBudget;
 use dfs_wire::status::{Status, StatusCode};
 
-use super::state::{Decision, PeerLimits, PeerState};
+use super::state::{Decision, LinkUse, PeerLimits, PeerState};
+use crate::env::MonoTime;
 use crate::supervisor::{ActorError, Behaviour, Ctx, Reply};
 use crate::transport::{Dialed, dial};
 
@@ -26,7 +27,7 @@ const WAITING_MAX: usize = 1024;
 pub struct LinkRequest {
     /// The peer.
     pub node: NodeId,
-    /// Where it listens.
+    /// Where it listens, by the coordinator's word.
     pub address: String,
     /// Where the link goes.
     pub reply: Reply<Result<Link, Status>>,
@@ -63,7 +64,7 @@ pub struct ReplicationArgs {
 struct Peer {
     state: PeerState,
     address: String,
-    links: Vec<Link>,
+    links: Vec<(Link, LinkUse)>,
     waiting: Vec<Reply<Result<Link, Status>>>,
     last_error: Option<Status>,
 }
@@ -92,23 +93,26 @@ impl Behaviour for Replication {
         Ok(())
     }
 
-    async fn tick(&mut self, _ctx: &mut Ctx<ReplicationMsg>) -> Result<(), ActorError> {
+    async fn tick(&mut self, ctx: &mut Ctx<ReplicationMsg>) -> Result<(), ActorError> {
+        let (now, limits) = (ctx.now(), &self.args.limits);
         for (node, peer) in &mut self.peers {
-            for link in &peer.links {
+            for (link, _) in &peer.links {
                 if link.tick() == Liveness::Dead {
                     tracing::warn!(peer = %node, "a peer went silent");
                 }
             }
-            peer.links.retain(|link| !link.is_closed());
+            // A link closes with its last handle.
+            peer.links
+                .retain_mut(|(link, usage)| !link.is_closed() && !usage.is_idle(now, link.streams(), limits));
         }
         self.peers.retain(|_, peer| {
-            !peer.links.is_empty() || !peer.waiting.is_empty() || peer.last_error.is_some()
+            !peer.links.is_empty() || !peer.waiting.is_empty() || !peer.state.is_forgettable(now, limits)
         });
         Ok(())
     }
 
     async fn stop(&mut self, _ctx: &mut Ctx<ReplicationMsg>) {
-        for link in self.peers.values().flat_map(|peer| &peer.links) {
+        for (link, _) in self.peers.values().flat_map(|peer| &peer.links) {
             link.close(Status::new(StatusCode::Unavailable, "the node is stopping"));
         }
     }
@@ -121,15 +125,16 @@ impl Replication {
             // The peer came back elsewhere: what is known of the old place is void.
             *peer = Peer { address: request.address.clone(), ..Peer::default() };
         }
-        peer.links.retain(|link| !link.is_draining());
-        let streams: Vec<usize> = peer.links.iter().map(Link::streams).collect();
-        match peer.state.decide(ctx.now(), &streams, &self.args.limits) {
-            Decision::Use(i) => answer(request.reply, peer, Some(i)),
+        peer.links.retain(|(link, _)| !link.is_draining());
+        let streams: Vec<usize> = peer.links.iter().map(|(link, _)| link.streams()).collect();
+        let now = ctx.now();
+        match peer.state.decide(now, &streams, &self.args.limits) {
+            Decision::Use(i) => answer(request.reply, peer, Some(i), now),
             Decision::Wait => wait(request.reply, peer),
-            Decision::Refuse => answer(request.reply, peer, None),
-            Decision::Dial(now) => {
-                match now {
-                    Some(i) => answer(request.reply, peer, Some(i)),
+            Decision::Refuse => answer(request.reply, peer, None, now),
+            Decision::Dial(meanwhile) => {
+                match meanwhile {
+                    Some(i) => answer(request.reply, peer, Some(i), now),
                     None => wait(request.reply, peer),
                 }
                 self.dial(request.node, request.address, ctx);
@@ -170,7 +175,7 @@ impl Replication {
                 ctx.spawn(dialed.driver.reader);
                 ctx.spawn(dialed.driver.writer);
                 peer.last_error = None;
-                peer.links.push(dialed.link.clone());
+                peer.links.push((dialed.link.clone(), LinkUse::new(ctx.now())));
                 peer.waiting.drain(..).for_each(|reply| reply.send(Ok(dialed.link.clone())));
             }
             Err(status) => {
@@ -190,8 +195,11 @@ fn wait(reply: Reply<Result<Link, Status>>, peer: &mut Peer) {
     }
 }
 
-fn answer(reply: Reply<Result<Link, Status>>, peer: &Peer, link: Option<usize>) {
+fn answer(reply: Reply<Result<Link, Status>>, peer: &mut Peer, link: Option<usize>, now: MonoTime) {
     let unreachable = || Status::new(StatusCode::Unavailable, "the peer could not be reached a moment ago");
-    let found = link.and_then(|i| peer.links.get(i)).cloned();
+    let found = link.and_then(|i| peer.links.get_mut(i)).map(|(link, usage)| {
+        usage.used(now);
+        link.clone()
+    });
     reply.send(found.ok_or_else(|| peer.last_error.clone().unwrap_or_else(unreachable)));
 }

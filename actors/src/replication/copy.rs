@@ -22,6 +22,8 @@ use crate::supervisor::Addr;
 
 /// Longest standstill of the source.
 const STALL: Duration = Duration::from_secs(10);
+/// Longest wait for a turn among the reads of the source: its answer comes before it counts as standing still.
+const TURN_MS: u32 = 5_000;
 /// Slabs that a copy works with: enough to keep a disk busy, few enough to leave memory to uploads.
 const SLABS: usize = 4;
 
@@ -68,7 +70,7 @@ pub async fn copy_chunk(job: CopyJob) -> Result<Receipt, Status> {
         }
         Err(e) => return Err(failed(e)),
     };
-    let link = link_to(&job.links, &job.request.source).await?;
+    let link = link_to(&job.links, job.authority.as_ref(), &job.request.source).await?;
     let read = ReadChunk {
         grant: job.request.source_grant.clone(),
         mac: job.request.source.mac,
@@ -76,7 +78,8 @@ pub async fn copy_chunk(job: CopyJob) -> Result<Receipt, Status> {
         len: grant.len_max,
     };
     let body = Request::Chunk(ChunkRequest::Read(read));
-    let stream = link.open(&RequestHead { op: job.op, deadline_ms: 0, trace: None, body }, Bytes::new())?;
+    let head = RequestHead { op: job.op, deadline_ms: TURN_MS, trace: None, body };
+    let stream = link.open(&head, Bytes::new())?;
     let reservation = tokio::time::timeout(STALL, job.budget.reserve(SLABS)).await;
     stream.grant(reservation.map_err(|_| Status::new(StatusCode::Busy, "no memory to receive a copy into"))?);
     let (mut sha256, mut len) = (Sha256::new(), 0u32);

@@ -15,10 +15,15 @@ use dfs_wire::status::{Status, StatusCode};
 use tokio::sync::mpsc;
 
 use super::actor::{LinkRequest, ReplicationMsg};
+use crate::streaming::Authority;
 use crate::supervisor::{Addr, AskError};
 
 /// Patience with the replication actor and the dial behind it.
 const LINK_TIMEOUT: Duration = Duration::from_secs(4);
+/// How long news of a node is waited for: the heartbeats bring it.
+const NEWS_TIMEOUT: Duration = Duration::from_secs(3);
+/// How often it is looked for.
+const NEWS_LOOK: Duration = Duration::from_millis(50);
 
 /// What the primary passes on.
 #[derive(Debug)]
@@ -57,6 +62,8 @@ pub struct Forward {
     pub items: mpsc::Receiver<ForwardItem>,
     /// Where the link comes from.
     pub links: Addr<ReplicationMsg>,
+    /// Who knows where the replica is.
+    pub authority: Arc<dyn Authority>,
     /// Where progress is shown.
     pub gauge: Arc<Gauge>,
 }
@@ -75,10 +82,7 @@ impl Forward {
     }
 
     async fn transfer(&mut self) -> Result<Receipt, Status> {
-        let link = link_to(&self.links, &self.target).await?;
-        let body = Request::Replication(ReplicationRequest::Replicate(self.request.clone()));
-        let head = RequestHead { op: self.op, deadline_ms: 0, trace: None, body };
-        let stream = Arc::new(link.open(&head, Bytes::new())?);
+        let stream = self.begin().await?;
         self.gauge.stream.set(Arc::downgrade(&stream)).ok();
         while let Some(item) = self.items.recv().await {
             let (sent, last) = match item {
@@ -95,18 +99,60 @@ impl Forward {
         }
         Err(Status::new(StatusCode::Cancelled, "the primary gave the upload up"))
     }
+
+    /// Opens a stream and waits until the replica takes bytes. Till then none is given up, so a link that turns out to be
+    /// closed (its other end may have found it idle just now) costs no copy: another one is taken, once.
+    async fn begin(&self) -> Result<Arc<Stream>, Status> {
+        let mut tried = false;
+        loop {
+            let link = link_to(&self.links, self.authority.as_ref(), &self.target).await?;
+            let body = Request::Replication(ReplicationRequest::Replicate(self.request.clone()));
+            let head = RequestHead { op: self.op, deadline_ms: 0, trace: None, body };
+            let failed = match link.open(&head, Bytes::new()) {
+                Err(status) => status,
+                Ok(stream) => match stream.credited().await {
+                    Ok(()) => return Ok(Arc::new(stream)),
+                    Err(ended) => stream.recv().await.err().unwrap_or(ended),
+                },
+            };
+            if std::mem::replace(&mut tried, true) || !link.is_draining() {
+                return Err(failed);
+            }
+        }
+    }
 }
 
-/// A link to the node of `target`.
+/// A link to the node of `target`, where the coordinator says that it is: an address that a client names is not dialled.
 ///
 /// # Errors
-/// `Unavailable` and what the dial failed with.
-pub(super) async fn link_to(links: &Addr<ReplicationMsg>, target: &Target) -> Result<Link, Status> {
-    let (node, address) = (target.node, target.address.clone());
+/// `NotRegistered` if the coordinator has told of no such node; `Unavailable` and what the dial failed with.
+pub(super) async fn link_to(
+    links: &Addr<ReplicationMsg>,
+    authority: &dyn Authority,
+    target: &Target,
+) -> Result<Link, Status> {
+    let node = target.node;
+    let address = address_of(authority, target).await?;
     let asked =
         links.ask(|reply| ReplicationMsg::Link(LinkRequest { node, address, reply }), LINK_TIMEOUT).await;
     asked.unwrap_or_else(|e: AskError| {
         Err(Status::new(StatusCode::Unavailable, format!("no link to the peer: {e}")))
+    })
+}
+
+/// What the client names is fresh from the coordinator, if it is honest; what this node was told may be a heartbeat old,
+/// and the target may have just joined or moved. So where they differ, news is waited for a little.
+async fn address_of(authority: &dyn Authority, target: &Target) -> Result<String, Status> {
+    let told = async {
+        while authority.address_of(target.node).as_ref() != Some(&target.address) {
+            tokio::time::sleep(NEWS_LOOK).await;
+        }
+    };
+    // Whether it came or not, what is known now counts.
+    tokio::time::timeout(NEWS_TIMEOUT, told).await.ok();
+    authority.address_of(target.node).ok_or_else(|| {
+        let text = format!("the coordinator has told this node of no node {}", target.node);
+        Status::new(StatusCode::NotRegistered, text)
     })
 }
 

@@ -13,11 +13,22 @@ pub struct PeerLimits {
     pub streams_soft_max: usize,
     /// Refusal after a first failed dial; doubles up to 16 times.
     pub cooldown: Duration,
+    /// Links that nobody used for so long are closed from here, well before the peer closes them: it would do so just
+    /// when they are needed again.
+    pub idle: Duration,
+    /// A peer without links is forgotten so long after it may be dialled again.
+    pub forget: Duration,
 }
 
 impl Default for PeerLimits {
     fn default() -> Self {
-        Self { links_max: 2, streams_soft_max: 16, cooldown: Duration::from_millis(250) }
+        Self {
+            links_max: 2,
+            streams_soft_max: 16,
+            cooldown: Duration::from_millis(250),
+            idle: Duration::from_secs(30),
+            forget: Duration::from_secs(60),
+        }
     }
 }
 
@@ -76,12 +87,50 @@ impl PeerState {
     }
 }
 
+impl PeerState {
+    /// Whether a peer without links can be forgotten.
+    pub fn is_forgettable(&self, now: MonoTime, limits: &PeerLimits) -> bool {
+        !self.dialing && self.refuse_until.is_none_or(|t| now.since(t) >= limits.forget)
+    }
+}
+
+/// When a link was last needed.
+#[derive(Debug, Clone, Copy)]
+pub struct LinkUse {
+    used_at: MonoTime,
+}
+
+impl LinkUse {
+    /// A link that is needed now.
+    pub fn new(now: MonoTime) -> Self {
+        Self { used_at: now }
+    }
+
+    /// Somebody is given the link.
+    pub fn used(&mut self, now: MonoTime) {
+        self.used_at = now;
+    }
+
+    /// Looks at the clock and at the streams that are open: whether the link has become superfluous.
+    pub fn is_idle(&mut self, now: MonoTime, streams: usize, limits: &PeerLimits) -> bool {
+        if streams > 0 {
+            self.used_at = now;
+        }
+        now.since(self.used_at) >= limits.idle
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const LIMITS: PeerLimits =
-        PeerLimits { links_max: 2, streams_soft_max: 4, cooldown: Duration::from_millis(250) };
+    const LIMITS: PeerLimits = PeerLimits {
+        links_max: 2,
+        streams_soft_max: 4,
+        cooldown: Duration::from_millis(250),
+        idle: Duration::from_secs(30),
+        forget: Duration::from_secs(60),
+    };
 
     fn at(millis: u64) -> MonoTime {
         MonoTime::from_micros(millis * 1000)
@@ -110,5 +159,25 @@ mod tests {
         p.dialed(at(250), false, &LIMITS);
         assert_eq!(p.decide(at(749), &[], &LIMITS), Decision::Refuse);
         assert_eq!(p.decide(at(750), &[], &LIMITS), Decision::Dial(None));
+    }
+
+    #[test]
+    fn a_link_that_nobody_uses_is_idle_and_one_in_use_is_not() {
+        let mut link = LinkUse::new(at(0));
+        assert!(!link.is_idle(at(29_999), 0, &LIMITS));
+        assert!(!link.is_idle(at(90_000), 1, &LIMITS));
+        link.used(at(100_000));
+        assert!(!link.is_idle(at(129_999), 0, &LIMITS));
+        assert!(link.is_idle(at(130_000), 0, &LIMITS));
+    }
+
+    #[test]
+    fn a_peer_is_forgotten_a_while_after_it_could_be_dialled_again() {
+        let mut p = PeerState::default();
+        p.decide(at(0), &[], &LIMITS);
+        assert!(!p.is_forgettable(at(90_000), &LIMITS), "a dial is under way");
+        p.dialed(at(0), false, &LIMITS);
+        assert!(!p.is_forgettable(at(60_249), &LIMITS));
+        assert!(p.is_forgettable(at(60_250), &LIMITS));
     }
 }

@@ -103,7 +103,7 @@ impl Behaviour for Streaming {
             return Err(ActorError::fatal("take the upload", "a streaming session has one life only"));
         };
         let nodes: Vec<_> = job.replicas.iter().map(|target| target.node).collect();
-        let state = UploadState::new(ctx.now(), &nodes, job.min_ack, args.limits);
+        let state = UploadState::new(ctx.now(), args.authority.node(), &nodes, job.min_ack, args.limits);
         ctx.set_credits(job.reservation.bytes());
         ctx.set_tick(TICK);
         let stream = Arc::new(job.stream);
@@ -115,8 +115,8 @@ impl Behaviour for Streaming {
             let (sender, items) = mpsc::channel(room);
             let gauge = Arc::new(Gauge::default());
             let request = Replicate { grant: job.grant.clone(), mac: target.mac, len_hint: job.len_hint };
-            let (op, links) = (job.op, args.links.clone());
-            let forward = Forward { op, target, request, items, links, gauge: gauge.clone() };
+            let (op, links, authority) = (job.op, args.links.clone(), args.authority.clone());
+            let forward = Forward { op, target, request, items, links, authority, gauge: gauge.clone() };
             let done = move |outcome| StreamingMsg::Replica(index, Box::new(outcome));
             replicas.push((ctx.spawn_then(forward.run(), done), gauge));
             senders.push(sender);

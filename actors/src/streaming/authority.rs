@@ -15,6 +15,9 @@ pub trait Authority: Send + Sync + 'static {
     /// `NotRegistered` before the node has joined one.
     fn cluster(&self) -> Result<ClusterId, Status>;
 
+    /// Where the coordinator says that a node of the cluster listens; `None` if it has told of no such node (yet).
+    fn address_of(&self, node: NodeId) -> Option<String>;
+
     /// Checks a grant: signature, operation, expiry in coordinator time, epoch.
     ///
     /// # Errors

@@ -10,12 +10,13 @@
 //!
 //! ```text
 //! Receiving --end matches--> Sealing --all copies settled, or straggler limit--> Answered
-//!     \--peer gone, bad bytes, disk failed, standstill--> Failed (tasks aborted, temporary file removed)
+//!     \--peer gone, bad bytes, disk failed or mute, standstill--> Failed (tasks aborted, temporary file removed)
 //! ```
 //!
 //! Credit is end to end: the client may send only into slabs reserved for this stream, and a slab is free again when
 //! the disk and every live replica are done with it. A replica that stands still is cut, so that it costs one upload
-//! a bounded time and bounded memory; the missing copy is reported and repaired later.
+//! a bounded time and bounded memory; the missing copy is reported and repaired later. This node's own disk has a limit,
+//! too: an fsync that never returns fails the upload, and what the hung write holds stays accounted for.
 
 mod actor;
 mod authority;

@@ -12,7 +12,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
 use super::Authority;
-use crate::chunk_store::{ChunkIdentity, ChunkSeal, ChunkStore, ChunkWriter, StoreError};
+use crate::chunk_store::{ChunkIdentity, ChunkInfo, ChunkSeal, ChunkStore, ChunkWriter, StoreError};
 use crate::replication::ForwardItem;
 
 /// What an upload needs to run.
@@ -52,9 +52,23 @@ pub fn store_status(error: &StoreError, authority: &dyn Authority) -> Status {
     Status::new(code, error.to_string()).at_node(authority.node())
 }
 
+/// As [`store_status`], for an upload whose bytes have begun to move. `Busy` tells a client that nothing was done and that
+/// it may use its grant again; that is not so any more, and other bytes under the same generation would make copies
+/// differ. So it is told to go elsewhere, which takes a new generation.
+fn underway_status(error: &StoreError, authority: &dyn Authority) -> Status {
+    let status = store_status(error, authority);
+    match status.code {
+        StatusCode::Busy => Status { code: StatusCode::Unavailable, ..status },
+        _ => status,
+    }
+}
+
 impl Upload {
     /// Receives everything, hands it on, and makes it durable here. `on_sealed` is called when all was received and
     /// matched.
+    ///
+    /// A chunk that is here already under the same generation is a success if the bytes are the same and the stored ones
+    /// good.
     ///
     /// Cancel safety: dropping the future removes the temporary file, unless the commit has begun: that is finished
     /// or undone on the disk's own threads.
@@ -81,11 +95,17 @@ impl Upload {
             index: grant.index,
         };
         let failed = |e: StoreError| store_status(&e, authority.as_ref()).about_chunk(grant.chunk);
-        let writer = store.create(identity, len_hint.min(grant.len_max)).await.map_err(failed)?;
+        let sink = match store.create(identity, len_hint.min(grant.len_max)).await {
+            Ok(writer) => Sink::Writer(writer),
+            Err(StoreError::AlreadyCommitted(info)) => Sink::Stored(info),
+            Err(e) => return Err(failed(e)),
+        };
         stream.grant(reservation);
+        // From here on bytes may be on other nodes.
+        let failed = |e: StoreError| underway_status(&e, authority.as_ref()).about_chunk(grant.chunk);
         let mut intake = Intake {
             stream,
-            writer,
+            sink,
             replicas,
             received,
             len_max: grant.len_max,
@@ -93,13 +113,46 @@ impl Upload {
             sha256: Sha256::new(),
         };
         let end = intake.drain(verify_sha256).await.map_err(|e| e.into_status(&failed))?;
+        let seal = ChunkSeal { len: intake.len, sha256: end.sha256 };
+        if let Sink::Stored(info) = &intake.sink {
+            // Before anything is made durable elsewhere.
+            same_bytes(info, &seal).map_err(failed)?;
+        }
         on_sealed();
         for replica in &intake.replicas {
             replica.send(ForwardItem::End(end.clone())).await.ok();
         }
-        let len = intake.len;
-        intake.writer.commit(ChunkSeal { len, sha256: end.sha256 }).await.map_err(failed)?;
-        authority.sign(grant.chunk, grant.generation, len, end.sha256)
+        let stored = match intake.sink {
+            Sink::Writer(writer) => match writer.commit(seal).await {
+                Ok(()) => None,
+                Err(StoreError::AlreadyCommitted(info)) => Some(info),
+                Err(e) => return Err(failed(e)),
+            },
+            Sink::Stored(info) => Some(info),
+        };
+        if let Some(info) = stored {
+            // A receipt says that the bytes were seen to be good: a copy found here is read before it gets one.
+            same_bytes(&info, &seal).map_err(failed)?;
+            store.verify(identity.key()).await.map_err(failed)?;
+        }
+        authority.sign(grant.chunk, grant.generation, seal.len, seal.sha256)
+    }
+}
+
+/// Where the bytes go on this node.
+enum Sink {
+    /// To a file that is not there yet.
+    Writer(Box<dyn ChunkWriter>),
+    /// Nowhere: an earlier attempt of the same generation has stored them. They are received to be compared, so that
+    /// the same bytes get their receipt again, and no others do.
+    Stored(Box<ChunkInfo>),
+}
+
+/// Whether what is stored under a generation is what comes under it now.
+fn same_bytes(info: &ChunkInfo, seal: &ChunkSeal) -> Result<(), StoreError> {
+    match info.seal() == *seal {
+        true => Ok(()),
+        false => Err(StoreError::AlreadyCommitted(Box::new(*info))),
     }
 }
 
@@ -119,7 +172,7 @@ impl IntakeError {
 
 struct Intake {
     stream: Arc<Stream>,
-    writer: Box<dyn ChunkWriter>,
+    sink: Sink,
     replicas: Vec<mpsc::Sender<ForwardItem>>,
     received: Arc<AtomicU64>,
     len_max: u32,
@@ -157,8 +210,12 @@ impl Intake {
         if verify_sha256 {
             self.sha256.update(&frame.bytes);
         }
-        let DataFrame { ref bytes, .. } = frame;
-        self.writer.write(bytes.clone(), frame.block_crcs()).await.map_err(IntakeError::Disk)
+        match &mut self.sink {
+            Sink::Writer(writer) => {
+                writer.write(frame.bytes.clone(), frame.block_crcs()).await.map_err(IntakeError::Disk)
+            }
+            Sink::Stored(_) => Ok(()),
+        }
     }
 
     fn check(&mut self, end: EndHead, verify_sha256: bool) -> Result<EndHead, Status> {

@@ -16,7 +16,7 @@ pub struct UploadLimits {
     pub straggler: Duration,
     /// How long a replica may stand still while the primary has something for it.
     pub stall: Duration,
-    /// How long replicas may take to answer after everything was sent, if too few copies are durable.
+    /// How long a disk may say nothing: after everything was sent, a replica's or this node's own; and for each step of a read.
     pub answer: Duration,
     /// How long the client may send nothing.
     pub idle: Duration,
@@ -60,6 +60,7 @@ pub enum Effect {
 /// An upload, as far as decisions go. Nothing follows an `Answer` or a `Fail`.
 #[derive(Debug)]
 pub struct UploadState {
+    node: NodeId,
     local: Copy,
     replicas: Vec<(NodeId, Copy)>,
     enough: usize,
@@ -72,10 +73,11 @@ pub struct UploadState {
 }
 
 impl UploadState {
-    /// An upload that began at `now`, to this node and `replicas`; `min_ack` durable copies are enough.
-    pub fn new(now: MonoTime, replicas: &[NodeId], min_ack: u8, limits: UploadLimits) -> Self {
+    /// An upload that began at `now`, to this node, `node`, and `replicas`; `min_ack` durable copies are enough.
+    pub fn new(now: MonoTime, node: NodeId, replicas: &[NodeId], min_ack: u8, limits: UploadLimits) -> Self {
         let pending = Copy::Pending { sent: 0, moved_at: now };
         Self {
+            node,
             local: pending.clone(),
             replicas: replicas.iter().map(|node| (*node, pending.clone())).collect(),
             enough: usize::from(min_ack).clamp(1, replicas.len() + 1),
@@ -130,6 +132,12 @@ impl UploadState {
         if waits_for_client && now.since(self.received_at) >= self.limits.idle {
             let text = format!("no data for {} s", self.limits.idle.as_secs());
             effects.extend(self.fail(Status::new(StatusCode::DeadlineExceeded, text)));
+            return effects;
+        }
+        if self.local.pending() && self.sealed_at.is_some_and(|at| now.since(at) >= self.limits.answer) {
+            // The disk may hang for ever. The bytes it still has stay accounted for; the upload need not wait.
+            let text = format!("the disk gave no answer for {} s", self.limits.answer.as_secs());
+            effects.extend(self.fail(Status::new(StatusCode::DeadlineExceeded, text).at_node(self.node)));
             return effects;
         }
         effects.extend(self.settle(now));
@@ -232,7 +240,7 @@ mod tests {
     }
 
     fn upload(min_ack: u8) -> UploadState {
-        UploadState::new(at(0), &[NodeId(2), NodeId(3)], min_ack, UploadLimits::default())
+        UploadState::new(at(0), NodeId(1), &[NodeId(2), NodeId(3)], min_ack, UploadLimits::default())
     }
 
     fn broken() -> Status {
@@ -294,6 +302,22 @@ mod tests {
         let effects = u.on_local(at(1), Err(broken()));
         assert_eq!(effects, [Effect::Fail(broken())]);
         assert!(u.on_replica(at(2), 0, Ok(receipt(2))).is_empty());
+    }
+
+    #[test]
+    fn a_disk_that_never_answers_fails_the_upload_by_name() {
+        let mut u = upload(2);
+        u.on_sealed(at(1000));
+        u.on_replica(at(1001), 0, Ok(receipt(2)));
+        u.on_replica(at(1001), 1, Ok(receipt(3)));
+        assert!(u.on_tick(at(20_999), 4, &[4, 4]).is_empty());
+        match &u.on_tick(at(21_000), 4, &[4, 4])[..] {
+            [Effect::Fail(status)] => {
+                assert_eq!((status.code, status.node), (StatusCode::DeadlineExceeded, Some(NodeId(1))));
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(u.on_local(at(30_000), Ok(receipt(1))).is_empty(), "nothing follows a failure");
     }
 
     #[test]

@@ -32,6 +32,8 @@ pub(crate) const CLUSTER: ClusterId = ClusterId(7);
 #[derive(Default)]
 pub(crate) struct MemNet {
     listeners: Mutex<BTreeMap<u16, mpsc::UnboundedSender<Connection>>>,
+    /// Every address that was dialled.
+    pub dialed: Mutex<Vec<String>>,
 }
 
 struct MemListener {
@@ -52,6 +54,7 @@ impl Net for MemNet {
     fn connect<'a>(&'a self, addr: &'a str, _timeout: Duration) -> BoxFuture<'a, io::Result<Connection>> {
         async move {
             let port = port_of(addr);
+            self.dialed.lock().unwrap().push(addr.to_owned());
             let listener = self.listeners.lock().unwrap().get(&port).cloned();
             let listener = listener.ok_or(io::ErrorKind::ConnectionRefused)?;
             let (ours, theirs) = tokio::io::duplex(256 * 1024);
@@ -85,9 +88,15 @@ impl NetListener for MemListener {
     }
 }
 
-/// Chunks in memory. `stalled` makes every write wait, as a stopped process would.
+/// Chunks in memory. `stalled` makes every write wait, as a stopped process would; `mute` every commit and opening, as
+/// a disk that answers nothing.
 #[derive(Default)]
 pub(crate) struct MemStore {
+    pub mute: AtomicBool,
+    /// Commits are refused for want of some resource.
+    pub busy: AtomicBool,
+    /// Buffers that reads have filled and nobody has let go of.
+    pub buffers: Arc<()>,
     pub chunks: Mutex<BTreeMap<ChunkKey, (ChunkInfo, Bytes)>>,
     pub writers: Arc<Mutex<usize>>,
     pub stalled: AtomicBool,
@@ -123,6 +132,12 @@ impl ChunkWriter for MemWriter {
 
     fn commit(self: Box<Self>, seal: ChunkSeal) -> BoxFuture<'static, Result<(), StoreError>> {
         async move {
+            while self.store.mute.load(Ordering::Relaxed) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            if self.store.busy.load(Ordering::Relaxed) {
+                return Err(StoreError::Busy { disk: Arc::from("mem"), what: "memory".to_owned() });
+            }
             let info = ChunkInfo {
                 identity: self.identity,
                 len: seal.len,
@@ -141,7 +156,18 @@ fn crc32fast_of(block: &[u8]) -> u32 {
     dfs_wire::link::DataFrame::new(Bytes::copy_from_slice(block)).crc
 }
 
-struct MemReader(ChunkInfo, Bytes);
+struct MemReader(ChunkInfo, Bytes, Arc<()>);
+
+struct Buffer {
+    bytes: Bytes,
+    _counted: Arc<()>,
+}
+
+impl AsRef<[u8]> for Buffer {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
 
 impl ChunkReader for MemReader {
     fn info(&self) -> &ChunkInfo {
@@ -154,7 +180,8 @@ impl ChunkReader for MemReader {
 
     fn read(&self, offset: u32, len: u32) -> BoxFuture<'static, Result<Bytes, StoreError>> {
         let bytes = self.1.slice(offset as usize..(offset + len) as usize);
-        async move { Ok(bytes) }.boxed()
+        let buffer = Buffer { bytes, _counted: self.2.clone() };
+        async move { Ok(Bytes::from_owner(buffer)) }.boxed()
     }
 }
 
@@ -180,11 +207,15 @@ impl ChunkStore for SharedStore {
     }
 
     fn open(&self, key: ChunkKey) -> BoxFuture<'static, Result<Arc<dyn ChunkReader>, StoreError>> {
-        let found = self.0.chunks.lock().unwrap().get(&key).cloned();
+        let store = self.0.clone();
+        let found = store.chunks.lock().unwrap().get(&key).cloned();
         async move {
+            while store.mute.load(Ordering::Relaxed) {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
             let missing = StoreError::NotFound { disk: Arc::from("mem"), key };
             let (info, bytes) = found.ok_or(missing)?;
-            Ok(Arc::new(MemReader(info, bytes)) as Arc<dyn ChunkReader>)
+            Ok(Arc::new(MemReader(info, bytes, store.buffers.clone())) as Arc<dyn ChunkReader>)
         }
         .boxed()
     }
@@ -227,6 +258,10 @@ impl Authority for Keyed {
 
     fn cluster(&self) -> Result<ClusterId, Status> {
         Ok(CLUSTER)
+    }
+
+    fn address_of(&self, node: NodeId) -> Option<String> {
+        (1..=3).contains(&node.0).then(|| format!("mem:{}", node.0))
     }
 
     fn check(&self, grant: &Grant, mac: &Mac, op: GrantOp) -> Result<(), Status> {

@@ -243,8 +243,8 @@ impl Reader {
             len: part.len - done,
         };
         let body = Request::Chunk(ChunkRequest::Read(read));
-        // The whole read may take long; that it moves is what the client watches.
-        let deadline_ms = millis(patience.saturating_mul(30));
+        // How long the node may let it wait for its turn: "busy" comes before the patience with a silent node ends.
+        let deadline_ms = millis(patience / 2);
         let request = RequestHead { op: new_op(), deadline_ms, trace: None, body };
         let opened = conn.link().open(&request, bytes::Bytes::new());
         let stream = opened.map_err(|status| CopyError::Unreachable(status.into()))?;

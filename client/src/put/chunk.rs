@@ -45,11 +45,13 @@ struct Failure {
     blame: Vec<NodeId>,
     /// Bytes counted as moved that were moved for nothing.
     sent: u64,
+    /// The node let bytes come: some may be stored somewhere.
+    touched: bool,
 }
 
 impl Failure {
     fn of(error: Error, node: NodeId) -> Self {
-        Self { error, blame: vec![node], sent: 0 }
+        Self { error, blame: vec![node], sent: 0, touched: false }
     }
 
     /// The fault lies on this machine: no other node can help.
@@ -91,8 +93,9 @@ pub(super) async fn upload(
             return Err(failure.error);
         }
         tracing::debug!(index, error = %failure.error, "a chunk could not be stored, trying again");
-        if failure.error.is_busy() && busy < BUSY_BEFORE_ELSEWHERE {
-            // Nothing was stored, so the same grant is still good.
+        if failure.error.is_busy() && !failure.touched && busy < BUSY_BEFORE_ELSEWHERE {
+            // Nothing was stored anywhere, so the same grant is still good. Otherwise it is not: the bytes may be others
+            // by now (a local file that changes), and copies of one generation must not differ.
             busy += 1;
             allocation = Some(place);
         } else {
@@ -145,7 +148,7 @@ async fn attempt(
 ) -> Result<Uploaded, Failure> {
     let Some((primary, replicas)) = place.targets.split_first() else {
         let error = Error::new(StatusCode::ProtocolViolation, "a chunk was given no node");
-        return Err(Failure { error, blame: Vec::new(), sent: 0 });
+        return Err(Failure { error, blame: Vec::new(), sent: 0, touched: false });
     };
     let inner = &session.inner;
     let patience = inner.config.timeouts.write_stall;
@@ -162,11 +165,13 @@ async fn attempt(
     let mut feed = Feed::new(source.clone(), memory.clone(), patience);
     let mut sent = 0;
     let outcome = send(session, &stream, &mut feed, &mut sent, patience).await;
-    let fail = |error: Error| Failure { sent, ..failed(error) };
+    let fail = |error: Error| Failure { sent, touched: stream.is_credited(), ..failed(error) };
     match outcome {
         Ok(()) | Err(SendError::Ended) => {}
         Err(SendError::Stalled) => return Err(fail(stalled(patience))),
-        Err(SendError::Local(error)) => return Err(Failure { error, blame: Vec::new(), sent }),
+        Err(SendError::Local(error)) => {
+            return Err(Failure { error, blame: Vec::new(), sent, touched: true });
+        }
     }
     let answer = match timeout(patience, answer(&stream)).await {
         Ok(Ok(stored)) => stored,
@@ -175,7 +180,7 @@ async fn attempt(
     };
     inner.pool.served(&primary.address);
     let (len, sha256) = feed.totals();
-    judge(session, place, answer, len, sha256).map_err(|f| Failure { sent, ..f })
+    judge(session, place, answer, len, sha256).map_err(|f| Failure { sent, touched: true, ..f })
 }
 
 fn write_request(
@@ -303,7 +308,7 @@ fn judge(
         let text = format!("{copies} durable copies of at least {enough}");
         let error =
             Error::new(StatusCode::NoWriteQuorum, text).about_chunk(chunk).caused_by(Error::from(cause));
-        return Err(Failure { error, blame: blame.collect(), sent: 0 });
+        return Err(Failure { error, blame: blame.collect(), sent: 0, touched: true });
     }
     let degraded = (copies < wanted).then(|| {
         tracing::debug!(index = place.index, %chunk, copies, wanted, "a chunk has fewer copies than wanted");

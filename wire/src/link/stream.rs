@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::state::{OutFrame, Wake};
+use super::state::{Conn, OutFrame, Wake};
 use super::{Role, Shared, encode_head};
 use crate::frame::FrameKind;
 use crate::limits::{BLOCK_BYTES, DATA_FRAME_BYTES, INLINE_TAIL_BYTES_MAX};
@@ -235,6 +235,45 @@ impl Stream {
             }
             wake.await;
         }
+    }
+
+    /// Waits until the peer has granted credit: what is made for it before that can only stand in memory. There is no
+    /// deadline: bring one. Counts as sending. Cancel safety: nothing is lost.
+    ///
+    /// # Errors
+    /// If the stream has ended: then [`Self::recv`] tells why.
+    pub async fn credited(&self) -> Result<(), Status> {
+        self.until(|conn| conn.is_credited(self.id)).await
+    }
+
+    /// Waits until the writer has taken everything that was queued. There is no deadline: bring one. Counts as sending.
+    /// Cancel safety: nothing is lost.
+    ///
+    /// # Errors
+    /// As [`Self::credited`].
+    pub async fn drained(&self) -> Result<(), Status> {
+        self.until(|conn| conn.queued(self.id) == 0).await
+    }
+
+    async fn until(&self, done: impl Fn(&Conn) -> bool) -> Result<(), Status> {
+        loop {
+            let wake = self.wake.send.notified();
+            {
+                let conn = self.shared.lock();
+                if let Some(status) = conn.ended(self.id) {
+                    return Err(status);
+                }
+                if done(&conn) {
+                    return Ok(());
+                }
+            }
+            wake.await;
+        }
+    }
+
+    /// Whether the peer ever granted credit: if not, not one byte of payload has reached it. Holds after the end, too.
+    pub fn is_credited(&self) -> bool {
+        self.shared.lock().is_credited(self.id)
     }
 
     /// Frames queued and not yet taken by the writer: 0 when the peer keeps up.

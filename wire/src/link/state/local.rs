@@ -68,14 +68,10 @@ impl Conn {
     /// Queues a frame of a stream behind its data: `Ok(false)` = the queue is full, wait. The frame is taken only by
     /// `Ok(true)`.
     pub(in crate::link) fn enqueue(&mut self, frame: &mut Option<OutFrame>, id: u32) -> Result<bool, Status> {
-        let closed = self.closed.as_ref();
-        let Some(stream) = self.streams.get_mut(&id) else {
-            return Err(closed.map_or_else(lost, |reason| cut_off(reason, true)));
-        };
-        if stream.finished || stream.responded {
-            let answered = || Status::new(StatusCode::Cancelled, "the stream has ended already");
-            return Err(closed.map_or_else(answered, |reason| cut_off(reason, !stream.unopened)));
+        if let Some(status) = self.ended(id) {
+            return Err(status);
         }
+        let Some(stream) = self.streams.get_mut(&id) else { return Err(lost()) };
         let Some((kind, len)) = frame.as_ref().map(|f| (f.kind, f.tail.len())) else { return Ok(true) };
         let is_data = kind == FrameKind::Data;
         if is_data && stream.out.len() >= STREAM_QUEUE_MAX {

@@ -104,6 +104,11 @@ struct StreamState {
 }
 
 impl StreamState {
+    /// Whether the peer has ever granted credit.
+    fn is_credited(&self) -> bool {
+        self.send.available() > 0 || self.send.sent() > 0
+    }
+
     /// Whether nobody needs this state any more.
     fn is_over(&self) -> bool {
         self.detached && self.in_control == 0 && self.out.is_empty()
@@ -289,6 +294,22 @@ impl Conn {
 
     pub(super) fn credit_outstanding(&self) -> u64 {
         self.streams.values().filter_map(|s| s.recv.as_ref()).map(|r| r.credit.outstanding()).sum()
+    }
+
+    /// Whether the peer ever granted credit for a stream, even if that has ended since.
+    pub(super) fn is_credited(&self, id: u32) -> bool {
+        self.streams.get(&id).is_some_and(StreamState::is_credited)
+    }
+
+    /// Why nothing can be sent on a stream any more, if so.
+    pub(super) fn ended(&self, id: u32) -> Option<Status> {
+        let closed = |sent| self.closed.as_ref().map(|reason| cut_off(reason, sent));
+        let answered = || Status::new(StatusCode::Cancelled, "the stream has ended already");
+        match self.streams.get(&id) {
+            None => Some(closed(true).unwrap_or_else(lost)),
+            Some(s) if s.finished || s.responded => Some(closed(!s.unopened).unwrap_or_else(answered)),
+            Some(_) => None,
+        }
     }
 
     /// Frames of a stream not yet taken by the writer.

@@ -104,8 +104,8 @@ impl Conn {
         }
         stream.send.spend(data_len);
         let Some(frame) = stream.out.pop_front() else { return Turn::WaitsForStream };
-        if stream.out.len() == STREAM_QUEUE_MAX / 2 {
-            // Not for each frame: whoever waits is woken once for several.
+        if stream.out.len() == STREAM_QUEUE_MAX / 2 || stream.out.is_empty() {
+            // Not for each frame: whoever waits for room is woken once for several, whoever waits for the end, then.
             stream.wake.send.notify_one();
         }
         stream.idle_ticks = 0;

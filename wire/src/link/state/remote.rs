@@ -124,7 +124,11 @@ impl Conn {
             return self.send_credit.grant(limit);
         }
         let Some(stream) = self.streams.get_mut(&id) else { return false };
+        let first = !stream.is_credited();
         let more = stream.send.grant(limit);
+        if more && first {
+            stream.wake.send.notify_one();
+        }
         if more && !stream.out.is_empty() && !stream.in_ready {
             stream.in_ready = true;
             self.ready.push_back(id);
