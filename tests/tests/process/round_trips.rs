@@ -124,3 +124,21 @@ async fn conditions_of_a_put_hold_and_a_refused_put_changes_nothing() {
     Content::new("c", 3, 1_000).expect("the second", &cluster.read(&client, &file).await.expect("read"));
     put(5, Any).await.expect("replaced");
 }
+
+#[test]
+fn a_file_that_is_here_is_checked_and_a_tree_goes_through_no_link() {
+    let cluster = Cluster::start(3, Options::default());
+    cluster.file("here", &[7; 300_000]);
+    cluster.ok(&["mkdir", "-p", "/top/tree"]);
+    cluster.ok(&["put", "here", "/top/tree/leaf"]);
+    let said = cluster.dfsctl(&["get", "--resume", "-o", "json", "/top/tree/leaf", "here"]).run().ok();
+    assert_eq!(said.json()["files"][0]["resumed_bytes"], 300_000, "{}", said.text());
+    let (target, outside) = (cluster.home().join("target"), cluster.home().join("outside"));
+    std::fs::create_dir(&target).expect("a directory");
+    std::fs::create_dir(&outside).expect("a directory");
+    std::os::unix::fs::symlink(&outside, target.join("tree")).expect("a link");
+    cluster.dfsctl(&["get", "-r", "/top/tree", "target/"]).run().code(4).says(&["symbolic link"]);
+    assert_eq!(std::fs::read_dir(&outside).expect("a directory").count(), 0);
+    cluster.ok(&["get", "-r", "/top", "target/"]);
+    assert!(target.join("top/tree/leaf").is_file());
+}
