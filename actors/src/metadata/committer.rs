@@ -237,6 +237,8 @@ impl Committer {
         if overlay.is_empty() && (self.failed || now_ms < self.time_due_ms) {
             return GroupEnd::Committed;
         }
+        // Of a try, not of a success: a store that fails is not tried by every idle group.
+        self.time_due_ms = now_ms.saturating_add(COMMITTED_EVERY_MS);
         // Also lets go of the snapshot, which the engine would have to keep alive beside the new state.
         let mut batches = overlay.into_batches();
         let changes = batches.len();
@@ -254,7 +256,6 @@ impl Committer {
                 self.metrics.health.committed();
                 add(&self.metrics.groups, 1);
                 add(&self.metrics.batches, changes as u64);
-                self.time_due_ms = now_ms.saturating_add(COMMITTED_EVERY_MS);
                 GroupEnd::Committed
             }
             Ok(_) => {
