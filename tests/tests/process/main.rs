@@ -6,6 +6,7 @@ mod authority;
 mod command_line;
 mod corruption;
 mod crashes;
+mod descriptors;
 mod files;
 mod full_disk;
 mod hostile;
