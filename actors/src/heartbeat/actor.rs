@@ -288,6 +288,10 @@ impl Behaviour for HeartbeatActor {
                 }
                 Vec::new()
             }
+            HeartbeatMsg::NewsWanted => {
+                self.state.news_wanted(now);
+                Vec::new()
+            }
             HeartbeatMsg::Registered(Ok(word)) => self.state.registered(now, epoch, jitter, *word),
             HeartbeatMsg::Answered(Ok(word)) => self.state.answered(now, epoch, jitter, *word),
             HeartbeatMsg::Registered(Err(status)) | HeartbeatMsg::Answered(Err(status)) => {

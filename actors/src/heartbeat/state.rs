@@ -31,6 +31,8 @@ pub const CORRUPT_PER_HEARTBEAT_MAX: usize = 256;
 pub const CORRUPT_PENDING_MAX: usize = 4096;
 /// Failed heartbeats in a row after which the coordinator counts as lost.
 pub const LOST_AFTER: u32 = 3;
+/// However urgent news are, heartbeats are this far apart.
+const NEWS_PAUSE: Duration = Duration::from_millis(100);
 /// Bounds of the interval that a coordinator may ask for.
 const INTERVAL_MS: std::ops::RangeInclusive<u32> = 50..=60_000;
 
@@ -130,6 +132,8 @@ pub struct HeartbeatState {
     interval: Duration,
     next_at: MonoTime,
     calling: bool,
+    /// Not even news are asked for before.
+    quiet_until: MonoTime,
     failures: u32,
     deleted: BTreeSet<ChunkKey>,
     corrupt: BTreeSet<ChunkKey>,
@@ -151,6 +155,7 @@ impl HeartbeatState {
             interval: Duration::from_secs(2),
             next_at: now,
             calling: false,
+            quiet_until: now,
             failures: 0,
             deleted: BTreeSet::new(),
             corrupt: BTreeSet::new(),
@@ -190,6 +195,7 @@ impl HeartbeatState {
             return effects;
         }
         self.calling = true;
+        self.quiet_until = now + NEWS_PAUSE;
         if matches!(self.phase, Phase::Active) {
             let deleted: Vec<_> = self.deleted.iter().take(TOMBSTONES_PER_HEARTBEAT_MAX).copied().collect();
             let corrupt: Vec<_> = self.corrupt.iter().take(CORRUPT_PER_HEARTBEAT_MAX).copied().collect();
@@ -200,6 +206,14 @@ impl HeartbeatState {
             effects.push(Effect::Register);
         }
         effects
+    }
+
+    /// Somebody waits for what changed in the cluster: the next heartbeat comes at once, or a little after the last one.
+    /// Whoever still waits then asks again.
+    pub fn news_wanted(&mut self, now: MonoTime) {
+        if matches!(self.phase, Phase::Active) {
+            self.next_at = self.next_at.min(now.max(self.quiet_until));
+        }
     }
 
     /// The coordinator took this run in. `epoch` is the highest that the node has seen.

@@ -9,8 +9,10 @@ use dfs_wire::message::membership::{NodeEntry, StateUpdate};
 use dfs_wire::status::{Status, StatusCode};
 use tokio::sync::watch;
 
+use super::messages::HeartbeatMsg;
 use crate::env::{Clock, MonoTime};
 use crate::streaming::Authority;
+use crate::supervisor::Addr;
 
 /// One reading of the coordinator's clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -198,12 +200,18 @@ pub struct NodeAuthority {
     node: NodeId,
     view: Arc<CoordinatorView>,
     clock: Arc<dyn Clock>,
+    heartbeat: Addr<HeartbeatMsg>,
 }
 
 impl NodeAuthority {
-    /// For `node`, which learns through `view`.
-    pub fn new(node: NodeId, view: Arc<CoordinatorView>, clock: Arc<dyn Clock>) -> Self {
-        Self { node, view, clock }
+    /// For `node`, which learns through `view` what `heartbeat` hears.
+    pub fn new(
+        node: NodeId,
+        view: Arc<CoordinatorView>,
+        clock: Arc<dyn Clock>,
+        heartbeat: Addr<HeartbeatMsg>,
+    ) -> Self {
+        Self { node, view, clock, heartbeat }
     }
 }
 
@@ -223,6 +231,11 @@ impl Authority for NodeAuthority {
 
     fn address_of(&self, node: NodeId) -> Option<String> {
         self.view.get().nodes.get(&node).map(|entry| entry.address.clone())
+    }
+
+    fn want_news(&self) {
+        // A full mailbox is worked through in no time, and whoever waits asks again.
+        let _asked_again = self.heartbeat.try_send(HeartbeatMsg::NewsWanted);
     }
 
     fn check(&self, grant: &Grant, mac: &Mac, op: GrantOp) -> Result<(), Status> {

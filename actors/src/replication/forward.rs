@@ -20,7 +20,7 @@ use crate::supervisor::{Addr, AskError};
 
 /// Patience with the replication actor and the dial behind it.
 const LINK_TIMEOUT: Duration = Duration::from_secs(4);
-/// How long news of a node is waited for: the heartbeats bring it.
+/// How long news of a node is waited for: a heartbeat brings it.
 const NEWS_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often it is looked for.
 const NEWS_LOOK: Duration = Duration::from_millis(50);
@@ -141,10 +141,11 @@ pub(super) async fn link_to(
 }
 
 /// What the client names is fresh from the coordinator, if it is honest; what this node was told may be a heartbeat old,
-/// and the target may have just joined or moved. So where they differ, news is waited for a little.
+/// and the target may have just joined or moved. So where they differ, news is asked for and waited for a little.
 async fn address_of(authority: &dyn Authority, target: &Target) -> Result<String, Status> {
     let told = async {
         while authority.address_of(target.node).as_ref() != Some(&target.address) {
+            authority.want_news();
             tokio::time::sleep(NEWS_LOOK).await;
         }
     };

@@ -18,6 +18,9 @@ pub trait Authority: Send + Sync + 'static {
     /// Where the coordinator says that a node of the cluster listens; `None` if it has told of no such node (yet).
     fn address_of(&self, node: NodeId) -> Option<String>;
 
+    /// Has the coordinator asked what changed in the cluster, soon. Does not wait.
+    fn want_news(&self);
+
     /// Checks a grant: signature, operation, expiry in coordinator time, epoch.
     ///
     /// # Errors

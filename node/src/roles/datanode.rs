@@ -193,7 +193,7 @@ fn build(parts: Parts, config: &Config, context: &Context) -> Built {
     let heartbeat = agents.heartbeat;
     let service = Arc::new(DatanodeService::new(DatanodeParts {
         store: chunks,
-        authority: Arc::new(NodeAuthority::new(me.node, view.clone(), env.clock)),
+        authority: Arc::new(NodeAuthority::new(me.node, view.clone(), env.clock, heartbeat.clone())),
         ingest: ingest.clone(),
         replica,
         uploads: upload_nursery,

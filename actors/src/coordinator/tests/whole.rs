@@ -52,7 +52,8 @@ async fn datanode(env: &Env, wire: &Arc<Wire>, id: u128) -> Datanode {
         orphan_gc: crate::gc::orphan_gc::state::OrphanGcConfig::default(),
     });
     let root = Root::start(env.clone(), ActorTree::new(format!("dn-{id}")), spec).await.unwrap();
-    let authority = NodeAuthority::new(NodeId(id), agents.view.clone(), env.clock.clone());
+    let authority =
+        NodeAuthority::new(NodeId(id), agents.view.clone(), env.clock.clone(), agents.heartbeat.clone());
     Datanode { _root: root, agents, store, authority }
 }
 
@@ -92,6 +93,21 @@ async fn put(rig: &Rig, nodes: &[Datanode], at: &str) {
     let opened = rig.open(at, 1).await.unwrap();
     let chunk = store(nodes, &opened.allocations[0]);
     rig.commit(opened.session, vec![chunk], 1).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_joined_just_now_is_known_to_whoever_asks() {
+    let (rig, wire, nodes) = cluster_of(1).await;
+    let _second = datanode(&rig.env, &wire, 2).await;
+    tokio::time::sleep(Duration::from_millis(20)).await;
+    let known = || nodes[0].authority.address_of(NodeId(2));
+    assert_eq!(known(), None, "the next heartbeat is not due yet");
+    let began = tokio::time::Instant::now();
+    while known().is_none() {
+        nodes[0].authority.want_news();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(began.elapsed() < Duration::from_millis(300), "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
