@@ -24,6 +24,8 @@ const BIND_PATIENCE: Duration = Duration::from_secs(5);
 const BIND_PAUSE: Duration = Duration::from_millis(100);
 /// Exit code after an error.
 const EXIT_FAILED: u8 = 1;
+/// Exit code of a datanode that must end because a newer process has its identity.
+pub const EXIT_SUPERSEDED: u8 = 77;
 /// Patience with tasks that do not end when the runtime does.
 const RUNTIME_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -172,7 +174,7 @@ async fn serve_until_end(started: Started, context: &Context) -> u8 {
         }
     }
     context.readiness.not_ready("stopping");
-    let mut code = failed.map_or(0, |exit| exit.code());
+    let mut code = failed.map_or_else(|| shutdown.code(), |exit| exit.code());
     for node in nodes.iter().rev() {
         let exit = node.root.shutdown().await;
         tracing::info!(node = node.tree.node(), ?exit, "node stopped");

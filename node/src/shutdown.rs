@@ -4,7 +4,13 @@
 //! Running --drain()--> Draining --stop(), second signal, or drain_timeout--> Stopping
 //! ```
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -26,6 +32,7 @@ pub enum Phase {
 #[derive(Clone, Debug)]
 pub struct Shutdown {
     phase: Arc<watch::Sender<Phase>>,
+    code: Arc<AtomicU8>,
 }
 
 impl Default for Shutdown {
@@ -37,7 +44,7 @@ impl Default for Shutdown {
 impl Shutdown {
     /// A node that runs.
     pub fn new() -> Self {
-        Self { phase: Arc::new(watch::Sender::new(Phase::Running)) }
+        Self { phase: Arc::new(watch::Sender::new(Phase::Running)), code: Arc::default() }
     }
 
     /// The phase now.
@@ -53,6 +60,17 @@ impl Shutdown {
     /// Ends the node: called when nothing is left to finish, or when patience is over.
     pub fn stop(&self) {
         self.advance(Phase::Stopping);
+    }
+
+    /// Ends the node, which nobody asked for from outside: the process is to exit with this code.
+    pub fn stop_with(&self, code: u8) {
+        self.code.store(code, Ordering::Relaxed);
+        self.stop();
+    }
+
+    /// The code to exit with: 0 unless the node had to end.
+    pub fn code(&self) -> u8 {
+        self.code.load(Ordering::Relaxed)
     }
 
     /// Waits until the node drains or stops. Cancel safety: nothing is lost.

@@ -208,10 +208,19 @@ impl NodeHandle {
     /// If it runs already.
     #[track_caller]
     pub fn start(&self) {
+        self.start_with(&[]);
+    }
+
+    /// As [`Self::start`], with more arguments for this run.
+    ///
+    /// # Panics
+    /// If it runs already.
+    #[track_caller]
+    pub fn start_with(&self, args: &[&str]) {
         assert!(!self.runs(), "{} runs already", self.name());
         let log = File::options().create(true).append(true).open(&self.recipe.log).expect("a log file");
         let mut command = self.command();
-        command.env("RUST_BACKTRACE", "1").stdout(Stdio::null()).stderr(log);
+        command.args(args).env("RUST_BACKTRACE", "1").stdout(Stdio::null()).stderr(log);
         let child = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
         *self.child() = Some(child);
     }

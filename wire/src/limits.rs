@@ -58,6 +58,8 @@ pub const LIST_PAGE_MAX: u32 = 256;
 pub const INVENTORY_PAGE_MAX: usize = 1024;
 /// Tombstones carried by one heartbeat reply.
 pub const TOMBSTONES_PER_HEARTBEAT_MAX: usize = 1024;
+/// Findings about a node that its heartbeat carries.
+pub const NODE_FINDINGS_MAX: usize = 4;
 /// Bytes of one path segment, in UTF-8.
 pub const NAME_BYTES_MAX: usize = 255;
 /// Bytes of a whole path, in UTF-8.

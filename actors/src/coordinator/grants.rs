@@ -152,6 +152,7 @@ mod tests {
                 load,
                 heard: None,
                 report: 1,
+                findings: Vec::new(),
             })
         };
         ClusterView { version: 1, nodes: states.iter().enumerate().map(node).collect() }

@@ -7,7 +7,7 @@ use crate::gc::health::Stuck;
 use crate::membership::view::{ClusterView, NodeView};
 use crate::metadata::error::FREE_SPACE_HINT;
 use crate::metadata::ops::Policy;
-use crate::metadata::records::Totals;
+use crate::metadata::records::{Totals, UnknownReign};
 use crate::metadata::store_health::StoreTrouble;
 use crate::placement::state::not_writable;
 
@@ -18,6 +18,8 @@ const FINDINGS_MAX: usize = 64;
 pub(super) struct Signs<'a> {
     pub(super) view: &'a ClusterView,
     pub(super) totals: &'a Totals,
+    /// The proof that the metadata is an old copy.
+    pub(super) unknown_reign: Option<&'a UnknownReign>,
     pub(super) policy: &'a Policy,
     pub(super) unsafe_modes: &'a [String],
     /// What is wrong with the metadata store.
@@ -34,9 +36,12 @@ fn finding(code: &str, level: HealthLevel, message: String, hint: &str) -> Healt
 
 /// What needs attention, the worst first.
 pub(super) fn findings(signs: &Signs<'_>) -> Vec<HealthFinding> {
-    let mut all: Vec<HealthFinding> = signs.store.iter().map(of_store).chain(quorum(signs)).collect();
+    let mut all: Vec<HealthFinding> = signs.store.iter().map(of_store).collect();
+    all.extend(signs.unknown_reign.map(outdated));
+    all.extend(quorum(signs));
     for node in &signs.view.nodes {
         all.extend(of_node(node, (signs.corrupt)(node)));
+        all.extend(told_by(node));
     }
     let lost = signs.totals.lost;
     if lost > 0 {
@@ -116,6 +121,23 @@ fn of_store(trouble: &StoreTrouble) -> HealthFinding {
     }
 }
 
+/// The metadata is an old copy.
+fn outdated(seen: &UnknownReign) -> HealthFinding {
+    let UnknownReign { epoch, name, .. } = seen;
+    finding(
+        "METADATA_OUTDATED",
+        HealthLevel::Error,
+        format!(
+            "datanode {name} has obeyed epoch {epoch}, which this metadata does not know: it is an old copy, and what was \
+             written since is missing in it. Nothing is deleted, and nodes that have seen more stay apart"
+        ),
+        &format!(
+            "stop the coordinator and restore a newer copy of its metadata; to go on with this one and lose what was written \
+             since, restart it with coordinator.give_up_epoch={epoch}"
+        ),
+    )
+}
+
 /// Whether chunks can be placed at all, and on as many nodes as files ask for by default.
 fn quorum(signs: &Signs<'_>) -> Option<HealthFinding> {
     let usable = signs.view.nodes.iter().filter(|node| not_writable(&node.candidate()).is_none()).count();
@@ -138,6 +160,17 @@ fn quorum(signs: &Signs<'_>) -> Option<HealthFinding> {
             "new files have fewer copies than asked for until more datanodes are usable",
         )
     })
+}
+
+/// What a node that reports says of itself.
+fn told_by(node: &NodeView) -> impl Iterator<Item = HealthFinding> {
+    let reports = matches!(node.entry.state, NodeState::Up | NodeState::Suspect);
+    let name = &node.entry.name;
+    let named = move |told: &HealthFinding| HealthFinding {
+        message: format!("datanode {name}: {}", told.message),
+        ..told.clone()
+    };
+    node.findings.iter().filter(move |_| reports).map(named)
 }
 
 fn of_node(node: &NodeView, corrupt: u64) -> Vec<HealthFinding> {
@@ -208,6 +241,7 @@ mod tests {
             load,
             heard: None,
             report: 1,
+            findings: Vec::new(),
         })
     }
 
@@ -218,6 +252,7 @@ mod tests {
         let signs = Signs {
             view: &view,
             totals: &totals,
+            unknown_reign: None,
             policy: &Policy::default(),
             unsafe_modes: &unsafe_modes,
             store: None,
@@ -239,6 +274,7 @@ mod tests {
         let signs = Signs {
             view: &view,
             totals: &totals,
+            unknown_reign: None,
             policy: &policy,
             unsafe_modes: &[],
             store: Some(StoreTrouble::Hanging(11)),

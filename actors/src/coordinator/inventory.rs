@@ -92,6 +92,9 @@ impl CoordinatorService {
             // If it is lost, the node is asked for one more inventory.
             let _asked_again = self.parts.membership.try_send(done);
         }
-        Ok(InventoryResponse::Accepted(InventoryAccepted { quarantine: verdict.quarantine }))
+        Ok(InventoryResponse::Accepted(InventoryAccepted {
+            epoch: self.parts.reign.epoch,
+            quarantine: verdict.quarantine,
+        }))
     }
 }

@@ -6,7 +6,7 @@ use dfs_wire::message::membership::{
     Heartbeat, HeartbeatReply, Leave, MembershipRequest, MembershipResponse, Register, Registered,
     StateUpdate,
 };
-use dfs_wire::status::Status;
+use dfs_wire::status::{Status, StatusCode};
 
 use super::service::{Asked, CoordinatorService, refused};
 use crate::membership::messages::MembershipMsg;
@@ -49,6 +49,7 @@ impl CoordinatorService {
         let membership = &self.parts.membership;
         let admit = |reply| MembershipMsg::Admit(Box::new(word.clone()), reply);
         let admission = membership.ask(admit, self.left(asked)).await.map_err(unanswered)??;
+        self.check_reign(asked, &word).await?;
         if let Admission::Remember(record) = admission {
             self.remember(asked, record).await?;
         }
@@ -64,6 +65,27 @@ impl CoordinatorService {
             heartbeat_interval_ms: u32::try_from(interval).unwrap_or(u32::MAX),
             state,
         })
+    }
+
+    /// A node that another reign took in, of which the metadata knows nothing, holds what was written in it. The proof is
+    /// durable before the node hears of it; the node stays apart.
+    async fn check_reign(&self, asked: &Asked, word: &Register) -> Result<(), Status> {
+        if self.parts.reader.knows_reign(word.epoch).map_err(MetaError::into_status)? {
+            return Ok(());
+        }
+        let (node, name, epoch) = (word.node, word.name.clone(), word.epoch);
+        tracing::error!(%node, name, %epoch, "a node has seen a reign that this metadata has not: it is an old copy");
+        let found_ms = self.parts.time.now_ms();
+        let seen = records::UnknownReign { epoch, node, name, found_ms };
+        self.note(asked, Mutation::NoteUnknownReign(seen)).await?;
+        let text = format!(
+            "{} has obeyed epoch {epoch}, which this coordinator's metadata does not know: the metadata is older than \
+             what the node holds",
+            word.name
+        );
+        Err(Status::new(StatusCode::StaleEpoch, text)
+            .hint("restore a newer copy of the metadata; `dfsctl status` has more")
+            .at_node(node))
     }
 
     async fn remember(&self, asked: &Asked, record: NodeRecord) -> Result<(), Status> {
@@ -110,7 +132,7 @@ impl CoordinatorService {
         Ok(reply)
     }
 
-    /// What the node is to delete: as much as fits beside the update.
+    /// What the node is to delete: as much as fits beside the update, and nothing if the metadata is an old copy.
     fn tombstones(
         &self,
         node: NodeId,
@@ -121,10 +143,11 @@ impl CoordinatorService {
             StateUpdate::Increment(step) => step.nodes.len(),
             StateUpdate::Full(all) => all.nodes.len(),
         };
-        if nodes > SMALL_UPDATE {
+        let reader = &self.parts.reader;
+        if nodes > SMALL_UPDATE || reader.unknown_reign().map_err(MetaError::into_status)?.is_some() {
             return Ok(Vec::new());
         }
-        self.parts.reader.tombstones(node, TOMBSTONES_PER_HEARTBEAT_MAX).map_err(MetaError::into_status)
+        reader.tombstones(node, TOMBSTONES_PER_HEARTBEAT_MAX).map_err(MetaError::into_status)
     }
 
     async fn leave(&self, asked: &Asked, word: Leave) -> Result<(), Status> {

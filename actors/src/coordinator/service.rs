@@ -183,11 +183,11 @@ impl CoordinatorService {
     /// If a record is damaged.
     pub fn cluster_status(&self) -> Result<ClusterStatus, Status> {
         let mut store = self.store_trouble();
-        let totals = match self.parts.reader.totals() {
-            Ok(totals) => totals,
+        let (totals, unknown_reign) = match self.parts.reader.signs() {
+            Ok(signs) => signs,
             Err(MetaError::Store(error)) => {
                 store = Some(StoreTrouble::Failing(error.to_string()));
-                Totals::default()
+                (Totals::default(), None)
             }
             Err(error) => return Err(error.into_status()),
         };
@@ -197,6 +197,7 @@ impl CoordinatorService {
         let findings = findings(&Signs {
             view: &view,
             totals: &totals,
+            unknown_reign: unknown_reign.as_ref(),
             policy: &self.parts.config.policy,
             unsafe_modes: &unsafe_modes,
             store,

@@ -21,6 +21,7 @@ use super::state::{Effect, HeartbeatConfig, HeartbeatState, Joined, Learned};
 use super::view::{ClockReading, CoordinatorView};
 use crate::chunk_store::{ChunkKey, ChunkStore, DiskState, StoreStats};
 use crate::env::MonoTime;
+use crate::inventory::actor::DatanodeHealth;
 use crate::inventory::messages::InventoryMsg;
 use crate::supervisor::{ActorError, Addr, Behaviour, Ctx, TimerId};
 
@@ -28,8 +29,6 @@ use crate::supervisor::{ActorError, Addr, Behaviour, Ctx, TimerId};
 pub const HEARTBEAT_MAILBOX: usize = 256;
 /// How long the goodbye of an orderly stop may take.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
-/// How often the epoch learned from grants is looked at, besides all else.
-const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The control connection to the coordinator, however it is kept up.
 pub trait CoordinatorLink: Send + Sync + 'static {
@@ -111,6 +110,8 @@ pub struct HeartbeatArgs {
     pub store: Arc<dyn ChunkStore>,
     /// What it reports of load.
     pub probe: Arc<dyn LoadProbe>,
+    /// What needs attention on this node: told with each heartbeat.
+    pub health: Arc<DatanodeHealth>,
     /// Whom it tells that an inventory is wanted.
     pub inventory: Addr<InventoryMsg>,
 }
@@ -142,6 +143,7 @@ impl HeartbeatActor {
         let request = MembershipRequest::Register(Register {
             node: me.node,
             cluster: self.args.view.get().cluster,
+            epoch: self.state.reign(),
             incarnation: me.incarnation,
             name: me.name.clone(),
             zone: me.zone.clone(),
@@ -170,6 +172,7 @@ impl HeartbeatActor {
             load: self.args.probe.load(),
             deleted,
             corrupt,
+            findings: self.args.health.findings(),
         });
         self.call(request, |word| match word {
             MembershipResponse::Heartbeat(word) => Some(Box::new(word)),
@@ -191,6 +194,7 @@ impl HeartbeatActor {
                     tracing::warn!("the coordinator does not answer or does not know this run");
                     self.args.view.update(|k| k.active = false);
                 }
+                Effect::Distrust(status) => self.refused(&status),
                 Effect::Quarantine(keys) => self.quarantine(keys, ctx),
                 Effect::TakeInventory { anew } => {
                     let word = if anew { InventoryMsg::Take } else { InventoryMsg::Wanted };
@@ -217,7 +221,7 @@ impl HeartbeatActor {
             }
             known.epoch = known.epoch.max(learned.epoch);
             known.clock = Some(ClockReading { coordinator_ms: learned.now_ms, heard: now });
-            known.active = true;
+            (known.active, known.refusal) = (true, None);
             known.apply(learned.update);
         });
     }
@@ -250,8 +254,24 @@ impl HeartbeatActor {
     }
 
     fn step(&mut self, ctx: &mut Ctx<HeartbeatMsg>) {
-        let effects = self.state.step(ctx.now(), self.args.view.epoch());
+        let effects = self.state.step(ctx.now());
         self.carry_out(effects, ctx);
+    }
+
+    /// A call failed, or its answer is not to be trusted. The first of a series is news, and so is that it goes on; each
+    /// one of it is not.
+    fn refused(&self, status: &Status) {
+        let failed = self.state.failed_in_a_row();
+        match status.code {
+            _ if !failed.is_power_of_two() => {
+                tracing::debug!(%status, failed, "a call to the coordinator failed");
+            }
+            StatusCode::WrongCluster | StatusCode::StaleEpoch => {
+                tracing::error!(%status, failed, "this node stays apart from the coordinator");
+            }
+            _ => tracing::warn!(%status, failed, "the coordinator cannot be reached or refuses this node"),
+        }
+        self.args.view.update(|known| known.refusal = Some(status.to_string()));
     }
 }
 
@@ -267,7 +287,6 @@ impl Behaviour for HeartbeatActor {
     async fn start(args: HeartbeatArgs, ctx: &mut Ctx<HeartbeatMsg>) -> Result<Self, ActorError> {
         let state = HeartbeatState::new(args.config, args.identity.joined(), ctx.now());
         let mut this = Self { args, state, timer: None };
-        ctx.set_tick(LOOK_INTERVAL);
         // A node that was told to stop does not come back by a restart of this actor.
         if this.args.view.verdict().is_none() {
             this.step(ctx);
@@ -280,7 +299,7 @@ impl Behaviour for HeartbeatActor {
         let effects = match msg {
             HeartbeatMsg::Wake => {
                 self.timer = None;
-                self.state.step(now, epoch)
+                self.state.step(now)
             }
             HeartbeatMsg::Corrupt(key) => {
                 if !self.state.report_corrupt(key) {
@@ -296,13 +315,7 @@ impl Behaviour for HeartbeatActor {
             HeartbeatMsg::Answered(Ok(word)) => self.state.answered(now, epoch, jitter, *word),
             HeartbeatMsg::Registered(Err(status)) | HeartbeatMsg::Answered(Err(status)) => {
                 let effects = self.state.failed(now, jitter, &status);
-                let failed = self.state.failed_in_a_row();
-                // The first of a series is news, and so is that it goes on; each one of it is not.
-                if failed.is_power_of_two() {
-                    tracing::warn!(%status, failed, "the coordinator cannot be reached or refuses this node");
-                } else {
-                    tracing::debug!(%status, failed, "a call to the coordinator failed");
-                }
+                self.refused(&status);
                 effects
             }
             HeartbeatMsg::Saved(outcome) => {
@@ -317,13 +330,6 @@ impl Behaviour for HeartbeatActor {
             }
         };
         self.carry_out(effects, ctx);
-        Ok(())
-    }
-
-    async fn tick(&mut self, ctx: &mut Ctx<HeartbeatMsg>) -> Result<(), ActorError> {
-        if self.args.view.verdict().is_none() {
-            self.step(ctx);
-        }
         Ok(())
     }
 

@@ -60,6 +60,21 @@ async fn a_superseded_node_says_so_and_falls_silent() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_waits_for_its_own_cluster_and_says_why() {
+    let rig = Rig::start(0..1).await;
+    rig.pass(3).await;
+    rig.told().foreign = true;
+    rig.pass(600).await;
+    let known = rig.agents.view.get();
+    assert!(!known.active && rig.agents.view.verdict().is_none());
+    assert!(known.refusal.as_ref().is_some_and(|why| why.contains("another cluster")), "{known:?}");
+    rig.told().foreign = false;
+    rig.pass(10).await;
+    assert!(rig.agents.view.get().active && rig.agents.view.get().refusal.is_none());
+    assert_eq!(rig.told().named, [Epoch(0), Epoch(1)], "the reign that took it in before");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_panic_restarts_the_heartbeat_alone_and_it_registers_again() {
     let rig = Rig::start(0..1).await;
     rig.pass(3).await;

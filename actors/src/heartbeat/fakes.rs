@@ -148,25 +148,42 @@ pub(crate) struct Told {
     pub(crate) corrupt: BTreeSet<ChunkKey>,
     pub(crate) tombstones: BTreeSet<ChunkKey>,
     pub(crate) reports: Vec<InventoryReport>,
+    /// Its reign.
+    pub(crate) epoch: Epoch,
+    /// The reigns that the node named when it registered.
+    pub(crate) named: Vec<Epoch>,
+    /// What the last heartbeat said of the node's health.
+    pub(crate) findings: Vec<String>,
+    /// Whether it serves another cluster.
+    pub(crate) foreign: bool,
     /// What it orders away of an inventory.
     pub(crate) unwanted: BTreeMap<ChunkKey, ()>,
 }
 
-#[derive(Default)]
 pub(crate) struct FakeCoordinator(pub(crate) Mutex<Told>);
+
+impl Default for FakeCoordinator {
+    fn default() -> Self {
+        Self(Mutex::new(Told { epoch: Epoch(1), ..Told::default() }))
+    }
+}
 
 impl FakeCoordinator {
     fn membership(told: &mut Told, request: MembershipRequest) -> Result<MembershipResponse, Status> {
         if told.superseded {
             return Err(Status::new(StatusCode::AlreadyExists, "a newer process has the id"));
         }
+        if told.foreign {
+            return Err(Status::new(StatusCode::WrongCluster, "this is another cluster"));
+        }
         match request {
-            MembershipRequest::Register(_) => {
+            MembershipRequest::Register(word) => {
                 told.registered += 1;
+                told.named.push(word.epoch);
                 told.knows = true;
                 Ok(MembershipResponse::Registered(Registered {
                     cluster: ClusterId(1),
-                    epoch: Epoch(1),
+                    epoch: told.epoch,
                     now_ms: 1_000,
                     key: NodeKey([7; 32]),
                     heartbeat_interval_ms: 2_000,
@@ -183,10 +200,11 @@ impl FakeCoordinator {
                     told.tombstones.remove(&key);
                     told.deleted.insert(key);
                 });
+                told.findings = beat.findings.into_iter().map(|f| f.code).collect();
                 told.corrupt.extend(beat.corrupt.iter().map(of));
                 let tombstones = told.tombstones.iter();
                 Ok(MembershipResponse::Heartbeat(HeartbeatReply {
-                    epoch: Epoch(1),
+                    epoch: told.epoch,
                     now_ms: 1_000 + u64::from(told.heartbeats) * 2_000,
                     update: StateUpdate::Unchanged,
                     tombstones: tombstones
@@ -230,7 +248,10 @@ impl CoordinatorLink for FakeCoordinator {
                     })
                     .collect();
                 told.reports.push(report);
-                Ok(Response::Inventory(InventoryResponse::Accepted(InventoryAccepted { quarantine })))
+                Ok(Response::Inventory(InventoryResponse::Accepted(InventoryAccepted {
+                    epoch: told.epoch,
+                    quarantine,
+                })))
             }
             _ => Err(Status::new(StatusCode::Unsupported, "not for a fake")),
         };

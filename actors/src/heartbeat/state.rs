@@ -5,10 +5,18 @@
 //!   Apart ----------------> Joining -------------> Saving ----------------> Active --+ heartbeat answered,
 //!     ^                        |                     |                      |   ^    |   or failed (again at the
 //!     +---- failed ------------+---- failed ---------+                      |   +----+   next interval)
-//!     +---- register_again, NotRegistered, a coordinator of an old reign ---+
+//!     +---- register_again, NotRegistered, a coordinator not to be obeyed --+
 //!
-//!   any ---- a newer process has our id, another cluster ----> Stopped (for good)
+//!   any ---- a newer process has our id ----> Stopped (for good)
 //! ```
+//!
+//! Not to be obeyed are a coordinator of a lower epoch than the node has seen, one of another cluster, and one that says
+//! itself that its metadata does not know the reign which took this node in. The node stays apart from them and asks
+//! again: the right coordinator may be at that address by then.
+//!
+//! The epoch that is saved is the one of the reign that took the node in last, and it is what the node names when it
+//! registers. An epoch seen in a grant fences at once, but only in memory: the coordinator that signed it takes the node
+//! in within a heartbeat, and must first be told what the node was part of before.
 //!
 //! One call is under way at a time. What a heartbeat reports (deletes carried out, copies found bad) stays pending until
 //! a heartbeat that carried it is answered, so that a lost answer loses nothing.
@@ -64,7 +72,7 @@ pub struct Joined {
     pub cluster: ClusterId,
     /// This node's key.
     pub key: NodeKey,
-    /// The highest epoch obeyed.
+    /// The reign that took the node in last.
     pub epoch: Epoch,
 }
 
@@ -99,6 +107,8 @@ pub enum Effect {
     Learn(Box<Learned>),
     /// The coordinator has not answered for a while, or does not know this run.
     Lost,
+    /// The coordinator took this run in, and is not to be obeyed: say why.
+    Distrust(Status),
     /// Put these chunks into quarantine.
     Quarantine(Vec<ChunkKey>),
     /// Report all chunks; `anew` = even if a report is under way, for it began before this run was known.
@@ -127,7 +137,6 @@ pub struct HeartbeatState {
     phase: Phase,
     /// What the identity file says.
     saved: Option<Joined>,
-    save_under_way: bool,
     attempts: u32,
     interval: Duration,
     next_at: MonoTime,
@@ -150,7 +159,6 @@ impl HeartbeatState {
             config,
             phase: Phase::Apart { not_before: now },
             saved,
-            save_under_way: false,
             attempts: 0,
             interval: Duration::from_secs(2),
             next_at: now,
@@ -170,6 +178,11 @@ impl HeartbeatState {
         self.phase == Phase::Active
     }
 
+    /// The reign that took this node in last; 0 for none.
+    pub fn reign(&self) -> Epoch {
+        self.saved.as_ref().map_or(Epoch(0), |saved| saved.epoch)
+    }
+
     /// Calls that have failed in a row.
     pub fn failed_in_a_row(&self) -> u32 {
         self.attempts.max(self.failures)
@@ -185,27 +198,23 @@ impl HeartbeatState {
         }
     }
 
-    /// Lets time pass. `epoch` is the highest that the node has seen, in whatever way.
-    pub fn step(&mut self, now: MonoTime, epoch: Epoch) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        if let Some(saved) = self.saved.clone().filter(|s| s.epoch < epoch && !self.save_under_way) {
-            effects.extend(self.save(Joined { epoch, ..saved }));
-        }
+    /// Lets time pass.
+    pub fn step(&mut self, now: MonoTime) -> Vec<Effect> {
         if self.calling || self.wakes_at().is_none_or(|at| now < at) {
-            return effects;
+            return Vec::new();
         }
         self.calling = true;
         self.quiet_until = now + NEWS_PAUSE;
         if matches!(self.phase, Phase::Active) {
             let deleted: Vec<_> = self.deleted.iter().take(TOMBSTONES_PER_HEARTBEAT_MAX).copied().collect();
             let corrupt: Vec<_> = self.corrupt.iter().take(CORRUPT_PER_HEARTBEAT_MAX).copied().collect();
-            effects.push(Effect::Heartbeat { deleted: copies(&deleted), corrupt: copies(&corrupt) });
+            let beat = Effect::Heartbeat { deleted: copies(&deleted), corrupt: copies(&corrupt) };
             self.told = (deleted, corrupt);
+            vec![beat]
         } else {
             self.phase = Phase::Joining;
-            effects.push(Effect::Register);
+            vec![Effect::Register]
         }
-        effects
     }
 
     /// Somebody waits for what changed in the cluster: the next heartbeat comes at once, or a little after the last one.
@@ -227,40 +236,35 @@ impl HeartbeatState {
                 "this disk belongs to cluster {}, the coordinator is of {}",
                 saved.cluster, word.cluster
             );
-            return self.stop(Status::new(StatusCode::WrongCluster, text));
+            self.apart(now, jitter);
+            return vec![Effect::Distrust(Status::new(StatusCode::WrongCluster, text))];
         }
         if word.epoch < epoch {
-            return self.apart(now, jitter);
+            let text = format!("the coordinator is of epoch {}, this node obeys {epoch}", word.epoch);
+            self.apart(now, jitter);
+            return vec![Effect::Distrust(Status::new(StatusCode::StaleEpoch, text))];
         }
         let joined = Joined { cluster: word.cluster, key: word.key.clone(), epoch: word.epoch };
         if self.saved.as_ref() == Some(&joined) {
             return self.activate(now, word);
         }
         self.phase = Phase::Saving(Box::new(word));
-        self.save(joined).into_iter().collect()
+        vec![Effect::Save(joined)]
     }
 
     /// The identity is durable, or could not be made so.
     pub fn saved(&mut self, now: MonoTime, jitter: u64, outcome: Result<Joined, Status>) -> Vec<Effect> {
-        self.save_under_way = false;
-        let phase = std::mem::replace(&mut self.phase, Phase::Joining);
-        match (phase, outcome) {
+        match (std::mem::replace(&mut self.phase, Phase::Joining), outcome) {
             (Phase::Saving(word), Ok(joined)) => {
-                let done =
-                    joined.epoch >= word.epoch && joined.cluster == word.cluster && joined.key == word.key;
                 self.saved = Some(joined);
-                if done {
-                    return self.activate(now, *word);
-                }
-                // An earlier save, of an epoch seen in a grant, was still under way.
-                let joined = Joined { cluster: word.cluster, key: word.key.clone(), epoch: word.epoch };
-                self.phase = Phase::Saving(word);
-                self.save(joined).into_iter().collect()
+                self.activate(now, *word)
             }
-            (Phase::Saving(_), Err(_)) => self.apart(now, jitter),
-            (phase, outcome) => {
+            (Phase::Saving(_), Err(_)) => {
+                self.apart(now, jitter);
+                Vec::new()
+            }
+            (phase, _) => {
                 self.phase = phase;
-                self.saved = outcome.ok().or(self.saved.take());
                 Vec::new()
             }
         }
@@ -280,12 +284,11 @@ impl HeartbeatState {
         }
         if word.register_again || word.epoch < epoch {
             self.attempts = 0;
-            let mut effects = self.apart(now, jitter);
+            self.apart(now, jitter);
             if word.register_again {
                 self.phase = Phase::Apart { not_before: now };
             }
-            effects.push(Effect::Lost);
-            return effects;
+            return vec![Effect::Lost];
         }
         self.failures = 0;
         self.next_at = now + self.interval;
@@ -317,9 +320,16 @@ impl HeartbeatState {
         self.told = (Vec::new(), Vec::new());
         match (&self.phase, status.code) {
             (Phase::Stopped, _) => Vec::new(),
-            (_, StatusCode::AlreadyExists | StatusCode::WrongCluster) => self.stop(status.clone()),
+            (_, StatusCode::AlreadyExists) => {
+                self.phase = Phase::Stopped;
+                vec![Effect::Stop(status.clone())]
+            }
             (Phase::Active, StatusCode::NotRegistered) => {
                 self.phase = Phase::Apart { not_before: now };
+                vec![Effect::Lost]
+            }
+            (Phase::Active, StatusCode::WrongCluster) => {
+                self.apart(now, jitter);
                 vec![Effect::Lost]
             }
             (Phase::Active, _) => {
@@ -327,7 +337,10 @@ impl HeartbeatState {
                 self.next_at = now + self.interval;
                 if self.failures == LOST_AFTER { vec![Effect::Lost] } else { Vec::new() }
             }
-            _ => self.apart(now, jitter),
+            _ => {
+                self.apart(now, jitter);
+                Vec::new()
+            }
         }
     }
 
@@ -364,25 +377,14 @@ impl HeartbeatState {
         vec![Effect::Learn(Box::new(learned)), Effect::TakeInventory { anew: true }]
     }
 
-    /// One save at a time, so that none overtakes another; [`Self::saved`] looks again.
-    fn save(&mut self, joined: Joined) -> Option<Effect> {
-        (!std::mem::replace(&mut self.save_under_way, true)).then_some(Effect::Save(joined))
-    }
-
-    fn stop(&mut self, status: Status) -> Vec<Effect> {
-        self.phase = Phase::Stopped;
-        vec![Effect::Stop(status)]
-    }
-
     /// Back to the start, after a wait: doubled each time, with up to half of it added by chance so that nodes do not
     /// all come at once when a coordinator returns.
-    fn apart(&mut self, now: MonoTime, jitter: u64) -> Vec<Effect> {
+    fn apart(&mut self, now: MonoTime, jitter: u64) {
         let doubled = self.config.backoff_min.saturating_mul(1 << self.attempts.min(16));
         let wait = doubled.min(self.config.backoff_max);
         self.attempts = self.attempts.saturating_add(1);
         let extra = wait.mul_f64((jitter % 1024) as f64 / 2048.0);
         self.phase = Phase::Apart { not_before: now + wait + extra };
-        Vec::new()
     }
 }
 

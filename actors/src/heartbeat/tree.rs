@@ -56,7 +56,7 @@ pub struct Agents {
     pub orphan_gc: Addr<OrphanGcMsg>,
     /// What the node knows of its coordinator; checks grants.
     pub view: Arc<CoordinatorView>,
-    /// What needs attention on this node.
+    /// What needs attention on this node; the heartbeat tells the coordinator.
     pub health: Arc<DatanodeHealth>,
 }
 
@@ -78,16 +78,18 @@ pub fn agents(args: AgentsArgs) -> (SupervisorSpec, Agents) {
         config: args.heartbeat,
         me: args.me.clone(),
         link: Arc::clone(&args.link),
-        view,
+        view: Arc::clone(&view),
         identity: args.identity,
         store: Arc::clone(&args.store),
         probe: args.probe,
+        health: Arc::clone(&agents.health),
         inventory: agents.inventory.clone(),
     };
     let inventory = InventoryArgs {
         config: args.inventory,
         me: args.me,
         link: args.link,
+        view,
         store: Arc::clone(&args.store),
         health: Arc::clone(&agents.health),
     };

@@ -49,6 +49,8 @@ pub struct Knowledge {
     pub nodes: BTreeMap<NodeId, NodeEntry>,
     /// Whether the coordinator has taken this run in, and has answered lately.
     pub active: bool,
+    /// Why the coordinator did not take this run in, or did not answer, when it was last asked in vain.
+    pub refusal: Option<String>,
 }
 
 impl Knowledge {
@@ -175,8 +177,7 @@ impl CoordinatorView {
         self.verdict.borrow().clone()
     }
 
-    /// Completes when the coordinator has told this node to stop: a newer process has its id, or it belongs to another
-    /// cluster. Cancel safety: may be called again.
+    /// Completes when the coordinator has told this node to stop: a newer process has its id. Cancel safety: may be called again.
     pub async fn told_to_stop(&self) -> Status {
         let mut verdict = self.verdict.subscribe();
         loop {

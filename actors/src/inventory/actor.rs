@@ -1,7 +1,11 @@
 //! The inventory actor: the machine of [`super::state`] with a chunk index and the link to the coordinator.
+//!
+//! It reports to, and obeys, only a coordinator that has taken this run in and is of no lower epoch than the node has
+//! seen.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use dfs_wire::id::Epoch;
 use dfs_wire::limits::INVENTORY_PAGE_MAX;
 use dfs_wire::message::admin::{HealthFinding, HealthLevel};
 use dfs_wire::message::inventory::{InventoryEntry, InventoryReport, InventoryRequest, InventoryResponse};
@@ -14,12 +18,13 @@ use super::state::{Effect, InventoryConfig, InventoryState, Page, Tripped};
 use crate::chunk_store::{ChunkInfo, ChunkKey, ChunkStore, ReplicaState};
 use crate::env::MonoTime;
 use crate::heartbeat::actor::{CoordinatorLink, SelfDescription};
+use crate::heartbeat::view::CoordinatorView;
 use crate::supervisor::{ActorError, Behaviour, Ctx, TimerId};
 
 /// Messages that may wait for the inventory actor.
 pub const INVENTORY_MAILBOX: usize = 16;
 
-/// What a datanode has to say of its own health, for `readyz` and the log.
+/// What a datanode has to say of its own health: the heartbeat passes it on.
 #[derive(Debug, Default)]
 pub struct DatanodeHealth {
     breaker: Mutex<Option<Tripped>>,
@@ -46,8 +51,8 @@ fn finding(tripped: Tripped) -> HealthFinding {
             "the coordinator wants {orders} or more of this node's {chunks} chunks gone, which is over {percent} %: none \
              was touched"
         ),
-        hint: "if the coordinator's metadata is the right one, raise the breaker's share for one inventory; if it was \
-               restored from an old copy, stop it and restore a newer one"
+        hint: "if the coordinator's metadata is an old copy, stop it and restore a newer one; if it is right, restart this \
+               datanode with storage.mass_delete_percent=100 for one inventory"
             .to_owned(),
     }
 }
@@ -61,6 +66,8 @@ pub struct InventoryArgs {
     pub me: SelfDescription,
     /// The way to the coordinator.
     pub link: Arc<dyn CoordinatorLink>,
+    /// What is known of the coordinator: whom to obey.
+    pub view: Arc<CoordinatorView>,
     /// The chunks.
     pub store: Arc<dyn ChunkStore>,
     /// Where the breaker's finding is shown.
@@ -93,7 +100,17 @@ fn copy(key: ChunkKey) -> ChunkCopy {
 }
 
 impl InventoryActor {
+    /// Whether a coordinator of this reign is to be obeyed.
+    fn obeys(&self, epoch: Epoch) -> bool {
+        let known = self.args.view.get();
+        known.active && epoch >= known.epoch
+    }
+
     fn report(&mut self, after: Option<ChunkKey>, ctx: &mut Ctx<InventoryMsg>) {
+        if !self.args.view.get().active {
+            self.state.failed(ctx.now());
+            return;
+        }
         let (page, copies) = cut(after, self.args.store.inventory(after, INVENTORY_PAGE_MAX + 1));
         let report = InventoryReport {
             node: self.args.me.node,
@@ -109,7 +126,7 @@ impl InventoryActor {
             match asked.await? {
                 Response::Inventory(InventoryResponse::Accepted(word)) => {
                     let key = |c: ChunkCopy| ChunkKey { chunk: c.chunk, generation: c.generation };
-                    Ok(word.quarantine.into_iter().map(key).collect())
+                    Ok((word.epoch, word.quarantine.into_iter().map(key).collect()))
                 }
                 _ => Err(Status::new(StatusCode::ProtocolViolation, "not an answer to an inventory")),
             }
@@ -121,7 +138,11 @@ impl InventoryActor {
         match effect {
             None => {}
             Some(Effect::Report { after }) => self.report(after, ctx),
-            Some(Effect::Quarantine(keys)) => {
+            Some(Effect::Quarantine { reign, .. }) if !self.obeys(reign) => {
+                tracing::warn!(epoch = %reign, "orders of a coordinator that is not obeyed any more are dropped");
+                self.state.abandon(ctx.now());
+            }
+            Some(Effect::Quarantine { keys, .. }) => {
                 tracing::info!(chunks = keys.len(), "putting chunks that nothing refers to into quarantine");
                 let moving = self.args.store.quarantine(keys);
                 let task = async move { moving.await.iter().filter(|(_, outcome)| outcome.is_err()).count() };
@@ -178,8 +199,13 @@ impl Behaviour for InventoryActor {
                 self.timer = None;
                 None
             }
-            InventoryMsg::Answered(Ok(orders)) => {
-                self.state.answered(now, orders, self.args.store.stats().chunks)
+            InventoryMsg::Answered(Ok((epoch, _))) if !self.obeys(epoch) => {
+                tracing::warn!(%epoch, "an answer of a coordinator that is not obeyed is dropped");
+                self.state.abandon(now);
+                None
+            }
+            InventoryMsg::Answered(Ok((epoch, orders))) => {
+                self.state.answered(now, epoch, orders, self.args.store.stats().chunks)
             }
             InventoryMsg::Answered(Err(status)) => {
                 tracing::debug!(%status, "a page of the inventory could not be told");

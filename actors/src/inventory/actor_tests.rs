@@ -31,10 +31,37 @@ async fn what_nothing_refers_to_goes_into_quarantine_and_a_mass_delete_does_not(
     assert_eq!(rig.store.chunks.lock().unwrap().len(), 1_200, "none was touched");
     let findings = rig.agents.health.findings();
     assert!(matches!(findings.as_slice(), [f] if f.code == "MASS_DELETE_STOPPED"), "{findings:?}");
+    rig.pass(2).await;
+    assert_eq!(rig.told().findings, ["MASS_DELETE_STOPPED"], "the coordinator is told");
     rig.told().unwanted.clear();
     rig.agents.inventory.try_send(InventoryMsg::Take).unwrap();
     rig.pass(2).await;
     assert_eq!(rig.agents.health.findings(), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn orders_of_an_old_reign_are_not_carried_out() {
+    let rig = Rig::start(0..100).await;
+    rig.pass(2).await;
+    rig.told().unwanted.extend((0..10).map(|id| (key(id), ())));
+    rig.agents.view.update(|known| known.epoch = Epoch(9));
+    rig.agents.inventory.try_send(InventoryMsg::Take).unwrap();
+    rig.pass(120).await;
+    assert_eq!(rig.store.chunks.lock().unwrap().len(), 100);
+    rig.told().epoch = Epoch(9);
+    rig.pass(20).await;
+    assert_eq!(rig.store.chunks.lock().unwrap().len(), 90, "but those of the one to be obeyed are");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_is_not_taken_in_reports_nothing() {
+    let rig = Rig::start(0..3).await;
+    rig.told().foreign = true;
+    rig.agents.view.update(|known| known.active = false);
+    let before = rig.told().reports.len();
+    rig.agents.inventory.try_send(InventoryMsg::Take).unwrap();
+    rig.pass(60).await;
+    assert_eq!(rig.told().reports.len(), before);
 }
 
 #[tokio::test(start_paused = true)]

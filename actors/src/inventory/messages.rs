@@ -1,5 +1,6 @@
 //! What the inventory actor can be told.
 
+use dfs_wire::id::Epoch;
 use dfs_wire::status::Status;
 
 use crate::chunk_store::ChunkKey;
@@ -13,8 +14,8 @@ pub enum InventoryMsg {
     Wanted,
     /// Its own: time may have come for something.
     Wake,
-    /// Its own: the answer to a page, with what to put into quarantine.
-    Answered(Result<Vec<ChunkKey>, Status>),
+    /// Its own: the answer to a page: of which reign, and what to put into quarantine.
+    Answered(Result<(Epoch, Vec<ChunkKey>), Status>),
     /// Its own: a batch was put into quarantine; so many could not be.
     Quarantined(usize),
 }

@@ -10,8 +10,13 @@
 //! Orders to quarantine are collected over the whole pass and carried out only at its end, so that the breaker sees
 //! all of them: if they are more than a set share of the node's chunks, none is carried out and a finding says so. A
 //! coordinator that lost its memory can thus not talk a node into throwing its chunks away.
+//!
+//! All orders of a pass are of one reign. If another one answers in the middle, or the node ceases to obey the one that
+//! gave them, they are dropped and the pass begins anew.
 
 use std::time::Duration;
+
+use dfs_wire::id::Epoch;
 
 use crate::chunk_store::ChunkKey;
 use crate::env::MonoTime;
@@ -62,8 +67,14 @@ pub enum Effect {
         /// The place.
         after: Option<ChunkKey>,
     },
-    /// Put these into quarantine.
-    Quarantine(Vec<ChunkKey>),
+    /// Put these into quarantine, if the coordinator of this reign is still to be obeyed; else
+    /// [`InventoryState::abandon`].
+    Quarantine {
+        /// Who ordered it.
+        reign: Epoch,
+        /// The chunks.
+        keys: Vec<ChunkKey>,
+    },
     /// The breaker has tripped: say so.
     Tripped(Tripped),
     /// An inventory came to its end and the breaker is closed.
@@ -94,6 +105,8 @@ pub struct InventoryState {
     config: InventoryConfig,
     phase: Phase,
     orders: Vec<ChunkKey>,
+    /// Whose orders they are; `None` before the first page is answered.
+    reign: Option<Epoch>,
     /// Asked for while one was under way.
     again: bool,
     tripped: Option<Tripped>,
@@ -104,7 +117,7 @@ impl InventoryState {
     /// A machine that waits to be asked, or for its interval.
     pub fn new(config: InventoryConfig, now: MonoTime) -> Self {
         let phase = Phase::Idle { next_at: now + config.interval };
-        Self { config, phase, orders: Vec::new(), again: false, tripped: None, passes: 0 }
+        Self { config, phase, orders: Vec::new(), reign: None, again: false, tripped: None, passes: 0 }
     }
 
     /// Inventories that came to their end.
@@ -131,7 +144,7 @@ impl InventoryState {
         match &mut self.phase {
             Phase::Idle { next_at } => *next_at = now,
             // Nothing has been told yet: this one will do.
-            Phase::Reporting { after: None, sent: None, .. } => {}
+            Phase::Reporting { after: None, sent: None, not_before } => *not_before = now,
             Phase::Reporting { .. } | Phase::Clearing => self.again = true,
         }
     }
@@ -149,8 +162,7 @@ impl InventoryState {
             return None;
         }
         if let Phase::Idle { .. } = self.phase {
-            self.again = false;
-            self.orders.clear();
+            self.forget();
             self.phase = Phase::Reporting { after: None, sent: None, not_before: now };
         }
         match &self.phase {
@@ -166,10 +178,20 @@ impl InventoryState {
         }
     }
 
-    /// The page was answered with orders. `chunks` is how many the node has.
-    pub fn answered(&mut self, now: MonoTime, orders: Vec<ChunkKey>, chunks: u64) -> Option<Effect> {
+    /// The page was answered with orders, in this reign. `chunks` is how many the node has.
+    pub fn answered(
+        &mut self,
+        now: MonoTime,
+        reign: Epoch,
+        orders: Vec<ChunkKey>,
+        chunks: u64,
+    ) -> Option<Effect> {
         let Phase::Reporting { sent, .. } = &mut self.phase else { return None };
         let page = sent.take()?;
+        if *self.reign.get_or_insert(reign) != reign {
+            self.abandon(now);
+            return None;
+        }
         // Only what was told of may be ordered away, and no more is kept than it takes to trip the breaker.
         let inside =
             |key: &ChunkKey| page.after.is_none_or(|a| *key > a) && page.upto.is_none_or(|u| *key <= u);
@@ -190,7 +212,13 @@ impl InventoryState {
         }
         self.tripped = None;
         self.phase = Phase::Clearing;
-        Some(self.clear(now))
+        Some(self.clear(now, reign))
+    }
+
+    /// The orders are not to be obeyed: none of the rest is carried out, and another pass begins after a wait.
+    pub fn abandon(&mut self, now: MonoTime) {
+        self.forget();
+        self.phase = Phase::Idle { next_at: now + self.config.retry };
     }
 
     /// The page could not be told: it is told again after a wait.
@@ -203,16 +231,24 @@ impl InventoryState {
 
     /// A batch is in quarantine.
     pub fn quarantined(&mut self, now: MonoTime) -> Option<Effect> {
-        (self.phase == Phase::Clearing).then(|| self.clear(now))
+        match (&self.phase, self.reign) {
+            (Phase::Clearing, Some(reign)) => Some(self.clear(now, reign)),
+            _ => None,
+        }
     }
 
-    fn clear(&mut self, now: MonoTime) -> Effect {
+    fn forget(&mut self) {
+        (self.again, self.reign) = (false, None);
+        self.orders.clear();
+    }
+
+    fn clear(&mut self, now: MonoTime, reign: Epoch) -> Effect {
         if self.orders.is_empty() {
             self.rest(now);
             return Effect::Done;
         }
         let rest = self.orders.split_off(self.orders.len().min(QUARANTINE_BATCH));
-        Effect::Quarantine(std::mem::replace(&mut self.orders, rest))
+        Effect::Quarantine { reign, keys: std::mem::replace(&mut self.orders, rest) }
     }
 
     fn rest(&mut self, now: MonoTime) {
@@ -253,7 +289,7 @@ mod tests {
 
     fn last_page(state: &mut InventoryState, orders: Vec<ChunkKey>, chunks: u64) -> Option<Effect> {
         state.cut(Page { after: None, upto: None });
-        state.answered(at(2), orders, chunks)
+        state.answered(at(2), Epoch(1), orders, chunks)
     }
 
     #[test]
@@ -264,7 +300,7 @@ mod tests {
         let mut state = started();
         state.cut(Page { after: None, upto: None });
         assert_eq!(state.step(at(9_999)), None, "one page at a time");
-        assert_eq!(state.answered(at(2), vec![], 0), Some(Effect::Done));
+        assert_eq!(state.answered(at(2), Epoch(1), vec![], 0), Some(Effect::Done));
         assert_eq!((state.wakes_at(), state.passes()), (Some(at(3_602)), 1));
     }
 
@@ -272,7 +308,7 @@ mod tests {
     fn pages_follow_each_other_and_a_failed_one_is_told_again() {
         let mut state = started();
         state.cut(Page { after: None, upto: Some(key(10)) });
-        assert_eq!(state.answered(at(2), vec![], 20), None);
+        assert_eq!(state.answered(at(2), Epoch(1), vec![], 20), None);
         assert_eq!(state.step(at(2)), Some(Effect::Report { after: Some(key(10)) }));
         state.cut(Page { after: Some(key(10)), upto: Some(key(20)) });
         state.failed(at(3));
@@ -289,7 +325,7 @@ mod tests {
         state.want_one(at(1));
         assert!(!state.again, "the one under way will do");
         state.want(at(1));
-        state.answered(at(2), vec![], 0);
+        state.answered(at(2), Epoch(1), vec![], 0);
         assert_eq!(state.step(at(2)), Some(Effect::Report { after: None }));
     }
 
@@ -297,14 +333,14 @@ mod tests {
     fn orders_are_carried_out_in_batches_at_the_end() {
         let mut state = started();
         state.cut(Page { after: None, upto: Some(key(500)) });
-        assert_eq!(state.answered(at(2), keys(0..300), 1_000), None, "not before the end");
+        assert_eq!(state.answered(at(2), Epoch(1), keys(0..300), 1_000), None, "not before the end");
         state.step(at(2));
         state.cut(Page { after: Some(key(500)), upto: None });
-        let first = state.answered(at(3), keys(501..511), 1_000);
-        assert_eq!(first, Some(Effect::Quarantine(keys(0..256))));
+        let first = state.answered(at(3), Epoch(1), keys(501..511), 1_000);
+        assert_eq!(first, Some(Effect::Quarantine { reign: Epoch(1), keys: keys(0..256) }));
         let second = state.quarantined(at(3));
         let rest: Vec<_> = keys(256..300).into_iter().chain(keys(501..511)).collect();
-        assert_eq!(second, Some(Effect::Quarantine(rest)));
+        assert_eq!(second, Some(Effect::Quarantine { reign: Epoch(1), keys: rest }));
         assert_eq!(state.quarantined(at(4)), Some(Effect::Done));
     }
 
@@ -317,7 +353,7 @@ mod tests {
         assert_eq!((state.tripped(), state.orders.len()), (Some(expected), 0));
         state.want(at(3));
         state.step(at(3));
-        assert!(matches!(last_page(&mut state, keys(0..500), 1_000), Some(Effect::Quarantine(_))));
+        assert!(matches!(last_page(&mut state, keys(0..500), 1_000), Some(Effect::Quarantine { .. })));
         assert_eq!(state.tripped(), None);
     }
 
@@ -329,7 +365,7 @@ mod tests {
             let after = (page > 0).then(|| key(page * 10 - 1));
             let upto = (page < 99).then(|| key(page * 10 + 9));
             state.cut(Page { after, upto });
-            last = state.answered(at(2), keys(page * 10..page * 10 + 10), 1_000);
+            last = state.answered(at(2), Epoch(1), keys(page * 10..page * 10 + 10), 1_000);
             assert!(state.orders.len() <= 501);
             state.step(at(2));
         }
@@ -339,12 +375,32 @@ mod tests {
     #[test]
     fn a_few_orders_never_trip_it_and_orders_outside_the_page_do_not_count() {
         let mut state = started();
-        assert_eq!(last_page(&mut state, keys(0..16), 16), Some(Effect::Quarantine(keys(0..16))));
+        assert_eq!(
+            last_page(&mut state, keys(0..16), 16),
+            Some(Effect::Quarantine { reign: Epoch(1), keys: keys(0..16) })
+        );
         let mut state = started();
         assert!(matches!(last_page(&mut state, keys(0..17), 17), Some(Effect::Tripped(_))));
         let mut state = started();
         state.cut(Page { after: None, upto: Some(key(5)) });
-        state.answered(at(2), keys(0..100), 100);
+        state.answered(at(2), Epoch(1), keys(0..100), 100);
         assert_eq!(state.orders, keys(0..6));
+    }
+
+    #[test]
+    fn orders_of_two_reigns_are_not_mixed_and_an_abandoned_pass_begins_anew() {
+        let mut state = started();
+        state.cut(Page { after: None, upto: Some(key(10)) });
+        state.answered(at(2), Epoch(1), keys(0..3), 1_000);
+        state.step(at(2));
+        state.cut(Page { after: Some(key(10)), upto: None });
+        assert_eq!(state.answered(at(3), Epoch(2), keys(11..13), 1_000), None);
+        assert_eq!(state.step(at(7)), None);
+        assert_eq!(state.step(at(8)), Some(Effect::Report { after: None }));
+        state.cut(Page { after: None, upto: None });
+        let kept = Some(Effect::Quarantine { reign: Epoch(2), keys: keys(4..5) });
+        assert_eq!(state.answered(at(8), Epoch(2), keys(4..5), 1_000), kept);
+        state.abandon(at(9));
+        assert_eq!((state.quarantined(at(9)), state.wakes_at()), (None, Some(at(14))));
     }
 }

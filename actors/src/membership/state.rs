@@ -27,6 +27,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dfs_wire::id::{ClusterId, Incarnation, NodeId};
+use dfs_wire::limits::NODE_FINDINGS_MAX;
+use dfs_wire::message::admin::HealthFinding;
 use dfs_wire::message::membership::{
     DiskHealth, Heartbeat, Leave, NodeEntry, NodeLoad, NodeState, Register, StateFull, StateIncrement,
     StateUpdate,
@@ -47,6 +49,8 @@ pub const ZONE_BYTES_MAX: usize = 32;
 pub const ADDRESS_BYTES_MAX: usize = 96;
 /// Characters that are kept of why a disk takes no writes.
 const DISK_REASON_CHARS_MAX: usize = 120;
+/// Bytes that are kept of the texts of a finding that a node tells: its code, the sentence, and what to do.
+const FINDING_BYTES_MAX: (usize, usize, usize) = (48, 300, 220);
 /// Changes of the cluster state that are remembered one by one; a node that missed more gets all of it.
 pub const HISTORY_MAX: usize = 512;
 
@@ -136,6 +140,7 @@ struct Node {
     state: NodeState,
     load: NodeLoad,
     report: u64,
+    findings: Vec<HealthFinding>,
     inventory_wanted: bool,
 }
 
@@ -173,6 +178,7 @@ impl MembershipState {
             heard: None,
             load: NodeLoad::default(),
             report: 0,
+            findings: Vec::new(),
             inventory_wanted: true,
         };
         let nodes = remembered.into_iter().map(|r| (r.node, node(r))).collect();
@@ -256,6 +262,7 @@ impl MembershipState {
                 state: NodeState::Up,
                 load: bounded(&word.load),
                 report,
+                findings: Vec::new(),
                 inventory_wanted: true,
             },
         );
@@ -286,6 +293,7 @@ impl MembershipState {
         let from = node.state;
         node.heard = Some(now);
         node.load = bounded(&word.load);
+        node.findings = word.findings.iter().take(NODE_FINDINGS_MAX).map(shortened).collect();
         node.report = node.report.saturating_add(1);
         node.state = NodeState::Up;
         // Deletes may have passed it by while it was away.
@@ -398,6 +406,7 @@ impl MembershipState {
                 load: n.load.clone(),
                 heard: n.heard,
                 report: n.report,
+                findings: n.findings.clone(),
             })
         });
         ClusterView { version: self.version, nodes: nodes.collect() }
@@ -435,6 +444,21 @@ fn bounded(load: &NodeLoad) -> NodeLoad {
         other => other.clone(),
     };
     NodeLoad { disk, ..load.clone() }
+}
+
+/// What a node says of its health, cut: all of it is shown in one answer.
+fn shortened(told: &HealthFinding) -> HealthFinding {
+    let cut = |text: &str, most: usize| {
+        let fits = |(at, c): &(usize, char)| at + c.len_utf8() <= most;
+        text.char_indices().take_while(fits).map(|(_, c)| c).filter(|c| !c.is_control()).collect::<String>()
+    };
+    let (code, message, hint) = FINDING_BYTES_MAX;
+    HealthFinding {
+        code: cut(&told.code, code),
+        level: told.level,
+        message: cut(&told.message, message),
+        hint: cut(&told.hint, hint),
+    }
 }
 
 fn check_texts(word: &Register) -> Result<(), Status> {

@@ -1,5 +1,7 @@
 //! The life of nodes as the register sees it.
 
+use dfs_wire::id::Epoch;
+use dfs_wire::message::admin::HealthLevel;
 use proptest::prelude::*;
 
 use super::*;
@@ -14,6 +16,7 @@ fn register(id: u128, run: u64) -> Register {
     Register {
         node: NodeId(id),
         cluster: Some(CLUSTER),
+        epoch: Epoch(1),
         incarnation: Incarnation(run),
         name: format!("dn-{id}"),
         zone: "a".into(),
@@ -31,6 +34,7 @@ fn heartbeat(id: u128, run: u64, version: u64) -> Heartbeat {
         load: NodeLoad { chunks: run, ..NodeLoad::default() },
         deleted: vec![],
         corrupt: vec![],
+        findings: vec![],
     }
 }
 
@@ -290,4 +294,24 @@ proptest! {
         look(&mut known, &mut version, &state);
         prop_assert_eq!(known.into_values().collect::<Vec<_>>(), state.full().nodes);
     }
+}
+
+#[test]
+fn what_a_node_says_of_its_health_is_bounded_and_lasts_until_it_says_otherwise() {
+    let mut state = empty();
+    state.register(at(0), &register(1, 1)).unwrap();
+    let told = HealthFinding {
+        code: "MASS_DELETE_STOPPED".into(),
+        level: HealthLevel::Error,
+        message: format!("a\nb{}", "ü".repeat(1_000)),
+        hint: "h".repeat(1_000),
+    };
+    let word = Heartbeat { findings: vec![told; NODE_FINDINGS_MAX + 3], ..heartbeat(1, 1, 0) };
+    state.heartbeat(at(2), &word).unwrap();
+    let findings = state.view().nodes[0].findings.clone();
+    assert_eq!((findings.len(), findings[0].code.as_str()), (NODE_FINDINGS_MAX, "MASS_DELETE_STOPPED"));
+    assert!(findings[0].message.starts_with("abü") && findings[0].message.len() <= FINDING_BYTES_MAX.1);
+    assert_eq!(findings[0].hint.len(), FINDING_BYTES_MAX.2);
+    state.heartbeat(at(4), &heartbeat(1, 1, 0)).unwrap();
+    assert_eq!(state.view().nodes[0].findings, []);
 }

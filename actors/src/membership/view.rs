@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use dfs_wire::id::{Incarnation, NodeId};
+use dfs_wire::message::admin::HealthFinding;
 use dfs_wire::message::membership::{NodeEntry, NodeLoad, NodeState};
 use tokio::sync::watch;
 
@@ -27,6 +28,8 @@ pub struct NodeView {
     pub heard: Option<MonoTime>,
     /// How many reports it has made since it registered.
     pub report: u64,
+    /// What it says needs attention on it.
+    pub findings: Vec<HealthFinding>,
 }
 
 impl NodeView {

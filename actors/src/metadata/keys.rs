@@ -3,6 +3,7 @@
 //! ```text
 //! m cluster|epoch|inode|totals|horizon     cluster, its reign, next inode, counters, "trash emptied up to",
 //!   |swept|time                            how far that has been carried out, the coordinator's time
+//! m reigns|unknown                         all its reigns; a reign that a node has seen and this metadata has not
 //! d <parent> <name>                     -> Entry          the tree; a listing is a range scan
 //! i <inode>                             -> Inode          attributes, parent and name (the way back up)
 //! v <version>                           -> Version        contents of a file, live or superseded
@@ -33,6 +34,10 @@ use dfs_wire::path::DfsPath;
 pub const CLUSTER: &[u8] = b"mcluster";
 /// The coordinator's reign; every batch is conditional on it.
 pub const EPOCH: &[u8] = b"mepoch";
+/// The reigns there have been.
+pub const REIGNS: &[u8] = b"mreigns";
+/// The reign that a node has seen and this metadata has not. While it is there, nothing is collected.
+pub const UNKNOWN_REIGN: &[u8] = b"munknown";
 /// The next free inode.
 pub const NEXT_INODE: &[u8] = b"minode";
 /// Counters of what there is.

@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use dfs_wire::id::{ChunkId, NodeId};
+use dfs_wire::id::{ChunkId, Epoch, NodeId};
 use dfs_wire::message::inventory::InventoryReport;
 use dfs_wire::message::membership::ChunkCopy;
 use dfs_wire::message::metadata::{
@@ -19,7 +19,7 @@ use super::error::MetaError;
 use super::ops::inventory::{CopyFinding, Verdict};
 use super::ops::read::{ExplainPage, ReadPage};
 use super::ops::{OpContext, cluster, fsck, gc, inventory, list, names, read, trash};
-use super::records::{NodeRecord, Totals};
+use super::records::{NodeRecord, Totals, UnknownReign};
 use super::store::MetadataStore;
 use super::view::Committed;
 
@@ -117,6 +117,30 @@ impl MetadataReader {
     /// Of the store.
     pub fn nodes(&self) -> Result<Vec<(NodeId, NodeRecord)>, MetaError> {
         self.read(|view| cluster::nodes(view))
+    }
+
+    /// See [`cluster::knows_reign`].
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn knows_reign(&self, epoch: Epoch) -> Result<bool, MetaError> {
+        self.read(|view| cluster::knows_reign(view, epoch))
+    }
+
+    /// The counters, and the proof that the metadata is an old copy, if there is one: what health is judged by.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn signs(&self) -> Result<(Totals, Option<UnknownReign>), MetaError> {
+        self.read(|view| Ok((cluster::totals(view)?, cluster::unknown_reign(view)?)))
+    }
+
+    /// See [`cluster::unknown_reign`].
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn unknown_reign(&self) -> Result<Option<UnknownReign>, MetaError> {
+        self.read(|view| cluster::unknown_reign(view))
     }
 
     /// What a node still has to delete.

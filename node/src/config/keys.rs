@@ -110,6 +110,7 @@ pub const KEYS: &[Key] = &[
     key("coordinator", "host", Kind::Text, "127.0.0.1", "Where a datanode finds the coordinator."),
     key("coordinator", "port", Kind::Count(1, 65_535), "8080", "Port of the coordinator."),
     key("coordinator", "metadata_dir", Kind::Path, "metadata", "Directory of the metadata database, under `node.data_dir` unless absolute."),
+    key("coordinator", "give_up_epoch", Kind::Count(0, u64::MAX), "", "Go on with an old copy of the metadata, and lose what was written since: the epoch that the finding `METADATA_OUTDATED` names. Any other value changes nothing."),
 
     key("cluster", "chunk_size", Kind::Size(limits::CHUNK_BYTES_MIN as u64, limits::CHUNK_BYTES_MAX as u64), "8MiB", "Size of the chunks of a file whose writer asks for none; a multiple of 64KiB."),
     key("cluster", "replication", Kind::Count(1, limits::REPLICATION_MAX as u64), "3", "Copies of each chunk of a file whose writer asks for no other number."),
@@ -133,6 +134,7 @@ pub const KEYS: &[Key] = &[
     key("storage", "read_mode", Kind::Choice(&["pread", "mmap"]), "pread", "How committed chunks are read: by copying, or through a mapping (no faster where it was measured)."),
     key("storage", "reserve", Kind::Size(0, 1024 * GIB), "1GiB", "Free space that new chunks never take, so that deletes and metadata go on; never more than a twentieth of the disk, whatever is set."),
     key("storage", "quarantine_retention", Kind::Time(0, 30 * DAY), "24h", "How long a deleted chunk stays in quarantine before it is unlinked."),
+    key("storage", "mass_delete_percent", Kind::Count(1, 100), "50", "Share of a datanode's chunks that one inventory may put into quarantine. If the coordinator wants more gone, none is touched and health shows it."),
     key("storage", "group_commit_delay", Kind::Time(0, SECOND), "2ms", "How long a finished chunk waits for others that are being synced, to share their directory sync. One that nobody follows does not wait."),
     key("storage", "open_files_max", Kind::Count(16, 65_536), "1024", "Chunk files kept open for reading."),
 

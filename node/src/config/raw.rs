@@ -162,6 +162,7 @@ pub(crate) struct RawCoordinator {
     pub(crate) host: Text,
     pub(crate) port: Count,
     pub(crate) metadata_dir: PathBuf,
+    pub(crate) give_up_epoch: Count,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -193,6 +194,7 @@ pub(crate) struct RawStorage {
     pub(crate) read_mode: Text,
     pub(crate) reserve: Size,
     pub(crate) quarantine_retention: Time,
+    pub(crate) mass_delete_percent: Count,
     pub(crate) group_commit_delay: Time,
     pub(crate) open_files_max: Count,
 }

@@ -134,6 +134,8 @@ pub struct CoordinatorConfig {
     pub address: HostPort,
     /// Directory of the metadata database, already under the data directory.
     pub metadata_dir: PathBuf,
+    /// Reigns up to this epoch that an old copy of the metadata may forget.
+    pub give_up_epoch: Option<u64>,
 }
 
 /// Section `cluster`.
@@ -206,6 +208,8 @@ pub struct StorageConfig {
     pub reserve_bytes: u64,
     /// Time in quarantine before a deleted chunk is unlinked.
     pub quarantine_retention: Duration,
+    /// Most chunks, in percent, that one inventory may put into quarantine.
+    pub mass_delete_percent: u8,
     /// Wait for others to share a directory sync.
     pub group_commit_delay: Duration,
     /// Files kept open for reading.

@@ -48,6 +48,7 @@ pub(crate) fn validate(layers: &Layers) -> Result<Config, ConfigError> {
         coordinator: CoordinatorConfig {
             address: HostPort::new(raw.coordinator.host.0.clone(), port(&raw.coordinator.port, 8080)),
             metadata_dir: raw.node.data_dir.join(&raw.coordinator.metadata_dir),
+            give_up_epoch: raw.coordinator.give_up_epoch.0,
         },
         cluster: cluster(&raw),
         storage: storage(&raw),
@@ -293,6 +294,7 @@ fn storage(raw: &RawConfig) -> StorageConfig {
         read_mode: if storage.read_mode.0 == "pread" { ReadMode::Pread } else { ReadMode::Mmap },
         reserve_bytes: storage.reserve.0,
         quarantine_retention: storage.quarantine_retention.0,
+        mass_delete_percent: narrow(&storage.mass_delete_percent),
         group_commit_delay: storage.group_commit_delay.0,
         open_files_max: narrow(&storage.open_files_max),
     }

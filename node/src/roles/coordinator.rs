@@ -1,5 +1,6 @@
 //! A coordinator: the metadata of a cluster, and the port it answers on.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -16,7 +17,7 @@ use dfs_actors::metadata::store_health::StoreTrouble;
 use dfs_actors::metadata::time::ReignClock;
 use dfs_actors::supervisor::{ActorTree, Intensity, Root, SupervisorSpec};
 use dfs_wire::auth::ClusterKey;
-use dfs_wire::id::{ClusterId, NodeId};
+use dfs_wire::id::{ClusterId, Epoch, NodeId};
 use dfs_wire::slab::{SlabBudget, SlabPool};
 
 use super::{Begun, Transport, bind, drained, observe, ready, transport};
@@ -30,6 +31,8 @@ use crate::telemetry::ClusterHealth;
 const INLINE_SLABS: usize = 16;
 /// Name of the database in the metadata directory.
 const DATABASE: &str = "metadata.redb";
+/// Name of the file in the data directory that says which cluster's coordinator this was.
+const TRACE: &str = "cluster";
 
 /// Findings with which no write is acknowledged.
 const STOPS_WRITES: [&str; 3] = ["NO_WRITE_QUORUM", METADATA_FAILING, METADATA_DISK_FULL];
@@ -37,14 +40,26 @@ const STOPS_WRITES: [&str; 3] = ["NO_WRITE_QUORUM", METADATA_FAILING, METADATA_D
 /// Opens the metadata and starts the tree.
 pub(super) async fn start(context: &Context, config: &Config) -> anyhow::Result<Begun> {
     let env = &context.env;
-    let dir = config.coordinator.metadata_dir.clone();
+    let (dir, home) = (config.coordinator.metadata_dir.clone(), config.node.data_dir.clone());
+    let give_up = config.coordinator.give_up_epoch.map(Epoch);
     let now_ms = env.clock.wall_ms();
     let (fresh, key) = (ClusterId::time_ordered(now_ms, env.rng.u128()), fresh_key(env));
     // Opening may repair a database that was not closed: seconds, on a big one.
     let opened = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
-        std::fs::create_dir_all(&dir).with_context(|| format!("create {}", dir.display()))?;
-        let store = Arc::new(RedbStore::open(&dir.join(DATABASE), &RedbOptions::default())?);
+        let (database, trace) = (dir.join(DATABASE), home.join(TRACE));
+        expect_metadata(&database, &trace)?;
+        for dir in [&dir, &home] {
+            std::fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+        }
+        let store = Arc::new(RedbStore::open(&database, &RedbOptions::default())?);
+        if let Some(epoch) = give_up
+            && cluster::give_up(store.as_ref(), epoch)?
+        {
+            tracing::warn!(%epoch, "going on with an old copy of the metadata, as configured: what was written since is given up");
+        }
         let reign = cluster::open(store.as_ref(), fresh, &key, now_ms)?;
+        std::fs::write(&trace, format!("{}\n", reign.cluster))
+            .with_context(|| format!("write {}", trace.display()))?;
         Ok((store, reign))
     });
     let (store, reign) = opened.await?.context("open the metadata")?;
@@ -85,6 +100,21 @@ pub(super) async fn start(context: &Context, config: &Config) -> anyhow::Result<
         drained(requests, || true).await;
     };
     Ok(Begun { node, address, drain: Box::pin(finish) })
+}
+
+/// Refuses to make a new cluster where there was one: its metadata may be on a disk that is not mounted.
+fn expect_metadata(database: &Path, trace: &Path) -> anyhow::Result<()> {
+    if database.exists() || !trace.exists() {
+        return Ok(());
+    }
+    let cluster = std::fs::read_to_string(trace).unwrap_or_default();
+    anyhow::bail!(
+        "{} is missing, but this was the coordinator of cluster {}: mount the disk it is on, or restore it from a backup \
+         (to make a new cluster here, remove {})",
+        database.display(),
+        cluster.trim(),
+        trace.display()
+    )
 }
 
 fn fresh_key(env: &Env) -> ClusterKey {
@@ -159,4 +189,21 @@ fn probe(context: &Context, service: Arc<CoordinatorService>) {
             ClusterHealth { writable: false, detail: serde_json::json!({ "error": error.to_string() }) }
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_coordinator_that_lost_its_database_does_not_begin_a_new_cluster() {
+        let home = tempfile::tempdir().expect("a directory");
+        let (database, trace) = (home.path().join("metadata.redb"), home.path().join("cluster"));
+        assert!(expect_metadata(&database, &trace).is_ok(), "there was nothing yet");
+        std::fs::write(&trace, "c1\n").expect("written");
+        let refused = expect_metadata(&database, &trace).expect_err("the database is missing").to_string();
+        assert!(refused.contains("metadata.redb is missing") && refused.contains("cluster c1:"), "{refused}");
+        std::fs::write(&database, "").expect("written");
+        assert!(expect_metadata(&database, &trace).is_ok());
+    }
 }

@@ -29,7 +29,7 @@ use futures_util::future::BoxFuture;
 
 use super::{Begun, LOOK, Transport, bind, drained, follow, observe, ready, transport};
 use crate::config::{self, Config};
-use crate::process::Context;
+use crate::process::{Context, EXIT_SUPERSEDED};
 use crate::store::{DataDir, DirectIo, FileStore, NodeIdentity, OsDisk, ReadMode, StoreConfig};
 
 /// Slabs that an upload would like: 2 MiB keep a disk busy while the next frames are on their way.
@@ -168,6 +168,7 @@ fn build(parts: Parts, config: &Config, context: &Context) -> Built {
         heartbeat: HeartbeatConfig::default(),
         inventory: InventoryConfig {
             interval: config.cluster.inventory_interval,
+            breaker_percent: config.storage.mass_delete_percent,
             ..InventoryConfig::default()
         },
         orphan_gc: OrphanGcConfig {
@@ -278,19 +279,23 @@ fn watch_membership(context: &Context, view: &Arc<CoordinatorView>, name: &str) 
         tokio::pin!(told);
         let mut was = None;
         loop {
-            let active = view.get().active;
-            if was != Some(active) && shutdown.phase() == crate::shutdown::Phase::Running {
-                was = Some(active);
-                match active {
+            let known = view.get();
+            let now = Some((known.active, known.refusal.clone()));
+            if was != now && shutdown.phase() == crate::shutdown::Phase::Running {
+                was = now;
+                let why = known.refusal.as_deref().map(|why| format!(": {why}")).unwrap_or_default();
+                match known.active {
                     true => readiness.ready(),
-                    false => readiness.not_ready(format!("{name} is not registered with the coordinator")),
+                    false => {
+                        readiness.not_ready(format!("{name} is not registered with the coordinator{why}"))
+                    }
                 }
             }
             tokio::select! {
                 biased;
                 status = &mut told => {
                     tracing::error!(%status, "the coordinator told this node to stop");
-                    shutdown.stop();
+                    shutdown.stop_with(EXIT_SUPERSEDED);
                     return;
                 }
                 () = shutdown.stopping() => return,

@@ -16,6 +16,7 @@ mod load;
 mod memory;
 mod mistakes;
 mod names;
+mod old_copies;
 mod power_cut;
 mod round_trips;
 mod stragglers;

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::membership::ChunkCopy;
-use crate::id::{ChunkId, Generation, Incarnation, NodeId};
+use crate::id::{ChunkId, Epoch, Generation, Incarnation, NodeId};
 
 /// What a datanode reports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +62,8 @@ pub enum InventoryResponse {
 /// The page was taken in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InventoryAccepted {
+    /// The coordinator's reign: a node that has seen a higher one does not obey.
+    pub epoch: Epoch,
     /// Copies that no version, upload or lease reaches and that are older than the grace.
     pub quarantine: Vec<ChunkCopy>,
 }

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::admin::HealthFinding;
 use crate::auth::NodeKey;
 use crate::id::{ChunkId, ClusterId, Epoch, Generation, Incarnation, NodeId};
 
@@ -37,6 +38,9 @@ pub struct Register {
     pub node: NodeId,
     /// The cluster its disk belongs to; `None` for a fresh disk.
     pub cluster: Option<ClusterId>,
+    /// The reign that took it in last; 0 for a fresh disk. A coordinator whose metadata does not know that reign works
+    /// on an old copy of it, and takes the node in no more.
+    pub epoch: Epoch,
     /// This run.
     pub incarnation: Incarnation,
     /// A name for people.
@@ -118,6 +122,9 @@ pub struct Heartbeat {
     pub deleted: Vec<ChunkCopy>,
     /// Copies found bad since then (a mismatch read twice).
     pub corrupt: Vec<ChunkCopy>,
+    /// What needs attention on the node: at most
+    /// [`NODE_FINDINGS_MAX`](crate::limits::NODE_FINDINGS_MAX), more are not kept.
+    pub findings: Vec<HealthFinding>,
 }
 
 /// Going away on purpose.

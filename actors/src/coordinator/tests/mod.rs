@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dfs_wire::auth::{ClusterKey, GrantOp, Receipt};
-use dfs_wire::id::{ChunkId, ClusterId, Generation, Incarnation, NodeId, OpId, SessionId};
+use dfs_wire::id::{ChunkId, ClusterId, Epoch, Generation, Incarnation, NodeId, OpId, SessionId};
 use dfs_wire::message::admin::{AdminRequest, AdminResponse, HealthLevel};
 use dfs_wire::message::inventory::{InventoryEntry, InventoryReport, InventoryRequest, InventoryResponse};
 use dfs_wire::message::membership::*;
@@ -113,6 +113,7 @@ impl Rig {
         let word = Register {
             node: NodeId(id),
             cluster: None,
+            epoch: Epoch(0),
             incarnation: Incarnation(1),
             name: format!("dn-{id}"),
             zone: String::new(),
@@ -134,6 +135,7 @@ impl Rig {
             load: load(),
             deleted: deleted.to_vec(),
             corrupt: corrupt.to_vec(),
+            findings: vec![],
         };
         match self.member(MembershipRequest::Heartbeat(word)).await.unwrap() {
             MembershipResponse::Heartbeat(word) => word,

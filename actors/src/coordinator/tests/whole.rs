@@ -11,6 +11,7 @@ use crate::heartbeat::state::HeartbeatConfig;
 use crate::heartbeat::tree::{Agents, AgentsArgs, agents};
 use crate::heartbeat::view::NodeAuthority;
 use crate::inventory::state::InventoryConfig;
+use crate::metadata::store::{Batch, KeyRange, SCAN_PAIRS_MAX};
 use crate::streaming::Authority;
 
 /// A connection to a coordinator in the same process, which can be cut.
@@ -172,4 +173,93 @@ async fn nodes_outlive_a_coordinator_that_is_gone_for_a_while() {
     tokio::time::sleep(Duration::from_secs(8)).await;
     assert_eq!(rig.findings(), [""; 0]);
     put(&rig, &nodes, "/f").await;
+}
+
+/// The metadata as a backup holds it.
+fn backup(store: &MemoryStore) -> Arc<MemoryStore> {
+    let copy = MemoryStore::new();
+    for (key, value) in store.snapshot().unwrap().scan(&KeyRange::prefix(b""), SCAN_PAIRS_MAX).unwrap() {
+        copy.commit(&[Batch { conditions: vec![], writes: vec![(key, Some(value))] }]).unwrap();
+    }
+    Arc::new(copy)
+}
+
+/// A cluster that went on in a second reign for two hours after the backup was made; then the wire was cut, and a
+/// coordinator began over the backup. Returns it, what it should have begun with, and the second reign.
+async fn restored() -> (Rig, Arc<MemoryStore>, dfs_wire::id::Epoch, Arc<Wire>, Vec<Datanode>) {
+    let (rig, wire, nodes) = cluster_of(3).await;
+    put(&rig, &nodes, "/before").await;
+    let open = rig.open("/meanwhile", 1).await.unwrap();
+    let chunk = store(&nodes, &open.allocations[0]);
+    *wire.service.lock().unwrap() = None;
+    let old = backup(&rig.store);
+    let rig = rig.restart().await;
+    *wire.service.lock().unwrap() = Some(rig.service.clone());
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    rig.commit(open.session, vec![chunk], 1).await.unwrap();
+    put(&rig, &nodes, "/after").await;
+    tokio::time::sleep(Duration::from_secs(7_200)).await;
+    *wire.service.lock().unwrap() = None;
+    rig.root.shutdown().await;
+    let (epoch, newest, env) = (rig.reign.epoch, rig.store.clone(), rig.env.clone());
+    let rig = Rig::over(old, env).await;
+    assert!(rig.reign.epoch > epoch, "no number tells that it is the older one");
+    rig.next_op.set(2_000_000);
+    (rig, newest, epoch, wire, nodes)
+}
+
+fn on_disks(nodes: &[Datanode]) -> usize {
+    nodes.iter().map(|n| n.store.inventory(None, 100).len()).sum()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_coordinator_with_an_old_copy_of_its_metadata_is_found_out_and_deletes_nothing() {
+    let (rig, newest, epoch, wire, nodes) = restored().await;
+    *wire.service.lock().unwrap() = Some(rig.service.clone());
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    let delete = Delete { path: path("/before"), recursive: false, skip_trash: false, if_match: None };
+    rig.meta(MetadataRequest::Delete(delete)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(10_800)).await;
+    let status = rig.service.cluster_status().unwrap();
+    let first = &status.findings[0];
+    assert_eq!((first.code.as_str(), first.level), ("METADATA_OUTDATED", HealthLevel::Error));
+    assert!(first.message.contains(&epoch.to_string()) && first.message.contains("dn-"), "{first:?}");
+    assert!(first.hint.contains(&format!("coordinator.give_up_epoch={epoch}")), "{first:?}");
+    assert_eq!((status.nodes_up, on_disks(&nodes)), (0, 9), "they stay apart, with all they have");
+    assert_eq!(status.trash_entries, 1, "nothing is collected, though its time has come");
+    assert!(nodes.iter().all(|n| !n.agents.view.get().active));
+    // The proof endures, even if no node is there to give it again; and nobody is told to delete anything.
+    *wire.service.lock().unwrap() = None;
+    let rig = rig.restart().await;
+    rig.register(9).await;
+    let orphan = (ChunkId::time_ordered(0, 1), 0, false);
+    assert_eq!(rig.inventory(9, &[orphan]).await.unwrap(), []);
+    assert_eq!(rig.findings()[0], "METADATA_OUTDATED");
+    // The right metadata is all that was missing.
+    rig.root.shutdown().await;
+    let rig = Rig::over(newest, rig.env).await;
+    *wire.service.lock().unwrap() = Some(rig.service.clone());
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!((rig.findings(), on_disks(&nodes)), (vec![], 9));
+    for at in ["/before", "/meanwhile", "/after"] {
+        rig.read(at).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operator_can_go_on_with_an_old_copy_on_purpose() {
+    let (rig, _, epoch, wire, nodes) = restored().await;
+    let given_up = |epoch| cluster::give_up(rig.store.as_ref(), epoch).unwrap();
+    assert!(!given_up(epoch), "not before there is a proof");
+    *wire.service.lock().unwrap() = Some(rig.service.clone());
+    tokio::time::sleep(Duration::from_secs(10)).await;
+    assert!(!given_up(dfs_wire::id::Epoch(epoch.0 + 1)), "only what the proof names");
+    assert!(given_up(epoch) && !given_up(epoch), "once");
+    *wire.service.lock().unwrap() = None;
+    let rig = rig.restart().await;
+    *wire.service.lock().unwrap() = Some(rig.service.clone());
+    tokio::time::sleep(Duration::from_secs(10_800)).await;
+    assert_eq!((rig.findings(), on_disks(&nodes)), (vec![], 3), "what it does not know is gone");
+    rig.read("/before").await.unwrap();
+    assert_eq!(rig.read("/after").await.unwrap_err().code, StatusCode::NotFound);
 }

@@ -1,4 +1,17 @@
 //! Birth of a cluster, begin of a reign, and who belongs to it.
+//!
+//! # Reigns and old copies of the metadata
+//!
+//! A reign is known by its epoch. Each is higher than all before it in the same metadata, no lower than the time it
+//! begins at, and partly random: two reigns that begin with the same copy of the metadata have different epochs, and the
+//! later one nearly always the higher. The metadata remembers all epochs it has been through ([`Reigns`]).
+//!
+//! A datanode keeps the epoch of the reign that took it in last, and names it when it registers. An epoch that the
+//! metadata has not been through proves that the metadata is an old copy: the cluster went on without it. Whatever was
+//! written since would look like garbage to it. From the proof on ([`UnknownReign`], durable) such nodes are not taken in,
+//! no step of garbage collection runs, no node is told to delete anything, and health shows an error, until a newer copy
+//! is in its place or an operator gives those reigns up ([`give_up`]). Where the proof is missing, so is the danger: a
+//! node that has seen no unknown reign holds nothing that was written in one.
 
 use dfs_wire::auth::ClusterKey;
 use dfs_wire::id::{ClusterId, Epoch, InodeId, NodeId};
@@ -6,10 +19,15 @@ use dfs_wire::status::StatusCode;
 
 use crate::metadata::error::MetaError;
 use crate::metadata::keys::{self, table};
-use crate::metadata::records::{ClusterMeta, FORMAT_VERSION, Inode, NodeRecord, Totals, decode, encode};
+use crate::metadata::records::{
+    ClusterMeta, FORMAT_VERSION, Inode, NodeRecord, Reigns, Totals, UnknownReign, decode, encode,
+};
 use crate::metadata::store::{Batch, BatchOutcome, Condition, KeyRange, MetadataStore};
 use crate::metadata::txn::Txn;
 use crate::metadata::view::{Committed, View};
+
+/// The random part of an epoch, in milliseconds: small beside the time between two reigns.
+const EPOCH_SPREAD: u64 = 1 << 16;
 
 /// Who the coordinator is, after it opened its metadata.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,11 +52,12 @@ impl Reign {
     /// # Errors
     /// Never in practice: an epoch has an encoding.
     pub fn fence(&self) -> Result<Condition, MetaError> {
-        Ok(Condition::Equals(keys::EPOCH.to_vec(), encode(keys::EPOCH, &self.epoch)?))
+        in_reign(self.epoch)
     }
 }
 
 /// Formats an empty store with `cluster` and `key`, or opens one that holds a cluster; either way a new reign begins.
+/// `cluster` is random each time: it names a new cluster, and makes the epoch of the reign its own.
 ///
 /// # Errors
 /// Those of the store; `VersionMismatch` if a newer build wrote it; damage if it is neither empty nor a cluster.
@@ -64,21 +83,85 @@ pub fn open(
         ));
     }
     let before: Epoch = view.expect(keys::EPOCH)?;
+    let mut reigns: Reigns = view.expect(keys::REIGNS)?;
+    let epoch = next_epoch(before.max(reigns.horizon), now_ms, cluster);
+    reigns.push(epoch);
     let reign = Reign {
         cluster: meta.cluster,
         key: meta.key,
-        epoch: Epoch(before.0 + 1),
+        epoch,
         created_ms: meta.created_ms,
         time_ms: view.load(keys::TIME)?.unwrap_or(now_ms),
         fresh: false,
     };
-    let old = Condition::Equals(keys::EPOCH.to_vec(), encode(keys::EPOCH, &before)?);
-    let batch = Batch { conditions: vec![old], writes: vec![epoch_write(reign.epoch)?] };
+    let batch = Batch { conditions: vec![in_reign(before)?], writes: epoch_writes(epoch, &reigns)? };
     committed(store, batch, reign)
 }
 
-fn epoch_write(epoch: Epoch) -> Result<(Vec<u8>, Option<Vec<u8>>), MetaError> {
-    Ok((keys::EPOCH.to_vec(), Some(encode(keys::EPOCH, &epoch)?)))
+/// Gives up, by an operator's word, all reigns up to `epoch` that the metadata does not know, with whatever was written
+/// in them. `epoch` must be the one that the proof names, so that a word that was left in a configuration decides
+/// nothing later. Returns whether there was such a proof; to be followed by [`open`].
+///
+/// # Errors
+/// Those of the store.
+pub fn give_up(store: &dyn MetadataStore, epoch: Epoch) -> Result<bool, MetaError> {
+    let snapshot = store.snapshot()?;
+    let view = Committed(snapshot.as_ref());
+    if unknown_reign(&view)?.is_none_or(|unknown| unknown.epoch != epoch) {
+        return Ok(false);
+    }
+    let before: Epoch = view.expect(keys::EPOCH)?;
+    let mut reigns: Reigns = view.expect(keys::REIGNS)?;
+    reigns.horizon = reigns.horizon.max(epoch);
+    let mut writes = epoch_writes(before, &reigns)?;
+    writes.push((keys::UNKNOWN_REIGN.to_vec(), None));
+    committed(store, Batch { conditions: vec![in_reign(before)?], writes }, true)
+}
+
+/// Whether the metadata has been through this reign. If not, and a node was, that is to be remembered: [`note_unknown`].
+///
+/// # Errors
+/// Of the store.
+pub fn knows_reign(view: &impl View, epoch: Epoch) -> Result<bool, MetaError> {
+    Ok(view.expect::<Reigns>(keys::REIGNS)?.knows(epoch))
+}
+
+/// Remembers the proof that the metadata is an old copy. The highest epoch stays.
+///
+/// # Errors
+/// Of the store.
+pub fn note_unknown(txn: &mut Txn<'_>, seen: &UnknownReign) -> Result<(), MetaError> {
+    if knows_reign(txn, seen.epoch)? || unknown_reign(txn)?.is_some_and(|old| old.epoch >= seen.epoch) {
+        return Ok(());
+    }
+    txn.put(keys::UNKNOWN_REIGN.to_vec(), seen)
+}
+
+/// The proof that the metadata is an old copy, if there is one: then nothing may be collected.
+///
+/// # Errors
+/// Of the store.
+pub fn unknown_reign(view: &impl View) -> Result<Option<UnknownReign>, MetaError> {
+    view.load(keys::UNKNOWN_REIGN)
+}
+
+fn next_epoch(before: Epoch, now_ms: u64, random: ClusterId) -> Epoch {
+    let spread = u64::try_from(random.0 % u128::from(EPOCH_SPREAD)).unwrap_or(0);
+    Epoch(before.0.max(now_ms).saturating_add(1 + spread))
+}
+
+/// That nobody has begun a reign since.
+fn in_reign(epoch: Epoch) -> Result<Condition, MetaError> {
+    Ok(Condition::Equals(keys::EPOCH.to_vec(), encode(keys::EPOCH, &epoch)?))
+}
+
+type Write = (Vec<u8>, Option<Vec<u8>>);
+
+fn epoch_writes(epoch: Epoch, reigns: &Reigns) -> Result<Vec<Write>, MetaError> {
+    Ok(vec![
+        (keys::EPOCH.to_vec(), Some(encode(keys::EPOCH, &epoch)?)),
+        (keys::REIGNS.to_vec(), Some(encode(keys::REIGNS, reigns)?)),
+    ])
 }
 
 fn format(
@@ -97,28 +180,24 @@ fn format(
         file: None,
     };
     let root_key = keys::inode(InodeId::ROOT);
-    let writes = vec![
+    let epoch = next_epoch(Epoch(0), now_ms, cluster);
+    let mut reigns = Reigns::default();
+    reigns.push(epoch);
+    let mut writes = epoch_writes(epoch, &reigns)?;
+    writes.extend([
         (keys::CLUSTER.to_vec(), Some(encode(keys::CLUSTER, &meta)?)),
-        epoch_write(Epoch(1))?,
         (keys::NEXT_INODE.to_vec(), Some(encode(keys::NEXT_INODE, &(InodeId::ROOT.0 + 1))?)),
         (keys::TOTALS.to_vec(), Some(encode(keys::TOTALS, &Totals::default())?)),
         (root_key.clone(), Some(encode(&root_key, &root)?)),
-    ];
+    ]);
     let conditions = vec![Condition::Absent(keys::CLUSTER.to_vec())];
-    let reign = Reign {
-        cluster,
-        key: key.clone(),
-        epoch: Epoch(1),
-        created_ms: now_ms,
-        time_ms: now_ms,
-        fresh: true,
-    };
+    let reign = Reign { cluster, key: key.clone(), epoch, created_ms: now_ms, time_ms: now_ms, fresh: true };
     committed(store, Batch { conditions, writes }, reign)
 }
 
-fn committed(store: &dyn MetadataStore, batch: Batch, reign: Reign) -> Result<Reign, MetaError> {
+fn committed<T>(store: &dyn MetadataStore, batch: Batch, done: T) -> Result<T, MetaError> {
     match store.commit(&[batch])?.first() {
-        Some(BatchOutcome::Applied) => Ok(reign),
+        Some(BatchOutcome::Applied) => Ok(done),
         _ => Err(MetaError::refused(
             StatusCode::StaleEpoch,
             "another coordinator opened the metadata at the same time",

@@ -3,7 +3,8 @@
 //! Judging only reads, and may look at a state that is a moment old; what it finds is applied by the writer, which
 //! looks again. Nothing here deletes: a copy is put into quarantine only if no record wants it and it is older than
 //! the grace, and a record only ever changes the state of a copy (C13 of the contract). A copy that comes back is
-//! unverified until it was checked, and an unverified copy never makes another one superfluous.
+//! unverified until it was checked, and an unverified copy never makes another one superfluous. Metadata that is known
+//! to be an old copy orders nothing into quarantine: what it does not know may be newer than it.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ use dfs_wire::message::inventory::{InventoryEntry, InventoryReport};
 use dfs_wire::message::membership::ChunkCopy;
 use dfs_wire::message::metadata::CopyState;
 
-use super::OpContext;
+use super::{OpContext, cluster};
 use crate::metadata::chunks::put_chunk;
 use crate::metadata::error::MetaError;
 use crate::metadata::keys::{self, table};
@@ -71,12 +72,13 @@ fn allocated_ms(chunk: ChunkId) -> u64 {
 /// Of the store.
 pub fn judge(view: &impl View, ctx: &OpContext, report: &InventoryReport) -> Result<Verdict, MetaError> {
     let mut verdict = Verdict::default();
+    let outdated = cluster::unknown_reign(view)?.is_some();
     for entry in &report.copies {
         let record: Option<ChunkRecord> = view.load(&keys::chunk(entry.chunk))?;
         let old = allocated_ms(entry.chunk).saturating_add(ctx.policy.orphan_grace_ms) < ctx.now_ms;
         match judge_copy(record.as_ref(), report.node, entry) {
             Judgement::Keep => {}
-            Judgement::Orphan if !old => {}
+            Judgement::Orphan if !old || outdated => {}
             Judgement::Orphan => {
                 verdict.quarantine.push(ChunkCopy { chunk: entry.chunk, generation: entry.generation });
             }

@@ -19,7 +19,7 @@ use super::inventory::CopyFinding;
 use super::transfer::{self, Placement};
 use super::{OpContext, Outcome, Progress, cluster, gc, inventory, names, outcome, trash, upload};
 use crate::metadata::error::{MetaError, invalid};
-use crate::metadata::records::NodeRecord;
+use crate::metadata::records::{NodeRecord, UnknownReign};
 use crate::metadata::txn::{Overlay, Txn};
 
 /// A change to the metadata.
@@ -49,6 +49,8 @@ pub enum Mutation {
     Renew(SessionOnly),
     /// Remember a node.
     PutNode(NodeId, NodeRecord),
+    /// Remember that a node has seen a reign which this metadata has not.
+    NoteUnknownReign(UnknownReign),
     /// Take a node's word that copies are gone (any number).
     ConfirmDeleted(NodeId, Vec<ChunkCopy>),
     /// Apply what an inventory or a report of bad copies means (any number).
@@ -91,7 +93,11 @@ impl Step {
         }
     }
 
+    /// Does nothing while the metadata is known to be an old copy: what it takes for garbage may be newer than it.
     fn run(self, txn: &mut Txn<'_>, ctx: &OpContext) -> Result<Progress, MetaError> {
+        if cluster::unknown_reign(txn)?.is_some() {
+            return Ok(Progress::default());
+        }
         match self {
             Self::ExpireUploads => upload::expire(txn, ctx),
             Self::Trash => gc::trash_step(txn, ctx),
@@ -119,6 +125,7 @@ impl Mutation {
             Self::Abort(_) => "abort_upload",
             Self::Renew(_) => "renew_session",
             Self::PutNode(..) => "put_node",
+            Self::NoteUnknownReign(_) => "note_unknown_reign",
             Self::ConfirmDeleted(..) => "confirm_deleted",
             Self::ApplyFindings(..) => "apply_findings",
             Self::Step(step) => step.name(),
@@ -171,6 +178,9 @@ impl Mutation {
             Self::Renew(r) => overlay.mutate(|t| upload::renew(t, ctx, r.session)).map(Outcome::Renewed),
             Self::PutNode(node, record) => {
                 overlay.mutate(|t| cluster::put_node(t, *node, record)).map(|()| Outcome::Done)
+            }
+            Self::NoteUnknownReign(seen) => {
+                overlay.mutate(|t| cluster::note_unknown(t, seen)).map(|()| Outcome::Done)
             }
             Self::ConfirmDeleted(node, copies) => {
                 for page in copies.chunks(gc::CONFIRMATIONS_MAX) {

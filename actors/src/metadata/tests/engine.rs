@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use dfs_wire::id::Epoch;
 use proptest::prelude::*;
 
 use super::*;
+use crate::metadata::records::Reigns;
 use crate::metadata::store::{Batch, Condition};
 use crate::metadata::view::View;
 
@@ -50,7 +52,7 @@ fn a_later_reign_stops_the_writes_of_an_earlier_one() {
     let mut lab = Lab::new();
     lab.mkdir("/a");
     let later = cluster::open(lab.store.as_ref(), ClusterId(9), &ClusterKey([9; 32]), 2_000).unwrap();
-    assert_eq!(later.epoch.0, lab.reign.epoch.0 + 1);
+    assert!(later.epoch > lab.reign.epoch);
     assert_eq!(
         (later.cluster, &later.key, later.fresh),
         (ClusterId(1), &KEY, false),
@@ -59,6 +61,29 @@ fn a_later_reign_stops_the_writes_of_an_earlier_one() {
     let mut overlay = Overlay::new(lab.store.snapshot().unwrap(), Some(lab.reign.fence().unwrap()));
     overlay.mutate(|txn| txn.put(b"a".to_vec(), &1u32)).unwrap();
     assert_eq!(lab.store.commit(&overlay.into_batches()).unwrap(), [BatchOutcome::Refused(0)]);
+}
+
+#[test]
+fn two_reigns_that_begin_with_the_same_metadata_have_different_epochs() {
+    let begin = |fresh, now_ms| {
+        let lab = Lab::new();
+        cluster::open(lab.store.as_ref(), ClusterId(fresh), &KEY, now_ms).unwrap().epoch
+    };
+    assert_ne!(begin(5, 2_000), begin(6, 2_000), "even at the same instant");
+    assert_ne!(begin(5, 0), begin(6, 0), "even with a clock that stands");
+    assert!(begin(65_535, 2_000) < begin(1, 100_000), "the later one is the higher");
+}
+
+#[test]
+fn reigns_are_known_for_long_and_remembered_in_little_room() {
+    let mut reigns = Reigns::default();
+    assert!(reigns.knows(Epoch(0)) && !reigns.knows(Epoch(1)));
+    for epoch in 1..=5_000 {
+        reigns.push(Epoch(epoch * 10));
+    }
+    assert_eq!(reigns.later.len(), Reigns::KEPT_MAX);
+    assert!((1..=5_000).all(|epoch| reigns.knows(Epoch(epoch * 10))));
+    assert!(!reigns.knows(Epoch(49_995)) && !reigns.knows(Epoch(50_001)));
 }
 
 #[test]
