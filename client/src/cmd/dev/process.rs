@@ -40,17 +40,17 @@ pub struct Process {
 impl Process {
     /// The process that has this pid now.
     fn now(pid: u32) -> Option<Self> {
-        let (_, start_ticks) = stat(pid)?;
+        let Stat { start_ticks, .. } = stat(pid)?;
         Some(Self { pid, start_ticks, boot_id: boot_id() })
     }
 
     /// How it is now.
     pub fn state(&self) -> RunState {
         match stat(self.pid) {
-            Some((_, ticks)) if ticks != self.start_ticks || boot_id() != self.boot_id => RunState::Stopped,
-            Some(('Z' | 'X' | 'x', _)) | None => RunState::Stopped,
-            Some(('T' | 't', _)) => RunState::Paused,
-            Some(_) => RunState::Running,
+            Some(stat) if stat.start_ticks == self.start_ticks && boot_id() == self.boot_id => {
+                stat.run_state()
+            }
+            _ => RunState::Stopped,
         }
     }
 
@@ -80,18 +80,39 @@ impl Process {
     }
 }
 
-/// State letter and start time from `/proc/PID/stat`; the command in parentheses may hold anything.
-fn stat(pid: u32) -> Option<(char, u64)> {
+/// What is needed of `/proc/PID/stat`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Stat {
+    letter: char,
+    threads: u64,
+    start_ticks: u64,
+}
+
+impl Stat {
+    /// A killed process has its ports and locks until the last of its threads is gone, which may still be waiting for
+    /// the disk; its first thread counts as a zombie long before.
+    fn run_state(self) -> RunState {
+        match self.letter {
+            'Z' | 'X' | 'x' if self.threads <= 1 => RunState::Stopped,
+            'T' | 't' => RunState::Paused,
+            _ => RunState::Running,
+        }
+    }
+}
+
+fn stat(pid: u32) -> Option<Stat> {
     parse_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
-fn parse_stat(text: &str) -> Option<(char, u64)> {
+/// The command in parentheses may hold anything.
+fn parse_stat(text: &str) -> Option<Stat> {
     let (_, rest) = text.rsplit_once(')')?;
     let mut fields = rest.split_ascii_whitespace();
-    let state = fields.next()?.chars().next()?;
-    // The start time is field 22 of the line; the state is field 3.
-    let ticks = fields.nth(18)?.parse().ok()?;
-    Some((state, ticks))
+    // Fields 3, 20 and 22 of the line.
+    let letter = fields.next()?.chars().next()?;
+    let threads = fields.nth(16)?.parse().ok()?;
+    let start_ticks = fields.nth(1)?.parse().ok()?;
+    Some(Stat { letter, threads, start_ticks })
 }
 
 fn boot_id() -> String {
@@ -209,11 +230,19 @@ mod tests {
 
     #[test]
     fn the_stat_line_is_read_whatever_the_command_is_called() {
-        let line = "42 (a) b) (c) S 1 42 42 0 -1 4194304 95 0 0 0 0 0 0 0 20 0 1 0 12345 2703360 219";
-        assert_eq!(parse_stat(line), Some(('S', 12345)));
+        let line = "42 (a) b) (c) S 1 42 42 0 -1 4194304 95 0 0 0 0 0 0 0 20 0 7 0 12345 2703360 219";
+        assert_eq!(parse_stat(line), Some(Stat { letter: 'S', threads: 7, start_ticks: 12345 }));
         for bad in ["", "42", "42 (x)", "42 (x) S 1 2 3"] {
             assert_eq!(parse_stat(bad), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn a_process_is_gone_with_its_last_thread() {
+        let stat = |letter, threads| Stat { letter, threads, start_ticks: 1 };
+        assert_eq!(stat('Z', 2).run_state(), RunState::Running);
+        assert_eq!(stat('Z', 1).run_state(), RunState::Stopped);
+        assert_eq!(stat('T', 9).run_state(), RunState::Paused);
     }
 
     #[test]

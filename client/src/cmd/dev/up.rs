@@ -48,14 +48,16 @@ pub struct Args {
 }
 
 /// What each node has of its own, and `dev up` decides: one value for all nodes breaks the cluster.
-const OWN_KEYS: [&str; 8] = [
+const OWN_KEYS: [&str; 10] = [
     "node.name",
     "node.role",
     "node.data_dir",
     "node.listen_host",
     "node.listen_port",
     "node.advertise",
-    "coordinator.",
+    "coordinator.host",
+    "coordinator.port",
+    "coordinator.metadata_dir",
     "admin.",
 ];
 
@@ -443,6 +445,7 @@ mod tests {
     fn settings_are_checked_before_anything_starts() {
         assert!(setting("cluster.min_ack=2").is_ok());
         assert!(setting("cluster.min_ack").is_err() && setting("x=1").is_err());
+        assert!(setting("coordinator.give_up_epoch=7").is_ok());
         for own in ["node.name=x", "node.listen_port=1", "coordinator.port=1", " admin.host=::"] {
             assert!(setting(own).unwrap_err().contains("each node's own"), "{own}");
         }
