@@ -9,7 +9,7 @@
 //! - A panic inside a commit, a read error or a full disk poisons the store: it answers nothing until
 //!   [`MetadataStore::reopen`] has closed the file and opened it again (R5 of the contract). Readers are told so
 //!   meanwhile; they never wait for a file to open.
-//! - A lost write or a failed sync fails the store for the rest of the process ([`super::watched`]): it stays up, says
+//! - A lost write or a failed sync fails the store for the rest of the process: it stays up, says
 //!   so in its health, and answers `Unavailable` until it is started anew (R2).
 //! - Below a reserve of free space it reports to be tight, so that deletes still find room.
 //! - redb holds an exclusive lock on the file while it is open, so a second process is refused.
