@@ -85,9 +85,7 @@ impl PeerState {
             self.failures += 1;
         }
     }
-}
 
-impl PeerState {
     /// Whether a peer without links can be forgotten.
     pub fn is_forgettable(&self, now: MonoTime, limits: &PeerLimits) -> bool {
         !self.dialing && self.refuse_until.is_none_or(|t| now.since(t) >= limits.forget)

@@ -1,5 +1,5 @@
-//! What the roles show as metrics: requests, the metadata store of a coordinator, the disk and the memory of a datanode, the cluster as the coordinator
-//! sees it.
+//! What the roles show as metrics: requests, the metadata store of a coordinator, the disk and the memory of a
+//! datanode, the cluster as the coordinator sees it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use dfs_actors::chunk_store::{ChunkStore, DiskState};
 use dfs_actors::coordinator::CoordinatorService;
+use dfs_actors::metadata::store_health::StoreTrouble;
 use dfs_actors::session::{LATENCY_BOUNDS, RequestStats, RequestTally};
 use dfs_wire::limits::DATA_FRAME_BYTES;
 use dfs_wire::slab::SlabBudget;
@@ -138,8 +139,10 @@ pub(super) fn metadata(metrics: &Metrics, node: &str, service: &Arc<CoordinatorS
         let writer = service.writer_metrics();
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let mut out = Samples::of(&node);
-        let failing = u64::from(service.store_trouble().is_some());
-        out.gauge("metadata_failing", "1 if the metadata store commits nothing new", failing);
+        // A full disk is told by the two below: what gives space back is committed on it.
+        let trouble = service.store_trouble().filter(|trouble| !matches!(trouble, StoreTrouble::Tight(_)));
+        let failing = u64::from(trouble.is_some());
+        out.gauge("metadata_failing", "1 if the metadata store commits nothing", failing);
         if let Some(space) = writer.health.room() {
             let free = "Free space on the metadata disk, the reserve included";
             out.gauge("metadata_available_bytes", free, space.available);

@@ -159,6 +159,9 @@ async fn a_full_metadata_disk_takes_nothing_new_says_so_and_still_deletes() {
     cluster.ok(&["rm", "-r", "/a"]);
     cluster.ok(&["mv", "/b", "/d"]);
     eventually("health tells", Duration::from_secs(20), async || health("METADATA_DISK_FULL", 503)).await;
+    let metrics = cluster.coordinator().get("/metrics").expect("an answer").1;
+    let does_not_fail = "dfs_metadata_failing{node=\"coordinator\"} 0";
+    assert!(metrics.contains(does_not_fail), "a full disk is no failed one:\n{metrics}");
 
     // Not even the reserve is left: what is there can be read, whatever becomes of changes.
     std::fs::File::options()
