@@ -20,7 +20,7 @@
 //! P <path> 0 <!deleted> <inode>         -> ()             the latest deletion of a path comes first
 //! p <inode>                             -> ()             a deleted directory being taken apart
 //! r <not before> <version>              -> ReleaseJob     a version whose chunks lose a reference
-//! z <time> <session> <first>            -> OrphanBatch    generations that were given up, not yet tombstones
+//! z <time> <chunk> <generation>         -> OrphanBatch    generations that were given up, not yet tombstones
 //! x <node> <chunk> <generation>         -> Tombstone      what a node still has to delete
 //! n <node>                              -> NodeRecord     who registered
 //! ```
@@ -248,9 +248,9 @@ pub fn parse_release(key: &[u8]) -> Option<VersionId> {
     Some(VersionId::from_bytes(version.try_into().ok()?))
 }
 
-/// Generations that an allocation gave up.
-pub fn orphans(at_ms: u64, session: SessionId, first: u32) -> Vec<u8> {
-    key(&[table::ORPHANS, &at_ms.to_be_bytes(), &session.to_bytes(), &first.to_be_bytes()])
+/// Generations that an allocation gave up, under the first of them: each is given up once, so no two batches meet.
+pub fn orphans(at_ms: u64, chunk: ChunkId, generation: Generation) -> Vec<u8> {
+    key(&[table::ORPHANS, &at_ms.to_be_bytes(), &chunk.to_bytes(), &generation.0.to_be_bytes()])
 }
 
 /// Prefix of a node's tombstones.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dfs_wire::auth::Receipt;
-use dfs_wire::id::NodeId;
+use dfs_wire::id::{Generation, NodeId};
 use dfs_wire::link::{Event, Stream};
 use dfs_wire::message::chunk::{ChunkRequest, ChunkResponse, ChunkStored, Target, WriteChunk};
 use dfs_wire::message::metadata::{Allocation, StoredChunk};
@@ -72,6 +72,9 @@ pub(super) async fn upload(
     let mut backoff = Backoff::new(&session.inner.config.retry);
     // Taken before a node is asked, for all attempts: a stream that is open never waits for this client's memory.
     let memory = seat(&session, &source).await?;
+    // What the coordinator is told to give up: the last generation that came for this chunk, used or not.
+    let generation = |place: &Allocation| place.grant.generation;
+    let mut above = allocation.as_ref().map_or(Generation(0), generation);
     // Its place may have been chosen before a node failed another chunk: then a better one costs one round trip.
     allocation = allocation.filter(|place| !place.targets.iter().any(|t| session.avoids(t.node)));
     let mut last: Option<Error> = None;
@@ -79,8 +82,9 @@ pub(super) async fn upload(
     loop {
         let place = match allocation.take() {
             Some(place) => place,
-            None => allocate_one(&session, index, last.take()).await?,
+            None => allocate_one(&session, index, above, last.take()).await?,
         };
+        above = generation(&place);
         let failure = match attempt(&session, &place, &source, &memory).await {
             Ok(uploaded) => {
                 session.meter.chunk_done();
@@ -113,8 +117,13 @@ pub(super) async fn upload(
 }
 
 /// Asks for a place, and explains a refusal by what made it necessary to ask.
-async fn allocate_one(session: &Session, index: u32, last: Option<Error>) -> Result<Allocation, Error> {
-    match (session.allocate(index, 1).await, last) {
+async fn allocate_one(
+    session: &Session,
+    index: u32,
+    above: Generation,
+    last: Option<Error>,
+) -> Result<Allocation, Error> {
+    match (session.allocate_again(index, above).await, last) {
         (Ok(places), _) => places.into_iter().find(|a| a.index == index).ok_or_else(|| {
             Error::new(StatusCode::ProtocolViolation, format!("chunk {index} was not given a place"))
         }),

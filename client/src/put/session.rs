@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use dfs_wire::id::{NodeId, OpId, SessionId};
+use dfs_wire::id::{Generation, NodeId, OpId, SessionId};
 use dfs_wire::limits::{CHUNK_BYTES_MAX, CHUNKS_PER_REQUEST_MAX};
 use dfs_wire::message::metadata::{
     AllocateChunks, Allocation, CommitUpload, FileStat, MetadataRequest, MetadataResponse, OpenUpload,
@@ -101,29 +101,42 @@ impl Session {
         }
     }
 
-    /// Asks where to put `count` chunks from `first` on, away from the nodes that failed lately.
+    /// Asks where to put `count` chunks from `first` on that never had a place, away from the nodes that failed lately.
     pub(super) async fn allocate(&self, first: u32, count: u32) -> Result<Vec<Allocation>, Error> {
+        self.allocate_above(first, count, Generation(0)).await
+    }
+
+    /// Asks for another place for a chunk whose last one was of this generation; 0 = it had none.
+    pub(super) async fn allocate_again(
+        &self,
+        index: u32,
+        above: Generation,
+    ) -> Result<Vec<Allocation>, Error> {
+        self.allocate_above(index, 1, above).await
+    }
+
+    async fn allocate_above(
+        &self,
+        first: u32,
+        count: u32,
+        above: Generation,
+    ) -> Result<Vec<Allocation>, Error> {
         let exclude = self.avoided();
         let crowded_out = !exclude.is_empty();
-        match self.allocate_away_from(first, count, exclude).await {
+        let request = AllocateChunks { session: self.id, first, count, above, exclude };
+        match self.ask_for_places(request.clone()).await {
             // Better a node that stumbled than none at all.
             Err(error) if crowded_out && error.status_code() == Some(StatusCode::NoWriteQuorum) => {
                 self.avoid_nobody();
-                self.allocate_away_from(first, count, Vec::new()).await
+                self.ask_for_places(AllocateChunks { exclude: Vec::new(), ..request }).await
             }
             outcome => outcome,
         }
     }
 
-    async fn allocate_away_from(
-        &self,
-        first: u32,
-        count: u32,
-        exclude: Vec<NodeId>,
-    ) -> Result<Vec<Allocation>, Error> {
+    async fn ask_for_places(&self, request: AllocateChunks) -> Result<Vec<Allocation>, Error> {
         // While nodes are excluded, a missing quorum is no reason to wait: they can be let in again.
-        let final_code = (!exclude.is_empty()).then_some(StatusCode::NoWriteQuorum);
-        let request = AllocateChunks { session: self.id, first, count, exclude };
+        let final_code = (!request.exclude.is_empty()).then_some(StatusCode::NoWriteQuorum);
         match step(&self.inner, MetadataRequest::AllocateChunks(request), final_code).await? {
             MetadataResponse::Allocated(allocated) => Ok(allocated.allocations),
             other => Err(unexpected(&other)),

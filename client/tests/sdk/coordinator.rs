@@ -85,7 +85,13 @@ impl State {
             recorded: Default::default(),
         };
         self.uploads.insert(session, upload);
-        let ask = AllocateChunks { session, first: 0, count: request.allocate, exclude: Vec::new() };
+        let ask = AllocateChunks {
+            session,
+            first: 0,
+            count: request.allocate,
+            above: Generation(0),
+            exclude: Vec::new(),
+        };
         let allocations = match self.allocate(&ask) {
             Ok(MetadataResponse::Allocated(allocated)) => allocated.allocations,
             _ => Vec::new(),
@@ -114,6 +120,10 @@ impl State {
             let fresh = ChunkId(self.new_id());
             let upload = self.uploads.get_mut(&request.session);
             let upload = upload.ok_or_else(|| Status::new(StatusCode::SessionClosed, "not open"))?;
+            if let Some(kept) = upload.allocated.get(&index).filter(|a| a.grant.generation > request.above) {
+                allocations.push(kept.clone());
+                continue;
+            }
             let old = upload.allocated.get(&index).map(|a| (a.grant.chunk, a.grant.generation.0));
             let (chunk, generation) = old.unwrap_or((fresh, 0));
             let targets = (0..usable.len().min(3)).map(|i| usable[(i + index as usize) % usable.len()]);

@@ -56,15 +56,22 @@ async fn nodes_that_failed_the_client_are_passed_over() {
     let rig = with_nodes(5).await;
     let opened = rig.open("/f", 1).await.unwrap();
     let bad = opened.allocations[0].targets[0].node;
-    let again = AllocateChunks { session: opened.session, first: 0, count: 1, exclude: vec![bad] };
-    let MetadataResponse::Allocated(word) = rig.meta(MetadataRequest::AllocateChunks(again)).await.unwrap()
+    let again = AllocateChunks {
+        session: opened.session,
+        first: 0,
+        count: 1,
+        above: opened.allocations[0].grant.generation,
+        exclude: vec![bad],
+    };
+    let MetadataResponse::Allocated(word) =
+        rig.meta(MetadataRequest::AllocateChunks(again.clone())).await.unwrap()
     else {
         panic!()
     };
     let allocation = &word.allocations[0];
     assert!(allocation.targets.len() == 3 && allocation.targets.iter().all(|t| t.node != bad));
     assert!(allocation.grant.generation > opened.allocations[0].grant.generation);
-    let closed = AllocateChunks { session: SessionId(1), first: 0, count: 1, exclude: vec![] };
+    let closed = AllocateChunks { session: SessionId(1), exclude: vec![], ..again.clone() };
     let refused = rig.meta(MetadataRequest::AllocateChunks(closed)).await.unwrap_err();
     assert_eq!(refused.code, StatusCode::SessionClosed);
 }

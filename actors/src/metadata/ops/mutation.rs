@@ -4,7 +4,7 @@
 //! group, so they become durable together, and only the last one shows.
 
 use dfs_wire::auth::{ClusterKey, NodeKey};
-use dfs_wire::id::NodeId;
+use dfs_wire::id::{Generation, NodeId};
 use dfs_wire::message::membership::ChunkCopy;
 use dfs_wire::message::metadata::{
     AllocateChunks, CommitUpload, Delete, Mkdir, OpenUpload, RecordChunks, Rename, SessionOnly, TrashPurge,
@@ -256,7 +256,8 @@ fn open_upload(
     // A repeat may come after the upload has ended: then there is nothing to allocate.
     if !placements.is_empty() && upload::is_open(overlay, opened.session)? {
         let count = u32::try_from(placements.len()).map_err(|_| invalid("too many chunks at once"))?;
-        let request = AllocateChunks { session: opened.session, first: 0, count, exclude: Vec::new() };
+        let (session, above) = (opened.session, Generation(0));
+        let request = AllocateChunks { session, first: 0, count, above, exclude: Vec::new() };
         opened.allocations = overlay.mutate(|t| transfer::allocate(t, ctx, &request, placements))?;
     }
     Ok(Outcome::Opened(opened))

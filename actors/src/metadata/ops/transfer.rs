@@ -60,8 +60,9 @@ impl Segments {
     }
 }
 
-/// Allocates chunks, one per placement. An index that was allocated before gets a new generation, and the old one
-/// is given up; repeating the same operation gives the same chunks again.
+/// Allocates chunks, one per placement. A chunk of the generation that the request names gets the next one, and the old
+/// one is given up; a chunk of a later one keeps it. So each step from one generation to the next is taken at most once,
+/// whatever is repeated and however late, before the chunk was recorded and after (U2 of the contract).
 ///
 /// # Errors
 /// `SessionClosed`, `InvalidArgument`, `NoWriteQuorum` if a placement has too few nodes.
@@ -86,8 +87,13 @@ pub fn allocate(
             Some(chunk) => Some((chunk, txn.expect::<ChunkRecord>(&keys::chunk(chunk))?)),
             None => None,
         };
+        let known = old.as_ref().map_or(Generation(0), |(_, record)| record.generation);
+        if request.above > known {
+            let text = format!("chunk {index} never had generation {}: it is at {known}", request.above);
+            return Err(invalid(text));
+        }
         let (chunk, record) = match old {
-            Some((chunk, record)) if record.state == ChunkState::Pending(ctx.op) => (chunk, record),
+            Some((chunk, record)) if known > request.above => (chunk, record),
             old => {
                 if let Some((chunk, record)) = &old {
                     give_up(&mut session, &mut orphans, slot, *chunk, record);
@@ -105,8 +111,8 @@ pub fn allocate(
         };
         out.push(allocated(chunk, &record));
     }
-    if !orphans.orphans.is_empty() {
-        txn.put(keys::orphans(ctx.now_ms, id, request.first), &orphans)?;
+    if let Some(first) = orphans.orphans.first() {
+        txn.put(keys::orphans(ctx.now_ms, first.chunk, first.generation), &orphans)?;
     }
     segments.store(txn, id)?;
     session.allocated = session.allocated.max(end);

@@ -12,7 +12,7 @@ mod writer;
 use std::sync::Arc;
 
 use dfs_wire::auth::{ClusterKey, Receipt};
-use dfs_wire::id::{ClusterId, NodeId, OpId, SessionId};
+use dfs_wire::id::{ClusterId, Generation, NodeId, OpId, SessionId};
 use dfs_wire::message::membership::ChunkCopy;
 use dfs_wire::message::metadata::*;
 use dfs_wire::path::DfsPath;
@@ -245,7 +245,18 @@ impl Lab {
 
     pub(super) fn allocate(&mut self, session: SessionId, first: u32, count: u32) -> Vec<AllocatedChunk> {
         let placements = (0..count).map(|_| placement(&[1, 2, 3])).collect();
-        let request = AllocateChunks { session, first, count, exclude: Vec::new() };
+        let above = Generation(0);
+        self.allocate_by(AllocateChunks { session, first, count, above, exclude: Vec::new() }, placements)
+    }
+
+    /// Gives the generation `above` of a chunk up for the next one.
+    pub(super) fn reallocate(&mut self, session: SessionId, first: u32, above: u32) -> AllocatedChunk {
+        let above = Generation(above);
+        let request = AllocateChunks { session, first, count: 1, above, exclude: Vec::new() };
+        self.allocate_by(request, vec![placement(&[1, 2, 3])]).remove(0)
+    }
+
+    fn allocate_by(&mut self, request: AllocateChunks, placements: Vec<Placement>) -> Vec<AllocatedChunk> {
         match self.apply(&Mutation::Allocate(request, placements)).unwrap() {
             Outcome::Allocated(chunks) => chunks,
             other => panic!("{other:?}"),

@@ -73,7 +73,7 @@ fn a_new_generation_gives_the_old_one_up() {
     let session = lab.open(upload_of("/f")).unwrap().session;
     let first = lab.allocate(session, 0, 3);
     lab.record(session, first.iter().map(|c| stored(c, 65_536, &[1, 2, 3])).collect()).unwrap();
-    let again = lab.allocate(session, 1, 1).remove(0);
+    let again = lab.reallocate(session, 1, 1);
     assert_eq!((again.chunk, again.generation), (first[1].chunk, Generation(2)));
     assert_eq!(
         lab.commit(session, 196_608, 3).unwrap_err().code(),
@@ -96,13 +96,17 @@ fn a_new_generation_gives_the_old_one_up() {
 fn repeating_an_allocation_gives_the_same_chunks() {
     let mut lab = Lab::new();
     let session = lab.open(upload_of("/f")).unwrap().session;
-    let request = AllocateChunks { session, first: 0, count: 2, exclude: Vec::new() };
-    let allocate = |nodes: &[u128]| Mutation::Allocate(request.clone(), vec![placement(nodes); 2]);
-    let first = lab.apply_as(OpId(9), &allocate(&[1, 2, 3])).unwrap();
-    assert_eq!(lab.apply_as(OpId(9), &allocate(&[4, 5, 6])).unwrap(), first);
-    assert_ne!(lab.apply_as(OpId(10), &allocate(&[4, 5, 6])).unwrap(), first);
-    assert_eq!(lab.code(&allocate(&[1])), StatusCode::NoWriteQuorum);
-    assert_eq!(lab.code(&allocate(&[1, 1])), StatusCode::InvalidArgument);
+    let request =
+        |above| AllocateChunks { session, first: 0, count: 2, above: Generation(above), exclude: Vec::new() };
+    let allocate = |above, nodes: &[u128]| Mutation::Allocate(request(above), vec![placement(nodes); 2]);
+    let first = lab.apply_as(OpId(9), &allocate(0, &[1, 2, 3])).unwrap();
+    assert_eq!(lab.apply_as(OpId(9), &allocate(0, &[4, 5, 6])).unwrap(), first);
+    let second = lab.apply_as(OpId(10), &allocate(1, &[4, 5, 6])).unwrap();
+    assert_ne!(second, first);
+    assert_eq!(lab.apply_as(OpId(9), &allocate(0, &[1, 2, 3])).unwrap(), second, "the first one comes late");
+    assert_eq!(lab.code(&allocate(3, &[1, 2, 3])), StatusCode::InvalidArgument, "nobody was ever given it");
+    assert_eq!(lab.code(&allocate(2, &[1])), StatusCode::NoWriteQuorum);
+    assert_eq!(lab.code(&allocate(2, &[1, 1])), StatusCode::InvalidArgument);
     let open = Mutation::OpenUpload(upload_of("/g"), vec![placement(&[1, 2, 3]); 4]);
     let opened = lab.apply_as(OpId(11), &open).unwrap();
     assert_eq!(
@@ -115,6 +119,42 @@ fn repeating_an_allocation_gives_the_same_chunks() {
     lab.apply(&Mutation::Abort(SessionOnly { session: opened.session })).unwrap();
     let Outcome::Opened(late) = lab.apply_as(OpId(11), &open).unwrap() else { panic!() };
     assert!(late.allocations.is_empty(), "the session has ended");
+}
+
+#[test]
+fn an_allocation_that_comes_again_after_its_chunk_was_recorded_takes_nothing_back() {
+    let mut lab = Lab::new();
+    let open = Mutation::OpenUpload(upload_of("/f"), vec![placement(&[1, 2, 3]); 2]);
+    let (opening, asking) = (OpId(9), OpId(10));
+    let Outcome::Opened(opened) = lab.apply_as(opening, &open).unwrap() else { panic!() };
+    let session = opened.session;
+    let request = AllocateChunks { session, first: 2, count: 1, above: Generation(0), exclude: Vec::new() };
+    let allocate = Mutation::Allocate(request, vec![placement(&[1, 2, 3])]);
+    let Outcome::Allocated(third) = lab.apply_as(asking, &allocate).unwrap() else { panic!() };
+    let chunks: Vec<_> = opened.allocations.iter().chain(&third).cloned().collect();
+    lab.record(session, chunks.iter().map(|c| stored(c, 65_536, &[1, 2, 3])).collect()).unwrap();
+
+    assert_eq!(lab.apply_as(asking, &allocate).unwrap(), Outcome::Allocated(third));
+    let Outcome::Opened(again) = lab.apply_as(opening, &open).unwrap() else { panic!() };
+    assert_eq!(again.allocations, opened.allocations);
+    assert_eq!(lab.count(b"z"), 0, "nothing was given up");
+    lab.commit(session, 3 * 65_536, 3).unwrap();
+    lab.assert_consistent();
+}
+
+#[test]
+fn every_generation_that_is_given_up_is_deleted_even_if_two_are_at_the_same_moment() {
+    let mut lab = Lab::new();
+    let session = lab.open(upload_of("/f")).unwrap().session;
+    let chunk = lab.allocate(session, 0, 1).remove(0);
+    let [.., last] = [1, 2, 3].map(|above| lab.reallocate(session, 0, above));
+    lab.record(session, vec![stored(&last, 65_536, &[1, 2, 3])]).unwrap();
+    lab.commit(session, 65_536, 1).unwrap();
+    lab.drain();
+    let given_up = |generation| ChunkCopy { chunk: chunk.chunk, generation: Generation(generation) };
+    assert_eq!(lab.reader().tombstones(NodeId(2), 10).unwrap(), [1, 2, 3].map(given_up));
+    lab.drain_and_delete(3);
+    lab.assert_consistent();
 }
 
 #[test]
@@ -136,7 +176,7 @@ fn lengths_must_add_up_and_only_the_last_chunk_may_be_short() {
         StatusCode::InvalidArgument,
         "the first is short"
     );
-    let again = lab.allocate(session, 0, 1).remove(0);
+    let again = lab.reallocate(session, 0, 1);
     lab.record(session, vec![stored(&again, 65_536, &[1, 2]), parts[2].clone()]).unwrap();
     for (size, count) in [(131_171, 3), (131_172, 2), (131_172, 4), (0, 0)] {
         assert_eq!(lab.commit(session, size, count).unwrap_err().code(), StatusCode::InvalidArgument);

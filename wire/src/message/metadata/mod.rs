@@ -13,7 +13,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::auth::Receipt;
-use crate::id::{InodeId, NodeId, SessionId, VersionId};
+use crate::id::{Generation, InodeId, NodeId, SessionId, VersionId};
 use crate::path::DfsPath;
 
 mod answer;
@@ -234,10 +234,13 @@ pub struct OpenUpload {
 pub struct AllocateChunks {
     /// The upload.
     pub session: SessionId,
-    /// Which chunks: one that was allocated before gets a new generation and loses the old.
+    /// Which chunks.
     pub first: u32,
     /// How many, up to [`crate::limits::CHUNKS_PER_REQUEST_MAX`].
     pub count: u32,
+    /// The generation of these chunks that is given up; 0 = they were never allocated. A chunk of exactly this generation
+    /// gets the next one, a chunk of a later one keeps it: so a repeat, however late, allocates nothing.
+    pub above: Generation,
     /// Nodes that just failed this client.
     pub exclude: Vec<NodeId>,
 }
