@@ -148,9 +148,11 @@ pub struct GetOptions {
     /// one is interrupted, too. A file of the right length that is there already is checked, and fetched only if it
     /// is another.
     pub resume: bool,
-    /// Keep what was verified when the get to a path is interrupted or fails, for a later one with `resume`.
+    /// Keep what was verified when the get to a path is interrupted or fails, for a later one with `resume`. It lies in a
+    /// file beside the path whose name is random.
     pub keep_partial: bool,
-    /// Replace a file that is there already (only for a get to a path).
+    /// Replace a file that is there already (only for a get to a path). The new one has its permissions, and its owner
+    /// and group where this process may give files away.
     pub overwrite: bool,
     /// The version to read, even if it was replaced or deleted since; `None` = the current one.
     pub version: Option<PinnedVersion>,

@@ -83,6 +83,14 @@ impl Mount {
     pub fn dir(&self) -> &Path {
         &self.dir
     }
+
+    /// Nothing can be written from here on.
+    ///
+    /// # Panics
+    /// If the kernel refuses.
+    pub fn make_read_only(&self) {
+        run("mount", &["-o", "remount,ro", &text(&self.dir)]).unwrap_or_else(|error| panic!("{error}"));
+    }
 }
 
 impl Drop for Mount {

@@ -1,5 +1,8 @@
 //! What every command works with: the output, the endpoint, the client.
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::cli::Global;
@@ -20,13 +23,37 @@ const TIMEOUT_MIN: Duration = Duration::from_millis(100);
 pub struct Context {
     /// Where and how to print.
     pub output: Output,
+    /// Files of this machine that were begun to be written.
+    pub begun: Begun,
     global: Global,
+}
+
+/// Files of this machine that a command began to write, for the last words of one that is interrupted.
+#[derive(Debug, Clone, Default)]
+pub struct Begun(Arc<Mutex<BTreeSet<PathBuf>>>);
+
+impl Begun {
+    /// Notes one.
+    pub fn add(&self, target: &Path) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(target.to_owned());
+    }
+
+    /// Notes that one ended, well or not: its own words were said.
+    pub fn remove(&self, target: &Path) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(target);
+    }
+
+    /// Whether a later get can go on with what was fetched of one.
+    pub fn has_left_something(&self) -> bool {
+        let begun = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        begun.iter().any(|target| crate::is_resumable(target))
+    }
 }
 
 impl Context {
     /// From the global flags.
     pub fn new(global: Global, output: Output) -> Self {
-        Self { output, global }
+        Self { output, begun: Begun::default(), global }
     }
 
     /// Where the cluster is.

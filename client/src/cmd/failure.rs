@@ -88,7 +88,7 @@ impl Failure {
         let exit = match error.kind() {
             io::ErrorKind::NotFound => Exit::NotFound,
             io::ErrorKind::AlreadyExists => Exit::Precondition,
-            io::ErrorKind::PermissionDenied => Exit::Denied,
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Exit::Denied,
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Exit::NoSpace,
             io::ErrorKind::BrokenPipe => Exit::Pipe,
             _ => Exit::Other,
@@ -202,7 +202,7 @@ fn local_exit(error: &Error) -> Exit {
         (_, Some(io::ErrorKind::BrokenPipe)) => Exit::Pipe,
         (_, Some(io::ErrorKind::NotFound)) => Exit::NotFound,
         (_, Some(io::ErrorKind::AlreadyExists)) => Exit::Precondition,
-        (_, Some(io::ErrorKind::PermissionDenied)) => Exit::Denied,
+        (_, Some(io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem)) => Exit::Denied,
         _ => Exit::Other,
     }
 }
@@ -251,6 +251,7 @@ pub fn reason(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::NotFound => "no such file or directory".to_owned(),
         io::ErrorKind::PermissionDenied => "permission denied".to_owned(),
+        io::ErrorKind::ReadOnlyFilesystem => "the file system is read-only".to_owned(),
         io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
         io::ErrorKind::StorageFull => "no space left on the device".to_owned(),
         io::ErrorKind::AlreadyExists => "it exists already".to_owned(),

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 
 use dfs_wire::message::metadata::{EntryKind, FileStat};
 use dfs_wire::path::DfsPath;
+use futures_util::FutureExt;
 
 use super::args::ByteRange;
 use super::cat::{self, bytes_of, hinted};
@@ -24,7 +25,8 @@ use crate::{Client, GetOptions};
 /// Fetches files of the cluster
 ///
 /// Every byte is verified. A file appears under its name only when it is whole; one that is there
-/// is replaced. What an interrupted get has verified stays in .NAME.dfs-part for --resume.
+/// is replaced, and keeps its mode and owner. What an interrupted get has verified stays in a hidden
+/// file beside it for --resume.
 ///
 ///   get PATH              to ./NAME
 ///   get PATH... TARGET    to TARGET, or into it if it is a directory or ends with a slash
@@ -67,13 +69,6 @@ pub struct Args {
 
 /// What to do to go on with what an interrupted get kept.
 pub(super) const RESUME: &str = "what was fetched is kept; repeat with --resume to go on from there";
-
-impl Args {
-    /// Whether an interrupted run may leave something behind that one with --resume makes use of.
-    pub(super) fn keeps(&self) -> bool {
-        self.range.is_none() && !self.dry_run && self.paths.last().is_none_or(|target| target != "-")
-    }
-}
 
 /// One file to fetch.
 #[derive(Debug)]
@@ -311,7 +306,11 @@ async fn carry_out(context: &Context, client: &Client, args: &Args, plan: Plan) 
     let mut done = 0;
     let work = |job: Job| {
         let (source, target) = (job.stat.path.to_string(), job.target.to_string_lossy().into_owned());
-        named(source, target, fetch(client.clone(), how, progress.of_file(), job))
+        let (begun, path) = (context.begun.clone(), job.target.clone());
+        begun.add(&path);
+        let fetched = fetch(client.clone(), how, progress.of_file(), job);
+        let fetched = fetched.inspect(move |_| begun.remove(&path));
+        named(source, target, fetched)
     };
     each(plan.jobs, usize::from(args.jobs), work, |outcome| {
         let outcome = outcome.unwrap_or_else(|failure| Err(failure.into()));
@@ -382,7 +381,9 @@ async fn fetch(client: Client, how: How, progress: Option<crate::ProgressFn>, jo
         progress,
     };
     let got = client.get_to_path(path, &job.target, options).await;
-    let got = got.map_err(|e| resume_hint(local_hint(failed(e, &job.target), &job.target), &job.target))?;
+    let got = got.map_err(|e| {
+        resume_hint(local_hint(failed(e, &job.target), &job.target), &job.stat, &job.target)
+    })?;
     if how.preserve {
         keep_time(&job.target, got.stat.mtime_ms)?;
     }
@@ -419,8 +420,8 @@ fn local_hint(failure: Failure, target: &Path) -> Failure {
 }
 
 /// Says so if what was fetched is kept for another try.
-fn resume_hint(failure: Failure, target: &Path) -> Failure {
-    if failure.exit == Exit::Precondition || !crate::is_resumable(target) {
+fn resume_hint(failure: Failure, stat: &FileStat, target: &Path) -> Failure {
+    if failure.exit == Exit::Precondition || stat.chunk_count < 2 || !crate::is_resumable(target) {
         return failure;
     }
     let hint = match failure.hint.as_str() {

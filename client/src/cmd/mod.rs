@@ -164,12 +164,13 @@ fn run(verb: Verb, context: &Context) -> Outcome<Exit> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|e| {
         Failure::new(Exit::Other, "Internal", format!("cannot start: {}", failure::reason(&e)))
     })?;
-    let resumable = matches!(&verb, Verb::Get(args) if args.keeps());
     let outcome = runtime.block_on(async {
         let outcome = until_signal(dispatch(verb, context)).await;
         if matches!(&outcome, Err(failure) if matches!(failure.exit, Exit::Interrupted | Exit::Terminated)) {
             tokio::time::sleep(WIND_DOWN).await;
-            return if resumable { outcome.map_err(|failure| failure.hint(get::RESUME)) } else { outcome };
+            // Only what really lies there is said to be kept.
+            let kept = context.begun.has_left_something();
+            return if kept { outcome.map_err(|failure| failure.hint(get::RESUME)) } else { outcome };
         }
         outcome
     });

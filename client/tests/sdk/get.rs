@@ -1,5 +1,6 @@
 //! Getting.
 
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -187,10 +188,18 @@ fn give_back(cluster: &Cluster, taken: Vec<TakenChunk>) {
     }
 }
 
-/// The chunks that the note of an interrupted get names.
+/// The chunks that the trailer of the only part in `dir` names: the newer of its two slots of 4 KiB.
 fn noted(dir: &Path) -> Vec<u32> {
-    let note: Value = serde_json::from_slice(&std::fs::read(dir.join(".f.dfs-part.json")).unwrap()).unwrap();
-    let runs: Vec<(u32, u32)> = serde_json::from_value(note["chunks"].clone()).unwrap();
+    let names = names(dir);
+    let [part] = names.as_slice() else { panic!("one part: {names:?}") };
+    assert!(part.starts_with(".dfs-") && part.ends_with(".part"), "{part}");
+    let bytes = std::fs::read(dir.join(part)).unwrap();
+    let slots = bytes[bytes.len() - 8192..].chunks(4096).filter_map(|slot| {
+        let text = slot[44..].split(|&byte| byte == 0).next()?;
+        serde_json::from_slice::<Value>(text).ok()
+    });
+    let newest = slots.max_by_key(|trailer| trailer["sequence"].as_u64()).unwrap();
+    let runs: Vec<(u32, u32)> = serde_json::from_value(newest["chunks"].clone()).unwrap();
     runs.into_iter().flat_map(|(first, last)| first..=last).collect()
 }
 
@@ -207,7 +216,6 @@ async fn an_interrupted_get_goes_on_where_it_was() {
         let last = take_away(&cluster, [6]);
         let error = client.get_to_path(&path("/a"), &to, first).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Integrity, "{error:?}");
-        assert_eq!(names(dir.path()), [".f.dfs-part", ".f.dfs-part.json"]);
         let kept = noted(dir.path());
         assert!(!kept.is_empty() && !kept.contains(&6), "{kept:?}");
         give_back(&cluster, last);
@@ -242,16 +250,21 @@ async fn a_file_that_is_there_already_is_checked_and_not_fetched() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_kept_is_not_believed() {
-    let (_cluster, client, data) = stored(2 * CHUNK).await;
+    let (cluster, client, data) = stored(6 * CHUNK + 9).await;
     let dir = tempfile::tempdir().unwrap();
     let to = dir.path().join("f");
-    let version = client.open_read(&path("/a"), None, 0, 1).await.unwrap().stat.version;
-    std::fs::write(dir.path().join(".f.dfs-part"), vec![0; 2 * CHUNK]).unwrap();
-    let note = format!(
-        "{{\"format\":1,\"version\":\"{version}\",\"start\":0,\"end\":{},\"chunk_size\":{CHUNK},\"chunks\":[[0,1]]}}",
-        2 * CHUNK
-    );
-    std::fs::write(dir.path().join(".f.dfs-part.json"), note).unwrap();
+    let last = take_away(&cluster, [6]);
+    let keeping = GetOptions { keep_partial: true, ..GetOptions::default() };
+    client.get_to_path(&path("/a"), &to, keeping).await.unwrap_err();
+    give_back(&cluster, last);
+    // One byte of each chunk turns while nobody looks.
+    let part = dir.path().join(&names(dir.path())[0]);
+    let part = std::fs::File::options().read(true).write(true).open(part).unwrap();
+    for chunk in 0..6 {
+        let (mut byte, at) = ([0], (chunk * CHUNK) as u64 + 77);
+        part.read_exact_at(&mut byte, at).unwrap();
+        part.write_all_at(&[byte[0] ^ 1], at).unwrap();
+    }
     let options = GetOptions { resume: true, ..GetOptions::default() };
     let got = client.get_to_path(&path("/a"), &to, options).await.unwrap();
     assert_eq!(got.resumed_bytes, 0);

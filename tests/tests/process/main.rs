@@ -13,6 +13,7 @@ mod hostile;
 mod life;
 mod linearizable;
 mod load;
+mod local_files;
 mod memory;
 mod mistakes;
 mod names;
