@@ -381,9 +381,8 @@ async fn fetch(client: Client, how: How, progress: Option<crate::ProgressFn>, jo
         progress,
     };
     let got = client.get_to_path(path, &job.target, options).await;
-    let got = got.map_err(|e| {
-        resume_hint(local_hint(failed(e, &job.target), &job.target), &job.stat, &job.target)
-    })?;
+    let got = got
+        .map_err(|e| resume_hint(local_hint(failed(e, &job.target), &job.target), &job.stat, &job.target))?;
     if how.preserve {
         keep_time(&job.target, got.stat.mtime_ms)?;
     }

@@ -133,7 +133,9 @@ mod tests {
         let (file, name) = directory.create().unwrap();
         let (_, other) = directory.create().unwrap();
         assert_ne!(name, other);
-        for theirs in [".x.dfs-part", ".dfs-.part", ".dfs-0123.part", &format!(".dfs-{}.part", "G".repeat(32))] {
+        for theirs in
+            [".x.dfs-part", ".dfs-.part", ".dfs-0123.part", &format!(".dfs-{}.part", "G".repeat(32))]
+        {
             std::fs::write(dir.path().join(theirs), "theirs").unwrap();
         }
         let mut found = directory.names_of_parts();

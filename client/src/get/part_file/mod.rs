@@ -206,10 +206,12 @@ impl PartFile {
             .map_err(failed)?;
         self.file.sync_all().map_err(failed)?;
         if !self.directory.holds(&self.name, &self.file) {
-            let text = format!("{} was taken away while it was written", self.directory.path().join(&self.name).display());
-            return Err(Error::local("finishing", io::Error::other(text)).with_hint(
-                "another program works in that directory; what it put there was left as it is",
-            ));
+            let text = format!(
+                "{} was taken away while it was written",
+                self.directory.path().join(&self.name).display()
+            );
+            return Err(Error::local("finishing", io::Error::other(text))
+                .with_hint("another program works in that directory; what it put there was left as it is"));
         }
         match self.directory.rename(&self.name, &self.destination, overwrite) {
             Ok(()) => self.finished = true,
