@@ -108,6 +108,7 @@ mod tests {
             incarnation: Incarnation(1),
             after: after.map(copy),
             upto: upto.map(copy),
+            heard_ms: 0,
             copies: copies.iter().map(entry).collect(),
         }
     }

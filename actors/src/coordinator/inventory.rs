@@ -58,11 +58,12 @@ impl CoordinatorService {
             policy: self.parts.config.policy,
         };
         let reader = &self.parts.reader;
-        let verdict = reader.judge(&ctx, &report).map_err(MetaError::into_status)?;
+        let reach = |node| view.reach(node);
+        let verdict = reader.judge(&ctx, &report, &reach).map_err(MetaError::into_status)?;
         let mut findings = verdict.findings;
         let mut from = None;
         loop {
-            let (missing, next) = reader.missing(&ctx, &report, from).map_err(MetaError::into_status)?;
+            let (missing, next) = reader.missing(&report, from).map_err(MetaError::into_status)?;
             findings.extend(missing);
             while findings.len() >= FINDINGS_PER_CHANGE {
                 let rest = findings.split_off(FINDINGS_PER_CHANGE);

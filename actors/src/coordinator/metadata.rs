@@ -18,6 +18,7 @@ use crate::metadata::ops::transfer::Placement;
 use crate::metadata::ops::{AllocatedChunk, OpenedUpload, Outcome};
 use crate::metadata::records::{StoredReason, UploadSession};
 use crate::metadata::view::View;
+use crate::metadata::worth::Worth;
 use crate::placement::messages::{PlaceChunks, PlacementMsg};
 use crate::placement::state::Placed;
 
@@ -320,6 +321,10 @@ impl CoordinatorService {
             len: chunk.len,
             sha256: chunk.sha256,
             references: chunk.references,
+            health: {
+                let copies = chunk.copies.iter().map(|copy| (copy.node, copy.state));
+                Worth::of(chunk.wanted, copies, &|node| view.reach(node)).health()
+            },
             replicas: self.signer.location(&view, chunk, expires_ms).replicas,
             reasons: reasons.iter().map(reason).collect(),
         });
@@ -328,9 +333,9 @@ impl CoordinatorService {
 
     /// A step of checking; the last one adds what the inventories say and the tables cannot.
     fn fsck(&self, request: &Fsck) -> Result<FsckStep, MetaError> {
-        let mut step = self.parts.reader.fsck(request)?;
+        let view = self.view();
+        let mut step = self.parts.reader.fsck(request, &|node| view.reach(node))?;
         if step.next.is_none() {
-            let view = self.view();
             let orphan = |(node, key): (NodeId, crate::chunk_store::ChunkKey)| FsckProblem {
                 kind: FsckKind::Orphan,
                 path: None,

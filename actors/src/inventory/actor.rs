@@ -107,7 +107,9 @@ impl InventoryActor {
     }
 
     fn report(&mut self, after: Option<ChunkKey>, ctx: &mut Ctx<InventoryMsg>) {
-        if !self.args.view.get().active {
+        // Read before the index: what the coordinator recorded until then must be in the page.
+        let known = self.args.view.get();
+        if !known.active {
             self.state.failed(ctx.now());
             return;
         }
@@ -117,6 +119,7 @@ impl InventoryActor {
             incarnation: self.args.me.incarnation,
             after: page.after.map(copy),
             upto: page.upto.map(copy),
+            heard_ms: known.clock.map_or(0, |clock| clock.coordinator_ms),
             copies,
         };
         self.state.cut(page);

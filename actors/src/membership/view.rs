@@ -11,6 +11,7 @@ use dfs_wire::message::membership::{NodeEntry, NodeLoad, NodeState};
 use tokio::sync::watch;
 
 use crate::env::MonoTime;
+use crate::metadata::worth::Reach;
 use crate::placement::state::Candidate;
 
 /// A node as of one picture.
@@ -65,6 +66,11 @@ impl ClusterView {
     /// How the node is; one that nobody remembers is down.
     pub fn state(&self, node: NodeId) -> NodeState {
         self.node(node).map_or(NodeState::Down, |n| n.entry.state)
+    }
+
+    /// How far a node's copies can be counted on; one that nobody remembers is away.
+    pub fn reach(&self, node: NodeId) -> Reach {
+        Reach::of(self.state(node), false)
     }
 
     /// The node's name for people: its id if it is not known.

@@ -1,17 +1,21 @@
-//! Keeping chunk records, the table of endangered chunks and the counters in step.
+//! Keeping chunk records, the tables that follow from them and the counters in step.
 
 use dfs_wire::id::{ChunkId, Generation, InodeId, NodeId, VersionId};
+use dfs_wire::message::metadata::CopyState;
 
+use super::copies::{COPIES_MAX, REINDEX_OPS_MAX, reindex};
 use super::error::MetaError;
 use super::keys;
 use super::records::{ChunkRecord, ChunkState, ReleaseJob, Tombstone, Version, VersionState};
 use super::txn::Txn;
 use super::view::View;
 
-/// Writes that [`drop_reference`] makes at most: record, risk, reasons, a tombstone per copy.
-pub const DROP_OPS_MAX: usize = 3 + dfs_wire::limits::REPLICATION_MAX as usize + 3;
+/// Writes that [`put_chunk`] makes at most: the record, its place among the endangered, and what follows from it.
+pub const PUT_OPS_MAX: usize = 3 + REINDEX_OPS_MAX;
+/// Writes that [`drop_reference`] makes at most: a put, the reasons, a tombstone per copy.
+pub const DROP_OPS_MAX: usize = PUT_OPS_MAX + 1 + COPIES_MAX;
 
-/// Replaces the record of a chunk and moves it among the endangered.
+/// Replaces the record of a chunk, with all that follows from it.
 ///
 /// # Errors
 /// Of the store.
@@ -22,6 +26,7 @@ pub fn put_chunk(
     new: &ChunkRecord,
 ) -> Result<(), MetaError> {
     txn.put(keys::chunk(chunk), new)?;
+    reindex(txn, chunk, old, Some(new))?;
     let (before, after) = (old.and_then(ChunkRecord::risk), new.risk());
     if before != after {
         if let Some(good) = before {
@@ -47,11 +52,12 @@ pub fn put_chunk(
     Ok(())
 }
 
-/// Removes the record of a chunk that is not among the endangered.
+/// Removes the record of a chunk that is not among the endangered; `old` is the record as it is stored.
 ///
 /// # Errors
 /// Of the store.
-pub fn remove_chunk(txn: &mut Txn<'_>, chunk: ChunkId) -> Result<(), MetaError> {
+pub fn remove_chunk(txn: &mut Txn<'_>, chunk: ChunkId, old: &ChunkRecord) -> Result<(), MetaError> {
+    reindex(txn, chunk, Some(old), None)?;
     txn.delete(keys::chunk(chunk));
     txn.delete(keys::reasons(chunk));
     txn.count(|t| t.chunks = t.chunks.saturating_sub(1))
@@ -92,12 +98,13 @@ pub fn drop_reference(txn: &mut Txn<'_>, chunk: ChunkId, now_ms: u64) -> Result<
         return put_chunk(txn, chunk, Some(&old), &new);
     }
     new.state = ChunkState::Dying;
+    new.copies.iter_mut().for_each(|copy| copy.state = CopyState::Dropping);
     put_chunk(txn, chunk, Some(&old), &new)?;
     txn.delete(keys::reasons(chunk));
     for copy in &new.copies {
         put_tombstone(txn, copy.node, chunk, new.generation, now_ms)?;
     }
-    if new.copies.is_empty() { remove_chunk(txn, chunk) } else { Ok(()) }
+    if new.copies.is_empty() { remove_chunk(txn, chunk, &new) } else { Ok(()) }
 }
 
 /// Ends the life of a version as the contents of its inode: its chunks are released after the read lease.

@@ -22,11 +22,11 @@ use dfs_wire::id::OpId;
 use dfs_wire::status::{Status, StatusCode};
 
 use super::error::{FREE_SPACE_HINT, MetaError};
+use super::format::encode;
 use super::keys;
 use super::ops::cluster::Reign;
 use super::ops::mutation::{Mutation, ReceiptKeys};
 use super::ops::{OpContext, Outcome, Policy, outcome};
-use super::records::encode;
 use super::store::{Batch, BatchOutcome, Condition, MetaStoreError, MetadataStore, StoreSpace};
 use super::store_health::StoreHealth;
 use super::time::{COMMITTED_EVERY_MS, Moment};

@@ -4,6 +4,7 @@
 //! m cluster|epoch|inode|totals|horizon     cluster, its reign, next inode, counters, "trash emptied up to",
 //!   |swept|time                            how far that has been carried out, the coordinator's time
 //! m reigns|unknown                         all its reigns; a reign that a node has seen and this metadata has not
+//! m migrate                                how far a migration from an older format has come
 //! d <parent> <name>                     -> Entry          the tree; a listing is a range scan
 //! i <inode>                             -> Inode          attributes, parent and name (the way back up)
 //! v <version>                           -> Version        contents of a file, live or superseded
@@ -23,11 +24,16 @@
 //! z <time> <chunk> <generation>         -> OrphanBatch    generations that were given up, not yet tombstones
 //! x <node> <chunk> <generation>         -> Tombstone      what a node still has to delete
 //! n <node>                              -> NodeRecord     who registered
+//! y <node> <chunk>                      -> CopyRow        what each node should have: the same facts as k, by node
+//! g <wanted> (<node> <state>)...        -> GroupRow       how many live chunks have exactly these copies, by node id
 //! ```
+//!
+//! `y` and `g` follow from `k` and are written in the same transaction ([`super::copies`]).
 //!
 //! Times are milliseconds; an index row may be early (a renewed lease), never late.
 
 use dfs_wire::id::{ChunkId, Generation, InodeId, NodeId, OpId, SessionId, VersionId};
+use dfs_wire::message::metadata::CopyState;
 use dfs_wire::path::DfsPath;
 
 /// The cluster's identity.
@@ -50,6 +56,9 @@ pub const TRASH_SWEPT: &[u8] = b"mswept";
 
 /// The coordinator's time when the last group was committed: the next reign goes on from it.
 pub const TIME: &[u8] = b"mtime";
+
+/// How far a migration from an older format has come; gone when it is done.
+pub const MIGRATION: &[u8] = b"mmigrate";
 
 /// Leading bytes of the tables, for scans of a whole table.
 pub mod table {
@@ -85,6 +94,10 @@ pub mod table {
     pub const TOMBSTONE: &[u8] = b"x";
     /// Nodes.
     pub const NODE: &[u8] = b"n";
+    /// Copies by node.
+    pub const COPY: &[u8] = b"y";
+    /// Groups of chunks with the same copies.
+    pub const GROUP: &[u8] = b"g";
 }
 
 fn key(parts: &[&[u8]]) -> Vec<u8> {
@@ -276,6 +289,57 @@ pub fn node(node: NodeId) -> Vec<u8> {
     key(&[table::NODE, &node.to_bytes()])
 }
 
+/// Prefix of what a node should have.
+pub fn copies(node: NodeId) -> Vec<u8> {
+    key(&[table::COPY, &node.to_bytes()])
+}
+
+/// One chunk that a node should have.
+pub fn copy(node: NodeId, chunk: ChunkId) -> Vec<u8> {
+    key(&[table::COPY, &node.to_bytes(), &chunk.to_bytes()])
+}
+
+/// Node and chunk of a copy's key.
+pub fn parse_copy(key: &[u8]) -> Option<(NodeId, ChunkId)> {
+    let (node, chunk) = key.strip_prefix(table::COPY)?.split_first_chunk::<16>()?;
+    Some((NodeId::from_bytes(*node), ChunkId::from_bytes(chunk.try_into().ok()?)))
+}
+
+/// The letter of a copy's state in the key of a group: in the order of the states' names in the glossary.
+const STATES: [(CopyState, u8); 5] = [
+    (CopyState::Good, b'g'),
+    (CopyState::Unverified, b'u'),
+    (CopyState::Corrupt, b'c'),
+    (CopyState::Missing, b'm'),
+    (CopyState::Dropping, b'd'),
+];
+
+/// The group of chunks that want so many copies and have these. Whatever the order of the copies, it is the same key.
+pub fn group(wanted: u8, copies: impl Iterator<Item = (NodeId, CopyState)>) -> Vec<u8> {
+    let mut copies: Vec<(NodeId, CopyState)> = copies.collect();
+    copies.sort_by_key(|(node, _)| *node);
+    let mut key = key(&[table::GROUP, &[wanted]]);
+    for (node, state) in copies {
+        key.extend(node.to_bytes());
+        key.extend(STATES.iter().find(|(known, _)| *known == state).map(|(_, letter)| *letter));
+    }
+    key
+}
+
+/// Copies wanted, and the copies there are, of a group's key.
+pub fn parse_group(key: &[u8]) -> Option<(u8, Vec<(NodeId, CopyState)>)> {
+    let (wanted, copies) = key.strip_prefix(table::GROUP)?.split_first()?;
+    let parts = copies.chunks_exact(17);
+    let whole = parts.remainder().is_empty();
+    let copy = |part: &[u8]| {
+        let (node, letter) = part.split_first_chunk::<16>()?;
+        let state = STATES.iter().find(|(_, known)| letter == [*known]).map(|(state, _)| *state)?;
+        Some((NodeId::from_bytes(*node), state))
+    };
+    let copies = parts.map(copy).collect::<Option<_>>()?;
+    whole.then_some((*wanted, copies))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -295,6 +359,21 @@ mod tests {
         let stone = (NodeId(1), ChunkId(2), Generation(3));
         assert_eq!(parse_tombstone(&tombstone(stone.0, stone.1, stone.2)), Some(stone));
         assert_eq!(parse_tombstone(b"x123"), None);
+        assert_eq!(parse_copy(&copy(NodeId(1), ChunkId(2))), Some((NodeId(1), ChunkId(2))));
+        assert_eq!(parse_copy(b"y123"), None);
+    }
+
+    #[test]
+    fn a_group_is_known_by_its_copies_in_any_order() {
+        let (a, b) = ((NodeId(9), CopyState::Good), (NodeId(1), CopyState::Missing));
+        let key = group(3, [a, b].into_iter());
+        assert_eq!(key, group(3, [b, a].into_iter()));
+        assert_eq!(parse_group(&key), Some((3, vec![b, a])));
+        assert_eq!(parse_group(&group(2, std::iter::empty())), Some((2, vec![])));
+        assert_eq!(parse_group(&key[..key.len() - 1]), None);
+        for (state, _) in STATES {
+            assert_eq!(parse_group(&group(1, [(a.0, state)].into_iter())), Some((1, vec![(a.0, state)])));
+        }
     }
 
     #[test]

@@ -10,13 +10,18 @@
 //!   txn.rs: Overlay -> batches            store.rs: MetadataStore (memory, redb; engines live in dfs-node)
 //! ```
 //!
-//! [`keys`] draws the tables, [`records`] says what is in them. Everything but the actor is pure.
+//! [`keys`] draws the tables, [`records`] says what is in them, [`format`](mod@format) how they are written; [`worth`] says what a chunk
+//! is worth, [`census`] what all of them are. Everything but the actor is pure.
 
+pub mod census;
 pub mod chunks;
 pub mod committer;
+pub mod copies;
 pub mod error;
+pub mod format;
 pub mod keys;
 pub mod memory;
+pub mod migrate;
 pub mod ops;
 pub mod reader;
 pub mod records;
@@ -26,6 +31,7 @@ pub mod time;
 pub mod tree;
 pub mod txn;
 pub mod view;
+pub mod worth;
 pub mod writer;
 
 pub use error::MetaError;

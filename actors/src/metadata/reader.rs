@@ -22,6 +22,7 @@ use super::ops::{OpContext, cluster, fsck, gc, inventory, list, names, read, tra
 use super::records::{NodeRecord, Totals, UnknownReign};
 use super::store::MetadataStore;
 use super::view::Committed;
+use super::worth::Reaches;
 
 /// Answers what only reads. Cheap to clone.
 #[derive(Clone)]
@@ -99,8 +100,8 @@ impl MetadataReader {
     ///
     /// # Errors
     /// As there.
-    pub fn fsck(&self, request: &Fsck) -> Result<FsckStep, MetaError> {
-        self.read(|view| fsck::check(view, request))
+    pub fn fsck(&self, request: &Fsck, reach: Reaches<'_>) -> Result<FsckStep, MetaError> {
+        self.read(|view| fsck::check(view, request, reach))
     }
 
     /// Counters of what there is.
@@ -155,8 +156,13 @@ impl MetadataReader {
     ///
     /// # Errors
     /// Of the store.
-    pub fn judge(&self, ctx: &OpContext, report: &InventoryReport) -> Result<Verdict, MetaError> {
-        self.read(|view| inventory::judge(view, ctx, report))
+    pub fn judge(
+        &self,
+        ctx: &OpContext,
+        report: &InventoryReport,
+        reach: Reaches<'_>,
+    ) -> Result<Verdict, MetaError> {
+        self.read(|view| inventory::judge(view, ctx, report, reach))
     }
 
     /// See [`inventory::missing`].
@@ -165,10 +171,9 @@ impl MetadataReader {
     /// Of the store.
     pub fn missing(
         &self,
-        ctx: &OpContext,
         report: &InventoryReport,
         from: Option<ChunkId>,
     ) -> Result<(Vec<CopyFinding>, Option<ChunkId>), MetaError> {
-        self.read(|view| inventory::missing(view, ctx, report, from))
+        self.read(|view| inventory::missing(view, report, from))
     }
 }

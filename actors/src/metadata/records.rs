@@ -1,48 +1,16 @@
-//! What is stored under the keys. Each value is a format byte, then the record in the codec of the wire.
-//!
-//! A record may change its fields only together with its format byte: [`FORMAT`] is checked at each read, and the
-//! format version in [`ClusterMeta`] at each start.
+//! What is stored under the keys. [`super::format`] says how a record becomes a value, and how old values are read.
 
 use dfs_wire::auth::ClusterKey;
-use dfs_wire::codec;
 use dfs_wire::id::{ChunkId, ClusterId, Epoch, Generation, InodeId, NodeId, OpId, SessionId, VersionId};
 use dfs_wire::message::metadata::{CopyState, EntryKind, Precondition};
 use dfs_wire::path::DfsPath;
 use dfs_wire::status::Status;
-use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::error::MetaError;
 use super::ops::Outcome;
 
-/// The leading byte of every value.
-pub const FORMAT: u8 = 1;
-/// The format of the whole store; a newer one is refused.
-pub const FORMAT_VERSION: u32 = 1;
 /// Chunk places of one segment.
 pub const SEGMENT_CHUNKS: u32 = 32;
-
-/// Encodes a record as a value.
-///
-/// # Errors
-/// [`MetaError::Damaged`] if it has no encoding (no record of this module).
-pub fn encode<T: Serialize>(key: &[u8], record: &T) -> Result<Vec<u8>, MetaError> {
-    let mut value = vec![FORMAT];
-    codec::encode_into(record, &mut value).map_err(|e| MetaError::damaged(key, e.to_string()))?;
-    Ok(value)
-}
-
-/// Decodes the value found under `key`.
-///
-/// # Errors
-/// [`MetaError::Damaged`] if it is of another format or malformed.
-pub fn decode<T: DeserializeOwned>(key: &[u8], value: &[u8]) -> Result<T, MetaError> {
-    match value.split_first() {
-        Some((&FORMAT, body)) => codec::decode(body).map_err(|e| MetaError::damaged(key, e.to_string())),
-        Some((format, _)) => Err(MetaError::damaged(key, format!("record format {format} is not known"))),
-        None => Err(MetaError::damaged(key, "an empty value")),
-    }
-}
 
 /// The identity of the cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -463,4 +431,26 @@ pub struct NodeRecord {
     pub registered_ms: u64,
     /// It left on purpose and has not come back.
     pub left: bool,
+}
+
+/// What a node should have of one chunk: what an inventory is compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopyRow {
+    /// The attempt that counts.
+    pub generation: Generation,
+    /// Bytes of the chunk.
+    pub len: u32,
+    /// How the copy is.
+    pub state: CopyState,
+    /// Since when; an inventory that was taken earlier says nothing about it.
+    pub since_ms: u64,
+}
+
+/// The live chunks that want as many copies and have the same ones.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupRow {
+    /// How many.
+    pub chunks: u64,
+    /// Their bytes, each counted once.
+    pub bytes: u64,
 }

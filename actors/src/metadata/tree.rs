@@ -9,8 +9,9 @@ use dfs_wire::path::DfsPath;
 use dfs_wire::status::StatusCode;
 
 use super::error::{MetaError, not_a_directory, not_found};
+use super::format::decode;
 use super::keys;
-use super::records::{Entry, Inode, decode};
+use super::records::{Entry, Inode};
 use super::store::KeyRange;
 use super::txn::Txn;
 use super::view::View;

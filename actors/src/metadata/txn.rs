@@ -10,11 +10,10 @@
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
-
 use super::error::MetaError;
+use super::format::{Record, encode};
 use super::keys;
-use super::records::{Totals, encode};
+use super::records::Totals;
 use super::store::{
     BATCH_BYTES_MAX, BATCH_OPS_MAX, Batch, Condition, KeyRange, MetadataSnapshot, Pair, SCAN_PAIRS_MAX,
 };
@@ -101,7 +100,7 @@ impl Txn<'_> {
     ///
     /// # Errors
     /// If the record has no encoding.
-    pub fn put<T: Serialize>(&mut self, key: Vec<u8>, record: &T) -> Result<(), MetaError> {
+    pub fn put<T: Record>(&mut self, key: Vec<u8>, record: &T) -> Result<(), MetaError> {
         let value = encode(&key, record)?;
         self.writes.insert(key, Some(value));
         Ok(())

@@ -1,9 +1,7 @@
 //! Typed reading, the same over a committed snapshot and over a transaction in progress.
 
-use serde::de::DeserializeOwned;
-
 use super::error::MetaError;
-use super::records::decode;
+use super::format::{Record, decode};
 use super::store::{KeyRange, MetadataSnapshot, Pair};
 
 /// Something that answers for keys.
@@ -24,7 +22,7 @@ pub trait View {
     ///
     /// # Errors
     /// Of the store, or [`MetaError::Damaged`].
-    fn load<T: DeserializeOwned>(&self, key: &[u8]) -> Result<Option<T>, MetaError>
+    fn load<T: Record>(&self, key: &[u8]) -> Result<Option<T>, MetaError>
     where
         Self: Sized,
     {
@@ -35,7 +33,7 @@ pub trait View {
     ///
     /// # Errors
     /// As [`Self::load`]; a missing record is damage.
-    fn expect<T: DeserializeOwned>(&self, key: &[u8]) -> Result<T, MetaError>
+    fn expect<T: Record>(&self, key: &[u8]) -> Result<T, MetaError>
     where
         Self: Sized,
     {

@@ -51,6 +51,8 @@ pub struct ChunkView {
     pub sha256: String,
     /// Versions that hold it.
     pub references: u32,
+    /// What it is worth now: `safe`, `maintenance`, `under_replicated`, `unreachable` or `lost`.
+    pub health: &'static str,
     /// Its copies.
     pub replicas: Vec<ReplicaView>,
     /// What placement thought of each node.
@@ -70,7 +72,7 @@ pub struct ReplicaView {
     pub address: String,
     /// `up`, `suspect`, `down` or `left`.
     pub node_state: &'static str,
-    /// `good`, `unverified`, `corrupt` or `missing`, as far as the coordinator knows.
+    /// `good`, `unverified`, `corrupt`, `missing` or `dropping`, as far as the coordinator knows.
     pub copy: &'static str,
 }
 
@@ -101,12 +103,7 @@ impl From<&ReplicaLocation> for ReplicaView {
             node_id: replica.node.to_string(),
             address: replica.address.clone(),
             node_state: state_name(replica.node_state),
-            copy: match replica.copy {
-                CopyState::Good => "good",
-                CopyState::Unverified => "unverified",
-                CopyState::Corrupt => "corrupt",
-                CopyState::Missing => "missing",
-            },
+            copy: replica.copy.name(),
         }
     }
 }
@@ -127,6 +124,7 @@ impl ChunkView {
             size: chunk.len,
             sha256: hex(&chunk.sha256),
             references: chunk.references,
+            health: chunk.health.name(),
             replicas: chunk.replicas.iter().map(ReplicaView::from).collect(),
             reasons: reasons.collect(),
             lacking: lacking(chunk, wanted),
@@ -252,7 +250,7 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
 mod tests {
     use dfs_wire::id::{ChunkId, Generation, NodeId};
     use dfs_wire::message::membership::NodeState;
-    use dfs_wire::message::metadata::PlacementReason;
+    use dfs_wire::message::metadata::{ChunkHealth, PlacementReason};
 
     use super::*;
 
@@ -279,6 +277,7 @@ mod tests {
             len: 1,
             sha256: [0; 32],
             references: 1,
+            health: ChunkHealth::Safe,
             replicas: replicas.collect(),
             reasons: reasons.to_vec(),
         }

@@ -18,8 +18,8 @@ const SHOWN: usize = 200;
 
 /// Checks the metadata against what the nodes hold; changes nothing
 ///
-/// Exit code 0 if all is well, 10 if something is missing, superfluous or bad but every chunk has a good copy, 11 if
-/// a chunk has none or the metadata contradicts itself.
+/// Exit code 0 if all is well, 10 if something is missing, superfluous or bad but every chunk can be read, 11 if a chunk
+/// cannot or the metadata contradicts itself.
 #[derive(Debug, clap::Args)]
 pub struct Args {}
 
@@ -36,8 +36,10 @@ pub struct FsckView {
     pub chunks: u64,
     /// Copies looked at.
     pub copies: u64,
-    /// Chunks without a good copy.
+    /// Chunks of which no copy is left.
     pub lost: u64,
+    /// Chunks that cannot be read now: their copies are on nodes that are away.
+    pub unreachable: u64,
     /// Chunks with fewer good copies than asked for.
     pub under_replicated: u64,
     /// Copies that should be there and are not.
@@ -55,7 +57,7 @@ pub struct FsckView {
 /// One thing that is wrong.
 #[derive(Debug, Serialize)]
 pub struct ProblemView {
-    /// `lost`, `under_replicated`, `missing`, `corrupt`, `orphan` or `metadata`.
+    /// `lost`, `unreachable`, `under_replicated`, `missing`, `corrupt`, `orphan` or `metadata`.
     pub kind: &'static str,
     /// The file, or null.
     pub path: Option<String>,
@@ -73,6 +75,7 @@ impl FsckView {
     fn add(&mut self, problem: FsckProblem, names: &BTreeMap<NodeId, String>) {
         let (counter, kind) = match problem.kind {
             FsckKind::ChunkLost => (&mut self.lost, "lost"),
+            FsckKind::ChunkUnreachable => (&mut self.unreachable, "unreachable"),
             FsckKind::UnderReplicated => (&mut self.under_replicated, "under_replicated"),
             FsckKind::CopyMissing => (&mut self.missing, "missing"),
             FsckKind::CopyCorrupt => (&mut self.corrupt, "corrupt"),
@@ -92,7 +95,7 @@ impl FsckView {
 
     fn exit(&self) -> Exit {
         match () {
-            () if self.lost + self.metadata > 0 => Exit::HealthError,
+            () if self.lost + self.unreachable + self.metadata > 0 => Exit::HealthError,
             () if self.problems.is_empty() => Exit::Ok,
             () => Exit::HealthWarn,
         }
@@ -104,7 +107,7 @@ impl View for FsckView {
         let paint = page.paint;
         for problem in self.problems.iter().take(SHOWN) {
             let head = match problem.kind {
-                "lost" | "metadata" => paint.red(problem.kind),
+                "lost" | "unreachable" | "metadata" => paint.red(problem.kind),
                 kind => paint.yellow(kind),
             };
             let place = problem.path.as_deref().map_or_else(String::new, |path| format!("{}: ", plain(path)));
@@ -125,8 +128,14 @@ impl View for FsckView {
         match self.clean {
             true => page.line(paint.green("clean")),
             false => page.line(format!(
-                "{} lost, {} under-replicated, {} missing, {} corrupt, {} orphans, {} contradictions in the metadata",
-                self.lost, self.under_replicated, self.missing, self.corrupt, self.orphans, self.metadata
+                "{} lost, {} unreachable, {} under-replicated, {} missing, {} corrupt, {} orphans, {} contradictions in the metadata",
+                self.lost,
+                self.unreachable,
+                self.under_replicated,
+                self.missing,
+                self.corrupt,
+                self.orphans,
+                self.metadata
             )),
         }
     }
@@ -189,6 +198,7 @@ mod tests {
             assert_eq!(view(&[kind]).exit(), Exit::HealthWarn);
         }
         assert_eq!(view(&[FsckKind::Orphan, FsckKind::ChunkLost]).exit(), Exit::HealthError);
+        assert_eq!(view(&[FsckKind::ChunkUnreachable]).exit(), Exit::HealthError);
         assert_eq!(view(&[FsckKind::Metadata]).exit(), Exit::HealthError);
     }
 }

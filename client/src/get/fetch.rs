@@ -351,7 +351,7 @@ pub(crate) fn in_order<'a>(
         let copy = match replica.copy {
             CopyState::Good => 0,
             CopyState::Unverified => 1,
-            CopyState::Corrupt | CopyState::Missing => 2,
+            CopyState::Corrupt | CopyState::Missing | CopyState::Dropping => 2,
         };
         let node = match replica.node_state {
             NodeState::Up => 0,

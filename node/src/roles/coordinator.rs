@@ -10,6 +10,7 @@ use dfs_actors::coordinator::{CoordinatorConfig, CoordinatorService, METADATA_DI
 use dfs_actors::env::Env;
 use dfs_actors::gc::state::GcConfig;
 use dfs_actors::membership::state::MembershipConfig;
+use dfs_actors::metadata::migrate;
 use dfs_actors::metadata::ops::Policy;
 use dfs_actors::metadata::ops::cluster::{self, Reign};
 use dfs_actors::metadata::store::MetadataStore;
@@ -58,6 +59,10 @@ pub(super) async fn start(context: &Context, config: &Config) -> anyhow::Result<
             tracing::warn!(%epoch, "going on with an old copy of the metadata, as configured: what was written since is given up");
         }
         let reign = cluster::open(store.as_ref(), fresh, &key, now_ms)?;
+        let migrated = migrate::run(store.as_ref(), &reign).context("bring the metadata to this build's format")?;
+        if migrated > 0 {
+            tracing::info!(chunks = migrated, "the metadata was brought to this build's format");
+        }
         std::fs::write(&trace, format!("{}\n", reign.cluster))
             .with_context(|| format!("write {}", trace.display()))?;
         Ok((store, reign))

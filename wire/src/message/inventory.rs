@@ -35,6 +35,9 @@ pub struct InventoryReport {
     pub after: Option<ChunkCopy>,
     /// Covers copies up to and including this one; `None` = to the end.
     pub upto: Option<ChunkCopy>,
+    /// The latest time of the coordinator that the node had heard when it cut the page: what was recorded before is in
+    /// the page, or not on the node. 0 = none yet.
+    pub heard_ms: u64,
     /// Every copy in that range, in order.
     pub copies: Vec<InventoryEntry>,
 }

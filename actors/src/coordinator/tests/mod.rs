@@ -224,6 +224,7 @@ impl Rig {
             incarnation: Incarnation(1),
             after: None,
             upto: None,
+            heard_ms: u64::MAX,
             copies: copies.iter().map(entry).collect(),
         };
         match self.ask(Request::Inventory(InventoryRequest::Report(report))).await? {

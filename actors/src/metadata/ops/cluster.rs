@@ -18,10 +18,9 @@ use dfs_wire::id::{ClusterId, Epoch, InodeId, NodeId};
 use dfs_wire::status::StatusCode;
 
 use crate::metadata::error::MetaError;
+use crate::metadata::format::{FORMAT_VERSION, decode, encode};
 use crate::metadata::keys::{self, table};
-use crate::metadata::records::{
-    ClusterMeta, FORMAT_VERSION, Inode, NodeRecord, Reigns, Totals, UnknownReign, decode, encode,
-};
+use crate::metadata::records::{ClusterMeta, Inode, NodeRecord, Reigns, Totals, UnknownReign};
 use crate::metadata::store::{Batch, BatchOutcome, Condition, KeyRange, MetadataStore};
 use crate::metadata::txn::Txn;
 use crate::metadata::view::{Committed, View};

@@ -1,21 +1,25 @@
-//! Checking the metadata against itself, read-only, in bounded steps.
+//! Checking the metadata against itself and against the states of the nodes, read-only, in bounded steps.
 //!
 //! The tables are walked one after another; the cursor is the phase, a place within a segment, and a key. Each row
 //! is judged within one snapshot, so a change between two steps is never mistaken for damage.
 
 use dfs_wire::id::{ChunkId, InodeId};
-use dfs_wire::message::metadata::{CopyState, EntryKind, Fsck, FsckKind, FsckProblem, FsckStep};
+use dfs_wire::message::metadata::{
+    ChunkHealth, CopyState, EntryKind, Fsck, FsckKind, FsckProblem, FsckStep,
+};
 use dfs_wire::path::DfsPath;
 
+use crate::metadata::copies::placed;
 use crate::metadata::error::{MetaError, invalid};
+use crate::metadata::format::decode;
 use crate::metadata::keys::{self, table};
 use crate::metadata::records::{
-    ChunkRecord, ChunkState, Entry, Inode, SEGMENT_CHUNKS, Segment, Slot, Version, VersionState, decode,
-    session_of,
+    ChunkRecord, ChunkState, CopyRow, Entry, Inode, SEGMENT_CHUNKS, Segment, Slot, Version, VersionState, session_of,
 };
 use crate::metadata::store::KeyRange;
 use crate::metadata::tree;
 use crate::metadata::view::View;
+use crate::metadata::worth::{Reaches, Worth};
 
 /// Rows that one step looks at.
 const STEP_ROWS: usize = 1000;
@@ -24,7 +28,7 @@ const STEP_SLOTS: usize = 1024;
 /// Bytes of problems that end a step.
 const STEP_BYTES: usize = 16 * 1024;
 
-const PHASES: [&[u8]; 4] = [table::INODE, table::ENTRY, table::SEGMENT, table::CHUNK];
+const PHASES: [&[u8]; 5] = [table::INODE, table::ENTRY, table::SEGMENT, table::CHUNK, table::COPY];
 
 /// Where a check goes on.
 struct Cursor {
@@ -51,6 +55,7 @@ impl Cursor {
 
 struct Check<'a, V> {
     view: &'a V,
+    reach: Reaches<'a>,
     step: FsckStep,
     bytes: usize,
     slots: usize,
@@ -60,9 +65,9 @@ struct Check<'a, V> {
 ///
 /// # Errors
 /// Of the store; `InvalidArgument` for a cursor that no step gave.
-pub fn check(view: &impl View, request: &Fsck) -> Result<FsckStep, MetaError> {
+pub fn check(view: &impl View, request: &Fsck, reach: Reaches<'_>) -> Result<FsckStep, MetaError> {
     let mut cursor = Cursor::parse(request.cursor.as_deref())?;
-    let mut check = Check { view, step: FsckStep::default(), bytes: 0, slots: 0 };
+    let mut check = Check { view, reach, step: FsckStep::default(), bytes: 0, slots: 0 };
     let mut rows = 0;
     while let Some(prefix) = PHASES.get(usize::from(cursor.phase)) {
         let mut range = KeyRange::prefix(prefix);
@@ -97,7 +102,8 @@ impl<V: View> Check<'_, V> {
             0 => self.inode(key, value).map(|()| 0),
             1 => self.entry(key, value).map(|()| 0),
             2 => self.segment(key, value, slot),
-            _ => self.chunk(key, value).map(|()| 0),
+            3 => self.chunk(key, value).map(|()| 0),
+            _ => self.copy(key, value).map(|()| 0),
         };
         match done {
             // A damaged record is what is being looked for; a failing store is not.
@@ -232,20 +238,30 @@ impl<V: View> Check<'_, V> {
     }
 
     fn copies(&mut self, chunk: ChunkId, index: u32, record: &ChunkRecord, path: Option<&DfsPath>) {
-        let (good, wanted) = (record.good(), usize::from(record.wanted));
-        let readable =
-            record.copies.iter().any(|c| matches!(c.state, CopyState::Good | CopyState::Unverified));
-        if !readable {
-            self.problem(FsckKind::ChunkLost, path, Some(chunk), format!("chunk {index} has no copy left"));
-        } else if good < wanted {
-            let detail = format!("chunk {index} has {good} good copies of {wanted}");
-            self.problem(FsckKind::UnderReplicated, path, Some(chunk), detail);
+        let copies = record.copies.iter().map(|copy| (copy.node, copy.state));
+        let worth = Worth::of(record.wanted, copies, self.reach);
+        let (good, wanted) = (worth.good, record.wanted);
+        let told = match worth.health() {
+            ChunkHealth::Safe => None,
+            ChunkHealth::Lost => Some((FsckKind::ChunkLost, format!("chunk {index} has no copy left"))),
+            ChunkHealth::Unreachable => Some((
+                FsckKind::ChunkUnreachable,
+                format!("chunk {index} cannot be read now: {} copies are on nodes that are away", worth.away),
+            )),
+            ChunkHealth::Maintenance | ChunkHealth::UnderReplicated => {
+                let away = if worth.away > 0 { format!(", {} on nodes that are away", worth.away) } else { String::new() };
+                let text = format!("chunk {index} has {good} good copies of {wanted}{away}");
+                Some((FsckKind::UnderReplicated, text))
+            }
+        };
+        if let Some((kind, detail)) = told {
+            self.problem(kind, path, Some(chunk), detail);
         }
         for copy in &record.copies {
             let (kind, what) = match copy.state {
                 CopyState::Missing => (FsckKind::CopyMissing, "is missing"),
                 CopyState::Corrupt => (FsckKind::CopyCorrupt, "is corrupt"),
-                CopyState::Good | CopyState::Unverified => continue,
+                CopyState::Good | CopyState::Unverified | CopyState::Dropping => continue,
             };
             self.problem(kind, path, Some(chunk), format!("a copy of chunk {index} {what}"));
             if let Some(last) = self.step.problems.last_mut() {
@@ -257,6 +273,12 @@ impl<V: View> Check<'_, V> {
     fn chunk(&mut self, key: &[u8], value: &[u8]) -> Result<(), MetaError> {
         let id = keys::parse_chunk(key).ok_or_else(|| MetaError::damaged(key, "not a chunk"))?;
         let record: ChunkRecord = decode(key, value)?;
+        for (node, row) in placed(&record) {
+            if self.view.load::<CopyRow>(&keys::copy(node, id))? != Some(row) {
+                let detail = format!("the table by nodes says something else of its copy on node {node}");
+                self.problem(FsckKind::Metadata, None, Some(id), detail);
+            }
+        }
         if record.state == ChunkState::Dying {
             for copy in &record.copies {
                 if self.view.get(&keys::tombstone(copy.node, id, record.generation))?.is_none() {
@@ -277,6 +299,19 @@ impl<V: View> Check<'_, V> {
         {
             let detail = "it needs repair, but is not queued for it".to_owned();
             self.problem(FsckKind::Metadata, None, Some(id), detail);
+        }
+        Ok(())
+    }
+
+    /// A row by node whose chunk record does not ask for it.
+    fn copy(&mut self, key: &[u8], value: &[u8]) -> Result<(), MetaError> {
+        let (node, chunk) = keys::parse_copy(key).ok_or_else(|| MetaError::damaged(key, "not a copy"))?;
+        let row: CopyRow = decode(key, value)?;
+        let record: Option<ChunkRecord> = self.view.load(&keys::chunk(chunk))?;
+        let known = record.is_some_and(|record| placed(&record).any(|placed| placed == (node, row)));
+        if !known {
+            let detail = format!("the table by nodes has a copy on node {node} that no record names");
+            self.problem(FsckKind::Metadata, None, Some(chunk), detail);
         }
         Ok(())
     }

@@ -15,19 +15,20 @@ use dfs_wire::message::membership::ChunkCopy;
 use super::names::release;
 use super::trash::release_entry;
 use super::{OpContext, Progress};
-use crate::metadata::chunks::{DROP_OPS_MAX, drop_reference, put_tombstone, remove_chunk};
+use crate::metadata::chunks::{DROP_OPS_MAX, drop_reference, put_chunk, put_tombstone, remove_chunk};
 use crate::metadata::error::MetaError;
+use crate::metadata::format::decode;
 use crate::metadata::keys::{self, table};
 use crate::metadata::records::{
     ChunkRecord, ChunkState, Entry, Inode, OrphanBatch, ReleaseJob, SEGMENT_CHUNKS, Segment, Slot,
-    TrashEntry, TrashSweep, Version, VersionState, decode,
+    TrashEntry, TrashSweep, Version, VersionState,
 };
 use crate::metadata::store::KeyRange;
 use crate::metadata::txn::Txn;
 use crate::metadata::view::View;
 
-/// Confirmations that one mutation takes: two rows each.
-pub const CONFIRMATIONS_MAX: usize = 32;
+/// Confirmations that one mutation takes: tombstone, record, reasons and the node's row each.
+pub const CONFIRMATIONS_MAX: usize = 28;
 /// Trash entries that one step takes out.
 const TRASH_STEP: usize = 10;
 /// Trash entries that one step looks at for those that were emptied.
@@ -231,14 +232,15 @@ pub fn confirm_deleted(txn: &mut Txn<'_>, node: NodeId, copies: &[ChunkCopy]) ->
         }
         txn.delete(key);
         txn.count(|t| t.tombstones = t.tombstones.saturating_sub(1))?;
-        let Some(mut record) = txn.load::<ChunkRecord>(&keys::chunk(copy.chunk))? else { continue };
-        if record.state != ChunkState::Dying || record.generation != copy.generation {
+        let Some(old) = txn.load::<ChunkRecord>(&keys::chunk(copy.chunk))? else { continue };
+        if old.state != ChunkState::Dying || old.generation != copy.generation {
             continue;
         }
-        record.copies.retain(|c| c.node != node);
-        match record.copies.is_empty() {
-            true => remove_chunk(txn, copy.chunk)?,
-            false => txn.put(keys::chunk(copy.chunk), &record)?,
+        let mut new = old.clone();
+        new.copies.retain(|c| c.node != node);
+        match new.copies.is_empty() {
+            true => remove_chunk(txn, copy.chunk, &old)?,
+            false => put_chunk(txn, copy.chunk, Some(&old), &new)?,
         }
     }
     Ok(())

@@ -1,34 +1,41 @@
 //! What a node's inventory means: which of its copies nothing refers to, and which of ours it does not have.
 //!
+//! A page is compared with the rows of its node ([`crate::metadata::copies`]), and reads a chunk record only for what has no row. A
+//! page says up to when the node had heard of the coordinator before it was cut: a copy that was recorded earlier and is
+//! not in the page is gone, however young it is.
+//!
 //! Judging only reads, and may look at a state that is a moment old; what it finds is applied by the writer, which
 //! looks again. Nothing here deletes: a copy is put into quarantine only if no record wants it and it is older than
 //! the grace, and a record only ever changes the state of a copy (C13 of the contract). A copy that comes back is
 //! unverified until it was checked, and an unverified copy never makes another one superfluous. Metadata that is known
-//! to be an old copy orders nothing into quarantine: what it does not know may be newer than it.
+//! to be an old copy orders nothing into quarantine: what it does not know may be newer than it. A copy is superfluous only
+//! beside enough good ones that can be read now: those on nodes that are down justify nothing.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use dfs_wire::id::{ChunkId, Generation, NodeId};
-use dfs_wire::limits::REPLICATION_MAX;
 use dfs_wire::message::inventory::{InventoryEntry, InventoryReport};
 use dfs_wire::message::membership::ChunkCopy;
-use dfs_wire::message::metadata::CopyState;
+use dfs_wire::message::metadata::{ChunkHealth, CopyState};
 
 use super::{OpContext, cluster};
-use crate::metadata::chunks::put_chunk;
+use crate::metadata::chunks::{PUT_OPS_MAX, put_chunk};
+use crate::metadata::copies::COPIES_MAX;
 use crate::metadata::error::MetaError;
-use crate::metadata::keys::{self, table};
-use crate::metadata::records::{ChunkRecord, ChunkState, CopyRecord, decode};
+use crate::metadata::format::decode;
+use crate::metadata::keys;
+use crate::metadata::records::{ChunkRecord, ChunkState, CopyRecord, CopyRow};
 use crate::metadata::store::KeyRange;
-use crate::metadata::txn::Txn;
+use crate::metadata::txn::{MUTATION_OPS_MAX, Txn};
 use crate::metadata::view::View;
+use crate::metadata::worth::{Reaches, Worth};
 
-/// Changes that one mutation applies: a record and two risk rows each.
-pub const CHANGES_MAX: usize = 32;
-/// Records that one call of [`missing`] looks at.
+/// Changes that one mutation applies.
+pub const CHANGES_MAX: usize = 8;
+/// Rows that one call of [`missing`] looks at.
 const MISSING_STEP: usize = 2000;
-/// How long after its receipt a copy may be absent from an inventory that was taken before it.
-const REPORT_AGE_MAX_MS: u64 = 10 * 60 * 1000;
+
+const _: () = assert!(CHANGES_MAX * PUT_OPS_MAX <= MUTATION_OPS_MAX);
 
 /// How the state of a copy changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,13 +77,17 @@ fn allocated_ms(chunk: ChunkId) -> u64 {
 ///
 /// # Errors
 /// Of the store.
-pub fn judge(view: &impl View, ctx: &OpContext, report: &InventoryReport) -> Result<Verdict, MetaError> {
+pub fn judge(
+    view: &impl View,
+    ctx: &OpContext,
+    report: &InventoryReport,
+    reach: Reaches<'_>,
+) -> Result<Verdict, MetaError> {
     let mut verdict = Verdict::default();
     let outdated = cluster::unknown_reign(view)?.is_some();
     for entry in &report.copies {
-        let record: Option<ChunkRecord> = view.load(&keys::chunk(entry.chunk))?;
         let old = allocated_ms(entry.chunk).saturating_add(ctx.policy.orphan_grace_ms) < ctx.now_ms;
-        match judge_copy(record.as_ref(), report.node, entry) {
+        match judge_copy(view, report.node, entry, reach)? {
             Judgement::Keep => {}
             Judgement::Orphan if !old || outdated => {}
             Judgement::Orphan => {
@@ -98,71 +109,93 @@ enum Judgement {
     Change(CopyChange),
 }
 
-fn judge_copy(record: Option<&ChunkRecord>, node: NodeId, entry: &InventoryEntry) -> Judgement {
-    let Some(record) = record else { return Judgement::Orphan };
+fn judge_copy(
+    view: &impl View,
+    node: NodeId,
+    entry: &InventoryEntry,
+    reach: Reaches<'_>,
+) -> Result<Judgement, MetaError> {
+    let row: Option<CopyRow> = view.load(&keys::copy(node, entry.chunk))?;
+    if let Some(row) = row.filter(|row| row.generation == entry.generation) {
+        return Ok(judge_known(&row, entry));
+    }
+    let record: Option<ChunkRecord> = view.load(&keys::chunk(entry.chunk))?;
+    Ok(record.map_or(Judgement::Orphan, |record| judge_unknown(&record, node, entry, reach)))
+}
+
+/// A copy that the node should have, or should be getting rid of.
+fn judge_known(row: &CopyRow, entry: &InventoryEntry) -> Judgement {
+    match row.state {
+        // A tombstone is on its way, or its own word alone does not make it good.
+        CopyState::Dropping | CopyState::Corrupt => Judgement::Keep,
+        _ if entry.corrupt || entry.len != row.len => Judgement::Change(CopyChange::Corrupt),
+        CopyState::Good | CopyState::Unverified => Judgement::Keep,
+        CopyState::Missing => Judgement::Change(CopyChange::Returned),
+    }
+}
+
+/// A copy that no row speaks of.
+fn judge_unknown(
+    record: &ChunkRecord,
+    node: NodeId,
+    entry: &InventoryEntry,
+    reach: Reaches<'_>,
+) -> Judgement {
     if entry.generation != record.generation {
         // A generation that was given up; one from the future means our own records are old: touch nothing.
         return if entry.generation < record.generation { Judgement::Orphan } else { Judgement::Keep };
     }
-    let known = record.copy(node).map(|copy| copy.state);
-    match (record.state, known) {
-        // A live upload, or a tombstone is on its way.
-        (ChunkState::Pending(_), _) | (ChunkState::Dying, Some(_)) => Judgement::Keep,
-        (ChunkState::Dying, None) => Judgement::Orphan,
-        (ChunkState::Live, Some(CopyState::Corrupt)) => Judgement::Keep,
-        (ChunkState::Live, known) if entry.corrupt || entry.len != record.len => match known {
-            Some(_) => Judgement::Change(CopyChange::Corrupt),
-            None if record.good() >= usize::from(record.wanted) => Judgement::Orphan,
-            None => Judgement::Keep,
-        },
-        (ChunkState::Live, Some(CopyState::Good | CopyState::Unverified)) => Judgement::Keep,
-        (ChunkState::Live, Some(CopyState::Missing)) => Judgement::Change(CopyChange::Returned),
-        // Nobody asked for this copy: superfluous only if enough good ones are known.
-        (ChunkState::Live, None) if record.good() >= usize::from(record.wanted) => Judgement::Orphan,
-        (ChunkState::Live, None) => Judgement::Change(CopyChange::Returned),
+    let copies = record.copies.iter().map(|copy| (copy.node, copy.state));
+    let enough = Worth::of(record.wanted, copies, reach).health() == ChunkHealth::Safe;
+    match record.state {
+        // A live upload.
+        ChunkState::Pending(_) => Judgement::Keep,
+        ChunkState::Dying if record.copy(node).is_some() => Judgement::Keep,
+        ChunkState::Dying => Judgement::Orphan,
+        // Nobody asked for this copy: superfluous only if enough good ones can be read.
+        ChunkState::Live if enough => Judgement::Orphan,
+        ChunkState::Live if entry.corrupt || entry.len != record.len => Judgement::Keep,
+        ChunkState::Live => Judgement::Change(CopyChange::Returned),
     }
 }
 
 /// Finds copies that the records place on the node within the range of its report, and that the report lacks.
-/// Looks at a bounded number of records, from `from` on; returns where to continue.
+/// Looks at a bounded number of rows, from `from` on; returns where to continue.
 ///
 /// # Errors
 /// Of the store.
 pub fn missing(
     view: &impl View,
-    ctx: &OpContext,
     report: &InventoryReport,
     from: Option<ChunkId>,
 ) -> Result<(Vec<CopyFinding>, Option<ChunkId>), MetaError> {
-    let reported: BTreeMap<_, _> = report.copies.iter().map(|e| ((e.chunk, e.generation), ())).collect();
-    let mut range = KeyRange::prefix(table::CHUNK);
+    let reported: BTreeSet<_> = report.copies.iter().map(|e| (e.chunk, e.generation)).collect();
+    let mut range = KeyRange::prefix(&keys::copies(report.node));
     if let Some(after) = &report.after {
-        range = range.from(&keys::chunk(after.chunk));
+        range = range.from(&keys::copy(report.node, after.chunk));
     }
     if let Some(from) = from {
-        range = range.from(&keys::chunk(from));
+        range = range.from(&keys::copy(report.node, from));
     }
     let key_of = |copy: &ChunkCopy| (copy.chunk, copy.generation);
     let mut findings = Vec::new();
     let page = view.scan(&range, MISSING_STEP)?;
     for (key, value) in &page {
-        let chunk = keys::parse_chunk(key).ok_or_else(|| MetaError::damaged(key, "not a chunk"))?;
-        let record: ChunkRecord = decode(key, value)?;
-        let place = (chunk, record.generation);
+        let (_, chunk) = keys::parse_copy(key).ok_or_else(|| MetaError::damaged(key, "not a copy"))?;
+        let row: CopyRow = decode(key, value)?;
+        let place = (chunk, row.generation);
         if report.upto.as_ref().is_some_and(|upto| place > key_of(upto)) {
             return Ok((findings, None));
         }
         let covered = report.after.as_ref().is_none_or(|after| place > key_of(after));
-        let settled = |copy: &CopyRecord| copy.since_ms.saturating_add(REPORT_AGE_MAX_MS) < ctx.now_ms;
-        let expected = record.copy(report.node).is_some_and(|copy| {
-            matches!(copy.state, CopyState::Good | CopyState::Unverified) && settled(copy)
-        });
-        if record.state == ChunkState::Live && covered && expected && !reported.contains_key(&place) {
-            let finding = CopyFinding { chunk, generation: record.generation, change: CopyChange::Missing };
+        let expected = matches!(row.state, CopyState::Good | CopyState::Unverified)
+            && row.since_ms < report.heard_ms;
+        if covered && expected && !reported.contains(&place) {
+            let finding = CopyFinding { chunk, generation: row.generation, change: CopyChange::Missing };
             findings.push(finding);
         }
     }
-    let last = page.last().and_then(|(key, _)| keys::parse_chunk(key));
+    let last = page.last().and_then(|(key, _)| keys::parse_copy(key)).map(|(_, chunk)| chunk);
     let next = last.filter(|_| page.len() >= MISSING_STEP).map(|chunk| ChunkId(chunk.0.saturating_add(1)));
     Ok((findings, next))
 }
@@ -184,7 +217,7 @@ pub fn apply(
             continue;
         }
         let mut new = old.clone();
-        let room = new.copies.len() < usize::from(REPLICATION_MAX) + 2;
+        let room = new.copies.len() < COPIES_MAX;
         let known = new.copies.iter_mut().find(|copy| copy.node == node);
         let state = match finding.change {
             CopyChange::Missing => CopyState::Missing,

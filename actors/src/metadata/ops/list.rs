@@ -12,8 +12,9 @@ use dfs_wire::path::DfsPath;
 
 use super::PAGE_BYTES_MAX;
 use crate::metadata::error::{MetaError, invalid};
+use crate::metadata::format::decode;
 use crate::metadata::keys;
-use crate::metadata::records::{Entry, Inode, decode};
+use crate::metadata::records::{Entry, Inode};
 use crate::metadata::store::KeyRange;
 use crate::metadata::tree;
 use crate::metadata::view::View;

@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 
 use super::inventory::CopyFinding;
 use super::transfer::{self, Placement};
-use super::{OpContext, Outcome, Progress, cluster, gc, inventory, names, outcome, trash, upload};
+use super::{AllocatedChunk, OpContext, Outcome, Progress, cluster, gc, inventory, names, outcome, trash, upload};
 use crate::metadata::error::{MetaError, invalid};
 use crate::metadata::records::{NodeRecord, UnknownReign};
 use crate::metadata::txn::{Overlay, Txn};
@@ -164,13 +164,8 @@ impl Mutation {
                 once(overlay, ctx, self.name(), r, |t| trash::trash_purge(t, ctx, r).map(Outcome::Purged))
             }
             Self::OpenUpload(r, placements) => open_upload(overlay, ctx, r, placements),
-            Self::Allocate(r, placements) => {
-                overlay.mutate(|t| transfer::allocate(t, ctx, r, placements)).map(Outcome::Allocated)
-            }
-            Self::Record(r) => {
-                let verify = |receipt: &_| receipts.verify(receipt);
-                overlay.mutate(|t| transfer::record(t, ctx, r, &verify)).map(|()| Outcome::Done)
-            }
+            Self::Allocate(r, placements) => allocate(overlay, ctx, r, placements).map(Outcome::Allocated),
+            Self::Record(r) => record(overlay, ctx, r, receipts).map(|()| Outcome::Done),
             Self::Commit(r) => commit_upload(overlay, ctx, r, receipts),
             Self::Abort(r) => once(overlay, ctx, self.name(), r, |t| {
                 upload::abort(t, ctx, r.session).map(|()| Outcome::Done)
@@ -242,6 +237,41 @@ fn remember_refusal(
     result
 }
 
+/// As many batches as it takes; what was allocated before a failure is allocated again by the next try.
+fn allocate(
+    overlay: &mut Overlay,
+    ctx: &OpContext,
+    request: &AllocateChunks,
+    placements: &[Placement],
+) -> Result<Vec<AllocatedChunk>, MetaError> {
+    transfer::check_count(request, placements.len())?;
+    let (mut first, mut out) = (request.first, Vec::new());
+    for page in placements.chunks(transfer::STEP_CHUNKS) {
+        let count = u32::try_from(page.len()).map_err(|_| invalid("too many chunks at once"))?;
+        let request = AllocateChunks { first, count, ..request.clone() };
+        out.extend(overlay.mutate(|t| transfer::allocate(t, ctx, &request, page))?);
+        first = first.saturating_add(count);
+    }
+    Ok(out)
+}
+
+/// As many batches as it takes; what was recorded before a failure stays recorded, which saying it again does not change.
+fn record(
+    overlay: &mut Overlay,
+    ctx: &OpContext,
+    request: &RecordChunks,
+    receipts: &ReceiptKeys,
+) -> Result<(), MetaError> {
+    transfer::check_chunks(request.chunks.len())?;
+    let verify = |receipt: &_| receipts.verify(receipt);
+    let mut pages = request.chunks.chunks(transfer::STEP_CHUNKS);
+    // Even with nothing to record, the session must be open, and its lease is renewed.
+    let first = pages.next().unwrap_or_default();
+    std::iter::once(first)
+        .chain(pages)
+        .try_for_each(|page| overlay.mutate(|t| transfer::record(t, ctx, request.session, page, &verify)))
+}
+
 fn open_upload(
     overlay: &mut Overlay,
     ctx: &OpContext,
@@ -258,7 +288,7 @@ fn open_upload(
         let count = u32::try_from(placements.len()).map_err(|_| invalid("too many chunks at once"))?;
         let (session, above) = (opened.session, Generation(0));
         let request = AllocateChunks { session, first: 0, count, above, exclude: Vec::new() };
-        opened.allocations = overlay.mutate(|t| transfer::allocate(t, ctx, &request, placements))?;
+        opened.allocations = allocate(overlay, ctx, &request, placements)?;
     }
     Ok(Outcome::Opened(opened))
 }
@@ -274,10 +304,9 @@ fn commit_upload(
         return first.map_err(|status| MetaError::Refused(Box::new(status)));
     }
     let last = RecordChunks { session: request.session, chunks: request.chunks.clone() };
-    let verify = |receipt: &_| receipts.verify(receipt);
     let recorded = match last.chunks.is_empty() {
         true => Ok(()),
-        false => overlay.mutate(|t| transfer::record(t, ctx, &last, &verify)),
+        false => record(overlay, ctx, &last, receipts),
     };
     let result = recorded.and_then(|()| {
         overlay.mutate(|txn| {

@@ -44,6 +44,8 @@ pub struct LocatedChunk {
     pub sha256: [u8; 32],
     /// Versions that hold it.
     pub references: u32,
+    /// Copies wanted.
+    pub wanted: u8,
     /// Its copies, best first.
     pub copies: Vec<CopyRecord>,
 }
@@ -139,6 +141,7 @@ fn located(index: u32, chunk: ChunkId, mut record: ChunkRecord) -> LocatedChunk 
         CopyState::Unverified => 1,
         CopyState::Missing => 2,
         CopyState::Corrupt => 3,
+        CopyState::Dropping => 4,
     });
     LocatedChunk {
         index,
@@ -148,6 +151,7 @@ fn located(index: u32, chunk: ChunkId, mut record: ChunkRecord) -> LocatedChunk 
         len: record.len,
         sha256: record.sha256,
         references: record.references,
+        wanted: record.wanted,
         copies: record.copies,
     }
 }

@@ -5,20 +5,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use dfs_wire::auth::Receipt;
 use dfs_wire::id::{ChunkId, Generation, NodeId, SessionId};
 use dfs_wire::limits::{CHUNKS_PER_REQUEST_MAX, REPLICATION_MAX};
-use dfs_wire::message::metadata::{AllocateChunks, CopyState, RecordChunks, StoredChunk};
+use dfs_wire::message::metadata::{AllocateChunks, CopyState, StoredChunk};
 use dfs_wire::status::StatusCode;
 
 use super::upload::{CHUNKS_MAX, open_session, renew_lease};
 use super::{AllocatedChunk, OpContext};
-use crate::metadata::chunks::put_chunk;
+use crate::metadata::chunks::{PUT_OPS_MAX, put_chunk};
 use crate::metadata::error::{MetaError, invalid};
 use crate::metadata::keys;
 use crate::metadata::records::{
     ChunkRecord, ChunkState, CopyRecord, Orphan, OrphanBatch, Reasons, SEGMENT_CHUNKS, Segment, Slot,
     StoredReason, UploadSession, version_of,
 };
-use crate::metadata::txn::Txn;
+use crate::metadata::txn::{MUTATION_OPS_MAX, Txn};
 use crate::metadata::view::View;
+
+/// Chunks that one batch allocates or records: each may take a dozen rows and more.
+pub const STEP_CHUNKS: usize = 8;
+
+const _: () = assert!(
+    // Beside the chunks and their reasons: the session, two segments, what was given up.
+    STEP_CHUNKS * (PUT_OPS_MAX + 1) + 4 <= MUTATION_OPS_MAX
+);
 
 /// Placement reasons kept per chunk: the chosen nodes and some of those passed over.
 const REASONS_MAX: usize = 8;
@@ -60,7 +68,33 @@ impl Segments {
     }
 }
 
-/// Allocates chunks, one per placement. A chunk of the generation that the request names gets the next one, and the old
+/// Whether a request may ask for so many chunks at once.
+///
+/// # Errors
+/// `InvalidArgument` if not.
+pub fn check_chunks(count: usize) -> Result<(), MetaError> {
+    match count <= CHUNKS_PER_REQUEST_MAX {
+        true => Ok(()),
+        false => Err(invalid(format!("{count} chunks in one request, the most are {CHUNKS_PER_REQUEST_MAX}"))),
+    }
+}
+
+/// Whether what a request asks for is possible, and matches its placements.
+///
+/// # Errors
+/// `InvalidArgument` if not.
+pub fn check_count(request: &AllocateChunks, placements: usize) -> Result<(), MetaError> {
+    check_chunks(request.count as usize)?;
+    if request.count as usize != placements {
+        return Err(invalid(format!("{} chunks with {placements} placements", request.count)));
+    }
+    match request.first.checked_add(request.count) {
+        Some(end) if end <= CHUNKS_MAX => Ok(()),
+        _ => Err(invalid(format!("a file has at most {CHUNKS_MAX} chunks"))),
+    }
+}
+
+/// Allocates chunks, one per placement, at most [`STEP_CHUNKS`]. A chunk of the generation that the request names gets the next one, and the old
 /// one is given up; a chunk of a later one keeps it. So each step from one generation to the next is taken at most once,
 /// whatever is repeated and however late, before the chunk was recorded and after (U2 of the contract).
 ///
@@ -74,11 +108,8 @@ pub fn allocate(
 ) -> Result<Vec<AllocatedChunk>, MetaError> {
     let id = request.session;
     let mut session = open_session(txn, id)?;
-    let end = request.first.checked_add(request.count).filter(|&end| end <= CHUNKS_MAX);
-    let end = end.ok_or_else(|| invalid(format!("a file has at most {CHUNKS_MAX} chunks")))?;
-    if request.count as usize > CHUNKS_PER_REQUEST_MAX || request.count as usize != placements.len() {
-        return Err(invalid(format!("{} chunks with {} placements", request.count, placements.len())));
-    }
+    check_count(request, placements.len())?;
+    let end = request.first.saturating_add(request.count);
     let (mut segments, mut orphans, mut out) = (Segments::default(), OrphanBatch::default(), Vec::new());
     for (index, placement) in (request.first..end).zip(placements) {
         check_placement(&session, index, placement)?;
@@ -212,7 +243,7 @@ fn allocated(chunk: ChunkId, record: &ChunkRecord) -> AllocatedChunk {
     }
 }
 
-/// Records chunks as durable. Repeating it, or saying it again with more receipts, is fine.
+/// Records chunks as durable, at most [`STEP_CHUNKS`]. Repeating it, or saying it again with more receipts, is fine.
 ///
 /// # Errors
 /// `SessionClosed`; `PermissionDenied` for a receipt that is forged, of another chunk or an earlier generation;
@@ -220,16 +251,13 @@ fn allocated(chunk: ChunkId, record: &ChunkRecord) -> AllocatedChunk {
 pub fn record(
     txn: &mut Txn<'_>,
     ctx: &OpContext,
-    request: &RecordChunks,
+    id: SessionId,
+    chunks: &[StoredChunk],
     verify: VerifyReceipt<'_>,
 ) -> Result<(), MetaError> {
-    let id = request.session;
     let mut session = open_session(txn, id)?;
-    if request.chunks.len() > CHUNKS_PER_REQUEST_MAX {
-        return Err(invalid(format!("{} chunks in one request", request.chunks.len())));
-    }
     let mut segments = Segments::default();
-    for stored in &request.chunks {
+    for stored in chunks {
         let segment = segments.at(txn, id, stored.index)?;
         let slot = segment.slot(stored.index);
         let chunk = slot.chunk();

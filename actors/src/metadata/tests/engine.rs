@@ -98,7 +98,7 @@ fn a_store_that_is_not_ours_is_refused() {
     let snapshot = lab.store.snapshot().unwrap();
     let mut value = snapshot.get(b"mcluster").unwrap().unwrap();
     let old = value.clone();
-    value[1] = 2; // the format number, as the first field
+    value[1] = u8::try_from(crate::metadata::format::FORMAT_VERSION + 1).unwrap(); // the format number, as the first field
     let batch = Batch {
         conditions: vec![Condition::Equals(b"mcluster".to_vec(), old)],
         writes: vec![(b"mcluster".to_vec(), Some(value))],

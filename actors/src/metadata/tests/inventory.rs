@@ -18,7 +18,14 @@ fn report(node: u128, entries: &[(&LocatedChunk, u32)]) -> InventoryReport {
         })
         .collect();
     copies.sort_by_key(|e| (e.chunk, e.generation));
-    InventoryReport { node: NodeId(node), incarnation: Incarnation(1), after: None, upto: None, copies }
+    InventoryReport {
+        node: NodeId(node),
+        incarnation: Incarnation(1),
+        after: None,
+        upto: None,
+        heard_ms: u64::MAX,
+        copies,
+    }
 }
 
 fn chunks(lab: &Lab, p: &str) -> Vec<LocatedChunk> {
@@ -33,10 +40,10 @@ fn state(lab: &Lab, p: &str, node: u128) -> Option<CopyState> {
 impl Lab {
     fn judge(&mut self, report: &InventoryReport) -> Verdict {
         let ctx = self.ctx(OpId(0));
-        let mut verdict = self.reader().judge(&ctx, report).unwrap();
+        let mut verdict = self.reader().judge(&ctx, report, &|_| Reach::Here).unwrap();
         let mut from = None;
         loop {
-            let (found, next) = self.reader().missing(&ctx, report, from).unwrap();
+            let (found, next) = self.reader().missing(report, from).unwrap();
             verdict.findings.extend(found);
             match next {
                 Some(next) => from = Some(next),
@@ -58,8 +65,8 @@ fn a_copy_that_is_gone_is_missed_and_one_that_comes_back_is_unverified() {
     lab.put("/f", 10);
     let c = chunks(&lab, "/f").remove(0);
     assert_eq!(lab.take_in(&report(1, &[(&c, 10)])), Verdict::default(), "all is well");
-    assert_eq!(lab.take_in(&report(1, &[])), Verdict::default(), "too young to be missed");
-    lab.now_ms += 3_600_000;
+    let before = InventoryReport { heard_ms: lab.now_ms, ..report(1, &[]) };
+    assert_eq!(lab.take_in(&before), Verdict::default(), "it may have been stored after the page was cut");
     for node in 1..=3 {
         lab.take_in(&report(node, &[]));
     }
@@ -118,6 +125,21 @@ fn a_copy_nobody_asked_for_is_superfluous_only_beside_enough_good_ones() {
 }
 
 #[test]
+fn good_copies_on_nodes_that_are_down_make_no_other_one_superfluous() {
+    let mut lab = Lab::new();
+    lab.put("/f", 10);
+    let c = chunks(&lab, "/f").remove(0);
+    lab.now_ms += lab.policy.orphan_grace_ms + 1;
+    let (ctx, found) = (lab.ctx(OpId(0)), report(9, &[(&c, 10)]));
+    let judged = |reach: &dyn Fn(NodeId) -> Reach| lab.reader().judge(&ctx, &found, reach).unwrap();
+    assert_eq!(judged(&|_| Reach::Here).quarantine.len(), 1);
+    let away = Reach::Away { announced: true };
+    let verdict = judged(&|node| if node == NodeId(2) { away } else { Reach::Here });
+    assert_eq!(verdict.quarantine, []);
+    assert_eq!(verdict.findings.first().map(|found| found.change), Some(CopyChange::Returned));
+}
+
+#[test]
 fn bad_copies_are_marked_and_stay_marked() {
     let mut lab = Lab::new();
     lab.put("/f", 10);
@@ -147,7 +169,6 @@ fn bad_copies_are_marked_and_stay_marked() {
 fn only_the_reported_range_is_compared() {
     let mut lab = Lab::new();
     lab.put("/f", 10 * 65_536);
-    lab.now_ms += 3_600_000;
     let all = chunks(&lab, "/f");
     let copy = |i: usize| ChunkCopy { chunk: all[i].chunk, generation: all[i].generation };
     let page = |after: Option<usize>, upto: Option<usize>, have: &[usize]| {

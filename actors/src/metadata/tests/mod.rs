@@ -2,6 +2,7 @@
 
 mod engine;
 mod gc;
+mod index;
 mod inventory;
 mod listing;
 mod namespace;
@@ -28,6 +29,7 @@ use super::reader::MetadataReader;
 use super::records::{StoredReason, Totals};
 use super::store::{BATCH_OPS_MAX, BatchOutcome, KeyRange, MetadataStore, Pair};
 use super::txn::Overlay;
+use super::worth::Reach;
 
 pub(super) const KEY: ClusterKey = ClusterKey([7; 32]);
 
@@ -172,7 +174,7 @@ impl Lab {
         let mut all = FsckStep::default();
         let mut cursor = None;
         loop {
-            let step = self.reader().fsck(&Fsck { cursor }).unwrap();
+            let step = self.reader().fsck(&Fsck { cursor }, &|_| Reach::Here).unwrap();
             all.files += step.files;
             all.directories += step.directories;
             all.chunks += step.chunks;
@@ -198,6 +200,7 @@ impl Lab {
         assert_eq!(totals.tombstones, self.count(b"x") as u64, "tombstones");
         assert_eq!(totals.uploads, self.count(b"u") as u64, "uploads");
         assert_eq!(totals.files + totals.directories + 1, self.count(b"i") as u64, "inodes");
+        self.assert_indexed();
     }
 }
 

@@ -219,8 +219,8 @@ pub struct ReplicaLocation {
     pub copy: CopyState,
 }
 
-/// How one copy of a chunk is, as far as the coordinator knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+/// How one copy of a chunk is, as far as the coordinator knows. What it is worth depends on its node's state too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum CopyState {
     /// A receipt or a later check says it is good.
     Good,
@@ -228,8 +228,55 @@ pub enum CopyState {
     Unverified,
     /// A mismatch was read twice.
     Corrupt,
-    /// The node says it does not have it.
+    /// It was never acknowledged, or the node says it does not have it.
     Missing,
+    /// Its node has been or will be told to delete it.
+    Dropping,
+}
+
+impl CopyState {
+    /// The one word for it in text, metrics and documents.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Good => "good",
+            Self::Unverified => "unverified",
+            Self::Corrupt => "corrupt",
+            Self::Missing => "missing",
+            Self::Dropping => "dropping",
+        }
+    }
+}
+
+/// What a chunk is worth, from the states of its copies and of their nodes together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ChunkHealth {
+    /// As many good copies as asked for can be read now.
+    Safe,
+    /// It would be safe if the nodes that announced a short absence were back.
+    Maintenance,
+    /// It can be read; fewer good copies than asked for can.
+    UnderReplicated,
+    /// No copy can be read now; some are on nodes that may come back.
+    Unreachable,
+    /// No copy is known that may be good.
+    Lost,
+}
+
+impl ChunkHealth {
+    /// All of them, from the best to the worst.
+    pub const ALL: [Self; 5] =
+        [Self::Safe, Self::Maintenance, Self::UnderReplicated, Self::Unreachable, Self::Lost];
+
+    /// The one word for it in text, metrics and documents.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Safe => "safe",
+            Self::Maintenance => "maintenance",
+            Self::UnderReplicated => "under_replicated",
+            Self::Unreachable => "unreachable",
+            Self::Lost => "lost",
+        }
+    }
 }
 
 /// Why chunks are where they are.
@@ -258,6 +305,8 @@ pub struct ChunkExplanation {
     pub sha256: [u8; 32],
     /// Versions that hold it.
     pub references: u32,
+    /// What it is worth now.
+    pub health: ChunkHealth,
     /// Its copies.
     pub replicas: Vec<ReplicaLocation>,
     /// What placement thought of each node when it chose.
@@ -299,8 +348,10 @@ pub struct FsckStep {
 /// What kind of thing is wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum FsckKind {
-    /// No good copy of a chunk is known.
+    /// No copy of a chunk is known that may be good.
     ChunkLost,
+    /// No copy of a chunk can be read now; some are on nodes that may come back.
+    ChunkUnreachable,
     /// Fewer good copies than asked for.
     UnderReplicated,
     /// A copy that should be there is not.
