@@ -35,8 +35,7 @@ pub fn placed(record: &ChunkRecord) -> impl Iterator<Item = (NodeId, CopyRow)> +
     };
     record.copies.iter().filter_map(move |copy| {
         let state = state(copy.state)?;
-        let row =
-            CopyRow { generation: record.generation, len: record.len, state, since_ms: copy.since_ms };
+        let row = CopyRow { generation: record.generation, len: record.len, state, since_ms: copy.since_ms };
         Some((copy.node, row))
     })
 }

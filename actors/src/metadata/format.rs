@@ -16,8 +16,9 @@ use serde::de::DeserializeOwned;
 
 use super::error::MetaError;
 use super::records::{
-    ChunkRecord, ClusterMeta, CopyRow, Entry, GroupRow, Inode, NodeRecord, OpOutcome, OrphanBatch, Reasons, Reigns,
-    ReleaseJob, Segment, Tombstone, Totals, TrashEntry, TrashSweep, UnknownReign, UploadSession, Version,
+    ChunkRecord, ClusterMeta, CopyRow, Entry, GroupRow, Inode, NodeRecord, OpOutcome, OrphanBatch, Reasons,
+    Reigns, ReleaseJob, Segment, Tombstone, Totals, TrashEntry, TrashSweep, UnknownReign, UploadSession,
+    Version,
 };
 
 /// The format of the whole store; a newer one is refused.
@@ -46,9 +47,32 @@ macro_rules! unchanged {
 }
 
 unchanged!(
-    (), u32, u64, Vec<u8>, Epoch, InodeId, ChunkRecord, ClusterMeta, CopyRow, Entry, GroupRow, Inode, NodeRecord, OpOutcome,
-    OrphanBatch, Reasons, Reigns, ReleaseJob, Segment, Tombstone, Totals, TrashEntry, TrashSweep, UnknownReign,
-    UploadSession, Version,
+    (),
+    u32,
+    u64,
+    Vec<u8>,
+    Epoch,
+    InodeId,
+    ChunkRecord,
+    ClusterMeta,
+    CopyRow,
+    Entry,
+    GroupRow,
+    Inode,
+    NodeRecord,
+    OpOutcome,
+    OrphanBatch,
+    Reasons,
+    Reigns,
+    ReleaseJob,
+    Segment,
+    Tombstone,
+    Totals,
+    TrashEntry,
+    TrashSweep,
+    UnknownReign,
+    UploadSession,
+    Version,
 );
 
 /// Encodes a record as a value.
@@ -73,6 +97,7 @@ pub fn decode<T: Record>(key: &[u8], value: &[u8]) -> Result<T, MetaError> {
         true => Some(codec::decode(body)),
         false => T::from_older(format, body),
     };
-    let record = record.ok_or_else(|| MetaError::damaged(key, format!("record format {format} is not known")))?;
+    let record =
+        record.ok_or_else(|| MetaError::damaged(key, format!("record format {format} is not known")))?;
     record.map_err(|e| MetaError::damaged(key, e.to_string()))
 }

@@ -110,13 +110,8 @@ mod tests {
 
     const REACHES: [Reach; 4] =
         [Reach::Here, Reach::Away { announced: false }, Reach::Away { announced: true }, Reach::Gone];
-    const STATES: [CopyState; 5] = [
-        CopyState::Good,
-        CopyState::Unverified,
-        CopyState::Corrupt,
-        CopyState::Missing,
-        CopyState::Dropping,
-    ];
+    const STATES: [CopyState; 5] =
+        [CopyState::Good, CopyState::Unverified, CopyState::Corrupt, CopyState::Missing, CopyState::Dropping];
 
     fn health(wanted: u8, copies: &[(Reach, CopyState)]) -> ChunkHealth {
         let reach = |node: NodeId| copies[usize::try_from(node.0).unwrap()].0;

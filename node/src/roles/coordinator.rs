@@ -59,7 +59,8 @@ pub(super) async fn start(context: &Context, config: &Config) -> anyhow::Result<
             tracing::warn!(%epoch, "going on with an old copy of the metadata, as configured: what was written since is given up");
         }
         let reign = cluster::open(store.as_ref(), fresh, &key, now_ms)?;
-        let migrated = migrate::run(store.as_ref(), &reign).context("bring the metadata to this build's format")?;
+        let migrated =
+            migrate::run(store.as_ref(), &reign).context("bring the metadata to this build's format")?;
         if migrated > 0 {
             tracing::info!(chunks = migrated, "the metadata was brought to this build's format");
         }

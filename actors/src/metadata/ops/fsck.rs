@@ -4,9 +4,7 @@
 //! is judged within one snapshot, so a change between two steps is never mistaken for damage.
 
 use dfs_wire::id::{ChunkId, InodeId};
-use dfs_wire::message::metadata::{
-    ChunkHealth, CopyState, EntryKind, Fsck, FsckKind, FsckProblem, FsckStep,
-};
+use dfs_wire::message::metadata::{ChunkHealth, CopyState, EntryKind, Fsck, FsckKind, FsckProblem, FsckStep};
 use dfs_wire::path::DfsPath;
 
 use crate::metadata::copies::placed;
@@ -14,7 +12,8 @@ use crate::metadata::error::{MetaError, invalid};
 use crate::metadata::format::decode;
 use crate::metadata::keys::{self, table};
 use crate::metadata::records::{
-    ChunkRecord, ChunkState, CopyRow, Entry, Inode, SEGMENT_CHUNKS, Segment, Slot, Version, VersionState, session_of,
+    ChunkRecord, ChunkState, CopyRow, Entry, Inode, SEGMENT_CHUNKS, Segment, Slot, Version, VersionState,
+    session_of,
 };
 use crate::metadata::store::KeyRange;
 use crate::metadata::tree;
@@ -249,7 +248,11 @@ impl<V: View> Check<'_, V> {
                 format!("chunk {index} cannot be read now: {} copies are on nodes that are away", worth.away),
             )),
             ChunkHealth::Maintenance | ChunkHealth::UnderReplicated => {
-                let away = if worth.away > 0 { format!(", {} on nodes that are away", worth.away) } else { String::new() };
+                let away = if worth.away > 0 {
+                    format!(", {} on nodes that are away", worth.away)
+                } else {
+                    String::new()
+                };
                 let text = format!("chunk {index} has {good} good copies of {wanted}{away}");
                 Some((FsckKind::UnderReplicated, text))
             }

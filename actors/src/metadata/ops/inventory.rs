@@ -188,8 +188,8 @@ pub fn missing(
             return Ok((findings, None));
         }
         let covered = report.after.as_ref().is_none_or(|after| place > key_of(after));
-        let expected = matches!(row.state, CopyState::Good | CopyState::Unverified)
-            && row.since_ms < report.heard_ms;
+        let expected =
+            matches!(row.state, CopyState::Good | CopyState::Unverified) && row.since_ms < report.heard_ms;
         if covered && expected && !reported.contains(&place) {
             let finding = CopyFinding { chunk, generation: row.generation, change: CopyChange::Missing };
             findings.push(finding);

@@ -17,7 +17,9 @@ use std::collections::BTreeMap;
 
 use super::inventory::CopyFinding;
 use super::transfer::{self, Placement};
-use super::{AllocatedChunk, OpContext, Outcome, Progress, cluster, gc, inventory, names, outcome, trash, upload};
+use super::{
+    AllocatedChunk, OpContext, Outcome, Progress, cluster, gc, inventory, names, outcome, trash, upload,
+};
 use crate::metadata::error::{MetaError, invalid};
 use crate::metadata::records::{NodeRecord, UnknownReign};
 use crate::metadata::txn::{Overlay, Txn};

@@ -75,7 +75,9 @@ impl Segments {
 pub fn check_chunks(count: usize) -> Result<(), MetaError> {
     match count <= CHUNKS_PER_REQUEST_MAX {
         true => Ok(()),
-        false => Err(invalid(format!("{count} chunks in one request, the most are {CHUNKS_PER_REQUEST_MAX}"))),
+        false => {
+            Err(invalid(format!("{count} chunks in one request, the most are {CHUNKS_PER_REQUEST_MAX}")))
+        }
     }
 }
 

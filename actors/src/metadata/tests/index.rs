@@ -41,18 +41,20 @@ impl Lab {
                 (row.chunks, row.bytes) = (row.chunks + 1, row.bytes + u64::from(record.len));
             }
         }
-        let groups = groups.into_iter().map(|(key, row)| (key.clone(), encode(&key, &row).unwrap())).collect();
+        let groups =
+            groups.into_iter().map(|(key, row)| (key.clone(), encode(&key, &row).unwrap())).collect();
         assert_eq!(self.table(b"y"), copies, "copies by node");
         assert_eq!(self.table(b"g"), groups, "chunks by group");
     }
 
     fn census(&self, reach: &dyn Fn(NodeId) -> Reach) -> Census {
         let mut counting = Counting::default();
-        self.reader().read(|view| {
-            while !counting.step(view, reach, 2)? {}
-            Ok(())
-        })
-        .unwrap();
+        self.reader()
+            .read(|view| {
+                while !counting.step(view, reach, 2)? {}
+                Ok(())
+            })
+            .unwrap();
         counting.finish()
     }
 
@@ -70,7 +72,8 @@ impl Lab {
 
     /// As a build of format 1 would have left it.
     fn forget_index(&mut self) {
-        let derived = self.dump().into_iter().filter(|(key, _)| key.starts_with(b"y") || key.starts_with(b"g"));
+        let derived =
+            self.dump().into_iter().filter(|(key, _)| key.starts_with(b"y") || key.starts_with(b"g"));
         let batches = derived.map(|(key, _)| Batch { conditions: vec![], writes: vec![(key, None)] });
         let mut batches: Vec<_> = batches.collect();
         let meta = self.reader().read(|view| {
