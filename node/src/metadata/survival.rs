@@ -66,7 +66,9 @@ impl Life {
     fn assert_clean(&self, seed: u64) {
         let mut cursor = None;
         loop {
-            let step = MetadataReader::new(self.store.clone()).fsck(&Fsck { cursor }).unwrap();
+            let step = MetadataReader::new(self.store.clone())
+                .fsck(&Fsck { cursor }, &|_| dfs_actors::metadata::worth::Reach::Here)
+                .unwrap();
             assert!(step.problems.is_empty(), "seed {seed}: {:#?}", step.problems);
             match step.next {
                 Some(next) => cursor = Some(next),
