@@ -70,9 +70,14 @@ impl Endpoint {
             };
             return Self::parse(&text, Origin::Coordinator);
         }
-        match ClusterState::nearest(here) {
+        match ClusterState::nearest(here)? {
             Some((dir, state)) => match state.coordinator() {
-                Some(node) => Self::parse(&node.address, Origin::Dev(dir.display().to_string())),
+                Some(node) => {
+                    if state.is_there() {
+                        state.must_be_in_place()?;
+                    }
+                    Self::parse(&node.address, Origin::Dev(dir.display().to_string()))
+                }
                 None => Self::parse("localhost", Origin::Default),
             },
             None => Self::parse("localhost", Origin::Default),

@@ -7,6 +7,7 @@ mod command_line;
 mod corruption;
 mod crashes;
 mod descriptors;
+mod dev_cluster;
 mod files;
 mod full_disk;
 mod hostile;

@@ -76,6 +76,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome<Exit> {
     let state = args.place.load()?;
     if args.purge {
         args.place.must_be_meant(&state)?;
+        must_be_there(&state)?;
     }
     let running: Vec<_> = state.nodes.iter().filter(|node| node.alive().is_some()).collect();
     let mut view = DownView {
@@ -149,6 +150,18 @@ pub fn kill(node: &NodeRecord, process: &Process) -> Outcome {
 fn cannot_stop(node: &NodeRecord, error: &io::Error) -> Failure {
     let pid = node.process.as_ref().map_or(0, |process| process.pid);
     Failure::new(Exit::Other, "StopFailed", format!("cannot stop {} (pid {pid}): {error}", node.name))
+}
+
+/// Refuses to remove what is not there: it may be on a disk that comes back.
+fn must_be_there(state: &ClusterState) -> Outcome {
+    if state.is_there() {
+        return Ok(());
+    }
+    let message =
+        format!("the cluster's directory, '{}', is not there: nothing is removed", state.dir.display());
+    Err(Failure::new(Exit::NotFound, "NoDevCluster", message).hint(
+        "mount the disk it is on; if it was moved, name its new place with --data; 'dfsctl dev down' without --purge stops its nodes",
+    ))
 }
 
 /// Removes what `dev up` made, and nothing else.

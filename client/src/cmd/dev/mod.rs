@@ -1,6 +1,7 @@
 //! `dfsctl dev`: a local cluster of real processes, for trying things out.
 
 pub mod down;
+pub mod file;
 pub mod node;
 pub mod ports;
 pub mod process;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, Subcommand};
 
+use self::file::{Meaning, StateFile};
 use self::state::{ClusterState, DIR_DEFAULT};
 use super::context::Context;
 use super::exit::Exit;
@@ -58,17 +60,23 @@ pub struct Place {
 }
 
 impl Place {
-    /// Refuses a cluster that was only found in a directory above: what cannot be undone is done to what was meant.
+    /// Refuses a cluster that was only found in a directory above, or through a file that was copied here: what cannot
+    /// be undone is done to what was meant.
     ///
     /// # Errors
     /// If the cluster was neither named nor is that of this directory.
     pub fn must_be_meant(&self, state: &ClusterState) -> Outcome {
-        let own = ClusterState::load(Path::new(DIR_DEFAULT))?.is_some_and(|own| own.dir == state.dir);
+        let here = Path::new(DIR_DEFAULT);
+        let own = StateFile::read(here)?.is_some_and(|file| match file.meaning(here) {
+            Meaning::Home => true,
+            Meaning::Leads { own } => own && file.dir == state.dir,
+            Meaning::CopyOf(_) => false,
+        });
         if own || self.data.is_some() {
             return Ok(());
         }
         let dir = state.dir.display();
-        Err(Failure::usage(format!("the nearest cluster is that of a directory above: {dir}"))
+        Err(Failure::usage(format!("the nearest cluster is that of another directory: {dir}"))
             .hint(format!("if it is the one that is meant, name it: --data {dir}")))
     }
 
@@ -80,10 +88,10 @@ impl Place {
         let here = here()?;
         let (found, dir) = match &self.data {
             Some(dir) => (ClusterState::load(dir)?, dir.clone()),
-            None => match ClusterState::nearest(&here) {
+            None => match ClusterState::nearest(&here)? {
                 Some((dir, state)) => (Some(state), dir),
                 // Says why, if there is one that cannot be read.
-                None => (ClusterState::load(Path::new(DIR_DEFAULT))?, here.join(DIR_DEFAULT)),
+                None => (ClusterState::follow(Path::new(DIR_DEFAULT))?, here.join(DIR_DEFAULT)),
             },
         };
         found.ok_or_else(|| {

@@ -151,6 +151,7 @@ pub async fn start(context: &Context, args: &Args) -> Outcome<Exit> {
     let here = super::here()?;
     let binary = node_binary()?;
     let mut state = args.place.load()?;
+    state.must_be_in_place()?;
     let _lock = Lock::take(&state.dir)?;
     let named = state.indexes(&args.names)?;
     let mut started = Vec::new();

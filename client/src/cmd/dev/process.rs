@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -52,6 +53,16 @@ impl Process {
             }
             _ => RunState::Stopped,
         }
+    }
+
+    /// The file its output goes to, if that is another than `log`: it was started for another directory then. A file
+    /// that is gone tells nothing.
+    pub fn writes_elsewhere(&self, log: &Path) -> Option<PathBuf> {
+        let output = format!("/proc/{}/fd/1", self.pid);
+        let (written, path) = (fs::metadata(&output).ok()?, fs::read_link(&output).ok()?);
+        let same = |meta: fs::Metadata| (meta.dev(), meta.ino()) == (written.dev(), written.ino());
+        let here = fs::metadata(log).is_ok_and(same);
+        (!here && written.is_file() && fs::metadata(&path).is_ok_and(same)).then_some(path)
     }
 
     /// Sends a signal, if it is still that process.

@@ -1,15 +1,16 @@
-//! What a development cluster consists of, in `cluster.json`: found again by later commands.
+//! What a development cluster consists of, kept in `cluster.json`: found again by later commands.
 //!
-//! The file lies in the cluster's directory. When that is not `./.dfs-dev` (`dev up --data`), a copy lies in
-//! `./.dfs-dev`, so that commands started here find the cluster, even while the disk it is on is gone.
+//! The file lies in the cluster's directory. When that is not `./.dfs-dev` (`dev up --data`), one that leads to it lies
+//! in `./.dfs-dev`, so that commands started here find the cluster, even while the disk it is on is gone.
 
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::file::{FILE, Meaning, StateFile};
 use super::process::Process;
 use crate::cmd::exit::Exit;
 use crate::cmd::failure::{Failure, Outcome, reason};
@@ -17,18 +18,16 @@ use crate::cmd::output::text::plain;
 
 /// Name of the directory of a development cluster.
 pub const DIR_DEFAULT: &str = ".dfs-dev";
-/// Name of the state file.
-const FILE: &str = "cluster.json";
-/// Layout of the state file.
-const FORMAT: u32 = 1;
+/// Code of the failure about a directory that is not the cluster's own.
+pub const NOT_ITS_OWN: &str = "NotItsOwn";
 
 /// A development cluster.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClusterState {
-    /// Layout of this file.
-    pub format: u32,
     /// The cluster's directory, absolute.
     pub dir: PathBuf,
+    /// Where the directory was when its state was written, if that was elsewhere.
+    pub moved_from: Option<PathBuf>,
     /// `section.key=value` settings passed to every node.
     pub set: Vec<String>,
     /// The nodes, the coordinator first.
@@ -81,7 +80,7 @@ impl NodeRecord {
 impl ClusterState {
     /// A cluster without nodes.
     pub fn new(dir: PathBuf) -> Self {
-        Self { format: FORMAT, dir, set: Vec::new(), nodes: Vec::new() }
+        Self { dir, moved_from: None, set: Vec::new(), nodes: Vec::new() }
     }
 
     /// The coordinator.
@@ -113,98 +112,168 @@ impl ClusterState {
         Ok(indexes)
     }
 
-    /// Reads the state in `dir`; `None` if there is none.
+    /// The cluster that lives in `dir`; `None` if none does.
     ///
     /// # Errors
-    /// If it cannot be read, or is not what dfsctl writes.
+    /// If its state cannot be read, or the directory is a copy of a cluster's or only leads to one: what is done to
+    /// a directory must not happen to another.
     pub fn load(dir: &Path) -> Outcome<Option<Self>> {
-        let Some(state) = Self::read(dir)? else { return Ok(None) };
-        if absolute(dir) == state.dir {
-            return Ok(Some(state));
-        }
-        // A copy: the original is newer, unless the disk it lies on is gone.
-        Ok(Some(Self::read(&state.dir).ok().flatten().unwrap_or(state)))
-    }
-
-    fn read(dir: &Path) -> Outcome<Option<Self>> {
-        let path = dir.join(FILE);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
-                return Ok(None);
+        let Some(file) = StateFile::read(dir)? else { return Ok(None) };
+        match file.meaning(dir) {
+            Meaning::Home => Self::of(file, absolute(dir)).own(),
+            Meaning::CopyOf(original) => Err(copied(&absolute(dir), &original)),
+            Meaning::Leads { .. } => {
+                let (dir, there) = (absolute(dir), file.dir.display().to_string());
+                let message =
+                    format!("'{}' only leads to the development cluster in '{there}'", dir.display());
+                Err(Failure::new(Exit::Precondition, NOT_ITS_OWN, message)
+                    .hint(format!("name that one: --data {there}")))
             }
-            Err(e) => return Err(Failure::local("read", &path, &e)),
-        };
-        let bad = |why: String| {
-            Failure::new(
-                Exit::Config,
-                "BadState",
-                format!("'{}' is not a cluster's state: {why}", path.display()),
-            )
-            .hint("if no node of it runs any more, remove the file and start again with 'dfsctl dev up'")
-        };
-        let state: Self = serde_json::from_str(&text).map_err(|e| bad(e.to_string()))?;
-        match state.format {
-            FORMAT => Ok(Some(state)),
-            other => Err(bad(format!("its format is {other}, this dfsctl knows {FORMAT}"))),
         }
     }
 
-    /// The state nearest to `here`: of this directory or the first above it that has one.
+    /// As [`Self::load`], but a file that leads to a cluster is followed. While that cluster's disk is gone, what was
+    /// last known of it.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn follow(dir: &Path) -> Outcome<Option<Self>> {
+        let Some(file) = StateFile::read(dir)? else { return Ok(None) };
+        if !matches!(file.meaning(dir), Meaning::Leads { .. }) {
+            return Self::load(dir);
+        }
+        match Self::load(&file.dir) {
+            Err(failure) if failure.code == NOT_ITS_OWN => Err(failure),
+            Ok(Some(state)) => Ok(Some(state)),
+            _ => {
+                let dir = file.dir.clone();
+                Ok(Some(Self::of(file, dir)))
+            }
+        }
+    }
+
+    fn of(file: StateFile, dir: PathBuf) -> Self {
+        let nodes = file.nodes.into_iter().map(|node| NodeRecord {
+            data_dir: dir.join(&node.data_dir),
+            log: dir.join(&node.log),
+            ..node
+        });
+        let nodes = nodes.collect();
+        Self { moved_from: (file.dir != dir).then_some(file.dir), dir, set: file.set, nodes }
+    }
+
+    /// Itself, unless its processes work in another directory: that one is the cluster then.
+    fn own(self) -> Outcome<Option<Self>> {
+        let elsewhere = |node: &NodeRecord| node.alive()?.writes_elsewhere(&node.log);
+        match self.nodes.iter().find_map(elsewhere) {
+            Some(log) => Err(copied(&self.dir, log.parent().and_then(Path::parent).unwrap_or(&log))),
+            None => Ok(Some(self)),
+        }
+    }
+
+    /// Refuses a cluster whose directory was moved while its nodes ran, and one whose directory is gone: nothing can
+    /// be started in either.
+    ///
+    /// # Errors
+    /// What to do about it.
+    pub fn must_be_in_place(&self) -> Outcome {
+        let dir = self.dir.display();
+        if !self.is_there() {
+            let message = format!("the directory of the development cluster, '{dir}', is not there");
+            return Err(Failure::new(Exit::NotFound, "NoDevCluster", message)
+                .hint("mount the disk it is on; if it was moved, name its new place with --data"));
+        }
+        let running: Vec<_> = self.nodes.iter().filter(|node| node.alive().is_some()).collect();
+        match &self.moved_from {
+            Some(from) if !running.is_empty() => {
+                let names: Vec<_> = running.iter().map(|node| node.name.as_str()).collect();
+                let message = format!(
+                    "the development cluster in '{dir}' was moved from '{}' while it ran: {} still work with the old place",
+                    from.display(),
+                    names.join(", ")
+                );
+                Err(Failure::new(Exit::Precondition, "MovedWhileRunning", message).hint(format!(
+                    "stop them with 'dfsctl dev down --data {dir}'; 'dfsctl dev up --data {dir}' starts them in the new place"
+                )))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether the cluster's directory is there and holds its state.
+    pub fn is_there(&self) -> bool {
+        self.dir.join(FILE).exists()
+    }
+
+    /// The state nearest to `here`: of this directory or the first above it that has one that can be read.
     ///
     /// A state that belongs to another user is not looked at: he would decide where data goes.
-    pub fn nearest(here: &Path) -> Option<(PathBuf, Self)> {
-        here.ancestors().map(|dir| dir.join(DIR_DEFAULT)).find_map(|dir| {
-            let owner = fs::metadata(dir.join(FILE)).ok()?.uid();
-            let trusted = owner == 0 || owner == rustix::process::geteuid().as_raw();
-            let state = Self::load(&dir).ok().flatten().filter(|_| trusted)?;
-            Some((dir, state))
-        })
+    ///
+    /// # Errors
+    /// If the nearest is one of a directory that is not the cluster's own: what was meant is not known then.
+    pub fn nearest(here: &Path) -> Outcome<Option<(PathBuf, Self)>> {
+        for dir in here.ancestors().map(|dir| dir.join(DIR_DEFAULT)) {
+            let Ok(meta) = fs::metadata(dir.join(FILE)) else { continue };
+            if meta.uid() != 0 && meta.uid() != rustix::process::geteuid().as_raw() {
+                continue;
+            }
+            match Self::follow(&dir) {
+                Ok(Some(state)) => return Ok(Some((dir, state))),
+                Err(failure) if failure.code == NOT_ITS_OWN => return Err(failure),
+                Ok(None) | Err(_) => {}
+            }
+        }
+        Ok(None)
     }
 
-    /// Writes the state, whole or not at all, and the copy for commands started in `here`.
+    /// Writes the state, whole or not at all, and the file that leads commands started in `here` to it.
     ///
     /// # Errors
     /// If it cannot be written.
     pub fn save(&self, here: &Path) -> Outcome {
-        self.write(&self.dir)?;
-        // A directory below the one that leads to the cluster already needs no copy of its own.
-        let pointer = match Self::nearest(here) {
-            Some((dir, nearest)) if nearest.dir == self.dir => dir,
+        let file = StateFile::new(&self.dir, &self.set, &self.nodes);
+        file.write()?;
+        // A directory below the one that leads to the cluster already needs no file of its own.
+        let leading = match Self::nearest(here) {
+            Ok(Some((dir, nearest))) if nearest.dir == self.dir => dir,
             _ => here.join(DIR_DEFAULT),
         };
-        let own = Self::read(&pointer).ok().flatten().is_some_and(|state| state.dir == absolute(&pointer));
+        let known = StateFile::read(&leading).ok().flatten();
         // Never over the state of another cluster that lives there.
-        if own || absolute(&pointer) == self.dir { Ok(()) } else { self.write(&pointer) }
+        match known.map(|file| file.meaning(&leading)) {
+            None | Some(Meaning::Leads { .. }) if absolute(&leading) != self.dir => {
+                file.write_leading(&leading)
+            }
+            _ => Ok(()),
+        }
     }
 
-    fn write(&self, dir: &Path) -> Outcome {
-        let path = dir.join(FILE);
-        let failed = |e: io::Error| Failure::local("write", &path, &e);
-        let text = serde_json::to_vec_pretty(self).map_err(|e| failed(e.into()))?;
-        fs::create_dir_all(dir).map_err(failed)?;
-        let temporary = dir.join(format!("{FILE}.{}.tmp", std::process::id()));
-        let write = || -> io::Result<()> {
-            let mut file = File::create(&temporary)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            fs::rename(&temporary, &path)?;
-            File::open(dir)?.sync_all()
-        };
-        write().map_err(failed)
-    }
-
-    /// Removes the state, and the copy for commands started in `here` if it is of this cluster.
+    /// Removes the state, and the file that leads commands started in `here` to it.
+    ///
+    /// # Errors
+    /// What the system says.
     pub fn remove(&self, here: &Path) -> io::Result<()> {
-        let pointer = here.join(DIR_DEFAULT);
-        let ours = Self::read(&pointer).ok().flatten().is_some_and(|copy| copy.dir == self.dir);
-        if ours && absolute(&pointer) != self.dir {
-            fs::remove_file(pointer.join(FILE))?;
+        let leading = here.join(DIR_DEFAULT);
+        let file = StateFile::read(&leading).ok().flatten();
+        let leads = file.is_some_and(|file| {
+            file.dir == self.dir && matches!(file.meaning(&leading), Meaning::Leads { .. })
+        });
+        if leads {
+            fs::remove_file(leading.join(FILE))?;
             // Only if nothing else is in it.
-            fs::remove_dir(&pointer).or_else(ignore_not_empty)?;
+            fs::remove_dir(&leading).or_else(ignore_not_empty)?;
         }
         fs::remove_file(self.dir.join(FILE))
     }
+}
+
+/// A failure about a directory that is a copy of the cluster's in `original`.
+fn copied(copy: &Path, original: &Path) -> Failure {
+    let (copy, original) = (copy.display(), original.display());
+    let message = format!("'{copy}' is a copy of the development cluster in '{original}', not that cluster");
+    Failure::new(Exit::Precondition, NOT_ITS_OWN, message).hint(format!(
+        "for that cluster: --data {original}\nto make the copy a cluster of its own, remove {copy}/{FILE} and start it: dfsctl dev up --data {copy}"
+    ))
 }
 
 /// Makes "it is not empty" a success of removing a directory.
@@ -271,23 +340,25 @@ mod tests {
     #[test]
     fn the_state_is_found_from_below_and_from_where_it_was_started() {
         let home = tempfile::tempdir().unwrap();
-        let (here, data) = (home.path().join("work"), home.path().join("disk"));
+        let (here, data) = (home.path().join("desk"), home.path().join("disk"));
         let below = here.join("a/b");
         fs::create_dir_all(&below).unwrap();
         fs::create_dir_all(&data).unwrap();
         let mut state = sample(&data);
         state.save(&here).unwrap();
-        assert_eq!(ClusterState::nearest(&below).unwrap().1, state);
+        assert_eq!(ClusterState::nearest(&below).unwrap().unwrap().1, state);
         state.save(&below).unwrap();
         assert!(!below.join(DIR_DEFAULT).exists(), "it is found from there as it is");
-        assert!(ClusterState::nearest(home.path()).is_none_or(|(dir, _)| !dir.starts_with(home.path())));
+        assert!(
+            ClusterState::nearest(home.path()).unwrap().is_none_or(|(dir, _)| !dir.starts_with(home.path()))
+        );
 
-        // The original is newer than the copy, until it is gone.
+        // The original is newer than what leads to it, until it is gone.
         state.set.push("log.level=debug".into());
-        state.write(&state.dir).unwrap();
-        assert_eq!(ClusterState::nearest(&below).unwrap().1, state);
+        StateFile::new(&state.dir, &state.set, &state.nodes).write().unwrap();
+        assert_eq!(ClusterState::nearest(&below).unwrap().unwrap().1, state);
         fs::rename(&data, home.path().join("gone")).unwrap();
-        assert_eq!(ClusterState::nearest(&below).unwrap().1.nodes, state.nodes);
+        assert_eq!(ClusterState::nearest(&below).unwrap().unwrap().1.nodes, state.nodes);
         fs::rename(home.path().join("gone"), &data).unwrap();
         state.remove(&here).unwrap();
         assert!(!here.join(DIR_DEFAULT).exists() && ClusterState::load(&data).unwrap().is_none());
@@ -302,9 +373,21 @@ mod tests {
             assert_eq!(failure.exit, Exit::Config, "{text}");
             assert!(failure.hint.contains("dev up"));
         }
-        let newer = ClusterState { format: 2, ..sample(dir.path()) };
-        newer.write(dir.path()).unwrap();
-        assert!(ClusterState::load(dir.path()).unwrap_err().message.contains("its format is 2"));
+        let newer = "{\"format\":3,\"dir\":\"/\",\"set\":[],\"nodes\":[]}";
+        fs::write(dir.path().join(FILE), newer).unwrap();
+        assert!(ClusterState::load(dir.path()).unwrap_err().message.contains("its format is 3"));
+    }
+
+    #[test]
+    fn a_directory_that_only_leads_to_a_cluster_is_not_taken_for_it() {
+        let home = tempfile::tempdir().unwrap();
+        let (here, data) = (home.path().join("desk"), home.path().join("disk"));
+        fs::create_dir_all(&data).unwrap();
+        sample(&data).save(&here).unwrap();
+        let failure = ClusterState::load(&here.join(DIR_DEFAULT)).unwrap_err();
+        assert_eq!((failure.exit, failure.code), (Exit::Precondition, NOT_ITS_OWN));
+        assert!(failure.message.contains("/desk/.dfs-dev' only leads to the development cluster in '"));
+        assert!(failure.hint.ends_with("disk"), "{}", failure.hint);
     }
 
     #[test]

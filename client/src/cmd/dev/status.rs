@@ -106,6 +106,9 @@ impl View for StatusView {
 /// If there is no cluster.
 pub fn run(context: &Context, place: &Place) -> Outcome<Exit> {
     let state = place.load()?;
+    if let Err(failure) = state.must_be_in_place() {
+        context.output.warn(failure.message);
+    }
     context.output.print(&StatusView {
         endpoint: endpoint(&state),
         dir: state.dir.display().to_string(),

@@ -36,9 +36,12 @@ pub struct Args {
     /// Number of datanodes [default: those there are, or 3]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=100))]
     nodes: Option<u16>,
-    /// Directory for everything the cluster keeps [default: .dfs-dev]
+    /// Directory for everything the cluster keeps [default: .dfs-dev here or in a directory above]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// In .dfs-dev here, whatever is in the directories above
+    #[arg(long, conflicts_with = "data")]
+    here: bool,
     /// Port of a new cluster's coordinator; the others follow [default: 8080 or the next free one]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1024..))]
     port: Option<u16>,
@@ -124,17 +127,22 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     let own = own_dir(&args, &here);
     let new = !own.exists();
     let mut state = open(&args, &here)?;
+    if !state.nodes.is_empty() {
+        state.must_be_in_place()?;
+    }
     let _lock = Lock::take(&state.dir)?;
     let before = state.datanodes().count();
-    if let Err(failure) = prepare(&mut state, &args, &binary) {
+    let above = above(&args, &own, &state);
+    let prepared = may_change(&args, above, &state).and_then(|()| prepare(&mut state, &args, &binary));
+    if let Err(failure) = prepared {
         if new && before == 0 {
             abandon(&state.dir);
         }
         return Err(failure);
     }
-    if args.data.is_none() && absolute(&own) != state.dir && !own.exists() {
+    if above {
         context.output.note(format!(
-            "the nearest cluster is that of a directory above, in {}; --data {DIR_DEFAULT} makes one here",
+            "the nearest cluster is that of a directory above, in {}; --here makes one here",
             state.dir.display()
         ));
     }
@@ -169,12 +177,41 @@ fn own_dir(args: &Args, here: &Path) -> PathBuf {
 /// The state to go on from: of the directory named; else the nearest, as for every other verb; else a new one here.
 fn open(args: &Args, here: &Path) -> Outcome<ClusterState> {
     let dir = own_dir(args, here);
-    let nearest = || Some(ClusterState::nearest(here)?.1).filter(|_| args.data.is_none());
-    if let Some(state) = ClusterState::load(&dir)?.or_else(nearest) {
+    let found = match (&args.data, args.here) {
+        (Some(_), _) | (None, true) => ClusterState::load(&dir)?,
+        (None, false) => match ClusterState::follow(&dir)? {
+            Some(state) => Some(state),
+            None => ClusterState::nearest(here)?.map(|(_, state)| state),
+        },
+    };
+    if let Some(state) = found {
         return Ok(state);
     }
     fs::create_dir_all(&dir).map_err(|e| Failure::local("make the directory", &dir, &e))?;
     Ok(ClusterState::new(absolute(&dir)))
+}
+
+/// Whether the cluster was only found in a directory above.
+fn above(args: &Args, own: &Path, state: &ClusterState) -> bool {
+    args.data.is_none() && !args.here && absolute(own) != state.dir && !own.exists()
+}
+
+/// Refuses to change a cluster for good that was only found in a directory above: it is asked which one is meant.
+fn may_change(args: &Args, above: bool, state: &ClusterState) -> Outcome {
+    let there = state.datanodes().count();
+    let grows = args.nodes.is_some_and(|wanted| usize::from(wanted) > there);
+    if !above || (!grows && args.set.is_empty()) {
+        return Ok(());
+    }
+    let dir = state.dir.display();
+    let what = match grows {
+        true => format!("grow that cluster, which has {}, for good", count(there as u64, "datanode")),
+        false => "change the settings of that cluster for good".to_owned(),
+    };
+    Err(Failure::usage(format!(
+        "the nearest cluster is that of a directory above, in {dir}; this would {what}"
+    ))
+    .hint(format!("if it is the one that is meant, name it: --data {dir}\n--here makes a new one here")))
 }
 
 /// Plans the cluster and lets the nodes' program judge its settings; nothing is written.
@@ -403,7 +440,13 @@ mod tests {
     use super::*;
 
     fn args(nodes: Option<u16>, set: &[&str]) -> Args {
-        Args { nodes, data: None, port: None, set: set.iter().map(|s| (*s).to_owned()).collect() }
+        Args {
+            nodes,
+            data: None,
+            here: false,
+            port: None,
+            set: set.iter().map(|s| (*s).to_owned()).collect(),
+        }
     }
 
     #[test]
