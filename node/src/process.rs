@@ -94,7 +94,8 @@ where
         Ok(live) => live,
         Err(code) => return code,
     };
-    let logs = match telemetry::init_logging(&live.current().log) {
+    // The guard goes last: what was logged before the end is written then.
+    let (logs, _writing) = match telemetry::init_logging(&live.current().log) {
         Ok(logs) => logs,
         Err(error) => {
             eprintln!("dfs-node: the log cannot be set up: {error}");
@@ -124,6 +125,7 @@ where
     descriptors::raise(config.network.connections_max);
     let (metrics, readiness, shutdown) = (Metrics::new(), Readiness::default(), Shutdown::new());
     observe_reloads(&metrics, &live);
+    observe_log(&metrics, &logs);
     let admin = Admin::new(readiness.clone(), metrics.clone());
     let listener = match bind_admin(&config).await {
         Ok(listener) => listener,
@@ -205,6 +207,18 @@ fn observe_reloads(metrics: &Metrics, live: &Live) {
             value: SampleValue::Counter(count as f64),
         };
         vec![sample("applied", reloads.applied), sample("refused", reloads.refused)]
+    });
+}
+
+fn observe_log(metrics: &Metrics, logs: &LogHandle) {
+    let logs = logs.clone();
+    metrics.sample(move || {
+        vec![Sample {
+            name: "log_lines_lost",
+            help: "Log lines lost because standard error took them too slowly",
+            labels: vec![],
+            value: SampleValue::Counter(logs.lines_lost() as f64),
+        }]
     });
 }
 

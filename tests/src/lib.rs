@@ -39,7 +39,7 @@ pub use binaries::{Binaries, Variant, binaries};
 pub use cluster::{Cluster, Options};
 pub use content::{Content, Hooked};
 pub use dfsctl::{Dfsctl, Said};
-pub use disk::{LoopDisk, MayMount, Mount, may_mount};
+pub use disk::{Frozen, LoopDisk, MayMount, Mount, WITHOUT_MOUNTS, may_mount};
 pub use logs::LogWatch;
 pub use node::NodeHandle;
 pub use peer::{PeerLink, ScriptedPeer, client_hello};

@@ -18,6 +18,9 @@
 //! registers. An epoch seen in a grant fences at once, but only in memory: the coordinator that signed it takes the node
 //! in within a heartbeat, and must first be told what the node was part of before.
 //!
+//! A disk may take its time, or not answer at all. While the identity is being saved the node's heartbeats go on, so that
+//! the coordinator sees that the node is there and how its disk does; their answers teach it nothing, and it obeys none.
+//!
 //! One call is under way at a time. What a heartbeat reports (deletes carried out, copies found bad) stays pending until
 //! a heartbeat that carried it is answered, so that a lost answer loses nothing.
 
@@ -125,7 +128,11 @@ pub enum Effect {
 enum Phase {
     Apart { not_before: MonoTime },
     Joining,
-    Saving(Box<Registered>),
+    /// Taken in at `heard`, and not for good before that is durable.
+    Saving {
+        word: Box<Registered>,
+        heard: MonoTime,
+    },
     Active,
     Stopped,
 }
@@ -193,8 +200,8 @@ impl HeartbeatState {
         match &self.phase {
             _ if self.calling => None,
             Phase::Apart { not_before } => Some(*not_before),
-            Phase::Active => Some(self.next_at),
-            Phase::Joining | Phase::Saving(_) | Phase::Stopped => None,
+            Phase::Active | Phase::Saving { .. } => Some(self.next_at),
+            Phase::Joining | Phase::Stopped => None,
         }
     }
 
@@ -205,7 +212,9 @@ impl HeartbeatState {
         }
         self.calling = true;
         self.quiet_until = now + NEWS_PAUSE;
-        if matches!(self.phase, Phase::Active) {
+        if matches!(self.phase, Phase::Saving { .. }) {
+            vec![Effect::Heartbeat { deleted: Vec::new(), corrupt: Vec::new() }]
+        } else if matches!(self.phase, Phase::Active) {
             let deleted: Vec<_> = self.deleted.iter().take(TOMBSTONES_PER_HEARTBEAT_MAX).copied().collect();
             let corrupt: Vec<_> = self.corrupt.iter().take(CORRUPT_PER_HEARTBEAT_MAX).copied().collect();
             let beat = Effect::Heartbeat { deleted: copies(&deleted), corrupt: copies(&corrupt) };
@@ -248,18 +257,29 @@ impl HeartbeatState {
         if self.saved.as_ref() == Some(&joined) {
             return self.activate(now, word);
         }
-        self.phase = Phase::Saving(Box::new(word));
+        self.interval = interval_of(&word);
+        self.next_at = now + self.interval;
+        self.phase = Phase::Saving { word: Box::new(word), heard: now };
         vec![Effect::Save(joined)]
     }
 
     /// The identity is durable, or could not be made so.
     pub fn saved(&mut self, now: MonoTime, jitter: u64, outcome: Result<Joined, Status>) -> Vec<Effect> {
         match (std::mem::replace(&mut self.phase, Phase::Joining), outcome) {
-            (Phase::Saving(word), Ok(joined)) => {
+            (Phase::Saving { mut word, heard }, Ok(joined)) => {
+                let current = joined.epoch == word.epoch;
                 self.saved = Some(joined);
-                self.activate(now, *word)
+                if current {
+                    // The coordinator's clock went on meanwhile.
+                    let passed = u64::try_from(now.since(heard).as_millis()).unwrap_or(u64::MAX);
+                    word.now_ms = word.now_ms.saturating_add(passed);
+                    return self.activate(now, *word);
+                }
+                // Of an earlier registration, on a disk that was slow: the one after it is still being saved.
+                self.phase = Phase::Saving { word, heard };
+                Vec::new()
             }
-            (Phase::Saving(_), Err(_)) => {
+            (Phase::Saving { .. }, Err(_)) => {
                 self.apart(now, jitter);
                 Vec::new()
             }
@@ -279,7 +299,7 @@ impl HeartbeatState {
         word: HeartbeatReply,
     ) -> Vec<Effect> {
         self.calling = false;
-        if self.phase != Phase::Active {
+        if !matches!(self.phase, Phase::Active | Phase::Saving { .. }) {
             return Vec::new();
         }
         if word.register_again || word.epoch < epoch {
@@ -292,6 +312,9 @@ impl HeartbeatState {
         }
         self.failures = 0;
         self.next_at = now + self.interval;
+        if self.phase != Phase::Active {
+            return Vec::new();
+        }
         let (deleted, corrupt) = std::mem::take(&mut self.told);
         self.deleted.retain(|key| deleted.binary_search(key).is_err());
         self.corrupt.retain(|key| corrupt.binary_search(key).is_err());
@@ -324,15 +347,15 @@ impl HeartbeatState {
                 self.phase = Phase::Stopped;
                 vec![Effect::Stop(status.clone())]
             }
-            (Phase::Active, StatusCode::NotRegistered) => {
+            (Phase::Active | Phase::Saving { .. }, StatusCode::NotRegistered) => {
                 self.phase = Phase::Apart { not_before: now };
                 vec![Effect::Lost]
             }
-            (Phase::Active, StatusCode::WrongCluster) => {
+            (Phase::Active | Phase::Saving { .. }, StatusCode::WrongCluster) => {
                 self.apart(now, jitter);
                 vec![Effect::Lost]
             }
-            (Phase::Active, _) => {
+            (Phase::Active | Phase::Saving { .. }, _) => {
                 self.failures = self.failures.saturating_add(1);
                 self.next_at = now + self.interval;
                 if self.failures == LOST_AFTER { vec![Effect::Lost] } else { Vec::new() }
@@ -368,8 +391,7 @@ impl HeartbeatState {
     fn activate(&mut self, now: MonoTime, word: Registered) -> Vec<Effect> {
         self.phase = Phase::Active;
         (self.attempts, self.failures) = (0, 0);
-        let millis = word.heartbeat_interval_ms.clamp(*INTERVAL_MS.start(), *INTERVAL_MS.end());
-        self.interval = Duration::from_millis(u64::from(millis));
+        self.interval = interval_of(&word);
         self.next_at = now + self.interval;
         let joined = Joined { cluster: word.cluster, key: word.key, epoch: word.epoch };
         let update = StateUpdate::Full(word.state);
@@ -386,6 +408,11 @@ impl HeartbeatState {
         let extra = wait.mul_f64((jitter % 1024) as f64 / 2048.0);
         self.phase = Phase::Apart { not_before: now + wait + extra };
     }
+}
+
+fn interval_of(word: &Registered) -> Duration {
+    let millis = word.heartbeat_interval_ms.clamp(*INTERVAL_MS.start(), *INTERVAL_MS.end());
+    Duration::from_millis(u64::from(millis))
 }
 
 fn key_of(copy: &ChunkCopy) -> ChunkKey {

@@ -79,6 +79,40 @@ fn a_fresh_node_is_active_only_once_its_identity_is_durable() {
 }
 
 #[test]
+fn heartbeats_go_on_and_nothing_is_obeyed_while_a_disk_takes_its_time_to_save_the_identity() {
+    let mut state = HeartbeatState::new(HeartbeatConfig::default(), Some(joined(1)), at(0));
+    state.step(at(0));
+    assert_eq!(state.registered(at(0), Epoch(1), 0, welcome(2)), [Effect::Save(joined(2))]);
+    for beat in 1..=20 {
+        assert_eq!(told(&state.step(at(beat * 2_000))), (vec![], vec![]));
+        assert_eq!(state.step(at(beat * 2_000)), [], "one call at a time");
+        let orders = HeartbeatReply { epoch: Epoch(2), inventory_wanted: true, ..reply(&[7]) };
+        assert_eq!(state.answered(at(beat * 2_000), Epoch(1), 0, orders), []);
+    }
+    assert!(!state.is_active() && state.reign() == Epoch(1));
+    let effects = state.saved(at(41_000), 0, Ok(joined(2)));
+    let [Effect::Learn(learned), Effect::TakeInventory { anew: true }] = effects.as_slice() else {
+        panic!("{effects:?}")
+    };
+    assert_eq!(learned.now_ms, 42_000, "the coordinator's clock went on");
+    assert!(state.is_active() && state.reign() == Epoch(2));
+}
+
+#[test]
+fn a_save_that_ends_late_is_not_taken_for_the_one_after_it() {
+    let mut state = HeartbeatState::new(HeartbeatConfig::default(), Some(joined(1)), at(0));
+    state.step(at(0));
+    state.registered(at(0), Epoch(1), 0, welcome(2));
+    state.step(at(2_000));
+    assert_eq!(state.failed(at(2_000), 0, &status(StatusCode::NotRegistered)), [Effect::Lost]);
+    assert_eq!(state.step(at(2_000)), [Effect::Register]);
+    assert_eq!(state.registered(at(2_000), Epoch(2), 0, welcome(3)), [Effect::Save(joined(3))]);
+    assert_eq!(state.saved(at(2_500), 0, Ok(joined(2))), []);
+    assert!(!state.is_active() && state.reign() == Epoch(2));
+    assert!(!state.saved(at(2_600), 0, Ok(joined(3))).is_empty() && state.is_active());
+}
+
+#[test]
 fn an_identity_that_cannot_be_saved_is_tried_again_from_the_start() {
     let mut state = HeartbeatState::new(HeartbeatConfig::default(), None, at(0));
     state.step(at(0));

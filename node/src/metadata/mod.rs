@@ -8,6 +8,8 @@ mod watched;
 #[cfg(test)]
 mod contract;
 #[cfg(test)]
+mod frozen;
+#[cfg(test)]
 mod power_cut;
 #[cfg(test)]
 mod survival;

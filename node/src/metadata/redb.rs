@@ -9,6 +9,8 @@
 //! - A panic inside a commit, a read error or a full disk poisons the store: it answers nothing until
 //!   [`MetadataStore::reopen`] has closed the file and opened it again (R5 of the contract). Readers are told so
 //!   meanwhile; they never wait for a file to open.
+//! - Nor do they wait for a commit: the engine grows its file under a lock that a reader takes to begin, and a disk may take
+//!   for ever. So the writer's thread begins one read after each commit and publishes it, and all readers share that one.
 //! - A lost write or a failed sync fails the store for the rest of the process: it stays up, says
 //!   so in its health, and answers `Unavailable` until it is started anew (R2).
 //! - Below a reserve of free space it reports to be tight, so that deletes still find room.
@@ -18,8 +20,9 @@ use std::fs::File;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use arc_swap::ArcSwap;
 use ::redb::backends::FileBackend;
 use ::redb::{
     Builder, Database, DatabaseError, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable,
@@ -62,18 +65,35 @@ type Opener = Box<dyn Fn(&Arc<Watch>, bool) -> Result<Database, DatabaseError> +
 
 enum State {
     Open(Database),
+    Closed(Closed),
+}
+
+/// Why a store is not open.
+#[derive(Debug, Clone)]
+enum Closed {
     /// Until it is reopened; whether the reason calls for a check of the whole file then.
-    Poisoned {
-        cause: String,
-        check: bool,
-    },
+    Poisoned { cause: String, check: bool },
     /// For the rest of the process.
     Failed(String),
 }
 
+impl Closed {
+    fn error(&self) -> MetaStoreError {
+        match self.clone() {
+            Self::Poisoned { cause, .. } => MetaStoreError::Poisoned { cause },
+            Self::Failed(cause) => MetaStoreError::Failed { cause },
+        }
+    }
+}
+
+/// What readers find: the state after the last commit, or why there is none.
+type Published = Result<RedbSnapshot, Closed>;
+
 /// A store in one redb file.
 pub struct RedbStore {
-    state: RwLock<State>,
+    /// Held for as long as the disk takes: by the writer's thread, and by no reader.
+    state: Mutex<State>,
+    published: ArcSwap<Published>,
     open: Opener,
     watch: Arc<Watch>,
     what: String,
@@ -115,35 +135,40 @@ impl RedbStore {
     fn with_opener(what: String, disk: Option<(PathBuf, u64)>, open: Opener) -> Result<Self, MetaStoreError> {
         let watch = Arc::default();
         let database = open_checked(&what, &open, &watch, true)?;
-        Ok(Self { state: RwLock::new(State::Open(database)), open, watch, what, disk })
+        let published = ArcSwap::from_pointee(Ok(RedbSnapshot::begin(&database, &what)?));
+        Ok(Self { state: Mutex::new(State::Open(database)), published, open, watch, what, disk })
     }
 
-    fn state(&self) -> RwLockReadGuard<'_, State> {
-        self.state.read().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn state_mut(&self) -> RwLockWriteGuard<'_, State> {
-        self.state.write().unwrap_or_else(PoisonError::into_inner)
+    /// Shows readers what was committed.
+    fn publish(&self, database: &Database) -> Result<(), MetaStoreError> {
+        let snapshot = RedbSnapshot::begin(database, &self.what)?;
+        self.published.store(Arc::new(Ok(snapshot)));
+        Ok(())
     }
 
     /// Closes the store after a failed commit, and says what the failure means.
     fn fail(&self, cause: MetaStoreError) -> MetaStoreError {
         let (lost, full) = (self.watch.lost(), self.watch.full());
-        let (state, said) = match (lost, full) {
-            (Some(lost), _) => (State::Failed(lost), cause),
+        let (why, said) = match (lost, full) {
+            (Some(lost), _) => (Closed::Failed(lost), cause),
             (None, Some(full)) => {
                 let full = MetaStoreError::NoSpace { action: "committing metadata", cause: full };
-                (State::Poisoned { cause: full.to_string(), check: false }, full)
+                (Closed::Poisoned { cause: full.to_string(), check: false }, full)
             }
-            (None, None) => (State::Poisoned { cause: cause.to_string(), check: true }, cause),
+            (None, None) => (Closed::Poisoned { cause: cause.to_string(), check: true }, cause),
         };
-        self.close(state);
+        self.close(why);
         said
     }
 
-    /// Closes the store. Closing may write, wait, and even panic if the engine is confused: nobody waits for it.
-    fn close(&self, state: State) {
-        let old = std::mem::replace(&mut *self.state_mut(), state);
+    /// Closes the store. Closing may write, wait, and even panic if the engine is confused: readers do not wait for it.
+    fn close(&self, why: Closed) {
+        self.published.store(Arc::new(Err(why.clone())));
+        let old = std::mem::replace(&mut *self.state(), State::Closed(why));
         let _closed = catch_unwind(AssertUnwindSafe(|| drop(old)));
     }
 
@@ -161,8 +186,7 @@ impl RedbStore {
                     })
                 })
             }
-            State::Poisoned { cause, .. } => Err(MetaStoreError::Poisoned { cause: cause.clone() }),
-            State::Failed(cause) => Err(MetaStoreError::Failed { cause: cause.clone() }),
+            State::Closed(why) => Err(why.error()),
         }
     }
 }
@@ -297,15 +321,24 @@ fn unseal(key: &[u8], sealed: &[u8]) -> Result<Vec<u8>, MetaStoreError> {
     }
 }
 
+/// Clones are the same one, which ends with the last of them.
+#[derive(Clone)]
 struct RedbSnapshot {
-    table: ReadOnlyTable<&'static [u8], &'static [u8]>,
-    what: String,
+    table: Arc<ReadOnlyTable<&'static [u8], &'static [u8]>>,
+    what: Arc<str>,
 }
 
 impl RedbSnapshot {
+    /// The state after the last commit. Waits for the engine: not for readers to call.
+    fn begin(database: &Database, what: &str) -> Result<Self, MetaStoreError> {
+        let txn = database.begin_read().map_err(|e| io_error("beginning a metadata read", e))?;
+        let table = txn.open_table(TABLE).map_err(|e| io_error("beginning a metadata read", e))?;
+        Ok(Self { table: Arc::new(table), what: what.into() })
+    }
+
     fn guarded<T>(&self, work: impl FnOnce() -> Result<T, MetaStoreError>) -> Result<T, MetaStoreError> {
         catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
-            Err(MetaStoreError::Corrupt { what: self.what.clone(), cause: panic_text(panic.as_ref()) })
+            Err(MetaStoreError::Corrupt { what: self.what.to_string(), cause: panic_text(panic.as_ref()) })
         })
     }
 }
@@ -369,13 +402,10 @@ fn apply(table: &mut WriteTable<'_>, batch: &Batch) -> Result<BatchOutcome, Meta
 
 impl MetadataStore for RedbStore {
     fn snapshot(&self) -> Result<Box<dyn MetadataSnapshot>, MetaStoreError> {
-        self.guarded(|database| {
-            let txn = database.begin_read().map_err(|e| io_error("beginning a metadata read", e))?;
-            let table = txn.open_table(TABLE).map_err(|e| io_error("beginning a metadata read", e))?;
-            let snapshot: Box<dyn MetadataSnapshot> =
-                Box::new(RedbSnapshot { table, what: self.what.clone() });
-            Ok(snapshot)
-        })
+        match &**self.published.load() {
+            Ok(snapshot) => Ok(Box::new(snapshot.clone())),
+            Err(why) => Err(why.error()),
+        }
     }
 
     fn commit(&self, batches: &[Batch]) -> Result<Vec<BatchOutcome>, MetaStoreError> {
@@ -389,6 +419,7 @@ impl MetadataStore for RedbStore {
                 batches.iter().map(|batch| apply(&mut table, batch)).collect::<Result<Vec<_>, _>>()?
             };
             txn.commit().map_err(|e| io_error("committing metadata", e))?;
+            self.publish(database)?;
             Ok(outcomes)
         });
         committed.map_err(|cause| match cause {
@@ -399,22 +430,27 @@ impl MetadataStore for RedbStore {
 
     fn reopen(&self) -> Result<(), MetaStoreError> {
         let check = match &*self.state() {
-            State::Failed(cause) => return Err(MetaStoreError::Failed { cause: cause.clone() }),
-            State::Poisoned { check, .. } => *check,
+            State::Closed(why @ Closed::Failed(_)) => return Err(why.error()),
+            State::Closed(Closed::Poisoned { check, .. }) => *check,
             State::Open(_) => true,
         };
         // The file is locked while it is open: close first.
-        self.close(State::Poisoned { cause: "the store is being reopened".to_owned(), check });
-        let opened = open_checked(&self.what, &self.open, &self.watch, check);
-        let (state, result) = match opened {
-            Ok(database) => (State::Open(database), Ok(())),
-            Err(MetaStoreError::Failed { cause }) => {
-                (State::Failed(cause.clone()), Err(MetaStoreError::Failed { cause }))
+        self.close(Closed::Poisoned { cause: "the store is being reopened".to_owned(), check });
+        let opened = open_checked(&self.what, &self.open, &self.watch, check)
+            .and_then(|database| self.publish(&database).map(|()| database));
+        match opened {
+            Ok(database) => {
+                *self.state() = State::Open(database);
+                Ok(())
             }
-            Err(error) => (State::Poisoned { cause: error.to_string(), check }, Err(error)),
-        };
-        *self.state_mut() = state;
-        result
+            Err(error) => {
+                self.close(match &error {
+                    MetaStoreError::Failed { cause } => Closed::Failed(cause.clone()),
+                    other => Closed::Poisoned { cause: other.to_string(), check },
+                });
+                Err(error)
+            }
+        }
     }
 
     fn space(&self) -> Option<StoreSpace> {

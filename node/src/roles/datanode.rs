@@ -316,17 +316,13 @@ impl IdentityStore for Identity {
 
     fn save(&self, joined: Joined) -> BoxFuture<'static, Result<(), Status>> {
         let store = self.0.clone();
-        let write = move || {
+        Box::pin(async move {
             let failed = |e: &dyn std::fmt::Display| Status::new(StatusCode::DiskFailed, e.to_string());
             let known = store.data_dir().identity();
             let known = known.ok_or_else(|| failed(&"the data directory has no identity"))?;
             let Joined { cluster, key, epoch } = joined;
             let next = NodeIdentity { cluster: Some(cluster), node_key: Some(key.0), epoch, ..known };
-            store.save_identity(next).map_err(|e| failed(&e))
-        };
-        Box::pin(async move {
-            let aborted = |_| Status::new(StatusCode::Internal, "storing the identity was aborted");
-            tokio::task::spawn_blocking(write).await.map_err(aborted)?
+            store.save_identity(next).await.map_err(|e| failed(&e))
         })
     }
 }

@@ -48,6 +48,8 @@ pub(crate) struct Core {
     pub(crate) read_mode: ReadMode,
     pub(crate) writers: Arc<Semaphore>,
     writers_max: usize,
+    /// Whose turn it is to store the identity.
+    pub(crate) saving: Arc<Semaphore>,
     pub(crate) quarantine: QuarantineTotals,
     names: AtomicU64,
     measuring: AtomicBool,
@@ -82,6 +84,7 @@ impl Core {
             read_mode: config.read_mode,
             writers: Arc::new(Semaphore::new(writers_max)),
             writers_max,
+            saving: Arc::new(Semaphore::new(1)),
             quarantine: parts.quarantine,
             names: AtomicU64::new(first_name),
             measuring: AtomicBool::new(false),

@@ -7,11 +7,15 @@
 //! is synced. Both files keep their blocks, so that this works on a disk that is full to the last byte: a node must be able
 //! to start and to join there, for how else would deletes reach it? A torn write only ever hurts the spare, because a name
 //! that might yet go back to it is synced before it is written.
+//!
+//! What is known of the identity is read by everybody and waits for nothing; what is done with the files is done by one
+//! caller at a time, on a thread that may wait for the disk.
 
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use arc_swap::ArcSwapOption;
 use dfs_wire::id::{Incarnation, NodeId};
 
 use super::disk::lock;
@@ -84,10 +88,9 @@ fn holder(pid: &Option<u32>) -> String {
     pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
 }
 
-/// What is known of the identity.
-struct Known {
-    identity: Option<NodeIdentity>,
-    /// There is a file of it.
+/// What is known of the files.
+struct Files {
+    /// There is one of the identity.
     stored: bool,
     /// The names in the directory are as the disk has them.
     names_synced: bool,
@@ -98,7 +101,10 @@ pub struct DataDir {
     io: Arc<dyn DiskIo>,
     layout: Layout,
     root: Box<dyn DiskDir>,
-    identity: Mutex<Known>,
+    /// As last stored or remembered.
+    identity: ArcSwapOption<NodeIdentity>,
+    /// Held while the disk is waited for: only [`Self::save`] and [`Self::keep_spare`] may take it.
+    files: Mutex<Files>,
     lock: Mutex<Option<Box<dyn DirLock>>>,
 }
 
@@ -139,8 +145,9 @@ impl DataDir {
                 }
             };
         let root = io.open_dir(layout.root()).map_err(failed("opening it"))?;
-        let known = Known { stored: identity.is_some(), identity, names_synced: false };
-        Ok(Self { io, layout, root, identity: Mutex::new(known), lock: Mutex::new(Some(held)) })
+        let files = Mutex::new(Files { stored: identity.is_some(), names_synced: false });
+        let identity = ArcSwapOption::from_pointee(identity);
+        Ok(Self { io, layout, root, identity, files, lock: Mutex::new(Some(held)) })
     }
 
     /// The identity of a run that begins now: a new one around `fresh` the first time, the known one with the next
@@ -152,14 +159,14 @@ impl DataDir {
         }
     }
 
-    /// The identity as last stored or remembered; `None` before the first of them.
+    /// The identity as last stored or remembered; `None` before the first of them. Never waits, for the disk neither.
     pub fn identity(&self) -> Option<NodeIdentity> {
-        lock(&self.identity).identity.clone()
+        self.identity.load().as_deref().cloned()
     }
 
     /// Replaces the identity for this run only.
     pub(crate) fn remember(&self, identity: NodeIdentity) {
-        lock(&self.identity).identity = Some(identity);
+        self.identity.store(Some(Arc::new(identity)));
     }
 
     /// Replaces the identity, durably: after a crash it is the old one or the new one. Blocks.
@@ -167,26 +174,26 @@ impl DataDir {
     /// # Errors
     /// See [`SaveError`].
     pub fn save(&self, identity: NodeIdentity) -> Result<(), SaveError> {
-        let mut known = lock(&self.identity);
+        let mut files = lock(&self.files);
         let held = lock(&self.lock);
         if held.is_none() {
             return Err(SaveError::Released);
         }
-        if !known.names_synced {
+        if !files.names_synced {
             // Of an earlier process, or of a save that failed: what is called `identity` may be the spare on the disk.
             self.root.sync().map_err(SaveError::Sync)?;
-            known.names_synced = true;
+            files.names_synced = true;
         }
         self.write_spare(&identity)?;
-        known.names_synced = false;
+        files.names_synced = false;
         let (spare, path) = (self.layout.identity_spare(), self.layout.identity());
         let renamed =
-            if known.stored { self.io.exchange(&spare, &path) } else { self.io.rename(&spare, &path) };
+            if files.stored { self.io.exchange(&spare, &path) } else { self.io.rename(&spare, &path) };
         renamed.map_err(SaveError::Write)?;
-        known.stored = true;
+        files.stored = true;
         self.root.sync().map_err(SaveError::Sync)?;
-        known.names_synced = true;
-        known.identity = Some(identity);
+        files.names_synced = true;
+        self.remember(identity);
         Ok(())
     }
 
@@ -195,9 +202,9 @@ impl DataDir {
     /// # Errors
     /// See [`SaveError`].
     pub(crate) fn keep_spare(&self) -> Result<(), SaveError> {
-        let known = lock(&self.identity);
-        match (self.io.open(&self.layout.identity_spare()), &known.identity) {
-            (Err(e), Some(identity)) if e.kind() == io::ErrorKind::NotFound => self.write_spare(identity),
+        let _files = lock(&self.files);
+        match (self.io.open(&self.layout.identity_spare()), self.identity()) {
+            (Err(e), Some(identity)) if e.kind() == io::ErrorKind::NotFound => self.write_spare(&identity),
             _ => Ok(()),
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use dfs_actors::chunk_store::{
     ChunkIdentity, ChunkInfo, ChunkKey, ChunkReader, ChunkStore, ChunkWriter, StoreError, StoreStats,
 };
-use dfs_wire::id::{ClusterId, NodeId};
+use dfs_wire::id::ClusterId;
 use dfs_wire::limits::CHUNK_BYTES_MAX;
 use futures_util::future::BoxFuture;
 use rustix::io::Errno;
@@ -20,7 +20,6 @@ use super::core::{Core, Parts};
 use super::data_dir::DataDir;
 use super::disk::{Disk, lock};
 use super::disk_io::WriteMode;
-use super::identity::NodeIdentity;
 use super::layout::Layout;
 use super::os_disk::OsDisk;
 use super::pool::{IoPool, NoAnswer};
@@ -136,49 +135,6 @@ impl FileStore {
     /// The data directory, with the node's identity.
     pub fn data_dir(&self) -> &Arc<DataDir> {
         &self.core.dir
-    }
-
-    /// Records the start of a run, and returns the identity: a new one around `fresh` the first time, the stored one with
-    /// the next incarnation later. Blocks.
-    ///
-    /// A disk that takes no writes is no reason not to serve what is on it: then the incarnation is this run's only, and
-    /// the next run may have it again. The coordinator takes that for the same run that has reconnected.
-    ///
-    /// # Errors
-    /// If there is no identity yet, and none can be stored.
-    pub fn begin_run(&self, fresh: NodeId) -> Result<NodeIdentity, StoreError> {
-        let dir = &self.core.dir;
-        let next = dir.next_run(fresh);
-        match self.save_identity(next.clone()) {
-            Err(error) if dir.identity().is_some() => {
-                tracing::error!(disk = %self.core.disk.label, %error, "the incarnation could not be stored, going on with it");
-                dir.remember(next.clone());
-            }
-            other => other?,
-        }
-        if self.core.disk.check_writable().is_ok()
-            && let Err(error) = dir.keep_spare()
-        {
-            let error = self.core.identity_failed(error);
-            tracing::warn!(disk = %self.core.disk.label, %error, "no room is kept for the identity on a full disk");
-        }
-        Ok(next)
-    }
-
-    /// Replaces the identity, durably. Of a read-only disk it is kept in memory: no order can do harm there. Blocks.
-    ///
-    /// # Errors
-    /// As the disk's; a failed sync fails the disk.
-    pub fn save_identity(&self, identity: NodeIdentity) -> Result<(), StoreError> {
-        let (disk, dir) = (&self.core.disk, &self.core.dir);
-        let written = disk
-            .check_writable()
-            .and_then(|()| dir.save(identity.clone()).map_err(|error| self.core.identity_failed(error)));
-        if written.is_err() && dir.identity().is_some() && disk.is_read_only() {
-            dir.remember(identity);
-            return Ok(());
-        }
-        written
     }
 
     /// Starts the end, once: a thread waits for the others in turn, since none of that may block a caller.

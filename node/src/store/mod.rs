@@ -5,6 +5,7 @@
 //!  ------------------------------------------------------------------------------------------------------------
 //!  create / write / commit / drop --> writer.rs --pool.rs (writes)--> pwritev, footer, fdatasync --+
 //!  quarantine ----------------------------------------------------------------------> commit.rs <--+ rename, dir fsync
+//!  save_identity -----------> membership.rs --pool.rs (writes)--> data_dir.rs                          |
 //!  open / read -----------------> reader.rs --pool.rs (reads)---> map.rs or pread, CRC                 |
 //!  verify ----------------------> verify.rs --pool.rs (reads)---> O_DIRECT, CRC, SHA-256               v
 //!  inventory, stats <---------------------------------------------------------------------------- index.rs
@@ -37,6 +38,7 @@ pub mod identity;
 mod index;
 pub mod layout;
 mod map;
+mod membership;
 mod open_files;
 mod os_disk;
 mod pool;

@@ -2,6 +2,7 @@
 //! many a read. Bounded; the least recently used goes first. A reader that still holds it keeps its descriptor.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 
 use dfs_actors::chunk_store::{ChunkInfo, ChunkKey};
@@ -9,6 +10,7 @@ use dfs_actors::chunk_store::{ChunkInfo, ChunkKey};
 use super::disk::lock;
 use super::disk_io::DiskFile;
 use super::index::Instance;
+use super::pool::IoPool;
 
 /// A committed chunk file, open for reading, with its footer decoded.
 pub(crate) struct OpenChunk {
@@ -16,6 +18,37 @@ pub(crate) struct OpenChunk {
     pub(crate) info: ChunkInfo,
     pub(crate) instance: Instance,
     pub(crate) block_crcs: Box<[u32]>,
+}
+
+/// An open file in the hands of a reader, who may be on any thread. To close a file that has no name any more is work for
+/// the disk, so the last to hold one hands it to an I/O thread.
+#[derive(Clone)]
+pub(crate) struct Lent {
+    chunk: Option<Arc<OpenChunk>>,
+    threads: Arc<IoPool>,
+}
+
+impl Lent {
+    pub(crate) fn new(chunk: Arc<OpenChunk>, threads: Arc<IoPool>) -> Self {
+        Self { chunk: Some(chunk), threads }
+    }
+}
+
+impl Deref for Lent {
+    type Target = OpenChunk;
+
+    fn deref(&self) -> &OpenChunk {
+        self.chunk.as_deref().unwrap_or_else(|| unreachable!("it is given back by drop alone"))
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(last) = self.chunk.take().and_then(Arc::into_inner) {
+            // Without threads it is closed here: the store is, too.
+            self.threads.submit(move || drop(last));
+        }
+    }
 }
 
 #[derive(Default)]

@@ -26,7 +26,7 @@ use super::disk::count;
 use super::disk_io::DiskFile;
 use super::format::{self, FOOTER_BYTES_MAX, Footer, FormatError, padded_len};
 use super::index::Entry;
-use super::open_files::OpenChunk;
+use super::open_files::{Lent, OpenChunk};
 
 /// Why a footer could not be read.
 #[derive(Debug, thiserror::Error)]
@@ -147,11 +147,12 @@ pub(crate) fn load(core: &Core, entry: Entry) -> Result<OpenChunk, StoreError> {
 /// See the module's documentation.
 pub(crate) struct FileReader {
     core: Arc<Core>,
-    chunk: Arc<OpenChunk>,
+    chunk: Lent,
 }
 
 impl FileReader {
     pub(crate) fn new(core: Arc<Core>, chunk: Arc<OpenChunk>) -> Self {
+        let chunk = Lent::new(chunk, core.reads.clone());
         Self { core, chunk }
     }
 }

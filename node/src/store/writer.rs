@@ -83,7 +83,8 @@ struct Shared {
 enum Step {
     Write { file: Arc<dyn DiskFile>, frames: Vec<Queued>, offset: u64 },
     Finish { file: Arc<dyn DiskFile>, finish: Finish },
-    Discard,
+    /// With the file, which is not closed under the lock.
+    Discard { file: Arc<dyn DiskFile> },
     Idle,
 }
 
@@ -291,7 +292,10 @@ impl Shared {
                     }
                 }
                 Step::Finish { file, finish } => return self.finish(file, finish),
-                Step::Discard => return self.core.discard(&self.tmp),
+                Step::Discard { file } => {
+                    drop(file);
+                    return self.core.discard(&self.tmp);
+                }
                 Step::Idle => return,
             }
         }
@@ -308,7 +312,7 @@ impl Shared {
         }
         if state.abandoned {
             state.pending.clear();
-            return if state.file.take().is_some() { Step::Discard } else { Step::Idle };
+            return state.file.take().map_or(Step::Idle, |file| Step::Discard { file });
         }
         if let (Some(file), false) = (&state.file, state.pending.is_empty()) {
             let file = file.clone();

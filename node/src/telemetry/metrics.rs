@@ -70,7 +70,7 @@ pub struct Sample {
     pub value: SampleValue,
 }
 
-type Source = Box<dyn Fn() -> Vec<Sample> + Send + Sync>;
+type Source = Arc<dyn Fn() -> Vec<Sample> + Send + Sync>;
 
 #[derive(Clone, Default)]
 struct Sources(Arc<Mutex<Vec<Source>>>);
@@ -85,8 +85,9 @@ impl Collector for Sources {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         // One family per name, whatever number of sources contribute to it.
         let mut families: BTreeMap<&'static str, Vec<Sample>> = BTreeMap::new();
-        for sample in self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().flat_map(|source| source())
-        {
+        // Asked outside the lock: a source that takes its time keeps only its own scrape.
+        let sources = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for sample in sources.iter().flat_map(|source| source()) {
             families.entry(sample.name).or_default().push(sample);
         }
         for (name, samples) in families {
@@ -129,7 +130,7 @@ impl Metrics {
 
     /// Adds a function that is called at each scrape. It must be quick and must not block.
     pub fn sample(&self, source: impl Fn() -> Vec<Sample> + Send + Sync + 'static) {
-        self.sources.0.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(source));
+        self.sources.0.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::new(source));
     }
 
     /// Everything, in the OpenMetrics text form.

@@ -9,5 +9,5 @@ mod metrics;
 pub use actors::observe_actors;
 pub use admin::{Admin, ClusterHealth, Readiness, serve};
 pub use healthcheck::healthcheck;
-pub use logging::{LogHandle, init_logging, warn_if_open};
+pub use logging::{LogGuard, LogHandle, init_logging, warn_if_open};
 pub use metrics::{Labels, Metrics, Sample, SampleValue};

@@ -9,6 +9,7 @@ mod crashes;
 mod descriptors;
 mod dev_cluster;
 mod files;
+mod frozen_disk;
 mod full_disk;
 mod hostile;
 mod life;

@@ -6,40 +6,18 @@
 use std::time::Duration;
 
 use dfs_client::metadata::FsckKind;
-use dfs_tests::{Cluster, LoopDisk, MayMount, Options, Rng, eventually, may_mount};
+use dfs_tests::{Cluster, LoopDisk, Options, Rng, eventually};
 
 use crate::load::Load;
 
 const MIB: u64 = 1024 * 1024;
 
-/// Disks whose power can be cut, or why there are none here (which is a failure on a CI machine).
-fn disks(home: &std::path::Path) -> Option<Vec<LoopDisk>> {
-    if may_mount("a power cut") != MayMount::Yes {
-        return None;
-    }
-    let disk = |name| {
-        let home = home.join(name);
-        std::fs::create_dir(&home).map_err(|error| error.to_string())?;
-        LoopDisk::new(&home, 512 * MIB)
-    };
-    match ["coordinator", "dn1", "dn2", "dn3"].into_iter().map(disk).collect() {
-        Ok(disks) => Some(disks),
-        Err(reason) => {
-            assert!(
-                std::env::var("CI").as_deref() != Ok("true"),
-                "a power cut cannot be tested here: {reason}"
-            );
-            println!("a power cut is NOT tested here: {reason}");
-            None
-        }
-    }
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_power_cut_of_the_whole_cluster_under_load_loses_no_acknowledged_put_delete_or_rename() {
     let mut rng = Rng::for_test("power_cut");
     let home = tempfile::tempdir().expect("a directory");
-    let Some(mut disks) = disks(home.path()) else { return };
+    let names = ["coordinator", "dn1", "dn2", "dn3"];
+    let Some(mut disks) = LoopDisk::several("a power cut", home.path(), &names, 512 * MIB) else { return };
     let data = Some(disks[0].dir().to_owned());
     let datanode_dirs = disks[1..].iter().map(|disk| disk.dir().join("data")).collect();
     let options = Options { data, datanode_dirs, ..Options::default() };

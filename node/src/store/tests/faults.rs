@@ -234,7 +234,7 @@ async fn a_disk_without_a_free_byte_lets_its_node_start_join_and_delete() {
     let run = store.begin_run(NodeId(9)).unwrap();
     assert_eq!(run.incarnation.0, 2);
     let joined = NodeIdentity { cluster: Some(ClusterId(7)), node_key: Some([1; 32]), ..run };
-    store.save_identity(joined.clone()).unwrap();
+    store.save_identity(joined.clone()).await.unwrap();
     assert_eq!(store.stats().state, DiskState::Full);
     assert!(store.quarantine(vec![key(1, 1)]).await[0].1.is_ok());
     assert!(store.purge_quarantine(Duration::ZERO).await.unwrap() > 0);
@@ -272,7 +272,7 @@ async fn a_read_only_disk_lets_its_node_start_and_join() {
     assert_eq!(run.incarnation.0, 2);
     assert!(matches!(store.stats().state, DiskState::ReadOnly(_)));
     let joined = NodeIdentity { epoch: dfs_wire::id::Epoch(5), ..run };
-    store.save_identity(joined.clone()).unwrap();
+    store.save_identity(joined.clone()).await.unwrap();
     assert_eq!(store.data_dir().identity(), Some(joined), "in memory");
     assert_eq!(get(&store, key(1, 1)).await.unwrap(), content(1, 300_000));
 }
@@ -284,7 +284,7 @@ async fn a_failed_sync_of_the_identity_fails_the_disk() {
         disk.fail_next(op, Errno::IO);
         let identity = store.data_dir().identity().unwrap();
         let error =
-            store.save_identity(NodeIdentity { cluster: Some(ClusterId(7)), ..identity }).unwrap_err();
+            store.save_identity(NodeIdentity { cluster: Some(ClusterId(7)), ..identity }).await.unwrap_err();
         assert!(matches!(error, StoreError::DiskFailed { .. }), "{error}");
         assert!(store.begin_run(NodeId(9)).is_ok(), "its chunks are read all the same");
         assert_failed_for_writes_only(&disk, &store).await;

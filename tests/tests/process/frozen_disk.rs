@@ -1,0 +1,105 @@
+//! Disks that do not answer: neither with data nor with an error. What needs them waits; nothing else does.
+
+use std::time::{Duration, Instant};
+
+use dfs_client::{PutOptions, PutSource};
+use dfs_tests::{Cluster, Content, LoopDisk, NodeHandle, Options, eventually, path};
+use serde_json::Value;
+
+const MIB: u64 = 1024 * 1024;
+
+/// What the coordinator says of a node.
+fn said_of(cluster: &Cluster, name: &str) -> Result<Value, String> {
+    let said = cluster.dfsctl(&["-o", "json", "nodes"]).run();
+    let nodes: Value = serde_json::from_slice(&said.stdout).map_err(|error| error.to_string())?;
+    let found = nodes["nodes"].as_array().and_then(|nodes| nodes.iter().find(|node| node["name"] == name));
+    found.cloned().ok_or_else(|| format!("{name} is not there: {nodes}"))
+}
+
+/// The metrics of a node, which has to give them at once.
+fn metrics(node: &NodeHandle) -> String {
+    let asked = Instant::now();
+    let (code, text) = node.get("/metrics").unwrap_or_else(|error| panic!("{} /metrics: {error}", node.name()));
+    assert!(code == 200 && asked.elapsed() < Duration::from_secs(2), "{code} after {:?}", asked.elapsed());
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heartbeats_and_metrics_go_on_while_a_disk_is_frozen_and_the_coordinator_is_restarted() {
+    let home = tempfile::tempdir().expect("a directory");
+    let Some(disks) = LoopDisk::several("a frozen disk", home.path(), &["dn1"], 256 * MIB) else { return };
+    let dirs = vec![disks[0].dir().join("data")];
+    let cluster = Cluster::start(4, Options { datanode_dirs: dirs, ..Options::default() });
+    let client = cluster.client().await;
+    let kept = Content::new("kept", 0, 3 * MIB);
+    client.put(PutSource::from(kept.bytes()), &path("/kept"), PutOptions::default()).await.expect("put");
+
+    let frozen = disks[0].freeze();
+    cluster.coordinator().restart();
+    cluster.coordinator().wait_ready();
+    // The node is taken in by the new reign, which its disk does not let it remember.
+    eventually("dn1 is heard of", Duration::from_secs(20), async || {
+        let node = said_of(&cluster, "dn1")?;
+        if node["state"] == "up" { Ok(()) } else { Err(format!("{node}")) }
+    })
+    .await;
+    let until = Instant::now() + Duration::from_secs(12);
+    let mut number = 0;
+    while Instant::now() < until {
+        number += 1;
+        let (file, content) = (path(&format!("/f{number}")), Content::new("f", number, MIB));
+        let put = client.put(PutSource::from(content.bytes()), &file, PutOptions::default()).await;
+        put.unwrap_or_else(|error| panic!("{file}: {error:?}"));
+        metrics(cluster.datanode(0));
+        let node = said_of(&cluster, "dn1").expect("listed");
+        let silent_ms = node["last_seen_ms"].as_u64().expect("a number");
+        assert!(node["state"] == "up" && silent_ms < 4_000, "{node}");
+    }
+    let text = metrics(cluster.datanode(0));
+    let oldest = text.lines().find_map(|line| line.strip_prefix("dfs_disk_oldest_job_seconds{node=\"dn1\"} "));
+    let oldest: f64 = oldest.and_then(|seconds| seconds.parse().ok()).expect("it is told");
+    assert!(oldest > 5.0, "the disk is watched: {oldest} s");
+    assert!(cluster.datanode(0).get("/readyz").expect("an answer").0 != 200, "it is not in the new reign yet");
+    kept.expect("/kept", &cluster.read(&client, &path("/kept")).await.expect("read"));
+
+    drop(frozen);
+    cluster.wait_for_nodes();
+    for number in 1..=number {
+        let (file, content) = (path(&format!("/f{number}")), Content::new("f", number, MIB));
+        content.expect(file.as_str(), &cluster.read(&client, &file).await.expect("read"));
+    }
+    drop(cluster);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_read_is_answered_while_the_disk_of_the_metadata_is_frozen() {
+    let home = tempfile::tempdir().expect("a directory");
+    let Some(disks) = LoopDisk::several("a frozen metadata disk", home.path(), &["c"], 256 * MIB) else { return };
+    let datanode_dirs = (0..3).map(|n| home.path().join(format!("d{n}"))).collect();
+    let options = Options { data: Some(disks[0].dir().to_owned()), datanode_dirs, ..Options::default() };
+    let cluster = Cluster::start(3, options);
+    let client = cluster.client().await;
+    let kept = Content::new("kept", 0, MIB);
+    client.put(PutSource::from(kept.bytes()), &path("/kept"), PutOptions::default()).await.expect("put");
+
+    let frozen = disks[0].freeze();
+    let changing = tokio::spawn({
+        let client = client.clone();
+        async move { client.mkdir(&path("/d"), Default::default()).await }
+    });
+    let until = Instant::now() + Duration::from_secs(12);
+    while Instant::now() < until {
+        metrics(cluster.coordinator());
+        kept.expect("/kept", &cluster.read(&client, &path("/kept")).await.expect("read"));
+        for name in ["dn1", "dn2", "dn3"] {
+            let node = said_of(&cluster, name).expect("listed");
+            assert!(node["state"] == "up", "{node}");
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let (_, health) = cluster.coordinator().get("/healthz/cluster").expect("an answer");
+    assert!(health.contains("METADATA_FAILING"), "{health}");
+    drop(frozen);
+    changing.await.expect("no panic").expect("it was only slow");
+    drop(cluster);
+}
