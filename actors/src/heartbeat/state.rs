@@ -126,7 +126,9 @@ pub enum Effect {
 /// Where the machine is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Phase {
-    Apart { not_before: MonoTime },
+    Apart {
+        not_before: MonoTime,
+    },
     Joining,
     /// Taken in at `heard`, and not for good before that is durable.
     Saving {

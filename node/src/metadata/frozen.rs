@@ -105,8 +105,7 @@ fn readers_do_not_wait_for_a_commit_on_a_disk_that_does_not_answer() {
         let committing = Arc::clone(&store);
         // So much that the file must grow.
         let commit = std::thread::spawn(move || {
-            let much: Vec<Batch> =
-                (0..64u8).flat_map(|n| write(&[b'b', n], vec![n; 60_000])).collect();
+            let much: Vec<Batch> = (0..64u8).flat_map(|n| write(&[b'b', n], vec![n; 60_000])).collect();
             committing.commit(&much).map(drop)
         });
         gate.wait_until_somebody_waits();

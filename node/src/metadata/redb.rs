@@ -22,12 +22,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use arc_swap::ArcSwap;
 use ::redb::backends::FileBackend;
 use ::redb::{
     Builder, Database, DatabaseError, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable,
     StorageBackend, StorageError, Table, TableDefinition, TableError,
 };
+use arc_swap::ArcSwap;
 use dfs_actors::metadata::store::{
     Batch, BatchOutcome, Condition, KeyRange, MetaStoreError, MetadataSnapshot, MetadataStore, Pair,
     SCAN_PAIRS_MAX, StoreSpace,

@@ -81,10 +81,19 @@ struct Shared {
 
 /// What `drain` does next.
 enum Step {
-    Write { file: Arc<dyn DiskFile>, frames: Vec<Queued>, offset: u64 },
-    Finish { file: Arc<dyn DiskFile>, finish: Finish },
+    Write {
+        file: Arc<dyn DiskFile>,
+        frames: Vec<Queued>,
+        offset: u64,
+    },
+    Finish {
+        file: Arc<dyn DiskFile>,
+        finish: Finish,
+    },
     /// With the file, which is not closed under the lock.
-    Discard { file: Arc<dyn DiskFile> },
+    Discard {
+        file: Arc<dyn DiskFile>,
+    },
     Idle,
 }
 

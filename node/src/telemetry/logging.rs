@@ -64,12 +64,9 @@ pub fn init_logging(config: &LogConfig) -> Result<(LogHandle, LogGuard), String>
             let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
             fmt::layer().with_writer(writer).with_ansi(colour).boxed()
         }
-        LogFormat::Json => fmt::layer()
-            .json()
-            .flatten_event(true)
-            .with_current_span(false)
-            .with_writer(writer)
-            .boxed(),
+        LogFormat::Json => {
+            fmt::layer().json().flatten_event(true).with_current_span(false).with_writer(writer).boxed()
+        }
     };
     let subscriber = Registry::default().with(filter).with(lines);
     tracing::subscriber::set_global_default(subscriber).map_err(|error| error.to_string())?;

@@ -19,7 +19,8 @@ fn said_of(cluster: &Cluster, name: &str) -> Result<Value, String> {
 /// The metrics of a node, which has to give them at once.
 fn metrics(node: &NodeHandle) -> String {
     let asked = Instant::now();
-    let (code, text) = node.get("/metrics").unwrap_or_else(|error| panic!("{} /metrics: {error}", node.name()));
+    let (code, text) =
+        node.get("/metrics").unwrap_or_else(|error| panic!("{} /metrics: {error}", node.name()));
     assert!(code == 200 && asked.elapsed() < Duration::from_secs(2), "{code} after {:?}", asked.elapsed());
     text
 }
@@ -56,10 +57,14 @@ async fn heartbeats_and_metrics_go_on_while_a_disk_is_frozen_and_the_coordinator
         assert!(node["state"] == "up" && silent_ms < 4_000, "{node}");
     }
     let text = metrics(cluster.datanode(0));
-    let oldest = text.lines().find_map(|line| line.strip_prefix("dfs_disk_oldest_job_seconds{node=\"dn1\"} "));
+    let oldest =
+        text.lines().find_map(|line| line.strip_prefix("dfs_disk_oldest_job_seconds{node=\"dn1\"} "));
     let oldest: f64 = oldest.and_then(|seconds| seconds.parse().ok()).expect("it is told");
     assert!(oldest > 5.0, "the disk is watched: {oldest} s");
-    assert!(cluster.datanode(0).get("/readyz").expect("an answer").0 != 200, "it is not in the new reign yet");
+    assert!(
+        cluster.datanode(0).get("/readyz").expect("an answer").0 != 200,
+        "it is not in the new reign yet"
+    );
     kept.expect("/kept", &cluster.read(&client, &path("/kept")).await.expect("read"));
 
     drop(frozen);
@@ -74,7 +79,9 @@ async fn heartbeats_and_metrics_go_on_while_a_disk_is_frozen_and_the_coordinator
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_read_is_answered_while_the_disk_of_the_metadata_is_frozen() {
     let home = tempfile::tempdir().expect("a directory");
-    let Some(disks) = LoopDisk::several("a frozen metadata disk", home.path(), &["c"], 256 * MIB) else { return };
+    let Some(disks) = LoopDisk::several("a frozen metadata disk", home.path(), &["c"], 256 * MIB) else {
+        return;
+    };
     let datanode_dirs = (0..3).map(|n| home.path().join(format!("d{n}"))).collect();
     let options = Options { data: Some(disks[0].dir().to_owned()), datanode_dirs, ..Options::default() };
     let cluster = Cluster::start(3, options);
