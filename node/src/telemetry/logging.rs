@@ -1,7 +1,7 @@
 //! Logs: one line per event on standard error, as text or JSON, in UTC, with a level that can be changed.
 //!
 //! Where standard error leads is not ours to know: to a file on a disk that does not answer, to a pipe that nobody reads. So
-//! a thread of its own writes the lines, from a queue of [`LINES_MAX`], and nobody who logs waits for it. Lines for which
+//! a thread of its own writes the lines, from a bounded queue, and nobody who logs waits for it. Lines for which
 //! there is no room are lost, and counted.
 
 use std::io::IsTerminal as _;
@@ -12,7 +12,7 @@ use tracing_subscriber::{EnvFilter, Layer as _, Registry, fmt, layer::Subscriber
 use crate::config::{HostPort, LogConfig, LogFormat};
 
 /// Lines that wait to be written.
-pub const LINES_MAX: usize = 8192;
+const LINES_MAX: usize = 8192;
 
 /// Changes the level of a running process.
 #[derive(Clone, Debug)]
