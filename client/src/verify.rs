@@ -86,7 +86,7 @@ async fn check_copy(
     let slabs = MemoryBound::slabs_for(location.len.into()).min(WINDOW_SLABS);
     let held = reader.inner.download_memory.acquire(slabs, reader.inner.config.retry.busy_budget).await?;
     // A node that is known to be away is not waited for again and again.
-    let tries_max = if replica.node_state == NodeState::Up { TRIES } else { 1 };
+    let tries_max = if matches!(replica.node_state, NodeState::Up | NodeState::Draining) { TRIES } else { 1 };
     let mut tries = 0;
     loop {
         let mut absorber = Absorber::new(Target::Nowhere, reader.meter.clone());

@@ -122,6 +122,8 @@ status_codes! {
     OutcomeUnknown = 33, false;
     /// The node is not registered with the coordinator.
     NotRegistered = 34, true;
+    /// The coordinator does not take the node in: its message says why, and what an operator has to do.
+    NotAdmitted = 35, true;
 }
 
 impl Serialize for StatusCode {

@@ -111,9 +111,10 @@ fn in_order(view: &ClusterView, copies: &[CopyRecord], spread: u128) -> Vec<Copy
     let rank = |copy: &CopyRecord| {
         let useless = matches!(copy.state, CopyState::Corrupt | CopyState::Missing);
         let node = match view.state(copy.node) {
-            NodeState::Up => 0,
+            NodeState::Up | NodeState::Draining => 0,
             NodeState::Suspect => 1,
             NodeState::Down | NodeState::Left => 2,
+            NodeState::Lost | NodeState::Forgotten => 3,
         };
         (useless, node, copy.state != CopyState::Good)
     };
@@ -147,6 +148,8 @@ mod tests {
             let load = NodeLoad::default();
             Arc::new(NodeView {
                 entry,
+                since_ms: 0,
+                grace_until_ms: None,
                 incarnation: Incarnation(1),
                 version: String::new(),
                 load,
@@ -155,7 +158,8 @@ mod tests {
                 findings: Vec::new(),
             })
         };
-        ClusterView { version: 1, nodes: states.iter().enumerate().map(node).collect() }
+        let nodes = states.iter().enumerate().map(node).collect();
+        ClusterView { version: 1, nodes, ..ClusterView::default() }
     }
 
     fn copy(node: u128, state: CopyState) -> CopyRecord {

@@ -143,7 +143,7 @@ fn quorum(signs: &Signs<'_>) -> Option<HealthFinding> {
     let usable = signs.view.nodes.iter().filter(|node| not_writable(&node.candidate()).is_none()).count();
     let wanted = usize::from(signs.policy.replication);
     let needed = wanted.min(usize::from(signs.policy.min_ack)).max(1);
-    let total = signs.view.nodes.iter().filter(|node| node.entry.state != NodeState::Left).count();
+    let total = signs.view.nodes.iter().filter(|node| node.entry.state.belongs()).count();
     if usable < needed {
         return Some(finding(
             "NO_WRITE_QUORUM",
@@ -164,7 +164,7 @@ fn quorum(signs: &Signs<'_>) -> Option<HealthFinding> {
 
 /// What a node that reports says of itself.
 fn told_by(node: &NodeView) -> impl Iterator<Item = HealthFinding> {
-    let reports = matches!(node.entry.state, NodeState::Up | NodeState::Suspect);
+    let reports = node.entry.state.answers();
     let name = &node.entry.name;
     let named = move |told: &HealthFinding| HealthFinding {
         message: format!("datanode {name}: {}", told.message),
@@ -189,10 +189,15 @@ fn of_node(node: &NodeView, corrupt: u64) -> Vec<HealthFinding> {
             format!("datanode {name} ({address}) has not been heard of lately"),
             "it gets no new chunks until it reports again",
         ),
-        NodeState::Up | NodeState::Left => {}
+        NodeState::Lost => warn(
+            "NODE_LOST",
+            format!("datanode {name} ({address}) is lost: another node took its name and address"),
+            "once nothing needs its copies any more, forget it: `dfsctl nodes forget`",
+        ),
+        NodeState::Up | NodeState::Left | NodeState::Draining | NodeState::Forgotten => {}
     }
     match &node.load.disk {
-        _ if node.entry.state == NodeState::Left => {}
+        _ if matches!(node.entry.state, NodeState::Left | NodeState::Lost) => {}
         DiskHealth::Writable => {}
         DiskHealth::Full => warn(
             "DISK_FULL",
@@ -236,6 +241,8 @@ mod tests {
         let load = NodeLoad { available: 1 << 30, disk, ..NodeLoad::default() };
         Arc::new(NodeView {
             entry,
+            since_ms: 0,
+            grace_until_ms: None,
             incarnation: Incarnation(1),
             version: String::new(),
             load,
@@ -246,7 +253,7 @@ mod tests {
     }
 
     fn codes(nodes: Vec<Arc<NodeView>>, under_replicated: u64, corrupt: u64) -> Vec<(String, HealthLevel)> {
-        let view = ClusterView { version: 1, nodes };
+        let view = ClusterView { version: 1, nodes, ..ClusterView::default() };
         let totals = Totals { under_replicated, ..Totals::default() };
         let unsafe_modes = if corrupt > 0 { vec!["min_ack 1".to_owned()] } else { vec![] };
         let signs = Signs {
@@ -268,7 +275,7 @@ mod tests {
     fn lost_data_is_an_error_and_comes_first() {
         let nodes = (1..=3).map(|id| node(id, NodeState::Up, DiskHealth::Writable)).collect();
         let totals = Totals { lost: 1, under_replicated: 2, ..Totals::default() };
-        let view = ClusterView { version: 1, nodes };
+        let view = ClusterView { version: 1, nodes, ..ClusterView::default() };
         let policy = Policy::default();
         let stuck = [Stuck { step: Step::Purge, failures: 3, cause: "damaged".to_owned() }];
         let signs = Signs {

@@ -12,11 +12,9 @@ use super::service::{Asked, CoordinatorService, refused};
 use crate::membership::messages::MembershipMsg;
 use crate::membership::state::{Admission, NodeRecord};
 use crate::metadata::error::MetaError;
-use crate::metadata::keys;
 use crate::metadata::ops::inventory::{CopyChange, CopyFinding};
 use crate::metadata::ops::mutation::Mutation;
 use crate::metadata::records;
-use crate::metadata::view::View;
 
 /// Nodes in a state update that still leaves room for tombstones in the same answer.
 const SMALL_UPDATE: usize = 48;
@@ -50,11 +48,11 @@ impl CoordinatorService {
         let admit = |reply| MembershipMsg::Admit(Box::new(word.clone()), reply);
         let admission = membership.ask(admit, self.left(asked)).await.map_err(unanswered)??;
         self.check_reign(asked, &word).await?;
-        if let Admission::Remember(record) = admission {
-            self.remember(asked, record).await?;
+        if let Admission::Remember(record) = &admission {
+            self.remember(asked, record.clone()).await?;
         }
         let node = word.node;
-        let register = |reply| MembershipMsg::Register(Box::new(word), reply);
+        let register = |reply| MembershipMsg::Register(Box::new(word), admission, reply);
         let state = membership.ask(register, self.left(asked)).await.map_err(unanswered)??;
         let interval = self.parts.config.membership.heartbeat_interval.as_millis();
         Ok(Registered {
@@ -89,12 +87,11 @@ impl CoordinatorService {
     }
 
     async fn remember(&self, asked: &Asked, record: NodeRecord) -> Result<(), Status> {
-        let NodeRecord { node, name, zone, address, left } = record;
-        let key = keys::node(node);
-        let known = self.parts.reader.read(|view| view.load::<records::NodeRecord>(&key));
+        let NodeRecord { node, name, zone, address, standing, since_ms } = record;
+        let known = self.parts.reader.node(node);
         let registered_ms =
             known.map_err(MetaError::into_status)?.map_or(self.parts.time.now_ms(), |r| r.registered_ms);
-        let record = records::NodeRecord { name, zone, address, registered_ms, left };
+        let record = records::NodeRecord { name, zone, address, registered_ms, standing, since_ms };
         self.note(asked, Mutation::PutNode(node, record)).await.map(|_| ())
     }
 

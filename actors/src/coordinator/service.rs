@@ -204,8 +204,9 @@ impl CoordinatorService {
             stuck: &stuck,
             corrupt: &|node| self.facts.corrupt_count(node.entry.node),
         });
-        let present = || view.nodes.iter().filter(|n| n.entry.state != NodeState::Left);
-        let up = || view.nodes.iter().filter(|n| n.entry.state == NodeState::Up);
+        let present = || view.nodes.iter().filter(|n| n.entry.state.belongs());
+        let up =
+            || view.nodes.iter().filter(|n| matches!(n.entry.state, NodeState::Up | NodeState::Draining));
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let sum = |of: fn(&NodeView) -> u64| up().map(|n| of(n)).fold(0, u64::saturating_add);
         Ok(ClusterStatus {
@@ -232,7 +233,7 @@ impl CoordinatorService {
     }
 
     fn nodes(&self) -> Result<Vec<NodeStatus>, Status> {
-        let (view, now) = (self.view(), self.parts.env.now());
+        let (view, now, now_ms) = (self.view(), self.parts.env.now(), self.parts.time.now_ms());
         let status = |node: &NodeView| -> Result<NodeStatus, Status> {
             let id = node.entry.node;
             let tombstones = self.parts.reader.tombstones(id, TOMBSTONES_COUNTED);
@@ -245,7 +246,9 @@ impl CoordinatorService {
                 address: node.entry.address.clone(),
                 version: node.version.clone(),
                 state: node.entry.state,
-                last_seen_ms: silent.unwrap_or_else(|| self.parts.admin.uptime_ms()),
+                state_ms: now_ms.saturating_sub(node.since_ms),
+                grace_left_ms: node.grace_until_ms.map(|until| until.saturating_sub(now_ms)),
+                last_seen_ms: silent,
                 load: node.load.clone(),
                 corrupt_copies: self.facts.corrupt_count(id),
                 tombstones: tombstones.map_err(MetaError::into_status)?.len() as u64,

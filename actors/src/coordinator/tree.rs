@@ -78,7 +78,8 @@ impl RememberedNodes for MetadataNodes {
                 name: r.name,
                 zone: r.zone,
                 address: r.address,
-                left: r.left,
+                standing: r.standing,
+                since_ms: r.since_ms,
             };
             nodes.into_iter().map(record).collect()
         });
@@ -104,6 +105,7 @@ pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
     let membership_args = MembershipArgs {
         config: config.membership,
         cluster: reign.cluster,
+        time: time.clone(),
         remembered: Arc::new(MetadataNodes(reader.clone())),
         view: publish,
     };

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use dfs_wire::auth::{Grant, GrantOp, Mac, NodeKey, Receipt};
 use dfs_wire::id::{ChunkId, ClusterId, Epoch, Generation, NodeId};
-use dfs_wire::message::membership::{NodeEntry, StateUpdate};
+use dfs_wire::message::membership::{NodeEntry, NodeState, StateUpdate};
 use dfs_wire::status::{Status, StatusCode};
 use tokio::sync::watch;
 
@@ -62,6 +62,7 @@ impl Knowledge {
             StateUpdate::Increment(step) if step.from == self.state_version => {
                 self.state_version = step.to;
                 self.nodes.extend(step.nodes.into_iter().map(|n| (n.node, n)));
+                self.nodes.retain(|_, n| n.state != NodeState::Forgotten);
             }
             StateUpdate::Increment(_) => self.state_version = 0,
             StateUpdate::Full(all) => {

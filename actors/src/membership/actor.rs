@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use super::messages::MembershipMsg;
 use super::state::{MembershipConfig, MembershipState, NodeRecord, Transition};
 use super::view::ClusterView;
+use crate::metadata::time::ReignClock;
 use crate::supervisor::{ActorError, Behaviour, Ctx};
 
 /// Messages that may wait for the membership actor: a few from every node of the largest cluster.
@@ -36,6 +37,8 @@ pub struct MembershipArgs {
     pub config: MembershipConfig,
     /// The cluster it serves.
     pub cluster: ClusterId,
+    /// The coordinator's time.
+    pub time: ReignClock,
     /// Where records come from at the start.
     pub remembered: Arc<dyn RememberedNodes>,
     /// Where it publishes the picture.
@@ -55,13 +58,13 @@ impl Membership {
 
     fn log(transition: &Transition) {
         let Transition { node, name, from, to } = transition;
+        let from = from.map_or("unknown", NodeState::name);
         match to {
-            NodeState::Up if *from == NodeState::Left => tracing::info!(%node, name, "node joined"),
-            NodeState::Up | NodeState::Left => {
-                tracing::info!(%node, name, ?from, ?to, "node changed its state")
+            NodeState::Up | NodeState::Draining | NodeState::Left | NodeState::Forgotten => {
+                tracing::info!(%node, name, from, %to, "node changed its state");
             }
-            NodeState::Suspect | NodeState::Down => {
-                tracing::warn!(%node, name, ?from, ?to, "node changed its state");
+            NodeState::Suspect | NodeState::Down | NodeState::Lost => {
+                tracing::warn!(%node, name, from, %to, "node changed its state");
             }
         }
     }
@@ -77,7 +80,13 @@ impl Behaviour for Membership {
             args.remembered.load().await.map_err(|e| ActorError::fatal("load the remembered nodes", e))?;
         // Larger than what any earlier life gave out: versions grow by far less than one a millisecond.
         let first_version = ctx.env().clock.wall_ms();
-        let state = MembershipState::new(args.config, args.cluster, remembered, first_version, ctx.now());
+        let state = MembershipState::new(
+            args.config,
+            args.cluster,
+            remembered,
+            first_version,
+            (ctx.now(), args.time.now_ms()),
+        );
         ctx.set_tick((args.config.suspect_after / TICKS).max(Duration::from_millis(10)));
         let this = Self { state, view: args.view };
         this.publish();
@@ -88,8 +97,8 @@ impl Behaviour for Membership {
         let now = ctx.now();
         match msg {
             MembershipMsg::Admit(word, reply) => reply.send(self.state.admit(now, &word)),
-            MembershipMsg::Register(word, reply) => {
-                let taken = self.state.register(now, &word);
+            MembershipMsg::Register(word, admission, reply) => {
+                let taken = self.state.register(now, &word, &admission);
                 if let Ok(Some(transition)) = &taken {
                     Self::log(transition);
                 }
@@ -105,7 +114,7 @@ impl Behaviour for Membership {
                 reply.send(heard.map(|(heard, _)| heard));
             }
             MembershipMsg::Leave(word, reply) => {
-                let left = self.state.leave(&word);
+                let left = self.state.leave(now, &word);
                 if let Some((_, transition)) = &left {
                     Self::log(transition);
                     self.publish();

@@ -12,8 +12,8 @@ use crate::supervisor::Reply;
 pub enum MembershipMsg {
     /// Judge a registration; the record comes back to be made durable.
     Admit(Box<Register>, Reply<Result<Admission, Status>>),
-    /// Take in a node whose record is durable; the whole cluster state comes back.
-    Register(Box<Register>, Reply<Result<StateFull, Status>>),
+    /// Take in a node whose admission is durable; the whole cluster state comes back.
+    Register(Box<Register>, Admission, Reply<Result<StateFull, Status>>),
     /// A node is still there.
     Heartbeat(Box<Heartbeat>, Reply<Result<Heard, Status>>),
     /// A node leaves; the record to make durable comes back, if that changes anything.

@@ -8,36 +8,42 @@
 //!                           | +-------> Left              |                 |
 //!                           +------------+----------------+-----------------+
 //!                                     register, heartbeat (of the registered run)
+//!   Draining is Up without new chunks; it is Suspect and Down by silence as well, and Draining again when it speaks.
+//!   Down, Left ---- another node has its name and address ----> Lost
+//!   Down, Left, Lost ---- an operator forgets it ----> Forgotten
 //!   coordinator starts: every remembered node is Suspect until it is heard of, and Down only after as long a silence
 //!   as any other node's, so that a restart of the coordinator alarms nobody.
 //! ```
 //!
+//! What an operator or the node itself decided ([`Standing`]) is durable and outlives the coordinator; what follows from
+//! silence is not.
+//!
 //! If it is the coordinator that slept (a stopped process, a suspended machine), the time it could not listen counts
 //! against nobody.
 //!
-//! A node's state follows from when it was last heard of and from nothing else: a node that hears no answers
+//! Whether a member answers follows from when it was last heard of and from nothing else: a node that hears no answers
 //! (a partition of one direction) is Up as long as it speaks, and does not flap.
 //!
 //! Two processes with copies of one data directory share an id. The newer run wins: the older is refused and told to
 //! stop, whichever of them speaks next. Of two with the same run number, the first wins. Only when the winner has been
 //! silent for as long as makes a node Down may another take its place.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use dfs_wire::id::{ClusterId, Incarnation, NodeId};
 use dfs_wire::limits::NODE_FINDINGS_MAX;
 use dfs_wire::message::admin::HealthFinding;
-use dfs_wire::message::membership::{
-    DiskHealth, Heartbeat, Leave, NodeEntry, NodeLoad, NodeState, Register, StateFull, StateIncrement,
-    StateUpdate,
-};
+use dfs_wire::message::membership::{Heartbeat, NodeLoad, NodeState, Register, StateUpdate};
 use dfs_wire::status::{Status, StatusCode};
-use serde::{Deserialize, Serialize};
 
-use super::view::{ClusterView, NodeView};
+use self::words::{bounded, check_texts, fenced, shortened, superseded};
 use crate::env::MonoTime;
+use crate::metadata::records::Standing;
+
+mod decided;
+mod picture;
+mod words;
 
 /// Most nodes of a cluster. A whole cluster state must fit into one answer.
 pub const NODES_MAX: usize = 256;
@@ -47,10 +53,6 @@ pub const NODE_NAME_BYTES_MAX: usize = 64;
 pub const ZONE_BYTES_MAX: usize = 32;
 /// Most bytes of a node's address.
 pub const ADDRESS_BYTES_MAX: usize = 96;
-/// Characters that are kept of why a disk takes no writes.
-const DISK_REASON_CHARS_MAX: usize = 120;
-/// Bytes that are kept of the texts of a finding that a node tells: its code, the sentence, and what to do.
-const FINDING_BYTES_MAX: (usize, usize, usize) = (48, 300, 220);
 /// Changes of the cluster state that are remembered one by one; a node that missed more gets all of it.
 pub const HISTORY_MAX: usize = 512;
 
@@ -69,6 +71,8 @@ pub struct MembershipConfig {
     pub suspect_after: Duration,
     /// Silence after which it counts as down.
     pub down_after: Duration,
+    /// How long a node that stopped on purpose is expected back without alarm.
+    pub maintenance_grace: Duration,
 }
 
 impl Default for MembershipConfig {
@@ -77,12 +81,13 @@ impl Default for MembershipConfig {
             heartbeat_interval: Duration::from_secs(2),
             suspect_after: Duration::from_secs(10),
             down_after: Duration::from_secs(30),
+            maintenance_grace: Duration::from_secs(300),
         }
     }
 }
 
 /// What is kept of a node in the metadata, so that an error can name it years later.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeRecord {
     /// Who.
     pub node: NodeId,
@@ -92,8 +97,10 @@ pub struct NodeRecord {
     pub zone: String,
     /// Where it listens.
     pub address: String,
-    /// It left on purpose.
-    pub left: bool,
+    /// What lasts of its state.
+    pub standing: Standing,
+    /// Since when, in the coordinator's time.
+    pub since_ms: u64,
 }
 
 /// What to do with a word of registration.
@@ -123,8 +130,8 @@ pub struct Transition {
     pub node: NodeId,
     /// Its name.
     pub name: String,
-    /// How it was.
-    pub from: NodeState,
+    /// How it was; `None` = nobody knew it.
+    pub from: Option<NodeState>,
     /// How it is.
     pub to: NodeState,
 }
@@ -138,6 +145,8 @@ struct Node {
     registered: bool,
     heard: Option<MonoTime>,
     state: NodeState,
+    /// Since when it is in this state, in the coordinator's time.
+    since_ms: u64,
     load: NodeLoad,
     report: u64,
     findings: Vec<HealthFinding>,
@@ -149,6 +158,8 @@ struct Node {
 pub struct MembershipState {
     config: MembershipConfig,
     cluster: ClusterId,
+    /// A point in time by both clocks: the coordinator's time goes on with the monotonic one.
+    origin: (MonoTime, u64),
     started: MonoTime,
     ticked: MonoTime,
     nodes: BTreeMap<NodeId, Node>,
@@ -161,33 +172,23 @@ pub struct MembershipState {
 impl MembershipState {
     /// A register of what is remembered, at the start of a coordinator (or of its membership actor).
     ///
-    /// `first_version` should be larger than any version that an earlier life gave out.
+    /// `first_version` should be larger than any version that an earlier life gave out; `now` is one instant by the
+    /// monotonic clock and in the coordinator's time.
     pub fn new(
         config: MembershipConfig,
         cluster: ClusterId,
         remembered: Vec<NodeRecord>,
         first_version: u64,
-        now: MonoTime,
+        now: (MonoTime, u64),
     ) -> Self {
-        let node = |record: NodeRecord| Node {
-            state: if record.left { NodeState::Left } else { NodeState::Suspect },
-            record,
-            incarnation: Incarnation(0),
-            version: String::new(),
-            registered: false,
-            heard: None,
-            load: NodeLoad::default(),
-            report: 0,
-            findings: Vec::new(),
-            inventory_wanted: true,
-        };
-        let nodes = remembered.into_iter().map(|r| (r.node, node(r))).collect();
+        let nodes = remembered.into_iter().map(|r| (r.node, Node::remembered(r, now.1))).collect();
         let history = VecDeque::new();
         Self {
             config,
             cluster,
-            started: now,
-            ticked: now,
+            origin: now,
+            started: now.0,
+            ticked: now.0,
             nodes,
             version: first_version,
             history,
@@ -195,10 +196,17 @@ impl MembershipState {
         }
     }
 
+    /// The coordinator's time at this instant.
+    fn ms(&self, at: MonoTime) -> u64 {
+        let (origin, ms) = self.origin;
+        ms.saturating_add(u64::try_from(at.since(origin).as_millis()).unwrap_or(u64::MAX))
+    }
+
     /// Judges a registration. Changes nothing, so that the record can be made durable in between.
     ///
     /// # Errors
-    /// `WrongCluster`, `InvalidArgument`, `AlreadyExists` (a newer run has this id: stop), `Unavailable` (too many nodes).
+    /// `WrongCluster`, `InvalidArgument`, `AlreadyExists` (a newer run has this id: stop), `NotAdmitted` (it is lost or
+    /// forgotten), `Unavailable` (too many nodes).
     pub fn admit(&self, now: MonoTime, word: &Register) -> Result<Admission, Status> {
         if let Some(other) = word.cluster.filter(|c| *c != self.cluster) {
             let text =
@@ -213,14 +221,22 @@ impl MembershipState {
             name: word.name.clone(),
             zone: word.zone.clone(),
             address: word.address.clone(),
-            left: false,
+            standing: Standing::Member,
+            since_ms: self.ms(now),
         };
         let Some(known) = self.nodes.get(&word.node) else {
-            if self.nodes.len() >= NODES_MAX {
+            if self.nodes.values().filter(|n| n.state != NodeState::Forgotten).count() >= NODES_MAX {
                 let text = format!("the cluster has {NODES_MAX} nodes already, {} cannot join", word.name);
-                return Err(Status::new(StatusCode::Unavailable, text).at_node(word.node));
+                return Err(Status::new(StatusCode::Unavailable, text)
+                    .hint("an operator forgets nodes that are gone for good: `dfsctl nodes`")
+                    .at_node(word.node));
             }
             return Ok(Admission::Remember(record));
+        };
+        let standing = match known.record.standing {
+            Standing::Lost | Standing::Forgotten => return Err(fenced(known)),
+            Standing::Draining => Standing::Draining,
+            Standing::Member | Standing::Left => Standing::Member,
         };
         let silent = now.since(known.heard.unwrap_or(self.started)) >= self.config.down_after;
         let gone = silent || known.state == NodeState::Left;
@@ -229,48 +245,58 @@ impl MembershipState {
         if !gone && (elsewhere || word.incarnation < known.incarnation) {
             return Err(superseded(known));
         }
+        let since_ms =
+            if known.record.standing == standing { known.record.since_ms } else { record.since_ms };
+        let record = NodeRecord { standing, since_ms, ..record };
         Ok(if known.record == record { Admission::Known } else { Admission::Remember(record) })
     }
 
-    /// Takes the node in. Its record is durable by now.
+    /// Takes the node in. What was admitted is durable by now.
     ///
     /// # Errors
     /// As [`Self::admit`]: someone else may have registered meanwhile.
-    pub fn register(&mut self, now: MonoTime, word: &Register) -> Result<Option<Transition>, Status> {
-        let record = match self.admit(now, word)? {
-            Admission::Remember(record) => Some(record),
-            Admission::Known => None,
-        };
-        let from = self.nodes.get(&word.node).map(|n| n.state);
-        let changed = record.is_some() || from != Some(NodeState::Up);
-        let record = record.or_else(|| self.nodes.get(&word.node).map(|n| n.record.clone()));
-        let Some(record) = record else { return Ok(None) };
+    pub fn register(
+        &mut self,
+        now: MonoTime,
+        word: &Register,
+        admitted: &Admission,
+    ) -> Result<Option<Transition>, Status> {
+        let judged = self.admit(now, word)?;
         let before = self.nodes.get(&word.node);
+        let record = match (admitted, &judged) {
+            (Admission::Remember(record), _) | (Admission::Known, Admission::Remember(record)) => {
+                Some(record)
+            }
+            (Admission::Known, Admission::Known) => before.map(|n| &n.record),
+        };
+        let Some(record) = record.cloned() else { return Ok(None) };
+        let from = before.map(|n| n.state);
+        let to = live(record.standing);
+        let changed = judged != Admission::Known || from != Some(to);
         // A returning run starts to count anew; the same run, reconnected, goes on.
         let report = before
             .filter(|n| n.registered && n.incarnation == word.incarnation)
             .map_or(1, |n| n.report.saturating_add(1));
+        let since_ms = before.filter(|_| from == Some(to)).map_or(self.ms(now), |n| n.since_ms);
         let name = record.name.clone();
-        self.nodes.insert(
-            word.node,
-            Node {
-                record,
-                incarnation: word.incarnation,
-                version: word.version.clone(),
-                registered: true,
-                heard: Some(now),
-                state: NodeState::Up,
-                load: bounded(&word.load),
-                report,
-                findings: Vec::new(),
-                inventory_wanted: true,
-            },
-        );
+        let node = Node {
+            record,
+            incarnation: word.incarnation,
+            version: word.version.clone(),
+            registered: true,
+            heard: Some(now),
+            state: to,
+            since_ms,
+            load: bounded(&word.load),
+            report,
+            findings: Vec::new(),
+            inventory_wanted: true,
+        };
+        self.nodes.insert(word.node, node);
         if changed {
             self.note_change(word.node);
         }
-        let from = from.unwrap_or(NodeState::Left);
-        Ok((from != NodeState::Up).then_some(Transition { node: word.node, name, from, to: NodeState::Up }))
+        Ok((from != Some(to)).then_some(Transition { node: word.node, name, from, to }))
     }
 
     /// Takes a heartbeat in.
@@ -283,48 +309,28 @@ impl MembershipState {
         word: &Heartbeat,
     ) -> Result<(Heard, Option<Transition>), Status> {
         let again = Heard { update: StateUpdate::Unchanged, register_again: true, inventory_wanted: false };
+        let now_ms = self.ms(now);
         let Some(node) = self.nodes.get_mut(&word.node) else { return Ok((again, None)) };
         if word.incarnation < node.incarnation {
             return Err(superseded(node));
         }
-        if word.incarnation > node.incarnation || !node.registered || node.state == NodeState::Left {
+        let stands = matches!(node.record.standing, Standing::Member | Standing::Draining);
+        if word.incarnation > node.incarnation || !node.registered || !stands {
             return Ok((again, None));
         }
-        let from = node.state;
         node.heard = Some(now);
         node.load = bounded(&word.load);
         node.findings = word.findings.iter().take(NODE_FINDINGS_MAX).map(shortened).collect();
         node.report = node.report.saturating_add(1);
-        node.state = NodeState::Up;
         // Deletes may have passed it by while it was away.
-        node.inventory_wanted |= from == NodeState::Down;
+        node.inventory_wanted |= node.state == NodeState::Down;
         let inventory_wanted = node.inventory_wanted;
-        let transition = (from != NodeState::Up).then(|| Transition {
-            node: word.node,
-            name: node.record.name.clone(),
-            from,
-            to: NodeState::Up,
-        });
+        let transition = node.turn(live(node.record.standing), now_ms);
         if transition.is_some() {
             self.note_change(word.node);
         }
         let update = self.update_since(word.state_version);
         Ok((Heard { update, register_again: false, inventory_wanted }, transition))
-    }
-
-    /// The node goes away on purpose. Returns the record to make durable, unless a newer run has taken over.
-    pub fn leave(&mut self, word: &Leave) -> Option<(NodeRecord, Transition)> {
-        let node = self.nodes.get_mut(&word.node)?;
-        if node.incarnation != word.incarnation || node.state == NodeState::Left {
-            return None;
-        }
-        let from = std::mem::replace(&mut node.state, NodeState::Left);
-        node.record.left = true;
-        let record = node.record.clone();
-        self.note_change(word.node);
-        let transition =
-            Transition { node: record.node, name: record.name.clone(), from, to: NodeState::Left };
-        Some((record, transition))
     }
 
     /// A whole inventory of this run came to its end.
@@ -350,9 +356,10 @@ impl MembershipState {
                 node.heard = node.heard.map(|heard| (heard + gap).min(now));
             }
         }
-        let (config, started) = (self.config, self.started);
+        let (config, started, now_ms) = (self.config, self.started, self.ms(now));
         let mut transitions = Vec::new();
-        for (id, node) in self.nodes.iter_mut().filter(|(_, n)| n.state != NodeState::Left) {
+        let stands = |n: &&mut Node| matches!(n.record.standing, Standing::Member | Standing::Draining);
+        for node in self.nodes.values_mut().filter(stands) {
             let silent = now.since(node.heard.unwrap_or(started));
             let to = match node.heard {
                 _ if silent >= config.down_after => NodeState::Down,
@@ -361,136 +368,56 @@ impl MembershipState {
                 // It becomes Up by being heard of, which a tick is not.
                 Some(_) => node.state,
             };
-            if to != node.state {
-                let from = std::mem::replace(&mut node.state, to);
-                transitions.push(Transition { node: *id, name: node.record.name.clone(), from, to });
-            }
+            transitions.extend(node.turn(to, now_ms));
         }
         for transition in &transitions {
             self.note_change(transition.node);
         }
         transitions
     }
+}
 
-    /// The version of the cluster state.
-    pub fn version(&self) -> u64 {
-        self.version
-    }
-
-    /// The whole cluster state, as nodes are told it.
-    pub fn full(&self) -> StateFull {
-        StateFull { version: self.version, nodes: self.nodes.values().map(Node::entry).collect() }
-    }
-
-    /// What changed since `version`.
-    pub fn update_since(&self, version: u64) -> StateUpdate {
-        if version == self.version {
-            return StateUpdate::Unchanged;
-        }
-        if version < self.forgotten || version > self.version {
-            return StateUpdate::Full(self.full());
-        }
-        let changed: BTreeSet<NodeId> =
-            self.history.iter().rev().take_while(|(at, _)| *at > version).map(|(_, node)| *node).collect();
-        let nodes = changed.iter().filter_map(|id| self.nodes.get(id)).map(Node::entry).collect();
-        StateUpdate::Increment(StateIncrement { from: version, to: self.version, nodes })
-    }
-
-    /// The picture for everyone else.
-    pub fn view(&self) -> ClusterView {
-        let nodes = self.nodes.values().map(|n| {
-            Arc::new(NodeView {
-                entry: n.entry(),
-                incarnation: n.incarnation,
-                version: n.version.clone(),
-                load: n.load.clone(),
-                heard: n.heard,
-                report: n.report,
-                findings: n.findings.clone(),
-            })
-        });
-        ClusterView { version: self.version, nodes: nodes.collect() }
-    }
-
-    fn note_change(&mut self, node: NodeId) {
-        self.version += 1;
-        self.history.push_back((self.version, node));
-        while self.history.len() > HISTORY_MAX {
-            if let Some((version, _)) = self.history.pop_front() {
-                self.forgotten = version;
-            }
-        }
+/// How a node with this standing is as long as it is heard of.
+const fn live(standing: Standing) -> NodeState {
+    match standing {
+        Standing::Member => NodeState::Up,
+        Standing::Left => NodeState::Left,
+        Standing::Draining => NodeState::Draining,
+        Standing::Lost => NodeState::Lost,
+        Standing::Forgotten => NodeState::Forgotten,
     }
 }
 
 impl Node {
-    fn entry(&self) -> NodeEntry {
-        NodeEntry {
-            node: self.record.node,
-            name: self.record.name.clone(),
-            zone: self.record.zone.clone(),
-            address: self.record.address.clone(),
-            state: self.state,
+    /// A node that has not been heard of yet.
+    fn remembered(record: NodeRecord, now_ms: u64) -> Self {
+        let (state, since_ms) = match record.standing {
+            Standing::Member | Standing::Draining => (NodeState::Suspect, now_ms),
+            decided => (live(decided), record.since_ms),
+        };
+        Self {
+            record,
+            incarnation: Incarnation(0),
+            version: String::new(),
+            registered: false,
+            heard: None,
+            state,
+            since_ms,
+            load: NodeLoad::default(),
+            report: 0,
+            findings: Vec::new(),
+            inventory_wanted: true,
         }
     }
-}
 
-/// The report with its one free text cut: every node's is shown in one answer.
-fn bounded(load: &NodeLoad) -> NodeLoad {
-    let cut = |why: &str| why.chars().take(DISK_REASON_CHARS_MAX).collect::<String>();
-    let disk = match &load.disk {
-        DiskHealth::ReadOnly(why) => DiskHealth::ReadOnly(cut(why)),
-        DiskHealth::Failed(why) => DiskHealth::Failed(cut(why)),
-        other => other.clone(),
-    };
-    NodeLoad { disk, ..load.clone() }
-}
-
-/// What a node says of its health, cut: all of it is shown in one answer.
-fn shortened(told: &HealthFinding) -> HealthFinding {
-    let cut = |text: &str, most: usize| {
-        let fits = |(at, c): &(usize, char)| at + c.len_utf8() <= most;
-        text.char_indices().take_while(fits).map(|(_, c)| c).filter(|c| !c.is_control()).collect::<String>()
-    };
-    let (code, message, hint) = FINDING_BYTES_MAX;
-    HealthFinding {
-        code: cut(&told.code, code),
-        level: told.level,
-        message: cut(&told.message, message),
-        hint: cut(&told.hint, hint),
+    /// Changes the state, if that is a change.
+    fn turn(&mut self, to: NodeState, now_ms: u64) -> Option<Transition> {
+        let from = std::mem::replace(&mut self.state, to);
+        (from != to).then(|| {
+            self.since_ms = now_ms;
+            Transition { node: self.record.node, name: self.record.name.clone(), from: Some(from), to }
+        })
     }
-}
-
-fn check_texts(word: &Register) -> Result<(), Status> {
-    let texts = [
-        ("name", &word.name, NODE_NAME_BYTES_MAX, false),
-        ("zone", &word.zone, ZONE_BYTES_MAX, true),
-        ("address", &word.address, ADDRESS_BYTES_MAX, false),
-        ("version", &word.version, NODE_NAME_BYTES_MAX, true),
-    ];
-    for (what, text, most, may_be_empty) in texts {
-        let wrong = if text.len() > most {
-            format!("a node's {what} has at most {most} bytes, this one has {}", text.len())
-        } else if text.is_empty() && !may_be_empty {
-            format!("a node needs a {what}")
-        } else if text.chars().any(char::is_control) {
-            format!("a node's {what} has no control characters")
-        } else {
-            continue;
-        };
-        return Err(Status::new(StatusCode::InvalidArgument, wrong).at_node(word.node));
-    }
-    Ok(())
-}
-
-fn superseded(node: &Node) -> Status {
-    let (NodeRecord { name, address, .. }, incarnation) = (&node.record, node.incarnation);
-    let text = format!(
-        "a newer process (run {incarnation}) at {address} has the node id of {name}: this one must stop"
-    );
-    Status::new(StatusCode::AlreadyExists, text)
-        .hint("two processes run on copies of one data directory: stop one, or restart this one if it is the right one")
-        .at_node(node.record.node)
 }
 
 #[cfg(test)]

@@ -2,8 +2,10 @@
 
 use dfs_wire::id::Epoch;
 use dfs_wire::message::admin::HealthLevel;
+use dfs_wire::message::membership::{Leave, NodeEntry};
 use proptest::prelude::*;
 
+use super::words::FINDING_BYTES_MAX;
 use super::*;
 
 const CLUSTER: ClusterId = ClusterId(0xc1);
@@ -39,7 +41,13 @@ fn heartbeat(id: u128, run: u64, version: u64) -> Heartbeat {
 }
 
 fn empty() -> MembershipState {
-    MembershipState::new(MembershipConfig::default(), CLUSTER, vec![], 100, at(0))
+    MembershipState::new(MembershipConfig::default(), CLUSTER, vec![], 100, (at(0), 0))
+}
+
+/// Takes the node in as the coordinator does, record and all.
+fn join(state: &mut MembershipState, now: MonoTime, word: &Register) -> Result<Option<Transition>, Status> {
+    let admitted = state.admit(now, word)?;
+    state.register(now, word, &admitted)
 }
 
 /// Ticks every second from one time to another, as the actor does.
@@ -70,9 +78,10 @@ fn look(known: &mut BTreeMap<NodeId, NodeEntry>, version: &mut u64, state: &Memb
 #[test]
 fn a_silent_node_is_suspect_then_down_and_returns_by_speaking() {
     let mut state = empty();
-    state.register(at(0), &register(1, 5)).unwrap();
+    join(&mut state, at(0), &register(1, 5)).unwrap();
     let changes: Vec<_> = pass(&mut state, 0, 30).into_iter().map(|(s, t)| (s, t.from, t.to)).collect();
-    let expected = [(10, NodeState::Up, NodeState::Suspect), (30, NodeState::Suspect, NodeState::Down)];
+    let expected =
+        [(10, Some(NodeState::Up), NodeState::Suspect), (30, Some(NodeState::Suspect), NodeState::Down)];
     assert_eq!(changes, expected);
     state.inventory_done(NodeId(1), Incarnation(5));
     let (heard, transition) = state.heartbeat(at(31), &heartbeat(1, 5, state.version())).unwrap();
@@ -84,12 +93,12 @@ fn a_silent_node_is_suspect_then_down_and_returns_by_speaking() {
 #[test]
 fn a_node_heard_every_nine_seconds_never_flaps() {
     let mut state = empty();
-    state.register(at(0), &register(1, 5)).unwrap();
+    join(&mut state, at(0), &register(1, 5)).unwrap();
     let version = state.version();
     for second in 1..600 {
         if second % 9 == 0 {
             // Its connection is new each time, for it hears no answers: the same run registers again.
-            state.register(at(second), &register(1, 5)).unwrap();
+            join(&mut state, at(second), &register(1, 5)).unwrap();
         }
         assert!(state.tick(at(second)).is_empty(), "second {second}");
     }
@@ -99,7 +108,7 @@ fn a_node_heard_every_nine_seconds_never_flaps() {
 #[test]
 fn a_coordinator_that_slept_blames_nobody() {
     let mut state = empty();
-    state.register(at(0), &register(1, 5)).unwrap();
+    join(&mut state, at(0), &register(1, 5)).unwrap();
     assert!(pass(&mut state, 0, 4).is_empty());
     assert!(state.tick(at(600)).is_empty(), "it was not listening");
     let changes: Vec<_> = pass(&mut state, 600, 640).into_iter().map(|(s, t)| (s, t.to)).collect();
@@ -114,24 +123,25 @@ fn a_coordinator_that_slept_blames_nobody() {
 fn after_a_restart_of_the_coordinator_known_nodes_are_suspect_before_they_are_down() {
     let mut state = empty();
     let Ok(Admission::Remember(one)) = state.admit(at(0), &register(1, 5)) else { panic!() };
-    let left = NodeRecord { node: NodeId(2), left: true, ..one.clone() };
-    state = MembershipState::new(MembershipConfig::default(), CLUSTER, vec![one, left], 1, at(100));
+    let left = NodeRecord { node: NodeId(2), standing: Standing::Left, ..one.clone() };
+    state =
+        MembershipState::new(MembershipConfig::default(), CLUSTER, vec![one, left], 1, (at(100), 100_000));
     assert_eq!((state_of(&state, 1), state_of(&state, 2)), (NodeState::Suspect, NodeState::Left));
     assert!(pass(&mut state, 100, 129).is_empty());
     let (heard, _) = state.heartbeat(at(129), &heartbeat(1, 5, 77)).unwrap();
     assert!(heard.register_again, "its load and run must be known first");
     assert_eq!(state.tick(at(130)).first().map(|t| t.to), Some(NodeState::Down));
     assert_eq!(state.admit(at(131), &register(1, 5)), Ok(Admission::Known), "nothing new to make durable");
-    state.register(at(131), &register(1, 5)).unwrap();
+    join(&mut state, at(131), &register(1, 5)).unwrap();
     assert_eq!(state_of(&state, 1), NodeState::Up);
 }
 
 #[test]
 fn of_two_processes_with_one_id_the_newer_stays_and_the_older_is_told_to_stop() {
     let mut state = empty();
-    state.register(at(0), &register(1, 5)).unwrap();
+    join(&mut state, at(0), &register(1, 5)).unwrap();
     let copy = Register { address: "10.0.0.9:8081".into(), ..register(1, 6) };
-    state.register(at(1), &copy).unwrap();
+    join(&mut state, at(1), &copy).unwrap();
     for second in 2..20 {
         let old = state.heartbeat(at(second), &heartbeat(1, 5, 0)).unwrap_err();
         assert_eq!(old.code, StatusCode::AlreadyExists);
@@ -140,7 +150,7 @@ fn of_two_processes_with_one_id_the_newer_stays_and_the_older_is_told_to_stop() 
         state.heartbeat(at(second), &heartbeat(1, 6, 0)).unwrap();
     }
     assert_eq!(state.view().node(NodeId(1)).unwrap().entry.address, "10.0.0.9:8081");
-    assert!(state.leave(&Leave { node: NodeId(1), incarnation: Incarnation(5) }).is_none());
+    assert!(state.leave(at(2), &Leave { node: NodeId(1), incarnation: Incarnation(5) }).is_none());
     assert_eq!(state_of(&state, 1), NodeState::Up, "the old one's goodbye is not the new one's");
     assert!(!state.is_current(NodeId(1), Incarnation(5)) && state.is_current(NodeId(1), Incarnation(6)));
 }
@@ -148,7 +158,7 @@ fn of_two_processes_with_one_id_the_newer_stays_and_the_older_is_told_to_stop() 
 #[test]
 fn the_same_run_from_another_address_waits_until_the_first_is_silent() {
     let mut state = empty();
-    state.register(at(0), &register(1, 5)).unwrap();
+    join(&mut state, at(0), &register(1, 5)).unwrap();
     let copy = Register { address: "10.0.0.9:8081".into(), ..register(1, 5) };
     assert_eq!(state.admit(at(29), &copy).unwrap_err().code, StatusCode::AlreadyExists);
     assert!(matches!(state.admit(at(30), &copy), Ok(Admission::Remember(r)) if r.address == copy.address));
@@ -179,7 +189,7 @@ fn strangers_are_refused_with_a_reason() {
         assert_eq!(refused(&state, bad), StatusCode::InvalidArgument);
     }
     for id in 0..NODES_MAX as u128 {
-        state.register(at(0), &register(id, 1)).unwrap();
+        join(&mut state, at(0), &register(id, 1)).unwrap();
     }
     assert_eq!(refused(&state, register(9_999, 1)), StatusCode::Unavailable);
     assert!(state.admit(at(0), &register(7, 2)).is_ok(), "a known node returns to a full cluster");
@@ -196,7 +206,7 @@ fn a_full_state_of_the_largest_cluster_fits_into_one_answer() {
             address: "a".repeat(ADDRESS_BYTES_MAX),
             ..register(1, 1)
         };
-        state.register(at(0), &word).unwrap();
+        join(&mut state, at(0), &word).unwrap();
     }
     let bytes = dfs_wire::codec::encode(&state.full()).unwrap();
     assert!(bytes.len() + 1024 <= dfs_wire::limits::HEAD_BYTES_MAX, "{}", bytes.len());
@@ -205,30 +215,32 @@ fn a_full_state_of_the_largest_cluster_fits_into_one_answer() {
 #[test]
 fn leaving_is_remembered_and_registration_undoes_it() {
     let mut state = empty();
-    state.register(at(0), &register(1, 5)).unwrap();
-    let (record, _) = state.leave(&Leave { node: NodeId(1), incarnation: Incarnation(5) }).unwrap();
-    assert!(record.left);
+    join(&mut state, at(0), &register(1, 5)).unwrap();
+    let (record, _) = state.leave(at(2), &Leave { node: NodeId(1), incarnation: Incarnation(5) }).unwrap();
+    assert_eq!((record.standing, record.since_ms), (Standing::Left, 2_000));
     assert!(pass(&mut state, 0, 100).is_empty(), "a node that left is not missed");
     assert!(state.heartbeat(at(101), &heartbeat(1, 5, 0)).unwrap().0.register_again, "a late heartbeat");
-    assert!(matches!(state.admit(at(102), &register(1, 6)), Ok(Admission::Remember(r)) if !r.left));
-    state.register(at(102), &register(1, 6)).unwrap();
+    assert!(
+        matches!(state.admit(at(102), &register(1, 6)), Ok(Admission::Remember(r)) if r.standing == Standing::Member)
+    );
+    join(&mut state, at(102), &register(1, 6)).unwrap();
     assert_eq!(state_of(&state, 1), NodeState::Up);
 }
 
 #[test]
 fn updates_are_increments_while_history_lasts_and_whole_otherwise() {
     let mut state = empty();
-    state.register(at(0), &register(1, 1)).unwrap();
+    join(&mut state, at(0), &register(1, 1)).unwrap();
     let known = state.version();
     assert_eq!(state.update_since(known), StateUpdate::Unchanged);
-    state.register(at(0), &register(2, 1)).unwrap();
+    join(&mut state, at(0), &register(2, 1)).unwrap();
     let StateUpdate::Increment(step) = state.update_since(known) else { panic!() };
     assert_eq!(step.nodes.iter().map(|n| n.node).collect::<Vec<_>>(), [NodeId(2)]);
     assert!(matches!(state.update_since(0), StateUpdate::Full(_)), "none, or from an earlier reign");
     assert!(matches!(state.update_since(known + 50), StateUpdate::Full(_)), "from the future");
     for move_ in 0..HISTORY_MAX as u64 {
         let word = Register { address: format!("moved:{move_}"), ..register(2, move_ + 2) };
-        state.register(at(0), &word).unwrap();
+        join(&mut state, at(0), &word).unwrap();
     }
     assert!(matches!(state.update_since(known), StateUpdate::Full(_)), "too old");
     assert!(state.history.len() <= HISTORY_MAX);
@@ -239,6 +251,7 @@ enum Step {
     Register(u128, u64),
     Heartbeat(u128),
     Leave(u128),
+    Forget(u128),
     Wait(u64),
     /// The observer fetches what changed.
     Look,
@@ -249,6 +262,7 @@ fn any_step() -> impl Strategy<Value = Step> {
         (0u128..6, 1u64..4).prop_map(|(id, run)| Step::Register(id, run)),
         (0u128..6).prop_map(Step::Heartbeat),
         (0u128..6).prop_map(Step::Leave),
+        (0u128..6).prop_map(Step::Forget),
         (0u64..15).prop_map(Step::Wait),
         Just(Step::Look),
     ]
@@ -268,8 +282,9 @@ proptest! {
             match step {
                 Step::Register(id, run) => {
                     let newest = runs.get(&id).copied().unwrap_or(0);
-                    let taken = state.register(at(now), &register(id, run));
-                    prop_assert!(taken.is_ok() || run < newest);
+                    let taken = join(&mut state, at(now), &register(id, run));
+                    let gone = state_of(&state, id) == NodeState::Forgotten;
+                    prop_assert!(taken.is_ok() || run < newest || gone);
                     if taken.is_ok() {
                         runs.insert(id, run);
                     }
@@ -280,8 +295,10 @@ proptest! {
                 }
                 Step::Leave(id) => {
                     let run = runs.get(&id).copied().unwrap_or(1);
-                    state.leave(&Leave { node: NodeId(id), incarnation: Incarnation(run) });
+                    state.leave(at(now), &Leave { node: NodeId(id), incarnation: Incarnation(run) });
                 }
+                // Refused while it answers.
+                Step::Forget(id) => drop(state.forget(at(now), NodeId(id))),
                 Step::Wait(seconds) => {
                     now += seconds;
                     state.tick(at(now));
@@ -292,6 +309,7 @@ proptest! {
             last = state.version();
         }
         look(&mut known, &mut version, &state);
+        known.retain(|_, n| n.state != NodeState::Forgotten);
         prop_assert_eq!(known.into_values().collect::<Vec<_>>(), state.full().nodes);
     }
 }
@@ -299,7 +317,7 @@ proptest! {
 #[test]
 fn what_a_node_says_of_its_health_is_bounded_and_lasts_until_it_says_otherwise() {
     let mut state = empty();
-    state.register(at(0), &register(1, 1)).unwrap();
+    join(&mut state, at(0), &register(1, 1)).unwrap();
     let told = HealthFinding {
         code: "MASS_DELETE_STOPPED".into(),
         level: HealthLevel::Error,
@@ -314,4 +332,87 @@ fn what_a_node_says_of_its_health_is_bounded_and_lasts_until_it_says_otherwise()
     assert_eq!(findings[0].hint.len(), FINDING_BYTES_MAX.2);
     state.heartbeat(at(4), &heartbeat(1, 1, 0)).unwrap();
     assert_eq!(state.view().nodes[0].findings, []);
+}
+
+fn standing(state: &MembershipState, id: u128) -> (NodeState, u64, Option<u64>) {
+    let view = state.view();
+    let node = view.node(NodeId(id)).unwrap();
+    (node.entry.state, node.since_ms, node.grace_until_ms)
+}
+
+#[test]
+fn the_picture_says_since_when_a_node_is_as_it_is() {
+    let mut state = empty();
+    join(&mut state, at(3), &register(1, 5)).unwrap();
+    join(&mut state, at(3), &register(2, 5)).unwrap();
+    state.leave(at(5), &Leave { node: NodeId(2), incarnation: Incarnation(5) }).unwrap();
+    assert_eq!(standing(&state, 1), (NodeState::Up, 3_000, None));
+    assert_eq!(standing(&state, 2), (NodeState::Left, 5_000, Some(305_000)), "five minutes of maintenance");
+    pass(&mut state, 3, 20);
+    assert_eq!(standing(&state, 1), (NodeState::Suspect, 13_000, None));
+    pass(&mut state, 20, 50);
+    assert_eq!(standing(&state, 1), (NodeState::Down, 33_000, None));
+    join(&mut state, at(60), &register(2, 6)).unwrap();
+    assert_eq!(standing(&state, 2), (NodeState::Up, 60_000, None), "it came back");
+}
+
+#[test]
+fn a_lost_node_and_a_forgotten_one_are_not_taken_in_again() {
+    let mut state = empty();
+    for id in 1..=3 {
+        join(&mut state, at(0), &register(id, 5)).unwrap();
+    }
+    let known = state.version();
+    assert_eq!(state.forget(at(1), NodeId(1)).unwrap_err().code, StatusCode::PreconditionFailed, "it is up");
+    assert_eq!(state.forget(at(1), NodeId(9)).unwrap_err().code, StatusCode::NotFound);
+    let (record, transition) = state.mark_lost(at(2), NodeId(2)).unwrap();
+    assert_eq!((record.standing, record.since_ms, transition.to), (Standing::Lost, 2_000, NodeState::Lost));
+    assert_eq!(state.mark_lost(at(3), NodeId(2)), None, "once is enough");
+    state.leave(at(3), &Leave { node: NodeId(1), incarnation: Incarnation(5) }).unwrap();
+    let (record, _) = state.forget(at(4), NodeId(1)).unwrap().unwrap();
+    assert_eq!(record.standing, Standing::Forgotten);
+    for id in 1..=2 {
+        let beat = state.heartbeat(at(5), &heartbeat(id, 5, 0)).unwrap().0;
+        assert!(beat.register_again, "it is told nothing else");
+        let refused = state.admit(at(5), &register(id, 6)).unwrap_err();
+        assert!(refused.code == StatusCode::NotAdmitted && !refused.hint.is_empty(), "{refused}");
+        assert!(state.leave(at(5), &Leave { node: NodeId(id), incarnation: Incarnation(5) }).is_none());
+    }
+    assert!(pass(&mut state, 5, 100).iter().all(|(_, t)| t.node == NodeId(3)), "silence changes neither");
+    let (view, told) = (state.view(), state.full());
+    assert_eq!(view.nodes.iter().map(|n| n.entry.node.0).collect::<Vec<_>>(), [2, 3]);
+    assert_eq!((view.state(NodeId(1)), view.name(NodeId(1))), (NodeState::Forgotten, "dn-1".to_owned()));
+    assert_eq!(told.nodes.len(), 2, "a forgotten node is no part of the cluster");
+    let StateUpdate::Increment(step) = state.update_since(known) else { panic!() };
+    assert!(step.nodes.iter().any(|n| n.state == NodeState::Forgotten), "those who knew it are told");
+    let states = view.nodes.iter().map(|n| n.entry.state);
+    assert!(states.eq([NodeState::Lost, NodeState::Down]));
+}
+
+#[test]
+fn a_forgotten_node_frees_its_place() {
+    let mut state = empty();
+    for id in 0..NODES_MAX as u128 {
+        join(&mut state, at(0), &register(id, 1)).unwrap();
+    }
+    state.leave(at(1), &Leave { node: NodeId(7), incarnation: Incarnation(1) }).unwrap();
+    assert_eq!(state.admit(at(2), &register(9_999, 1)).unwrap_err().code, StatusCode::Unavailable);
+    state.forget(at(2), NodeId(7)).unwrap();
+    join(&mut state, at(2), &register(9_999, 1)).unwrap();
+    assert_eq!(state.full().nodes.len(), NODES_MAX);
+}
+
+#[test]
+fn a_draining_node_drains_on_after_a_silence() {
+    let mut state = empty();
+    let Ok(Admission::Remember(record)) = state.admit(at(0), &register(1, 5)) else { panic!() };
+    let record = NodeRecord { standing: Standing::Draining, ..record };
+    state = MembershipState::new(MembershipConfig::default(), CLUSTER, vec![record], 1, (at(0), 0));
+    assert_eq!(state_of(&state, 1), NodeState::Suspect);
+    join(&mut state, at(1), &register(1, 6)).unwrap();
+    assert_eq!(state_of(&state, 1), NodeState::Draining);
+    pass(&mut state, 1, 40);
+    assert_eq!(state_of(&state, 1), NodeState::Down, "what cannot be read is not called draining");
+    state.heartbeat(at(41), &heartbeat(1, 6, 0)).unwrap();
+    assert_eq!(state_of(&state, 1), NodeState::Draining);
 }

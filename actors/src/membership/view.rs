@@ -19,6 +19,10 @@ use crate::placement::state::Candidate;
 pub struct NodeView {
     /// What every node of the cluster is told of it.
     pub entry: NodeEntry,
+    /// Since when it is in its state, in the coordinator's time.
+    pub since_ms: u64,
+    /// Of a node that left: until when, in the coordinator's time, it is expected back without alarm.
+    pub grace_until_ms: Option<u64>,
     /// Which run of it registered last.
     pub incarnation: Incarnation,
     /// Version of its software.
@@ -52,20 +56,22 @@ impl NodeView {
 pub struct ClusterView {
     /// Version of the cluster state; loads change without it.
     pub version: u64,
-    /// Every known node, in the order of their ids.
+    /// Every node of the cluster and every lost one, in the order of their ids.
     pub nodes: Vec<Arc<NodeView>>,
+    /// Those that an operator forgot, in the order of their ids: only their names matter.
+    pub forgotten: Vec<Arc<NodeView>>,
 }
 
 impl ClusterView {
-    /// The node, if it is known.
+    /// The node, if it is known and not forgotten.
     pub fn node(&self, node: NodeId) -> Option<&NodeView> {
-        let at = self.nodes.binary_search_by_key(&node, |n| n.entry.node).ok()?;
-        self.nodes.get(at).map(Arc::as_ref)
+        find(&self.nodes, node)
     }
 
     /// How the node is; one that nobody remembers is down.
     pub fn state(&self, node: NodeId) -> NodeState {
-        self.node(node).map_or(NodeState::Down, |n| n.entry.state)
+        let known = self.node(node).or_else(|| find(&self.forgotten, node));
+        known.map_or(NodeState::Down, |n| n.entry.state)
     }
 
     /// How far a node's copies can be counted on; one that nobody remembers is away.
@@ -75,13 +81,19 @@ impl ClusterView {
 
     /// The node's name for people: its id if it is not known.
     pub fn name(&self, node: NodeId) -> String {
-        self.node(node).map_or_else(|| node.to_string(), |n| n.entry.name.clone())
+        let known = self.node(node).or_else(|| find(&self.forgotten, node));
+        known.map_or_else(|| node.to_string(), |n| n.entry.name.clone())
     }
 
     /// Every node as placement wants it.
     pub fn candidates(&self) -> Vec<Candidate> {
         self.nodes.iter().map(|n| n.candidate()).collect()
     }
+}
+
+fn find(nodes: &[Arc<NodeView>], node: NodeId) -> Option<&NodeView> {
+    let at = nodes.binary_search_by_key(&node, |n| n.entry.node).ok()?;
+    nodes.get(at).map(Arc::as_ref)
 }
 
 /// Where the latest picture is to be had.

@@ -16,9 +16,8 @@ use serde::de::DeserializeOwned;
 
 use super::error::MetaError;
 use super::records::{
-    ChunkRecord, ClusterMeta, CopyRow, Entry, GroupRow, Inode, NodeRecord, OpOutcome, OrphanBatch, Reasons,
-    Reigns, ReleaseJob, Segment, Tombstone, Totals, TrashEntry, TrashSweep, UnknownReign, UploadSession,
-    Version,
+    ChunkRecord, ClusterMeta, CopyRow, Entry, GroupRow, Inode, OpOutcome, OrphanBatch, Reasons, Reigns,
+    ReleaseJob, Segment, Tombstone, Totals, TrashEntry, TrashSweep, UnknownReign, UploadSession, Version,
 };
 
 /// The format of the whole store; a newer one is refused.
@@ -26,7 +25,7 @@ use super::records::{
 /// | version | what it brought |
 /// |---|---|
 /// | 1 | the tables of the first build |
-/// | 2 | copies by node, chunks by group |
+/// | 2 | copies by node, chunks by group; the standing of a node |
 pub const FORMAT_VERSION: u32 = 2;
 
 /// A kind of record.
@@ -59,7 +58,6 @@ unchanged!(
     Entry,
     GroupRow,
     Inode,
-    NodeRecord,
     OpOutcome,
     OrphanBatch,
     Reasons,

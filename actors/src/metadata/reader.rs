@@ -120,6 +120,14 @@ impl MetadataReader {
         self.read(|view| cluster::nodes(view))
     }
 
+    /// The record of a node.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn node(&self, node: NodeId) -> Result<Option<NodeRecord>, MetaError> {
+        self.read(|view| cluster::node(view, node))
+    }
+
     /// See [`cluster::knows_reign`].
     ///
     /// # Errors

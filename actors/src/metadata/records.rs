@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use super::ops::Outcome;
 
+mod nodes;
+
+pub use nodes::{NodeRecord, Standing};
+
 /// Chunk places of one segment.
 pub const SEGMENT_CHUNKS: u32 = 32;
 
@@ -416,21 +420,6 @@ pub struct Orphan {
 pub struct Tombstone {
     /// Since when.
     pub since_ms: u64,
-}
-
-/// Who registered.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NodeRecord {
-    /// Name for people.
-    pub name: String,
-    /// Failure domain.
-    pub zone: String,
-    /// Where it listens.
-    pub address: String,
-    /// First registration.
-    pub registered_ms: u64,
-    /// It left on purpose and has not come back.
-    pub left: bool,
 }
 
 /// What a node should have of one chunk: what an inventory is compared with.

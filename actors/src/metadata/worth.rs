@@ -38,9 +38,10 @@ impl Reach {
     /// How far the copies of a node in this state can be counted on; `in_grace` = it left lately, and said so.
     pub const fn of(state: NodeState, in_grace: bool) -> Self {
         match state {
-            NodeState::Up | NodeState::Suspect => Self::Here,
+            NodeState::Up | NodeState::Suspect | NodeState::Draining => Self::Here,
             NodeState::Down => Self::Away { announced: false },
             NodeState::Left => Self::Away { announced: in_grace },
+            NodeState::Lost | NodeState::Forgotten => Self::Gone,
         }
     }
 }

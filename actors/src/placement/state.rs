@@ -158,6 +158,9 @@ fn refusal(candidate: &Candidate, free: u64, wanted: &Wanted<'_>) -> Option<(&'s
         NodeState::Down => return Some(("down", "not heard of for too long".to_owned())),
         NodeState::Suspect => return Some(("suspect", "not heard of lately".to_owned())),
         NodeState::Left => return Some(("left", "stopped on purpose".to_owned())),
+        NodeState::Draining => return Some(("draining", "is being emptied".to_owned())),
+        NodeState::Lost => return Some(("lost", "another node has its name and address".to_owned())),
+        NodeState::Forgotten => return Some(("forgotten", "an operator forgot it".to_owned())),
         NodeState::Up => {}
     }
     if wanted.exclude.contains(&candidate.node) {

@@ -40,7 +40,10 @@ fn rule_of(placed: &Placed, id: u128) -> &str {
 
 #[test]
 fn every_refusal_has_its_word() {
-    let mut nodes = cluster(9);
+    let mut nodes = cluster(12);
+    nodes[9].state = NodeState::Draining;
+    nodes[10].state = NodeState::Lost;
+    nodes[11].state = NodeState::Forgotten;
     nodes[2].state = NodeState::Down;
     nodes[3].state = NodeState::Suspect;
     nodes[4].state = NodeState::Left;
@@ -50,9 +53,10 @@ fn every_refusal_has_its_word() {
     let exclude = [NodeId(9)];
     let wanted = Wanted { exclude: &exclude, ..wanted(3) };
     let placed = place(&nodes, &Pressure::default(), &wanted, &mut numbers(1)).unwrap();
-    let words: Vec<_> = (1..=9).map(|id| rule_of(&placed, id)).collect();
+    let words: Vec<_> = (1..=12).map(|id| rule_of(&placed, id)).collect();
     let expected = ["chosen", "chosen", "down", "suspect", "left", "disk_failed", "full", "full", "excluded"];
-    assert_eq!(words, expected);
+    assert_eq!(words[..9], expected);
+    assert_eq!(words[9..], ["draining", "lost", "forgotten"], "states are rules by their own name");
     assert!(placed.reasons.iter().all(|r| r.chosen == (r.rule == "chosen") && !r.detail.is_empty()));
 }
 

@@ -6,7 +6,6 @@ use serde::Serialize;
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::Outcome;
-use super::nodes::state_name;
 use super::output::View;
 use super::output::page::{Column, Field, Page, Tone};
 use super::output::text::{percent, size};
@@ -42,7 +41,7 @@ pub struct DfView {
 pub struct SpaceView {
     /// Name of the node; `total` for the sum.
     pub name: String,
-    /// `up`, `suspect`, `down` or `left`; empty for the sum.
+    /// `up`, `suspect`, `down`, `left`, `draining` or `lost`; empty for the sum.
     pub state: String,
     /// Bytes of the file systems that hold the data.
     pub capacity: u64,
@@ -60,7 +59,7 @@ impl SpaceView {
     fn new(node: &NodeStatus) -> Self {
         Self {
             name: node.name.clone(),
-            state: state_name(node.state).to_owned(),
+            state: node.state.name().to_owned(),
             capacity: node.load.capacity,
             used: node.load.used,
             available: node.load.available,

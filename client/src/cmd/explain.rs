@@ -6,7 +6,6 @@ use serde::Serialize;
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::Outcome;
-use super::nodes::state_name;
 use super::output::list::List;
 use super::output::page::{Page, Paint};
 use super::output::text::{count, plain, size};
@@ -70,7 +69,7 @@ pub struct ReplicaView {
     pub node_id: String,
     /// Where the node listens; may be empty.
     pub address: String,
-    /// `up`, `suspect`, `down` or `left`.
+    /// `up`, `suspect`, `down`, `left`, `draining`, `lost` or `forgotten`.
     pub node_state: &'static str,
     /// `good`, `unverified`, `corrupt`, `missing` or `dropping`, as far as the coordinator knows.
     pub copy: &'static str,
@@ -102,7 +101,7 @@ impl From<&ReplicaLocation> for ReplicaView {
             node: replica.name.clone(),
             node_id: replica.node.to_string(),
             address: replica.address.clone(),
-            node_state: state_name(replica.node_state),
+            node_state: replica.node_state.name(),
             copy: replica.copy.name(),
         }
     }

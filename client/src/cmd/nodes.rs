@@ -1,7 +1,7 @@
 //! `dfsctl nodes`: lists the datanodes.
 
 use dfs_wire::message::admin::NodeStatus;
-use dfs_wire::message::membership::{DiskHealth, NodeState};
+use dfs_wire::message::membership::DiskHealth;
 use serde::Serialize;
 
 use super::context::Context;
@@ -40,10 +40,14 @@ pub struct NodeView {
     pub address: String,
     /// Its failure domain; may be empty.
     pub zone: String,
-    /// `up`, `suspect`, `down` or `left`.
+    /// `up`, `suspect`, `down`, `left`, `draining` or `lost`.
     pub state: &'static str,
-    /// Milliseconds since it was last heard of.
-    pub last_seen_ms: u64,
+    /// Milliseconds it has been so.
+    pub state_ms: u64,
+    /// Milliseconds that are left of the announced maintenance of a node that left.
+    pub grace_left_ms: Option<u64>,
+    /// Milliseconds since it was last heard of; null if not since the coordinator started.
+    pub last_seen_ms: Option<u64>,
     /// Version of its software.
     pub version: String,
     /// `writable`, `full`, `read-only` or `failed`.
@@ -76,16 +80,6 @@ pub struct NodeView {
     pub memory_limit: u64,
 }
 
-/// The word for a node's state.
-pub fn state_name(state: NodeState) -> &'static str {
-    match state {
-        NodeState::Up => "up",
-        NodeState::Suspect => "suspect",
-        NodeState::Down => "down",
-        NodeState::Left => "left",
-    }
-}
-
 impl From<NodeStatus> for NodeView {
     fn from(node: NodeStatus) -> Self {
         let (disk, disk_reason) = match node.load.disk {
@@ -99,7 +93,9 @@ impl From<NodeStatus> for NodeView {
             name: node.name,
             address: node.address,
             zone: node.zone,
-            state: state_name(node.state),
+            state: node.state.name(),
+            state_ms: node.state_ms,
+            grace_left_ms: node.grace_left_ms,
             last_seen_ms: node.last_seen_ms,
             version: node.version,
             disk,
@@ -124,7 +120,7 @@ impl NodeView {
     fn row(&self, long: bool) -> Vec<Field> {
         let tone = match self.state {
             "up" => Tone::Good,
-            "suspect" => Tone::Warn,
+            "suspect" | "draining" => Tone::Warn,
             _ => Tone::Bad,
         };
         let disk_tone = if self.disk == "writable" { Tone::Plain } else { Tone::Bad };
@@ -134,7 +130,7 @@ impl NodeView {
             self.address.as_str().into(),
             zone.into(),
             Field::toned(self.state, tone),
-            format!("{} ago", duration(self.last_seen_ms)).into(),
+            self.last_seen_ms.map_or_else(|| "-".to_owned(), |ms| format!("{} ago", duration(ms))).into(),
             Field::toned(self.disk, disk_tone),
             size(self.used).into(),
             size(self.available).into(),

@@ -354,9 +354,10 @@ pub(crate) fn in_order<'a>(
             CopyState::Corrupt | CopyState::Missing | CopyState::Dropping => 2,
         };
         let node = match replica.node_state {
-            NodeState::Up => 0,
+            NodeState::Up | NodeState::Draining => 0,
             NodeState::Suspect => 1,
             NodeState::Down | NodeState::Left => 2,
+            NodeState::Lost | NodeState::Forgotten => 3,
         };
         (copy == 2, node, pool.is_cooling(&replica.address), copy, (place + count - turn) % count)
     });

@@ -163,6 +163,8 @@ pub struct ClusterConfig {
     pub suspect_after: Duration,
     /// Silence before a node is down.
     pub down_after: Duration,
+    /// Time a node that was stopped on purpose is expected back without alarm.
+    pub maintenance_grace: Duration,
     /// Validity of a grant.
     pub grant_ttl: Duration,
     /// Age below which unknown chunks are left alone.

@@ -162,6 +162,7 @@ fn settings(config: &Config) -> CoordinatorConfig {
         heartbeat_interval: cluster.heartbeat_interval,
         suspect_after: cluster.suspect_after,
         down_after: cluster.down_after,
+        maintenance_grace: cluster.maintenance_grace,
     };
     CoordinatorConfig {
         policy,

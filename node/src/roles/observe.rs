@@ -10,6 +10,7 @@ use dfs_actors::coordinator::CoordinatorService;
 use dfs_actors::metadata::store_health::StoreTrouble;
 use dfs_actors::session::{LATENCY_BOUNDS, RequestStats, RequestTally};
 use dfs_wire::limits::DATA_FRAME_BYTES;
+use dfs_wire::message::membership::NodeState;
 use dfs_wire::slab::SlabBudget;
 
 use crate::telemetry::{Labels, Metrics, Sample, SampleValue};
@@ -116,7 +117,13 @@ pub(super) fn cluster(metrics: &Metrics, node: &str, service: &Arc<CoordinatorSe
         let Ok(status) = service.cluster_status() else { return out.samples };
         out.gauge("epoch", "Reign of this coordinator", status.epoch.0);
         out.gauge("datanodes_up", "Datanodes up", u64::from(status.nodes_up));
-        out.gauge("datanodes_known", "Datanodes that have not left", u64::from(status.nodes_total));
+        out.gauge("datanodes_known", "Datanodes that belong to the cluster", u64::from(status.nodes_total));
+        let view = service.view();
+        for state in NodeState::ALL {
+            let count = view.nodes.iter().chain(&view.forgotten).filter(|n| n.entry.state == state).count();
+            let labels = vec![("state", state.name().to_owned())];
+            out.push("datanodes", "Datanodes in each state", labels, SampleValue::Gauge(count as f64));
+        }
         out.gauge("cluster_capacity_bytes", "Size of all disks", status.capacity);
         out.gauge("cluster_available_bytes", "Bytes that chunks may still take", status.available);
         out.gauge("cluster_used_bytes", "Bytes that chunks take", status.used);

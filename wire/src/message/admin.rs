@@ -128,7 +128,7 @@ pub struct ClusterStatus {
     pub findings: Vec<HealthFinding>,
     /// Datanodes up.
     pub nodes_up: u32,
-    /// Datanodes known (that have not left on purpose).
+    /// Datanodes that belong to the cluster, whether they answer or not.
     pub nodes_total: u32,
     /// Bytes of all data file systems.
     pub capacity: u64,
@@ -171,8 +171,12 @@ pub struct NodeStatus {
     pub version: String,
     /// How it is.
     pub state: NodeState,
-    /// Milliseconds since it was last heard of.
-    pub last_seen_ms: u64,
+    /// Milliseconds it has been so.
+    pub state_ms: u64,
+    /// Milliseconds that are left of the announced maintenance of a node that left.
+    pub grace_left_ms: Option<u64>,
+    /// Milliseconds since it was last heard of; `None` = not since the coordinator started.
+    pub last_seen_ms: Option<u64>,
     /// Its load and space when last heard of.
     pub load: NodeLoad,
     /// Copies it is known to hold that are bad.

@@ -137,7 +137,7 @@ pub struct Leave {
 }
 
 /// How the coordinator sees a node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum NodeState {
     /// Heard of lately.
     Up,
@@ -145,8 +145,49 @@ pub enum NodeState {
     Suspect,
     /// Not heard of for 30 s: reads go elsewhere too.
     Down,
-    /// Left on purpose.
+    /// Stopped on purpose; it is expected back until an operator forgets it.
     Left,
+    /// Heard of lately, gets no new chunks: an operator empties it.
+    Draining,
+    /// Another node has its name and address: whatever it held is gone.
+    Lost,
+    /// An operator forgot it: it is no part of the cluster any more.
+    Forgotten,
+}
+
+impl NodeState {
+    /// Every state.
+    pub const ALL: [Self; 7] =
+        [Self::Up, Self::Suspect, Self::Down, Self::Left, Self::Draining, Self::Lost, Self::Forgotten];
+
+    /// The word for it: the same in output, metrics, logs and documents.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Up => "up",
+            Self::Suspect => "suspect",
+            Self::Down => "down",
+            Self::Left => "left",
+            Self::Draining => "draining",
+            Self::Lost => "lost",
+            Self::Forgotten => "forgotten",
+        }
+    }
+
+    /// Whether the node answers as far as is known: chunks can be read there.
+    pub const fn answers(self) -> bool {
+        matches!(self, Self::Up | Self::Suspect | Self::Draining)
+    }
+
+    /// Whether the node is part of the cluster: what it holds may be read again without an operator's word.
+    pub const fn belongs(self) -> bool {
+        !matches!(self, Self::Lost | Self::Forgotten)
+    }
+}
+
+impl std::fmt::Display for NodeState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.name())
+    }
 }
 
 /// A node in the cluster state.

@@ -217,11 +217,18 @@ pub fn totals(view: &impl View) -> Result<Totals, MetaError> {
 /// # Errors
 /// Of the store.
 pub fn put_node(txn: &mut Txn<'_>, node: NodeId, record: &NodeRecord) -> Result<(), MetaError> {
-    let key = keys::node(node);
-    if txn.load::<NodeRecord>(&key)?.as_ref() == Some(record) {
+    if self::node(txn, node)?.as_ref() == Some(record) {
         return Ok(());
     }
-    txn.put(key, record)
+    txn.put(keys::node(node), record)
+}
+
+/// The record of a node.
+///
+/// # Errors
+/// Of the store.
+pub fn node(view: &impl View, node: NodeId) -> Result<Option<NodeRecord>, MetaError> {
+    view.load(&keys::node(node))
 }
 
 /// Every node that ever registered.

@@ -6,6 +6,7 @@ mod index;
 mod inventory;
 mod listing;
 mod namespace;
+mod nodes;
 mod operations;
 mod uploads;
 mod writer;
