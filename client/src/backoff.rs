@@ -11,6 +11,12 @@ use crate::error::Error;
 /// How many attempts one costs that failed for a reason which waiting does not mend.
 const HOPELESS_WEIGHT: u32 = 4;
 
+/// How long too few nodes are waited for: those that come back do so at once, or somebody has to see to it.
+pub(crate) const QUORUM_PATIENCE: Duration = Duration::from_millis(1500);
+
+/// How often it is looked whether there are enough, at least.
+const QUORUM_LOOK: Duration = Duration::from_millis(300);
+
 /// Failures that are tried again however long they took.
 const ATTEMPTS_FREE: u32 = 2;
 
@@ -40,6 +46,7 @@ impl Backoff {
     /// How long to wait before the next attempt after `error`; `None` = stop trying.
     pub(crate) fn next_pause(&mut self, error: &Error) -> Option<Duration> {
         let now = Instant::now();
+        let short = error.status_code() == Some(StatusCode::NoWriteQuorum);
         if error.is_busy() {
             let since = *self.busy_since.get_or_insert(now);
             if now.duration_since(since) >= self.policy.busy_budget {
@@ -52,11 +59,7 @@ impl Backoff {
             self.failures += if error.retryable() { 1 } else { HOPELESS_WEIGHT };
             // The time counts from the first failure, and not at all for the first few: each may have been long.
             let failing_for = now.duration_since(*self.failing_since.get_or_insert(now));
-            let budget = match error.status_code() {
-                // Nodes that come back do so soon, or somebody has to see to it.
-                Some(StatusCode::NoWriteQuorum) => self.policy.budget / 3,
-                _ => self.policy.budget,
-            };
+            let budget = if short { QUORUM_PATIENCE.min(self.policy.budget) } else { self.policy.budget };
             let spent = self.failures > ATTEMPTS_FREE && failing_for >= budget;
             if spent || self.failures >= self.policy.attempts {
                 return None;
@@ -66,6 +69,7 @@ impl Backoff {
         self.pauses += 1;
         let ceiling = self.policy.pause_min.saturating_mul(1 << exponent).min(self.policy.pause_max);
         let floor = Duration::from_millis(error.retry_after_ms().unwrap_or(0).min(10_000).into());
+        let floor = if short { floor.min(QUORUM_LOOK) } else { floor };
         // Between one half and all of the ceiling: spreads a crowd without ever retrying at once.
         Some(floor + ceiling.mul_f64(rand::random_range(0.5..=1.0)))
     }
@@ -106,6 +110,19 @@ mod tests {
         tokio::time::advance(Duration::from_secs(11)).await;
         assert!(backoff.next_pause(&error).is_some(), "the first failures may have been long");
         assert!(backoff.next_pause(&error).is_none(), "the time is spent");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn too_few_nodes_are_told_within_two_seconds() {
+        let policy = RetryPolicy::default();
+        let mut backoff = Backoff::new(&policy);
+        let short = Error::new(StatusCode::NoWriteQuorum, "x");
+        let begun = Instant::now();
+        while let Some(pause) = backoff.next_pause(&short) {
+            tokio::time::advance(pause).await;
+        }
+        assert!(begun.elapsed() <= Duration::from_millis(2500), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() >= QUORUM_PATIENCE);
     }
 
     #[tokio::test(start_paused = true)]

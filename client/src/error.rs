@@ -34,6 +34,8 @@ pub enum ErrorKind {
     OutcomeUnknown,
     /// A file or stream of this machine failed.
     LocalIo,
+    /// A file of this machine changed while it was put; nothing was stored.
+    SourceChanged,
     /// Given up on purpose.
     Cancelled,
     /// A bug, or a fault of a node that its log explains.
@@ -115,6 +117,11 @@ impl Error {
         error
     }
 
+    /// A file of this machine that was put is not what it was at the beginning.
+    pub(crate) fn source_changed(message: impl Into<String>) -> Self {
+        Self::build(ErrorKind::SourceChanged, None, message.into())
+    }
+
     /// As [`Self::local`], about one file.
     pub(crate) fn local_file(doing: &str, path: &Path, source: io::Error) -> Self {
         Self::local(format!("{doing} {}", path.display()), source)
@@ -140,9 +147,14 @@ impl Error {
         self.inner.kind
     }
 
-    /// The stable word for scripts: the name of the status code, or `LocalIo`.
+    /// The stable word for scripts: the name of the status code, or `LocalIo` or `SourceChanged` for failures of this
+    /// machine.
     pub fn code(&self) -> &'static str {
-        self.inner.code.map_or("LocalIo", StatusCode::name)
+        match (self.inner.code, self.inner.kind) {
+            (Some(code), _) => code.name(),
+            (None, ErrorKind::SourceChanged) => "SourceChanged",
+            (None, _) => "LocalIo",
+        }
     }
 
     /// The status code; `None` for failures of this machine.

@@ -75,6 +75,9 @@ pub struct PutOptions {
     pub precondition: Precondition,
     /// Make missing parent directories.
     pub parents: bool,
+    /// Store what was read even if a file changed while it was read; [`PutOutcome::source_changed`] then says so. What is
+    /// stored may be no state that the file ever had.
+    pub allow_changing: bool,
     /// Modification time to keep, milliseconds since 1970; `None` = the time of the commit.
     pub mtime_ms: Option<u64>,
     /// Called while bytes move.
@@ -91,6 +94,7 @@ impl Default for PutOptions {
             replication: None,
             precondition: Precondition::Any,
             parents: false,
+            allow_changing: false,
             mtime_ms: None,
             progress: None,
             op: None,
@@ -105,6 +109,7 @@ impl fmt::Debug for PutOptions {
             .field("replication", &self.replication)
             .field("precondition", &self.precondition)
             .field("parents", &self.parents)
+            .field("allow_changing", &self.allow_changing)
             .field("mtime_ms", &self.mtime_ms)
             .field("op", &self.op)
             .finish_non_exhaustive()
@@ -118,6 +123,8 @@ pub struct PutOutcome {
     pub stat: FileStat,
     /// Chunks with fewer durable copies than asked for; the missing ones are queued for repair.
     pub degraded: Vec<DegradedChunk>,
+    /// The file that was read changed meanwhile, which was allowed: how.
+    pub source_changed: Option<String>,
     /// Steps that were tried again.
     pub retries: u64,
     /// Times that other nodes had to take over.

@@ -125,14 +125,21 @@ impl ByteRange {
         }
     }
 
-    /// The bytes `start..end` of a file of `size` bytes; a range past the end is cut, as in HTTP.
-    pub fn within(self, size: u64) -> std::ops::Range<u64> {
+    /// The bytes `start..end` of a file of `size` bytes; a range that goes past the end is cut, as in HTTP.
+    ///
+    /// # Errors
+    /// If none of it is in the file.
+    pub fn within(self, size: u64) -> Result<std::ops::Range<u64>, String> {
         let (start, end) = match self {
             Self::Inclusive(first, last) => (first, last.saturating_add(1)),
             Self::From(first) => (first, size),
             Self::Last(count) => (size.saturating_sub(count), size),
         };
-        start.min(size)..end.min(size).max(start.min(size))
+        // All of an empty file is a range of it.
+        if start >= size && start > 0 || matches!(self, Self::Inclusive(..)) && size == 0 {
+            return Err(format!("the range begins at byte {start}, but the file has {size} bytes"));
+        }
+        Ok(start..end.min(size))
     }
 }
 
@@ -166,12 +173,17 @@ mod tests {
 
     #[test]
     fn ranges_are_those_of_curl() {
-        assert_eq!(ByteRange::parse("0-9").unwrap().within(100), 0..10);
-        assert_eq!(ByteRange::parse("90-").unwrap().within(100), 90..100);
-        assert_eq!(ByteRange::parse("-5").unwrap().within(100), 95..100);
-        assert_eq!(ByteRange::parse("1KiB-2KiB").unwrap().within(1500), 1024..1500);
-        assert_eq!(ByteRange::parse("200-300").unwrap().within(100), 100..100);
-        assert_eq!(ByteRange::parse(&format!("0-{}", u64::MAX)).unwrap().within(3), 0..3);
+        let within = |text: &str, size| ByteRange::parse(text).unwrap().within(size);
+        assert_eq!(within("0-9", 100), Ok(0..10));
+        assert_eq!(within("90-", 100), Ok(90..100));
+        assert_eq!(within("-5", 100), Ok(95..100));
+        assert_eq!(within("-500", 100), Ok(0..100));
+        assert_eq!(within("1KiB-2KiB", 1500), Ok(1024..1500));
+        assert_eq!(within(&format!("0-{}", u64::MAX), 3), Ok(0..3));
+        assert_eq!((within("0-", 0), within("-5", 0)), (Ok(0..0), Ok(0..0)));
+        for (past, size) in [("200-300", 100), ("100-", 100), ("0-9", 0), ("1-", 0)] {
+            assert!(within(past, size).unwrap_err().contains(&format!("the file has {size} bytes")), "{past}");
+        }
         for bad in ["", "-", "5", "9-1", "a-b", "--5"] {
             assert!(ByteRange::parse(bad).is_err(), "{bad} passed");
         }

@@ -6,6 +6,7 @@ use super::args::ByteRange;
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::{Failure, Outcome};
+use super::output::text::plain;
 use super::remote::{RemoteArg, expand_all};
 use crate::{Client, GetOptions};
 
@@ -66,7 +67,7 @@ async fn print(client: &Client, path: &DfsPath, range: Option<ByteRange>) -> Out
 /// The bytes that a range of a file means.
 ///
 /// # Errors
-/// If the file is not there.
+/// If the file is not there, or no byte of the range in it.
 pub async fn bytes_of(
     client: &Client,
     path: &DfsPath,
@@ -74,7 +75,11 @@ pub async fn bytes_of(
 ) -> Outcome<Option<std::ops::Range<u64>>> {
     match range {
         None => Ok(None),
-        Some(range) => Ok(Some(range.within(client.stat(path).await?.size))),
+        Some(range) => {
+            let within = range.within(client.stat(path).await?.size);
+            let refused = |text| Failure::usage(format!("{}: {text}", plain(path.as_str())));
+            within.map(Some).map_err(refused)
+        }
     }
 }
 

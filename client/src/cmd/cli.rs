@@ -164,6 +164,7 @@ mod tests {
    11  health error: data is lost or cannot be reached
    12  protocol or version mismatch
    13  outcome unknown: look before repeating
+   14  the source changed while it was read: nothing was stored
    78  configuration error
   130  interrupted (SIGINT)
   141  the reader of standard output went away (SIGPIPE)

@@ -15,6 +15,9 @@ use crate::{Client, ClientConfig, ErrorKind};
 /// How long to look for a coordinator unless the user says otherwise.
 const CONNECT_DEFAULT: Duration = Duration::from_secs(5);
 
+/// After so long it is said what is tried.
+const SILENCE_MAX: Duration = Duration::from_secs(1);
+
 /// No answer comes in less.
 const TIMEOUT_MIN: Duration = Duration::from_millis(100);
 
@@ -86,7 +89,7 @@ impl Context {
             config.give_up_after(timeout.max(TIMEOUT_MIN));
         }
         change(&mut config);
-        match Client::connect(config).await {
+        match self.connect(&endpoint, config).await {
             Ok(client) => Ok(client),
             Err(error) if error.kind() == ErrorKind::Unavailable => {
                 let cause = innermost(&error);
@@ -102,6 +105,22 @@ impl Context {
                 Err(Failure::from(error).context(format_args!("coordinator at {}", endpoint.shown())))
             }
         }
+    }
+}
+
+impl Context {
+    async fn connect(&self, endpoint: &Endpoint, config: ClientConfig) -> Result<Client, crate::Error> {
+        let connecting = Client::connect(config);
+        tokio::pin!(connecting);
+        if let Ok(outcome) = tokio::time::timeout(SILENCE_MAX, &mut connecting).await {
+            return outcome;
+        }
+        self.output.note(format!(
+            "trying to reach the coordinator at {} ({}) ...",
+            endpoint.shown(),
+            endpoint.origin
+        ));
+        connecting.await
     }
 }
 

@@ -56,6 +56,8 @@ exits! {
     Version = 12;
     /// outcome unknown: look before repeating
     OutcomeUnknown = 13;
+    /// the source changed while it was read: nothing was stored
+    SourceChanged = 14;
     /// configuration error
     Config = 78;
     /// interrupted (SIGINT)
@@ -162,6 +164,6 @@ mod tests {
     #[test]
     fn the_numbers_are_those_of_the_documentation() {
         let numbers: Vec<_> = Exit::ALL.iter().map(|exit| exit.number()).collect();
-        assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 78, 130, 141, 143]);
+        assert_eq!(numbers, [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 78, 130, 141, 143]);
     }
 }

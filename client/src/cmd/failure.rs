@@ -170,7 +170,11 @@ impl From<Error> for Failure {
         let failure = Self {
             exit,
             // One word for this machine's files, whether the SDK or dfsctl met the failure.
-            code: error.status_code().map_or("LocalFile", StatusCode::name),
+            code: match (error.status_code(), error.kind()) {
+                (Some(code), _) => code.name(),
+                (None, ErrorKind::SourceChanged) => error.code(),
+                (None, _) => "LocalFile",
+            },
             message,
             hint: error.hint().to_owned(),
             retryable: error.retryable(),
@@ -199,6 +203,7 @@ fn local_exit(error: &Error) -> Exit {
     let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
     match (error.kind(), io.map(io::Error::kind)) {
         (ErrorKind::NoSpace, _) => Exit::NoSpace,
+        (ErrorKind::SourceChanged, _) => Exit::SourceChanged,
         (_, Some(io::ErrorKind::BrokenPipe)) => Exit::Pipe,
         (_, Some(io::ErrorKind::NotFound)) => Exit::NotFound,
         (_, Some(io::ErrorKind::AlreadyExists)) => Exit::Precondition,

@@ -363,6 +363,7 @@ async fn fetch(client: Client, how: How, progress: Option<crate::ProgressFn>, jo
         degraded_chunks: 0,
         retries: 0,
         resumed_bytes: 0,
+        source_changed: false,
     };
     if how.dry_run {
         return match !how.overwrite && job.target.symlink_metadata().is_ok() {

@@ -1,5 +1,7 @@
 //! `dfsctl put`: stores files of this machine in the cluster.
 
+mod words;
+
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,11 +11,12 @@ use dfs_wire::id::VersionId;
 use dfs_wire::message::metadata::Precondition;
 use dfs_wire::path::DfsPath;
 
+use self::words::{hinted, last_words, left_out};
 use super::args;
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::{Failure, Outcome, Tally};
-use super::output::text::{count, plain};
+use super::output::text::plain;
 use super::place::{Place, Wish, decide};
 use super::progress::Progress;
 use super::rehearse;
@@ -57,6 +60,9 @@ pub struct Args {
     /// Keep the files' modification times
     #[arg(long)]
     preserve: bool,
+    /// Store what was read even if a file changes while it is read
+    #[arg(long)]
+    allow_changing: bool,
     /// Follow symbolic links below a directory
     #[arg(short = 'L', long)]
     dereference: bool,
@@ -308,36 +314,6 @@ async fn carry_out(context: &Context, client: &Client, args: &Args, plan: Plan) 
     Ok(Exit::Ok)
 }
 
-/// Says what was not stored, though nothing failed: the first few, or all of it.
-fn left_out(skipped: &[String], all: bool) -> Option<String> {
-    const NAMED: usize = 3;
-    let named = if all { skipped.len() } else { NAMED };
-    let names: Vec<_> = skipped.iter().take(named).map(|path| plain(path)).collect();
-    let more = match skipped.len().saturating_sub(named) {
-        0 => String::new(),
-        more => format!(" and {more} more (-v names all)"),
-    };
-    let what = count(skipped.len() as u64, "link or special file");
-    let text = format!("left out {what}: {}{more}; -L follows symbolic links", names.join(", "));
-    (!skipped.is_empty()).then_some(text)
-}
-
-fn last_words(context: &Context, summary: &Summary, words: &str) {
-    let output = context.output;
-    let degraded: u64 = summary.files.iter().map(|file| file.degraded_chunks).sum();
-    if degraded > 0 {
-        output.warn(format!(
-            "{} durable, but with fewer copies than asked for, and this release makes no more by itself: write the file again once enough datanodes are up ('dfsctl status')",
-            if degraded == 1 { "1 chunk is".to_owned() } else { format!("{degraded} chunks are") }
-        ));
-    }
-    match summary.files.as_slice() {
-        [] => {}
-        [only] => output.note(format!("stored {}: {words}", plain(&only.target))),
-        files => output.note(format!("stored {}: {words}", count(files.len() as u64, "file"))),
-    }
-}
-
 fn options(args: &Args, job: &Job, progress: &Progress) -> PutOptions {
     let mtime = job.modified.filter(|_| args.preserve).and_then(|time| {
         let since = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
@@ -352,9 +328,26 @@ fn options(args: &Args, job: &Job, progress: &Progress) -> PutOptions {
             (false, None) => Precondition::Any,
         },
         parents: args.parents || args.recursive,
+        allow_changing: args.allow_changing,
         mtime_ms: mtime,
         progress: progress.of_file(),
         op: None,
+    }
+}
+
+/// Refuses a standard input that was closed. What starts a program puts the null device in its place, open for both reading
+/// and writing, which `< /dev/null` does not: an empty file that nobody meant is not stored.
+fn open_stdin() -> Outcome {
+    let stdin = std::io::stdin();
+    let null = rustix::fs::fstat(&stdin).is_ok_and(|stat| {
+        rustix::fs::FileType::from_raw_mode(stat.st_mode).is_char_device()
+            && stat.st_rdev == rustix::fs::makedev(1, 3)
+    });
+    let both = rustix::fs::fcntl_getfl(&stdin).is_ok_and(|flags| flags.contains(rustix::fs::OFlags::RDWR));
+    match null && both {
+        true => Err(Failure::usage("standard input is closed")
+            .hint("give it a file or a pipe; '< /dev/null' stores an empty file")),
+        false => Ok(()),
     }
 }
 
@@ -368,6 +361,7 @@ async fn store(client: Client, options: PutOptions, dry_run: bool, job: Job) -> 
         degraded_chunks: 0,
         retries: 0,
         resumed_bytes: 0,
+        source_changed: false,
     };
     let (parents, absent) = (options.parents, options.precondition == Precondition::Absent);
     if dry_run {
@@ -376,7 +370,10 @@ async fn store(client: Client, options: PutOptions, dry_run: bool, job: Job) -> 
     }
     let source = match job.source {
         Some(path) => PutSource::Path(path),
-        None => PutSource::reader(tokio::io::stdin()),
+        None => {
+            open_stdin()?;
+            PutSource::reader(tokio::io::stdin())
+        }
     };
     let put =
         client.put(source, &job.target, options).await.map_err(|e| hinted(e.into(), parents, absent))?;
@@ -385,21 +382,8 @@ async fn store(client: Client, options: PutOptions, dry_run: bool, job: Job) -> 
     moved.chunks = Some(put.stat.chunk_count);
     moved.degraded_chunks = put.degraded.len() as u64;
     moved.retries = put.retries;
+    moved.source_changed = put.source_changed.is_some();
     Ok(moved)
-}
-
-fn hinted(failure: Failure, parents: bool, absent: bool) -> Failure {
-    match failure.code {
-        "PreconditionFailed" if absent => {
-            failure.hint("without --if-absent a file that is there is replaced")
-        }
-        "NotFound" if !parents => failure.hint("-p makes missing directories on the way"),
-        "PreconditionFailed" => {
-            failure.hint("somebody changed it since; 'dfsctl stat PATH' prints the current version")
-        }
-        "IsADirectory" => failure.hint("end the path with a slash to put the file into the directory"),
-        _ => failure,
-    }
 }
 
 #[cfg(test)]
@@ -420,15 +404,6 @@ mod tests {
 
     fn path(text: &str) -> DfsPath {
         DfsPath::parse(text).unwrap()
-    }
-
-    #[test]
-    fn what_is_left_out_is_named() {
-        let some: Vec<_> = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
-        assert_eq!(left_out(&[], true), None);
-        let said = left_out(&some, false).unwrap();
-        assert!(said.starts_with("left out 4 links or special files: a, b, c and 1 more"), "{said}");
-        assert!(left_out(&some, true).unwrap().contains(": a, b, c, d;"));
     }
 
     fn planned(line: &str, source: &Path, place: &Place) -> Plan {

@@ -82,6 +82,8 @@ pub struct Moved {
     pub retries: u64,
     /// Bytes that were here already from an interrupted get, and were checked again (get --resume).
     pub resumed_bytes: u64,
+    /// Whether the source changed while it was read, which --allow-changing allowed (put).
+    pub source_changed: bool,
 }
 
 /// One file that was not moved.

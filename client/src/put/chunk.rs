@@ -88,6 +88,7 @@ pub(super) async fn upload(
         let failure = match attempt(&session, &place, &source, &memory).await {
             Ok(uploaded) => {
                 session.meter.chunk_done();
+                session.stored();
                 return Ok(uploaded);
             }
             Err(failure) => failure,

@@ -13,6 +13,7 @@ use dfs_wire::link::DataFrame;
 use dfs_wire::status::StatusCode;
 use tokio::task::JoinHandle;
 
+use super::source::{self, Seen};
 use crate::digest::{BATCH_FRAMES, Hash, Sha, blocking, run};
 use crate::error::Error;
 use crate::memory::{Held, MemoryBound, freeze};
@@ -170,12 +171,21 @@ fn read_batch(part: &FileRange, mut held: Held, mut hash: Hash) -> Result<Batch,
 
 fn read_failed(part: &FileRange, error: io::Error) -> Error {
     let shorter = error.kind() == io::ErrorKind::UnexpectedEof;
-    let failed = Error::local_file("reading", &part.path, error);
-    if shorter { failed.with_hint("the file became shorter while it was read; put it again") } else { failed }
+    match shorter {
+        true => source::changed(&part.path, "it became shorter"),
+        false => Error::local_file("reading", &part.path, error),
+    }
 }
 
-/// Opens a local file for reading and says how long it is; `None` for a pipe, a device, or what only looks empty.
-pub(crate) async fn open_file(path: PathBuf) -> Result<(Arc<File>, Option<u64>), Error> {
+/// A local file that is open for reading.
+pub(crate) struct Opened {
+    pub(crate) file: Arc<File>,
+    /// What it is now, and how long; `None` for a pipe or a device.
+    pub(crate) regular: Option<(Seen, u64)>,
+}
+
+/// Opens a local file for reading.
+pub(crate) async fn open_file(path: PathBuf) -> Result<Opened, Error> {
     let open = move || {
         let failed = |e: io::Error| {
             let hint = match e.kind() {
@@ -192,9 +202,8 @@ pub(crate) async fn open_file(path: PathBuf) -> Result<(Arc<File>, Option<u64>),
             return Err(Error::new(StatusCode::InvalidArgument, text)
                 .with_hint("put its files one by one, or use `dfsctl put -r`"));
         }
-        // Files of /proc say that they are empty and are not: what claims to be empty is read to its end.
-        let len = Some(metadata.len()).filter(|&len| metadata.is_file() && len > 0);
-        Ok((Arc::new(file), len))
+        let seen = metadata.is_file().then(|| Seen::first(&file)).transpose().map_err(failed)?;
+        Ok(Opened { file: Arc::new(file), regular: seen.map(|seen| (seen, seen.size())) })
     };
     blocking(open).await?
 }

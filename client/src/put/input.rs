@@ -12,7 +12,9 @@ use dfs_wire::slab::Slab;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::task::JoinHandle;
 
-use super::feed::{ChunkSource, FileRange, open_file};
+use super::feed::{ChunkSource, FileRange, Opened, open_file};
+use super::source::{self, Seen};
+use crate::digest::blocking;
 use crate::error::Error;
 use crate::memory::{Held, MemoryBound, Place, freeze};
 use crate::options::PutSource;
@@ -20,7 +22,7 @@ use crate::options::PutSource;
 /// What is put.
 pub(crate) enum Input {
     /// A file of known length.
-    File { file: Arc<File>, path: Arc<PathBuf>, len: u64, next: u64 },
+    File { file: Arc<File>, path: Arc<PathBuf>, seen: Seen, len: u64, next: u64 },
     /// Bytes in memory.
     Bytes { bytes: Bytes, next: u64 },
     /// Something that is read until it ends.
@@ -32,10 +34,16 @@ impl Input {
         Ok(match source {
             PutSource::Bytes(bytes) => Self::Bytes { bytes, next: 0 },
             PutSource::Reader(reader) => Self::Stream(Box::new(StreamInput::new(Pull::Async(reader)))),
-            PutSource::Path(path) => match open_file(path.clone()).await? {
-                (file, Some(len)) => Self::File { file, path: Arc::new(path), len, next: 0 },
-                (file, None) => Self::Stream(Box::new(StreamInput::new(Pull::Blocking(file)))),
-            },
+            PutSource::Path(path) => {
+                let Opened { file, regular } = open_file(path.clone()).await?;
+                match regular {
+                    Some((seen, len)) if len > 0 => {
+                        Self::File { file, path: Arc::new(path), seen, len, next: 0 }
+                    }
+                    // Files of /proc say that they are empty and are not: what claims to be empty is read to its end.
+                    _ => Self::Stream(Box::new(StreamInput::new(Pull::Blocking(file)))),
+                }
+            }
         })
     }
 
@@ -48,6 +56,12 @@ impl Input {
         }
     }
 
+    /// How the source differs from what it was when the put began; `None` if it does not, or is no file.
+    pub(crate) async fn changed(self) -> Result<Option<Error>, Error> {
+        let Self::File { file, path, seen, .. } = self else { return Ok(None) };
+        blocking(move || seen.changed(&file, &path).map(|how| source::changed(&path, &how))).await
+    }
+
     /// The next chunk; `None` at the end. A chunk of a stream holds its memory until it is dropped.
     ///
     /// Cancel safety: what was read is kept for the next call.
@@ -58,7 +72,7 @@ impl Input {
         patience: Duration,
     ) -> Result<Option<ChunkSource>, Error> {
         match self {
-            Self::File { file, path, len, next } => {
+            Self::File { file, path, len, next, .. } => {
                 let part = u64::from(chunk_size).min(*len - *next);
                 let range = FileRange {
                     file: file.clone(),

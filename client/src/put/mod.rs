@@ -11,6 +11,7 @@ mod chunk;
 mod feed;
 mod input;
 mod session;
+mod source;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,7 +55,8 @@ impl Client {
     ///
     /// # Errors
     /// `AlreadyExists` or `PreconditionFailed`, `IsADirectory`, `NotFound` (a parent is missing), `NoSpace`,
-    /// `NoWriteQuorum`, `InvalidArgument` (chunk size, copies), a failure of the local source, or `OutcomeUnknown` if the
+    /// `NoWriteQuorum`, `InvalidArgument` (chunk size, copies), a failure of the local source, `SourceChanged` if it is a
+    /// file that changed while it was read, or `OutcomeUnknown` if the
     /// answer to the commit was lost.
     pub async fn put(
         &self,
@@ -68,7 +70,7 @@ impl Client {
         let (session, allocations) = opened.map_err(|e| e.context(doing()))?;
         let session = Arc::new(session);
         let guard = AbortOnDrop::new(session.clone());
-        let outcome = Transfer::new(session.clone(), allocations).run(input).await;
+        let outcome = Transfer::new(session.clone(), allocations).run(input, options.allow_changing).await;
         guard.disarm();
         match outcome {
             Ok(outcome) => Ok(outcome),
@@ -115,7 +117,7 @@ impl Transfer {
         }
     }
 
-    async fn run(mut self, mut input: Input) -> Result<PutOutcome, Error> {
+    async fn run(mut self, mut input: Input, allow_changing: bool) -> Result<PutOutcome, Error> {
         let mut renewal = tokio::time::interval(self.session.renew_interval());
         renewal.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         renewal.tick().await;
@@ -136,6 +138,11 @@ impl Transfer {
                 Step::Renew => self.session.renew().await?,
             }
         }
+        let changed = input.changed().await?;
+        let source_changed = match changed {
+            Some(error) if !allow_changing => return Err(error),
+            changed => changed.map(|error| error.message().to_owned()),
+        };
         let records = std::mem::take(&mut self.records);
         let stat = self.session.commit(records, self.size, self.next).await?;
         self.degraded.sort_by_key(|d| d.index);
@@ -143,6 +150,7 @@ impl Transfer {
         Ok(PutOutcome {
             stat,
             degraded: self.degraded,
+            source_changed,
             retries: progress.retries,
             failovers: progress.failovers,
         })

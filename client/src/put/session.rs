@@ -14,6 +14,7 @@ use dfs_wire::path::DfsPath;
 use dfs_wire::status::StatusCode;
 use tokio::time::{Instant, timeout};
 
+use crate::backoff::QUORUM_PATIENCE;
 use crate::client::Inner;
 use crate::error::{Error, ErrorKind};
 use crate::options::PutOptions;
@@ -38,6 +39,8 @@ pub(super) struct Session {
     lease: Duration,
     commit_op: OpId,
     avoid: Mutex<BTreeMap<NodeId, Instant>>,
+    /// Since when the nodes that did not fail are too few, with no chunk stored.
+    short_since: Mutex<Option<Instant>>,
 }
 
 impl Session {
@@ -79,6 +82,7 @@ impl Session {
             lease: Duration::from_millis(opened.lease_ms),
             commit_op: options.op.unwrap_or_else(new_op),
             avoid: Mutex::default(),
+            short_since: Mutex::default(),
         };
         Ok((session, opened.allocations))
     }
@@ -125,8 +129,11 @@ impl Session {
         let crowded_out = !exclude.is_empty();
         let request = AllocateChunks { session: self.id, first, count, above, exclude };
         match self.ask_for_places(request.clone()).await {
-            // Better a node that stumbled than none at all.
+            // Better a node that stumbled than none at all, but not for long: whoever can take it then was asked.
             Err(error) if crowded_out && error.status_code() == Some(StatusCode::NoWriteQuorum) => {
+                if self.short_for() >= QUORUM_PATIENCE {
+                    return Err(error);
+                }
                 self.avoid_nobody();
                 self.ask_for_places(AllocateChunks { exclude: Vec::new(), ..request }).await
             }
@@ -187,6 +194,16 @@ impl Session {
         if !matches!(outcome, Ok(Ok(_))) {
             tracing::debug!(session = %self.id, "the upload could not be given up; its lease will end it");
         }
+    }
+
+    /// A chunk was stored: there are enough nodes.
+    pub(super) fn stored(&self) {
+        *self.short_since.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn short_for(&self) -> Duration {
+        let mut since = self.short_since.lock().unwrap_or_else(PoisonError::into_inner);
+        since.get_or_insert_with(Instant::now).elapsed()
     }
 
     /// Keeps new chunks away from a node for a while.

@@ -22,4 +22,5 @@ mod names;
 mod old_copies;
 mod power_cut;
 mod round_trips;
+mod sources;
 mod stragglers;

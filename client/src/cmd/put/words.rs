@@ -1,0 +1,75 @@
+//! What a put says beside its data: what was left out, what is not as it should be, what to do next.
+
+use super::super::context::Context;
+use super::super::failure::Failure;
+use super::super::output::text::{count, plain};
+use super::super::transfer::Summary;
+
+/// Says what was not stored, though nothing failed: the first few, or all of it.
+pub(super) fn left_out(skipped: &[String], all: bool) -> Option<String> {
+    const NAMED: usize = 3;
+    let named = if all { skipped.len() } else { NAMED };
+    let names: Vec<_> = skipped.iter().take(named).map(|path| plain(path)).collect();
+    let more = match skipped.len().saturating_sub(named) {
+        0 => String::new(),
+        more => format!(" and {more} more (-v names all)"),
+    };
+    let what = count(skipped.len() as u64, "link or special file");
+    let text = format!("left out {what}: {}{more}; -L follows symbolic links", names.join(", "));
+    (!skipped.is_empty()).then_some(text)
+}
+
+/// The sentences at the end.
+pub(super) fn last_words(context: &Context, summary: &Summary, words: &str) {
+    let output = context.output;
+    let degraded: u64 = summary.files.iter().map(|file| file.degraded_chunks).sum();
+    if degraded > 0 {
+        output.warn(format!(
+            "{} durable, but with fewer copies than asked for, and this release makes no more by itself: write the file again once enough datanodes are up ('dfsctl status')",
+            if degraded == 1 { "1 chunk is".to_owned() } else { format!("{degraded} chunks are") }
+        ));
+    }
+    let changed: Vec<_> = summary.files.iter().filter(|file| file.source_changed).collect();
+    if let Some(first) = changed.first() {
+        let more = if changed.len() > 1 { format!(", and {} more", changed.len() - 1) } else { String::new() };
+        output.warn(format!("stored though it changed while it was read: {}{more}", first.source));
+    }
+    match summary.files.as_slice() {
+        [] => {}
+        [only] => output.note(format!("stored {}: {words}", plain(&only.target))),
+        files => output.note(format!("stored {}: {words}", count(files.len() as u64, "file"))),
+    }
+}
+
+/// What to do about a file that somebody writes to.
+const CHANGING: &str = "put it again when nobody writes to it; --allow-changing stores what was read";
+
+/// Adds what to do next, as far as the command line can do it.
+pub(super) fn hinted(failure: Failure, parents: bool, absent: bool) -> Failure {
+    match failure.code {
+        "PreconditionFailed" if absent => {
+            failure.hint("without --if-absent a file that is there is replaced")
+        }
+        "NotFound" if !parents => failure.hint("-p makes missing directories on the way"),
+        "PreconditionFailed" => {
+            failure.hint("somebody changed it since; 'dfsctl stat PATH' prints the current version")
+        }
+        "SourceChanged" => Failure { hint: CHANGING.to_owned(), ..failure },
+        "IsADirectory" => failure.hint("end the path with a slash to put the file into the directory"),
+        _ => failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_is_named() {
+        let some: Vec<_> = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
+        assert_eq!(left_out(&[], true), None);
+        let said = left_out(&some, false).unwrap();
+        assert!(said.starts_with("left out 4 links or special files: a, b, c and 1 more"), "{said}");
+        assert!(left_out(&some, true).unwrap().contains(": a, b, c, d;"));
+    }
+}
