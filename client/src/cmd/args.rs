@@ -182,7 +182,10 @@ mod tests {
         assert_eq!(within(&format!("0-{}", u64::MAX), 3), Ok(0..3));
         assert_eq!((within("0-", 0), within("-5", 0)), (Ok(0..0), Ok(0..0)));
         for (past, size) in [("200-300", 100), ("100-", 100), ("0-9", 0), ("1-", 0)] {
-            assert!(within(past, size).unwrap_err().contains(&format!("the file has {size} bytes")), "{past}");
+            assert!(
+                within(past, size).unwrap_err().contains(&format!("the file has {size} bytes")),
+                "{past}"
+            );
         }
         for bad in ["", "-", "5", "9-1", "a-b", "--5"] {
             assert!(ByteRange::parse(bad).is_err(), "{bad} passed");

@@ -50,7 +50,10 @@ async fn a_file_that_changes_while_it_is_put_is_not_stored_unless_that_is_allowe
     said.code(14).says(&["d/changing", "changed while it was read", "--allow-changing"]);
     let said = meanwhile(overwrite, || put(&["-o", "json", "put", "d/changing", "/changing"])).code(14);
     let failure = said.stderr.lines().last().unwrap_or_default().to_owned();
-    assert!(failure.contains(r#""code":"SourceChanged""#) && failure.contains(r#""exit_code":14"#), "{failure}");
+    assert!(
+        failure.contains(r#""code":"SourceChanged""#) && failure.contains(r#""exit_code":14"#),
+        "{failure}"
+    );
     let error = client.stat(&path("/changing")).await.expect_err("nothing was stored");
     assert_eq!(error.kind(), ErrorKind::NotFound);
 

@@ -31,7 +31,8 @@ pub(super) fn last_words(context: &Context, summary: &Summary, words: &str) {
     }
     let changed: Vec<_> = summary.files.iter().filter(|file| file.source_changed).collect();
     if let Some(first) = changed.first() {
-        let more = if changed.len() > 1 { format!(", and {} more", changed.len() - 1) } else { String::new() };
+        let more =
+            if changed.len() > 1 { format!(", and {} more", changed.len() - 1) } else { String::new() };
         output.warn(format!("stored though it changed while it was read: {}{more}", first.source));
     }
     match summary.files.as_slice() {
