@@ -33,6 +33,9 @@ pub struct ClientConfig {
     pub retry: RetryPolicy,
     /// Name of the program, for the logs of the nodes.
     pub agent: String,
+    /// Connects as an operator: nodes keep places for such connections when clients fill all others, and carry no chunks
+    /// over them. For status and inspection.
+    pub operator: bool,
 }
 
 impl ClientConfig {
@@ -50,6 +53,7 @@ impl ClientConfig {
             timeouts: Timeouts::default(),
             retry: RetryPolicy::default(),
             agent: concat!("dfs-client/", env!("CARGO_PKG_VERSION")).to_owned(),
+            operator: false,
         }
     }
 

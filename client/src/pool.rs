@@ -88,8 +88,7 @@ pub(crate) struct Pool {
 
 struct PoolInner {
     connector: Arc<dyn Connector>,
-    client: ClientId,
-    agent: String,
+    me: PeerIdentity,
     timeouts: Timeouts,
     cluster: OnceLock<ClusterId>,
     memory: MemoryBound,
@@ -98,10 +97,10 @@ struct PoolInner {
 
 impl Pool {
     pub(crate) fn new(config: &ClientConfig, connector: Arc<dyn Connector>, memory: MemoryBound) -> Self {
+        let me = ClientPeer { client: ClientId(rand::random()), name: config.agent.clone() };
         let inner = PoolInner {
             connector,
-            client: ClientId(rand::random()),
-            agent: config.agent.clone(),
+            me: if config.operator { PeerIdentity::Operator(me) } else { PeerIdentity::Client(me) },
             timeouts: config.timeouts.clone(),
             cluster: OnceLock::new(),
             memory,
@@ -229,7 +228,7 @@ impl Pool {
         let connection_credit = inner.memory.bytes().max(CONNECTION_CREDIT_BYTES);
         let hello = Hello {
             cluster: self.cluster(),
-            peer: PeerIdentity::Client(ClientPeer { client: inner.client, name: inner.agent.clone() }),
+            peer: inner.me.clone(),
             credentials: Vec::new(),
             features: 0,
             connection_credit,

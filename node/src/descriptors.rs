@@ -18,7 +18,7 @@ pub fn raise(needed: usize) {
             limit,
             needed,
             "this node may need more open files than it may have: raise the hard limit (ulimit -Hn, LimitNOFILE), or lower \
-             network.connections_max or storage.open_files_max"
+             network.connections_max, network.members_max or storage.open_files_max"
         );
     }
 }

@@ -122,7 +122,7 @@ where
     };
     let config = live.current();
     announce(&config);
-    descriptors::raise(config.network.connections_max);
+    descriptors::raise(config.network.places.total());
     let (metrics, readiness, shutdown) = (Metrics::new(), Readiness::default(), Shutdown::new());
     observe_reloads(&metrics, &live);
     observe_log(&metrics, &logs);
@@ -326,7 +326,12 @@ mod tests {
         while context.readiness.state() != Err("draining".to_owned()) {
             tokio::task::yield_now().await;
         }
-        assert!(context.metrics.encode().contains("dfs_actors_running{node=\"test\",kind=\"glass\"} 1"));
+        assert!(
+            context
+                .metrics
+                .encode(telemetry::Form::Text)
+                .contains("dfs_actors_running{node=\"test\",kind=\"glass\"} 1")
+        );
         finish.send(()).expect("still draining");
         assert_eq!(ending.await.expect("no panic"), 0);
         assert!(

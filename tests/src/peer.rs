@@ -105,9 +105,17 @@ pub struct PeerLink {
 impl PeerLink {
     /// Connects and shakes hands as a client.
     pub async fn connect(address: &str) -> Self {
-        let mut peer = ScriptedPeer::connect(address).await;
-        let welcome =
-            peer.handshake(&client_hello()).await.unwrap_or_else(|error| panic!("{address}: {error}"));
+        let peer = ScriptedPeer::connect(address).await;
+        Self::over(peer.stream, &client_hello()).await.unwrap_or_else(|error| panic!("{address}: {error}"))
+    }
+
+    /// Shakes hands over a connection, as whoever `hello` says.
+    ///
+    /// # Errors
+    /// What the node refuses with.
+    pub async fn over(stream: TcpStream, hello: &Hello) -> Result<Self, HandshakeError> {
+        let mut peer = ScriptedPeer { stream };
+        let welcome = peer.handshake(hello).await?;
         let budget = SlabBudget::new(SlabPool::new(64), 64);
         let (reader, writer) = peer.stream.into_split();
         let params = LinkParams {
@@ -120,7 +128,7 @@ impl PeerLink {
         let mut tasks = JoinSet::new();
         tasks.spawn(driver.reader);
         tasks.spawn(driver.writer);
-        Self { link, budget, _tasks: tasks }
+        Ok(Self { link, budget, _tasks: tasks })
     }
 
     /// The link itself.

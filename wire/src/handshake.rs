@@ -45,6 +45,8 @@ pub enum Peer {
     Client(ClientPeer),
     /// A datanode.
     Datanode(NodePeer),
+    /// Somebody who looks after the cluster. Places are kept for such connections; they move no chunks.
+    Operator(ClientPeer),
 }
 
 /// A client that connects.
@@ -93,6 +95,9 @@ pub struct Welcome {
 /// Why no agreement was reached.
 #[derive(Debug, thiserror::Error)]
 pub enum HandshakeError {
+    /// The connection ended before its first byte, as those of port scanners and health checks do.
+    #[error("the connection was closed before anything was said")]
+    NothingSaid,
     /// The connection broke.
     #[error("connection lost during the handshake: {0}")]
     Io(#[from] std::io::Error),
@@ -108,6 +113,7 @@ impl HandshakeError {
             Self::Io(e) => {
                 Status::new(StatusCode::ConnectionLost, format!("connection lost during the handshake: {e}"))
             }
+            Self::NothingSaid => Status::new(StatusCode::ConnectionLost, self.to_string()),
             Self::Rejected(status) => status,
         }
     }
@@ -161,24 +167,51 @@ where
     IO: AsyncRead + AsyncWrite + Unpin,
     F: FnOnce(&Hello, ProtocolVersion) -> Result<Welcome, Status>,
 {
-    let outcome = match read_hello(io).await {
-        Ok((hello, version)) => decide(&hello, version).map(|w| (hello, w)),
-        Err(HandshakeError::Rejected(status)) => Err(status),
-        Err(io_error) => return Err(io_error),
-    };
+    let (hello, version) = receive(io).await?;
+    let welcome = decide(&hello, version);
+    answer(io, &welcome).await?;
+    Ok((hello, welcome.map_err(HandshakeError::Rejected)?))
+}
+
+/// The first half of [`accept`]: reads the preface and the hello, and tells a peer whose first words make no sense.
+///
+/// Cancel safety: as [`connect`], but [`answer`] may still be used to refuse the peer.
+///
+/// # Errors
+/// If the connection breaks or the connector is refused; it has been told then.
+pub async fn receive<IO: AsyncRead + AsyncWrite + Unpin>(
+    io: &mut IO,
+) -> Result<(Hello, ProtocolVersion), HandshakeError> {
+    let outcome = read_hello(io).await;
+    if let Err(HandshakeError::Rejected(status)) = &outcome {
+        answer(io, &Err(status.clone())).await?;
+    }
+    outcome
+}
+
+/// The second half of [`accept`]: says yes or no.
+///
+/// # Errors
+/// If the connection breaks.
+pub async fn answer<IO: AsyncWrite + Unpin>(
+    io: &mut IO,
+    outcome: &Result<Welcome, Status>,
+) -> Result<(), HandshakeError> {
     let mut out = Vec::with_capacity(256);
-    match &outcome {
-        Ok((_, welcome)) => append_frame(&mut out, FrameKind::Welcome, welcome)?,
+    match outcome {
+        Ok(welcome) => append_frame(&mut out, FrameKind::Welcome, welcome)?,
         Err(status) => append_frame(&mut out, FrameKind::Reject, status)?,
     }
     io.write_all(&out).await?;
     io.flush().await?;
-    outcome.map_err(HandshakeError::Rejected)
+    Ok(())
 }
 
 async fn read_hello<IO: AsyncRead + Unpin>(io: &mut IO) -> Result<(Hello, ProtocolVersion), HandshakeError> {
     let mut preface = [0; PREFACE_BYTES];
-    io.read_exact(&mut preface).await?;
+    let (first, rest) = preface.split_at_mut(1);
+    io.read_exact(first).await.map_err(|_| HandshakeError::NothingSaid)?;
+    io.read_exact(rest).await?;
     let [m0, m1, m2, m3, l0, l1, h0, h1] = preface;
     if [m0, m1, m2, m3] != MAGIC {
         return Err(refuse(

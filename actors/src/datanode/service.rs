@@ -362,7 +362,7 @@ impl Service for DatanodeService {
     fn serve(self: Arc<Self>, peer: Arc<PeerInfo>, incoming: Incoming) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             // A primary's SHA-256 is trusted, since it has checked it. A client's is not: it goes through a primary.
-            let from_client = matches!(peer.peer, Peer::Client(_));
+            let from_client = !matches!(peer.peer, Peer::Datanode(_));
             if from_client
                 && matches!(incoming.head.body, Request::Replication(ReplicationRequest::Replicate(_)))
             {

@@ -8,12 +8,16 @@ use std::time::Duration;
 
 use crate::env::{Connection, Env, Listener as NetListener};
 use crate::session::{Session, SessionArgs, SessionCommon};
-use crate::supervisor::{ActorError, Behaviour, Ctx, Nursery};
+use crate::supervisor::{ActorError, Addr, Behaviour, ChildSpec, Ctx, Nursery};
 
 /// Bound of a session's mailbox: it is told little.
 const SESSION_MAILBOX: usize = 8;
 /// Pause after a failed accept (too many open files, most often), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Patience with connections that were told to go.
+const ROOM_TIMEOUT: Duration = Duration::from_secs(1);
+/// What a session may take to start beside its handshake.
+const START_MARGIN: Duration = Duration::from_secs(5);
 
 /// A socket that is bound before the actors are started, so that a port in use is an error of the start and a free
 /// port is known before the node introduces itself. The first life of the listener takes it; a later one binds the
@@ -45,7 +49,7 @@ impl Bound {
 pub struct ListenerArgs {
     /// The socket.
     pub bound: Bound,
-    /// Where sessions live.
+    /// Where sessions live: room for as many as there are places.
     pub sessions: Nursery,
     /// What all sessions share.
     pub common: SessionCommon,
@@ -103,16 +107,21 @@ async fn accept(env: Env, mut socket: Box<dyn NetListener>, args: ListenerArgs) 
 
 async fn start_session(connection: Connection, args: &ListenerArgs, session: u64) {
     let peer = connection.peer;
-    let berth = match args.sessions.try_reserve() {
+    // There are never more connections than places but for those that were told to go: they go within moments.
+    let berth = match args.sessions.reserve(ROOM_TIMEOUT).await {
         Ok(berth) => berth,
         Err(error) => {
-            // Closing is the answer: an attacker who fills the bound gets no work done for him.
             tracing::warn!(%peer, %error, "connection closed: too many are open");
             return;
         }
     };
+    let spec = |args: SessionArgs| {
+        let patience = args.limits.handshake_timeout + START_MARGIN;
+        let home = Addr::new(SESSION_MAILBOX);
+        ChildSpec::new::<Session>(format!("{session}"), &home, args).start_timeout(Some(patience))
+    };
     let args = SessionArgs::new(connection, session, &args.common);
-    if let Err(error) = berth.start::<Session>(&format!("{session}"), args, SESSION_MAILBOX).await {
+    if let Err(error) = berth.start_spec(spec(args)).await {
         tracing::warn!(%peer, %error, "no session could be started");
     }
 }

@@ -4,29 +4,41 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use dfs_wire::handshake;
+use dfs_wire::Bytes;
+use dfs_wire::handshake::{self, HandshakeError, Hello, Peer, Welcome};
 use dfs_wire::limits::CONNECTION_CREDIT_BYTES;
-use dfs_wire::link::{Link, LinkParams, Liveness, Role};
+use dfs_wire::link::{Incoming, Link, LinkParams, Liveness, Role};
+use dfs_wire::message::Request;
 use dfs_wire::slab::SlabBudget;
 use dfs_wire::status::{Status, StatusCode};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
+use super::knocks::Knocks;
+use super::places::{LINGER, Place, Places, crowded};
 use super::requests::RequestStats;
+use super::room::Source;
 use super::state::{SessionLimits, SessionState, Verdict};
 use super::{PeerInfo, Service};
-use crate::env::{Clock, Connection};
+use crate::env::{BoxRead, BoxWrite, Clock, Connection};
 use crate::supervisor::{ActorError, Behaviour, Ctx};
 
 /// How often a session looks whether its peer is alive. Three silent looks end it: 15 s.
 const TICK: Duration = Duration::from_secs(5);
+
+/// Patience with a refused peer that takes not even that: the answer fits into an empty socket.
+const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// What a session can be told.
 #[derive(Debug)]
 pub enum SessionMsg {
     /// Take no new requests; end with the last one open.
     Drain,
+    /// Somebody else needs the place.
+    MakeRoom,
+    /// The peer was told so a moment ago.
+    Leave,
     /// The connection has ended.
     Closed,
 }
@@ -34,8 +46,8 @@ pub enum SessionMsg {
 /// What a session is made from.
 #[derive(Clone)]
 pub struct SessionArgs {
-    /// The connection; taken by the one life that a session has.
-    pub connection: Arc<Mutex<Option<Connection>>>,
+    /// The connection and its place; taken by the one life that a session has.
+    pub arrived: Arc<Mutex<Option<Arrived>>>,
     /// Number of the session.
     pub session: u64,
     /// What serves its requests.
@@ -48,14 +60,24 @@ pub struct SessionArgs {
     pub draining: watch::Receiver<bool>,
     /// Counters of the node's requests.
     pub requests: RequestStats,
+    /// Connections that came to nothing.
+    pub knocks: Knocks,
+}
+
+/// A connection that was accepted, with its place.
+pub struct Arrived {
+    connection: Connection,
+    place: Place,
 }
 
 impl SessionArgs {
     /// Arguments for one accepted connection.
     pub fn new(connection: Connection, session: u64, common: &SessionCommon) -> Self {
-        let SessionCommon { service, budget, limits, draining, requests } = common.clone();
+        let SessionCommon { service, budget, limits, draining, requests, places, knocks } = common.clone();
+        let place = places.arrive(session, connection.peer.ip());
         Self {
-            connection: Arc::new(Mutex::new(Some(connection))),
+            arrived: Arc::new(Mutex::new(Some(Arrived { connection, place }))),
+            knocks,
             session,
             service,
             budget,
@@ -79,6 +101,10 @@ pub struct SessionCommon {
     pub draining: watch::Receiver<bool>,
     /// Counters of the node's requests.
     pub requests: RequestStats,
+    /// Who may be connected.
+    pub places: Places,
+    /// Connections that came to nothing.
+    pub knocks: Knocks,
 }
 
 /// One connection of a peer.
@@ -86,6 +112,7 @@ pub struct Session {
     link: Link,
     state: SessionState,
     served: Arc<AtomicU64>,
+    _place: Option<Place>,
 }
 
 impl Behaviour for Session {
@@ -94,16 +121,17 @@ impl Behaviour for Session {
     const KIND: &'static str = "session";
 
     async fn start(args: SessionArgs, ctx: &mut Ctx<SessionMsg>) -> Result<Self, ActorError> {
-        let connection = args.connection.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(connection) = connection else {
+        let arrived = args.arrived.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Arrived { connection, place }) = arrived else {
             return Err(ActorError::fatal("take the connection", "a session has one life only"));
         };
-        let (link, peer) = match shake_hands(&args, connection, ctx).await {
+        let source = connection.peer.ip().into();
+        let (link, peer) = match shake_hands(&args, connection, &place, ctx).await {
             Ok(done) => done,
-            Err(status) => {
-                tracing::info!(session = args.session, %status, "connection refused");
+            Err(error) => {
+                note(&args, source, &error, ctx);
                 ctx.stop("handshake failed");
-                return Ok(Self::closed(&args, ctx, status));
+                return Ok(Self::closed(&args, ctx, error.into_status()));
             }
         };
         tracing::debug!(session = args.session, peer = %peer.address, "session open");
@@ -113,13 +141,15 @@ impl Behaviour for Session {
             served: served.clone(),
             requests: args.requests.clone(),
             clock: ctx.env().clock.clone(),
+            busy: Box::new(place.busy()),
         };
         ctx.spawn_then(serve_requests(link.clone(), Arc::new(peer), serving), |()| SessionMsg::Closed);
         let mut draining = args.draining.clone();
         let drained = async move { draining.wait_for(|draining| *draining).await.is_ok() };
         ctx.spawn_then(drained, |_| SessionMsg::Drain);
+        ctx.spawn_then(place.told_to_go(), |()| SessionMsg::MakeRoom);
         ctx.set_tick(TICK);
-        Ok(Self { link, state: SessionState::new(ctx.now(), args.limits), served })
+        Ok(Self { link, state: SessionState::new(ctx.now(), args.limits), served, _place: Some(place) })
     }
 
     async fn handle(&mut self, msg: SessionMsg, ctx: &mut Ctx<SessionMsg>) -> Result<(), ActorError> {
@@ -128,6 +158,14 @@ impl Behaviour for Session {
                 self.state.drain();
                 self.link.goaway(&Status::new(StatusCode::Unavailable, "the node is draining"));
                 self.look(ctx);
+            }
+            SessionMsg::MakeRoom => {
+                self.link.goaway(&made_room());
+                ctx.send_after(LINGER, SessionMsg::Leave);
+            }
+            SessionMsg::Leave => {
+                self.link.close(made_room());
+                ctx.stop("made room");
             }
             SessionMsg::Closed => {
                 if let Some(status) = self.link.status() {
@@ -159,7 +197,8 @@ impl Session {
             LinkParams { role: Role::Acceptor, budget: args.budget.clone(), send_credit: 0, recv_credit: 0 };
         let (link, _nothing_to_drive) = Link::new(tokio::io::empty(), tokio::io::sink(), params);
         link.close(status);
-        Self { link, state: SessionState::new(ctx.now(), args.limits), served: Arc::default() }
+        let state = SessionState::new(ctx.now(), args.limits);
+        Self { link, state, served: Arc::default(), _place: None }
     }
 
     fn look(&mut self, ctx: &mut Ctx<SessionMsg>) {
@@ -174,22 +213,46 @@ impl Session {
     }
 }
 
+fn made_room() -> Status {
+    Status::new(StatusCode::Busy, "the connection was idle, and its place was needed for another")
+        .hint("connect again")
+}
+
+/// Logs a connection that came to nothing, unless there were such lines about its source lately.
+fn note(args: &SessionArgs, source: Source, error: &HandshakeError, ctx: &Ctx<SessionMsg>) {
+    let (reason, status) = match error {
+        HandshakeError::NothingSaid => ("NothingSaid", None),
+        HandshakeError::Io(_) => (StatusCode::ConnectionLost.name(), None),
+        HandshakeError::Rejected(status) => (status.code.name(), Some(status)),
+    };
+    let Some(count) = args.knocks.note(source, reason, ctx.now()) else { return };
+    let session = args.session;
+    match status {
+        Some(status) => tracing::info!(session, %source, count, %status, "connections refused"),
+        None => tracing::info!(session, %source, count, %error, "connections that came to nothing"),
+    }
+}
+
+type Io = tokio::io::Join<BoxRead, BoxWrite>;
+
 async fn shake_hands(
     args: &SessionArgs,
     connection: Connection,
+    place: &Place,
     ctx: &mut Ctx<SessionMsg>,
-) -> Result<(Link, PeerInfo), Status> {
+) -> Result<(Link, PeerInfo), HandshakeError> {
     let address = connection.peer;
     let mut io = tokio::io::join(connection.reader, connection.writer);
-    let accept =
-        handshake::accept(&mut io, |hello, version| args.service.welcome(hello, version, args.session));
-    let late = || {
-        Status::new(StatusCode::DeadlineExceeded, format!("{address} did not finish the handshake in time"))
+    let (hello, welcome) = match agree(args, place, &mut io).await {
+        Ok(agreed) => agreed,
+        Err(Refusal::Told(error)) => return Err(error),
+        Err(Refusal::Untold(status)) => {
+            // Whoever does not take it in time learns nothing.
+            let _ =
+                tokio::time::timeout(REFUSAL_TIMEOUT, handshake::answer(&mut io, &Err(status.clone()))).await;
+            return Err(HandshakeError::Rejected(status));
+        }
     };
-    let (hello, welcome) = tokio::time::timeout(args.limits.handshake_timeout, accept)
-        .await
-        .map_err(|_| late())?
-        .map_err(handshake::HandshakeError::into_status)?;
     let (reader, writer) = io.into_inner();
     let params = LinkParams {
         role: Role::Acceptor,
@@ -198,9 +261,37 @@ async fn shake_hands(
         recv_credit: welcome.connection_credit.min(CONNECTION_CREDIT_BYTES),
     };
     let (link, driver) = Link::new(reader, writer, params);
+    place.open(link.clone());
     ctx.spawn(driver.reader);
     ctx.spawn(driver.writer);
     Ok((link, PeerInfo { peer: hello.peer, address, session: args.session }))
+}
+
+/// Why there is no agreement, and whether the peer knows.
+enum Refusal {
+    Told(HandshakeError),
+    Untold(Status),
+}
+
+async fn agree(args: &SessionArgs, place: &Place, io: &mut Io) -> Result<(Hello, Welcome), Refusal> {
+    let limit = args.limits.handshake_timeout;
+    let late = || {
+        let text = format!("the handshake was not finished within {} ms", limit.as_millis());
+        Refusal::Untold(Status::new(StatusCode::DeadlineExceeded, text))
+    };
+    let talk = async {
+        let (hello, version) = handshake::receive(io).await.map_err(Refusal::Told)?;
+        let welcome = args.service.welcome(&hello, version, args.session).map_err(Refusal::Untold)?;
+        place.introduce(&hello.peer).map_err(Refusal::Untold)?;
+        let answer = Ok(welcome);
+        handshake::answer(io, &answer).await.map_err(Refusal::Told)?;
+        Ok((hello, answer.map_err(Refusal::Untold)?))
+    };
+    tokio::select! {
+        biased;
+        () = place.told_to_go() => Err(Refusal::Untold(crowded())),
+        agreed = tokio::time::timeout(limit, talk) => agreed.unwrap_or_else(|_| Err(late())),
+    }
 }
 
 /// What the requests of a session are served with, and counted by.
@@ -209,6 +300,8 @@ struct Serving {
     served: Arc<AtomicU64>,
     requests: RequestStats,
     clock: Arc<dyn Clock>,
+    /// Notes that the peer asked for something.
+    busy: Box<dyn Fn() + Send>,
 }
 
 /// Serves requests until the connection ends: one task each, as many as the link lets the peer open.
@@ -227,6 +320,7 @@ async fn serve_requests(link: Link, peer: Arc<PeerInfo>, serving: Serving) {
         };
         let Some(incoming) = incoming else { return };
         serving.served.fetch_add(1, Ordering::Relaxed);
+        (serving.busy)();
         let kind = incoming.head.body.name();
         incoming.stream.observe(serving.requests.begin(kind, serving.clock.clone()));
         let span = tracing::info_span!(
@@ -235,6 +329,25 @@ async fn serve_requests(link: Link, peer: Arc<PeerInfo>, serving: Serving) {
             request = %incoming.head.op,
             session = peer.session,
         );
-        requests.spawn(Arc::clone(&serving.service).serve(peer.clone(), incoming).instrument(span));
+        if let Some(status) = not_for_operators(&peer.peer, &incoming.head.body) {
+            requests.spawn(refuse(incoming, status).instrument(span));
+        } else {
+            requests.spawn(Arc::clone(&serving.service).serve(peer.clone(), incoming).instrument(span));
+        }
+    }
+}
+
+/// What an operator's connection may not carry: its place is kept for looking after the cluster.
+fn not_for_operators(peer: &Peer, body: &Request) -> Option<Status> {
+    let allowed = matches!(body, Request::Admin(_) | Request::Metadata(_));
+    (matches!(peer, Peer::Operator(_)) && !allowed).then(|| {
+        let text = format!("{} is not for an operator's connection", body.name());
+        Status::new(StatusCode::PermissionDenied, text).hint("connect as a client")
+    })
+}
+
+async fn refuse(incoming: Incoming, status: Status) {
+    if let Err(gone) = incoming.stream.respond(Err(status), Bytes::new()).await {
+        tracing::debug!(status = %gone, "nobody to answer");
     }
 }

@@ -3,13 +3,17 @@
 //! ```text
 //! accepted --handshake within its limit--> serving --drain--> draining --last stream ends--> closed
 //!     \--refused, foreign bytes, too slow--> closed  \--silence, violation, idle too long--> closed
+//!                                                     \--its place is needed--> Goaway, closed a moment later
 //! ```
 //!
 //! The session owns the connection's reader and writer and a task for each open request, and they end with it. What
 //! a request means is the business of the [`Service`].
 
 mod actor;
+mod knocks;
+mod places;
 mod requests;
+mod room;
 mod state;
 
 use std::net::SocketAddr;
@@ -20,8 +24,11 @@ use dfs_wire::status::Status;
 use dfs_wire::version::ProtocolVersion;
 use futures_util::future::BoxFuture;
 
-pub use actor::{Session, SessionArgs, SessionCommon, SessionMsg};
+pub use actor::{Arrived, Session, SessionArgs, SessionCommon, SessionMsg};
+pub use knocks::Knocks;
+pub use places::{Place, Places, PlacesMax, PlacesTally};
 pub use requests::{LATENCY_BOUNDS, RequestStats, RequestTally};
+pub use room::Class;
 pub use state::{Phase, SessionLimits, SessionState, Verdict};
 
 /// Who is at the other end of a session.

@@ -14,7 +14,7 @@ use dfs_actors::datanode::{DatanodeLimits, DatanodeParts, DatanodeService};
 use dfs_actors::env::{Connection, Env, Listener as NetListener, Net, SeededRng, TokioClock};
 use dfs_actors::listener::{Bound, Listener, ListenerArgs};
 use dfs_actors::replication::{PeerLimits, Replication, ReplicationArgs};
-use dfs_actors::session::{RequestStats, SessionCommon, SessionLimits};
+use dfs_actors::session::{Knocks, Places, PlacesMax, RequestStats, SessionCommon, SessionLimits};
 use dfs_actors::streaming::{Authority, UploadLimits};
 use dfs_actors::supervisor::{ActorTree, Addr, ChildSpec, Intensity, Root, SupervisorSpec};
 use dfs_wire::auth::{Grant, GrantOp, Mac, NodeKey, Receipt};
@@ -345,14 +345,17 @@ impl TestNode {
             handshake_timeout: Duration::from_secs(5),
             idle_timeout: Duration::from_secs(60),
         };
+        let places = PlacesMax { clients: 64, members: 64, operators: 4 };
         let common = SessionCommon {
             service,
             budget: ingest.clone(),
             limits: tokio::sync::watch::channel(limits).1,
             draining,
             requests: RequestStats::default(),
+            places: Places::new(places, env.clock.clone()),
+            knocks: Knocks::default(),
         };
-        let (sessions, nursery) = SupervisorSpec::one_for_one("sessions").with_nursery(64);
+        let (sessions, nursery) = SupervisorSpec::one_for_one("sessions").with_nursery(places.total());
         let bound = Bound::bind(&env, &format!("mem:{n}")).await.unwrap();
         let listen = ListenerArgs { bound, sessions: nursery, common };
         let args = ReplicationArgs {

@@ -171,7 +171,7 @@ impl View for ActorsView {
 /// # Errors
 /// If the node is unknown or cannot be asked, or no actor matches.
 pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
-    let client = context.client().await?;
+    let client = context.operator().await?;
     let address = address_of(&client, &args.node).await?;
     let mut actors: Vec<_> =
         client.actors(address.as_deref()).await?.into_iter().map(ActorView::from).collect();

@@ -76,6 +76,14 @@ impl Context {
         self.client_with(|_| {}).await
     }
 
+    /// Connects as an operator, for whom a busy coordinator has places left.
+    ///
+    /// # Errors
+    /// As [`Self::client`].
+    pub async fn operator(&self) -> Outcome<Client> {
+        self.client_with(|config| config.operator = true).await
+    }
+
     /// Connects, with changes to the configuration.
     ///
     /// # Errors

@@ -108,7 +108,7 @@ impl View for DfView {
 /// # Errors
 /// If the cluster cannot be asked.
 pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
-    let client = context.client().await?;
+    let client = context.operator().await?;
     let nodes: Vec<_> = client.nodes().await?.iter().map(SpaceView::new).collect();
     let mut total = SpaceView { name: "total".to_owned(), ..SpaceView::default() };
     for node in nodes.iter().filter(|node| node.state == "up") {

@@ -225,7 +225,7 @@ impl ChunkView {
 /// # Errors
 /// If a path is not there or is a directory.
 pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
-    let client = context.client().await?;
+    let client = context.operator().await?;
     let (paths, mut tally) = expand_all(context, &client, &args.paths, args.literal).await;
     let mut list = List::new(context.output, "files");
     for (index, path) in paths.iter().enumerate() {

@@ -150,7 +150,7 @@ impl View for FsckView {
 /// # Errors
 /// If the cluster cannot be asked.
 pub async fn run(context: &Context, _args: Args) -> Outcome<Exit> {
-    let client = context.client().await?;
+    let client = context.operator().await?;
     let names: BTreeMap<_, _> =
         client.nodes().await?.into_iter().map(|node| (node.node, node.name)).collect();
     let mut view = FsckView::default();

@@ -186,7 +186,7 @@ impl View for NodesView {
 /// # Errors
 /// If the cluster cannot be asked.
 pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
-    let client = context.client().await?;
+    let client = context.operator().await?;
     let nodes = client.nodes().await?.into_iter().map(NodeView::from).collect();
     context.output.print(&NodesView { nodes, long: args.long })?;
     Ok(Exit::Ok)

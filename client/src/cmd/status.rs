@@ -201,7 +201,7 @@ impl StatusView {
 /// # Errors
 /// If the cluster cannot be asked.
 pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
-    let client = context.client().await?;
+    let client = context.operator().await?;
     let status = client.status().await?;
     let exit = match status.health {
         _ if !args.check => Exit::Ok,

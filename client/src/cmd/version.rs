@@ -65,7 +65,7 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     let mut view = VersionView { client: OWN.to_owned(), server: None };
     if !args.client {
         let endpoint = context.endpoint()?.shown();
-        let asked = async { Outcome::Ok(context.client().await?.node_info(None).await?) };
+        let asked = async { Outcome::Ok(context.operator().await?.node_info(None).await?) };
         match asked.await {
             Ok(info) => {
                 if !same_minor(OWN, &info.version) {

@@ -143,7 +143,9 @@ pub const KEYS: &[Key] = &[
     key("memory", "ingest_percent", Kind::Count(5, 90), "40", "Share of the limit for uploads from clients."),
     key("memory", "replica_percent", Kind::Count(5, 90), "40", "Share of the limit for copies from other datanodes. What the two leave is for reads."),
 
-    key("network", "connections_max", Kind::Count(1, 65_536), "1024", "Connections served at once; more are closed."),
+    key("network", "connections_max", Kind::Count(1, 65_536), "1024", "Clients connected at once. One more takes the place of one that is idle, or is told that all are busy."),
+    key("network", "members_max", Kind::Count(1, 65_536), "256", "Connections from datanodes at once, beside those of clients. A coordinator needs one for each datanode, a datanode two."),
+    key("network", "operators_max", Kind::Count(1, 1024), "32", "Connections of operators (`dfsctl status` and the like) at once, beside the others."),
     key("network", "handshake_timeout", Kind::Time(100, MINUTE), "5s", "Time a new connection has to introduce itself.").live(),
     key("network", "idle_timeout", Kind::Time(SECOND, DAY), "60s", "Silence after which a connection is closed.").live(),
     key("network", "stream_idle_timeout", Kind::Time(SECOND, HOUR), "30s", "Time a streaming session may stand still before it is ended.").live(),

@@ -212,6 +212,8 @@ pub(crate) struct RawMemory {
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawNetwork {
     pub(crate) connections_max: Count,
+    pub(crate) members_max: Count,
+    pub(crate) operators_max: Count,
     pub(crate) handshake_timeout: Time,
     pub(crate) idle_timeout: Time,
     pub(crate) stream_idle_timeout: Time,

@@ -2,6 +2,8 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
+use dfs_actors::session::PlacesMax;
+
 /// What a process does in the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -234,8 +236,8 @@ pub struct MemoryConfig {
 /// Section `network`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NetworkConfig {
-    /// Connections served at once.
-    pub connections_max: usize,
+    /// Connections served at once, by class.
+    pub places: PlacesMax,
     /// Patience with a new connection.
     pub handshake_timeout: Duration,
     /// Silence before a connection is closed.

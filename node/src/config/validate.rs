@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use dfs_actors::membership::state::{ADDRESS_BYTES_MAX, NODE_NAME_BYTES_MAX, ZONE_BYTES_MAX};
+use dfs_actors::session::PlacesMax;
 use dfs_wire::limits;
 
 use super::{
@@ -312,7 +313,11 @@ fn memory(raw: &RawConfig) -> MemoryConfig {
 fn network(raw: &RawConfig) -> NetworkConfig {
     let network = &raw.network;
     NetworkConfig {
-        connections_max: narrow(&network.connections_max),
+        places: PlacesMax {
+            clients: narrow(&network.connections_max),
+            members: narrow(&network.members_max),
+            operators: narrow(&network.operators_max),
+        },
         handshake_timeout: network.handshake_timeout.0,
         idle_timeout: network.idle_timeout.0,
         stream_idle_timeout: network.stream_idle_timeout.0,

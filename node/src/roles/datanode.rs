@@ -98,7 +98,7 @@ fn open_store(settings: StoreConfig, fresh: NodeId) -> anyhow::Result<(Arc<FileS
 /// Files and connections that a datanode of this configuration has open at most.
 fn descriptors(config: &Config) -> usize {
     let chunk_files = config.storage.open_files_max + UPLOADS_MAX + COPIES_MAX;
-    chunk_files + config.network.connections_max + DESCRIPTORS_OTHER
+    chunk_files + config.network.places.total() + DESCRIPTORS_OTHER
 }
 
 fn store_config(config: &Config) -> StoreConfig {

@@ -15,7 +15,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use dfs_actors::env::Env;
 use dfs_actors::listener::{Bound, Listener, ListenerArgs};
-use dfs_actors::session::{RequestStats, Service, SessionCommon, SessionLimits};
+use dfs_actors::session::{Knocks, Places, RequestStats, Service, SessionCommon, SessionLimits};
 use dfs_actors::supervisor::{Addr, ChildSpec, Root, SupervisorSpec};
 use dfs_wire::slab::SlabBudget;
 use futures_util::future::{BoxFuture, join_all};
@@ -77,17 +77,19 @@ fn transport(
     context: &Context,
 ) -> Transport {
     let Context { live, metrics, .. } = context;
-    let connections_max = live.current().network.connections_max;
-    let requests = RequestStats::default();
+    let places = Places::new(live.current().network.places, context.env.clock.clone());
+    let (requests, knocks) = (RequestStats::default(), Knocks::default());
     observe::requests(metrics, name, &requests);
+    observe::connections(metrics, name, &places, &knocks);
     let (drain, draining) = watch::channel(false);
     let limits = follow(live, |config| SessionLimits {
         handshake_timeout: config.network.handshake_timeout,
         idle_timeout: config.network.idle_timeout,
     });
-    let common = SessionCommon { service, budget, limits, draining, requests: requests.clone() };
     let sessions = SupervisorSpec::one_for_one("sessions");
-    let (sessions, nursery) = sessions.with_nursery(connections_max);
+    let (sessions, nursery) = sessions.with_nursery(places.max().total());
+    let common =
+        SessionCommon { service, budget, limits, draining, requests: requests.clone(), places, knocks };
     let listener = Addr::new(1);
     let args = ListenerArgs { bound, sessions: nursery, common };
     let spec = SupervisorSpec::one_for_one("transport")

@@ -8,7 +8,7 @@ use std::time::Duration;
 use dfs_actors::chunk_store::{ChunkStore, DiskState};
 use dfs_actors::coordinator::CoordinatorService;
 use dfs_actors::metadata::store_health::StoreTrouble;
-use dfs_actors::session::{LATENCY_BOUNDS, RequestStats, RequestTally};
+use dfs_actors::session::{Knocks, LATENCY_BOUNDS, Places, RequestStats, RequestTally};
 use dfs_wire::limits::DATA_FRAME_BYTES;
 use dfs_wire::message::membership::NodeState;
 use dfs_wire::slab::SlabBudget;
@@ -61,6 +61,35 @@ pub(super) fn requests(metrics: &Metrics, node: &str, stats: &RequestStats) {
     metrics.sample(move || {
         let mut out = Samples::of(&node);
         stats.snapshot().iter().for_each(|(kind, tally)| out.request(kind, tally));
+        out.samples
+    });
+}
+
+/// Shows a node's connections at each scrape: of each class those there are, those there may be, and what became of
+/// the others.
+pub(super) fn connections(metrics: &Metrics, node: &str, places: &Places, knocks: &Knocks) {
+    let (places, knocks, node) = (places.clone(), knocks.clone(), node.to_owned());
+    metrics.sample(move || {
+        let mut out = Samples::of(&node);
+        for (class, tally) in places.tally() {
+            let label = || vec![("class", class.name().to_owned())];
+            let open = SampleValue::Gauge(tally.taken as f64);
+            out.push("connections", "Connections that are open", label(), open);
+            let max = SampleValue::Gauge(places.max().of(class) as f64);
+            out.push("connections_max", "Connections that may be open", label(), max);
+            let help = "Connections closed while they were idle, to make room for another";
+            out.push("connections_evicted", help, label(), SampleValue::Counter(tally.evicted as f64));
+            let help = "Connections refused because all others were busy";
+            out.push("connections_refused", help, label(), SampleValue::Counter(tally.refused as f64));
+        }
+        let leaving = places.leaving() as u64;
+        out.gauge("connections_leaving", "Connections told to go that are still open", leaving);
+        let help = "Connections told to go that may still be open";
+        out.gauge("connections_leaving_max", help, places.max().leaving() as u64);
+        for (reason, count) in knocks.totals() {
+            let (help, label) = ("Connections without a handshake", vec![("reason", reason.to_owned())]);
+            out.push("handshakes_failed", help, label, SampleValue::Counter(count as f64));
+        }
         out.samples
     });
 }

@@ -6,6 +6,7 @@ mod authority;
 mod command_line;
 mod corruption;
 mod crashes;
+mod crowds;
 mod descriptors;
 mod dev_cluster;
 mod files;
