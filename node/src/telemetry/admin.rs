@@ -17,7 +17,7 @@ use std::{
 use axum::{
     Router,
     extract::State,
-    http::{StatusCode, header},
+    http::{HeaderMap, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -28,7 +28,7 @@ use tokio::{
     time::{Instant, Sleep},
 };
 
-use super::metrics::Metrics;
+use super::metrics::{Form, Metrics};
 use crate::shutdown::Shutdown;
 
 /// Connections served at once; more wait in the backlog.
@@ -175,9 +175,10 @@ async fn cluster(State(admin): State<Admin>) -> Response {
     (status, [(header::CONTENT_TYPE, "application/json")], format!("{}\n", health.detail)).into_response()
 }
 
-async fn metrics(State(admin): State<Admin>) -> Response {
-    let form = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, form)], admin.metrics.encode()).into_response()
+async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
+    let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let form = Form::accepted(&accepts.collect::<Vec<_>>().join(","));
+    ([(header::CONTENT_TYPE, form.content_type())], admin.metrics.encode(form)).into_response()
 }
 
 /// Serves the admin port until the node stops. It goes on while the node drains, so that readiness can be seen to

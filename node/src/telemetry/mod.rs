@@ -10,4 +10,4 @@ pub use actors::observe_actors;
 pub use admin::{Admin, ClusterHealth, Readiness, serve};
 pub use healthcheck::healthcheck;
 pub use logging::{LogGuard, LogHandle, init_logging, warn_if_open};
-pub use metrics::{Labels, Metrics, Sample, SampleValue};
+pub use metrics::{Form, Labels, Metrics, Sample, SampleValue};

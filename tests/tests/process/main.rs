@@ -18,6 +18,7 @@ mod linearizable;
 mod load;
 mod local_files;
 mod memory;
+mod metrics;
 mod mistakes;
 mod names;
 mod old_copies;
