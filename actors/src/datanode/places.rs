@@ -65,6 +65,16 @@ impl ReadPlaces {
         Self { free: Arc::new(Semaphore::new(max)), max, waiting: AtomicUsize::new(0) }
     }
 
+    /// How many there are.
+    pub(super) fn max(&self) -> usize {
+        self.max
+    }
+
+    /// Readers that wait for one.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// Places that are held.
     pub(super) fn taken(&self) -> usize {
         self.max.saturating_sub(self.free.available_permits())
@@ -72,7 +82,7 @@ impl ReadPlaces {
 
     /// Whether somebody waits for a place.
     pub(super) fn wanted(&self) -> bool {
-        self.waiting.load(Ordering::Relaxed) > 0
+        self.waiting() > 0
     }
 
     /// Waits for a place, first come first served. Cancel safety: dropping the future leaves the queue.

@@ -19,7 +19,7 @@ use dfs_wire::slab::{Reservation, SlabBudget};
 use dfs_wire::status::{Status, StatusCode};
 use dfs_wire::version::ProtocolVersion;
 use futures_util::future::BoxFuture;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 
 use super::BUSY_PAUSE_MS;
 use super::places::ReadPlaces;
@@ -28,7 +28,7 @@ use crate::admin::NodeAdmin;
 use crate::chunk_store::{ChunkKey, ChunkStore};
 use crate::replication::{CopyJob, ReplicationMsg, copy_chunk};
 use crate::session::{PeerInfo, Service};
-use crate::streaming::{Authority, Job, Streaming, StreamingArgs, UploadLimits, store_status};
+use crate::streaming::{Authority, Job, Streaming, StreamingArgs, Turn, Turns, UploadLimits, store_status};
 use crate::supervisor::{Addr, Berth, Nursery};
 
 /// Mailbox of a streaming session: a few events of its own tasks.
@@ -83,15 +83,23 @@ pub struct DatanodeParts {
 pub struct DatanodeService {
     parts: DatanodeParts,
     reads: ReadPlaces,
-    bulk: Arc<Semaphore>,
+    turns: UploadTurns,
+}
+
+/// Places for uploads from clients.
+struct UploadTurns {
+    /// All of them.
+    all: Turns,
+    /// Those of more than [`BULK_BYTES`] among them.
+    bulk: Turns,
 }
 
 impl DatanodeService {
     /// A service of these parts.
     pub fn new(parts: DatanodeParts) -> Self {
         let DatanodeLimits { reads_max, bulk_uploads_max, .. } = *parts.limits.borrow();
-        let bulk = Arc::new(Semaphore::new(bulk_uploads_max));
-        Self { parts, reads: ReadPlaces::new(reads_max), bulk }
+        let turns = UploadTurns { all: Turns::new(parts.uploads.max()), bulk: Turns::new(bulk_uploads_max) };
+        Self { parts, reads: ReadPlaces::new(reads_max), turns }
     }
 
     fn limits(&self) -> DatanodeLimits {
@@ -108,13 +116,23 @@ impl DatanodeService {
         u32::try_from(self.reads.taken()).unwrap_or(u32::MAX)
     }
 
-    async fn dispatch(&self, incoming: Incoming) {
+    /// The places that requests share here: name, how many, held, and how many requests wait for one.
+    pub fn places(&self) -> [(&'static str, usize, usize, usize); 3] {
+        let UploadTurns { all, bulk } = &self.turns;
+        [
+            ("reads", self.reads.max(), self.reads.taken(), self.reads.waiting()),
+            ("uploads", all.max(), all.taken(), all.waiting()),
+            ("bulk_uploads", bulk.max(), bulk.taken(), bulk.waiting()),
+        ]
+    }
+
+    async fn dispatch(&self, session: u64, incoming: Incoming) {
         let Incoming { head, tail, stream } = incoming;
         drop(tail);
         if self.parts.admin.is_draining() && !matches!(head.body, Request::Admin(_)) {
             return self.refuse(&stream, Status::new(StatusCode::Unavailable, "the node is draining")).await;
         }
-        let asked = Asked { op: head.op, deadline_ms: head.deadline_ms };
+        let asked = Asked { op: head.op, session, deadline_ms: head.deadline_ms };
         let answer: ResponseHead = match head.body {
             Request::Chunk(ChunkRequest::Write(write)) => return self.write(asked, write, stream).await,
             Request::Replication(ReplicationRequest::Replicate(copy)) => {
@@ -144,6 +162,7 @@ impl DatanodeService {
         let checked = self.check_upload(&write);
         let wanted = Wanted {
             op: request.op,
+            session: request.session,
             patience: request.patience(self.limits().prepare_timeout),
             grant: write.grant,
             len_hint: write.len_hint,
@@ -158,6 +177,7 @@ impl DatanodeService {
         let checked = self.check_write(&copy.grant, &copy.mac);
         let wanted = Wanted {
             op: request.op,
+            session: request.session,
             patience: request.patience(self.limits().prepare_timeout),
             grant: copy.grant,
             len_hint: copy.len_hint,
@@ -206,13 +226,13 @@ impl DatanodeService {
             Ok(()) => self.admit(&wanted, places, budget).await,
             Err(status) => Err(status),
         };
-        let Admitted { berth, reservation, bulk } = match admitted {
+        let Admitted { berth, reservation, turns } = match admitted {
             Ok(admitted) => admitted,
             Err(status) => return self.refuse(&stream, status).await,
         };
         let Wanted { op, grant, len_hint, replicas, min_ack, from_primary, .. } = wanted;
         let name = grant.chunk.to_string();
-        let job = Job { op, stream, reservation, bulk, grant, len_hint, replicas, min_ack, from_primary };
+        let job = Job { op, stream, reservation, turns, grant, len_hint, replicas, min_ack, from_primary };
         let parts = &self.parts;
         let (store, authority, links) = (parts.store.clone(), parts.authority.clone(), parts.links.clone());
         let args = StreamingArgs::new(job, store, authority, links, self.limits().upload);
@@ -231,21 +251,24 @@ impl DatanodeService {
         budget: &SlabBudget,
     ) -> Result<Admitted, Status> {
         let busy = |text: String| Status::new(StatusCode::Busy, text).retry_after_ms(BUSY_PAUSE_MS);
-        let mut bulk = None;
+        let mut turns = vec![];
         // Copies are not held back: their primaries were.
-        if wanted.len_hint > BULK_BYTES && !wanted.from_primary {
-            let turn = tokio::time::timeout(wanted.patience, Arc::clone(&self.bulk).acquire_owned()).await;
-            bulk = Some(
-                turn.ok()
-                    .and_then(Result::ok)
-                    .ok_or_else(|| busy("many large uploads wait here".to_owned()))?,
-            );
+        if !wanted.from_primary {
+            let large = wanted.len_hint > BULK_BYTES;
+            let kinds = [(large, &self.turns.bulk, "large uploads"), (true, &self.turns.all, "uploads")];
+            for (_, kind, name) in kinds.into_iter().filter(|(needed, ..)| *needed) {
+                let turn = kind.enter(wanted.session, wanted.patience).await;
+                let late = || {
+                    busy(format!("{} {name} are under way here, and {} wait", kind.taken(), kind.waiting()))
+                };
+                turns.push(turn.ok_or_else(late)?);
+            }
         }
         let berth = places.reserve(wanted.patience).await.map_err(|e| busy(e.to_string()))?;
         let useful = (wanted.len_hint as usize).div_ceil(DATA_FRAME_BYTES).max(1);
         let slabs = useful.min(self.limits().window_slabs);
         match tokio::time::timeout(wanted.patience, budget.reserve(slabs)).await {
-            Ok(reservation) => Ok(Admitted { berth, reservation, bulk }),
+            Ok(reservation) => Ok(Admitted { berth, reservation, turns }),
             Err(_) => {
                 let (free, total) = (budget.available(), budget.total());
                 Err(busy(format!("no memory for another upload: {free} of {total} slabs free")))
@@ -318,12 +341,13 @@ impl DatanodeService {
 struct Admitted {
     berth: Berth,
     reservation: Reservation,
-    bulk: Option<OwnedSemaphorePermit>,
+    turns: Vec<Turn>,
 }
 
 /// An upload that was asked for.
 struct Wanted {
     op: OpId,
+    session: u64,
     patience: Duration,
     grant: Grant,
     len_hint: u32,
@@ -335,6 +359,7 @@ struct Wanted {
 /// Who asks, and how long he waits.
 struct Asked {
     op: OpId,
+    session: u64,
     deadline_ms: u32,
 }
 
@@ -369,7 +394,7 @@ impl Service for DatanodeService {
                 let text = "only a datanode may forward a chunk; clients write to a primary";
                 return self.refuse(&incoming.stream, Status::new(StatusCode::PermissionDenied, text)).await;
             }
-            self.dispatch(incoming).await;
+            self.dispatch(peer.session, incoming).await;
         })
     }
 }

@@ -13,12 +13,13 @@ use dfs_wire::message::replication::{Replicate, ReplicationResponse};
 use dfs_wire::message::{Response, ResponseHead};
 use dfs_wire::slab::Reservation;
 use dfs_wire::status::{Status, StatusCode};
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use super::Authority;
 use super::pipeline::Upload;
 use super::state::{Effect, UploadLimits, UploadState};
+use super::turns::Turn;
 use crate::chunk_store::ChunkStore;
 use crate::replication::{Forward, Gauge, ReplicationMsg};
 use crate::supervisor::{ActorError, Addr, Behaviour, Ctx};
@@ -45,8 +46,8 @@ pub struct Job {
     pub stream: Stream,
     /// Memory for it.
     pub reservation: Reservation,
-    /// Its turn among the large uploads, given back when it ends.
-    pub bulk: Option<OwnedSemaphorePermit>,
+    /// Its places among the uploads, given back when it ends.
+    pub turns: Vec<Turn>,
     /// Leave to write, checked.
     pub grant: Grant,
     /// Expected length.
@@ -89,7 +90,7 @@ pub struct Streaming {
     from_primary: bool,
     received: Arc<AtomicU64>,
     replicas: Vec<(AbortHandle, Arc<Gauge>)>,
-    _bulk: Option<OwnedSemaphorePermit>,
+    _turns: Vec<Turn>,
 }
 
 impl Behaviour for Streaming {
@@ -139,7 +140,7 @@ impl Behaviour for Streaming {
             }
         };
         ctx.spawn_then(upload.run(on_sealed), |outcome| StreamingMsg::Local(Box::new(outcome)));
-        Ok(Self { state, stream, from_primary: job.from_primary, received, replicas, _bulk: job.bulk })
+        Ok(Self { state, stream, from_primary: job.from_primary, received, replicas, _turns: job.turns })
     }
 
     async fn handle(&mut self, msg: StreamingMsg, ctx: &mut Ctx<StreamingMsg>) -> Result<(), ActorError> {

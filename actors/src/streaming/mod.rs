@@ -22,8 +22,10 @@ mod actor;
 mod authority;
 mod pipeline;
 mod state;
+mod turns;
 
 pub use actor::{Job, Streaming, StreamingArgs, StreamingMsg};
 pub use authority::Authority;
 pub use pipeline::{Upload, store_status};
 pub use state::{Effect, UploadLimits, UploadState};
+pub use turns::{Turn, Turns};

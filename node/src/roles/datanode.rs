@@ -74,6 +74,7 @@ pub(super) async fn start(context: &Context, config: &Config) -> anyhow::Result<
     let root = Root::start(env.clone(), tree.clone(), spec).await?;
     let node = ready(root, tree).await?;
     watch_membership(context, &built.view, &config.node.name);
+    observe::places(&context.metrics, &config.node.name, &built.service);
     let (service, admin) = (built.service, built.admin);
     let finish = async move {
         admin.drain();

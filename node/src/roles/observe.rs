@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use dfs_actors::chunk_store::{ChunkStore, DiskState};
 use dfs_actors::coordinator::CoordinatorService;
+use dfs_actors::datanode::DatanodeService;
 use dfs_actors::metadata::store_health::StoreTrouble;
 use dfs_actors::session::{Knocks, LATENCY_BOUNDS, Places, RequestStats, RequestTally};
 use dfs_wire::limits::DATA_FRAME_BYTES;
@@ -121,6 +122,25 @@ pub(super) fn disk(metrics: &Metrics, node: &str, store: &Arc<dyn ChunkStore>) {
         out.counter("disk_fsyncs", "Syncs of files and directories", stats.fsyncs);
         let seconds = std::time::Duration::from_micros(stats.fsync_micros).as_secs_f64();
         out.push("disk_fsync_seconds", "Time spent in syncs", vec![], SampleValue::Counter(seconds));
+        out.samples
+    });
+}
+
+/// Shows the places that requests share on a datanode at each scrape.
+pub(super) fn places(metrics: &Metrics, node: &str, service: &Arc<DatanodeService>) {
+    let (service, node) = (service.clone(), node.to_owned());
+    metrics.sample(move || {
+        let mut out = Samples::of(&node);
+        for (kind, max, taken, waiting) in service.places() {
+            for (name, help, value) in [
+                ("places_max", "Requests of this kind that may be served at once", max),
+                ("places_taken", "Requests of this kind that are being served", taken),
+                ("places_waiting", "Requests of this kind that wait for a place", waiting),
+            ] {
+                let labels = vec![("kind", kind.to_owned())];
+                out.push(name, help, labels, SampleValue::Gauge(value as f64));
+            }
+        }
         out.samples
     });
 }

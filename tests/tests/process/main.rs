@@ -25,4 +25,5 @@ mod old_copies;
 mod power_cut;
 mod round_trips;
 mod sources;
+mod sharing;
 mod stragglers;
