@@ -24,6 +24,6 @@ mod names;
 mod old_copies;
 mod power_cut;
 mod round_trips;
-mod sources;
 mod sharing;
+mod sources;
 mod stragglers;
