@@ -1,7 +1,7 @@
 //! Operations on names: list, stat, mkdir, rename, delete, the trash, usage.
 
 use dfs_wire::id::{InodeId, OpId};
-use dfs_wire::limits::LIST_PAGE_MAX;
+use dfs_wire::limits::{CREATED_LEVELS_MAX, LIST_PAGE_MAX};
 use dfs_wire::message::metadata::{
     Delete, Deleted, DiskUsage, FileStat, List, MetadataRequest, MetadataResponse, Mkdir, PathOnly, Rename,
     TrashItem, TrashList, TrashPurge, Undelete,
@@ -104,7 +104,8 @@ impl Client {
         Ok(entries)
     }
 
-    /// Makes a directory; one atomic, durable commit.
+    /// Makes a directory; one atomic, durable commit. With more missing parents than one commit makes (48), those far
+    /// above come first, in commits of their own.
     ///
     /// ```no_run
     /// # async fn example(client: dfs_client::Client) -> Result<(), dfs_client::Error> {
@@ -117,9 +118,21 @@ impl Client {
     /// # Errors
     /// `AlreadyExists`, `NotFound` if a parent is missing, `NotADirectory`, `OutcomeUnknown`.
     pub async fn mkdir(&self, path: &DfsPath, options: MkdirOptions) -> Result<(), Error> {
+        if options.parents {
+            self.make_far_parents(path).await?;
+        }
         let request = Mkdir { path: path.clone(), parents: options.parents };
         let doing = format_args!("mkdir {path}").to_string();
         self.mutate(options.op, MetadataRequest::Mkdir(request), &doing).await.map(drop)
+    }
+
+    /// Makes the directories above `path` that are too many for the one request that needs them all.
+    pub(crate) async fn make_far_parents(&self, path: &DfsPath) -> Result<(), Error> {
+        for path in far_parents(path) {
+            let doing = format!("mkdir {path}");
+            self.mutate(None, MetadataRequest::Mkdir(Mkdir { path, parents: true }), &doing).await?;
+        }
+        Ok(())
     }
 
     /// Moves a file or directory to exactly `to`; one atomic, durable commit.
@@ -293,5 +306,33 @@ impl Client {
     ) -> Result<MetadataResponse, Error> {
         let op = op.unwrap_or_else(new_op);
         self.inner.rpc.mutate(op, request).await.map_err(|e| e.context(doing))
+    }
+}
+
+/// Those above `path` that lie as many levels apart as one request makes, the topmost first.
+fn far_parents(path: &DfsPath) -> Vec<DfsPath> {
+    let above = std::iter::successors(path.parent(), DfsPath::parent);
+    let mut far: Vec<_> = above.filter(|path| is_far(path.segments().count())).collect();
+    far.reverse();
+    far
+}
+
+fn is_far(depth: usize) -> bool {
+    depth > 0 && depth.is_multiple_of(CREATED_LEVELS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_request_makes_more_directories_than_it_may() {
+        let depths = |depth: usize| -> Vec<usize> {
+            let path = DfsPath::parse(&"/n".repeat(depth)).unwrap();
+            far_parents(&path).iter().map(|path| path.segments().count()).collect()
+        };
+        assert_eq!(depths(CREATED_LEVELS_MAX), [0; 0]);
+        assert_eq!(depths(CREATED_LEVELS_MAX + 1), [48]);
+        assert_eq!(depths(200), [48, 96, 144, 192]);
     }
 }

@@ -137,6 +137,10 @@ impl Signals {
                 _ = self.hangup.recv() => reload(),
             }
         }
+        // What never began to serve, or ended by itself, has nothing to drain.
+        if shutdown.phase() == Phase::Stopping {
+            return;
+        }
         let patience = drain_timeout();
         tracing::info!(seconds = patience.as_secs_f64(), "draining; a second signal stops at once");
         tokio::select! {

@@ -66,6 +66,8 @@ pub const NAME_BYTES_MAX: usize = 255;
 pub const PATH_BYTES_MAX: usize = 4096;
 /// Segments of a path.
 pub const PATH_DEPTH_MAX: usize = 256;
+/// Missing directories that one mutation makes at most on the way to a path; who needs more asks several times.
+pub const CREATED_LEVELS_MAX: usize = 48;
 /// Bytes of any free text in a message (error texts, names, addresses); longer text is cut before sending.
 pub const TEXT_BYTES_MAX: usize = 1024;
 

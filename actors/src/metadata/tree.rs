@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use dfs_wire::id::{InodeId, VersionId};
-use dfs_wire::limits::{PATH_BYTES_MAX, PATH_DEPTH_MAX};
+use dfs_wire::limits::{CREATED_LEVELS_MAX, PATH_BYTES_MAX, PATH_DEPTH_MAX};
 use dfs_wire::message::metadata::{EntryKind, FileStat};
 use dfs_wire::path::DfsPath;
 use dfs_wire::status::StatusCode;
@@ -15,9 +15,6 @@ use super::records::{Entry, Inode};
 use super::store::KeyRange;
 use super::txn::Txn;
 use super::view::View;
-
-/// Directories that one mutation creates at most on the way to a path: two rows each must fit in a batch.
-pub const CREATED_LEVELS_MAX: usize = 48;
 
 /// Entries that [`check_fits`] looks at: some milliseconds of the writer's time.
 pub const FITS_ROWS_MAX: usize = 8192;

@@ -86,7 +86,7 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
         let outcome = one(&client, &args, path, &mut list).await;
         tally.count(outcome);
     }
-    list.finish()?;
+    list.finish_after(&tally)?;
     tally.finish("paths")?;
     Ok(Exit::Ok)
 }

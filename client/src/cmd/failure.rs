@@ -89,7 +89,7 @@ impl Failure {
             io::ErrorKind::NotFound => Exit::NotFound,
             io::ErrorKind::AlreadyExists => Exit::Precondition,
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => Exit::Denied,
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Exit::NoSpace,
+            kind if is_full(kind) => Exit::NoSpace,
             io::ErrorKind::BrokenPipe => Exit::Pipe,
             _ => Exit::Other,
         };
@@ -110,7 +110,10 @@ impl Failure {
     pub fn stdout(error: &io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::new(Exit::Pipe, "Pipe", "the reader of the output went away"),
-            _ => Self::new(Exit::Other, "LocalFile", format!("cannot write the output: {}", reason(error))),
+            kind => {
+                let exit = if is_full(kind) { Exit::NoSpace } else { Exit::Other };
+                Self::new(exit, "LocalFile", format!("cannot write the output: {}", reason(error)))
+            }
         }
     }
 
@@ -187,6 +190,11 @@ impl From<Error> for Failure {
             None => failure,
         }
     }
+}
+
+/// Whether there is no room, for whatever reason.
+fn is_full(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// Without `stat /a:` in front of a sentence that begins with `/a` anyway.
@@ -339,25 +347,37 @@ impl Tally {
         self.pipe.is_some()
     }
 
+    /// Whether something failed and nothing worked: then there is no result to print, only the failure.
+    pub fn nothing(&self) -> bool {
+        self.done == 0 && self.failed > 0
+    }
+
     /// The end of the command: nothing failed; all failed (the first failure's code); or some did (partial).
     pub fn finish(self, noun: &str) -> Outcome {
-        if let Some(pipe) = self.pipe {
+        self.finish_with(noun, Self::default(), "")
+    }
+
+    /// As [`Self::finish`], of two kinds of items, each counted by itself.
+    pub fn finish_with(self, noun: &str, other: Self, other_noun: &str) -> Outcome {
+        if let Some(pipe) = self.pipe.or(other.pipe) {
             return Err(pipe);
         }
-        match self.first {
-            None => Ok(()),
-            Some(first) if self.done == 0 && self.failed == 1 => Err(first),
-            Some(first) if self.done == 0 => {
-                let text = format!("all {} {noun} failed; the first: {}", self.failed, first.message);
-                Err(Failure { message: text, ..first })
-            }
-            Some(_) => Err(Failure::new(
-                Exit::Partial,
-                "Partial",
-                format!("{} of {} {noun} failed", self.failed, self.done + self.failed),
-            )
-            .hint("the lines above say which and why; the others are done")),
+        let Some(first) = self.first.or(other.first) else { return Ok(()) };
+        let (done, failed) = (self.done + other.done, self.failed + other.failed);
+        let kinds = [(self.done, self.failed, noun), (other.done, other.failed, other_noun)];
+        let kinds = kinds.iter().filter(|(_, failed, _)| *failed > 0);
+        if done > 0 {
+            let counts = kinds.map(|(done, failed, noun)| format!("{failed} of {} {noun}", done + failed));
+            let text = format!("{} failed", counts.collect::<Vec<_>>().join(" and "));
+            return Err(Failure::new(Exit::Partial, "Partial", text)
+                .hint("the lines above say which and why; the others are done"));
         }
+        if failed == 1 {
+            return Err(first);
+        }
+        let counts: Vec<_> = kinds.map(|(_, failed, noun)| format!("all {failed} {noun}")).collect();
+        let text = format!("{} failed; the first: {}", counts.join(" and "), first.message);
+        Err(Failure { message: text, ..first })
     }
 }
 
@@ -376,6 +396,27 @@ mod tests {
         mixed.fail(fail());
         mixed.count(Ok(()));
         assert_eq!(mixed.finish("files").unwrap_err().exit, Exit::Partial);
+    }
+
+    #[test]
+    fn directories_are_not_counted_as_files() {
+        let tally = |done: u64, failed: u64| {
+            let mut tally = Tally { done, ..Tally::default() };
+            (0..failed).for_each(|_| tally.fail(Failure::no_match("/x*")));
+            tally
+        };
+        let said = |files: Tally, directories: Tally| {
+            files.finish_with("files", directories, "directories").unwrap_err().message
+        };
+        let first = "no path matches '/x*'";
+        assert_eq!(
+            said(tally(0, 1), tally(0, 1746)),
+            format!("all 1 files and all 1746 directories failed; the first: {first}")
+        );
+        assert_eq!(said(tally(0, 0), tally(0, 2)), format!("all 2 directories failed; the first: {first}"));
+        assert_eq!(said(tally(3, 0), tally(0, 2)), "2 of 2 directories failed");
+        assert_eq!(said(tally(3, 1), tally(1, 1)), "1 of 4 files and 1 of 2 directories failed");
+        assert_eq!(said(tally(0, 1), tally(0, 0)), first);
     }
 
     #[test]

@@ -11,8 +11,7 @@ use super::exit::Exit;
 use super::failure::Outcome;
 use super::glob::NamePattern;
 use super::output::list::List;
-use super::output::text::plain;
-use super::output::views::EntryView;
+use super::output::views::{EntryView, Shape};
 use super::remote::{RemoteArg, expand_all};
 use super::walk::Walk;
 
@@ -86,8 +85,14 @@ impl Args {
         let view = EntryView::from(stat);
         match (self.print0, self.long) {
             (true, _) => list.raw(&view, &format!("{}\0", view.path)),
-            (false, true) => list.push(&view, |paint| view.line(paint, &view.path, false)),
-            (false, false) => list.push(&view, |_| plain(&view.path)),
+            (false, true) => {
+                let shape = Shape::new(list.output(), false);
+                list.push(&view, |paint| view.line(paint, &view.path, shape))
+            }
+            (false, false) => {
+                let line = list.output().name_line(&view.path);
+                list.raw(&view, &line)
+            }
         }
     }
 }
@@ -120,7 +125,7 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
         };
         tally.count(outcome);
     }
-    list.finish()?;
+    list.finish_after(&tally)?;
     tally.finish("paths")?;
     Ok(Exit::Ok)
 }

@@ -155,7 +155,10 @@ async fn rehearse_print(client: &Client, path: &DfsPath) -> Outcome<FileStat> {
 /// The sources and the target. An argument with `dfs:` is never local.
 fn split(args: &Args) -> Outcome<(Vec<RemoteArg>, String)> {
     let parse = |texts: &[String]| {
-        texts.iter().map(|text| RemoteArg::parse(text).map_err(Failure::usage)).collect::<Outcome<Vec<_>>>()
+        let one = |text: &String| {
+            RemoteArg::parse(text).map_err(|why| Failure::usage(format!("'{}': {why}", plain(text))))
+        };
+        texts.iter().map(one).collect::<Outcome<Vec<_>>>()
     };
     if args.paths.last().is_some_and(String::is_empty) {
         return Err(Failure::usage("the target is empty").hint("'.' is the current directory"));

@@ -66,7 +66,9 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
         };
         view.directories.extend(tally.count(make.await));
     }
-    context.output.print(&view)?;
+    if !tally.nothing() {
+        context.output.print(&view)?;
+    }
     tally.finish("directories")?;
     Ok(Exit::Ok)
 }

@@ -22,6 +22,7 @@ pub mod local;
 pub mod ls;
 pub mod mkdir;
 pub mod mv;
+pub mod node_dirs;
 pub mod nodes;
 pub mod output;
 pub mod place;
@@ -87,10 +88,14 @@ fn answer_usage(error: &clap::Error, args: &[OsString]) -> Exit {
         false => rendered.to_string(),
     };
     if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
-        return match output::write_stdout(text(output.paint).as_bytes()) {
-            Ok(()) => Exit::Ok,
-            Err(failure) => failure.exit,
-        };
+        let written = output::write_stdout(text(output.paint).as_bytes());
+        return written.map_or_else(
+            |failure| {
+                output.failure(&failure);
+                failure.exit
+            },
+            |()| Exit::Ok,
+        );
     }
     if output.is_table() {
         output::complain(&text(output.paint_err));

@@ -91,7 +91,9 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     for from in &sources {
         view.moved.extend(tally.count(one(&client, &args, from, &place).await));
     }
-    context.output.print(&view)?;
+    if !tally.nothing() {
+        context.output.print(&view)?;
+    }
     tally.finish("paths")?;
     Ok(Exit::Ok)
 }

@@ -1,23 +1,22 @@
 //! `dfsctl put`: stores files of this machine in the cluster.
 
+mod plan;
 mod words;
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::SystemTime;
 
 use dfs_wire::id::VersionId;
 use dfs_wire::message::metadata::Precondition;
-use dfs_wire::path::DfsPath;
 
-use self::words::{hinted, last_words, left_out};
+use self::plan::{How, Job, Plan, add_source};
+use self::words::{hinted, last_words};
 use super::args;
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::{Failure, Outcome, Tally};
 use super::output::text::plain;
-use super::place::{Place, Wish, decide};
+use super::place::{Wish, decide};
 use super::progress::Progress;
 use super::rehearse;
 use super::remote::RemoteArg;
@@ -77,32 +76,6 @@ pub struct Args {
     dry_run: bool,
 }
 
-/// One file to store.
-#[derive(Debug)]
-struct Job {
-    /// `None` = standard input.
-    source: Option<PathBuf>,
-    target: DfsPath,
-    size: u64,
-    modified: Option<SystemTime>,
-}
-
-impl Job {
-    fn shown(&self) -> String {
-        self.source.as_ref().map_or_else(|| "-".to_owned(), |path| plain(&path.to_string_lossy()))
-    }
-}
-
-/// All there is to do.
-#[derive(Debug, Default)]
-struct Plan {
-    jobs: Vec<Job>,
-    /// Directories that hold nothing: the others come with their files.
-    directories: BTreeSet<DfsPath>,
-    skipped: Vec<String>,
-    failed: Vec<NotMoved>,
-}
-
 /// Runs `dfsctl put`.
 ///
 /// # Errors
@@ -118,8 +91,9 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     let place = decide(&client, &target, wish).await?;
     let mut plan = Plan::default();
     let mut targets = Targets::default();
+    let how = How { recursive: args.recursive, dereference: args.dereference };
     for source in &sources {
-        if let Err(failure) = add_source(&args, source, &place, &mut plan, &mut targets) {
+        if let Err(failure) = add_source(how, source, &place, &mut plan, &mut targets) {
             plan.failed.push(NotMoved::from_source(source.to_string_lossy(), failure));
         }
     }
@@ -146,7 +120,7 @@ fn split(args: &Args) -> Outcome<(Vec<PathBuf>, RemoteArg)> {
             }
             let text = last.to_str().ok_or_else(|| Failure::usage("the path in the cluster is not UTF-8"))?;
             let target = RemoteArg::parse(text).map_err(|message| {
-                Failure::usage(message)
+                Failure::usage(format!("'{}': {message}", plain(text)))
                     .hint("the last argument is where the files go in the cluster, for example /")
             })?;
             Ok((sources.to_vec(), target))
@@ -155,118 +129,17 @@ fn split(args: &Args) -> Outcome<(Vec<PathBuf>, RemoteArg)> {
     }
 }
 
-fn add_source(args: &Args, source: &Path, place: &Place, plan: &mut Plan, targets: &mut Targets) -> Outcome {
-    if source.as_os_str() == "-" {
-        let Place::Exactly(target) = place else {
-            return Err(Failure::usage("standard input has no name: give the whole path, not a directory"));
-        };
-        plan.jobs.push(Job { source: None, target: target.clone(), size: 0, modified: None });
-        return Ok(());
-    }
-    let meta = fs::metadata(source).map_err(|e| Failure::local("read", source, &e))?;
-    if meta.is_dir() {
-        if !args.recursive {
-            let message = format!("local '{}' is a directory", plain(&source.to_string_lossy()));
-            return Err(Failure::new(Exit::Precondition, "IsADirectory", message)
-                .hint("-r stores it with all it holds"));
-        }
-        return add_tree(args, source, place, plan, targets);
-    }
-    let name = source.file_name().map(|name| name.to_str().ok_or_else(|| not_utf8(source))).transpose()?;
-    let target = place.of(name.unwrap_or_default())?;
-    targets.take(&source.to_string_lossy(), target.as_str())?;
-    plan.jobs.push(Job {
-        source: Some(source.to_owned()),
-        target,
-        size: if meta.is_file() { meta.len() } else { 0 },
-        modified: meta.modified().ok(),
-    });
-    Ok(())
-}
-
-fn not_utf8(path: &Path) -> Failure {
-    let message = format!("the name of local '{}' is not UTF-8", plain(&path.to_string_lossy()));
-    Failure::new(Exit::Usage, "InvalidPath", message).hint("rename it, or store it alone under another name")
-}
-
-/// Adds everything below `top`. What cannot be stored is remembered; the rest goes on.
-fn add_tree(args: &Args, top: &Path, place: &Place, plan: &mut Plan, targets: &mut Targets) -> Outcome {
-    // `.` and `..` have no name of their own: what they hold goes straight into the destination.
-    let base = match (top.file_name(), place) {
-        (None, Place::Into(directory)) => directory.clone(),
-        (None, Place::Exactly(path)) => path.clone(),
-        (Some(name), _) => place.of(name.to_str().ok_or_else(|| not_utf8(top))?)?,
-    };
-    plan.directories.insert(base.clone());
-    for entry in
-        walkdir::WalkDir::new(top).min_depth(1).follow_links(args.dereference).follow_root_links(true)
-    {
-        let (path, added) = match entry {
-            Ok(entry) => (entry.path().to_owned(), add_entry(&entry, top, &base, plan, targets)),
-            Err(e) => (e.path().unwrap_or(top).to_owned(), Err(unreadable(&e, top))),
-        };
-        if let Err(failure) = added {
-            plan.failed.push(NotMoved::from_source(path.to_string_lossy(), failure));
-        }
-    }
-    Ok(())
-}
-
-fn unreadable(error: &walkdir::Error, top: &Path) -> Failure {
-    let path = error.path().unwrap_or(top);
-    match error.io_error() {
-        Some(io) => Failure::local("read", path, io),
-        None => {
-            let message =
-                format!("local '{}' links back to a directory above it", plain(&path.to_string_lossy()));
-            Failure::new(Exit::Other, "LocalFile", message)
-        }
-    }
-}
-
-fn add_entry(
-    entry: &walkdir::DirEntry,
-    top: &Path,
-    base: &DfsPath,
-    plan: &mut Plan,
-    targets: &mut Targets,
-) -> Outcome {
-    let mut target = base.clone();
-    for part in entry.path().strip_prefix(top).unwrap_or(entry.path()) {
-        let name = part.to_str().ok_or_else(|| not_utf8(entry.path()))?;
-        target = Place::Into(target).of(name)?;
-    }
-    let kind = entry.file_type();
-    if !kind.is_dir() && !kind.is_file() {
-        plan.skipped.push(entry.path().to_string_lossy().into_owned());
-        return Ok(());
-    }
-    if let Some(parent) = target.parent() {
-        plan.directories.remove(&parent);
-    }
-    if kind.is_dir() {
-        plan.directories.insert(target);
-        return Ok(());
-    }
-    targets.take(&entry.path().to_string_lossy(), target.as_str())?;
-    let meta = entry.metadata().map_err(|e| unreadable(&e, entry.path()))?;
-    plan.jobs.push(Job {
-        source: Some(entry.path().to_owned()),
-        target,
-        size: meta.len(),
-        modified: meta.modified().ok(),
-    });
-    Ok(())
-}
-
 async fn carry_out(context: &Context, client: &Client, args: &Args, plan: Plan) -> Outcome<Exit> {
     let output = context.output;
-    let mut summary = Summary { dry_run: args.dry_run, skipped: plan.skipped, ..Summary::default() };
-    let mut tally = Tally::default();
+    let left_out = plan.left_out(output.verbose > 0);
+    let passed_over = plan.skipped.into_iter().chain(plan.cluster_dirs.into_iter().map(|(name, _)| name));
+    let mut summary = Summary { dry_run: args.dry_run, skipped: passed_over.collect(), ..Summary::default() };
+    let (mut tally, mut directories) = (Tally::default(), Tally::default());
     let total = plan.jobs.len() + plan.failed.len();
+    let items = total + plan.directories.len();
     let known = plan.jobs.iter().all(|job| job.source.is_some());
     let progress = Progress::new(&output, known.then(|| plan.jobs.iter().map(|job| job.size).sum()));
-    let tell = teller(&output, &progress, total);
+    let tell = teller(&output, &progress, items);
     for not_moved in plan.failed {
         summary.add(&mut tally, Err(not_moved), &tell);
     }
@@ -279,10 +152,13 @@ async fn carry_out(context: &Context, client: &Client, args: &Args, plan: Plan) 
             }
         };
         match made {
-            Ok(()) => summary.directories += u64::from(!args.dry_run),
+            Ok(()) => {
+                directories.done += 1;
+                summary.directories += u64::from(!args.dry_run);
+            }
             Err(failure) => {
                 let target = Some(path.to_string());
-                summary.add(&mut tally, Err(NotMoved { target, ..NotMoved::from(failure) }), &tell);
+                summary.add(&mut directories, Err(NotMoved { target, ..NotMoved::from(failure) }), &tell);
             }
         }
     }
@@ -304,13 +180,11 @@ async fn carry_out(context: &Context, client: &Client, args: &Args, plan: Plan) 
     let (seconds, words) = progress.finish(summary.bytes);
     summary.seconds = seconds;
     output.print(&summary)?;
-    if let Some(text) = left_out(&summary.skipped, output.verbose > 0) {
-        output.warn(text);
-    }
+    left_out.iter().for_each(|text| output.warn(text));
     if !args.dry_run {
         last_words(context, &summary, &words);
     }
-    tally.finish("files")?;
+    tally.finish_with("files", directories, "directories")?;
     Ok(Exit::Ok)
 }
 
@@ -402,18 +276,6 @@ mod tests {
         Line::try_parse_from(std::iter::once("put").chain(line.split(' '))).unwrap().args
     }
 
-    fn path(text: &str) -> DfsPath {
-        DfsPath::parse(text).unwrap()
-    }
-
-    fn planned(line: &str, source: &Path, place: &Place) -> Plan {
-        let mut plan = Plan::default();
-        if let Err(failure) = add_source(&args(line), source, place, &mut plan, &mut Targets::default()) {
-            plan.failed.push(failure.into());
-        }
-        plan
-    }
-
     #[test]
     fn the_destination_is_the_last_argument_and_remote() {
         let said = |line: &str| split(&args(line)).map(|(sources, target)| (sources.len(), target.text));
@@ -422,47 +284,5 @@ mod tests {
         for bad in ["-", "a b", "a ./b", "- /x/", "- a /x"] {
             assert_eq!(said(bad).unwrap_err().exit, Exit::Usage, "{bad}");
         }
-    }
-
-    #[test]
-    fn a_tree_is_stored_as_cp_would_copy_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let top = dir.path().join("src");
-        fs::create_dir_all(top.join("a/empty")).unwrap();
-        fs::write(top.join("a/one"), "1").unwrap();
-        fs::write(top.join("two"), "22").unwrap();
-        std::os::unix::fs::symlink("two", top.join("link")).unwrap();
-
-        let plan = planned("-r x /", &top, &Place::Into(path("/t")));
-        let mut targets: Vec<_> = plan.jobs.iter().map(|job| (job.target.to_string(), job.size)).collect();
-        targets.sort();
-        assert_eq!(targets, [("/t/src/a/one".to_owned(), 1), ("/t/src/two".to_owned(), 2)]);
-        assert_eq!(plan.directories, BTreeSet::from([path("/t/src/a/empty")]));
-        assert_eq!((plan.skipped.len(), plan.failed.len()), (1, 0));
-
-        assert_eq!(planned("-r x /", &top.join("."), &Place::Exactly(path("/t"))).jobs.len(), 2);
-        assert_eq!(planned("-rL x /", &top, &Place::Into(path("/t"))).jobs.len(), 3);
-        let refused = planned("x /", &top, &Place::Into(path("/t")));
-        assert_eq!(
-            refused.failed.first().map(|not_moved| not_moved.failure.0.exit),
-            Some(Exit::Precondition)
-        );
-    }
-
-    #[test]
-    fn names_that_cannot_be_stored_do_not_stop_the_others() {
-        use std::os::unix::ffi::OsStrExt;
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("good"), "").unwrap();
-        fs::write(dir.path().join("new\nline"), "").unwrap();
-        fs::write(dir.path().join(std::ffi::OsStr::from_bytes(b"\xff")), "").unwrap();
-        let plan = planned("-r x /", dir.path(), &Place::Exactly(path("/t")));
-        assert_eq!((plan.jobs.len(), plan.failed.len()), (1, 2));
-    }
-
-    #[test]
-    fn standard_input_needs_a_whole_path() {
-        assert_eq!(planned("- /x", Path::new("-"), &Place::Exactly(path("/x"))).jobs.len(), 1);
-        assert_eq!(planned("- /x", Path::new("-"), &Place::Into(path("/x"))).failed.len(), 1);
     }
 }

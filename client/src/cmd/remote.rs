@@ -37,8 +37,10 @@ impl RemoteArg {
     pub fn parse(text: &str) -> Result<Self, String> {
         let path = text.strip_prefix("dfs:").unwrap_or(text);
         if !path.starts_with('/') {
-            let shown = plain(text);
-            return Err(format!("'{shown}' is not a remote path: write /{} or dfs:/...", plain(path)));
+            return Err(format!(
+                "a path of the cluster begins with a slash: write {}",
+                plain(&absolute(path))
+            ));
         }
         Ok(Self { text: path.to_owned(), directory: path.len() > 1 && path.ends_with('/') })
     }
@@ -80,6 +82,19 @@ impl RemoteArg {
             false => Ok(Meaning::Matches(pattern, found.into_iter().map(|stat| stat.path).collect())),
         }
     }
+}
+
+/// The path that was probably meant by a relative one: there is no current directory in the cluster.
+fn absolute(path: &str) -> String {
+    let mut names: Vec<&str> = Vec::new();
+    for name in path.split('/') {
+        match name {
+            "" | "." => {}
+            ".." => drop(names.pop()),
+            name => names.push(name),
+        }
+    }
+    format!("/{}", names.join("/"))
 }
 
 /// What one argument stands for.
@@ -174,5 +189,22 @@ mod tests {
             assert!(parse(bad).is_err(), "{bad} passed");
         }
         assert!(RemoteArg::parse("/../x").unwrap().path().is_err());
+    }
+
+    #[test]
+    fn a_relative_path_is_refused_once_with_the_one_that_works() {
+        let said = |text| RemoteArg::parse(text).unwrap_err();
+        let right = |path: &str| format!("a path of the cluster begins with a slash: write {path}");
+        for (wrong, path) in [
+            ("./data", "/data"),
+            ("data", "/data"),
+            ("../a//./b/", "/a/b"),
+            ("dfs:a", "/a"),
+            (".", "/"),
+            ("", "/"),
+        ] {
+            assert_eq!(said(wrong), right(path), "{wrong}");
+            assert!(RemoteArg::parse(path).is_ok_and(|arg| arg.path().is_ok()));
+        }
     }
 }

@@ -116,7 +116,9 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     for path in &targets {
         view.deleted.extend(tally.count(remove(&client, &args, path).await).flatten());
     }
-    context.output.print(&view)?;
+    if !tally.nothing() {
+        context.output.print(&view)?;
+    }
     if let Some(until) = view.deleted.iter().filter_map(|entry| entry.until_ms).min() {
         let what = count(view.deleted.len() as u64, "entry");
         context

@@ -37,7 +37,7 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
             Err(e) => tally.fail(e.into()),
         }
     }
-    list.finish()?;
+    list.finish_after(&tally)?;
     tally.finish("paths")?;
     Ok(Exit::Ok)
 }

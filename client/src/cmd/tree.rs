@@ -70,7 +70,7 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
             count(counts.files, "file")
         ));
     }
-    list.finish()?;
+    list.finish_after(&tally)?;
     tally.finish("paths")?;
     Ok(Exit::Ok)
 }

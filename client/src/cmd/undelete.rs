@@ -8,7 +8,7 @@ use super::exit::Exit;
 use super::failure::{Failure, Outcome, Tally};
 use super::output::list::List;
 use super::output::text::plain;
-use super::output::views::EntryView;
+use super::output::views::{EntryView, Shape};
 use super::place::{Wish, decide};
 use super::rehearse;
 use super::remote::RemoteArg;
@@ -52,7 +52,7 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
         };
         tally.add(outcome);
     }
-    list.finish()?;
+    list.finish_after(&tally)?;
     tally.finish("entries")?;
     Ok(Exit::Ok)
 }
@@ -95,7 +95,8 @@ async fn one(client: &Client, args: &Args, item: &TrashItem, several: bool, list
         }
     };
     let view = EntryView::from(&stat);
-    list.push(&view, |paint| view.line(paint, &view.path, false))
+    let shape = Shape::new(list.output(), false);
+    list.push(&view, |paint| view.line(paint, &view.path, shape))
 }
 
 fn hinted(failure: Failure) -> Failure {

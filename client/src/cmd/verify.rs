@@ -24,7 +24,8 @@ const AT_ONCE: usize = 8;
 /// Reads every copy of files and says which are good
 ///
 /// Exit code 0 if every chunk has all its copies and each was read and matches its SHA-256; 10 if a copy is bad,
-/// missing or out of reach but every chunk has a good one; 7 if a chunk has no good copy.
+/// missing or out of reach but every chunk has a good one; 11 if a chunk has no good copy within reach, which proves
+/// nothing; 7 if one is lost: every copy of it was found bad or missing.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Files, directories (with -r) or patterns
@@ -49,7 +50,8 @@ pub struct VerifyView {
     pub size: u64,
     /// Copies wanted of each chunk.
     pub replication: u8,
-    /// `ok`: all there and good; `degraded`: a good copy of each chunk; `lost`: none of some chunk.
+    /// `ok`: all there and good; `degraded`: a good copy of each chunk; `unknown`: of some chunk none that could be
+    /// read, but not all were; `lost`: every copy of some chunk is bad or missing.
     pub verdict: Verdict,
     /// Its chunks, in order.
     pub chunks: Vec<ChunkView>,
@@ -64,7 +66,9 @@ pub enum Verdict {
     Ok,
     /// A good copy of each chunk.
     Degraded,
-    /// No good copy of some chunk.
+    /// No good copy of some chunk within reach.
+    Unknown,
+    /// Every copy of some chunk is bad or missing.
     Lost,
 }
 
@@ -100,6 +104,28 @@ pub struct CopyView {
     pub error: Option<OwnedFailure>,
 }
 
+/// What is wrong with a copy that is not good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    /// Its bytes are not those of the chunk.
+    Bad,
+    /// Its node says that it has none.
+    Missing,
+    /// It could not be read, which says nothing of it.
+    OutOfReach,
+}
+
+impl CopyView {
+    fn found(&self) -> Option<Found> {
+        let OwnedFailure(failure) = self.error.as_ref()?;
+        Some(match failure.exit {
+            Exit::Integrity => Found::Bad,
+            Exit::NotFound => Found::Missing,
+            _ => Found::OutOfReach,
+        })
+    }
+}
+
 impl VerifyView {
     fn new(report: &VerifyReport) -> Self {
         let wanted = report.stat.replication;
@@ -121,6 +147,7 @@ impl VerifyView {
         let word = match self.verdict {
             Verdict::Ok => paint.green("ok"),
             Verdict::Degraded => paint.yellow("degraded"),
+            Verdict::Unknown => paint.red("cannot tell"),
             Verdict::Lost => paint.red("LOST"),
         };
         let chunks = count(self.chunks.len() as u64, "chunk");
@@ -157,8 +184,10 @@ impl ChunkView {
     }
 
     fn verdict(&self, wanted: u8) -> Verdict {
+        let proved = |copy: &CopyView| copy.found().is_some_and(|found| found != Found::OutOfReach);
         match self.good {
-            0 => Verdict::Lost,
+            0 if self.copies.iter().all(proved) => Verdict::Lost,
+            0 => Verdict::Unknown,
             good if good < usize::from(wanted) || self.copies.iter().any(|copy| !copy.good) => {
                 Verdict::Degraded
             }
@@ -174,13 +203,13 @@ impl ChunkView {
             match &copy.error {
                 None => page.line(format!("    {}  {node}", paint.green("good"))),
                 Some(OwnedFailure(failure)) => {
-                    let word = if failure.exit == Exit::Integrity { "BAD" } else { "unknown" };
-                    page.line(format!(
-                        "    {}  {node}: {}: {}",
-                        paint.red(word),
-                        failure.code,
-                        plain(&failure.message)
-                    ));
+                    let word = match copy.found() {
+                        Some(Found::Bad) => "BAD",
+                        Some(Found::Missing) => "MISSING",
+                        _ => "out of reach",
+                    };
+                    let (code, message) = (failure.code, plain(&failure.message));
+                    page.line(format!("    {}  {node}: {code}: {message}", paint.red(word)));
                 }
             }
         }
@@ -204,11 +233,12 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
         progress.pause(|| sums.add(context, &mut list, check));
     }
     progress.finish(0);
-    let files = list.finish()?;
+    let files = list.finish_after(&sums.tally)?;
     let words = [count(files, "file"), count(sums.chunks, "chunk"), count(sums.copies, "copy")];
     context.output.note(format!("read {}", words.join(", ")));
     match sums.worst {
         Verdict::Lost => Ok(Exit::Integrity),
+        Verdict::Unknown => Ok(Exit::HealthError),
         _ if sums.tally.failed > 0 => sums.tally.finish("files").map(|()| Exit::Ok),
         Verdict::Degraded => Ok(Exit::HealthWarn),
         Verdict::Ok => Ok(Exit::Ok),
@@ -271,4 +301,50 @@ async fn add_files(client: &Client, args: &Args, path: &DfsPath, files: &mut Vec
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(copies: &[Option<Exit>]) -> VerifyView {
+        let copies = copies.iter().zip(1..).map(|(found, number)| CopyView {
+            node: format!("dn{number}"),
+            node_id: String::new(),
+            address: "h:1".to_owned(),
+            good: found.is_none(),
+            error: found.map(|exit| OwnedFailure(Failure::new(exit, "Code", "why"))),
+        });
+        let copies: Vec<_> = copies.collect();
+        let good = copies.iter().filter(|copy| copy.good).count();
+        let (chunk, sha256) = ("c1".to_owned(), String::new());
+        let chunk = ChunkView { index: 0, chunk, size: 1536, sha256, good, copies };
+        let verdict = chunk.verdict(2);
+        let (path, version) = ("/f".to_owned(), String::new());
+        VerifyView { path, version, size: 1536, replication: 2, verdict, chunks: vec![chunk] }
+    }
+
+    #[test]
+    fn a_chunk_is_lost_only_when_that_is_proved() {
+        let (bad, missing, away) = (Some(Exit::Integrity), Some(Exit::NotFound), Some(Exit::Unavailable));
+        let verdict = |copies: &[Option<Exit>]| view(copies).verdict;
+        assert_eq!(verdict(&[None, None]), Verdict::Ok);
+        assert_eq!(verdict(&[None, away]), Verdict::Degraded);
+        assert_eq!(verdict(&[bad, missing]), Verdict::Lost);
+        assert_eq!(verdict(&[]), Verdict::Lost);
+        assert_eq!(verdict(&[away, bad]), Verdict::Unknown);
+        assert_eq!(verdict(&[away, away]), Verdict::Unknown);
+    }
+
+    #[test]
+    fn each_copy_has_one_word() {
+        let (missing, away) = (Some(Exit::NotFound), Some(Exit::Unavailable));
+        let expected = "\
+cannot tell  /f: 1.50 KiB in 1 chunk, at least 0 of 2 good copies of each
+  chunk 0  c1  1.50 KiB
+    out of reach  dn1 (h:1): Code: why
+    MISSING  dn2 (h:1): Code: why
+";
+        assert_eq!(view(&[away, missing]).text(Paint::new(false), false), expected);
+    }
 }

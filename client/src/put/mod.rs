@@ -66,6 +66,9 @@ impl Client {
     ) -> Result<PutOutcome, Error> {
         let doing = || format!("put {path}");
         let input = Input::open(source).await.map_err(|e| e.context(doing()))?;
+        if options.parents {
+            self.make_far_parents(path).await?;
+        }
         let opened = Session::open(self.inner.clone(), path, &options, input.len()).await;
         let (session, allocations) = opened.map_err(|e| e.context(doing()))?;
         let session = Arc::new(session);

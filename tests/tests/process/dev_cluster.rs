@@ -168,3 +168,27 @@ fn a_cluster_of_a_directory_above_is_not_changed_for_good_unless_it_is_named() {
     home.run_in("below", &["dev", "down", "--purge"]).ok();
     assert_eq!(home.running(".dfs-dev"), 2);
 }
+
+#[test]
+fn what_is_a_clusters_own_is_left_out_of_a_tree_that_is_stored() {
+    let home = Home::new();
+    home.up();
+    let port = free_port().to_string();
+    home.run(&["dev", "up", "--data", "other", "--nodes", "1", "--port", &port]).ok();
+    let state = fs::read(home.path("other/cluster.json")).expect("a state");
+    fs::remove_file(home.path("other/cluster.json")).expect("only the nodes' directories are left");
+    fs::write(home.path("note"), "mine").expect("a file");
+    let said = home.run(&["put", "-r", ".", "/all", "-o", "json"]);
+    fs::write(home.path("other/cluster.json"), state).expect("put back");
+    let said = said.ok().says(&[
+        "left out the directory of a development cluster: ./.dfs-dev\"",
+        "left out the data directory of a node that runs: ./other/",
+        "other/coordinator",
+        "other/datanode-1",
+    ]);
+    let skipped = said.json()["skipped"].as_array().map(Vec::len);
+    assert_eq!(skipped, Some(3), "{}", said.text());
+    let stored = home.run(&["find", "/all", "--type", "f"]).ok().text();
+    assert!(stored.lines().any(|line| line == "/all/note"), "{stored}");
+    assert!(stored.lines().all(|line| !line.contains("redb") && !line.contains("identity")), "{stored}");
+}

@@ -27,3 +27,4 @@ mod round_trips;
 mod sharing;
 mod sources;
 mod stragglers;
+mod words;

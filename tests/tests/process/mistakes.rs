@@ -68,6 +68,7 @@ fn refused(args: &[&str], code: i32, words: &[&str]) {
     let output = command.output().expect("it starts");
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{args:?}: {said}");
+    assert!(!said.contains("draining"), "{args:?}: what never served has nothing to drain: {said}");
     for word in words {
         assert!(said.contains(word), "{args:?}: no {word:?} in: {said}");
     }

@@ -7,7 +7,7 @@
 //! the row may be removed.
 
 use dfs_wire::id::SessionId;
-use dfs_wire::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, REPLICATION_MAX};
+use dfs_wire::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, CREATED_LEVELS_MAX, REPLICATION_MAX};
 use dfs_wire::message::metadata::{CommitUpload, EntryKind, FileStat, OpenUpload, Precondition};
 use dfs_wire::path::DfsPath;
 use dfs_wire::status::StatusCode;
@@ -20,7 +20,7 @@ use crate::metadata::records::{
     FileBody, Inode, ReleaseJob, SEGMENT_CHUNKS, UploadSession, Version, VersionState, version_of,
 };
 use crate::metadata::store::KeyRange;
-use crate::metadata::tree::{self, CREATED_LEVELS_MAX, Found, Node};
+use crate::metadata::tree::{self, Found, Node};
 use crate::metadata::txn::Txn;
 use crate::metadata::view::View;
 

@@ -99,7 +99,9 @@ fn each(
         };
         nodes.extend(tally.count(acted).map(|()| ActedOn { state: node.state(), ..before }));
     }
-    context.output.print(&ActionView { action, nodes, dry_run: args.dry_run })?;
+    if !tally.nothing() {
+        context.output.print(&ActionView { action, nodes, dry_run: args.dry_run })?;
+    }
     tally.finish("nodes")?;
     Ok(Exit::Ok)
 }

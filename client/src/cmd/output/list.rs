@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::page::Paint;
 use super::{Format, Output, write_stdout};
 use crate::cmd::exit::Exit;
-use crate::cmd::failure::{Failure, Outcome};
+use crate::cmd::failure::{Failure, Outcome, Tally};
 
 /// Text is handed to standard output in pieces of about this size.
 const FLUSH_BYTES: usize = 32 * 1024;
@@ -26,6 +26,11 @@ impl List {
     /// A list whose array has the name `name`.
     pub fn new(output: Output, name: &'static str) -> Self {
         Self { output, name, items: 0, buffer: String::new() }
+    }
+
+    /// Where and how it prints.
+    pub fn output(&self) -> Output {
+        self.output
     }
 
     /// Adds an item; `human` gives its line for people.
@@ -64,7 +69,10 @@ impl List {
     fn render<T: Serialize>(&mut self, item: &T, human: impl FnOnce(Paint) -> String) -> Result<(), String> {
         let first = self.items == 0;
         match self.output.format {
-            Format::Table => self.human_line(human(self.output.paint).trim_end()),
+            Format::Table => {
+                let text = human(self.output.paint);
+                self.human_line(text.strip_suffix('\n').unwrap_or(&text));
+            }
             Format::Jsonl => {
                 self.buffer.push_str(&serde_json::to_string(item).map_err(|e| e.to_string())?);
                 self.buffer.push('\n');
@@ -96,6 +104,15 @@ impl List {
     pub fn flush(&mut self) -> Outcome {
         let text = std::mem::take(&mut self.buffer);
         write_stdout(text.as_bytes())
+    }
+
+    /// As [`Self::finish`], but prints nothing at all if nothing came and everything failed: the failure is all there
+    /// is to say.
+    ///
+    /// # Errors
+    /// If standard output cannot be written.
+    pub fn finish_after(self, tally: &Tally) -> Outcome<u64> {
+        if self.items == 0 && tally.nothing() { Ok(0) } else { self.finish() }
     }
 
     /// Closes the document and gives the number of items.

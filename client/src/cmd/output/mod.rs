@@ -83,6 +83,8 @@ pub struct Output {
     pub paint_err: Paint,
     /// Whether standard error is a terminal.
     pub terminal: bool,
+    /// Columns of the terminal that standard output is; `None` if it is something else.
+    pub columns: Option<usize>,
     /// Whether the user wants no summaries.
     pub quiet: bool,
     /// How much more the user wants to hear.
@@ -98,6 +100,7 @@ impl Output {
             paint: Paint::new(format == Format::Table && color.enabled(std::io::stdout().is_terminal())),
             paint_err: Paint::new(color.enabled(terminal)),
             terminal,
+            columns: columns(),
             quiet,
             verbose,
         }
@@ -136,6 +139,14 @@ impl Output {
         }
     }
 
+    /// A name that stands on a line of its own: byte for byte, unless a terminal would be driven by it.
+    pub fn name_line(&self, name: &str) -> String {
+        match self.columns {
+            Some(_) => format!("{}\n", text::plain(name)),
+            None => format!("{name}\n"),
+        }
+    }
+
     fn is_json(&self) -> bool {
         matches!(self.format, Format::Json | Format::Jsonl)
     }
@@ -171,6 +182,13 @@ impl Output {
             _ => complain(&page::failure_text(failure, self.paint_err)),
         }
     }
+}
+
+/// The width of the terminal on standard output, if it is one.
+fn columns() -> Option<usize> {
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
+    // One that does not know its size is taken for one of the usual size.
+    Some(if size.ws_col == 0 { 80 } else { usize::from(size.ws_col) })
 }
 
 /// Writes to standard output.

@@ -46,6 +46,11 @@ pub fn time(millis: u64) -> String {
     }
 }
 
+/// The day of milliseconds since 1970, in UTC; what is out of range as the number.
+pub fn date(millis: u64) -> String {
+    time(millis).split('T').next().unwrap_or_default().to_owned()
+}
+
 /// Milliseconds since 1970 as RFC 3339 in UTC, to the millisecond: the form of the machine formats.
 pub fn exact_time(millis: u64) -> String {
     match i64::try_from(millis).ok().and_then(|ms| Timestamp::from_millisecond(ms).ok()) {

@@ -3,8 +3,9 @@
 use dfs_wire::message::metadata::{EntryKind, FileStat};
 use serde::Serialize;
 
+use super::Output;
 use super::page::Paint;
-use super::text::{exact_time, plain, size, time};
+use super::text::{date, exact_time, plain, size, time};
 
 /// A file or directory.
 #[derive(Debug, Clone, Serialize)]
@@ -62,23 +63,68 @@ impl EntryView {
         self.kind == "directory"
     }
 
-    /// One line, as `ls` prints it: kind, size, time and `name`; `long` adds what else is known.
-    pub fn line(&self, paint: Paint, name: &str, long: bool) -> String {
-        let name = plain(name);
-        let (letter, bytes, name) = match self.is_directory() {
-            true if name == "/" => ("d", "-".to_owned(), paint.blue("/")),
-            true => ("d", "-".to_owned(), format!("{}/", paint.blue(&name))),
-            false => ("-", size(self.size), name),
+    /// One line, as `ls` prints it: kind, size, time and `name`; `long` adds copies and chunks.
+    pub fn line(&self, paint: Paint, name: &str, shape: Shape) -> String {
+        let slash = if self.is_directory() && name != "/" { "/" } else { "" };
+        let letter = match (self.is_directory(), shape.long) {
+            (true, true) => "dir ",
+            (true, false) => "d",
+            (false, true) => "file",
+            (false, false) => "-",
         };
-        let more = match (long, self.version.as_deref()) {
-            (false, _) => String::new(),
-            (true, Some(version)) => {
-                let (copies, chunks) = (self.replication.unwrap_or(0), self.chunks.unwrap_or(0));
-                format!("{copies:>2} x {chunks:>5}  {version}  ")
-            }
-            (true, None) => format!("{:>10}  {:<32}  ", "-", "-"),
+        let bytes = if self.is_directory() { "-".to_owned() } else { size(self.size) };
+        let number = |number: Option<u32>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
+        let head = match (shape.is_narrow(), shape.long) {
+            (true, _) => format!("{letter} {bytes:>9}  {}  ", date(self.modified_ms)),
+            (false, false) => format!("{letter} {bytes:>9}  {}  ", time(self.modified_ms)),
+            (false, true) => format!(
+                "{letter} {bytes:>9}  {:<20}  {:>6}  {:>6}  ",
+                time(self.modified_ms),
+                number(self.replication.map(u32::from)),
+                number(self.chunks)
+            ),
         };
-        format!("{letter} {bytes:>9}  {}  {more}{name}", paint.dim(&time(self.modified_ms)))
+        let name = shape.cut(head.chars().count() + slash.len(), name);
+        let name = if self.is_directory() { paint.blue(&name) } else { name };
+        format!("{head}{name}{slash}")
+    }
+}
+
+/// The room for lines.
+#[derive(Debug, Clone, Copy)]
+pub struct Shape {
+    /// Copies and chunks, too.
+    pub long: bool,
+    columns: Option<usize>,
+}
+
+impl Shape {
+    /// As standard output has it.
+    pub fn new(output: Output, long: bool) -> Self {
+        Self { long, columns: output.columns }
+    }
+
+    /// The titles above long lines.
+    pub fn header(self) -> &'static str {
+        match self.is_narrow() {
+            true => "TYPE      SIZE  MODIFIED    NAME",
+            false => "TYPE      SIZE  MODIFIED              COPIES  CHUNKS  NAME",
+        }
+    }
+
+    /// A terminal with so few columns has no room for what is more than kind, size, day and name.
+    fn is_narrow(self) -> bool {
+        self.columns.is_some_and(|columns| columns < 80)
+    }
+
+    /// The name as it fits after `used` columns; whole where nothing wraps.
+    fn cut(self, used: usize, name: &str) -> String {
+        let Some(columns) = self.columns else { return name.to_owned() };
+        let (name, room) = (plain(name), columns.saturating_sub(used).max(1));
+        match name.chars().count() <= room {
+            true => name,
+            false => name.chars().take(room - 1).chain(['\u{2026}']).collect(),
+        }
     }
 }
 
@@ -127,14 +173,38 @@ pub(crate) mod tests {
         assert!(view["version"].is_null() && view["chunks"].is_null() && view["name"] == "/");
     }
 
+    fn shape(long: bool, columns: Option<usize>) -> Shape {
+        Shape { long, columns }
+    }
+
     #[test]
     fn lines_line_up() {
         let none = Paint::new(false);
         let view = EntryView::from(&file("/c.txt", 1536));
-        assert_eq!(view.line(none, "c.txt", false), "-  1.50 KiB  2023-11-14T22:13:20Z  c.txt");
+        assert_eq!(view.line(none, "c.txt", shape(false, None)), "-  1.50 KiB  2023-11-14T22:13:20Z  c.txt");
         let directory = EntryView::from(&FileStat { kind: EntryKind::Directory, ..file("/d", 0) });
-        assert_eq!(directory.line(none, "d", false), "d         -  2023-11-14T22:13:20Z  d/");
-        let long = [&view, &directory].map(|entry| entry.line(none, "n", true).find("  n").unwrap_or(0));
-        assert_eq!(long.first(), long.last());
+        assert_eq!(directory.line(none, "d", shape(false, None)), "d         -  2023-11-14T22:13:20Z  d/");
+        let long = shape(true, Some(80));
+        let expected = "\
+TYPE      SIZE  MODIFIED              COPIES  CHUNKS  NAME
+file  1.50 KiB  2023-11-14T22:13:20Z       3       2  c.txt
+dir          -  2023-11-14T22:13:20Z       -       -  d/";
+        let lines = [view.line(none, "c.txt", long), directory.line(none, "d", long)];
+        assert_eq!(format!("{}\n{}", long.header(), lines.join("\n")), expected);
+    }
+
+    #[test]
+    fn nothing_wraps_at_forty_columns_and_names_are_whole_elsewhere() {
+        let (none, name) = (Paint::new(false), "a name that is longer than forty columns \u{202e}");
+        let view = EntryView::from(&file("/x", 1536));
+        let narrow = shape(true, Some(40));
+        let expected = "\
+TYPE      SIZE  MODIFIED    NAME
+file  1.50 KiB  2023-11-14  a name that\u{2026}";
+        let text = format!("{}\n{}", narrow.header(), view.line(none, name, narrow));
+        assert_eq!(text, expected);
+        assert!(text.lines().all(|line| line.chars().count() <= 40));
+        assert!(view.line(none, name, shape(false, Some(40))).chars().count() <= 40);
+        assert!(view.line(none, name, shape(true, None)).ends_with(name), "byte for byte in a pipe");
     }
 }

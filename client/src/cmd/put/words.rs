@@ -5,20 +5,6 @@ use super::super::failure::Failure;
 use super::super::output::text::{count, plain};
 use super::super::transfer::Summary;
 
-/// Says what was not stored, though nothing failed: the first few, or all of it.
-pub(super) fn left_out(skipped: &[String], all: bool) -> Option<String> {
-    const NAMED: usize = 3;
-    let named = if all { skipped.len() } else { NAMED };
-    let names: Vec<_> = skipped.iter().take(named).map(|path| plain(path)).collect();
-    let more = match skipped.len().saturating_sub(named) {
-        0 => String::new(),
-        more => format!(" and {more} more (-v names all)"),
-    };
-    let what = count(skipped.len() as u64, "link or special file");
-    let text = format!("left out {what}: {}{more}; -L follows symbolic links", names.join(", "));
-    (!skipped.is_empty()).then_some(text)
-}
-
 /// The sentences at the end.
 pub(super) fn last_words(context: &Context, summary: &Summary, words: &str) {
     let output = context.output;
@@ -58,19 +44,5 @@ pub(super) fn hinted(failure: Failure, parents: bool, absent: bool) -> Failure {
         "SourceChanged" => Failure { hint: CHANGING.to_owned(), ..failure },
         "IsADirectory" => failure.hint("end the path with a slash to put the file into the directory"),
         _ => failure,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_left_out_is_named() {
-        let some: Vec<_> = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
-        assert_eq!(left_out(&[], true), None);
-        let said = left_out(&some, false).unwrap();
-        assert!(said.starts_with("left out 4 links or special files: a, b, c and 1 more"), "{said}");
-        assert!(left_out(&some, true).unwrap().contains(": a, b, c, d;"));
     }
 }
