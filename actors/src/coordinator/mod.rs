@@ -16,6 +16,7 @@ mod health;
 mod inventory;
 mod membership;
 mod metadata;
+mod read_order;
 mod service;
 pub mod tree;
 

@@ -18,6 +18,7 @@ use futures_util::future::BoxFuture;
 use super::facts::NodeFacts;
 use super::grants::Signer;
 use super::health::{Signs, findings};
+use super::read_order::is_avoided;
 use crate::admin::NodeAdmin;
 use crate::env::{Env, MonoTime};
 use crate::gc::health::GcHealth;
@@ -150,6 +151,11 @@ impl CoordinatorService {
                 Err(Status::new(StatusCode::Unsupported, text))
             }
         }
+    }
+
+    /// How many datanodes answer and are read last all the same, because their disks do not.
+    pub fn nodes_read_last(&self) -> usize {
+        self.view().nodes.iter().filter(|node| is_avoided(node)).count()
     }
 
     /// The latest picture of the cluster.

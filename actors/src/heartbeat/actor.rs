@@ -72,6 +72,7 @@ pub fn load_of_store(stats: &StoreStats) -> NodeLoad {
         quarantined: stats.quarantined,
         disk_queue: u32::try_from(stats.queue_depth).unwrap_or(u32::MAX),
         disk,
+        disk_silent_ms: u32::try_from(stats.oldest_job_ms).unwrap_or(u32::MAX),
         ..NodeLoad::default()
     }
 }

@@ -173,6 +173,8 @@ pub(super) fn cluster(metrics: &Metrics, node: &str, service: &Arc<CoordinatorSe
             let labels = vec![("state", state.name().to_owned())];
             out.push("datanodes", "Datanodes in each state", labels, SampleValue::Gauge(count as f64));
         }
+        let help = "Datanodes that answer and are read last, because their disks do not";
+        out.gauge("datanodes_read_last", help, service.nodes_read_last() as u64);
         out.gauge("cluster_capacity_bytes", "Size of all disks", status.capacity);
         out.gauge("cluster_available_bytes", "Bytes that chunks may still take", status.available);
         out.gauge("cluster_used_bytes", "Bytes that chunks take", status.used);

@@ -77,6 +77,49 @@ async fn heartbeats_and_metrics_go_on_while_a_disk_is_frozen_and_the_coordinator
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_reader_is_sent_to_disks_that_answer_first_and_back_when_a_frozen_one_has_thawed() {
+    let home = tempfile::tempdir().expect("a directory");
+    let Some(disks) = LoopDisk::several("a frozen disk", home.path(), &["dn1"], 256 * MIB) else { return };
+    let dirs = vec![disks[0].dir().join("data")];
+    let cluster = Cluster::start(3, Options { datanode_dirs: dirs, ..Options::default() });
+    let client = cluster.client().await;
+    let (file, content) = (path("/kept"), Content::new("kept", 0, 4 * MIB));
+    client.put(PutSource::from(content.bytes()), &file, PutOptions::default()).await.expect("put");
+    // Of each chunk, at which place the copy on the disk that freezes is to be tried.
+    let places = async || {
+        let opened = client.open_read(&file, None, 0, 0).await.map_err(|error| format!("{error:?}"))?;
+        let place = |chunk: &dfs_client::metadata::ChunkLocation| {
+            chunk.replicas.iter().position(|replica| replica.name == "dn1").expect("a copy on each node")
+        };
+        Ok::<_, String>(opened.chunks.iter().map(place).collect::<Vec<_>>())
+    };
+    assert!(places().await.expect("asked").contains(&0), "it is the first for some chunks");
+    let read_last =
+        || metrics(cluster.coordinator()).contains("dfs_datanodes_read_last{node=\"coordinator\"} 1.0");
+
+    let frozen = disks[0].freeze();
+    let writing = tokio::spawn({
+        let client = client.clone();
+        let content = Content::new("more", 0, 4 * MIB);
+        async move { client.put(PutSource::from(content.bytes()), &path("/more"), PutOptions::default()).await }
+    });
+    eventually("it is the last for all", Duration::from_secs(20), async || match places().await? {
+        places if places.iter().all(|place| *place == 2) && read_last() => Ok(()),
+        places => Err(format!("{places:?}")),
+    })
+    .await;
+    content.expect("/kept", &cluster.read(&client, &file).await.expect("read"));
+
+    drop(frozen);
+    writing.await.expect("no panic").expect("the other two had it");
+    eventually("it is the first for some again", Duration::from_secs(30), async || match places().await? {
+        places if places.contains(&0) && !read_last() => Ok(()),
+        places => Err(format!("{places:?}")),
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_read_is_answered_while_the_disk_of_the_metadata_is_frozen() {
     let home = tempfile::tempdir().expect("a directory");
     let Some(disks) = LoopDisk::several("a frozen metadata disk", home.path(), &["c"], 256 * MIB) else {

@@ -82,6 +82,8 @@ pub struct NodeLoad {
     pub memory_limit: u64,
     /// State of the disk.
     pub disk: DiskHealth,
+    /// Age of the oldest operation under way on the disk, in milliseconds; 0 = none.
+    pub disk_silent_ms: u32,
 }
 
 /// State of a node's disk.
