@@ -91,6 +91,7 @@ impl NodeAdmin {
             role: self.role.to_owned(),
             session,
             epoch: (self.facts)().epoch,
+            time_ms: 0,
             features: 0,
             connection_credit: CONNECTION_CREDIT_BYTES,
         }

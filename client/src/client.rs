@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dfs_wire::id::ClusterId;
+use dfs_wire::id::{ClusterId, OpId};
 
 use crate::config::ClientConfig;
 use crate::connector::{Connector, TcpConnector};
@@ -64,6 +64,12 @@ impl Client {
     /// The cluster that answered; `None` if the coordinator has none yet.
     pub fn cluster(&self) -> Option<ClusterId> {
         self.inner.pool.cluster()
+    }
+
+    /// A new identity for a mutation, to be able to repeat it: however often it is sent, it is done at most once. Make it just
+    /// before its first use; how long a repeat learns the first outcome is counted from here.
+    pub fn new_op(&self) -> OpId {
+        self.inner.rpc.new_op()
     }
 
     /// What the client was configured with.

@@ -71,7 +71,7 @@ impl ErrorKind {
             StatusCode::NoSpace => Self::NoSpace,
             StatusCode::Corrupt | StatusCode::ChecksumMismatch => Self::Integrity,
             StatusCode::VersionMismatch => Self::VersionMismatch,
-            StatusCode::OutcomeUnknown => Self::OutcomeUnknown,
+            StatusCode::OutcomeUnknown | StatusCode::StaleOperation => Self::OutcomeUnknown,
             StatusCode::Cancelled => Self::Cancelled,
             _ => Self::Internal,
         }

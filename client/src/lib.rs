@@ -52,7 +52,6 @@ pub use options::{
     PutOptions, PutOutcome, PutSource, RenameOptions, TrashTarget, Usage, VerifyReport,
 };
 pub use progress::{Progress, ProgressFn};
-pub use rpc::new_op;
 
 /// The protocol's types that this API speaks in.
 pub use dfs_wire::{

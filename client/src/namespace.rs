@@ -12,7 +12,7 @@ use dfs_wire::status::StatusCode;
 use crate::client::Client;
 use crate::error::Error;
 use crate::options::{DeleteOptions, MkdirOptions, RenameOptions, TrashTarget, Usage};
-use crate::rpc::{new_op, unexpected};
+use crate::rpc::unexpected;
 
 /// The pages of a listing. Each page is asked for when it is wanted; memory is that of one page.
 #[derive(Debug)]
@@ -304,7 +304,6 @@ impl Client {
         request: MetadataRequest,
         doing: &str,
     ) -> Result<MetadataResponse, Error> {
-        let op = op.unwrap_or_else(new_op);
         self.inner.rpc.mutate(op, request).await.map_err(|e| e.context(doing))
     }
 }

@@ -91,6 +91,8 @@ struct PoolInner {
     me: PeerIdentity,
     timeouts: Timeouts,
     cluster: OnceLock<ClusterId>,
+    /// A coordinator's time, and when it was told.
+    time: Mutex<Option<(u64, Instant)>>,
     memory: MemoryBound,
     peers: Mutex<BTreeMap<String, Arc<Peer>>>,
 }
@@ -103,6 +105,7 @@ impl Pool {
             me: if config.operator { PeerIdentity::Operator(me) } else { PeerIdentity::Client(me) },
             timeouts: config.timeouts.clone(),
             cluster: OnceLock::new(),
+            time: Mutex::default(),
             memory,
             peers: Mutex::new(BTreeMap::new()),
         };
@@ -112,6 +115,21 @@ impl Pool {
     /// The cluster that answered first; nothing else is talked to after.
     pub(crate) fn cluster(&self) -> Option<ClusterId> {
         self.inner.cluster.get().copied()
+    }
+
+    /// The coordinator's time, counted on from what it last told; 0 before it told any.
+    pub(crate) fn time_ms(&self) -> u64 {
+        let told = *self.inner.time.lock().unwrap_or_else(PoisonError::into_inner);
+        told.map_or(0, |(ms, at)| {
+            ms.saturating_add(u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX))
+        })
+    }
+
+    /// Greets `address` on a new connection: so a coordinator tells its time again.
+    pub(crate) async fn greet_again(&self, address: &str) -> Result<(), Error> {
+        let peer = self.peer(address);
+        let _guard = peer.dialling.lock().await;
+        self.dial(&peer).await.map(drop)
     }
 
     /// A connection to `address`: one that is idle, or a new one while there are fewer than `links_max`, or the least
@@ -249,6 +267,10 @@ impl Pool {
                 let text = format!("{address} serves cluster {cluster}, not {known}");
                 return Err(Error::new(StatusCode::WrongCluster, text));
             }
+        }
+        if welcome.time_ms > 0 {
+            let told = (welcome.time_ms, Instant::now());
+            *inner.time.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
         }
         let (reader, writer) = io.split();
         let params = LinkParams {

@@ -2,11 +2,12 @@
 //!
 //! Only a response is an answer. A connection that is lost after the request left, or a peer that gives the request up,
 //! says nothing about what was done: the request is repeated, and a mutation that never gets its answer ends as
-//! `OutcomeUnknown`.
+//! `OutcomeUnknown`. A coordinator that has forgotten the outcomes of an id's time does nothing under it: if nothing was sent
+//! under it before, the mutation gets a new id with a new stamp, else its outcome is unknown.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use dfs_wire::id::OpId;
 use dfs_wire::message::admin::{AdminRequest, AdminResponse};
@@ -20,10 +21,12 @@ use crate::config::{COORDINATOR_PORT_DEFAULT, ClientConfig, RetryPolicy};
 use crate::error::Error;
 use crate::pool::{Conn, Pool};
 
-/// A new operation id, ordered by time for the readers of logs.
-pub fn new_op() -> OpId {
-    let millis = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis());
-    OpId::time_ordered(u64::try_from(millis).unwrap_or(0), rand::random())
+/// Times that one mutation takes a new stamp because its own is told to be too old.
+const STAMPS_MAX: u32 = 3;
+
+/// An id for the logs, of a request that changes no metadata.
+pub(crate) fn log_id() -> OpId {
+    OpId(rand::random())
 }
 
 /// A duration as the wire has it.
@@ -129,27 +132,36 @@ impl Rpc {
 
     /// Asks the coordinator something that changes nothing.
     pub(crate) async fn ask(&self, body: MetadataRequest) -> Result<MetadataResponse, Error> {
-        self.metadata(new_op(), body, Manner { mutation: false, final_code: None }).await
+        self.metadata(None, body, Manner { mutation: false, final_code: None }).await
     }
 
-    /// Asks the coordinator to change something. However often it is sent, it is done at most once.
-    pub(crate) async fn mutate(&self, op: OpId, body: MetadataRequest) -> Result<MetadataResponse, Error> {
+    /// A new operation id, with the coordinator's time for a stamp.
+    pub(crate) fn new_op(&self) -> OpId {
+        OpId::time_ordered(self.pool.time_ms(), rand::random())
+    }
+
+    /// Asks the coordinator to change something, under this operation id or a new one. However often it is sent, it is
+    /// done at most once.
+    pub(crate) async fn mutate(
+        &self,
+        op: Option<OpId>,
+        body: MetadataRequest,
+    ) -> Result<MetadataResponse, Error> {
         self.metadata(op, body, Manner { mutation: true, final_code: None }).await
     }
 
     /// As [`Self::mutate`], but the answer `final_code` is taken as it is, even if waiting might change it.
     pub(crate) async fn mutate_unless(
         &self,
-        op: OpId,
         body: MetadataRequest,
         final_code: StatusCode,
     ) -> Result<MetadataResponse, Error> {
-        self.metadata(op, body, Manner { mutation: true, final_code: Some(final_code) }).await
+        self.metadata(None, body, Manner { mutation: true, final_code: Some(final_code) }).await
     }
 
     async fn metadata(
         &self,
-        op: OpId,
+        op: Option<OpId>,
         body: MetadataRequest,
         manner: Manner,
     ) -> Result<MetadataResponse, Error> {
@@ -167,7 +179,7 @@ impl Rpc {
     ) -> Result<AdminResponse, Error> {
         let address = address.map(with_port).transpose()?;
         let manner = Manner { mutation: false, final_code: None };
-        match self.call(address.as_deref(), new_op(), Request::Admin(body), manner).await? {
+        match self.call(address.as_deref(), None, Request::Admin(body), manner).await? {
             Response::Admin(response) => Ok(response),
             other => Err(unexpected(&other)),
         }
@@ -176,18 +188,28 @@ impl Rpc {
     async fn call(
         &self,
         address: Option<&str>,
-        op: OpId,
+        given: Option<OpId>,
         body: Request,
         manner: Manner,
     ) -> Result<Response, Error> {
         let mut backoff = Backoff::new(&self.retry);
         let limit = Limit::after(self.retry.limit);
-        let mut doubt = false;
+        let mut op = given.unwrap_or_else(|| self.new_op());
+        let (mut doubt, mut stamps) = (false, 0);
         loop {
             let Failed { error, sent } = match self.attempt(address, op, &body, limit).await {
                 Ok(response) => return Ok(response),
                 Err(failed) => failed,
             };
+            if error.status_code() == Some(StatusCode::StaleOperation) {
+                // An id that was given is one that may have been sent before.
+                if doubt || given.is_some() || stamps == STAMPS_MAX {
+                    return Err(outcome_unknown(&body, op, error));
+                }
+                stamps += 1;
+                op = self.new_stamp(limit).await.map_err(|e| e.caused_by(error))?;
+                continue;
+            }
             doubt |= manner.mutation && sent && error.leaves_doubt();
             let refused = !error.retryable()
                 || (manner.final_code.is_some() && error.status_code() == manner.final_code);
@@ -235,6 +257,13 @@ impl Rpc {
             }
         };
         Err(Failed { error, sent: true })
+    }
+
+    /// A new operation id, after the coordinator was asked for its time.
+    async fn new_stamp(&self, limit: Limit) -> Result<OpId, Error> {
+        let late = || Err(Error::new(StatusCode::Unavailable, "the coordinator's time could not be learned"));
+        limit.within(self.pool.greet_again(self.endpoint())).await.unwrap_or_else(late)?;
+        Ok(self.new_op())
     }
 
     async fn link_to(&self, address: &str, limit: Limit) -> Result<Arc<Conn>, Error> {
@@ -316,12 +345,5 @@ mod tests {
         for bad in ["", "http://x:1", "a:b", "a:0", "a:70000", "a b"] {
             assert!(with_port(bad).is_err(), "{bad:?}");
         }
-    }
-
-    #[test]
-    fn operation_ids_are_new_and_ordered() {
-        let (a, b) = (new_op(), new_op());
-        assert_ne!(a, b);
-        assert!(a.0 >> 80 <= b.0 >> 80);
     }
 }

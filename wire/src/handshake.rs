@@ -86,6 +86,8 @@ pub struct Welcome {
     pub session: u64,
     /// The reign the acceptor knows of.
     pub epoch: Epoch,
+    /// A coordinator's time in milliseconds: what the ids of operations are stamped with. 0 from a datanode.
+    pub time_ms: u64,
     /// Feature bits both understand.
     pub features: u64,
     /// Data bytes the connector may have in flight on the whole connection.

@@ -87,7 +87,7 @@ wide_id!(
     ClientId
 );
 wide_id!(
-    /// One upload session at the coordinator (a metadata session).
+    /// One upload session at the coordinator (a metadata session): the bits of the operation that opened it.
     SessionId
 );
 wide_id!(
@@ -95,7 +95,8 @@ wide_id!(
     ChunkId
 );
 wide_id!(
-    /// One mutation as its client sees it. Repeating it within 24 h returns the first outcome.
+    /// One mutation as its client sees it: time-ordered by the coordinator's time, which a welcome says. Repeating it returns
+    /// the first outcome, for as long as that is remembered.
     OpId
 );
 wide_id!(
@@ -118,6 +119,13 @@ narrow_id!(
     /// One run of a node process. Grows at each start, so that a late message of an earlier run is known.
     Incarnation, u64
 );
+
+impl OpId {
+    /// The coordinator's time when the id was made, as its maker had it.
+    pub const fn stamp_ms(self) -> u64 {
+        (self.0 >> 80) as u64
+    }
+}
 
 impl InodeId {
     /// The root directory.

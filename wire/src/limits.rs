@@ -82,3 +82,6 @@ const _: () =
 const _: () = assert!(CONTROL_QUEUE_MAX >= 2 * STREAMS_MAX, "each stream may queue its end and its answer");
 const _: () = assert!(SILENT_TICKS_MAX <= IDLE_TICKS_MAX);
 const _: () = assert!(PATH_BYTES_MAX < HEAD_BYTES_MAX / 4);
+
+/// How far the stamp of an operation id may be ahead of the coordinator's time: more than clocks of one day drift apart.
+pub const OP_STAMP_AHEAD_MS: u64 = 60_000;

@@ -124,6 +124,8 @@ status_codes! {
     NotRegistered = 34, true;
     /// The coordinator does not take the node in: its message says why, and what an operator has to do.
     NotAdmitted = 35, true;
+    /// The operation id is older than the outcomes that are remembered, or ahead of the coordinator's time: nothing was done now; whether it was done before cannot be told.
+    StaleOperation = 36, false;
 }
 
 impl Serialize for StatusCode {

@@ -189,6 +189,7 @@ impl CoordinatorService {
     /// If a record is damaged.
     pub fn cluster_status(&self) -> Result<ClusterStatus, Status> {
         let mut store = self.store_trouble();
+        let outcomes = self.parts.reader.outcomes().unwrap_or_default();
         let (totals, unknown_reign) = match self.parts.reader.signs() {
             Ok(signs) => signs,
             Err(MetaError::Store(error)) => {
@@ -233,6 +234,11 @@ impl CoordinatorService {
             trash_entries: totals.trash,
             tombstones: totals.tombstones,
             uploads_open: totals.uploads,
+            outcomes: outcomes.rows,
+            outcome_bytes: outcomes.bytes,
+            outcome_bytes_max: self.parts.config.policy.outcome_bytes_max,
+            outcomes_reach_ms: outcomes
+                .reach_ms(self.parts.time.now_ms(), self.parts.config.policy.outcome_ms),
             unsafe_modes,
             uptime_ms: self.parts.admin.uptime_ms(),
         })
@@ -344,7 +350,10 @@ impl Service for CoordinatorService {
             return Err(Status::new(StatusCode::WrongCluster, text)
                 .hint("check the address, or whose data directory this is"));
         }
-        Ok(self.parts.admin.welcome(Some(ours), version, session))
+        let now_ms = self.parts.time.now_ms();
+        // Without its metadata it does nothing anyway: then any stamp will do.
+        let time_ms = self.parts.reader.fresh_stamp(now_ms).unwrap_or(now_ms);
+        Ok(Welcome { time_ms, ..self.parts.admin.welcome(Some(ours), version, session) })
     }
 
     fn serve(self: Arc<Self>, peer: Arc<PeerInfo>, incoming: Incoming) -> BoxFuture<'static, ()> {

@@ -15,9 +15,11 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::MetaError;
+use super::older::OpOutcome1;
 use super::records::{
-    ChunkRecord, ClusterMeta, CopyRow, Entry, GroupRow, Inode, OpOutcome, OrphanBatch, Reasons, Reigns,
-    ReleaseJob, Segment, Tombstone, Totals, TrashEntry, TrashSweep, UnknownReign, UploadSession, Version,
+    ChunkRecord, ClusterMeta, CopyRow, Entry, GroupRow, Inode, OpOutcome, OrphanBatch, Outcomes, Reasons,
+    Reigns, ReleaseJob, Segment, Tombstone, Totals, TrashEntry, TrashSweep, UnknownReign, UploadSession,
+    Version,
 };
 
 /// The format of the whole store; a newer one is refused.
@@ -58,8 +60,8 @@ unchanged!(
     Entry,
     GroupRow,
     Inode,
-    OpOutcome,
     OrphanBatch,
+    Outcomes,
     Reasons,
     Reigns,
     ReleaseJob,
@@ -72,6 +74,14 @@ unchanged!(
     UploadSession,
     Version,
 );
+
+impl Record for OpOutcome {
+    const FORMAT: u8 = 2;
+
+    fn from_older(format: u8, body: &[u8]) -> Option<Result<Self, CodecError>> {
+        (format == 1).then(|| codec::decode::<OpOutcome1>(body).map(Self::from))
+    }
+}
 
 /// Encodes a record as a value.
 ///

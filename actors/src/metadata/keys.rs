@@ -14,8 +14,9 @@
 //! q <good copies> <chunk>               -> ()             under-replicated, the most endangered first
 //! u <session>                           -> UploadSession  (a session and its version share their 128 bits)
 //! l <lease end> <session>               -> ()             when to look whether a lease has ended
-//! o <operation>                         -> OpOutcome      first outcome of each mutation
-//! O <time> <operation>                  -> ()             when to forget it
+//! m outcomes                            -> Outcomes       how many outcomes there are, and which were forgotten
+//! o <operation>                         -> OpOutcome      first outcome of each mutation, the oldest stamp first
+//! O <time> <operation>                  -> ()             of format 1: when to forget an outcome
 //! t <inode>                             -> TrashEntry     roots of deleted trees
 //! T <expiry> <inode>                    -> ()             when to purge it
 //! P <path> 0 <!deleted> <inode>         -> ()             the latest deletion of a path comes first
@@ -44,6 +45,8 @@ pub const EPOCH: &[u8] = b"mepoch";
 pub const REIGNS: &[u8] = b"mreigns";
 /// The reign that a node has seen and this metadata has not. While it is there, nothing is collected.
 pub const UNKNOWN_REIGN: &[u8] = b"munknown";
+/// What is remembered of operations, and what was forgotten.
+pub const OUTCOMES: &[u8] = b"moutcomes";
 /// The next free inode.
 pub const NEXT_INODE: &[u8] = b"minode";
 /// Counters of what there is.
@@ -78,7 +81,9 @@ pub mod table {
     pub const SESSION: &[u8] = b"u";
     /// Ends of upload leases.
     pub const LEASE: &[u8] = b"l";
-    /// Outcomes by time.
+    /// Outcomes.
+    pub const OUTCOME: &[u8] = b"o";
+    /// Outcomes by time, of format 1.
     pub const OUTCOME_TIME: &[u8] = b"O";
     /// Trash entries.
     pub const TRASH: &[u8] = b"t";
@@ -190,18 +195,12 @@ pub fn parse_lease(key: &[u8]) -> Option<SessionId> {
 
 /// The first outcome of an operation.
 pub fn outcome(op: OpId) -> Vec<u8> {
-    key(&[b"o", &op.to_bytes()])
+    key(&[table::OUTCOME, &op.to_bytes()])
 }
 
-/// When to forget an outcome.
-pub fn outcome_time(at_ms: u64, op: OpId) -> Vec<u8> {
-    key(&[table::OUTCOME_TIME, &at_ms.to_be_bytes(), &op.to_bytes()])
-}
-
-/// The operation of an outcome time's key.
-pub fn parse_outcome_time(key: &[u8]) -> Option<OpId> {
-    let (_, op) = key.strip_prefix(table::OUTCOME_TIME)?.split_first_chunk::<8>()?;
-    Some(OpId::from_bytes(op.try_into().ok()?))
+/// The operation of an outcome's key.
+pub fn parse_outcome(key: &[u8]) -> Option<OpId> {
+    Some(OpId::from_bytes(key.strip_prefix(table::OUTCOME)?.try_into().ok()?))
 }
 
 /// The root of a deleted tree.
@@ -351,7 +350,7 @@ mod tests {
         assert_eq!(parse_chunk(&chunk(ChunkId(5))), Some(ChunkId(5)));
         assert_eq!(parse_risk(&risk(2, ChunkId(5))), Some((2, ChunkId(5))));
         assert_eq!(parse_lease(&lease(1, SessionId(2))), Some(SessionId(2)));
-        assert_eq!(parse_outcome_time(&outcome_time(1, OpId(2))), Some(OpId(2)));
+        assert_eq!(parse_outcome(&outcome(OpId(2))), Some(OpId(2)));
         assert_eq!(parse_trash(&trash(InodeId(3))), Some(InodeId(3)));
         assert_eq!(parse_trash_expiry(&trash_expiry(9, InodeId(3))), Some(InodeId(3)));
         assert_eq!(parse_purge(&purge(InodeId(3))), Some(InodeId(3)));

@@ -22,6 +22,7 @@ pub mod format;
 pub mod keys;
 pub mod memory;
 pub mod migrate;
+pub mod older;
 pub mod ops;
 pub mod reader;
 pub mod records;

@@ -18,8 +18,8 @@ use dfs_wire::path::DfsPath;
 use super::error::MetaError;
 use super::ops::inventory::{CopyFinding, Verdict};
 use super::ops::read::{ExplainPage, ReadPage};
-use super::ops::{OpContext, cluster, fsck, gc, inventory, list, names, read, trash};
-use super::records::{NodeRecord, Totals, UnknownReign};
+use super::ops::{OpContext, cluster, fsck, gc, inventory, list, names, outcome, read, trash};
+use super::records::{NodeRecord, Outcomes, Totals, UnknownReign};
 use super::store::MetadataStore;
 use super::view::Committed;
 use super::worth::Reaches;
@@ -110,6 +110,22 @@ impl MetadataReader {
     /// Of the store.
     pub fn totals(&self) -> Result<Totals, MetaError> {
         self.read(|view| cluster::totals(view))
+    }
+
+    /// What is remembered of operations, and what was forgotten.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn outcomes(&self) -> Result<Outcomes, MetaError> {
+        self.read(|view| outcome::outcomes(view))
+    }
+
+    /// See [`outcome::fresh_stamp`].
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn fresh_stamp(&self, now_ms: u64) -> Result<u64, MetaError> {
+        self.read(|view| outcome::fresh_stamp(view, now_ms))
     }
 
     /// Every node that ever registered.

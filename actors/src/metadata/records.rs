@@ -367,12 +367,28 @@ pub fn session_of(version: VersionId) -> SessionId {
 /// The first outcome of an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpOutcome {
-    /// SHA-256 of the request: the same id with another request is an error.
-    pub digest: [u8; 32],
-    /// When it happened.
-    pub at_ms: u64,
+    /// The beginning of the request's SHA-256: the same id with another request is an error.
+    pub digest: [u8; 8],
     /// What was answered.
     pub result: Result<Outcome, Status>,
+}
+
+/// What is remembered of operations, and what was forgotten.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcomes {
+    /// Outcomes remembered.
+    pub rows: u64,
+    /// What they take, about.
+    pub bytes: u64,
+    /// The highest stamp of an operation whose outcome was forgotten.
+    pub low_water_ms: Option<u64>,
+}
+
+impl Outcomes {
+    /// How far back they reach, if none is older than `most_ms`.
+    pub fn reach_ms(&self, now_ms: u64, most_ms: u64) -> u64 {
+        self.low_water_ms.map_or(most_ms, |mark| now_ms.saturating_sub(mark).min(most_ms))
+    }
 }
 
 /// The root of a deleted tree.

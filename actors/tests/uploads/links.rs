@@ -42,6 +42,7 @@ async fn welcome(connection: Connection, node: NodeId) -> Link {
             role: "datanode".to_owned(),
             session: 1,
             epoch: Epoch(1),
+            time_ms: 0,
             features: 0,
             connection_credit: 64 << 20,
         })

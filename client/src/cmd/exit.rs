@@ -97,7 +97,7 @@ impl Exit {
             | StatusCode::NotRegistered => Self::Unavailable,
             StatusCode::NoSpace => Self::NoSpace,
             StatusCode::Corrupt | StatusCode::ChecksumMismatch => Self::Integrity,
-            StatusCode::OutcomeUnknown => Self::OutcomeUnknown,
+            StatusCode::OutcomeUnknown | StatusCode::StaleOperation => Self::OutcomeUnknown,
             _ => Self::Other,
         }
     }
@@ -154,6 +154,8 @@ mod tests {
             ("Internal", 1),
             ("OutcomeUnknown", 13),
             ("NotRegistered", 6),
+            ("NotAdmitted", 1),
+            ("StaleOperation", 13),
         ];
         let actual: Vec<_> =
             StatusCode::ALL.iter().map(|code| (code.name(), Exit::of(*code).number())).collect();

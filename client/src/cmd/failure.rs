@@ -239,7 +239,7 @@ impl Failure {
                 "'dfsctl nodes' says which datanodes are down; start them and repeat"
             }
             StatusCode::Corrupt => "'dfsctl verify PATH' reads every copy and names the bad ones",
-            StatusCode::OutcomeUnknown => {
+            StatusCode::OutcomeUnknown | StatusCode::StaleOperation => {
                 "look with 'dfsctl stat PATH' whether it was done before you repeat it"
             }
             StatusCode::VersionMismatch => {

@@ -62,6 +62,14 @@ pub struct StatusView {
     pub tombstones: u64,
     /// Uploads open.
     pub uploads_open: u64,
+    /// Outcomes of operations that are remembered.
+    pub outcomes: u64,
+    /// Bytes that they take, about.
+    pub outcome_bytes: u64,
+    /// Bytes that they may take before the oldest are forgotten early.
+    pub outcome_bytes_max: u64,
+    /// How far back they reach, in milliseconds.
+    pub outcomes_reach_ms: u64,
 }
 
 /// One thing that needs attention.
@@ -117,6 +125,10 @@ impl From<ClusterStatus> for StatusView {
             trash_entries: status.trash_entries,
             tombstones: status.tombstones,
             uploads_open: status.uploads_open,
+            outcomes: status.outcomes,
+            outcome_bytes: status.outcome_bytes,
+            outcome_bytes_max: status.outcome_bytes_max,
+            outcomes_reach_ms: status.outcomes_reach_ms,
         }
     }
 }
@@ -166,6 +178,10 @@ impl View for StatusView {
                 count(self.tombstones, "deletion")
             ),
         );
+        let [took, bound] = [self.outcome_bytes, self.outcome_bytes_max].map(size);
+        let reach = duration(self.outcomes_reach_ms);
+        let kept = count(self.outcomes, "outcome");
+        page.field(WIDTH, "repeats", format!("known for {reach}: {kept} in {took} of {bound}"));
         let up = duration(self.uptime_ms);
         page.field(
             WIDTH,
@@ -244,6 +260,10 @@ mod tests {
             trash_entries: 0,
             tombstones: 0,
             uploads_open: 1,
+            outcomes: 1200,
+            outcome_bytes: 96 << 10,
+            outcome_bytes_max: 256 << 20,
+            outcomes_reach_ms: 86_400_000,
             unsafe_modes: vec!["min_ack=1".into()],
             uptime_ms: 61_000,
         })
@@ -265,6 +285,7 @@ space     1.00 MiB used, 2.00 GiB available, disks of 3.00 GiB
 files     1 file, 2 directories, 5 chunks
 copies    all there
 pending   1 upload open, 0 entries in the trash, 0 deletions unconfirmed
+repeats   known for 1d 0h: 1200 outcomes in 96.0 KiB of 256 MiB
 cluster   0000000000000000000000000000000c, epoch 2, dfs 0.1.0, up 1m 1s
 ";
         assert_eq!(text(&sample(0)), expected);

@@ -22,7 +22,7 @@ use crate::memory::Held;
 use crate::options::BadCopy;
 use crate::pool::Pool;
 use crate::progress::Meter;
-use crate::rpc::{millis, new_op, unexpected};
+use crate::rpc::{log_id, millis, unexpected};
 
 /// How often a read's patience is renewed while its connection brings other bytes.
 const PATIENCE_TIMES: u32 = 6;
@@ -245,7 +245,7 @@ impl Reader {
         let body = Request::Chunk(ChunkRequest::Read(read));
         // How long the node may let it wait for its turn: "busy" comes before the patience with a silent node ends.
         let deadline_ms = millis(patience / 2);
-        let request = RequestHead { op: new_op(), deadline_ms, trace: None, body };
+        let request = RequestHead { op: log_id(), deadline_ms, trace: None, body };
         let opened = conn.link().open(&request, bytes::Bytes::new());
         let stream = opened.map_err(|status| CopyError::Unreachable(status.into()))?;
         if let Some(credit) = held.credit() {

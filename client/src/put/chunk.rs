@@ -19,7 +19,7 @@ use crate::digest::{BATCH_FRAMES, Sha};
 use crate::error::{Error, ErrorKind};
 use crate::memory::{Held, MemoryBound};
 use crate::options::DegradedChunk;
-use crate::rpc::{millis, new_op, unexpected};
+use crate::rpc::{log_id, millis, unexpected};
 
 /// Answers of "busy" after which the chunk asks for other nodes.
 const BUSY_BEFORE_ELSEWHERE: u32 = 3;
@@ -210,7 +210,7 @@ fn write_request(
     };
     // Twice the client's own patience: a writer that waits for its turn is cut by its client, not by the node.
     let deadline_ms = millis(patience.saturating_mul(2));
-    RequestHead { op: new_op(), deadline_ms, trace: None, body: Request::Chunk(ChunkRequest::Write(write)) }
+    RequestHead { op: log_id(), deadline_ms, trace: None, body: Request::Chunk(ChunkRequest::Write(write)) }
 }
 
 enum SendError {

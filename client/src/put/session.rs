@@ -19,7 +19,7 @@ use crate::client::Inner;
 use crate::error::{Error, ErrorKind};
 use crate::options::PutOptions;
 use crate::progress::Meter;
-use crate::rpc::{new_op, unexpected};
+use crate::rpc::unexpected;
 
 /// Chunks allocated with one request: enough to keep the transfer busy, few enough that their grants stay young.
 pub(super) const ALLOCATE_AHEAD: u32 = 16;
@@ -37,7 +37,8 @@ pub(super) struct Session {
     pub(super) meter: Meter,
     id: SessionId,
     lease: Duration,
-    commit_op: OpId,
+    path: DfsPath,
+    commit_op: Option<OpId>,
     avoid: Mutex<BTreeMap<NodeId, Instant>>,
     /// Since when the nodes that did not fail are too few, with no chunk stored.
     short_since: Mutex<Option<Instant>>,
@@ -80,7 +81,8 @@ impl Session {
             meter: Meter::new(len, options.progress.clone()),
             id: opened.session,
             lease: Duration::from_millis(opened.lease_ms),
-            commit_op: options.op.unwrap_or_else(new_op),
+            path: path.clone(),
+            commit_op: options.op,
             avoid: Mutex::default(),
             short_since: Mutex::default(),
         };
@@ -173,15 +175,15 @@ impl Session {
         }
         let request = CommitUpload { session: self.id, chunks, size, chunk_count };
         match self.inner.rpc.mutate(self.commit_op, MetadataRequest::CommitUpload(request)).await {
-            Ok(MetadataResponse::Committed(stat)) => Ok(stat),
+            Ok(MetadataResponse::Committed(file)) => Ok(file.at(self.path.clone())),
             Ok(other) => Err(unexpected(&other)),
             Err(error) if error.status_code() == Some(StatusCode::OpIdReuse) => {
                 let text =
                     "an earlier put with this operation id has its outcome already; nothing was done again";
-                Err(Error::new(StatusCode::OpIdReuse, text)
-                    .of_op(self.commit_op)
+                let reused = Error::new(StatusCode::OpIdReuse, text)
                     .with_hint("stat the path to see what is there")
-                    .caused_by(error))
+                    .caused_by(error);
+                Err(self.commit_op.into_iter().fold(reused, Error::of_op))
             }
             Err(error) => Err(error),
         }
@@ -190,7 +192,7 @@ impl Session {
     /// Gives the upload up, best effort: if nobody hears it, the lease ends it.
     pub(super) async fn abort(&self) {
         let request = MetadataRequest::AbortUpload(SessionOnly { session: self.id });
-        let outcome = timeout(ABORT_TIMEOUT, self.inner.rpc.mutate(new_op(), request)).await;
+        let outcome = timeout(ABORT_TIMEOUT, self.inner.rpc.mutate(None, request)).await;
         if !matches!(outcome, Ok(Ok(_))) {
             tracing::debug!(session = %self.id, "the upload could not be given up; its lease will end it");
         }
@@ -236,8 +238,8 @@ async fn step(
 ) -> Result<MetadataResponse, Error> {
     let name = request.name();
     let outcome = match final_code {
-        None => inner.rpc.mutate(new_op(), request).await,
-        Some(code) => inner.rpc.mutate_unless(new_op(), request, code).await,
+        None => inner.rpc.mutate(None, request).await,
+        Some(code) => inner.rpc.mutate_unless(request, code).await,
     };
     match outcome {
         Err(error) if error.kind() == ErrorKind::OutcomeUnknown => {

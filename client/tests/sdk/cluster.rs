@@ -119,6 +119,12 @@ pub(crate) struct State {
     /// Nodes named as failed when chunks were allocated.
     pub(crate) excluded: BTreeSet<NodeId>,
     pub(crate) last_id: u128,
+    /// The time that the coordinator tells.
+    pub(crate) time_ms: u64,
+    /// Operations with stamps up to this one are forgotten.
+    pub(crate) low_water_ms: Option<u64>,
+    /// Outcomes are forgotten whenever an answer is lost.
+    pub(crate) forgetful: bool,
 }
 
 impl State {
@@ -204,14 +210,19 @@ impl Cluster {
         }
         let welcome = |hello: &handshake::Hello, version: dfs_wire::version::ProtocolVersion| {
             assert!(hello.connection_credit >= CREDIT);
+            let (cluster, time_ms) = {
+                let state = self.lock();
+                (ClusterId(1 + state.cluster), if node.is_some() { 0 } else { state.time_ms })
+            };
             Ok(Welcome {
                 version: version.number(),
-                cluster: Some(ClusterId(1 + self.lock().cluster)),
+                cluster: Some(cluster),
                 node: node.map_or(NodeId(999), node_id),
                 name: "fake".into(),
                 role: if node.is_some() { "datanode" } else { "coordinator" }.into(),
                 session: self.connections.fetch_add(1, Ordering::Relaxed),
                 epoch: Epoch(1),
+                time_ms,
                 features: 0,
                 connection_credit: CREDIT,
             })

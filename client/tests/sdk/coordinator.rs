@@ -1,8 +1,8 @@
 //! The scripted coordinator.
 
 use dfs_client::metadata::{
-    AllocateChunks, Allocated, Allocation, ChunkLocation, CommitUpload, CopyState, MetadataRequest,
-    MetadataResponse, OpenRead, OpenUpload, ReadOpened, ReplicaLocation, UploadOpened,
+    AllocateChunks, Allocated, Allocation, ChunkLocation, CommitUpload, CommittedFile, CopyState,
+    MetadataRequest, MetadataResponse, OpenRead, OpenUpload, ReadOpened, ReplicaLocation, UploadOpened,
 };
 use dfs_client::{ChunkId, InodeId, NodeId, StatusCode};
 use dfs_wire::Bytes;
@@ -29,7 +29,11 @@ pub(crate) async fn serve(cluster: &Cluster, link: &Link, incoming: Incoming) {
         let mut state = cluster.lock();
         state.log.push((name, op));
         let known = state.outcomes.get(&op).cloned();
+        let stale = request.is_mutation() && state.low_water_ms.is_some_and(|mark| op.stamp_ms() <= mark);
         let answer = known.unwrap_or_else(|| {
+            if stale {
+                return Err(Status::new(StatusCode::StaleOperation, "forgotten"));
+            }
             let mutation = request.is_mutation();
             let outcome = state.answer(request);
             if mutation {
@@ -42,6 +46,10 @@ pub(crate) async fn serve(cluster: &Cluster, link: &Link, incoming: Incoming) {
             *left = left.saturating_sub(1);
             lose
         });
+        if lost && state.forgetful {
+            state.outcomes.clear();
+            state.low_water_ms = Some(op.stamp_ms());
+        }
         (answer, lost.then(|| state.lost_by.clone()))
     };
     match lost {
@@ -156,9 +164,18 @@ impl State {
             return Err(Status::new(StatusCode::InvalidArgument, "the records do not add up"));
         }
         let stat = stat(&upload.path, self.new_id(), size, upload.chunk_size, count);
-        let file = StoredFile { stat: stat.clone(), chunks: upload.recorded };
-        self.files.insert(upload.path, file);
-        Ok(MetadataResponse::Committed(stat))
+        let committed = CommittedFile {
+            inode: stat.inode,
+            size,
+            mtime_ms: stat.mtime_ms,
+            created_ms: stat.created_ms,
+            version: stat.version,
+            chunk_size: upload.chunk_size,
+            chunk_count: count,
+            replication: stat.replication,
+        };
+        self.files.insert(upload.path, StoredFile { stat, chunks: upload.recorded });
+        Ok(MetadataResponse::Committed(committed))
     }
 
     fn open_read(&self, request: &OpenRead) -> Result<MetadataResponse, Status> {

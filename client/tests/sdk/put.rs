@@ -320,3 +320,39 @@ async fn before_the_commit_no_outcome_is_unknown() {
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
     assert!(cluster.lock().files.is_empty());
 }
+
+#[tokio::test]
+async fn an_id_that_is_too_old_is_replaced_if_nothing_was_sent_under_it() {
+    let cluster = Cluster::new(3);
+    cluster.lock().time_ms = 1_000;
+    let client = cluster.client().await;
+    {
+        let mut state = cluster.lock();
+        (state.time_ms, state.low_water_ms) = (900_000, Some(800_000));
+    }
+    put(&client, &noise(100)).await.unwrap();
+    let log = cluster.lock().log.clone();
+    assert_eq!(log[0].1.stamp_ms() / 1_000, 1);
+    assert!(log[1..].iter().all(|(_, op)| op.stamp_ms() >= 900_000), "one new stamp is enough: {log:?}");
+    assert_eq!(cluster.count("metadata.commit_upload"), (1, 1));
+
+    let given = PutOptions { op: Some(dfs_client::OpId(7)), ..options() };
+    let error = client.put(noise(9).into(), &path("/given"), given).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "it may have been sent before: {error:?}");
+    assert!(!cluster.lock().files.contains_key(&path("/given")));
+}
+
+#[tokio::test]
+async fn a_repeat_whose_first_outcome_is_forgotten_is_not_done_again() {
+    let cluster = Cluster::new(3);
+    cluster.lock().time_ms = 1_000;
+    let client = cluster.client().await;
+    {
+        let mut state = cluster.lock();
+        state.forgetful = true;
+        state.lost_answers.insert("metadata.commit_upload", 1);
+    }
+    let error = put(&client, b"perhaps").await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "{error:?}");
+    assert_eq!(cluster.count("metadata.commit_upload"), (2, 1), "under one id, and not under another");
+}

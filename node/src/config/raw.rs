@@ -176,6 +176,7 @@ pub(crate) struct RawCluster {
     pub(crate) trash_retention: Time,
     pub(crate) read_lease: Time,
     pub(crate) outcome_retention: Time,
+    pub(crate) outcome_memory: Size,
     pub(crate) heartbeat_interval: Time,
     pub(crate) suspect_after: Time,
     pub(crate) down_after: Time,

@@ -159,6 +159,8 @@ pub struct ClusterConfig {
     pub read_lease: Duration,
     /// Time that outcomes of operations are remembered.
     pub outcome_retention: Duration,
+    /// Bytes that remembered outcomes take at most.
+    pub outcome_memory: u64,
     /// Between two heartbeats.
     pub heartbeat_interval: Duration,
     /// Silence before a node is suspect.

@@ -272,6 +272,7 @@ fn cluster(raw: &RawConfig) -> ClusterConfig {
         trash_retention: cluster.trash_retention.0,
         read_lease: cluster.read_lease.0,
         outcome_retention: cluster.outcome_retention.0,
+        outcome_memory: cluster.outcome_memory.0,
         heartbeat_interval: cluster.heartbeat_interval.0,
         suspect_after: cluster.suspect_after.0,
         down_after: cluster.down_after.0,

@@ -153,6 +153,7 @@ fn settings(config: &Config) -> CoordinatorConfig {
         read_lease_ms: millis(cluster.read_lease),
         trash_ms: millis(cluster.trash_retention),
         outcome_ms: millis(cluster.outcome_retention),
+        outcome_bytes_max: cluster.outcome_memory,
         orphan_grace_ms: millis(cluster.orphan_grace),
         chunk_size: cluster.chunk_bytes,
         replication: cluster.replication,

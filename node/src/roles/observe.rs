@@ -186,6 +186,10 @@ pub(super) fn cluster(metrics: &Metrics, node: &str, service: &Arc<CoordinatorSe
         out.gauge("trash_entries", "Entries in the trash", status.trash_entries);
         out.gauge("tombstones", "Deletes that datanodes have not confirmed", status.tombstones);
         out.gauge("uploads_open", "Upload sessions open", status.uploads_open);
+        out.gauge("outcomes_known", "Outcomes of operations that are remembered", status.outcomes);
+        out.gauge("outcomes_bytes", "Bytes that remembered outcomes take", status.outcome_bytes);
+        let bound = "Bytes that remembered outcomes may take before the oldest are forgotten early";
+        out.gauge("outcomes_bytes_max", bound, status.outcome_bytes_max);
         out.samples
     });
 }

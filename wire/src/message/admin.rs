@@ -150,6 +150,14 @@ pub struct ClusterStatus {
     pub tombstones: u64,
     /// Upload sessions open.
     pub uploads_open: u64,
+    /// Outcomes of operations that are remembered: a repeat is told the first one.
+    pub outcomes: u64,
+    /// Bytes that they take, about.
+    pub outcome_bytes: u64,
+    /// Bytes that they may take before the oldest are forgotten early.
+    pub outcome_bytes_max: u64,
+    /// How far back they reach, in milliseconds.
+    pub outcomes_reach_ms: u64,
     /// Whether a weaker mode than the contract's is configured, and which.
     pub unsafe_modes: Vec<String>,
     /// Milliseconds since the coordinator started.

@@ -186,11 +186,11 @@ impl Rig {
         session: SessionId,
         chunks: Vec<StoredChunk>,
         size: u64,
-    ) -> Result<FileStat, Status> {
+    ) -> Result<CommittedFile, Status> {
         let chunk_count = u32::try_from(chunks.len()).unwrap();
         let request = CommitUpload { session, chunks, size, chunk_count };
         match self.meta(MetadataRequest::CommitUpload(request)).await? {
-            MetadataResponse::Committed(stat) => Ok(stat),
+            MetadataResponse::Committed(file) => Ok(file),
             other => panic!("{other:?}"),
         }
     }

@@ -12,7 +12,7 @@
 //! | [`gc`] | trash expiry, purge and release steps, tombstones, outcome expiry | tombstones of a node |
 //! | [`inventory`] | copies missing, returned, corrupt | verdicts on a report |
 //! | [`fsck`] | | check |
-//! | [`outcome`] | remember the first outcome of an operation | |
+//! | [`outcome`] | let an operation begin, remember its first outcome | |
 //! | [`mutation`] | the door for the writer: any change, by value | |
 
 pub mod cluster;
@@ -30,7 +30,7 @@ pub mod upload;
 
 use dfs_wire::id::{ChunkId, InodeId, OpId, SessionId};
 use dfs_wire::limits::{CHUNK_BYTES_DEFAULT, MIN_ACK_DEFAULT, REPLICATION_DEFAULT};
-use dfs_wire::message::metadata::{Deleted, FileStat};
+use dfs_wire::message::metadata::{CommittedFile, Deleted, FileStat};
 use serde::{Deserialize, Serialize};
 
 /// Bytes of names and paths that fill a page of an answer: a head has room for little more.
@@ -47,6 +47,8 @@ pub struct Policy {
     pub trash_ms: u64,
     /// How long outcomes of operations are remembered.
     pub outcome_ms: u64,
+    /// Bytes that they take at most, about; then the oldest are forgotten sooner.
+    pub outcome_bytes_max: u64,
     /// How old an unknown copy must be before it is an orphan, and how old a known one before it can be missing.
     pub orphan_grace_ms: u64,
     /// Bytes of a chunk where the client does not say.
@@ -65,6 +67,7 @@ impl Default for Policy {
             read_lease_ms: 10 * MINUTE,
             trash_ms: 120 * MINUTE,
             outcome_ms: 24 * 60 * MINUTE,
+            outcome_bytes_max: 256 << 20,
             orphan_grace_ms: 60 * MINUTE,
             chunk_size: CHUNK_BYTES_DEFAULT,
             replication: REPLICATION_DEFAULT,
@@ -89,9 +92,9 @@ pub struct OpContext {
 }
 
 impl OpContext {
-    /// A fresh session id.
+    /// The session that this operation opens.
     pub fn session(&self) -> SessionId {
-        SessionId::time_ordered(self.now_ms, self.entropy)
+        SessionId(self.op.0)
     }
 
     /// The `n`-th fresh chunk id.
@@ -111,12 +114,12 @@ pub enum Outcome {
     Restored(FileStat),
     /// So many trash entries will be released.
     Purged(u64),
-    /// The upload is open.
+    /// The upload is open (never stored: the record of its session says it).
     Opened(OpenedUpload),
     /// Chunks were allocated (never stored: the chunk records remember them).
     Allocated(Vec<AllocatedChunk>),
     /// The file is visible.
-    Committed(FileStat),
+    Committed(CommittedFile),
     /// The lease is kept so long.
     Renewed(u64),
     /// The bounded step did so much, and there may be more.

@@ -10,12 +10,12 @@ use dfs_wire::message::metadata::{
     AllocateChunks, CommitUpload, Delete, Mkdir, OpenUpload, RecordChunks, Rename, SessionOnly, TrashPurge,
     Undelete,
 };
-use dfs_wire::status::StatusCode;
 use serde::Serialize;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use super::inventory::CopyFinding;
+use super::outcome::RequestDigest;
 use super::transfer::{self, Placement};
 use super::{
     AllocatedChunk, OpContext, Outcome, Progress, cluster, gc, inventory, names, outcome, trash, upload,
@@ -216,6 +216,7 @@ fn once(
     if let Some(first) = outcome::recall(overlay, ctx.op, &digest)? {
         return first.map_err(|status| MetaError::Refused(Box::new(status)));
     }
+    outcome::admit(overlay, ctx)?;
     let result = overlay.mutate(|txn| {
         let out = change(txn)?;
         outcome::remember(txn, ctx, &digest, Ok(out.clone()))?;
@@ -228,7 +229,7 @@ fn once(
 fn remember_refusal(
     overlay: &mut Overlay,
     ctx: &OpContext,
-    digest: &[u8; 32],
+    digest: &RequestDigest,
     result: Result<Outcome, MetaError>,
 ) -> Result<Outcome, MetaError> {
     if let Err(MetaError::Refused(status)) = &result
@@ -280,13 +281,16 @@ fn open_upload(
     request: &OpenUpload,
     placements: &[Placement],
 ) -> Result<Outcome, MetaError> {
-    let opened =
-        once(overlay, ctx, "open_upload", request, |t| upload::open(t, ctx, request).map(Outcome::Opened))?;
-    let Outcome::Opened(mut opened) = opened else {
-        return Err(MetaError::refused(StatusCode::Internal, "the stored outcome is of another operation"));
+    // While the session is open, its record is the outcome. A refusal is not remembered: an upload that a late repeat opens
+    // after all is seen by nobody, and ends with its lease.
+    let mut opened = match upload::reopened(overlay, ctx, request)? {
+        Some(opened) => opened,
+        None => {
+            outcome::admit(overlay, ctx)?;
+            overlay.mutate(|t| upload::open(t, ctx, request))?
+        }
     };
-    // A repeat may come after the upload has ended: then there is nothing to allocate.
-    if !placements.is_empty() && upload::is_open(overlay, opened.session)? {
+    if !placements.is_empty() {
         let count = u32::try_from(placements.len()).map_err(|_| invalid("too many chunks at once"))?;
         let (session, above) = (opened.session, Generation(0));
         let request = AllocateChunks { session, first: 0, count, above, exclude: Vec::new() };
@@ -305,6 +309,7 @@ fn commit_upload(
     if let Some(first) = outcome::recall(overlay, ctx.op, &digest)? {
         return first.map_err(|status| MetaError::Refused(Box::new(status)));
     }
+    outcome::admit(overlay, ctx)?;
     let last = RecordChunks { session: request.session, chunks: request.chunks.clone() };
     let recorded = match last.chunks.is_empty() {
         true => Ok(()),

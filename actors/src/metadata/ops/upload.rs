@@ -8,10 +8,11 @@
 
 use dfs_wire::id::SessionId;
 use dfs_wire::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, CREATED_LEVELS_MAX, REPLICATION_MAX};
-use dfs_wire::message::metadata::{CommitUpload, EntryKind, FileStat, OpenUpload, Precondition};
+use dfs_wire::message::metadata::{CommitUpload, CommittedFile, EntryKind, OpenUpload, Precondition};
 use dfs_wire::path::DfsPath;
 use dfs_wire::status::StatusCode;
 
+use super::outcome::reused;
 use super::{OpContext, OpenedUpload, Progress};
 use crate::metadata::chunks::supersede;
 use crate::metadata::error::{MetaError, invalid, is_a_directory, not_found};
@@ -47,6 +48,40 @@ pub fn is_open(view: &impl View, session: SessionId) -> Result<bool, MetaError> 
     Ok(view.get(&keys::session(session))?.is_some())
 }
 
+/// The upload that this operation has opened before, if it is open still.
+///
+/// # Errors
+/// `OpIdReuse` if it was opened by another request.
+pub fn reopened(
+    view: &impl View,
+    ctx: &OpContext,
+    request: &OpenUpload,
+) -> Result<Option<OpenedUpload>, MetaError> {
+    let session = ctx.session();
+    let Some(record) = view.load::<UploadSession>(&keys::session(session))? else { return Ok(None) };
+    let same = record.path == request.path
+        && [0, record.chunk_size].contains(&request.chunk_size)
+        && [0, record.replication].contains(&request.replication)
+        && (record.precondition, record.parents) == (request.precondition, request.parents)
+        && record.mtime_ms == request.mtime_ms;
+    match same {
+        true => Ok(Some(opened(ctx, session, &record))),
+        false => Err(reused(ctx.op)),
+    }
+}
+
+fn opened(ctx: &OpContext, session: SessionId, record: &UploadSession) -> OpenedUpload {
+    OpenedUpload {
+        session,
+        inode: record.inode,
+        lease_ms: ctx.policy.upload_lease_ms,
+        chunk_size: record.chunk_size,
+        replication: record.replication,
+        min_ack: record.min_ack,
+        allocations: Vec::new(),
+    }
+}
+
 /// Begins an upload. Nothing of it is visible, not even a parent directory.
 ///
 /// # Errors
@@ -73,12 +108,9 @@ pub fn open(txn: &mut Txn<'_>, ctx: &OpContext, request: &OpenUpload) -> Result<
     }
     check_target(txn, &request.path, request.precondition, request.parents)?;
     let session = ctx.session();
-    if txn.get(&keys::session(session))?.is_some() || txn.get(&keys::version(version_of(session)))?.is_some()
-    {
-        return Err(MetaError::refused(
-            StatusCode::Internal,
-            format!("session id {session} was given out before"),
-        ));
+    // The operation has opened an upload before, which has ended: what it left is not to be written into again.
+    if txn.get(&keys::version(version_of(session)))?.is_some() {
+        return Err(session_closed(session));
     }
     let record = UploadSession {
         path: request.path.clone(),
@@ -100,15 +132,7 @@ pub fn open(txn: &mut Txn<'_>, ctx: &OpContext, request: &OpenUpload) -> Result<
     txn.put(keys::session(session), &record)?;
     txn.put(keys::lease(record.lease_until_ms, session), &())?;
     txn.count(|t| t.uploads += 1)?;
-    Ok(OpenedUpload {
-        session,
-        inode: record.inode,
-        lease_ms: policy.upload_lease_ms,
-        chunk_size,
-        replication,
-        min_ack: record.min_ack,
-        allocations: Vec::new(),
-    })
+    Ok(opened(ctx, session, &record))
 }
 
 /// Checks that a file may be made at `path` as things stand; returns the file that it would replace.
@@ -159,7 +183,11 @@ fn check_target(
 ///
 /// # Errors
 /// `SessionClosed`; `InvalidArgument` if chunks are missing or lengths do not add up; those of [`open`], judged anew.
-pub fn commit(txn: &mut Txn<'_>, ctx: &OpContext, request: &CommitUpload) -> Result<FileStat, MetaError> {
+pub fn commit(
+    txn: &mut Txn<'_>,
+    ctx: &OpContext,
+    request: &CommitUpload,
+) -> Result<CommittedFile, MetaError> {
     let id = request.session;
     let session = open_session(txn, id)?;
     check_complete(&session, request)?;
@@ -209,7 +237,16 @@ pub fn commit(txn: &mut Txn<'_>, ctx: &OpContext, request: &CommitUpload) -> Res
         let job = ReleaseJob { segment, slot, trim: true };
         txn.put(keys::release(ctx.now_ms, body.version), &job)?;
     }
-    Ok(tree::stat(path.clone(), session.inode, &inode))
+    Ok(CommittedFile {
+        inode: session.inode,
+        size: body.size,
+        mtime_ms: inode.mtime_ms,
+        created_ms: inode.created_ms,
+        version: body.version,
+        chunk_size: body.chunk_size,
+        chunk_count: body.chunk_count,
+        replication: body.replication,
+    })
 }
 
 fn check_complete(session: &UploadSession, request: &CommitUpload) -> Result<(), MetaError> {

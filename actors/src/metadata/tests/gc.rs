@@ -59,7 +59,7 @@ fn busy_lab() -> Lab {
     lab.delete("/trashed", false).unwrap();
     let session = lab.open(upload_of("/never")).unwrap().session;
     lab.allocate(session, 0, 32);
-    lab.allocate(session, 0, 32);
+    (0..32).for_each(|index| drop(lab.reallocate(session, index, 1)));
     lab.now_ms += lab.policy.outcome_ms + lab.policy.trash_ms;
     lab
 }

@@ -102,7 +102,7 @@ fn orphans_are_quarantined_once_they_are_old_and_never_from_a_live_upload() {
     lab.now_ms += lab.policy.orphan_grace_ms + 1;
     let orphan = ChunkCopy { chunk: unknown, generation: Generation(1) };
     assert_eq!(lab.take_in(&inventory).quarantine, std::slice::from_ref(&orphan));
-    lab.allocate(session, 0, 1);
+    lab.reallocate(session, 0, 1);
     let old = ChunkCopy { chunk: live.chunk, generation: Generation(1) };
     assert_eq!(lab.take_in(&inventory).quarantine, [old, orphan], "the generation that was given up");
 }

@@ -8,6 +8,7 @@ mod listing;
 mod namespace;
 mod nodes;
 mod operations;
+mod outcomes;
 mod uploads;
 mod writer;
 
@@ -21,15 +22,17 @@ use dfs_wire::path::DfsPath;
 use dfs_wire::status::StatusCode;
 
 use super::error::MetaError;
+use super::keys;
 use super::memory::MemoryStore;
 use super::ops::cluster::{self, Reign};
 use super::ops::mutation::{Mutation, ReceiptKeys, Step};
 use super::ops::transfer::Placement;
 use super::ops::{AllocatedChunk, OpContext, OpenedUpload, Outcome, Policy};
 use super::reader::MetadataReader;
-use super::records::{StoredReason, Totals};
+use super::records::{StoredReason, Totals, UploadSession};
 use super::store::{BATCH_OPS_MAX, BatchOutcome, KeyRange, MetadataStore, Pair};
 use super::txn::Overlay;
+use super::view::View as _;
 use super::worth::Reach;
 
 pub(super) const KEY: ClusterKey = ClusterKey([7; 32]);
@@ -79,7 +82,8 @@ impl Lab {
 
     /// Applies as a fresh operation.
     pub(super) fn apply(&mut self, mutation: &Mutation) -> Result<Outcome, MetaError> {
-        let op = OpId(self.fresh());
+        let stamp = self.reader().fresh_stamp(self.now_ms).unwrap();
+        let op = OpId::time_ordered(stamp, self.fresh());
         self.apply_as(op, mutation)
     }
 
@@ -200,6 +204,10 @@ impl Lab {
         assert_eq!(totals.trash, self.count(b"t") as u64, "trash");
         assert_eq!(totals.tombstones, self.count(b"x") as u64, "tombstones");
         assert_eq!(totals.uploads, self.count(b"u") as u64, "uploads");
+        let outcomes = self.reader().outcomes().unwrap();
+        let rows = self.dump().into_iter().filter(|(key, _)| key.starts_with(b"o"));
+        let bytes = rows.map(|(key, value)| (key.len() + value.len() + 16) as u64).sum::<u64>();
+        assert_eq!((outcomes.rows, outcomes.bytes), (self.count(b"o") as u64, bytes), "outcomes");
         assert_eq!(totals.files + totals.directories + 1, self.count(b"i") as u64, "inodes");
         self.assert_indexed();
     }
@@ -281,9 +289,11 @@ impl Lab {
         size: u64,
         chunk_count: u32,
     ) -> Result<FileStat, MetaError> {
+        let key = keys::session(session);
+        let upload = self.reader().read(|view| view.load::<UploadSession>(&key)).unwrap();
         let request = CommitUpload { session, chunks: Vec::new(), size, chunk_count };
         self.apply(&Mutation::Commit(request)).map(|outcome| match outcome {
-            Outcome::Committed(stat) => stat,
+            Outcome::Committed(file) => file.at(upload.expect("it was open").path),
             other => panic!("{other:?}"),
         })
     }

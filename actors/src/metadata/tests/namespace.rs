@@ -281,6 +281,10 @@ fn what_was_deleted_is_gone_without_a_trace_and_without_coming_back() {
             .entries
             .is_empty()
     );
-    assert_eq!(lab.dump().len(), empty + 2, "only the new directory is left: its entry and its inode");
+    assert_eq!(
+        lab.dump().len(),
+        empty + 3,
+        "only the new directory is left, and the mark of what was forgotten"
+    );
     lab.assert_consistent();
 }

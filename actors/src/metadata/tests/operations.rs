@@ -69,20 +69,6 @@ fn an_operation_id_used_for_something_else_is_refused() {
 }
 
 #[test]
-fn outcomes_are_forgotten_after_a_day() {
-    let mut lab = Lab::new();
-    for i in 0..120u128 {
-        lab.apply_as(OpId(i), &mkdir(&format!("/{i}"), false)).unwrap();
-    }
-    lab.now_ms += lab.policy.outcome_ms - 1;
-    lab.drain();
-    assert_eq!(lab.count(b"o"), 120);
-    lab.now_ms += 2;
-    lab.drain();
-    assert_eq!((lab.count(b"o"), lab.count(b"O")), (0, 0));
-}
-
-#[test]
 fn refusals_name_the_path_and_the_part_that_is_in_the_way() {
     let mut lab = Lab::new();
     lab.mkdir("/d/e");

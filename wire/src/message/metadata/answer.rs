@@ -42,6 +42,47 @@ pub struct FileStat {
     pub replication: u8,
 }
 
+/// A file that has just become visible, at the path its upload was opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CommittedFile {
+    /// Its inode.
+    pub inode: InodeId,
+    /// Bytes.
+    pub size: u64,
+    /// Last modification, milliseconds since 1970.
+    pub mtime_ms: u64,
+    /// Creation, milliseconds since 1970.
+    pub created_ms: u64,
+    /// Version of the contents.
+    pub version: VersionId,
+    /// Bytes of each chunk but the last.
+    pub chunk_size: u32,
+    /// Chunks.
+    pub chunk_count: u32,
+    /// Copies wanted.
+    pub replication: u8,
+}
+
+impl CommittedFile {
+    /// Its attributes, with the path that its upload was opened for.
+    pub fn at(self, path: DfsPath) -> FileStat {
+        let Self { inode, size, mtime_ms, created_ms, version, chunk_size, chunk_count, replication } = self;
+        let kind = EntryKind::File;
+        FileStat {
+            path,
+            inode,
+            kind,
+            size,
+            mtime_ms,
+            created_ms,
+            version,
+            chunk_size,
+            chunk_count,
+            replication,
+        }
+    }
+}
+
 /// What the coordinator answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MetadataResponse {
@@ -64,7 +105,7 @@ pub enum MetadataResponse {
     /// The chunks are recorded.
     Recorded,
     /// The file is visible.
-    Committed(FileStat),
+    Committed(CommittedFile),
     /// The lease is kept.
     Renewed(LeaseLeft),
     /// Where chunks are.

@@ -8,7 +8,10 @@
 //!      +--- lease runs out, or AbortUpload: nothing was ever visible                        +-> one atomic commit
 //! ```
 //!
-//! Every mutation carries its operation id in the request head; repeating it within 24 h gives the first outcome.
+//! Every mutation carries its operation id in the request head: 48 bits of the coordinator's time in milliseconds (as
+//! [`crate::handshake::Welcome`] told it, counted on since), then 80 random bits. Repeating it gives the first outcome for as
+//! long as that is remembered, and `StaleOperation` after; an id is never done twice. The id of `OpenUpload` is also
+//! that of the session.
 
 use serde::{Deserialize, Serialize};
 
