@@ -28,7 +28,7 @@ impl Client {
     /// If the coordinator cannot be asked.
     pub async fn status(&self) -> Result<ClusterStatus, Error> {
         match self.inner.rpc.admin(None, AdminRequest::ClusterStatus).await? {
-            AdminResponse::ClusterStatus(status) => Ok(status),
+            AdminResponse::ClusterStatus(status) => Ok(*status),
             other => Err(unexpected(&other)),
         }
     }

@@ -165,7 +165,9 @@ impl CoordinatorService {
 
     fn admin(&self, request: &AdminRequest) -> Result<AdminResponse, Status> {
         match request {
-            AdminRequest::ClusterStatus => self.cluster_status().map(AdminResponse::ClusterStatus),
+            AdminRequest::ClusterStatus => {
+                self.cluster_status().map(|status| AdminResponse::ClusterStatus(Box::new(status)))
+            }
             AdminRequest::Nodes => self.nodes().map(AdminResponse::Nodes),
             AdminRequest::NodeInfo | AdminRequest::Actors | AdminRequest::Chaos(_) => {
                 self.parts.admin.answer(request)

@@ -59,7 +59,7 @@ pub enum AdminResponse {
     /// About the node.
     NodeInfo(NodeInfo),
     /// About the cluster.
-    ClusterStatus(ClusterStatus),
+    ClusterStatus(Box<ClusterStatus>),
     /// About every datanode.
     Nodes(Vec<NodeStatus>),
     /// The actors.

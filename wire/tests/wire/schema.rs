@@ -95,7 +95,9 @@ fn item(text: &str, doc: String) -> Item {
 /// The type in the document's words.
 fn kind(rust: &str) -> String {
     let inner = |prefix: &str| rust.strip_prefix(prefix).and_then(|r| r.strip_suffix('>'));
-    if let Some(inner) = inner("Option<") {
+    if let Some(inner) = inner("Box<") {
+        kind(inner)
+    } else if let Some(inner) = inner("Option<") {
         format!("option of {}", kind(inner))
     } else if let Some("u8") = inner("Vec<") {
         "bytes".to_owned()
