@@ -123,13 +123,19 @@ fn of_store(trouble: &StoreTrouble) -> HealthFinding {
 
 /// The metadata is an old copy.
 fn outdated(seen: &UnknownReign) -> HealthFinding {
-    let UnknownReign { epoch, name, .. } = seen;
+    let UnknownReign { epoch, name, heard, known, .. } = seen;
+    let what = match known {
+        Some(known) => format!(
+            "datanode {name} has heard of commit {heard} of epoch {epoch}, of which this metadata knows only those up to {known}"
+        ),
+        None => format!("datanode {name} has obeyed epoch {epoch}, which this metadata does not know"),
+    };
     finding(
         "METADATA_OUTDATED",
         HealthLevel::Error,
         format!(
-            "datanode {name} has obeyed epoch {epoch}, which this metadata does not know: it is an old copy, and what was \
-             written since is missing in it. Nothing is deleted, and nodes that have seen more stay apart"
+            "{what}: it is an old copy, and what was written since is missing in it. Nothing is deleted, and nodes that have \
+             seen more stay apart"
         ),
         &format!(
             "stop the coordinator and restore a newer copy of its metadata; to go on with this one and lose what was written \

@@ -95,6 +95,7 @@ impl CoordinatorService {
         }
         Ok(InventoryResponse::Accepted(InventoryAccepted {
             epoch: self.parts.reign.epoch,
+            position: reader.position().map_err(MetaError::into_status)?,
             quarantine: verdict.quarantine,
         }))
     }

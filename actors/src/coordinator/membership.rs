@@ -14,7 +14,7 @@ use crate::membership::state::{Admission, NodeRecord};
 use crate::metadata::error::MetaError;
 use crate::metadata::ops::inventory::{CopyChange, CopyFinding};
 use crate::metadata::ops::mutation::Mutation;
-use crate::metadata::records;
+use crate::metadata::records::{self, Known};
 
 /// Nodes in a state update that still leaves room for tombstones in the same answer.
 const SMALL_UPDATE: usize = 48;
@@ -58,6 +58,7 @@ impl CoordinatorService {
         Ok(Registered {
             cluster: self.parts.reign.cluster,
             epoch: self.parts.reign.epoch,
+            position: self.parts.reader.position().map_err(MetaError::into_status)?,
             now_ms: self.parts.time.now_ms(),
             key: self.signer.key(node),
             heartbeat_interval_ms: u32::try_from(interval).unwrap_or(u32::MAX),
@@ -65,22 +66,31 @@ impl CoordinatorService {
         })
     }
 
-    /// A node that another reign took in, of which the metadata knows nothing, holds what was written in it. The proof is
-    /// durable before the node hears of it; the node stays apart.
+    /// A node that another reign took in, of which the metadata knows nothing or less than the node, holds what was written
+    /// in it. The proof is durable before the node hears of it; the node stays apart.
     async fn check_reign(&self, asked: &Asked, word: &Register) -> Result<(), Status> {
-        if self.parts.reader.knows_reign(word.epoch).map_err(MetaError::into_status)? {
-            return Ok(());
-        }
-        let (node, name, epoch) = (word.node, word.name.clone(), word.epoch);
-        tracing::error!(%node, name, %epoch, "a node has seen a reign that this metadata has not: it is an old copy");
+        let known = match self.parts.reader.knows_reign(word.epoch).map_err(MetaError::into_status)? {
+            Known::Whole => return Ok(()),
+            Known::UpTo(known) if word.position <= known => return Ok(()),
+            Known::UpTo(known) => Some(known),
+            Known::Not => None,
+        };
+        let (node, name, epoch, heard) = (word.node, word.name.clone(), word.epoch, word.position);
+        tracing::error!(%node, name, %epoch, heard, ?known, "a node has seen more than this metadata: it is an old copy");
         let found_ms = self.parts.time.now_ms();
-        let seen = records::UnknownReign { epoch, node, name, found_ms };
+        let seen = records::UnknownReign { epoch, node, name, found_ms, heard, known };
         self.note(asked, Mutation::NoteUnknownReign(seen)).await?;
-        let text = format!(
-            "{} has obeyed epoch {epoch}, which this coordinator's metadata does not know: the metadata is older than \
-             what the node holds",
-            word.name
-        );
+        let name = &word.name;
+        let text = match known {
+            Some(known) => format!(
+                "{name} has heard of commit {heard} of epoch {epoch}, this coordinator's metadata knows those up to {known}: \
+                 the metadata is older than what the node holds"
+            ),
+            None => format!(
+                "{name} has obeyed epoch {epoch}, which this coordinator's metadata does not know: the metadata is older \
+                 than what the node holds"
+            ),
+        };
         Err(Status::new(StatusCode::StaleEpoch, text)
             .hint("restore a newer copy of the metadata; `dfsctl status` has more")
             .at_node(node))
@@ -102,6 +112,7 @@ impl CoordinatorService {
         let heard = self.parts.membership.ask(beat, self.left(asked)).await.map_err(unanswered)??;
         let mut reply = HeartbeatReply {
             epoch: self.parts.reign.epoch,
+            position: 0,
             now_ms: self.parts.time.now_ms(),
             update: heard.update,
             tombstones: Vec::new(),
@@ -126,6 +137,8 @@ impl CoordinatorService {
             self.note(asked, Mutation::ConfirmDeleted(node, deleted)).await?;
         }
         reply.tombstones = self.tombstones(node, &reply.update)?;
+        // After the orders: no position that the node keeps before it obeys one is older than the order.
+        reply.position = self.parts.reader.position().map_err(MetaError::into_status)?;
         Ok(reply)
     }
 

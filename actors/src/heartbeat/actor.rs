@@ -18,7 +18,7 @@ use futures_util::future::BoxFuture;
 
 use super::messages::HeartbeatMsg;
 use super::state::{Effect, HeartbeatConfig, HeartbeatState, Joined, Learned};
-use super::view::{ClockReading, CoordinatorView};
+use super::view::{ClockReading, CoordinatorView, Heard};
 use crate::chunk_store::{ChunkKey, ChunkStore, DiskState, StoreStats};
 use crate::env::MonoTime;
 use crate::inventory::actor::DatanodeHealth;
@@ -29,6 +29,8 @@ use crate::supervisor::{ActorError, Addr, Behaviour, Ctx, TimerId};
 pub const HEARTBEAT_MAILBOX: usize = 256;
 /// How long the goodbye of an orderly stop may take.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often what was heard of the metadata is kept even if no order to delete comes.
+const KEPT_EVERY: Duration = Duration::from_secs(30);
 
 /// The control connection to the coordinator, however it is kept up.
 pub trait CoordinatorLink: Send + Sync + 'static {
@@ -46,6 +48,14 @@ pub trait IdentityStore: Send + Sync + 'static {
 
     /// Makes `joined` durable before it answers.
     fn save(&self, joined: Joined) -> BoxFuture<'static, Result<(), Status>>;
+
+    /// Makes durable that the node has heard of this point of the metadata's history; at once if that is known already.
+    /// To be done before an order to delete is obeyed: whoever obeyed it can then prove that an older copy of the metadata
+    /// is one.
+    ///
+    /// # Errors
+    /// If it cannot be stored, or another reign has taken the node in since.
+    fn keep(&self, heard: Heard) -> BoxFuture<'static, Result<(), Status>>;
 }
 
 /// What this node is doing, for its reports.
@@ -122,6 +132,8 @@ pub struct HeartbeatActor {
     args: HeartbeatArgs,
     state: HeartbeatState,
     timer: Option<(MonoTime, TimerId)>,
+    /// When what was heard is kept again; `None` while that is under way.
+    keep_at: Option<MonoTime>,
 }
 
 impl HeartbeatActor {
@@ -140,11 +152,12 @@ impl HeartbeatActor {
     }
 
     fn register(&self) -> impl Future<Output = Result<Box<Registered>, Status>> + Send + 'static {
-        let me = &self.args.me;
+        let (me, known) = (&self.args.me, self.args.view.get());
         let request = MembershipRequest::Register(Register {
             node: me.node,
-            cluster: self.args.view.get().cluster,
-            epoch: self.state.reign(),
+            cluster: known.cluster,
+            epoch: known.heard.epoch,
+            position: known.heard.position,
             incarnation: me.incarnation,
             name: me.name.clone(),
             zone: me.zone.clone(),
@@ -190,7 +203,10 @@ impl HeartbeatActor {
                     let saving = self.args.identity.save(joined.clone());
                     ctx.spawn_then(async move { saving.await.map(|()| joined) }, HeartbeatMsg::Saved);
                 }
-                Effect::Learn(learned) => self.learn(*learned, ctx.now()),
+                Effect::Learn(learned) => {
+                    self.learn(*learned, ctx.now());
+                    self.keep(ctx);
+                }
                 Effect::Lost => {
                     tracing::warn!("the coordinator does not answer or does not know this run");
                     self.args.view.update(|k| k.active = false);
@@ -219,7 +235,9 @@ impl HeartbeatActor {
             if let Some(joined) = learned.joined {
                 known.cluster = Some(joined.cluster);
                 known.key = Some(joined.key);
+                known.taken_in(joined.epoch, joined.position);
             }
+            known.hear(learned.epoch, learned.position);
             known.epoch = known.epoch.max(learned.epoch);
             known.clock = Some(ClockReading { coordinator_ms: learned.now_ms, heard: now });
             (known.active, known.refusal) = (true, None);
@@ -227,10 +245,24 @@ impl HeartbeatActor {
         });
     }
 
+    /// Keeps what was heard, now and then: a node that stops suddenly has then forgotten little.
+    fn keep(&mut self, ctx: &mut Ctx<HeartbeatMsg>) {
+        if self.keep_at.is_none_or(|at| ctx.now() < at) {
+            return;
+        }
+        self.keep_at = None;
+        ctx.spawn_then(self.args.identity.keep(self.args.view.get().heard), HeartbeatMsg::Kept);
+    }
+
     fn quarantine(&self, keys: Vec<ChunkKey>, ctx: &mut Ctx<HeartbeatMsg>) {
-        let moving = self.args.store.quarantine(keys);
+        let kept = self.args.identity.keep(self.args.view.get().heard);
+        let store = Arc::clone(&self.args.store);
         let task = async move {
-            let outcomes = moving.await;
+            if let Err(status) = kept.await {
+                tracing::warn!(%status, "orders to delete wait until what was heard of the metadata can be kept");
+                return keys.into_iter().map(|key| (key, false)).collect();
+            }
+            let outcomes = store.quarantine(keys).await;
             let mut failures =
                 outcomes.iter().filter_map(|(key, outcome)| Some((key, outcome.as_ref().err()?)));
             // One line for all: a disk that fails, fails for a thousand at once.
@@ -287,7 +319,7 @@ impl Behaviour for HeartbeatActor {
 
     async fn start(args: HeartbeatArgs, ctx: &mut Ctx<HeartbeatMsg>) -> Result<Self, ActorError> {
         let state = HeartbeatState::new(args.config, args.identity.joined(), ctx.now());
-        let mut this = Self { args, state, timer: None };
+        let mut this = Self { args, state, timer: None, keep_at: Some(ctx.now() + KEPT_EVERY) };
         // A node that was told to stop does not come back by a restart of this actor.
         if this.args.view.verdict().is_none() {
             this.step(ctx);
@@ -320,10 +352,21 @@ impl Behaviour for HeartbeatActor {
                 effects
             }
             HeartbeatMsg::Saved(outcome) => {
-                if let Err(status) = &outcome {
-                    tracing::error!(%status, "the node's identity could not be saved");
+                match &outcome {
+                    // From here on it is what the next run would name as well.
+                    Ok(joined) => {
+                        self.args.view.update(|known| known.taken_in(joined.epoch, joined.position))
+                    }
+                    Err(status) => tracing::error!(%status, "the node's identity could not be saved"),
                 }
                 self.state.saved(now, jitter, outcome)
+            }
+            HeartbeatMsg::Kept(outcome) => {
+                if let Err(status) = outcome {
+                    tracing::debug!(%status, "what was heard of the metadata could not be kept");
+                }
+                self.keep_at = Some(now + KEPT_EVERY);
+                Vec::new()
             }
             HeartbeatMsg::Quarantined(outcomes) => {
                 self.state.quarantined(now, &outcomes);
@@ -337,6 +380,11 @@ impl Behaviour for HeartbeatActor {
     async fn stop(&mut self, _ctx: &mut Ctx<HeartbeatMsg>) {
         if !self.state.is_active() {
             return;
+        }
+        let kept =
+            tokio::time::timeout(LEAVE_TIMEOUT, self.args.identity.keep(self.args.view.get().heard)).await;
+        if !matches!(kept, Ok(Ok(()))) {
+            tracing::warn!(?kept, "what was heard of the metadata could not be kept");
         }
         let leave = Leave { node: self.args.me.node, incarnation: self.args.me.incarnation };
         let request = Request::Membership(MembershipRequest::Leave(leave));

@@ -10,7 +10,7 @@ async fn a_node_registers_reports_and_learns_its_coordinator() {
     let rig = Rig::start(0..3).await;
     rig.pass(9).await;
     assert_eq!(rig.calls(), (1, 4));
-    let joined = Joined { cluster: ClusterId(1), key: NodeKey([7; 32]), epoch: Epoch(1) };
+    let joined = Joined { cluster: ClusterId(1), key: NodeKey([7; 32]), epoch: Epoch(1), position: 0 };
     assert_eq!(rig.identity.joined(), Some(joined));
     let known = rig.agents.view.get();
     assert!(known.active && known.cluster == Some(ClusterId(1)) && known.epoch == Epoch(1));
@@ -27,6 +27,38 @@ async fn tombstones_reach_the_disk_and_are_confirmed() {
     assert_eq!(rig.told().deleted.iter().copied().collect::<Vec<_>>(), [key(2), key(5), key(77)]);
     assert!(rig.told().corrupt.contains(&key(9)));
     assert_eq!(rig.store.chunks.lock().unwrap().len(), 8, "what is not there is confirmed all the same");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_heard_of_the_metadata_is_durable_before_an_order_to_delete_is_obeyed() {
+    let rig = Rig::start(0..10).await;
+    rig.pass(3).await;
+    let position = || rig.identity.joined().map(|joined| joined.position);
+    rig.told().position = 40;
+    rig.pass(4).await;
+    assert_eq!(position(), Some(0), "no order, no write");
+    // A disk that keeps nothing: the orders wait, those of a heartbeat and those of an inventory.
+    let taken = rig.identity.0.lock().unwrap().take();
+    rig.told().tombstones.insert(key(2));
+    rig.told().unwanted.insert(key(3), ());
+    rig.agents.inventory.try_send(crate::inventory::messages::InventoryMsg::Take).unwrap();
+    rig.pass(9).await;
+    assert_eq!((rig.store.chunks.lock().unwrap().len(), rig.told().deleted.len()), (10, 0));
+    rig.identity.0.lock().unwrap().clone_from(&taken);
+    rig.pass(9).await;
+    assert_eq!(position(), Some(40));
+    assert!(rig.told().deleted.contains(&key(2)));
+    rig.told().position = 50;
+    rig.agents.inventory.try_send(crate::inventory::messages::InventoryMsg::Take).unwrap();
+    rig.pass(9).await;
+    assert_eq!((rig.store.chunks.lock().unwrap().len(), position()), (8, Some(50)));
+    rig.told().position = 60;
+    rig.pass(40).await;
+    assert_eq!(position(), Some(60), "now and then without an order");
+    rig.told().position = 70;
+    rig.pass(3).await;
+    rig.root.shutdown().await;
+    assert_eq!(position(), Some(70), "and at an orderly stop");
 }
 
 #[tokio::test(start_paused = true)]

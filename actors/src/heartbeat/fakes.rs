@@ -18,6 +18,7 @@ use futures_util::future::BoxFuture;
 use super::actor::{CoordinatorLink, IdentityStore, LoadProbe, SelfDescription, load_of_store};
 use super::state::{HeartbeatConfig, Joined};
 use super::tree::{Agents, AgentsArgs, agents};
+use super::view::Heard;
 use crate::chunk_store::{
     ChunkIdentity, ChunkInfo, ChunkKey, ChunkReader, ChunkStore, ChunkWriter, ReplicaState, StoreError,
     StoreStats,
@@ -133,6 +134,19 @@ impl IdentityStore for FakeIdentity {
         *self.0.lock().unwrap() = Some(joined);
         async { Ok(()) }.boxed()
     }
+
+    fn keep(&self, heard: Heard) -> BoxFuture<'static, Result<(), Status>> {
+        let mut saved = self.0.lock().unwrap();
+        let fits = saved.as_mut().filter(|joined| joined.epoch == heard.epoch);
+        let outcome = match fits {
+            Some(joined) => {
+                joined.position = joined.position.max(heard.position);
+                Ok(())
+            }
+            None => Err(Status::new(StatusCode::StaleEpoch, "another reign")),
+        };
+        async { outcome }.boxed()
+    }
 }
 
 /// A coordinator that remembers what it was told.
@@ -150,6 +164,8 @@ pub(crate) struct Told {
     pub(crate) reports: Vec<InventoryReport>,
     /// Its reign.
     pub(crate) epoch: Epoch,
+    /// Its commit position.
+    pub(crate) position: u64,
     /// The reigns that the node named when it registered.
     pub(crate) named: Vec<Epoch>,
     /// What the last heartbeat said of the node's health.
@@ -184,6 +200,7 @@ impl FakeCoordinator {
                 Ok(MembershipResponse::Registered(Registered {
                     cluster: ClusterId(1),
                     epoch: told.epoch,
+                    position: told.position,
                     now_ms: 1_000,
                     key: NodeKey([7; 32]),
                     heartbeat_interval_ms: 2_000,
@@ -205,6 +222,7 @@ impl FakeCoordinator {
                 let tombstones = told.tombstones.iter();
                 Ok(MembershipResponse::Heartbeat(HeartbeatReply {
                     epoch: told.epoch,
+                    position: told.position,
                     now_ms: 1_000 + u64::from(told.heartbeats) * 2_000,
                     update: StateUpdate::Unchanged,
                     tombstones: tombstones
@@ -250,6 +268,7 @@ impl CoordinatorLink for FakeCoordinator {
                 told.reports.push(report);
                 Ok(Response::Inventory(InventoryResponse::Accepted(InventoryAccepted {
                     epoch: told.epoch,
+                    position: told.position,
                     quarantine,
                 })))
             }

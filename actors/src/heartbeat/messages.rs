@@ -21,6 +21,8 @@ pub enum HeartbeatMsg {
     Answered(Result<Box<HeartbeatReply>, Status>),
     /// Its own: the identity was saved, or not.
     Saved(Result<Joined, Status>),
+    /// Its own: what was heard of the metadata is durable, or not.
+    Kept(Result<(), Status>),
     /// Its own: chunks were put into quarantine (true), or could not be.
     Quarantined(Vec<(ChunkKey, bool)>),
 }

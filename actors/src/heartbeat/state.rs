@@ -77,6 +77,8 @@ pub struct Joined {
     pub key: NodeKey,
     /// The reign that took the node in last.
     pub epoch: Epoch,
+    /// The highest commit position heard of in that reign that had to be kept.
+    pub position: u64,
 }
 
 /// What there is to learn from an answer.
@@ -86,6 +88,8 @@ pub struct Learned {
     pub joined: Option<Joined>,
     /// The coordinator's reign.
     pub epoch: Epoch,
+    /// The commit position of its metadata.
+    pub position: u64,
     /// The coordinator's clock when it answered.
     pub now_ms: u64,
     /// What changed in the cluster.
@@ -187,11 +191,6 @@ impl HeartbeatState {
         self.phase == Phase::Active
     }
 
-    /// The reign that took this node in last; 0 for none.
-    pub fn reign(&self) -> Epoch {
-        self.saved.as_ref().map_or(Epoch(0), |saved| saved.epoch)
-    }
-
     /// Calls that have failed in a row.
     pub fn failed_in_a_row(&self) -> u32 {
         self.attempts.max(self.failures)
@@ -255,8 +254,9 @@ impl HeartbeatState {
             self.apart(now, jitter);
             return vec![Effect::Distrust(Status::new(StatusCode::StaleEpoch, text))];
         }
-        let joined = Joined { cluster: word.cluster, key: word.key.clone(), epoch: word.epoch };
-        if self.saved.as_ref() == Some(&joined) {
+        let joined = joined(&word);
+        let known = |saved: &Joined| saved.epoch == joined.epoch && saved.key == joined.key;
+        if self.saved.as_ref().is_some_and(known) {
             return self.activate(now, word);
         }
         self.interval = interval_of(&word);
@@ -320,7 +320,8 @@ impl HeartbeatState {
         let (deleted, corrupt) = std::mem::take(&mut self.told);
         self.deleted.retain(|key| deleted.binary_search(key).is_err());
         self.corrupt.retain(|key| corrupt.binary_search(key).is_err());
-        let learned = Learned { joined: None, epoch: word.epoch, now_ms: word.now_ms, update: word.update };
+        let HeartbeatReply { epoch, position, now_ms, update, .. } = word;
+        let learned = Learned { joined: None, epoch, position, now_ms, update };
         let mut effects = vec![Effect::Learn(Box::new(learned))];
         self.more = word.tombstones.len() >= TOMBSTONES_PER_HEARTBEAT_MAX;
         let news: Vec<ChunkKey> = word
@@ -395,9 +396,9 @@ impl HeartbeatState {
         (self.attempts, self.failures) = (0, 0);
         self.interval = interval_of(&word);
         self.next_at = now + self.interval;
-        let joined = Joined { cluster: word.cluster, key: word.key, epoch: word.epoch };
-        let update = StateUpdate::Full(word.state);
-        let learned = Learned { joined: Some(joined), epoch: word.epoch, now_ms: word.now_ms, update };
+        let joined = Some(joined(&word));
+        let Registered { epoch, position, now_ms, state, .. } = word;
+        let learned = Learned { joined, epoch, position, now_ms, update: StateUpdate::Full(state) };
         vec![Effect::Learn(Box::new(learned)), Effect::TakeInventory { anew: true }]
     }
 
@@ -415,6 +416,12 @@ impl HeartbeatState {
 fn interval_of(word: &Registered) -> Duration {
     let millis = word.heartbeat_interval_ms.clamp(*INTERVAL_MS.start(), *INTERVAL_MS.end());
     Duration::from_millis(u64::from(millis))
+}
+
+/// What a registration leaves to keep.
+fn joined(word: &Registered) -> Joined {
+    let Registered { cluster, epoch, position, key, .. } = word;
+    Joined { cluster: *cluster, key: key.clone(), epoch: *epoch, position: *position }
 }
 
 fn key_of(copy: &ChunkCopy) -> ChunkKey {

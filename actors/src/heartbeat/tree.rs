@@ -15,7 +15,7 @@ use super::actor::{
 };
 use super::messages::HeartbeatMsg;
 use super::state::HeartbeatConfig;
-use super::view::CoordinatorView;
+use super::view::{CoordinatorView, Heard};
 use crate::chunk_store::ChunkStore;
 use crate::gc::orphan_gc::actor::{ORPHAN_GC_MAILBOX, OrphanGc, OrphanGcArgs, OrphanGcMsg};
 use crate::gc::orphan_gc::state::OrphanGcConfig;
@@ -64,8 +64,11 @@ pub struct Agents {
 pub fn agents(args: AgentsArgs) -> (SupervisorSpec, Agents) {
     let joined = args.identity.joined();
     let view = match &joined {
-        Some(joined) => CoordinatorView::new(Some(joined.cluster), Some(joined.key.clone()), joined.epoch),
-        None => CoordinatorView::new(None, None, dfs_wire::id::Epoch(0)),
+        Some(joined) => {
+            let heard = Heard { epoch: joined.epoch, position: joined.position };
+            CoordinatorView::new(Some(joined.cluster), Some(joined.key.clone()), heard)
+        }
+        None => CoordinatorView::new(None, None, Heard::default()),
     };
     let agents = Agents {
         heartbeat: Addr::new(HEARTBEAT_MAILBOX),
@@ -79,7 +82,7 @@ pub fn agents(args: AgentsArgs) -> (SupervisorSpec, Agents) {
         me: args.me.clone(),
         link: Arc::clone(&args.link),
         view: Arc::clone(&view),
-        identity: args.identity,
+        identity: Arc::clone(&args.identity),
         store: Arc::clone(&args.store),
         probe: args.probe,
         health: Arc::clone(&agents.health),
@@ -90,6 +93,7 @@ pub fn agents(args: AgentsArgs) -> (SupervisorSpec, Agents) {
         me: args.me,
         link: args.link,
         view,
+        identity: args.identity,
         store: Arc::clone(&args.store),
         health: Arc::clone(&agents.health),
     };

@@ -32,6 +32,15 @@ impl ClockReading {
     }
 }
 
+/// The latest point of the metadata's history that the node has heard of, from a coordinator that it obeys.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Heard {
+    /// The reign that took the node in last; 0 for none.
+    pub epoch: Epoch,
+    /// The highest commit position of it.
+    pub position: u64,
+}
+
 /// What is known, as of one instant.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Knowledge {
@@ -41,6 +50,8 @@ pub struct Knowledge {
     pub key: Option<NodeKey>,
     /// The highest epoch it has seen: it obeys no lower one.
     pub epoch: Epoch,
+    /// What it names when it registers; durable before it obeys any order to delete.
+    pub heard: Heard,
     /// The coordinator's clock; `None` until it has been heard in this run.
     pub clock: Option<ClockReading>,
     /// Version of the cluster state.
@@ -69,6 +80,18 @@ impl Knowledge {
                 self.state_version = all.version;
                 self.nodes = all.nodes.into_iter().map(|n| (n.node, n)).collect();
             }
+        }
+    }
+
+    /// Takes in that a reign has taken this node in, durably.
+    pub fn taken_in(&mut self, epoch: Epoch, position: u64) {
+        self.heard = self.heard.max(Heard { epoch, position });
+    }
+
+    /// Takes in how far the metadata of the coordinator that took this node in has come.
+    pub fn hear(&mut self, epoch: Epoch, position: u64) {
+        if epoch == self.heard.epoch {
+            self.heard.position = self.heard.position.max(position);
         }
     }
 
@@ -127,8 +150,8 @@ pub struct CoordinatorView {
 
 impl CoordinatorView {
     /// What is known at the start of a run: what the identity file says.
-    pub fn new(cluster: Option<ClusterId>, key: Option<NodeKey>, epoch: Epoch) -> Arc<Self> {
-        let known = Knowledge { cluster, key, epoch, ..Knowledge::default() };
+    pub fn new(cluster: Option<ClusterId>, key: Option<NodeKey>, heard: Heard) -> Arc<Self> {
+        let known = Knowledge { cluster, key, epoch: heard.epoch, heard, ..Knowledge::default() };
         Arc::new(Self { known: RwLock::new(Arc::new(known)), verdict: watch::Sender::new(None) })
     }
 

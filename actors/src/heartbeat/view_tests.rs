@@ -20,7 +20,7 @@ fn key_of(node: NodeId) -> NodeKey {
 }
 
 fn view() -> Arc<CoordinatorView> {
-    let view = CoordinatorView::new(Some(ClusterId(1)), Some(key_of(ME)), Epoch(5));
+    let view = CoordinatorView::new(Some(ClusterId(1)), Some(key_of(ME)), heard(5));
     view.update(|k| k.clock = Some(ClockReading { coordinator_ms: 1_000_000, heard: at(500) }));
     view
 }
@@ -39,6 +39,10 @@ fn grant() -> Grant {
 }
 
 type Change = fn(&mut Grant);
+
+fn heard(epoch: u64) -> Heard {
+    Heard { epoch: Epoch(epoch), position: 0 }
+}
 
 #[test]
 fn a_grant_is_obeyed_for_what_it_says_and_nothing_else() {
@@ -76,8 +80,8 @@ fn a_grant_is_obeyed_for_what_it_says_and_nothing_else() {
 fn without_a_key_or_a_clock_nothing_is_obeyed() {
     let mac = grant().sign(&key_of(ME));
     for view in [
-        CoordinatorView::new(None, None, Epoch(0)),
-        CoordinatorView::new(Some(ClusterId(1)), Some(key_of(ME)), Epoch(5)),
+        CoordinatorView::new(None, None, heard(0)),
+        CoordinatorView::new(Some(ClusterId(1)), Some(key_of(ME)), heard(5)),
     ] {
         let refused = view.check_grant(&grant(), &mac, GrantOp::Read, at(0)).unwrap_err();
         assert!(refused.code == StatusCode::NotRegistered && refused.retryable());

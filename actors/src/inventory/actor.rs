@@ -17,7 +17,7 @@ use super::messages::InventoryMsg;
 use super::state::{Effect, InventoryConfig, InventoryState, Page, Tripped};
 use crate::chunk_store::{ChunkInfo, ChunkKey, ChunkStore, ReplicaState};
 use crate::env::MonoTime;
-use crate::heartbeat::actor::{CoordinatorLink, SelfDescription};
+use crate::heartbeat::actor::{CoordinatorLink, IdentityStore, SelfDescription};
 use crate::heartbeat::view::CoordinatorView;
 use crate::supervisor::{ActorError, Behaviour, Ctx, TimerId};
 
@@ -68,6 +68,8 @@ pub struct InventoryArgs {
     pub link: Arc<dyn CoordinatorLink>,
     /// What is known of the coordinator: whom to obey.
     pub view: Arc<CoordinatorView>,
+    /// Where it keeps what it heard of the metadata, before it obeys.
+    pub identity: Arc<dyn IdentityStore>,
     /// The chunks.
     pub store: Arc<dyn ChunkStore>,
     /// Where the breaker's finding is shown.
@@ -125,9 +127,11 @@ impl InventoryActor {
         self.state.cut(page);
         let request = Request::Inventory(InventoryRequest::Report(report));
         let asked = self.args.link.call(request, self.args.config.call_timeout);
+        let view = Arc::clone(&self.args.view);
         let task = async move {
             match asked.await? {
                 Response::Inventory(InventoryResponse::Accepted(word)) => {
+                    view.update(|known| known.hear(word.epoch, word.position));
                     let key = |c: ChunkCopy| ChunkKey { chunk: c.chunk, generation: c.generation };
                     Ok((word.epoch, word.quarantine.into_iter().map(key).collect()))
                 }
@@ -147,8 +151,15 @@ impl InventoryActor {
             }
             Some(Effect::Quarantine { keys, .. }) => {
                 tracing::info!(chunks = keys.len(), "putting chunks that nothing refers to into quarantine");
-                let moving = self.args.store.quarantine(keys);
-                let task = async move { moving.await.iter().filter(|(_, outcome)| outcome.is_err()).count() };
+                let kept = self.args.identity.keep(self.args.view.get().heard);
+                let store = Arc::clone(&self.args.store);
+                let task = async move {
+                    if let Err(status) = kept.await {
+                        tracing::warn!(%status, "orders to delete wait until what was heard of the metadata can be kept");
+                        return keys.len();
+                    }
+                    store.quarantine(keys).await.iter().filter(|(_, outcome)| outcome.is_err()).count()
+                };
                 ctx.spawn_then(task, InventoryMsg::Quarantined);
             }
             Some(Effect::Tripped(tripped)) => {

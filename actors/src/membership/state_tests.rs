@@ -19,6 +19,7 @@ fn register(id: u128, run: u64) -> Register {
         node: NodeId(id),
         cluster: Some(CLUSTER),
         epoch: Epoch(1),
+        position: 0,
         incarnation: Incarnation(run),
         name: format!("dn-{id}"),
         zone: "a".into(),

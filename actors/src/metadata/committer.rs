@@ -117,6 +117,8 @@ pub struct Committer {
     failed: bool,
     /// When the time is committed even if nothing changes.
     time_due_ms: u64,
+    /// The commit position that the last group was to have, committed or not.
+    position: u64,
 }
 
 impl Committer {
@@ -131,7 +133,8 @@ impl Committer {
         metrics: Arc<WriterMetrics>,
     ) -> Result<Self, MetaError> {
         let receipts = ReceiptKeys::new(reign.key.clone());
-        Ok(Self { store, fence: reign.fence()?, receipts, policy, metrics, failed: false, time_due_ms: 0 })
+        let (fence, position) = (reign.fence()?, reign.position);
+        Ok(Self { store, fence, receipts, policy, metrics, failed: false, time_due_ms: 0, position })
     }
 
     /// Applies and commits a group, with the time it is dated by, then replies to each of its jobs. `clock` gives monotonic microseconds.
@@ -242,6 +245,7 @@ impl Committer {
         // Also lets go of the snapshot, which the engine would have to keep alive beside the new state.
         let mut batches = overlay.into_batches();
         let changes = batches.len();
+        self.position += 1;
         match self.time_batch(now_ms) {
             Ok(batch) => batches.push(batch),
             Err(error) => tracing::error!(%error, "the time has no encoding"),
@@ -274,8 +278,9 @@ impl Committer {
     }
 
     fn time_batch(&self, now_ms: u64) -> Result<Batch, MetaError> {
-        let write = (keys::TIME.to_vec(), Some(encode(keys::TIME, &now_ms)?));
-        Ok(Batch { conditions: vec![self.fence.clone()], writes: vec![write] })
+        let time = (keys::TIME.to_vec(), Some(encode(keys::TIME, &now_ms)?));
+        let position = (keys::POSITION.to_vec(), Some(encode(keys::POSITION, &self.position)?));
+        Ok(Batch { conditions: vec![self.fence.clone()], writes: vec![time, position] })
     }
 
     /// Says of each result of the group what the failure makes of it.

@@ -18,8 +18,7 @@ use super::error::MetaError;
 use super::older::OpOutcome1;
 use super::records::{
     ChunkRecord, ClusterMeta, CopyRow, Entry, GroupRow, Inode, OpOutcome, OrphanBatch, Outcomes, Reasons,
-    Reigns, ReleaseJob, Segment, Tombstone, Totals, TrashEntry, TrashSweep, UnknownReign, UploadSession,
-    Version,
+    ReleaseJob, Segment, Tombstone, Totals, TrashEntry, TrashSweep, UploadSession, Version,
 };
 
 /// The format of the whole store; a newer one is refused.
@@ -27,7 +26,7 @@ use super::records::{
 /// | version | what it brought |
 /// |---|---|
 /// | 1 | the tables of the first build |
-/// | 2 | copies by node, chunks by group; the standing of a node |
+/// | 2 | copies by node, chunks by group; the standing of a node, commit positions |
 pub const FORMAT_VERSION: u32 = 2;
 
 /// A kind of record.
@@ -63,14 +62,12 @@ unchanged!(
     OrphanBatch,
     Outcomes,
     Reasons,
-    Reigns,
     ReleaseJob,
     Segment,
     Tombstone,
     Totals,
     TrashEntry,
     TrashSweep,
-    UnknownReign,
     UploadSession,
     Version,
 );

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! m cluster|epoch|inode|totals|horizon     cluster, its reign, next inode, counters, "trash emptied up to",
-//!   |swept|time                            how far that has been carried out, the coordinator's time
+//!   |swept|time|position                   how far that has been carried out, the coordinator's time, commit position
 //! m reigns|unknown                         all its reigns; a reign that a node has seen and this metadata has not
 //! m migrate                                how far a migration from an older format has come
 //! d <parent> <name>                     -> Entry          the tree; a listing is a range scan
@@ -59,6 +59,8 @@ pub const TRASH_SWEPT: &[u8] = b"mswept";
 
 /// The coordinator's time when the last group was committed: the next reign goes on from it.
 pub const TIME: &[u8] = b"mtime";
+/// The commit position: raised by every group, so that of two copies of the metadata of one reign the older shows.
+pub const POSITION: &[u8] = b"mposition";
 
 /// How far a migration from an older format has come; gone when it is done.
 pub const MIGRATION: &[u8] = b"mmigrate";

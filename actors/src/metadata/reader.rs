@@ -19,7 +19,7 @@ use super::error::MetaError;
 use super::ops::inventory::{CopyFinding, Verdict};
 use super::ops::read::{ExplainPage, ReadPage};
 use super::ops::{OpContext, cluster, fsck, gc, inventory, list, names, outcome, read, trash};
-use super::records::{NodeRecord, Outcomes, Totals, UnknownReign};
+use super::records::{Known, NodeRecord, Outcomes, Totals, UnknownReign};
 use super::store::MetadataStore;
 use super::view::Committed;
 use super::worth::Reaches;
@@ -148,7 +148,7 @@ impl MetadataReader {
     ///
     /// # Errors
     /// Of the store.
-    pub fn knows_reign(&self, epoch: Epoch) -> Result<bool, MetaError> {
+    pub fn knows_reign(&self, epoch: Epoch) -> Result<Known, MetaError> {
         self.read(|view| cluster::knows_reign(view, epoch))
     }
 
@@ -166,6 +166,14 @@ impl MetadataReader {
     /// Of the store.
     pub fn unknown_reign(&self) -> Result<Option<UnknownReign>, MetaError> {
         self.read(|view| cluster::unknown_reign(view))
+    }
+
+    /// The commit position.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn position(&self) -> Result<u64, MetaError> {
+        self.read(|view| cluster::position(view))
     }
 
     /// What a node still has to delete.

@@ -1,7 +1,7 @@
 //! What is stored under the keys. [`super::format`] says how a record becomes a value, and how old values are read.
 
 use dfs_wire::auth::ClusterKey;
-use dfs_wire::id::{ChunkId, ClusterId, Epoch, Generation, InodeId, NodeId, OpId, SessionId, VersionId};
+use dfs_wire::id::{ChunkId, ClusterId, Generation, InodeId, NodeId, OpId, SessionId, VersionId};
 use dfs_wire::message::metadata::{CopyState, EntryKind, Precondition};
 use dfs_wire::path::DfsPath;
 use dfs_wire::status::Status;
@@ -10,8 +10,10 @@ use serde::{Deserialize, Serialize};
 use super::ops::Outcome;
 
 mod nodes;
+mod reigns;
 
 pub use nodes::{NodeRecord, Standing};
+pub use reigns::{Known, ReignStart, Reigns, UnknownReign};
 
 /// Chunk places of one segment.
 pub const SEGMENT_CHUNKS: u32 = 32;
@@ -27,46 +29,6 @@ pub struct ClusterMeta {
     pub key: ClusterKey,
     /// When it was formatted.
     pub created_ms: u64,
-}
-
-/// The reigns that this metadata has been through: what a node may have been taken in by.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reigns {
-    /// Reigns up to this one count as known: older ones are forgotten, or were given up by an operator.
-    pub horizon: Epoch,
-    /// The later ones, in order.
-    pub later: Vec<Epoch>,
-}
-
-impl Reigns {
-    /// Reigns that are remembered one by one.
-    pub const KEPT_MAX: usize = 1024;
-
-    /// Whether the metadata has been through this reign; 0 stands for none.
-    pub fn knows(&self, epoch: Epoch) -> bool {
-        epoch <= self.horizon || self.later.binary_search(&epoch).is_ok()
-    }
-
-    /// One more begins, higher than all before.
-    pub fn push(&mut self, epoch: Epoch) {
-        self.later.push(epoch);
-        if self.later.len() > Self::KEPT_MAX {
-            self.horizon = self.horizon.max(self.later.remove(0));
-        }
-    }
-}
-
-/// The proof that this metadata is older than what the cluster has seen: a node that another reign took in.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UnknownReign {
-    /// The highest such reign that any node has named.
-    pub epoch: Epoch,
-    /// The node that named it.
-    pub node: NodeId,
-    /// Its name for people.
-    pub name: String,
-    /// When it did.
-    pub found_ms: u64,
 }
 
 /// How many of each there are, kept in step with the tables.

@@ -13,7 +13,7 @@ use dfs_actors::heartbeat::actor::{IdentityStore, LoadProbe, SelfDescription, lo
 use dfs_actors::heartbeat::messages::HeartbeatMsg;
 use dfs_actors::heartbeat::state::{HeartbeatConfig, Joined};
 use dfs_actors::heartbeat::tree::{AgentsArgs, agents};
-use dfs_actors::heartbeat::view::{CoordinatorView, NodeAuthority};
+use dfs_actors::heartbeat::view::{CoordinatorView, Heard, NodeAuthority};
 use dfs_actors::inventory::state::InventoryConfig;
 use dfs_actors::replication::{PeerLimits, Replication, ReplicationArgs};
 use dfs_actors::streaming::UploadLimits;
@@ -311,20 +311,46 @@ struct Identity(Arc<FileStore>);
 
 impl IdentityStore for Identity {
     fn joined(&self) -> Option<Joined> {
-        let NodeIdentity { cluster, node_key, epoch, .. } = self.0.data_dir().identity()?;
-        Some(Joined { cluster: cluster?, key: NodeKey(node_key?), epoch })
+        let NodeIdentity { cluster, node_key, epoch, position, .. } = self.0.data_dir().identity()?;
+        Some(Joined { cluster: cluster?, key: NodeKey(node_key?), epoch, position })
     }
 
     fn save(&self, joined: Joined) -> BoxFuture<'static, Result<(), Status>> {
-        let store = self.0.clone();
-        Box::pin(async move {
-            let failed = |e: &dyn std::fmt::Display| Status::new(StatusCode::DiskFailed, e.to_string());
-            let known = store.data_dir().identity();
-            let known = known.ok_or_else(|| failed(&"the data directory has no identity"))?;
-            let Joined { cluster, key, epoch } = joined;
-            let next = NodeIdentity { cluster: Some(cluster), node_key: Some(key.0), epoch, ..known };
-            store.save_identity(next).await.map_err(|e| failed(&e))
-        })
+        let Joined { cluster, key, epoch, position } = joined;
+        let (cluster, node_key) = (Some(cluster), Some(key.0));
+        let change = move |known: NodeIdentity| NodeIdentity { cluster, node_key, epoch, position, ..known };
+        if self.0.data_dir().identity().is_none() {
+            let none = Status::new(StatusCode::DiskFailed, "the data directory has no identity");
+            return Box::pin(async { Err(none) });
+        }
+        self.change(move |known| known.map(change))
+    }
+
+    fn keep(&self, heard: Heard) -> BoxFuture<'static, Result<(), Status>> {
+        let Heard { epoch, position } = heard;
+        match self.0.data_dir().identity() {
+            Some(known) if known.epoch == epoch && known.position >= position => Box::pin(async { Ok(()) }),
+            Some(known) if known.epoch == epoch => self.change(move |known| {
+                let older = |known: &NodeIdentity| known.epoch == epoch && known.position < position;
+                known.filter(older).map(|known| NodeIdentity { position, ..known })
+            }),
+            _ => {
+                let text = format!("epoch {epoch} is not the one that took this node in last");
+                Box::pin(async { Err(Status::new(StatusCode::StaleEpoch, text)) })
+            }
+        }
+    }
+}
+
+impl Identity {
+    fn change(
+        &self,
+        change: impl FnOnce(Option<NodeIdentity>) -> Option<NodeIdentity> + Send + 'static,
+    ) -> BoxFuture<'static, Result<(), Status>> {
+        let changing = self.0.change_identity(change);
+        Box::pin(
+            async move { changing.await.map_err(|e| Status::new(StatusCode::DiskFailed, e.to_string())) },
+        )
     }
 }
 

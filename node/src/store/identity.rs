@@ -8,6 +8,7 @@
 //! cluster 0123456789abcdef0123456789abcdef      or "-" until the node has joined one
 //! key 64 hexadecimal digits                     or "-" until the coordinator has given one
 //! epoch 3                                       the highest reign of a coordinator that the node has obeyed
+//! position 40                                   how far it has heard that its metadata had come; only if it has
 //! crc 1a2b3c4d                                  CRC32 of all the lines above
 //! ```
 //! Text, because an operator will look at it when something is wrong. Exactly this form is accepted.
@@ -36,12 +37,21 @@ pub struct NodeIdentity {
     pub node_key: Option<[u8; 32]>,
     /// The highest reign of a coordinator that it has obeyed: it obeys no lower one, in no later run either.
     pub epoch: Epoch,
+    /// The highest commit position that it has heard of in that reign and had to keep.
+    pub position: u64,
 }
 
 impl NodeIdentity {
     /// A node that has not joined a cluster.
     pub fn new(node: NodeId) -> Self {
-        Self { node, incarnation: Incarnation(1), cluster: None, node_key: None, epoch: Epoch(0) }
+        Self {
+            node,
+            incarnation: Incarnation(1),
+            cluster: None,
+            node_key: None,
+            epoch: Epoch(0),
+            position: 0,
+        }
     }
 }
 
@@ -54,6 +64,7 @@ impl fmt::Debug for NodeIdentity {
             .field("cluster", &self.cluster)
             .field("node_key", &self.node_key.map(|_| "elided"))
             .field("epoch", &self.epoch)
+            .field("position", &self.position)
             .finish()
     }
 }
@@ -76,8 +87,12 @@ pub fn encode(identity: &NodeIdentity) -> String {
     let cluster = identity.cluster.map_or_else(|| "-".to_owned(), |c| c.to_string());
     let key = identity.node_key.map_or_else(|| "-".to_owned(), |key| to_hex(&key));
     let NodeIdentity { node, incarnation, epoch, .. } = identity;
+    let position = match identity.position {
+        0 => String::new(),
+        position => format!("position {position}\n"),
+    };
     let body = format!(
-        "{TITLE}\nformat {DIRECTORY_FORMAT}\nnode {node}\nincarnation {incarnation}\ncluster {cluster}\nkey {key}\nepoch {epoch}\n"
+        "{TITLE}\nformat {DIRECTORY_FORMAT}\nnode {node}\nincarnation {incarnation}\ncluster {cluster}\nkey {key}\nepoch {epoch}\n{position}"
     );
     let crc = crc32fast::hash(body.as_bytes());
     format!("{body}crc {crc:08x}\n")
@@ -123,7 +138,12 @@ fn fields<'a>(mut lines: impl Iterator<Item = &'a str>) -> Option<NodeIdentity> 
         hex => Some(from_hex(hex)?),
     };
     let epoch = Epoch(field(lines.next(), "epoch")?.parse().ok()?);
-    lines.next().is_none().then_some(NodeIdentity { node, incarnation, cluster, node_key, epoch })
+    let position = match lines.next() {
+        None => 0,
+        line => field(line, "position")?.parse().ok()?,
+    };
+    let identity = NodeIdentity { node, incarnation, cluster, node_key, epoch, position };
+    lines.next().is_none().then_some(identity)
 }
 
 fn field<'a>(line: Option<&'a str>, name: &str) -> Option<&'a str> {
@@ -159,12 +179,13 @@ mod tests {
             cluster: Some(ClusterId(0xdef)),
             node_key: Some([0x1f; 32]),
             epoch: Epoch(3),
+            position: 40,
         }
     }
 
     #[test]
     fn golden() {
-        let text = encode(&NodeIdentity { cluster: None, node_key: None, ..joined() });
+        let text = encode(&NodeIdentity { cluster: None, node_key: None, position: 0, ..joined() });
         assert_eq!(
             text,
             "dfs data directory\nformat 1\nnode 00000000000000000000000000000abc\nincarnation 7\ncluster -\nkey -\nepoch 3\ncrc 8a6bb6a1\n"
@@ -197,13 +218,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn decode_after_encode_is_the_identity(node: u128, run: u64, cluster: Option<u128>, key: Option<[u8; 32]>, epoch: u64) {
+        fn decode_after_encode_is_the_identity(node: u128, run: u64, cluster: Option<u128>, key: Option<[u8; 32]>, epoch: u64, position in prop_oneof![Just(0), any::<u64>()]) {
             let identity = NodeIdentity {
                 node: NodeId(node),
                 incarnation: Incarnation(run),
                 cluster: cluster.map(ClusterId),
                 node_key: key,
                 epoch: Epoch(epoch),
+                position,
             };
             prop_assert_eq!(decode(encode(&identity).as_bytes()), Ok(identity));
         }

@@ -42,15 +42,26 @@ impl FileStore {
         Ok(next)
     }
 
-    /// Replaces the identity, durably. Of a read-only disk it is kept in memory: no order can do harm there. One is stored
-    /// at a time, in the order of the calls.
+    /// Replaces the identity, durably; see [`Self::change_identity`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn save_identity(&self, identity: NodeIdentity) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.change_identity(move |_| Some(identity))
+    }
+
+    /// Changes the identity, durably; `None` = it is to stay as it is. Of a read-only disk it is kept in memory: no order
+    /// can do harm there. One change is made at a time, in the order of the calls.
     ///
     /// # Errors
     /// As the disk's; a failed sync fails the disk. `Busy` if the disk does not answer: then it is stored later or not.
-    pub fn save_identity(&self, identity: NodeIdentity) -> BoxFuture<'static, Result<(), StoreError>> {
+    pub fn change_identity(
+        &self,
+        change: impl FnOnce(Option<NodeIdentity>) -> Option<NodeIdentity> + Send + 'static,
+    ) -> BoxFuture<'static, Result<(), StoreError>> {
         let core = self.core.clone();
         Box::pin(async move {
-            let storing = store_in_turn(core.clone(), identity);
+            let storing = store_in_turn(core.clone(), change);
             let silent = |_| StoreError::Busy {
                 disk: core.disk.label.clone(),
                 what: format!("the identity is not stored after {} s", STALLED_AFTER.as_secs()),
@@ -61,11 +72,14 @@ impl FileStore {
 }
 
 /// The one before may still be under way, long after its caller has given it up.
-async fn store_in_turn(core: Arc<Core>, identity: NodeIdentity) -> Result<(), StoreError> {
+async fn store_in_turn(
+    core: Arc<Core>,
+    change: impl FnOnce(Option<NodeIdentity>) -> Option<NodeIdentity> + Send + 'static,
+) -> Result<(), StoreError> {
     let turn = core.saving.clone().acquire_owned().await.map_err(|_| core.disk.closed())?;
     let inner = core.clone();
     let job = move || {
-        let outcome = save(&inner, identity);
+        let outcome = change(inner.dir.identity()).map_or(Ok(()), |next| save(&inner, next));
         drop(turn);
         outcome
     };

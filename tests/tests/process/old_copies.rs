@@ -90,6 +90,43 @@ fn an_old_copy_of_the_metadata_is_found_out_and_gone_on_with_only_on_purpose() {
 }
 
 #[test]
+fn a_copy_that_was_made_while_the_coordinator_ran_is_found_out_without_a_start_in_between() {
+    let mut cluster = Cluster::start(3, Options::default());
+    cluster.logs().allow("it is an old copy");
+    cluster.logs().allow("this node stays apart");
+    let metadata = cluster.coordinator().data_dir().join("metadata");
+    let backup = cluster.home().join("backup");
+    cluster.file("in", &noise(1, 300_000));
+    cluster.ok(&["put", "in", "/before"]);
+    // Stopped in its tracks for the copy, as a snapshot of the file system would have it.
+    cluster.coordinator().pause();
+    copy(&metadata, &backup);
+    cluster.coordinator().resume();
+    cluster.wait_for_nodes();
+    cluster.ok(&["put", "in", "/after"]);
+    std::thread::sleep(Duration::from_secs(5));
+    let chunks = chunk_files(&cluster);
+    // What they heard is on their disks: they name it in their next run.
+    for node in cluster.datanodes() {
+        assert_eq!(node.stop().code(), Some(0));
+    }
+    assert_eq!(cluster.coordinator().stop().code(), Some(0));
+    fs::remove_dir_all(&metadata).expect("removed");
+    copy(&backup, &metadata);
+    cluster.coordinator().start();
+    cluster.datanodes().iter().for_each(NodeHandle::start);
+    wait_until("it is found out", || cluster.dfsctl(&["status"]).run().text().contains("METADATA_OUTDATED"));
+    wait_apart(&cluster, "metadata is older");
+    assert_eq!(cluster.code(&["status", "--check"]).0, 11);
+    let epoch = epoch_named(&cluster.dfsctl(&["status"]).run().text()).expect("an epoch");
+    assert_eq!((chunk_files(&cluster), cluster.coordinator().stop().code()), (chunks, Some(0)));
+    cluster.coordinator().start_with(&["--set", &format!("coordinator.give_up_epoch={epoch}")]);
+    cluster.wait_for_nodes();
+    cluster.ok(&["get", "/before", "back"]);
+    assert!(!cluster.ok(&["status"]).contains("METADATA_OUTDATED"));
+}
+
+#[test]
 fn datanodes_wait_for_their_own_cluster_and_a_lost_database_is_no_reason_to_begin_a_new_one() {
     let mut cluster = Cluster::start(2, Options::default());
     cluster.logs().allow("this node stays apart");

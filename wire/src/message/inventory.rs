@@ -67,6 +67,8 @@ pub enum InventoryResponse {
 pub struct InventoryAccepted {
     /// The coordinator's reign: a node that has seen a higher one does not obey.
     pub epoch: Epoch,
+    /// The commit position of its metadata: the node keeps it before it obeys.
+    pub position: u64,
     /// Copies that no version, upload or lease reaches and that are older than the grace.
     pub quarantine: Vec<ChunkCopy>,
 }

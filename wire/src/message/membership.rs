@@ -41,6 +41,9 @@ pub struct Register {
     /// The reign that took it in last; 0 for a fresh disk. A coordinator whose metadata does not know that reign works
     /// on an old copy of it, and takes the node in no more.
     pub epoch: Epoch,
+    /// The highest commit position that it has heard of in that reign. A coordinator whose metadata branched off from
+    /// that reign before it works on an old copy as well.
+    pub position: u64,
     /// This run.
     pub incarnation: Incarnation,
     /// A name for people.
@@ -256,6 +259,8 @@ pub struct Registered {
     pub cluster: ClusterId,
     /// The coordinator's reign.
     pub epoch: Epoch,
+    /// The commit position of its metadata: whoever obeys an order to delete keeps it first.
+    pub position: u64,
     /// The coordinator's clock, milliseconds.
     pub now_ms: u64,
     /// The key this node signs receipts with and checks grants with.
@@ -271,6 +276,8 @@ pub struct Registered {
 pub struct HeartbeatReply {
     /// The coordinator's reign.
     pub epoch: Epoch,
+    /// The commit position of its metadata: whoever obeys an order to delete keeps it first.
+    pub position: u64,
     /// The coordinator's clock, milliseconds.
     pub now_ms: u64,
     /// What changed.

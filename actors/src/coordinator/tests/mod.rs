@@ -114,6 +114,7 @@ impl Rig {
             node: NodeId(id),
             cluster: None,
             epoch: Epoch(0),
+            position: 0,
             incarnation: Incarnation(1),
             name: format!("dn-{id}"),
             zone: String::new(),

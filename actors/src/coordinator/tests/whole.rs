@@ -208,6 +208,22 @@ async fn restored() -> (Rig, Arc<MemoryStore>, dfs_wire::id::Epoch, Arc<Wire>, V
     (rig, newest, epoch, wire, nodes)
 }
 
+/// A cluster that went on for two hours after a copy of its metadata was made, in the same reign; then the wire was cut,
+/// and a coordinator began over the copy. Returns it, the reign, the wire, and the datanodes.
+async fn restored_hot() -> (Rig, dfs_wire::id::Epoch, Arc<Wire>, Vec<Datanode>) {
+    let (rig, wire, nodes) = cluster_of(3).await;
+    put(&rig, &nodes, "/before").await;
+    let old = backup(&rig.store);
+    put(&rig, &nodes, "/after").await;
+    tokio::time::sleep(Duration::from_secs(7_200)).await;
+    *wire.service.lock().unwrap() = None;
+    rig.root.shutdown().await;
+    let (epoch, env) = (rig.reign.epoch, rig.env.clone());
+    let rig = Rig::over(old, env).await;
+    rig.next_op.set(2_000_000);
+    (rig, epoch, wire, nodes)
+}
+
 fn on_disks(nodes: &[Datanode]) -> usize {
     nodes.iter().map(|n| n.store.inventory(None, 100).len()).sum()
 }
@@ -255,6 +271,29 @@ async fn an_operator_can_go_on_with_an_old_copy_on_purpose() {
     tokio::time::sleep(Duration::from_secs(10)).await;
     assert!(!given_up(dfs_wire::id::Epoch(epoch.0 + 1)), "only what the proof names");
     assert!(given_up(epoch) && !given_up(epoch), "once");
+    *wire.service.lock().unwrap() = None;
+    let rig = rig.restart().await;
+    *wire.service.lock().unwrap() = Some(rig.service.clone());
+    tokio::time::sleep(Duration::from_secs(10_800)).await;
+    assert_eq!((rig.findings(), on_disks(&nodes)), (vec![], 3), "what it does not know is gone");
+    rig.read("/before").await.unwrap();
+    assert_eq!(rig.read("/after").await.unwrap_err().code, StatusCode::NotFound);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_of_the_metadata_that_was_made_within_the_same_reign_is_found_out_too() {
+    let (rig, epoch, wire, nodes) = restored_hot().await;
+    *wire.service.lock().unwrap() = Some(rig.service.clone());
+    // As long as it takes for what nobody knows to be collected.
+    tokio::time::sleep(Duration::from_secs(10_800)).await;
+    let status = rig.service.cluster_status().unwrap();
+    let first = &status.findings[0];
+    assert_eq!((first.code.as_str(), first.level), ("METADATA_OUTDATED", HealthLevel::Error));
+    assert!(first.message.contains("has heard of commit"), "{first:?}");
+    assert!(first.hint.contains(&format!("coordinator.give_up_epoch={epoch}")), "{first:?}");
+    assert_eq!((status.nodes_up, on_disks(&nodes)), (0, 6), "they stay apart, with all they have");
+    // On purpose it can be gone on with.
+    assert!(cluster::give_up(rig.store.as_ref(), epoch).unwrap());
     *wire.service.lock().unwrap() = None;
     let rig = rig.restart().await;
     *wire.service.lock().unwrap() = Some(rig.service.clone());

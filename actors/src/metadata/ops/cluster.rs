@@ -7,8 +7,13 @@
 //! later one nearly always the higher. The metadata remembers all epochs it has been through ([`Reigns`]).
 //!
 //! A datanode keeps the epoch of the reign that took it in last, and names it when it registers. An epoch that the
-//! metadata has not been through proves that the metadata is an old copy: the cluster went on without it. Whatever was
-//! written since would look like garbage to it. From the proof on ([`UnknownReign`], durable) such nodes are not taken in,
+//! metadata has not been through proves that the metadata is an old copy: the cluster went on without it.
+//!
+//! Every group that a reign commits raises the commit position. A datanode also keeps the highest position it has heard of
+//! in that reign, durably before it obeys any order to delete. A reign that the metadata knows, and a position beyond where
+//! the next reign branched off from it, prove the same: the copy was made while that reign went on.
+//!
+//! Whatever was written since would look like garbage to such a copy. From the proof on ([`UnknownReign`], durable) such nodes are not taken in,
 //! no step of garbage collection runs, no node is told to delete anything, and health shows an error, until a newer copy
 //! is in its place or an operator gives those reigns up ([`give_up`]). Where the proof is missing, so is the danger: a
 //! node that has seen no unknown reign holds nothing that was written in one.
@@ -20,7 +25,7 @@ use dfs_wire::status::StatusCode;
 use crate::metadata::error::MetaError;
 use crate::metadata::format::{FORMAT_VERSION, decode, encode};
 use crate::metadata::keys::{self, table};
-use crate::metadata::records::{ClusterMeta, Inode, NodeRecord, Reigns, Totals, UnknownReign};
+use crate::metadata::records::{ClusterMeta, Inode, Known, NodeRecord, Reigns, Totals, UnknownReign};
 use crate::metadata::store::{Batch, BatchOutcome, Condition, KeyRange, MetadataStore};
 use crate::metadata::txn::Txn;
 use crate::metadata::view::{Committed, View};
@@ -41,6 +46,8 @@ pub struct Reign {
     pub created_ms: u64,
     /// The coordinator's time at the end of the reign before; of the first one, the time it was opened with.
     pub time_ms: u64,
+    /// The commit position at its begin.
+    pub position: u64,
     /// Whether this start formatted it.
     pub fresh: bool,
 }
@@ -84,13 +91,15 @@ pub fn open(
     let before: Epoch = view.expect(keys::EPOCH)?;
     let mut reigns: Reigns = view.expect(keys::REIGNS)?;
     let epoch = next_epoch(before.max(reigns.horizon), now_ms, cluster);
-    reigns.push(epoch);
+    let position = position(&view)?;
+    reigns.push(epoch, position);
     let reign = Reign {
         cluster: meta.cluster,
         key: meta.key,
         epoch,
         created_ms: meta.created_ms,
         time_ms: view.load(keys::TIME)?.unwrap_or(now_ms),
+        position,
         fresh: false,
     };
     let batch = Batch { conditions: vec![in_reign(before)?], writes: epoch_writes(epoch, &reigns)? };
@@ -117,20 +126,35 @@ pub fn give_up(store: &dyn MetadataStore, epoch: Epoch) -> Result<bool, MetaErro
     committed(store, Batch { conditions: vec![in_reign(before)?], writes }, true)
 }
 
-/// Whether the metadata has been through this reign. If not, and a node was, that is to be remembered: [`note_unknown`].
+/// The commit position: raised by every group.
 ///
 /// # Errors
 /// Of the store.
-pub fn knows_reign(view: &impl View, epoch: Epoch) -> Result<bool, MetaError> {
-    Ok(view.expect::<Reigns>(keys::REIGNS)?.knows(epoch))
+pub fn position(view: &impl View) -> Result<u64, MetaError> {
+    Ok(view.load(keys::POSITION)?.unwrap_or(0))
 }
 
-/// Remembers the proof that the metadata is an old copy. The highest epoch stays.
+/// What the metadata knows of this reign. If it is less than a node has heard, that is to be remembered:
+/// [`note_unknown`].
+///
+/// # Errors
+/// Of the store.
+pub fn knows_reign(view: &impl View, epoch: Epoch) -> Result<Known, MetaError> {
+    let position = position(view)?;
+    Ok(view.expect::<Reigns>(keys::REIGNS)?.knows(epoch, position))
+}
+
+/// Remembers the proof that the metadata is an old copy. The highest epoch stays, whatever was given up meanwhile.
 ///
 /// # Errors
 /// Of the store.
 pub fn note_unknown(txn: &mut Txn<'_>, seen: &UnknownReign) -> Result<(), MetaError> {
-    if knows_reign(txn, seen.epoch)? || unknown_reign(txn)?.is_some_and(|old| old.epoch >= seen.epoch) {
+    let known = match knows_reign(txn, seen.epoch)? {
+        Known::Whole => true,
+        Known::UpTo(position) => seen.heard <= position,
+        Known::Not => false,
+    };
+    if known || unknown_reign(txn)?.is_some_and(|old| old.epoch >= seen.epoch) {
         return Ok(());
     }
     txn.put(keys::UNKNOWN_REIGN.to_vec(), seen)
@@ -181,7 +205,7 @@ fn format(
     let root_key = keys::inode(InodeId::ROOT);
     let epoch = next_epoch(Epoch(0), now_ms, cluster);
     let mut reigns = Reigns::default();
-    reigns.push(epoch);
+    reigns.push(epoch, 0);
     let mut writes = epoch_writes(epoch, &reigns)?;
     writes.extend([
         (keys::CLUSTER.to_vec(), Some(encode(keys::CLUSTER, &meta)?)),
@@ -190,7 +214,8 @@ fn format(
         (root_key.clone(), Some(encode(&root_key, &root)?)),
     ]);
     let conditions = vec![Condition::Absent(keys::CLUSTER.to_vec())];
-    let reign = Reign { cluster, key: key.clone(), epoch, created_ms: now_ms, time_ms: now_ms, fresh: true };
+    let (created_ms, time_ms) = (now_ms, now_ms);
+    let reign = Reign { cluster, key: key.clone(), epoch, created_ms, time_ms, position: 0, fresh: true };
     committed(store, Batch { conditions, writes }, reign)
 }
 

@@ -6,7 +6,7 @@ use dfs_wire::id::Epoch;
 use proptest::prelude::*;
 
 use super::*;
-use crate::metadata::records::Reigns;
+use crate::metadata::records::{Known, Reigns};
 use crate::metadata::store::{Batch, Condition};
 use crate::metadata::view::View;
 
@@ -77,13 +77,19 @@ fn two_reigns_that_begin_with_the_same_metadata_have_different_epochs() {
 #[test]
 fn reigns_are_known_for_long_and_remembered_in_little_room() {
     let mut reigns = Reigns::default();
-    assert!(reigns.knows(Epoch(0)) && !reigns.knows(Epoch(1)));
+    assert_eq!((reigns.knows(Epoch(0), 0), reigns.knows(Epoch(1), 0)), (Known::Whole, Known::Not));
     for epoch in 1..=5_000 {
-        reigns.push(Epoch(epoch * 10));
+        reigns.push(Epoch(epoch * 10), epoch);
     }
     assert_eq!(reigns.later.len(), Reigns::KEPT_MAX);
-    assert!((1..=5_000).all(|epoch| reigns.knows(Epoch(epoch * 10))));
-    assert!(!reigns.knows(Epoch(49_995)) && !reigns.knows(Epoch(50_001)));
+    assert!((1..=5_000).all(|epoch| reigns.knows(Epoch(epoch * 10), 9_000) != Known::Not));
+    assert_eq!(reigns.knows(Epoch(49_980), 9_000), Known::UpTo(4_999), "where the next one began");
+    assert_eq!(reigns.knows(Epoch(50_000), 9_000), Known::UpTo(9_000), "up to now");
+    assert_eq!(reigns.knows(Epoch(10), 9_000), Known::Whole, "too long ago to know how far it got");
+    assert_eq!(
+        (reigns.knows(Epoch(49_995), 9_000), reigns.knows(Epoch(50_001), 9_000)),
+        (Known::Not, Known::Not)
+    );
 }
 
 #[test]

@@ -1,9 +1,10 @@
-//! Records of nodes, those of an earlier format included.
+//! Records of nodes and of reigns, those of an earlier format included.
 
 use super::*;
 use crate::metadata::format::{decode, encode};
 use crate::metadata::keys;
-use crate::metadata::records::{NodeRecord, Standing};
+use crate::metadata::records::{Known, NodeRecord, Reigns, Standing, UnknownReign};
+use dfs_wire::id::Epoch;
 
 #[test]
 fn records_of_nodes_of_format_1_are_read() {
@@ -24,4 +25,17 @@ fn records_of_nodes_of_format_1_are_read() {
     let value = encode(&key, &record).unwrap();
     assert_eq!((value[0], decode(&key, &value).unwrap()), (2, record));
     assert!(decode::<NodeRecord>(&key, &[9, 0]).is_err());
+}
+
+#[test]
+fn records_of_reigns_of_format_1_are_read() {
+    // Format, then the horizon, and the later reigns by their number.
+    let reigns: Reigns = decode(b"mreigns", &[1, 3, 2, 5, 9]).unwrap();
+    assert_eq!(reigns.knows(Epoch(3), 0), Known::Whole);
+    assert_eq!((reigns.knows(Epoch(5), 7), reigns.knows(Epoch(9), 7)), (Known::UpTo(0), Known::UpTo(7)));
+    assert_eq!(reigns.knows(Epoch(6), 7), Known::Not);
+    let node = [&[1, 5][..], &[7], &[1], b"n", &[200]].concat();
+    let seen: UnknownReign = decode(b"munknown", &node).unwrap();
+    assert_eq!((seen.epoch, seen.node, seen.name.as_str(), seen.found_ms), (Epoch(5), NodeId(7), "n", 200));
+    assert_eq!((seen.heard, seen.known), (0, None));
 }
