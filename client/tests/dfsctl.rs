@@ -14,6 +14,8 @@ fn dfsctl(here: &Path) -> Command {
     {
         command.env_remove(name);
     }
+    // The contexts of whoever runs the tests are not meant.
+    command.env("XDG_CONFIG_HOME", "/nonexistent");
     command
 }
 

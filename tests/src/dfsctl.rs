@@ -73,6 +73,8 @@ impl Dfsctl {
     pub fn new(binaries: &Binaries, dir: &Path, endpoint: Option<&str>, args: &[&str]) -> Self {
         let mut command = clean_command(&binaries.dfsctl);
         command.args(args).current_dir(dir).env("NO_COLOR", "1");
+        // The contexts of whoever runs the tests are not meant.
+        command.env("XDG_CONFIG_HOME", "/nonexistent");
         command.envs(endpoint.map(|endpoint| ("DFS_ENDPOINT", endpoint)));
         Self { command, args: args.join(" "), input: vec![], patience: Duration::from_secs(120) }
     }
@@ -86,6 +88,12 @@ impl Dfsctl {
     /// Adds an argument that need not be UTF-8.
     pub fn arg(mut self, arg: impl Into<PathBuf>) -> Self {
         self.command.arg(arg.into());
+        self
+    }
+
+    /// Sets a variable of its environment.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.command.env(name, value);
         self
     }
 

@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 use super::exit::Exit;
 use super::output::{Color, Format};
 use super::{
-    actors, args, cat, completion, dev, df, du, explain, find, fsck, get, ls, mkdir, mv, nodes, put, rm,
-    stat, status, trash, tree, undelete, verify, version,
+    actors, args, cat, completion, contexts, dev, df, diff, du, explain, find, fsck, get, head, ls, man,
+    mkdir, mv, nodes, put, rm, stat, status, trash, tree, undelete, verify, version,
 };
 
 const ABOUT: &str = "Stores and reads files of a dfs cluster, and shows how it is.";
@@ -20,8 +20,9 @@ Paths:
   A path that exists just as it is written is that path alone, never a pattern.
 
 Where the cluster is, the first that is said:
-  --endpoint, DFS_ENDPOINT, COORDINATOR_HOST and COORDINATOR_PORT,
-  the cluster of 'dfsctl dev up' in this directory or one above, localhost:8080
+  --endpoint, --context, DFS_ENDPOINT, DFS_CONTEXT, COORDINATOR_HOST and COORDINATOR_PORT,
+  the cluster of 'dfsctl dev up' in this directory or one above, the current context
+  ('dfsctl context use'), localhost:8080
 
 Examples:
   dfsctl dev up                        start a local cluster
@@ -61,6 +62,9 @@ pub struct Global {
     /// Coordinator to talk to; several with commas between
     #[arg(long, global = true, value_name = "HOST:PORT")]
     pub endpoint: Option<String>,
+    /// Cluster to talk to, by the name it has in 'dfsctl context ls'
+    #[arg(long, global = true, value_name = "NAME", conflicts_with = "endpoint")]
+    pub context: Option<String>,
     /// Format of the data on standard output
     #[arg(
         short,
@@ -92,6 +96,9 @@ pub(crate) enum Verb {
     Put(put::Args),
     Get(get::Args),
     Cat(cat::Args),
+    Head(head::HeadArgs),
+    Tail(head::TailArgs),
+    Diff(diff::Args),
     Ls(ls::Args),
     Stat(stat::Args),
     Rm(rm::Args),
@@ -109,7 +116,9 @@ pub(crate) enum Verb {
     Verify(verify::Args),
     Fsck(fsck::Args),
     Actors(actors::Args),
+    Context(contexts::Args),
     Dev(dev::Args),
+    Man(man::Args),
     Completion(completion::Args),
     Version(version::Args),
 }

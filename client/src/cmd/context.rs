@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::cli::Global;
-use super::endpoint::Endpoint;
+use super::config_file::{self, ConfigFile};
+use super::endpoint::{Endpoint, Said};
 use super::exit::Exit;
 use super::failure::{Failure, Outcome};
 use super::output::Output;
@@ -65,7 +66,13 @@ impl Context {
     /// If an address somebody wrote is not one.
     pub fn endpoint(&self) -> Outcome<Endpoint> {
         let here = std::env::current_dir().unwrap_or_default();
-        Endpoint::resolve(self.global.endpoint.as_deref(), |name| std::env::var(name).ok(), &here)
+        let said =
+            Said { endpoint: self.global.endpoint.as_deref(), context: self.global.context.as_deref() };
+        let env = |name: &str| std::env::var(name).ok();
+        let config = || {
+            config_file::path(env).map_or_else(|| Ok(ConfigFile::default()), |path| ConfigFile::read(&path))
+        };
+        Endpoint::resolve(said, env, &here, config)
     }
 
     /// Connects.

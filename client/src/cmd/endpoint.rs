@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
+use super::config_file::ConfigFile;
 use super::dev::state::ClusterState;
 use super::exit::Exit;
 use super::failure::{Failure, Outcome};
@@ -16,6 +17,12 @@ pub const PORT_DEFAULT: u16 = 8080;
 pub enum Origin {
     /// `--endpoint`.
     Flag,
+    /// An argument.
+    Argument,
+    /// A context that was named: `--context` or DFS_CONTEXT.
+    Named(String),
+    /// The current context.
+    Current(String),
     /// DFS_ENDPOINT.
     Endpoint,
     /// COORDINATOR_HOST and COORDINATOR_PORT.
@@ -30,6 +37,9 @@ impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Flag => f.write_str("from --endpoint"),
+            Self::Argument => f.write_str("as it is written"),
+            Self::Named(name) => write!(f, "of the context '{}'", plain(name)),
+            Self::Current(name) => write!(f, "of the current context, '{}'", plain(name)),
             Self::Endpoint => f.write_str("from DFS_ENDPOINT"),
             Self::Coordinator => f.write_str("from COORDINATOR_HOST and COORDINATOR_PORT"),
             Self::Dev(dir) => write!(f, "of the development cluster in {}", plain(dir)),
@@ -47,18 +57,39 @@ pub struct Endpoint {
     pub origin: Origin,
 }
 
+/// What the command line says of the cluster.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Said<'a> {
+    /// `--endpoint`.
+    pub endpoint: Option<&'a str>,
+    /// `--context`.
+    pub context: Option<&'a str>,
+}
+
 impl Endpoint {
-    /// Finds the cluster.
+    /// Finds the cluster: the first that is said. The nearer to the command, the sooner it counts.
     ///
     /// # Errors
-    /// If an address that somebody wrote is not one.
-    pub fn resolve(flag: Option<&str>, env: impl Fn(&str) -> Option<String>, here: &Path) -> Outcome<Self> {
+    /// If an address that somebody wrote is not one, or a context is not known.
+    pub fn resolve(
+        said: Said<'_>,
+        env: impl Fn(&str) -> Option<String>,
+        here: &Path,
+        config: impl Fn() -> Outcome<ConfigFile>,
+    ) -> Outcome<Self> {
         let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
-        if let Some(text) = flag {
+        let named = |name: &str| Self::parse(config()?.endpoint(name)?, Origin::Named(name.to_owned()));
+        if let Some(text) = said.endpoint {
             return Self::parse(text, Origin::Flag);
+        }
+        if let Some(name) = said.context {
+            return named(name);
         }
         if let Some(text) = env("DFS_ENDPOINT") {
             return Self::parse(&text, Origin::Endpoint);
+        }
+        if let Some(name) = env("DFS_CONTEXT") {
+            return named(&name);
         }
         let (host, port) = (env("COORDINATOR_HOST"), env("COORDINATOR_PORT"));
         if host.is_some() || port.is_some() {
@@ -80,8 +111,22 @@ impl Endpoint {
                 }
                 None => Self::parse("localhost", Origin::Default),
             },
-            None => Self::parse("localhost", Origin::Default),
+            None => {
+                let config = config()?;
+                match &config.current {
+                    Some(name) => Self::parse(config.endpoint(name)?, Origin::Current(name.clone())),
+                    None => Self::parse("localhost", Origin::Default),
+                }
+            }
         }
+    }
+
+    /// Checks addresses that somebody wrote.
+    ///
+    /// # Errors
+    /// If they are none.
+    pub fn check(text: &str) -> Outcome {
+        Self::parse(text, Origin::Argument).map(drop)
     }
 
     /// Reads one or several addresses with commas between; the port may be left out.
@@ -105,7 +150,7 @@ impl Endpoint {
 
 fn bad_address(text: &str, origin: &Origin) -> Failure {
     let message = format!("'{}' ({origin}) is not an address", plain(text));
-    let exit = if *origin == Origin::Flag { Exit::Usage } else { Exit::Config };
+    let exit = if matches!(origin, Origin::Flag | Origin::Argument) { Exit::Usage } else { Exit::Config };
     Failure::new(exit, "BadEndpoint", message).hint("write it as HOST:PORT, for example localhost:8080")
 }
 
@@ -136,10 +181,20 @@ fn with_port(address: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cmd::config_file::Cluster;
 
     fn resolve(flag: Option<&str>, env: &[(&str, &str)], here: &Path) -> Outcome<Endpoint> {
         let env = |name: &str| env.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
-        Endpoint::resolve(flag, env, here)
+        let config = || {
+            let cluster = |endpoint: &str| Cluster { endpoint: endpoint.to_owned() };
+            let contexts = [("near", "n:1"), ("far", "f:2")].map(|(name, to)| (name.to_owned(), cluster(to)));
+            Ok(ConfigFile { current: Some("far".to_owned()), contexts: contexts.into_iter().collect() })
+        };
+        let said = match flag {
+            Some(text) if text.starts_with('@') => Said { endpoint: None, context: text.strip_prefix('@') },
+            endpoint => Said { endpoint, context: None },
+        };
+        Endpoint::resolve(said, env, here, config)
     }
 
     #[test]
@@ -153,7 +208,12 @@ mod tests {
         assert_eq!(first(None, all.get(1..).unwrap()), "c:2");
         assert_eq!(first(None, &[("COORDINATOR_PORT", "9")]), "localhost:9");
         assert_eq!(first(None, &[("COORDINATOR_HOST", "::1"), ("COORDINATOR_PORT", "9")]), "[::1]:9");
-        assert_eq!(first(None, &[("DFS_ENDPOINT", "")]), "localhost:8080");
+        assert_eq!(first(None, &[("DFS_ENDPOINT", "")]), "f:2", "the current context");
+        assert_eq!(first(Some("@near"), &all), "n:1");
+        assert_eq!(first(None, &[("DFS_CONTEXT", "near"), ("COORDINATOR_HOST", "c")]), "n:1");
+        let none = Endpoint::resolve(Said::default(), |_| None, here, || Ok(ConfigFile::default())).unwrap();
+        assert_eq!((none.addresses.join(","), none.origin), ("localhost:8080".to_owned(), Origin::Default));
+        assert_eq!(resolve(Some("@none"), &[], here).unwrap_err().code, "NoSuchContext");
         assert_eq!(first(Some("a, b:7,dfs://c:1/"), &[]), "a:8080,b:7,c:1");
     }
 

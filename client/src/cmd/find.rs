@@ -1,5 +1,6 @@
 //! `dfsctl find`: finds files by name, kind, size and age.
 
+use std::ffi::OsString;
 use std::time::{Duration, SystemTime};
 
 use clap::ValueEnum;
@@ -17,8 +18,14 @@ use super::walk::Walk;
 
 /// Finds files by name, kind, size and age
 ///
-/// Prints the path of everything below PATH that meets all conditions.
+/// Prints the path of everything below PATH that meets all conditions. -name, -type and -print0 are understood as
+/// well.
+///
+///   find / --name '*.jpg' --larger 1MiB  files by name and size
+///   find /logs -type f --older 30days    what was not modified for long
+///   find / -name '*.tmp' -print0 | xargs -0 dfsctl rm --literal
 #[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
 pub struct Args {
     /// Where to look: directories or patterns [default: /]
     #[arg(value_name = "PATH", value_parser = RemoteArg::parse)]
@@ -97,6 +104,28 @@ impl Args {
     }
 }
 
+/// The command line with the long flags that the Unix find writes with one dash, if it is one of `find`.
+pub fn with_unix_flags(mut args: Vec<OsString>) -> Vec<OsString> {
+    const VALUED: [&str; 6] = ["--endpoint", "--context", "--output", "--color", "--timeout", "-o"];
+    let mut value = false;
+    let verb = args.iter().skip(1).position(|arg| {
+        let flag = value || arg.to_str().is_some_and(|arg| arg.starts_with('-'));
+        value = !value && VALUED.iter().any(|valued| arg == valued);
+        !flag
+    });
+    let Some((verb, rest)) = verb.and_then(|at| args.get_mut(at + 1..)?.split_first_mut()) else {
+        return args;
+    };
+    if verb == "find" {
+        for arg in rest.iter_mut().take_while(|arg| *arg != "--") {
+            if let Some(flag @ ("-name" | "-type" | "-print0")) = arg.to_str() {
+                *arg = format!("-{flag}").into();
+            }
+        }
+    }
+    args
+}
+
 /// Runs `dfsctl find`.
 ///
 /// # Errors
@@ -146,6 +175,19 @@ mod tests {
     fn matches(line: &str, stat: &FileStat) -> bool {
         let words = std::iter::once("find").chain(line.split(' ').filter(|word| !word.is_empty()));
         Line::try_parse_from(words).unwrap().args.matches(stat, stat.mtime_ms + 60_000)
+    }
+
+    #[test]
+    fn the_flags_of_the_unix_find_are_understood() {
+        let said = |line: &str| {
+            let args = with_unix_flags(line.split(' ').map(OsString::from).collect());
+            args.iter().map(|arg| arg.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(said("dfsctl find / -name x -type f -print0"), "dfsctl find / --name x --type f --print0");
+        assert_eq!(said("dfsctl -o json find -name x -- -name"), "dfsctl -o json find --name x -- -name");
+        for other in ["dfsctl ls -name", "dfsctl -o find -name", "dfsctl", "dfsctl put find -name"] {
+            assert_eq!(said(other), other);
+        }
     }
 
     #[test]

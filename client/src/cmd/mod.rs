@@ -6,11 +6,15 @@ pub mod args;
 pub mod cat;
 pub mod cli;
 pub mod completion;
+pub mod config_file;
 pub mod context;
+pub mod contexts;
 pub mod dev;
 pub mod df;
+pub mod diff;
 pub mod du;
 pub mod endpoint;
+pub mod environment;
 pub mod exit;
 pub mod explain;
 pub mod failure;
@@ -18,19 +22,23 @@ pub mod find;
 pub mod fsck;
 pub mod get;
 pub mod glob;
+pub mod head;
 pub mod local;
 pub mod ls;
+pub mod man;
 pub mod mkdir;
 pub mod mv;
 pub mod node_dirs;
 pub mod nodes;
 pub mod output;
+pub mod pinned;
 pub mod place;
 pub mod progress;
 pub mod put;
 pub mod rehearse;
 pub mod remote;
 pub mod rm;
+pub mod sides;
 pub mod stat;
 pub mod status;
 pub mod transfer;
@@ -40,6 +48,7 @@ pub mod undelete;
 pub mod verify;
 pub mod version;
 pub mod walk;
+pub mod watch;
 
 use std::ffi::OsString;
 use std::pin::Pin;
@@ -63,14 +72,15 @@ const WIND_DOWN: Duration = Duration::from_millis(300);
 
 /// Runs dfsctl with the arguments of the process.
 pub fn main() -> ExitCode {
-    let args: Vec<OsString> = std::env::args_os().collect();
+    let args = find::with_unix_flags(std::env::args_os().collect());
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => return ExitCode::from(answer_usage(&error, &args).number()),
     };
     let global = cli.global;
     let output = Output::new(global.output, global.color, global.quiet, global.verbose);
-    let outcome = run(cli.verb, &Context::new(global, output));
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let outcome = environment::check(names).and_then(|()| run(cli.verb, &Context::new(global, output)));
     let exit = outcome.unwrap_or_else(|failure| {
         output.failure(&failure);
         failure.exit
@@ -214,6 +224,9 @@ fn dispatch<'a>(verb: Verb, context: &'a Context) -> Pin<Box<dyn Future<Output =
         Verb::Put(args) => Box::pin(put::run(context, args)),
         Verb::Get(args) => Box::pin(get::run(context, args)),
         Verb::Cat(args) => Box::pin(cat::run(context, args)),
+        Verb::Head(args) => Box::pin(head::head(context, args)),
+        Verb::Tail(args) => Box::pin(head::tail(context, args)),
+        Verb::Diff(args) => Box::pin(diff::run(context, args)),
         Verb::Ls(args) => Box::pin(ls::run(context, args)),
         Verb::Stat(args) => Box::pin(stat::run(context, args)),
         Verb::Rm(args) => Box::pin(rm::run(context, args)),
@@ -231,7 +244,9 @@ fn dispatch<'a>(verb: Verb, context: &'a Context) -> Pin<Box<dyn Future<Output =
         Verb::Verify(args) => Box::pin(verify::run(context, args)),
         Verb::Fsck(args) => Box::pin(fsck::run(context, args)),
         Verb::Actors(args) => Box::pin(actors::run(context, args)),
+        Verb::Context(args) => Box::pin(async move { contexts::run(context, args) }),
         Verb::Dev(args) => Box::pin(dev::run(context, args)),
+        Verb::Man(args) => Box::pin(async move { man::run(context, &args) }),
         Verb::Completion(args) => Box::pin(async move { completion::run(&args) }),
         Verb::Version(args) => Box::pin(version::run(context, args)),
     }

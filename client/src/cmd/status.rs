@@ -1,5 +1,7 @@
 //! `dfsctl status`: is all well, and what needs attention?
 
+use std::time::Duration;
+
 use dfs_wire::message::admin::{ClusterStatus, HealthFinding, HealthLevel};
 use serde::Serialize;
 
@@ -9,6 +11,7 @@ use super::failure::Outcome;
 use super::output::View;
 use super::output::page::{Page, Paint};
 use super::output::text::{count, duration, plain, size};
+use super::watch::{self, watch};
 
 /// Findings that the first screen shows; the whole stays under 24 lines.
 const FINDINGS_SHOWN: usize = 6;
@@ -19,6 +22,9 @@ pub struct Args {
     /// Exit with 10 if something needs attention, 11 if data is lost or cannot be reached
     #[arg(long)]
     check: bool,
+    /// Again and again, every so many seconds [default: 2]
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = watch::interval, conflicts_with = "check")]
+    watch: Option<Duration>,
 }
 
 /// What `status` prints.
@@ -218,6 +224,11 @@ impl StatusView {
 /// If the cluster cannot be asked.
 pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     let client = context.operator().await?;
+    if let Some(interval) = args.watch {
+        let client = &client;
+        return watch(context, interval, || async move { Ok(StatusView::from(client.status().await?)) })
+            .await;
+    }
     let status = client.status().await?;
     let exit = match status.health {
         _ if !args.check => Exit::Ok,

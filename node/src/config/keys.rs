@@ -173,6 +173,36 @@ pub const SHORT_ENV: &[(&str, &str, &str)] = &[
     ("DISK_STORAGE_BASE_DIR", "node.data_dir", "node.data_dir"),
 ];
 
+/// Names that begin like those of the keys and are `dfsctl`'s: both may be set in one environment.
+const DFSCTL_ENV: &[&str] = &["DFS_ENDPOINT", "DFS_CONTEXT", "DFS_NODE_BIN"];
+
+/// The variable that was probably meant by one that is no `DFS_<SECTION>__<KEY>`; `None` if it is somebody else's.
+pub(crate) fn suggest_env(name: &str) -> Option<String> {
+    /// So many changed letters are a slip of the finger; more are another name.
+    const SLIPS_MAX: usize = 2;
+    let rest = name.strip_prefix("DFS_")?;
+    if DFSCTL_ENV.contains(&name) {
+        return None;
+    }
+    let variables = KEYS.iter().map(|key| variable(&key.path()));
+    let known = variables.chain(DFSCTL_ENV.iter().map(|name| (*name).to_owned()));
+    let near = known.map(|known| (strsim::damerau_levenshtein(name, &known), known)).min()?;
+    if near.0 <= SLIPS_MAX {
+        return Some(near.1);
+    }
+    let rest = rest.to_lowercase();
+    let in_section = |(section, _): &(&str, _)| {
+        let key = rest.strip_prefix(section)?.strip_prefix('_')?;
+        suggest(&format!("{section}.{key}"))
+    };
+    SECTIONS.iter().find_map(in_section).map(|path| variable(&path))
+}
+
+/// The environment variable of a key.
+fn variable(path: &str) -> String {
+    format!("DFS_{}", path.to_uppercase().replacen('.', "__", 1))
+}
+
 /// Looks a key up by its dotted name.
 pub(crate) fn find(path: &str) -> Option<&'static Key> {
     let (section, name) = path.split_once('.')?;
@@ -202,6 +232,20 @@ mod tests {
         assert_eq!(suggest("clustr.min_ack").as_deref(), Some("cluster.min_ack"));
         assert_eq!(suggest("storage.chunk_size").as_deref(), Some("cluster.chunk_size"));
         assert_eq!(suggest("zz.qqqqqqqq"), None);
+    }
+
+    #[test]
+    fn a_misspelt_variable_finds_its_neighbour_and_those_of_others_are_left_alone() {
+        let said = |name: &str| suggest_env(name);
+        assert_eq!(said("DFS_CLUSTER_CHUNK_SIZE").as_deref(), Some("DFS_CLUSTER__CHUNK_SIZE"));
+        assert_eq!(said("DFS_NODE_NAME").as_deref(), Some("DFS_NODE__NAME"));
+        assert_eq!(said("DFS_STORAGE_RESERV").as_deref(), Some("DFS_STORAGE__RESERVE"));
+        assert_eq!(said("DFS_ENDPIONT").as_deref(), Some("DFS_ENDPOINT"));
+        for other in
+            ["DFS_ENDPOINT", "DFS_CONTEXT", "DFS_NODE_BIN", "DFS_SUBNET", "DFS_TEST_SEED", "HOME", "DFS_"]
+        {
+            assert_eq!(said(other), None, "{other}");
+        }
     }
 
     #[test]

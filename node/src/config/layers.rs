@@ -313,11 +313,15 @@ impl<'de> Visitor<'de> for NoDuplicates {
 fn section_env(source: &Source, problems: &mut Vec<Problem>) -> Vec<Layer> {
     let mut layers = Vec::new();
     for (name, value) in &source.env {
+        let origin = format!("environment {name}");
         let Some((section, key)) = name.strip_prefix("DFS_").and_then(|rest| rest.split_once("__")) else {
+            problems.extend(keys::suggest_env(name).map(|meant| {
+                let text = format!("there is no such variable; did you mean `{meant}`?");
+                Problem { origin, key: String::new(), text }
+            }));
             continue;
         };
         let path = format!("{}.{}", section.to_lowercase(), key.to_lowercase());
-        let origin = format!("environment {name}");
         match keys::find(&path) {
             Some(_) => layers.push(Layer::one(origin, &path, value.as_str())),
             None => problems.push(unknown_key(path, origin)),

@@ -90,6 +90,20 @@ fn a_wrong_key_is_refused_with_its_file_and_a_suggestion() {
     );
     let text = problems(&Source { env: env(&[("DFS_CLUSTER__MINACK", "2")]), ..Source::for_role(Role::All) });
     assert!(text.contains("environment DFS_CLUSTER__MINACK") && text.contains("cluster.min_ack"), "{text}");
+    let wrong = [
+        ("DFS_CLUSTER_CHUNK_SIZE", "4MiB"),
+        ("DFS_ENDPIONT", "x:1"),
+        ("DFS_ENDPOINT", "x:1"),
+        ("DFS_SUBNET", "7"),
+    ];
+    let text = problems(&Source { env: env(&wrong), ..Source::for_role(Role::All) });
+    for said in [
+        "environment DFS_CLUSTER_CHUNK_SIZE: there is no such variable; did you mean `DFS_CLUSTER__CHUNK_SIZE`?",
+        "environment DFS_ENDPIONT: there is no such variable; did you mean `DFS_ENDPOINT`?",
+    ] {
+        assert!(text.contains(said), "{said} is missing in {text}");
+    }
+    assert!(text.starts_with("2 problems"), "the others are somebody else's: {text}");
     let text = problems(&Source::for_role(Role::All).set("nonsense", "1"));
     assert!(text.contains("nonsense") && text.contains("no such key"), "{text}");
 }

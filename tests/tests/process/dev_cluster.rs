@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -191,4 +192,28 @@ fn what_is_a_clusters_own_is_left_out_of_a_tree_that_is_stored() {
     let stored = home.run(&["find", "/all", "--type", "f"]).ok().text();
     assert!(stored.lines().any(|line| line == "/all/note"), "{stored}");
     assert!(stored.lines().all(|line| !line.contains("redb") && !line.contains("identity")), "{stored}");
+}
+
+#[test]
+fn the_log_of_a_node_is_printed_whole_in_part_and_as_it_grows() {
+    let home = Home::new();
+    home.up();
+    let whole = home.run(&["dev", "logs", "datanode-1"]).ok().text();
+    assert!(whole.lines().count() > 2, "{whole}");
+    let last = home.run(&["dev", "logs", "-n", "1", "datanode-1", "-o", "json"]).ok().json();
+    assert_eq!(last["lines"].as_array().map(Vec::len), Some(1));
+    assert_eq!(last["lines"][0]["node"], "datanode-1");
+    let follow =
+        Dfsctl::new(binaries(Variant::Plain), &home.path(""), None, &["dev", "logs", "-f", "datanode-1"]);
+    let mut child = follow.start();
+    let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
+    home.run(&["dev", "kill", "datanode-1"]).ok();
+    home.run(&["dev", "start", "datanode-1"]).ok();
+    let more: Vec<_> = lines.take(whole.lines().count() + 2).map(|line| line.expect("a line")).collect();
+    child.kill().expect("killed");
+    child.wait().expect("gone");
+    assert!(more.join("\n").starts_with(whole.trim_end()), "{more:?}");
+    home.run(&["dev", "logs", "datanode-9"]).code(3).says(&["coordinator, datanode-1"]);
+    home.run(&["dev", "logs", "-n", "x", "datanode-1"]).code(2);
+    home.run(&["dev", "logs"]).code(2).says(&["NODE"]);
 }

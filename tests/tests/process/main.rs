@@ -27,4 +27,5 @@ mod round_trips;
 mod sharing;
 mod sources;
 mod stragglers;
+mod verbs;
 mod words;

@@ -2,6 +2,7 @@
 
 pub mod down;
 pub mod file;
+pub mod logs;
 pub mod node;
 pub mod ports;
 pub mod process;
@@ -34,6 +35,7 @@ enum Verb {
     Down(down::Args),
     /// Shows the nodes and their processes
     Status(Place),
+    Logs(logs::Args),
     /// Kills nodes at once (SIGKILL)
     Kill(node::Args),
     /// Stops nodes in their tracks (SIGSTOP)
@@ -135,6 +137,7 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
         Verb::Up(args) => up::run(context, args).await,
         Verb::Down(args) => down::run(context, &args),
         Verb::Status(place) => status::run(context, &place),
+        Verb::Logs(args) => logs::run(context, &args).await,
         Verb::Kill(args) => node::kill(context, &args),
         Verb::Pause(args) => node::pause(context, &args),
         Verb::Resume(args) => node::resume(context, &args),

@@ -17,13 +17,14 @@ use crate::cmd::exit::Exit;
 use crate::cmd::failure::{Failure, Outcome, reason};
 
 /// Environment variables that would reach into the nodes and contradict the flags they are started with.
-const ENV_REMOVED: [&str; 7] = [
+const ENV_REMOVED: [&str; 8] = [
     "COORDINATOR_HOST",
     "COORDINATOR_PORT",
     "DATANODE_HOST",
     "DATANODE_PORT",
     "DISK_STORAGE_BASE_DIR",
     "DFS_ENDPOINT",
+    "DFS_CONTEXT",
     "DFS_NODE_BIN",
 ];
 
