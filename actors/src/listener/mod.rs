@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::env::{Connection, Env, Listener as NetListener};
+use crate::env::{Connection, Env, Listener as NetListener, MonoTime};
 use crate::session::{Session, SessionArgs, SessionCommon};
 use crate::supervisor::{ActorError, Addr, Behaviour, ChildSpec, Ctx, Nursery};
 
@@ -14,6 +14,8 @@ use crate::supervisor::{ActorError, Addr, Behaviour, ChildSpec, Ctx, Nursery};
 const SESSION_MAILBOX: usize = 8;
 /// Pause after a failed accept (too many open files, most often), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Between two lines about failed accepts.
+const LOG_PAUSE: Duration = Duration::from_secs(60);
 /// Patience with connections that were told to go.
 const ROOM_TIMEOUT: Duration = Duration::from_secs(1);
 /// What a session may take to start beside its handshake.
@@ -92,16 +94,38 @@ impl Behaviour for Listener {
 
 async fn accept(env: Env, mut socket: Box<dyn NetListener>, args: ListenerArgs) {
     static NEXT_SESSION: AtomicU64 = AtomicU64::new(1);
+    let mut failures = Failures::default();
     loop {
         match socket.accept().await {
             Ok(connection) => {
                 start_session(connection, &args, NEXT_SESSION.fetch_add(1, Ordering::Relaxed)).await
             }
             Err(error) => {
-                tracing::warn!(%error, "accepting a connection failed");
+                if let Some(count) = failures.note(env.now()) {
+                    tracing::warn!(%error, count, "accepting connections failed");
+                }
                 env.clock.sleep(ACCEPT_PAUSE).await;
             }
         }
+    }
+}
+
+/// Failed accepts. They come ten a second while there are too few descriptors: a line a minute says enough.
+#[derive(Debug, Default)]
+struct Failures {
+    logged: Option<MonoTime>,
+    count: u64,
+}
+
+impl Failures {
+    /// Counts one. How many to log, if it is time for a line.
+    fn note(&mut self, now: MonoTime) -> Option<u64> {
+        self.count += 1;
+        let due = self.logged.is_none_or(|logged| now.since(logged) >= LOG_PAUSE);
+        due.then(|| {
+            self.logged = Some(now);
+            std::mem::take(&mut self.count)
+        })
     }
 }
 
@@ -123,5 +147,18 @@ async fn start_session(connection: Connection, args: &ListenerArgs, session: u64
     let args = SessionArgs::new(connection, session, &args.common);
     if let Err(error) = berth.start_spec(spec(args)).await {
         tracing::warn!(%peer, %error, "no session could be started");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn too_few_descriptors_are_a_line_a_minute() {
+        let mut failures = Failures::default();
+        let at = |tenths: u64| MonoTime::from_micros(tenths * 100_000);
+        let lines: Vec<_> = (0..=1_200).filter_map(|tenths| failures.note(at(tenths))).collect();
+        assert_eq!(lines, [1, 600, 600]);
     }
 }

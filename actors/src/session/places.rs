@@ -103,6 +103,10 @@ struct Table {
 }
 
 impl Table {
+    fn taken(&self, class: Class) -> usize {
+        self.entries.values().filter(|entry| entry.class == class && !entry.leaving).count()
+    }
+
     fn holders(&self, class: Class, now: MonoTime) -> Vec<Holder> {
         let of_class = self.entries.iter().filter(|(_, entry)| entry.class == class && !entry.leaving);
         let holder = |(session, entry): (&u64, &Entry)| Holder {
@@ -121,10 +125,10 @@ impl Table {
 
     /// Frees a place of `class` for `source` if there is none. Says whether there is one now.
     fn make_room(&mut self, class: Class, max: usize, source: Source, now: MonoTime) -> bool {
-        let holders = self.holders(class, now);
-        if holders.len() < max {
+        if self.taken(class) < max {
             return true;
         }
+        let holders = self.holders(class, now);
         let idle_first = if class == Class::Newcomer { Duration::ZERO } else { IDLE_FIRST };
         let gone = who_goes(source, &holders, idle_first).and_then(|session| self.entries.get_mut(&session));
         let Some(gone) = gone else {
@@ -171,9 +175,8 @@ impl Places {
     pub fn tally(&self) -> Vec<(Class, PlacesTally)> {
         let table = self.shared.lock();
         let count = |counts: &BTreeMap<Class, u64>, class| counts.get(&class).copied().unwrap_or(0);
-        let taken = |class| table.entries.values().filter(|e| e.class == class && !e.leaving).count();
         let tally = |class| PlacesTally {
-            taken: taken(class),
+            taken: table.taken(class),
             evicted: count(&table.evicted, class),
             refused: count(&table.refused, class),
         };

@@ -1,17 +1,12 @@
 //! The admin port: `/livez`, `/readyz`, `/healthz/cluster` and `/metrics` over HTTP, on loopback by default.
 //!
 //! Liveness only says that the runtime turns over. Readiness is what the role says of itself. Cluster health asks
-//! whether writes would be acknowledged now. The port is bounded like every other: so many connections, and so
-//! long for a request to arrive.
+//! whether writes would be acknowledged now. The port is bounded like every other: see [`super::port`].
 
 use std::{
     collections::BTreeMap,
     fmt, io,
-    net::SocketAddr,
-    pin::Pin,
     sync::{Arc, OnceLock},
-    task::{Context, Poll},
-    time::Duration,
 };
 
 use axum::{
@@ -21,20 +16,13 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, watch},
-    time::{Instant, Sleep},
+use tokio::{net::TcpListener, sync::watch};
+
+use super::{
+    metrics::{Form, Metrics},
+    port::Bounded,
 };
-
-use super::metrics::{Form, Metrics};
 use crate::shutdown::Shutdown;
-
-/// Connections served at once; more wait in the backlog.
-const CONNECTIONS_MAX: usize = 64;
-/// Time for a whole request to arrive, and idle time between two on one connection.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Whether this process does its work, with the reason while it does not. It does if all its parts do: the process
 /// itself, and each node in it.
@@ -187,74 +175,47 @@ async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
 /// # Errors
 /// The listener's address cannot be read.
 pub async fn serve(listener: TcpListener, admin: Admin, shutdown: Shutdown) -> io::Result<()> {
-    let listener = Bounded { inner: listener, slots: Arc::new(Semaphore::new(CONNECTIONS_MAX)) };
+    let listener = Bounded::new(listener);
     let stopping = async move { shutdown.stopping().await };
     axum::serve(listener, admin.router()).with_graceful_shutdown(stopping).await
 }
 
-/// A listener that accepts no more than a fixed number of connections at once.
-struct Bounded {
-    inner: TcpListener,
-    slots: Arc<Semaphore>,
-}
-
-impl axum::serve::Listener for Bounded {
-    type Io = Guarded;
-    type Addr = SocketAddr;
-
-    async fn accept(&mut self) -> (Guarded, SocketAddr) {
-        // The semaphore is never closed; without a permit the connection would merely go uncounted.
-        let slot = self.slots.clone().acquire_owned().await.ok();
-        let (stream, address) = axum::serve::Listener::accept(&mut self.inner).await;
-        let deadline = Box::pin(tokio::time::sleep(REQUEST_TIMEOUT));
-        (Guarded { stream, deadline, _slot: slot }, address)
-    }
-
-    fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.inner.local_addr()
-    }
-}
-
-/// A connection that gives its slot back, and that is closed when a request takes too long to arrive.
-struct Guarded {
-    stream: TcpStream,
-    deadline: Pin<Box<Sleep>>,
-    _slot: Option<OwnedSemaphorePermit>,
-}
-
-impl AsyncRead for Guarded {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.deadline.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Guarded {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        // An answer is on its way: the next request gets its own time. Bytes that only trickle in do not.
-        self.deadline.as_mut().reset(Instant::now() + REQUEST_TIMEOUT);
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use tokio::{io::AsyncWriteExt as _, net::TcpSocket, time::timeout};
+
     use super::*;
     use crate::{config::HostPort, telemetry::healthcheck};
+
+    /// Many who ask without an end, or ask much and read nothing.
+    async fn crowd(address: &HostPort, words: &[u8]) -> Vec<tokio::net::TcpStream> {
+        let mut crowd = vec![];
+        for _ in 0..100 {
+            let socket = TcpSocket::new_v4().expect("a socket");
+            socket.set_recv_buffer_size(4096).expect("a small window");
+            let to = format!("{address}").parse().expect("an address");
+            let mut stream = socket.connect(to).await.expect("connected");
+            // What is not taken at once is not taken by a server that waits for its answers to be read.
+            let _ = timeout(Duration::from_millis(20), stream.write_all(words)).await;
+            crowd.push(stream);
+        }
+        crowd
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn whoever_is_silent_or_does_not_read_keeps_no_health_check_out() {
+        let shutdown = Shutdown::new();
+        let address = started(Admin::new(Readiness::default(), Metrics::new()), shutdown.clone()).await;
+        let _slow = crowd(&address, b"GET /livez HTTP/1.1\r\nHost: x\r\n").await;
+        assert!(ask(&address, "/livez").await.is_ok());
+        let _deaf = crowd(&address, &b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n".repeat(20_000)).await;
+        for _ in 0..20 {
+            assert!(ask(&address, "/livez").await.is_ok());
+        }
+        shutdown.stop();
+    }
 
     async fn started(admin: Admin, shutdown: Shutdown) -> HostPort {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

@@ -5,6 +5,7 @@ mod admin;
 mod healthcheck;
 mod logging;
 mod metrics;
+mod port;
 
 pub use actors::observe_actors;
 pub use admin::{Admin, ClusterHealth, Readiness, serve};
