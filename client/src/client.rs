@@ -8,6 +8,7 @@ use crate::config::ClientConfig;
 use crate::connector::{Connector, TcpConnector};
 use crate::error::Error;
 use crate::memory::MemoryBound;
+use crate::pace::Pace;
 use crate::pool::Pool;
 use crate::rpc::Rpc;
 
@@ -25,6 +26,10 @@ pub(crate) struct Inner {
     pub(crate) upload_memory: MemoryBound,
     /// Memory of downloads.
     pub(crate) download_memory: MemoryBound,
+    /// How many uploads the line can keep alive.
+    pub(crate) upload_pace: Pace,
+    /// How many downloads.
+    pub(crate) download_pace: Pace,
 }
 
 impl Client {
@@ -58,7 +63,10 @@ impl Client {
         let pool = Pool::new(&config, connector, download_memory.clone());
         let rpc = Rpc::new(&config, pool.clone())?;
         rpc.connect().await?;
-        Ok(Self { inner: Arc::new(Inner { config, pool, rpc, upload_memory, download_memory }) })
+        let (upload_pace, download_pace) = (Pace::default(), Pace::default());
+        let inner =
+            Inner { config, pool, rpc, upload_memory, download_memory, upload_pace, download_pace };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The cluster that answered; `None` if the coordinator has none yet.

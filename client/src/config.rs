@@ -93,8 +93,9 @@ pub struct Timeouts {
     /// A read that brings no byte for so long goes on at another replica; one whose connection brings others has six
     /// times as long.
     pub read_stall: Duration,
-    /// A write whose bytes nobody takes, or whose durable answer does not come, for so long is given up. Long,
-    /// because a busy cluster makes writers wait their turn; dead nodes are noticed by `keepalive`.
+    /// A write whose bytes nobody takes, or whose durable answer does not come, for so long is given up; one whose
+    /// connection moves other bytes has six times as long. Long, because a busy cluster makes writers wait their turn;
+    /// dead nodes are noticed by `keepalive`.
     pub write_stall: Duration,
     /// Idle connections are asked for a sign of life this often; three silent times and they are dead.
     pub keepalive: Duration,

@@ -33,6 +33,8 @@ mod inspect;
 mod local;
 mod memory;
 mod namespace;
+mod pace;
+mod patience;
 mod options;
 mod pool;
 mod progress;

@@ -31,6 +31,8 @@ pub struct Options {
     pub variant: Variant,
     /// Puts a [`FaultProxy`] in front of each datanode.
     pub proxied: bool,
+    /// The address that all nodes listen on.
+    pub host: &'static str,
 }
 
 impl Default for Options {
@@ -44,7 +46,7 @@ impl Default for Options {
             ("memory.limit", "64MiB"),
         ];
         let set = fast.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
-        Self { set, data: None, datanode_dirs: vec![], variant: Variant::Plain, proxied: false }
+        Self { set, data: None, datanode_dirs: vec![], variant: Variant::Plain, proxied: false, host: "127.0.0.1" }
     }
 }
 
@@ -75,7 +77,8 @@ impl Cluster {
         let home = tempfile::tempdir().expect("a temporary directory");
         let base = options.data.clone().unwrap_or_else(|| home.path().join("data"));
         let mut logs = LogWatch::default();
-        let coordinator_address = format!("127.0.0.1:{}", free_port());
+        let host = options.host;
+        let coordinator_address = format!("{host}:{}", free_port());
         let mut recipe = |name: &str, role: &'static str, address: String, data_dir: PathBuf| {
             let admin = format!("127.0.0.1:{}", free_port());
             let mut args = vec!["--coordinator".to_owned(), coordinator_address.clone()];
@@ -104,7 +107,7 @@ impl Cluster {
         for index in 0..datanodes {
             let name = format!("dn{}", index + 1);
             let dir = options.datanode_dirs.get(index).cloned().unwrap_or_else(|| base.join(&name));
-            let mut recipe = recipe(&name, "datanode", format!("127.0.0.1:{}", free_port()), dir);
+            let mut recipe = recipe(&name, "datanode", format!("{host}:{}", free_port()), dir);
             if options.proxied {
                 let proxy = FaultProxy::start(&recipe.address);
                 recipe.args.extend(["--set".to_owned(), format!("node.advertise={}", proxy.address())]);

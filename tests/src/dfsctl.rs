@@ -79,6 +79,21 @@ impl Dfsctl {
         Self { command, args: args.join(" "), input: vec![], patience: Duration::from_secs(120) }
     }
 
+    /// Lets it run in the network of another process.
+    pub fn in_network_of(mut self, pid: u32) -> Self {
+        let inner = std::mem::replace(&mut self.command, clean_command(Path::new("nsenter")));
+        self.command.args(["-t", &pid.to_string(), "-n"]).arg(inner.get_program()).args(inner.get_args());
+        self.command.current_dir(inner.get_current_dir().unwrap_or(Path::new("/")));
+        self.command.envs(inner.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        self
+    }
+
+    /// Waits so long for its end.
+    pub fn patience(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
     /// Gives it these bytes on standard input, through a pipe.
     pub fn input(mut self, bytes: impl Into<Vec<u8>>) -> Self {
         self.input = bytes.into();

@@ -34,6 +34,15 @@ pub enum ForwardItem {
     End(EndHead),
 }
 
+/// How far a replica is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sent {
+    /// Frames that have left this node's queue for it.
+    pub frames: u64,
+    /// Bytes that its connection has taken in all, if it is the line that is waited for and not the replica.
+    pub line: Option<u64>,
+}
+
 /// How far a replica is, for whoever decides whether it is stuck.
 #[derive(Debug, Default)]
 pub struct Gauge {
@@ -43,10 +52,12 @@ pub struct Gauge {
 }
 
 impl Gauge {
-    /// Frames that have left this node's queue for the replica.
-    pub fn sent(&self) -> u64 {
-        let queued = self.stream.get().and_then(Weak::upgrade).map_or(0, |s| s.queued() as u64);
-        self.handed.load(Ordering::Relaxed).saturating_sub(queued)
+    /// How far it is now.
+    pub fn now(&self) -> Sent {
+        let stream = self.stream.get().and_then(Weak::upgrade);
+        let queued = stream.as_ref().map_or(0, |s| s.queued() as u64);
+        let frames = self.handed.load(Ordering::Relaxed).saturating_sub(queued);
+        Sent { frames, line: stream.and_then(|s| s.line()) }
     }
 }
 

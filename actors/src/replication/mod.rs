@@ -15,5 +15,5 @@ mod state;
 
 pub use actor::{LinkRequest, Replication, ReplicationArgs, ReplicationMsg};
 pub use copy::{CopyJob, copy_chunk};
-pub use forward::{Forward, ForwardItem, Gauge};
+pub use forward::{Forward, ForwardItem, Gauge, Sent};
 pub use state::{Decision, LinkUse, PeerLimits, PeerState};

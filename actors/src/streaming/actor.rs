@@ -18,10 +18,10 @@ use tokio::task::AbortHandle;
 
 use super::Authority;
 use super::pipeline::Upload;
-use super::state::{Effect, UploadLimits, UploadState};
+use super::state::{Effect, Received, UploadLimits, UploadState};
 use super::turns::Turn;
 use crate::chunk_store::ChunkStore;
-use crate::replication::{Forward, Gauge, ReplicationMsg};
+use crate::replication::{Forward, Gauge, ReplicationMsg, Sent};
 use crate::supervisor::{ActorError, Addr, Behaviour, Ctx};
 
 /// How often an upload looks at the clock.
@@ -104,7 +104,8 @@ impl Behaviour for Streaming {
             return Err(ActorError::fatal("take the upload", "a streaming session has one life only"));
         };
         let nodes: Vec<_> = job.replicas.iter().map(|target| target.node).collect();
-        let state = UploadState::new(ctx.now(), args.authority.node(), &nodes, job.min_ack, args.limits);
+        let limits = if job.from_primary { args.limits.behind_a_primary() } else { args.limits };
+        let state = UploadState::new(ctx.now(), args.authority.node(), &nodes, job.min_ack, limits);
         ctx.set_credits(job.reservation.bytes());
         ctx.set_tick(TICK);
         let stream = Arc::new(job.stream);
@@ -163,8 +164,10 @@ impl Behaviour for Streaming {
     }
 
     async fn tick(&mut self, ctx: &mut Ctx<StreamingMsg>) -> Result<(), ActorError> {
-        let sent: Vec<u64> = self.replicas.iter().map(|(_, gauge)| gauge.sent()).collect();
-        let effects = self.state.on_tick(ctx.now(), self.received.load(Ordering::Relaxed), &sent);
+        let sent: Vec<Sent> = self.replicas.iter().map(|(_, gauge)| gauge.now()).collect();
+        let received =
+            Received { frames: self.received.load(Ordering::Relaxed), line: self.stream.link_received() };
+        let effects = self.state.on_tick(ctx.now(), received, &sent);
         self.carry_out(effects, ctx).await;
         Ok(())
     }

@@ -2,16 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use dfs_wire::id::NodeId;
-use dfs_wire::link::{Event, Link, Stream};
+use dfs_wire::link::Event;
 use dfs_wire::message::chunk::{ChunkRequest, ChunkResponse, ReadChunk};
 use dfs_wire::message::membership::NodeState;
 use dfs_wire::message::metadata::{ChunkLocation, CopyState, ReplicaLocation};
 use dfs_wire::message::{Request, RequestHead, Response};
-use dfs_wire::status::{Status, StatusCode};
-use tokio::time::timeout;
+use dfs_wire::status::StatusCode;
 
 use super::absorb::Absorber;
 use super::pages::Pages;
@@ -20,14 +18,10 @@ use crate::client::Inner;
 use crate::error::Error;
 use crate::memory::Held;
 use crate::options::BadCopy;
+use crate::patience::patiently;
 use crate::pool::Pool;
 use crate::progress::Meter;
 use crate::rpc::{log_id, millis, unexpected};
-
-/// How often a read's patience is renewed while its connection brings other bytes.
-const PATIENCE_TIMES: u32 = 6;
-/// Bytes within one patience that are more than signs of life.
-const SLOW_LINE_BYTES: u64 = 4096;
 
 /// A part of a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -252,7 +246,7 @@ impl Reader {
             stream.grant(credit);
         }
         loop {
-            let event = match next_event(conn.link(), &stream, patience).await {
+            let event = match patiently(conn.link(), patience, stream.recv()).await {
                 Some(Ok(event)) => event,
                 Some(Err(status)) => return Err(classify(status.into())),
                 None => {
@@ -291,21 +285,6 @@ impl Reader {
             None => error,
         }
     }
-}
-
-/// Waits for what comes next of a read; `None` = nothing did. On a slow line a frame takes long, and stands behind those
-/// of other reads: while the connection brings bytes, patience is had again.
-async fn next_event(link: &Link, stream: &Stream, patience: Duration) -> Option<Result<Event, Status>> {
-    for _ in 0..PATIENCE_TIMES {
-        let before = link.received();
-        if let Ok(event) = timeout(patience, stream.recv()).await {
-            return Some(event);
-        }
-        if link.received() - before < SLOW_LINE_BYTES {
-            return None;
-        }
-    }
-    None
 }
 
 /// Whether a refusal condemns the copy or only this attempt.

@@ -163,8 +163,10 @@ async fn fetch(reader: Arc<Reader>, part: Part, place: Place, claimed: bool) -> 
     let slabs = MemoryBound::slabs_for(part.len.into()).min(WINDOW_SLABS);
     let patience = reader.inner.config.retry.busy_budget;
     let held = reader.inner.download_memory.acquire(slabs, patience).await?;
+    let turn = reader.inner.download_pace.enter(part.len.into(), patience).await?;
     let mut absorber = Absorber::new(Target::File(place), reader.meter.clone());
     reader.fetch(part, &held, &mut absorber).await?;
+    turn.done(part.len.into());
     Ok(Placed { part, resumed: false })
 }
 

@@ -112,7 +112,11 @@ pub(super) async fn get<D: Deliver>(
 }
 
 async fn fetch(reader: Arc<Reader>, part: Part, held: Held) -> Result<Fetched, Error> {
+    // After the memory, as everybody: who has a turn waits for nobody who waits for one.
+    let patience = reader.inner.config.retry.busy_budget;
+    let turn = reader.inner.download_pace.enter(part.len.into(), patience).await?;
     let mut absorber = Absorber::new(Target::Memory, reader.meter.clone());
     reader.fetch(part, &held, &mut absorber).await?;
+    turn.done(part.len.into());
     Ok(Fetched { frames: absorber.into_kept(), _held: held })
 }

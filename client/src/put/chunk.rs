@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use dfs_wire::auth::Receipt;
 use dfs_wire::id::{Generation, NodeId};
-use dfs_wire::link::{Event, Stream};
+use dfs_wire::link::{Event, Link, Stream};
 use dfs_wire::message::chunk::{ChunkRequest, ChunkResponse, ChunkStored, Target, WriteChunk};
 use dfs_wire::message::metadata::{Allocation, StoredChunk};
 use dfs_wire::message::{EndHead, Request, RequestHead, Response};
 use dfs_wire::status::{Status, StatusCode};
-use tokio::time::timeout;
+use tokio::time::Instant;
 
 use super::feed::{ChunkSource, Feed};
 use super::session::Session;
@@ -19,8 +19,11 @@ use crate::digest::{BATCH_FRAMES, Sha};
 use crate::error::{Error, ErrorKind};
 use crate::memory::{Held, MemoryBound};
 use crate::options::DegradedChunk;
+use crate::patience::patiently;
 use crate::rpc::{log_id, millis, unexpected};
 
+/// A place that was chosen before this is asked for again: leave to write ends with its time, and nodes fill up.
+const PLACE_AGE_MAX: Duration = Duration::from_secs(10);
 /// Answers of "busy" after which the chunk asks for other nodes.
 const BUSY_BEFORE_ELSEWHERE: u32 = 3;
 
@@ -75,6 +78,11 @@ pub(super) async fn upload(
     // What the coordinator is told to give up: the last generation that came for this chunk, used or not.
     let generation = |place: &Allocation| place.grant.generation;
     let mut above = allocation.as_ref().map_or(Generation(0), generation);
+    let asked = Instant::now();
+    let turn = session.inner.upload_pace.enter(source.len(), session.inner.config.retry.busy_budget).await?;
+    if asked.elapsed() >= PLACE_AGE_MAX {
+        allocation = None;
+    }
     // Its place may have been chosen before a node failed another chunk: then a better one costs one round trip.
     allocation = allocation.filter(|place| !place.targets.iter().any(|t| session.avoids(t.node)));
     let mut last: Option<Error> = None;
@@ -89,6 +97,7 @@ pub(super) async fn upload(
             Ok(uploaded) => {
                 session.meter.chunk_done();
                 session.stored();
+                turn.done(uploaded.len);
                 return Ok(uploaded);
             }
             Err(failure) => failure,
@@ -174,7 +183,7 @@ async fn attempt(
     let stream = conn.link().open(&request, bytes::Bytes::new()).map_err(|s| failed(s.into()))?;
     let mut feed = Feed::new(source.clone(), memory.clone(), patience);
     let mut sent = 0;
-    let outcome = send(session, &stream, &mut feed, &mut sent, patience).await;
+    let outcome = send(session, conn.link(), &stream, &mut feed, &mut sent).await;
     let fail = |error: Error| Failure { sent, touched: stream.is_credited(), ..failed(error) };
     match outcome {
         Ok(()) | Err(SendError::Ended) => {}
@@ -183,10 +192,10 @@ async fn attempt(
             return Err(Failure { error, blame: Vec::new(), sent, touched: true });
         }
     }
-    let answer = match timeout(patience, answer(&stream)).await {
-        Ok(Ok(stored)) => stored,
-        Ok(Err(error)) => return Err(blame_named(fail(error), place)),
-        Err(_) => return Err(fail(stalled(patience))),
+    let answer = match patiently(conn.link(), patience, answer(&stream)).await {
+        Some(Ok(stored)) => stored,
+        Some(Err(error)) => return Err(blame_named(fail(error), place)),
+        None => return Err(fail(stalled(patience))),
     };
     inner.pool.served(&primary.address);
     let (len, sha256) = feed.totals();
@@ -224,11 +233,12 @@ enum SendError {
 
 async fn send(
     session: &Session,
+    link: &Link,
     stream: &Stream,
     feed: &mut Feed,
     sent: &mut u64,
-    patience: Duration,
 ) -> Result<(), SendError> {
+    let patience = session.inner.config.timeouts.write_stall;
     loop {
         let frames = feed.next().await.map_err(SendError::Local)?;
         if frames.is_empty() {
@@ -237,20 +247,20 @@ async fn send(
         let mut batch = 0;
         for frame in frames {
             let len = frame.bytes.len() as u64;
-            match timeout(patience, stream.send(frame)).await {
-                Ok(Ok(())) => batch += len,
-                Ok(Err(_)) => return Err(SendError::Ended),
-                Err(_) => return Err(SendError::Stalled),
+            match patiently(link, patience, stream.send(frame)).await {
+                Some(Ok(())) => batch += len,
+                Some(Err(_)) => return Err(SendError::Ended),
+                None => return Err(SendError::Stalled),
             }
         }
         *sent += batch;
         session.meter.moved(batch);
     }
     let (len, sha256) = feed.totals();
-    match timeout(patience, stream.end(EndHead { len, sha256 })).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => Err(SendError::Ended),
-        Err(_) => Err(SendError::Stalled),
+    match patiently(link, patience, stream.end(EndHead { len, sha256 })).await {
+        Some(Ok(())) => Ok(()),
+        Some(Err(_)) => Err(SendError::Ended),
+        None => Err(SendError::Stalled),
     }
 }
 

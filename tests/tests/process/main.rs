@@ -25,6 +25,7 @@ mod old_copies;
 mod power_cut;
 mod round_trips;
 mod sharing;
+mod slow_line;
 mod sources;
 mod stragglers;
 mod verbs;

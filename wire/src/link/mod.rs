@@ -365,6 +365,11 @@ impl Link {
         self.shared.received.load(Ordering::Relaxed)
     }
 
+    /// Bytes that the connection's socket has taken so far, those of frames under way included.
+    pub fn written(&self) -> u64 {
+        self.shared.written.load(Ordering::Relaxed)
+    }
+
     /// Bytes of credit outstanding to the peer, over all streams.
     pub fn credit_outstanding(&self) -> u64 {
         self.shared.lock().credit_outstanding()

@@ -1,5 +1,6 @@
 //! The handle of one stream.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -274,6 +275,18 @@ impl Stream {
     /// Whether the peer ever granted credit: if not, not one byte of payload has reached it. Holds after the end, too.
     pub fn is_credited(&self) -> bool {
         self.shared.lock().is_credited(self.id)
+    }
+
+    /// Bytes that came over the stream's connection so far, of all its streams: see [`super::Link::received`].
+    pub fn link_received(&self) -> u64 {
+        self.shared.received.load(Ordering::Relaxed)
+    }
+
+    /// Bytes that the socket of the stream's connection has taken so far, if it is the line that the stream waits for and
+    /// not its peer: what the peer gave credit for is not written yet.
+    pub fn line(&self) -> Option<u64> {
+        let waits = self.shared.lock().waits_for_line(self.id);
+        waits.then(|| self.shared.written.load(Ordering::Relaxed))
     }
 
     /// Frames queued and not yet taken by the writer: 0 when the peer keeps up.

@@ -77,6 +77,8 @@ struct StreamState {
     out: VecDeque<OutFrame>,
     /// Whether the stream stands in `Conn::ready`.
     in_ready: bool,
+    /// The batch that the writer took something of it with last.
+    batch: u64,
     /// Whether the stream stands in `Conn::windows`.
     in_windows: bool,
     /// Frames of this stream in `Conn::control`.
@@ -181,6 +183,8 @@ pub(super) struct Conn {
     silent_ticks: u32,
     /// The writer was given something and has not come back for more.
     writing: bool,
+    /// How often the writer has come.
+    batch: u64,
     stalled_ticks: u32,
     written: u64,
     abuse: u32,
@@ -218,6 +222,7 @@ impl Conn {
             draining: false,
             silent_ticks: 0,
             writing: false,
+            batch: 0,
             stalled_ticks: 0,
             written: 0,
             abuse: 0,
@@ -310,6 +315,14 @@ impl Conn {
             Some(s) if s.finished || s.responded => Some(closed(!s.unopened).unwrap_or_else(answered)),
             Some(_) => None,
         }
+    }
+
+    /// Whether what a stream may send waits for the socket: a frame that has its credit, or one that is being written.
+    pub(super) fn waits_for_line(&self, id: u32) -> bool {
+        let Some(stream) = self.streams.get(&id) else { return false };
+        let credited = |frame: &OutFrame| stream.send.available() >= frame.tail.len() as u64;
+        let written_now = self.writing && stream.batch == self.batch;
+        written_now || stream.out.front().is_some_and(credited)
     }
 
     /// Frames of a stream not yet taken by the writer.

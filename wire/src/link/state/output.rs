@@ -16,6 +16,7 @@ impl Conn {
     /// behind it, a frame of each stream in turn. Being called means that all taken before was written.
     pub(in crate::link) fn dequeue(&mut self, bytes_max: usize, out: &mut Vec<OutFrame>) {
         let taken_before = out.len();
+        self.batch += 1;
         let mut bytes = 0;
         while bytes <= bytes_max
             && let Some(frame) = self.control.pop_front()
@@ -109,6 +110,7 @@ impl Conn {
             stream.wake.send.notify_one();
         }
         stream.idle_ticks = 0;
+        stream.batch = self.batch;
         let more = !stream.out.is_empty();
         stream.in_ready = more;
         self.forget_if_over(id);
