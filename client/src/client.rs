@@ -64,8 +64,7 @@ impl Client {
         let rpc = Rpc::new(&config, pool.clone())?;
         rpc.connect().await?;
         let (upload_pace, download_pace) = (Pace::default(), Pace::default());
-        let inner =
-            Inner { config, pool, rpc, upload_memory, download_memory, upload_pace, download_pace };
+        let inner = Inner { config, pool, rpc, upload_memory, download_memory, upload_pace, download_pace };
         Ok(Self { inner: Arc::new(inner) })
     }
 

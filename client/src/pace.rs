@@ -118,8 +118,7 @@ impl State {
 
 impl Default for Pace {
     fn default() -> Self {
-        let state =
-            State { units: UNITS_FIRST, debt: 0, under_way: 0, ended: 0, rate: Rate::default() };
+        let state = State { units: UNITS_FIRST, debt: 0, under_way: 0, ended: 0, rate: Rate::default() };
         let places = Semaphore::new(usize::try_from(UNITS_FIRST).unwrap_or(Semaphore::MAX_PERMITS));
         Self { places: Arc::new(places), state: Arc::new(Mutex::new(state)) }
     }

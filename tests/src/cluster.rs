@@ -46,7 +46,14 @@ impl Default for Options {
             ("memory.limit", "64MiB"),
         ];
         let set = fast.map(|(key, value)| (key.to_owned(), value.to_owned())).to_vec();
-        Self { set, data: None, datanode_dirs: vec![], variant: Variant::Plain, proxied: false, host: "127.0.0.1" }
+        Self {
+            set,
+            data: None,
+            datanode_dirs: vec![],
+            variant: Variant::Plain,
+            proxied: false,
+            host: "127.0.0.1",
+        }
     }
 }
 

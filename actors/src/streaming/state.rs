@@ -61,7 +61,12 @@ impl Default for UploadLimits {
 enum Copy {
     /// `line`: bytes that its connection had taken; `moved_at`: when it last had nothing to take or took something;
     /// `took_at`: when it, or the line to it, last took something.
-    Pending { sent: u64, line: u64, moved_at: MonoTime, took_at: MonoTime },
+    Pending {
+        sent: u64,
+        line: u64,
+        moved_at: MonoTime,
+        took_at: MonoTime,
+    },
     Durable(Receipt),
     Failed(Status),
 }
