@@ -4,6 +4,7 @@ use clap::Subcommand;
 use dfs_wire::message::admin::ActorInfo;
 use serde::Serialize;
 
+use super::complete::nodes;
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::{Failure, Outcome};
@@ -18,7 +19,7 @@ pub struct Args {
     #[command(subcommand)]
     verb: Option<Verb>,
     /// Which node: coordinator, the name of a datanode, or HOST:PORT
-    #[arg(long, value_name = "NODE", default_value = "coordinator", global = true)]
+    #[arg(long, value_name = "NODE", default_value = "coordinator", global = true, add = nodes())]
     node: String,
 }
 

@@ -3,6 +3,7 @@
 use dfs_wire::path::DfsPath;
 
 use super::args::ByteRange;
+use super::complete::remote_paths;
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::{Failure, Outcome};
@@ -16,7 +17,7 @@ use crate::{Client, GetOptions};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Files or patterns
-    #[arg(required = true, value_name = "PATH", value_parser = RemoteArg::parse)]
+    #[arg(required = true, value_name = "PATH", value_parser = RemoteArg::parse, add = remote_paths())]
     paths: Vec<RemoteArg>,
     /// Only these bytes: A-B (both included, from 0), A- or -N (the last N)
     #[arg(long, value_name = "RANGE", value_parser = ByteRange::parse, allow_hyphen_values = true)]

@@ -7,8 +7,8 @@ use clap::{Parser, Subcommand};
 use super::exit::Exit;
 use super::output::{Color, Format};
 use super::{
-    actors, args, cat, completion, contexts, dev, df, diff, du, explain, find, fsck, get, head, ls, man,
-    mkdir, mv, nodes, put, rm, stat, status, trash, tree, undelete, verify, version,
+    actors, args, cat, complete, completion, contexts, dev, df, diff, du, explain, find, fsck, get, head, ls,
+    man, mkdir, mv, nodes, put, rm, stat, status, sync, trash, tree, undelete, verify, version,
 };
 
 const ABOUT: &str = "Stores and reads files of a dfs cluster, and shows how it is.";
@@ -56,14 +56,14 @@ pub struct Cli {
 }
 
 /// Flags of every verb.
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Options of every verb")]
 pub struct Global {
     /// Coordinator to talk to; several with commas between
     #[arg(long, global = true, value_name = "HOST:PORT")]
     pub endpoint: Option<String>,
     /// Cluster to talk to, by the name it has in 'dfsctl context ls'
-    #[arg(long, global = true, value_name = "NAME", conflicts_with = "endpoint")]
+    #[arg(long, global = true, value_name = "NAME", conflicts_with = "endpoint", add = complete::contexts())]
     pub context: Option<String>,
     /// Format of the data on standard output
     #[arg(
@@ -99,6 +99,7 @@ pub(crate) enum Verb {
     Head(head::HeadArgs),
     Tail(head::TailArgs),
     Diff(diff::Args),
+    Sync(sync::Args),
     Ls(ls::Args),
     Stat(stat::Args),
     Rm(rm::Args),

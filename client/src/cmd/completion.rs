@@ -1,17 +1,25 @@
-//! `dfsctl completion`: the completion script of a shell.
+//! `dfsctl completion`: what makes a shell complete words of dfsctl.
 
 use clap::{CommandFactory, ValueEnum};
-use clap_complete::{Shell, generate};
+use clap_complete::env::{CompleteEnv, Shells};
 
 use super::cli::Cli;
 use super::exit::Exit;
-use super::failure::Outcome;
+use super::failure::{Failure, Outcome};
 use super::output::write_stdout;
 
-/// Prints the completion script of a shell
+/// The variable by which a shell asks for completions.
+const VARIABLE: &str = "COMPLETE";
+
+/// Prints what makes a shell complete words: verbs, flags, paths of the cluster, nodes, contexts
+///
+///   bash  source <(dfsctl completion bash)     in ~/.bashrc
+///   zsh   source <(dfsctl completion zsh)      in ~/.zshrc
+///   fish  dfsctl completion fish | source      in ~/.config/fish/config.fish
 #[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
 pub struct Args {
-    /// Which shell; for bash: source <(dfsctl completion bash)
+    /// Which shell
     #[arg(value_enum)]
     shell: For,
 }
@@ -26,18 +34,29 @@ enum For {
     Fish,
 }
 
+/// Answers a shell that asks for completions, and ends the process then.
+pub fn answer_shell() {
+    CompleteEnv::with_factory(Cli::command).var(VARIABLE).bin("dfsctl").complete();
+}
+
 /// Runs `dfsctl completion`.
 ///
 /// # Errors
 /// If standard output cannot be written.
 pub fn run(args: &Args) -> Outcome<Exit> {
-    let shell = match args.shell {
-        For::Bash => Shell::Bash,
-        For::Zsh => Shell::Zsh,
-        For::Fish => Shell::Fish,
+    let name = match args.shell {
+        For::Bash => "bash",
+        For::Zsh => "zsh",
+        For::Fish => "fish",
     };
+    let unknown = || Failure::new(Exit::Other, "Internal", format!("no completion for {name}"));
+    let shells = Shells::builtins();
+    let shell = shells.completer(name).ok_or_else(unknown)?;
     let mut script = Vec::new();
-    generate(shell, &mut Cli::command(), "dfsctl", &mut script);
+    // What completes is the dfsctl of the PATH, as what is completed is.
+    shell
+        .write_registration(VARIABLE, "dfsctl", "dfsctl", "dfsctl", &mut script)
+        .map_err(|e| Failure::stdout(&e))?;
     write_stdout(&script)?;
     Ok(Exit::Ok)
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use serde::Serialize;
 
+use super::complete;
 use super::config_file::{self, Cluster, ConfigFile};
 use super::context::Context;
 use super::endpoint::Endpoint;
@@ -51,6 +52,7 @@ enum Verb {
     /// Makes a context the current one
     Use {
         /// Its name
+        #[arg(add = complete::contexts())]
         name: String,
         /// Say what would be done and do nothing
         #[arg(long)]
@@ -61,7 +63,7 @@ enum Verb {
     /// Removes contexts
     Rm {
         /// Their names
-        #[arg(required = true, value_name = "NAME")]
+        #[arg(required = true, value_name = "NAME", add = complete::contexts())]
         names: Vec<String>,
         /// Say what would be done and do nothing
         #[arg(long)]

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use super::complete::marked_paths;
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::{Failure, Outcome, Tally};
@@ -32,10 +33,10 @@ const WINDOW: u64 = 4 * 1024 * 1024;
 #[command(verbatim_doc_comment)]
 pub struct Args {
     /// One side
-    #[arg(value_name = "LEFT", value_parser = Side::parse)]
+    #[arg(value_name = "LEFT", value_parser = Side::parse, add = marked_paths())]
     left: Side,
     /// The other side
-    #[arg(value_name = "RIGHT", value_parser = Side::parse)]
+    #[arg(value_name = "RIGHT", value_parser = Side::parse, add = marked_paths())]
     right: Side,
     /// Directories, with all they hold
     #[arg(short, long, visible_short_alias = 'R')]
@@ -155,6 +156,15 @@ async fn pair(
     let (offset, line) = (place.map(|place| place.0), place.map(|place| place.1));
     let view = DiffView { path, kind, left: left.to_string(), right: right.to_string(), offset, line };
     list.push(&view, |_| view.text())
+}
+
+/// Whether two files hold the same bytes.
+///
+/// # Errors
+/// If one cannot be read.
+pub async fn are_same(client: &Client, left: &Side, right: &Side) -> Outcome<bool> {
+    let (mut left, mut right) = (Reader::open(client, left).await?, Reader::open(client, right).await?);
+    Ok(first_difference(&mut left, &mut right).await?.is_none())
 }
 
 /// The offset and the line of the first byte that differs; the end of the shorter one counts as different.

@@ -4,6 +4,7 @@ use dfs_wire::message::metadata::EntryKind;
 use dfs_wire::path::DfsPath;
 use serde::Serialize;
 
+use super::complete::remote_paths;
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::Outcome;
@@ -20,7 +21,7 @@ use crate::{Client, Usage};
 #[command(disable_help_flag = true)]
 pub struct Args {
     /// Directories, files or patterns [default: /]
-    #[arg(value_name = "PATH", value_parser = RemoteArg::parse)]
+    #[arg(value_name = "PATH", value_parser = RemoteArg::parse, add = remote_paths())]
     paths: Vec<RemoteArg>,
     /// Only the sum of each PATH
     #[arg(short, long)]

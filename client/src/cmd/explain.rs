@@ -3,6 +3,7 @@
 use dfs_wire::message::metadata::{ChunkExplanation, CopyState, Explained, ReplicaLocation};
 use serde::Serialize;
 
+use super::complete::remote_paths;
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::Outcome;
@@ -18,7 +19,7 @@ use super::remote::{RemoteArg, expand_all};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Files or patterns
-    #[arg(required = true, value_name = "PATH", value_parser = RemoteArg::parse)]
+    #[arg(required = true, value_name = "PATH", value_parser = RemoteArg::parse, add = remote_paths())]
     paths: Vec<RemoteArg>,
     /// Take paths as they are written, without patterns
     #[arg(long)]

@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use dfs_wire::message::metadata::{EntryKind, FileStat};
 
 use super::args;
+use super::complete::remote_paths;
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::Outcome;
@@ -28,7 +29,7 @@ use super::walk::Walk;
 #[command(verbatim_doc_comment)]
 pub struct Args {
     /// Where to look: directories or patterns [default: /]
-    #[arg(value_name = "PATH", value_parser = RemoteArg::parse)]
+    #[arg(value_name = "PATH", value_parser = RemoteArg::parse, add = remote_paths())]
     paths: Vec<RemoteArg>,
     /// Its name matches this pattern
     #[arg(long, value_name = "PATTERN", value_parser = NamePattern::parse)]

@@ -11,6 +11,7 @@ use futures_util::FutureExt;
 
 use super::args::ByteRange;
 use super::cat::{self, bytes_of, hinted};
+use super::complete::any_paths;
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::{Failure, Outcome, Tally};
@@ -36,7 +37,7 @@ use crate::{Client, GetOptions};
 #[command(verbatim_doc_comment)]
 pub struct Args {
     /// Files or patterns, then the target on this machine ('-' is standard output)
-    #[arg(required = true, value_name = "PATH... [TARGET]")]
+    #[arg(required = true, value_name = "PATH... [TARGET]", add = any_paths())]
     paths: Vec<String>,
     /// Directories too, with all they hold
     #[arg(short, long, visible_short_alias = 'R')]

@@ -5,6 +5,7 @@ use std::ops::Range;
 use dfs_wire::path::DfsPath;
 
 use super::args;
+use super::complete::remote_paths;
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::Outcome;
@@ -51,7 +52,7 @@ pub struct TailArgs {
 #[derive(Debug, clap::Args)]
 struct Part {
     /// Files or patterns
-    #[arg(required = true, value_name = "PATH", value_parser = RemoteArg::parse)]
+    #[arg(required = true, value_name = "PATH", value_parser = RemoteArg::parse, add = remote_paths())]
     paths: Vec<RemoteArg>,
     /// So many lines [default: 10]
     #[arg(short = 'n', long, value_name = "N", conflicts_with = "bytes")]

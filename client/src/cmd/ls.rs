@@ -5,6 +5,7 @@ use std::cmp::Reverse;
 use dfs_wire::message::metadata::{EntryKind, FileStat};
 use dfs_wire::path::DfsPath;
 
+use super::complete::remote_paths;
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::Outcome;
@@ -28,7 +29,7 @@ use crate::Client;
 #[command(disable_help_flag = true, verbatim_doc_comment)]
 pub struct Args {
     /// Directories, files or patterns [default: /]
-    #[arg(value_name = "PATH", value_parser = RemoteArg::parse)]
+    #[arg(value_name = "PATH", value_parser = RemoteArg::parse, add = remote_paths())]
     paths: Vec<RemoteArg>,
     /// Also copies and chunks of each file; 'stat' shows its version
     #[arg(short, long)]

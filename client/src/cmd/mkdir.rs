@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::complete::remote_paths;
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::{Failure, Outcome, Tally};
@@ -16,7 +17,7 @@ use crate::MkdirOptions;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The directories to make
-    #[arg(required = true, value_name = "PATH", value_parser = RemoteArg::parse)]
+    #[arg(required = true, value_name = "PATH", value_parser = RemoteArg::parse, add = remote_paths())]
     paths: Vec<RemoteArg>,
     /// Make missing parents too; a directory that exists is no error
     #[arg(short, long)]

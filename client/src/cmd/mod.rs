@@ -5,6 +5,7 @@ pub mod actors;
 pub mod args;
 pub mod cat;
 pub mod cli;
+pub mod complete;
 pub mod completion;
 pub mod config_file;
 pub mod context;
@@ -41,6 +42,7 @@ pub mod rm;
 pub mod sides;
 pub mod stat;
 pub mod status;
+pub mod sync;
 pub mod transfer;
 pub mod trash;
 pub mod tree;
@@ -72,6 +74,7 @@ const WIND_DOWN: Duration = Duration::from_millis(300);
 
 /// Runs dfsctl with the arguments of the process.
 pub fn main() -> ExitCode {
+    completion::answer_shell();
     let args = find::with_unix_flags(std::env::args_os().collect());
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
@@ -226,6 +229,7 @@ fn dispatch<'a>(verb: Verb, context: &'a Context) -> Pin<Box<dyn Future<Output =
         Verb::Cat(args) => Box::pin(cat::run(context, args)),
         Verb::Head(args) => Box::pin(head::head(context, args)),
         Verb::Tail(args) => Box::pin(head::tail(context, args)),
+        Verb::Sync(args) => Box::pin(sync::run(context, args)),
         Verb::Diff(args) => Box::pin(diff::run(context, args)),
         Verb::Ls(args) => Box::pin(ls::run(context, args)),
         Verb::Stat(args) => Box::pin(stat::run(context, args)),

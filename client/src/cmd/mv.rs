@@ -3,6 +3,7 @@
 use dfs_wire::path::DfsPath;
 use serde::Serialize;
 
+use super::complete::remote_paths;
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::{Failure, Outcome};
@@ -21,7 +22,7 @@ use crate::{Client, RenameOptions};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Sources (paths or patterns), then the destination
-    #[arg(required = true, num_args = 2.., value_name = "PATH", value_parser = RemoteArg::parse)]
+    #[arg(required = true, num_args = 2.., value_name = "PATH", value_parser = RemoteArg::parse, add = remote_paths())]
     paths: Vec<RemoteArg>,
     /// Do not replace a file that is there
     #[arg(short, long)]

@@ -16,6 +16,16 @@ pub enum Kind {
     RunningNode,
 }
 
+impl Kind {
+    /// What it is, in words.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::DevCluster => "the directory of a development cluster",
+            Self::RunningNode => "the data directory of a node that runs",
+        }
+    }
+}
+
 /// Knows such directories.
 #[derive(Debug)]
 pub struct NodeDirs {

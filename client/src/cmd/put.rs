@@ -12,6 +12,7 @@ use dfs_wire::message::metadata::Precondition;
 use self::plan::{How, Job, Plan, add_source};
 use self::words::{hinted, last_words};
 use super::args;
+use super::complete::any_paths;
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::{Failure, Outcome, Tally};
@@ -36,7 +37,7 @@ use crate::{Client, MkdirOptions, PutOptions, PutSource};
 #[command(verbatim_doc_comment)]
 pub struct Args {
     /// Files ('-' is standard input), then the path in the cluster
-    #[arg(required = true, value_name = "FILE... [PATH]")]
+    #[arg(required = true, value_name = "FILE... [PATH]", add = any_paths())]
     paths: Vec<PathBuf>,
     /// Directories too, with all they hold; links are left out
     #[arg(short, long, visible_short_alias = 'R')]

@@ -8,6 +8,7 @@ use dfs_wire::path::DfsPath;
 use serde::Serialize;
 
 use super::args;
+use super::complete::remote_paths;
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::{Failure, Outcome, Tally};
@@ -27,7 +28,7 @@ use crate::{Client, DeleteOptions};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Files, directories or patterns
-    #[arg(required = true, value_name = "PATH", value_parser = RemoteArg::parse)]
+    #[arg(required = true, value_name = "PATH", value_parser = RemoteArg::parse, add = remote_paths())]
     paths: Vec<RemoteArg>,
     /// Directories too, with all they hold
     #[arg(short, long, visible_short_alias = 'R')]

@@ -117,7 +117,7 @@ impl Side {
     /// If something cannot be listed: what is not seen must not be taken for absent.
     pub async fn walk(&self, client: &Client) -> Outcome<BTreeMap<String, Found>> {
         match self {
-            Self::Local(top) => local_tree(top),
+            Self::Local(top) => local_tree(top, |_| false),
             Self::Remote(top) => {
                 let mut tree = BTreeMap::new();
                 let mut walk = Walk::new(client, top, true);
@@ -132,9 +132,14 @@ impl Side {
     }
 }
 
-fn local_tree(top: &Path) -> Outcome<BTreeMap<String, Found>> {
+/// All that is below a directory of this machine, without what `skip` says of and what is below it.
+///
+/// # Errors
+/// If something cannot be listed or has a name that the cluster cannot have.
+pub fn local_tree(top: &Path, skip: impl Fn(&walkdir::DirEntry) -> bool) -> Outcome<BTreeMap<String, Found>> {
     let mut tree = BTreeMap::new();
-    for entry in walkdir::WalkDir::new(top).min_depth(1).follow_root_links(true) {
+    let walk = walkdir::WalkDir::new(top).min_depth(1).follow_root_links(true);
+    for entry in walk.into_iter().filter_entry(|entry| !skip(entry)) {
         let entry = entry.map_err(|e| {
             let path = e.path().unwrap_or(top).to_owned();
             let cause = e.into_io_error().unwrap_or_else(|| std::io::Error::other("a loop of links"));
@@ -179,10 +184,10 @@ mod tests {
         fs::create_dir(dir.path().join("d")).unwrap();
         fs::write(dir.path().join("d/f"), "xyz").unwrap();
         std::os::unix::fs::symlink("d", dir.path().join("l")).unwrap();
-        let tree = local_tree(dir.path()).unwrap();
+        let tree = local_tree(dir.path(), |_| false).unwrap();
         assert_eq!(tree.keys().map(String::as_str).collect::<Vec<_>>(), ["d", "d/f", "l"]);
         assert_eq!(tree.get("l"), Some(&Found::Other));
         assert!(matches!(tree.get("d/f"), Some(Found::File { size: 3, modified_ms: 1.. })));
-        assert!(local_tree(&dir.path().join("none")).is_err());
+        assert!(local_tree(&dir.path().join("none"), |_| false).is_err());
     }
 }

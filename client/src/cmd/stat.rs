@@ -1,5 +1,6 @@
 //! `dfsctl stat`: all that is known of files and directories.
 
+use super::complete::remote_paths;
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::Outcome;
@@ -13,7 +14,7 @@ use super::remote::{RemoteArg, expand_all};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Files, directories or patterns
-    #[arg(required = true, value_name = "PATH", value_parser = RemoteArg::parse)]
+    #[arg(required = true, value_name = "PATH", value_parser = RemoteArg::parse, add = remote_paths())]
     paths: Vec<RemoteArg>,
     /// Take paths as they are written, without patterns
     #[arg(long)]

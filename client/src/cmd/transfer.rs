@@ -64,7 +64,7 @@ pub fn teller(output: &Output, progress: &Progress, items: usize) -> impl Fn(&Fa
 }
 
 /// One file that was moved.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Moved {
     /// Where it came from.
     pub source: String,

@@ -3,6 +3,7 @@
 use dfs_wire::message::metadata::{EntryKind, FileStat};
 use dfs_wire::path::DfsPath;
 
+use super::complete::remote_paths;
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::{Failure, Outcome};
@@ -17,7 +18,7 @@ use crate::Client;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Directories or patterns [default: /]
-    #[arg(value_name = "PATH", value_parser = RemoteArg::parse)]
+    #[arg(value_name = "PATH", value_parser = RemoteArg::parse, add = remote_paths())]
     paths: Vec<RemoteArg>,
     /// Go only so deep
     #[arg(short = 'L', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]

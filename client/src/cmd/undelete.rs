@@ -3,6 +3,7 @@
 use dfs_wire::id::InodeId;
 use dfs_wire::message::metadata::{FileStat, TrashItem};
 
+use super::complete::remote_paths;
 use super::context::Context;
 use super::exit::Exit;
 use super::failure::{Failure, Outcome, Tally};
@@ -20,13 +21,13 @@ use crate::{Client, TrashTarget};
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Paths that were deleted
-    #[arg(value_name = "PATH", value_parser = RemoteArg::parse, required_unless_present = "inode")]
+    #[arg(value_name = "PATH", value_parser = RemoteArg::parse, add = remote_paths(), required_unless_present = "inode")]
     paths: Vec<RemoteArg>,
     /// The entry as 'dfsctl trash ls' shows it, instead of a path
     #[arg(long, value_name = "INODE", conflicts_with = "paths")]
     inode: Option<u64>,
     /// Where to put it instead of where it was; into it, if it is a directory
-    #[arg(long, value_name = "PATH", value_parser = RemoteArg::parse)]
+    #[arg(long, value_name = "PATH", value_parser = RemoteArg::parse, add = remote_paths())]
     to: Option<RemoteArg>,
     /// Say what would be done and do nothing
     #[arg(long)]

@@ -5,6 +5,7 @@ use dfs_wire::path::DfsPath;
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 
+use super::complete::remote_paths;
 use super::context::Context;
 use super::exit::Exit;
 use super::explain::hex;
@@ -29,7 +30,7 @@ const AT_ONCE: usize = 8;
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// Files, directories (with -r) or patterns
-    #[arg(required = true, value_name = "PATH", value_parser = RemoteArg::parse)]
+    #[arg(required = true, value_name = "PATH", value_parser = RemoteArg::parse, add = remote_paths())]
     paths: Vec<RemoteArg>,
     /// Every file below a directory
     #[arg(short, long)]

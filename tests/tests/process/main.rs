@@ -28,5 +28,6 @@ mod sharing;
 mod slow_line;
 mod sources;
 mod stragglers;
+mod sync;
 mod verbs;
 mod words;

@@ -216,3 +216,36 @@ fn status_is_watched_until_somebody_has_seen_enough() {
         ],
     );
 }
+
+#[test]
+fn a_shell_is_offered_paths_of_the_cluster_and_contexts() {
+    let cluster = Cluster::start(3, Options::default());
+    cluster.ok(&["mkdir", "-p", "/data/sub", "/other"]);
+    cluster.file("here", b"x");
+    cluster.ok(&["put", "here", "/data/file"]);
+    let offered = |words: &[&str]| {
+        let args = [&["--", "dfsctl"], words].concat();
+        let said = cluster.dfsctl(&args).env("COMPLETE", "fish").run().ok().text();
+        said.lines().map(|line| line.split('\t').next().unwrap_or_default().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(offered(&["ls", "/da"]), ["/data/"]);
+    assert_eq!(offered(&["cat", "/data/"]), ["/data/file", "/data/sub/"]);
+    assert_eq!(offered(&["diff", "dfs:/data/f"]), ["dfs:/data/file"]);
+    assert!(offered(&["actors", "--node", "dn"]).contains(&"dn1".to_owned()));
+    assert!(offered(&["he"]).contains(&"head".to_owned()));
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(cluster.ok(&["completion", shell]).contains("COMPLETE="), "{shell}");
+    }
+    refused(
+        &cluster,
+        &[
+            (&["completion"], 2, &["<SHELL>"]),
+            (&["completion", "tcsh"], 2, &["tcsh"]),
+            (&["completion", "bash", "more"], 2, &["more"]),
+        ],
+    );
+    // A cluster that is away is offered nothing, and soon.
+    let away = ["--", "dfsctl", "ls", "/da"];
+    let said = cluster.dfsctl(&away).env("COMPLETE", "fish").env("DFS_ENDPOINT", "127.0.0.1:1").run().ok();
+    assert_eq!(said.text(), "");
+}

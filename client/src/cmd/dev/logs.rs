@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::Place;
 use super::state::NodeRecord;
+use crate::cmd::complete::dev_nodes;
 use crate::cmd::context::Context;
 use crate::cmd::exit::Exit;
 use crate::cmd::failure::{Failure, Outcome};
@@ -27,7 +28,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 #[command(verbatim_doc_comment)]
 pub struct Args {
     /// Name of the node, as 'dfsctl dev status' shows it
-    #[arg(value_name = "NODE")]
+    #[arg(value_name = "NODE", add = dev_nodes())]
     node: String,
     /// Go on with what is added
     #[arg(short, long)]

@@ -10,6 +10,7 @@ use super::down::{kill as kill_and_wait, lock_if_possible};
 use super::process::{Process, node_binary};
 use super::state::{ClusterState, Lock, NodeRecord, RunState};
 use super::{Place, ready, up};
+use crate::cmd::complete::dev_nodes;
 use crate::cmd::context::Context;
 use crate::cmd::exit::Exit;
 use crate::cmd::failure::{Failure, Outcome, Tally};
@@ -25,7 +26,7 @@ const READY_LIMIT: Duration = Duration::from_secs(30);
 #[derive(Debug, ClapArgs)]
 pub struct Args {
     /// Names of nodes, as 'dfsctl dev status' shows them
-    #[arg(required = true, value_name = "NAME")]
+    #[arg(required = true, value_name = "NAME", add = dev_nodes())]
     names: Vec<String>,
     #[command(flatten)]
     place: Place,

@@ -200,14 +200,11 @@ impl Plan {
             let what = count(skipped.len() as u64, "link or special file");
             said.push(format!("left out {what}: {}; -L follows symbolic links", some_of(&skipped, all)));
         }
-        for (kind, what) in [
-            (Kind::DevCluster, "the directory of a development cluster"),
-            (Kind::RunningNode, "the data directory of a node that runs"),
-        ] {
+        for kind in [Kind::DevCluster, Kind::RunningNode] {
             let of_kind = self.cluster_dirs.iter().filter(|(_, other)| *other == kind);
             let names: Vec<_> = of_kind.map(|(name, _)| name.as_str()).collect();
             if !names.is_empty() {
-                said.push(format!("left out {what}: {}", some_of(&names, all)));
+                said.push(format!("left out {}: {}", kind.meaning(), some_of(&names, all)));
             }
         }
         said
