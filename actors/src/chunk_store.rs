@@ -365,22 +365,37 @@ pub trait ChunkWriter: Send {
     fn commit(self: Box<Self>, seal: ChunkSeal) -> BoxFuture<'static, Result<(), StoreError>>;
 }
 
+/// Bytes of a chunk that were verified, with what a frame's checksum is combined from.
+#[derive(Clone)]
+pub struct Verified {
+    /// The bytes.
+    pub bytes: Bytes,
+    /// CRC32 of each block of [`BLOCK_BYTES`](dfs_wire::limits::BLOCK_BYTES) of them, from the first on; the last may be
+    /// shorter.
+    pub block_crcs: Vec<u32>,
+}
+
+// Payload is never printed, nor looked at.
+impl std::fmt::Debug for Verified {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Verified({} bytes)", self.bytes.len())
+    }
+}
+
 /// Reads one committed chunk.
 pub trait ChunkReader: Send + Sync {
     /// What it is, as of the opening.
     fn info(&self) -> &ChunkInfo;
 
-    /// CRC32 of each block of [`BLOCK_BYTES`](dfs_wire::limits::BLOCK_BYTES), so that a frame's is combined, not computed.
-    fn block_crcs(&self) -> &[u32];
-
     /// Reads `len` bytes (at most [`READ_BYTES_MAX`]) at `offset`. Every block touched was verified just before.
     ///
-    /// The bytes may be a mapping of the file; they stay valid for as long as they are held, so hold them briefly.
+    /// The bytes may be a mapping of the file: they are for a socket, and no program may look at them again, since a device
+    /// that fails meanwhile would end the process. They stay valid for as long as they are held, so hold them briefly.
     ///
     /// # Errors
     /// `Corrupt` after a mismatch in two reads, which also marks the replica; `Invalid` for a range outside the
     /// chunk; `Io`, `Closed`.
-    fn read(&self, offset: u32, len: u32) -> BoxFuture<'static, Result<Bytes, StoreError>>;
+    fn read(&self, offset: u32, len: u32) -> BoxFuture<'static, Result<Verified, StoreError>>;
 }
 
 #[cfg(test)]

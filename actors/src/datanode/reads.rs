@@ -1,16 +1,18 @@
 //! Sending chunks: verified, in frames, under the reader's credit, from a place that bounds their memory.
+//!
+//! The bytes go from the store to the socket unseen: they may be a mapping of a file on a disk that fails just now. What
+//! they are checked with is combined from the checksums of the chunk's blocks.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use dfs_wire::Bytes;
-use dfs_wire::limits::DATA_FRAME_BYTES;
+use dfs_wire::limits::{BLOCK_BYTES, DATA_FRAME_BYTES};
 use dfs_wire::link::{DataFrame, Stream};
 use dfs_wire::message::chunk::{ChunkRead, ReadChunk};
 use dfs_wire::status::{Status, StatusCode};
 
 use super::places::{Pace, Place, ReadPlaces, TURN, TURN_FRAMES, Verdict, busy};
-use crate::chunk_store::{ChunkKey, ChunkReader, ChunkStore, READ_BYTES_MAX, StoreError};
+use crate::chunk_store::{ChunkKey, ChunkReader, ChunkStore, READ_BYTES_MAX, StoreError, Verified};
 use crate::streaming::{Authority, store_status};
 
 /// How often a reader that is waited for is looked at.
@@ -79,22 +81,27 @@ impl Reads<'_> {
                 (offset < range.end).then(|| reader.read(offset, READ_BYTES_MAX.min(range.end - offset)))?;
             // A read that hangs keeps the place, too: its buffer is there.
             let place = place.clone();
-            Some(tokio::spawn(async move { read.await.map(|piece| place.hold(piece)) }))
+            Some(tokio::spawn(async move {
+                read.await.map(|piece| Verified { bytes: place.hold(piece.bytes), ..piece })
+            }))
         };
         // The next piece is fetched while this one is sent.
         let mut next = piece_at(offset);
         while let Some(fetch) = next.take() {
             let aborted = |_| Status::new(StatusCode::Internal, "a read was aborted");
             let fetched = async { fetch.await.map_err(aborted)?.map_err(|e| self.failed(key, &e)) };
-            let mut rest: Bytes = self.in_time(key, fetched).await?;
+            let Verified { bytes: mut rest, block_crcs } = self.in_time(key, fetched).await?;
             offset = offset.saturating_add(u32::try_from(rest.len()).unwrap_or(u32::MAX));
             if rest.is_empty() {
                 return Err(Status::new(StatusCode::Internal, "the store returned no bytes"));
             }
             next = piece_at(offset);
+            let mut crcs = block_crcs.chunks(DATA_FRAME_BYTES / BLOCK_BYTES);
             while !rest.is_empty() {
-                let frame = rest.split_to(rest.len().min(DATA_FRAME_BYTES));
-                outlet.send(DataFrame::new(frame)).await?;
+                let bytes = rest.split_to(rest.len().min(DATA_FRAME_BYTES));
+                let frame = DataFrame::verified(bytes, crcs.next().unwrap_or_default());
+                let unlike = || Status::new(StatusCode::Internal, "the store's checksums are not those of its bytes");
+                outlet.send(frame.ok_or_else(unlike)?).await?;
             }
         }
         outlet.drain().await

@@ -20,6 +20,7 @@ use dfs_actors::supervisor::{ActorTree, Addr, ChildSpec, Intensity, Root, Superv
 use dfs_wire::auth::{Grant, GrantOp, Mac, NodeKey, Receipt};
 use dfs_wire::handshake::{Hello, NodePeer, Peer};
 use dfs_wire::id::*;
+use dfs_wire::limits::BLOCK_BYTES;
 use dfs_wire::message::chunk::Target;
 use dfs_wire::slab::{SlabBudget, SlabPool};
 use dfs_wire::status::{Status, StatusCode};
@@ -174,14 +175,11 @@ impl ChunkReader for MemReader {
         &self.0
     }
 
-    fn block_crcs(&self) -> &[u32] {
-        &[]
-    }
-
-    fn read(&self, offset: u32, len: u32) -> BoxFuture<'static, Result<Bytes, StoreError>> {
+    fn read(&self, offset: u32, len: u32) -> BoxFuture<'static, Result<Verified, StoreError>> {
         let bytes = self.1.slice(offset as usize..(offset + len) as usize);
+        let block_crcs = bytes.chunks(BLOCK_BYTES).map(crc32fast_of).collect();
         let buffer = Buffer { bytes, _counted: self.2.clone() };
-        async move { Ok(Bytes::from_owner(buffer)) }.boxed()
+        async move { Ok(Verified { bytes: Bytes::from_owner(buffer), block_crcs }) }.boxed()
     }
 }
 

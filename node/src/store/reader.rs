@@ -1,21 +1,29 @@
 //! Reads committed chunk files: nothing leaves that was not checked just before.
 //!
 //! ```text
-//! read(offset, len) -> widen to whole 64 KiB blocks -> map or pread -> CRC of each block -> slice -> Bytes
-//!                                                                          | mismatch
-//!                              read again, past the page cache -> CRC ---> right: serve this one
-//!                                                                     `--> the same wrong bytes again: Corrupt
+//! read(offset, len) -> widen to whole 64 KiB blocks -> pread -> CRC of each block -> slice -> Verified
+//!                                                                   | mismatch
+//!                       read again, past the page cache -> CRC ---> right: serve this one
+//!                                                              `--> the same wrong bytes again: Corrupt
+//!
+//! as a mapping: whole blocks only -> pread into a buffer of one block, CRC, next -> map what was found good -> Verified
 //! ```
 //! The second read goes to the device, because a flipped bit may be in the page cache only. Two mismatches are the same if
 //! the block and the checksum computed from it are. Which of two different ones is the truth is not known: that is an I/O
 //! error, not a condemnation (rule R10).
+//!
+//! A mapping is not looked at, by nobody: see `map.rs`. What is checked is what the page cache holds, and the mapping is of
+//! the same pages. Should they be read anew in between, from a device that has turned bad, then the checksums that travel
+//! with the bytes are still those of the footer, and whoever receives the bytes finds out.
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dfs_actors::chunk_store::{ChunkInfo, ChunkKey, ChunkReader, READ_BYTES_MAX, ReplicaState, StoreError};
+use dfs_actors::chunk_store::{
+    ChunkInfo, ChunkKey, ChunkReader, READ_BYTES_MAX, ReplicaState, StoreError, Verified,
+};
 use dfs_wire::limits::{BLOCK_BYTES, SLAB_ALIGN};
 use futures_util::future::BoxFuture;
 
@@ -162,11 +170,7 @@ impl ChunkReader for FileReader {
         &self.chunk.info
     }
 
-    fn block_crcs(&self) -> &[u32] {
-        &self.chunk.block_crcs
-    }
-
-    fn read(&self, offset: u32, len: u32) -> BoxFuture<'static, Result<Bytes, StoreError>> {
+    fn read(&self, offset: u32, len: u32) -> BoxFuture<'static, Result<Verified, StoreError>> {
         let (core, chunk) = (self.core.clone(), self.chunk.clone());
         Box::pin(async move {
             let (key, chunk_len) = (chunk.info.key(), chunk.info.len);
@@ -175,11 +179,11 @@ impl ChunkReader for FileReader {
                 return Err(core.disk.invalid(key, reason));
             }
             if len == 0 {
-                return Ok(Bytes::new());
+                return Ok(Verified { bytes: Bytes::new(), block_crcs: Vec::new() });
             }
             let job = {
                 let core = core.clone();
-                move || read_range(&core, &chunk, offset, len)
+                move || read_range(&core, chunk, offset, len)
             };
             core.reads.run(job).await.map_err(|none| core.no_answer(none))?
         })
@@ -205,8 +209,48 @@ impl Window {
     }
 }
 
-fn read_range(core: &Core, chunk: &OpenChunk, offset: u32, len: u32) -> Result<Bytes, StoreError> {
+fn read_range(core: &Core, chunk: Lent, offset: u32, len: u32) -> Result<Verified, StoreError> {
     let window = Window::around(offset, offset + len, chunk.info.len);
+    let end = offset + len;
+    let is_block = |at: u32| (at as usize).is_multiple_of(BLOCK_BYTES);
+    let whole_blocks = is_block(offset) && (is_block(end) || end == chunk.info.len);
+    let mapped = match core.read_mode {
+        ReadMode::Mmap if whole_blocks => map_checked(core, &chunk, window)?,
+        ReadMode::Mmap | ReadMode::Pread => None,
+    };
+    let (bytes, in_memory) = match mapped {
+        Some(bytes) => (bytes, false),
+        None => (copy_checked(core, &chunk, window)?, true),
+    };
+    count(&core.disk.counters.read_bytes, u64::from(len));
+    let from = (u64::from(offset) - window.start) as usize;
+    let bytes = bytes.slice(from..from + len as usize);
+    let block_crcs = if whole_blocks {
+        let blocks = chunk.block_crcs.iter().skip(window.first_block);
+        blocks.take(bytes.len().div_ceil(BLOCK_BYTES)).copied().collect()
+    } else {
+        debug_assert!(in_memory, "a mapping is not looked at");
+        format::block_crcs(&bytes)
+    };
+    // The file is not closed before its mapping goes.
+    let bytes = if in_memory { bytes } else { Bytes::from_owner(Mapped { bytes, _file: chunk }) };
+    Ok(Verified { bytes, block_crcs })
+}
+
+/// A mapping on its way to a socket, with its file.
+struct Mapped {
+    bytes: Bytes,
+    _file: Lent,
+}
+
+impl AsRef<[u8]> for Mapped {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// The window in memory of our own, checked.
+fn copy_checked(core: &Core, chunk: &OpenChunk, window: Window) -> Result<Bytes, StoreError> {
     let check = |bytes: &[u8]| first_bad_block(bytes, window.first_block, chunk.info.len, &chunk.block_crcs);
     let failed = |e| core.disk.read_failed(&format!("reading chunk {}", chunk.info.key()), e);
     let mut bytes = fetch(core, chunk, window).map_err(failed)?;
@@ -227,17 +271,26 @@ fn read_range(core: &Core, chunk: &OpenChunk, offset: u32, len: u32) -> Result<B
             }
         }
     }
-    count(&core.disk.counters.read_bytes, u64::from(len));
-    let from = (u64::from(offset) - window.start) as usize;
-    Ok(bytes.slice(from..from + len as usize))
+    Ok(bytes)
+}
+
+/// The window as a mapping of what was found good in the page cache. `None` if it was not, or nothing can be mapped here:
+/// then it is for [`copy_checked`] to say.
+fn map_checked(core: &Core, chunk: &OpenChunk, window: Window) -> Result<Option<Bytes>, StoreError> {
+    let failed = |e| core.disk.read_failed(&format!("reading chunk {}", chunk.info.key()), e);
+    let mut block = core.buffers.take(BLOCK_BYTES);
+    for (n, start) in (0..window.len).step_by(BLOCK_BYTES).enumerate() {
+        let len = BLOCK_BYTES.min(window.len - start);
+        let Some(bytes) = block.as_mut().get_mut(..len) else { return Ok(None) };
+        chunk.file.read_at(bytes, window.start + start as u64).map_err(failed)?;
+        if first_bad_block(bytes, window.first_block + n, chunk.info.len, &chunk.block_crcs).is_some() {
+            return Ok(None);
+        }
+    }
+    chunk.file.map(window.start, window.len).map_err(failed)
 }
 
 fn fetch(core: &Core, chunk: &OpenChunk, window: Window) -> io::Result<Bytes> {
-    if core.read_mode == ReadMode::Mmap
-        && let Some(bytes) = chunk.file.map(window.start, window.len)?
-    {
-        return Ok(bytes);
-    }
     let mut buf = core.buffers.take(window.len);
     chunk.file.read_at(buf.as_mut(), window.start)?;
     Ok(buf.freeze())

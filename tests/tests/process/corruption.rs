@@ -7,9 +7,9 @@ use std::{
     time::Duration,
 };
 
-use dfs_client::{ErrorKind, PutOptions, PutSource, metadata::FsckKind};
+use dfs_client::{ErrorKind, GetOptions, PutOptions, PutSource, metadata::FsckKind};
 use dfs_tests::{
-    Cluster, Content, Options,
+    Cluster, Content, Fault, Options,
     data::{noise, sha256, sha256_of},
     eventually, path,
 };
@@ -139,4 +139,36 @@ async fn a_chunk_file_that_is_cut_short_or_gone_is_found_by_verify_and_others_se
     assert_eq!(bad.iter().filter(|(good, _)| *good == 2).count(), 2, "{report:?}");
     let named = report.chunks.iter().flat_map(|chunk| &chunk.copies).filter(|copy| copy.result.is_err());
     assert!(named.clone().count() == 2 && named.into_iter().all(|copy| copy.name == "dn3"), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_fails_under_a_mapping_on_its_way_to_a_reader_ends_a_connection_and_no_node() {
+    let options = Options { proxied: true, ..Options::default() }
+        .set("storage.read_mode", "mmap")
+        .set("cluster.chunk_size", "16MiB");
+    let cluster = start(options);
+    let (client, file) = (cluster.client().await, path("/mapped"));
+    let content = Content::new("mapped", 0, 16 * 1024 * 1024);
+    client.put(PutSource::from(content.bytes()), &file, PutOptions::default()).await.expect("put");
+    (0..3).for_each(|node| cluster.proxy(node).set(Fault::Delay(Duration::from_millis(20))));
+    let reading = tokio::spawn({
+        let (client, file) = (client.clone(), file.clone());
+        async move {
+            let mut bytes = vec![];
+            client.get_to_writer(&file, &mut bytes, GetOptions::default()).await.map(|_| bytes)
+        }
+    });
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    assert!(!reading.is_finished(), "the reader is slow enough to be overtaken");
+    // What a load finds beyond the end of a file is what it finds on a bad sector: SIGBUS.
+    for chunk in cluster.datanodes().iter().flat_map(|node| node.chunk_files()) {
+        fs::OpenOptions::new().write(true).open(chunk).and_then(|file| file.set_len(0)).expect("cut");
+    }
+    (0..3).for_each(|node| cluster.proxy(node).set(Fault::None));
+    let read = reading.await.expect("no panic");
+    assert!(read.is_err(), "the bytes are nowhere any more");
+    for node in cluster.datanodes() {
+        assert!(node.runs() && node.get("/livez").expect("an answer").0 == 200, "{} ended", node.name());
+    }
+    drop(cluster);
 }

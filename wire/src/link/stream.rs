@@ -40,6 +40,22 @@ impl DataFrame {
         Self { bytes, crc, blocks }
     }
 
+    /// A frame of bytes that were verified, at most a frame's worth, from the checksums of their blocks of 64 KiB (the last
+    /// may be shorter). The bytes are not looked at: they may be a mapping of a file. `None` if the number of checksums is
+    /// another.
+    pub fn verified(bytes: Bytes, block_crcs: &[u32]) -> Option<Self> {
+        let lens = (0..bytes.len()).step_by(BLOCK_BYTES).map(|at| (bytes.len() - at).min(BLOCK_BYTES));
+        if lens.len() != block_crcs.len() || block_crcs.len() > BLOCKS_PER_FRAME {
+            return None;
+        }
+        let (mut blocks, mut whole) = ([0; BLOCKS_PER_FRAME], crc32fast::Hasher::new());
+        for ((slot, crc), len) in blocks.iter_mut().zip(block_crcs).zip(lens) {
+            *slot = *crc;
+            whole.combine(&crc32fast::Hasher::new_with_initial_len(*crc, len as u64));
+        }
+        Some(Self { bytes, crc: whole.finalize(), blocks })
+    }
+
     pub(super) fn with_checksums(bytes: Bytes, crc: u32, blocks: [u32; BLOCKS_PER_FRAME]) -> Self {
         Self { bytes, crc, blocks }
     }
@@ -301,5 +317,23 @@ impl Drop for Stream {
         let leftovers = self.shared.lock().detach(self.id);
         drop(leftovers);
         self.shared.writer_wake.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_made_from_the_checksums_of_its_blocks_is_the_one_made_from_its_bytes() {
+        let data: Vec<u8> = (0..DATA_FRAME_BYTES).map(|i| (i / 3) as u8 ^ (i / 70_001) as u8).collect();
+        for len in [0, 1, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 3 * BLOCK_BYTES + 77, DATA_FRAME_BYTES] {
+            let bytes = Bytes::copy_from_slice(&data[..len]);
+            let computed = DataFrame::new(bytes.clone());
+            let combined = DataFrame::verified(bytes.clone(), computed.block_crcs()).expect("as many as blocks");
+            assert_eq!((combined.crc, combined.blocks), (computed.crc, computed.blocks), "{len}");
+            let more = [computed.block_crcs(), &[0]].concat();
+            assert!(DataFrame::verified(bytes, &more).is_none());
+        }
     }
 }

@@ -29,7 +29,7 @@ async fn a_corrupt_block_is_never_served_and_takes_the_replica_out_of_service() 
     let reader = store.open(key(1, 1)).await.unwrap();
     disk.flip(&path, 70_000);
     assert_eq!(
-        reader.read(0, 65_536).await.unwrap(),
+        reader.read(0, 65_536).await.unwrap().bytes,
         content(1, LEN)[..65_536],
         "another block is still good"
     );
@@ -59,7 +59,7 @@ async fn a_read_error_condemns_nobody() {
     assert!(matches!(store.verify(key(1, 1)).await, Err(StoreError::Io { .. })));
     disk.set_unreadable(&path, 0);
     assert_eq!(state_of(&store), ReplicaState::Verified);
-    assert_eq!(reader.read(0, 10).await.unwrap(), content(1, LEN)[..10]);
+    assert_eq!(reader.read(0, 10).await.unwrap().bytes, content(1, LEN)[..10]);
     assert_eq!(store.stats().read_errors, 2);
 }
 

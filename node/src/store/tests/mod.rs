@@ -74,7 +74,9 @@ async fn get(store: &FileStore, key: ChunkKey) -> Result<Vec<u8>, StoreError> {
     let mut out = Vec::new();
     while (out.len() as u32) < len {
         let at = out.len() as u32;
-        out.extend_from_slice(&reader.read(at, READ_BYTES_MAX.min(len - at)).await?);
+        let piece = reader.read(at, READ_BYTES_MAX.min(len - at)).await?;
+        assert_eq!(piece.block_crcs, format::block_crcs(&piece.bytes));
+        out.extend_from_slice(&piece.bytes);
     }
     Ok(out)
 }
