@@ -100,7 +100,8 @@ impl Reads<'_> {
             while !rest.is_empty() {
                 let bytes = rest.split_to(rest.len().min(DATA_FRAME_BYTES));
                 let frame = DataFrame::verified(bytes, crcs.next().unwrap_or_default());
-                let unlike = || Status::new(StatusCode::Internal, "the store's checksums are not those of its bytes");
+                let unlike =
+                    || Status::new(StatusCode::Internal, "the store's checksums are not those of its bytes");
                 outlet.send(frame.ok_or_else(unlike)?).await?;
             }
         }

@@ -327,10 +327,13 @@ mod tests {
     #[test]
     fn a_frame_made_from_the_checksums_of_its_blocks_is_the_one_made_from_its_bytes() {
         let data: Vec<u8> = (0..DATA_FRAME_BYTES).map(|i| (i / 3) as u8 ^ (i / 70_001) as u8).collect();
-        for len in [0, 1, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 3 * BLOCK_BYTES + 77, DATA_FRAME_BYTES] {
+        for len in
+            [0, 1, BLOCK_BYTES - 1, BLOCK_BYTES, BLOCK_BYTES + 1, 3 * BLOCK_BYTES + 77, DATA_FRAME_BYTES]
+        {
             let bytes = Bytes::copy_from_slice(&data[..len]);
             let computed = DataFrame::new(bytes.clone());
-            let combined = DataFrame::verified(bytes.clone(), computed.block_crcs()).expect("as many as blocks");
+            let combined =
+                DataFrame::verified(bytes.clone(), computed.block_crcs()).expect("as many as blocks");
             assert_eq!((combined.crc, combined.blocks), (computed.crc, computed.blocks), "{len}");
             let more = [computed.block_crcs(), &[0]].concat();
             assert!(DataFrame::verified(bytes, &more).is_none());
