@@ -6,6 +6,7 @@ pub mod config;
 pub mod descriptors;
 pub mod env;
 pub mod metadata;
+mod private;
 pub mod process;
 pub mod roles;
 pub mod shutdown;

@@ -32,8 +32,9 @@ struct Disk {
     lost: Vec<Unsynced>,
     /// Calls that change the disk until all of them fail; `None` for never.
     fail_after: Option<u32>,
-    /// Syncs until one fails, once.
+    /// Syncs until one fails, once, and whether for want of space.
     fail_sync_after: Option<u32>,
+    full_at_sync: bool,
     /// Writes until there is no room; `None` for never.
     full_after: Option<u32>,
     /// How often it was opened.
@@ -72,7 +73,10 @@ impl Disk {
         match self.fail_sync_after {
             Some(0) => {
                 self.fail_sync_after = None;
-                Err(io::Error::other("injected sync failure"))
+                match self.full_at_sync {
+                    true => Err(io::Error::from(rustix::io::Errno::DQUOT)),
+                    false => Err(io::Error::other("injected sync failure")),
+                }
             }
             left => {
                 self.fail_sync_after = left.map(|left| left - 1);
@@ -109,6 +113,12 @@ impl TornDisk {
     /// Lets so many syncs through, then fails one.
     pub(super) fn fail_sync_after(&self, syncs: u32) {
         self.0.lock().unwrap().fail_sync_after = Some(syncs);
+    }
+
+    /// Lets so many syncs through, then finds in one that there is no room for what was written.
+    pub(super) fn full_at_sync_after(&self, syncs: u32) {
+        let mut disk = self.0.lock().unwrap();
+        (disk.fail_sync_after, disk.full_at_sync) = (Some(syncs), true);
     }
 
     /// Lets so many writes through, then has no room for any.
@@ -330,4 +340,28 @@ fn a_full_disk_is_a_definite_failure_if_nothing_was_synced_and_room_is_all_it_ta
         assert_eq!(read_round(&open(&left).unwrap()), 3);
     }
     assert!(definite > 2, "{definite}");
+}
+
+#[test]
+fn a_disk_that_is_found_full_at_a_sync_loses_nothing_acknowledged_and_is_opened_anew() {
+    for syncs in 0..4 {
+        for seed in 1..=8 {
+            let disk = TornDisk::default();
+            let store = open(&disk).unwrap();
+            store.commit(&round(1)).unwrap();
+            disk.full_at_sync_after(syncs);
+            let mut acknowledged = 1;
+            while store.commit(&round(acknowledged + 1)).is_ok() {
+                acknowledged += 1;
+            }
+            assert!(matches!(store.snapshot(), Err(MetaStoreError::Poisoned { .. })), "full, and not failed");
+            store.reopen().unwrap();
+            let found = read_round(&store);
+            assert!(found == acknowledged || found == acknowledged + 1, "{found} of {acknowledged}");
+            store.commit(&round(found + 1)).unwrap();
+            drop(store);
+            let left = disk.after_power_cut(&mut SmallRng(seed));
+            assert_eq!(read_round(&open(&left).unwrap()), found + 1);
+        }
+    }
 }

@@ -18,6 +18,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -32,9 +33,10 @@ use dfs_actors::metadata::store::{
     Batch, BatchOutcome, Condition, KeyRange, MetaStoreError, MetadataSnapshot, MetadataStore, Pair,
     SCAN_PAIRS_MAX, StoreSpace,
 };
-use rustix::fs::{Advice, fadvise, statvfs};
+use rustix::fs::{Advice, OFlags, fadvise, statvfs};
 
 use super::watched::{Watch, Watched, is_full};
+use crate::private::{self, FILE_MODE};
 
 const TABLE: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("metadata");
 const CRC_BYTES: usize = 4;
@@ -112,7 +114,9 @@ impl RedbStore {
         let what = format!("metadata file {}", path.display());
         let disk = path.parent().map(|directory| (directory.to_owned(), options.reserve_bytes));
         let (path, options) = (path.to_owned(), options.clone());
-        Self::with_opener(what, disk, Box::new(move |watch, check| open_file(&path, &options, watch, check)))
+        let open =
+            move |watch: &Arc<Watch>, check| open_file(&path, &options, watch, check, &private::sync_dir);
+        Self::with_opener(what, disk, Box::new(open))
     }
 
     /// Opens the store on what `backend` gives at each opening: how tests tear and lose its writes. It must show what
@@ -192,23 +196,27 @@ impl RedbStore {
 }
 
 fn open_file(
-    path: &PathBuf,
+    path: &Path,
     options: &RedbOptions,
     watch: &Arc<Watch>,
     check: bool,
+    sync_dir: &dyn Fn(&Path) -> io::Result<()>,
 ) -> Result<Database, DatabaseError> {
-    let file = File::options().read(true).write(true).create(true).truncate(false).open(path);
-    let file = file.map_err(StorageError::Io)?;
+    let mut how = File::options();
+    how.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
+    let file = private::open(&mut how, OFlags::empty(), path).map_err(StorageError::Io)?;
     let len = file.metadata().map_err(StorageError::Io)?.len();
-    show_what_is_durable(&file)
-        .inspect_err(|error| watch.lose("syncing", error))
-        .map_err(StorageError::Io)?;
+    let lose = |error: &io::Error| {
+        if !is_full(error) {
+            watch.lose("syncing", error);
+        }
+    };
+    show_what_is_durable(&file).inspect_err(lose).map_err(StorageError::Io)?;
     if len == 0
         && let Some(directory) = path.parent()
     {
         // The file is not there after a power cut unless its directory entry is durable too (R3).
-        let synced = File::open(directory).and_then(|directory| directory.sync_all());
-        synced.inspect_err(|error| watch.lose("syncing", error)).map_err(StorageError::Io)?;
+        sync_dir(directory).inspect_err(|error| watch.lose("syncing", error)).map_err(StorageError::Io)?;
     }
     Builder::new()
         .set_cache_size(options.cache_bytes)
@@ -459,5 +467,43 @@ impl MetadataStore for RedbStore {
         let capacity = found.f_blocks.saturating_mul(found.f_frsize);
         let reserve = (*configured).min(capacity / 20);
         Some(StoreSpace { available: found.f_bavail.saturating_mul(found.f_frsize), reserve })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    /// Directories that were synced, each with the length of the file then.
+    type Synced = Vec<(PathBuf, u64)>;
+
+    /// Opens a store of a file, whose directory is synced with this outcome.
+    fn opened(path: &Path, sync: io::Result<()>) -> (Result<Database, DatabaseError>, Synced, Arc<Watch>) {
+        let (synced, sync) = (RefCell::new(Vec::new()), RefCell::new(Some(sync)));
+        let watch = Arc::default();
+        let sync_dir = |directory: &Path| {
+            let len = std::fs::metadata(path).expect("the file is there before its name is synced").len();
+            synced.borrow_mut().push((directory.to_owned(), len));
+            sync.borrow_mut().take().unwrap_or(Ok(()))
+        };
+        let database = open_file(path, &RedbOptions::default(), &watch, true, &sync_dir);
+        (database, synced.into_inner(), watch)
+    }
+
+    #[test]
+    fn the_name_of_a_new_file_is_durable_before_anything_is_in_it() {
+        let home = tempfile::tempdir().expect("a directory");
+        let path = home.path().join("metadata.redb");
+        let once = vec![(home.path().to_owned(), 0)];
+        let (failed, synced, watch) = opened(&path, Err(io::ErrorKind::Other.into()));
+        assert!(failed.is_err() && watch.lost().is_some(), "a name that may not last holds nothing");
+        assert_eq!((&synced, std::fs::metadata(&path).expect("there").len()), (&once, 0));
+        let (database, synced, _) = opened(&path, Ok(()));
+        drop(database.expect("opened"));
+        assert_eq!(synced, once, "a try that failed made nothing durable");
+        let (database, synced, _) = opened(&path, Ok(()));
+        assert!(database.is_ok() && synced.is_empty(), "it has a name already");
     }
 }

@@ -1,5 +1,5 @@
-//! The namespace on redb under power cuts: what was acknowledged is there, what was not is there whole or not at all,
-//! and repeating the operation in doubt tells which.
+//! The namespace on redb under power cuts, files with their chunks and copies included: what was acknowledged is there, what
+//! was not is there whole or not at all, and repeating the operation in doubt tells which.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,21 +7,32 @@ use std::sync::atomic::Ordering;
 use dfs_actors::metadata::committer::{Committer, GroupEnd, Job, MutationResult, WriterMetrics};
 use dfs_actors::metadata::ops::cluster;
 use dfs_actors::metadata::ops::mutation::Mutation;
-use dfs_actors::metadata::ops::{Outcome, Policy};
+use dfs_actors::metadata::ops::transfer::Placement;
+use dfs_actors::metadata::ops::{OpenedUpload, Outcome, Policy};
 use dfs_actors::metadata::reader::MetadataReader;
+use dfs_actors::metadata::records::StoredReason;
 use dfs_actors::metadata::store::MetadataStore;
 use dfs_actors::metadata::store_health::StoreTrouble;
 use dfs_actors::metadata::time::Moment;
 use dfs_actors::supervisor::Reply;
-use dfs_wire::auth::ClusterKey;
-use dfs_wire::id::{ClusterId, OpId};
+use dfs_wire::auth::{ClusterKey, Receipt};
+use dfs_wire::id::{ClusterId, NodeId, OpId};
 use dfs_wire::message::metadata::{
-    CommitUpload, Delete, EntryKind, Fsck, List, Mkdir, OpenUpload, Precondition, Rename,
+    CommitUpload, Delete, EntryKind, FileStat, Fsck, List, Mkdir, OpenRead, OpenUpload, Precondition, Rename,
+    StoredChunk,
 };
 use dfs_wire::path::DfsPath;
 use dfs_wire::status::StatusCode;
 
 use super::power_cut::{SmallRng, TornDisk, open};
+
+/// Bytes of a chunk, and the nodes that hold it.
+const CHUNK: u32 = 65_536;
+const HOLDERS: [NodeId; 3] = [NodeId(1), NodeId(2), NodeId(3)];
+const KEY: ClusterKey = ClusterKey([1; 32]);
+
+/// What is seen of one path: its size, and how many copies each of its chunks has.
+type Seen = (String, EntryKind, u64, Vec<usize>);
 
 fn path(text: &str) -> DfsPath {
     text.parse().unwrap()
@@ -37,7 +48,7 @@ struct Life {
 impl Life {
     fn start(disk: &TornDisk) -> Self {
         let store: Arc<dyn MetadataStore> = Arc::new(open(disk).unwrap());
-        let reign = cluster::open(store.as_ref(), ClusterId(1), &ClusterKey([1; 32]), 1).unwrap();
+        let reign = cluster::open(store.as_ref(), ClusterId(1), &KEY, 1).unwrap();
         let metrics = Arc::new(WriterMetrics::default());
         let committer = Committer::new(store.clone(), &reign, Policy::default(), metrics.clone()).unwrap();
         Self { store, committer, metrics }
@@ -56,26 +67,63 @@ impl Life {
         (end, answers.into_iter().map(|mut a| a.try_recv().expect("every job is answered")).collect())
     }
 
-    fn tree(&self) -> Vec<(String, EntryKind)> {
+    fn tree(&self) -> Vec<Seen> {
         let request = List { path: DfsPath::root(), recursive: true, after: None, limit: 0 };
-        let listed = MetadataReader::new(self.store.clone()).list(&request).unwrap();
+        let reader = MetadataReader::new(self.store.clone());
+        let listed = reader.list(&request).unwrap();
         assert_eq!(listed.next, None, "the test's trees fit into a page");
-        listed.entries.into_iter().map(|e| (e.path.to_string(), e.kind)).collect()
+        let seen = |e: FileStat| {
+            let copies = match e.kind {
+                EntryKind::Directory => Vec::new(),
+                EntryKind::File => copies_of(&reader, &e.path),
+            };
+            (e.path.to_string(), e.kind, e.size, copies)
+        };
+        listed.entries.into_iter().map(seen).collect()
     }
 
-    fn assert_clean(&self, seed: u64) {
-        let mut cursor = None;
+    /// Returns the chunks that were looked at.
+    fn assert_clean(&self, seed: u64) -> u64 {
+        let (mut cursor, mut chunks) = (None, 0);
         loop {
             let step = MetadataReader::new(self.store.clone())
                 .fsck(&Fsck { cursor }, &|_| dfs_actors::metadata::worth::Reach::Here)
                 .unwrap();
+            chunks += step.chunks;
             assert!(step.problems.is_empty(), "seed {seed}: {:#?}", step.problems);
             match step.next {
                 Some(next) => cursor = Some(next),
-                None => return,
+                None => return chunks,
             }
         }
     }
+}
+
+fn copies_of(reader: &MetadataReader, path: &DfsPath) -> Vec<usize> {
+    let request = OpenRead { path: path.clone(), version: None, first: 0, count: 0 };
+    let page = reader.open_read(&request).unwrap();
+    page.chunks.into_iter().map(|chunk| chunk.copies.len()).collect()
+}
+
+/// As chosen for one chunk.
+fn placement() -> Placement {
+    let chosen =
+        |node| StoredReason { node, chosen: true, rule: "chosen".into(), detail: "all there are".into() };
+    Placement { nodes: HOLDERS.to_vec(), reasons: HOLDERS.map(chosen).to_vec() }
+}
+
+/// What the nodes say after they stored the chunks of an upload, and what makes it a file.
+fn commit_of(opened: &OpenedUpload) -> Mutation {
+    let stored = opened.allocations.iter().map(|chunk| {
+        let sign = |node: NodeId| {
+            Receipt::sign(node, chunk.chunk, chunk.generation, CHUNK, [7; 32], &KEY.node_key(node))
+        };
+        StoredChunk { index: chunk.index, receipts: HOLDERS.map(sign).to_vec() }
+    });
+    let chunks: Vec<StoredChunk> = stored.collect();
+    let count = chunks.len() as u32;
+    let size = u64::from(count) * u64::from(CHUNK);
+    Mutation::Commit(CommitUpload { session: opened.session, chunks, size, chunk_count: count })
 }
 
 fn random_mutation(rng: &mut SmallRng) -> Mutation {
@@ -88,7 +136,7 @@ fn random_mutation(rng: &mut SmallRng) -> Mutation {
         _ => Mutation::OpenUpload(
             OpenUpload {
                 path: one,
-                chunk_size: 0,
+                chunk_size: CHUNK,
                 replication: 0,
                 precondition: Precondition::Any,
                 parents: true,
@@ -96,14 +144,14 @@ fn random_mutation(rng: &mut SmallRng) -> Mutation {
                 allocate: 0,
                 mtime_ms: None,
             },
-            Vec::new(),
+            (0..rng.next() % 3).map(|_| placement()).collect(),
         ),
     }
 }
 
 #[test]
 fn acknowledged_changes_survive_power_cuts_and_doubtful_ones_are_resolved_by_repeating() {
-    let (mut in_doubt, mut happened) = (0, 0);
+    let (mut in_doubt, mut happened, mut chunks) = (0, 0, 0);
     for seed in 1..=60u64 {
         let mut rng = SmallRng(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15));
         let mut disk = TornDisk::default();
@@ -112,7 +160,7 @@ fn acknowledged_changes_survive_power_cuts_and_doubtful_ones_are_resolved_by_rep
         for _life in 0..3 {
             let mut life = Life::start(&disk);
             assert_eq!(life.tree(), known, "seed {seed}: what was acknowledged is what is there");
-            life.assert_clean(seed);
+            chunks += life.assert_clean(seed);
             disk.fail_after((rng.next() % 120) as u32);
             let doubtful = loop {
                 let mut group: Vec<_> = (0..rng.next() % 3 + 1).map(|_| random_mutation(&mut rng)).collect();
@@ -125,14 +173,7 @@ fn acknowledged_changes_survive_power_cuts_and_doubtful_ones_are_resolved_by_rep
                 group.clear();
                 for result in results.into_iter().flatten() {
                     if let Outcome::Opened(opened) = result {
-                        let session = opened.session;
-                        let chunks = Vec::new();
-                        group.push(Mutation::Commit(CommitUpload {
-                            session,
-                            chunks,
-                            size: 0,
-                            chunk_count: 0,
-                        }));
+                        group.push(commit_of(&opened));
                     }
                 }
                 known = life.tree();
@@ -163,6 +204,7 @@ fn acknowledged_changes_survive_power_cuts_and_doubtful_ones_are_resolved_by_rep
         }
     }
     assert!(in_doubt == 180 && happened > 2, "both ends were met: {happened} of {in_doubt}");
+    assert!(chunks > 100, "files of {chunks} chunks went through it");
 }
 
 fn mkdir(p: &str) -> [Mutation; 1] {
@@ -199,7 +241,10 @@ fn an_operation_repeated_after_a_failed_sync_is_acknowledged_only_if_it_is_durab
         let (end, results) = life.group(doubtful, &mkdir(&name));
         assert_eq!((end, results), (GroupEnd::Committed, vec![Ok(Outcome::Done)]));
         let left = disk.after_power_cut(&mut SmallRng(u64::from(syncs) + 1));
-        assert!(Life::start(&left).tree().contains(&(name, EntryKind::Directory)), "{syncs} syncs");
+        assert!(
+            Life::start(&left).tree().contains(&(name, EntryKind::Directory, 0, vec![])),
+            "{syncs} syncs"
+        );
     }
 }
 

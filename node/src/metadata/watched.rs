@@ -5,7 +5,7 @@
 //! | failed | means | next |
 //! |---|---|---|
 //! | a write or a resize, for want of space, before pages of the commit were synced | nothing was committed | open anew |
-//! | the same, after that | unknown, but nothing was lost | open anew |
+//! | the same, after that, or in a sync | unknown: what was acknowledged is there, what was not may be | open anew |
 //! | any other write, any sync | what can be read may not be what is durable | nothing more in this process |
 //! | a read | nothing was lost | open anew |
 
@@ -81,7 +81,11 @@ impl Watch {
         let mut seen = self.seen();
         seen.synced |= seen.pages;
         drop(seen);
-        sync().inspect_err(|error| self.lose("syncing", error))
+        // Opening anew reads what is durable, as a new process would. No sync is repeated for what this one did not write.
+        sync().inspect_err(|error| match is_full(error) {
+            true => self.seen().full = Some(error.to_string()),
+            false => self.lose("syncing", error),
+        })
     }
 }
 
@@ -178,7 +182,9 @@ mod tests {
         watch.sync(|| Ok(())).unwrap();
         assert!(watch.full().is_none() && watch.lost().is_none(), "unknown, but nothing was lost");
         assert!(watch.sync(full).is_err());
-        assert!(watch.lost().is_some(), "a failed sync is a loss whatever its reason");
+        assert!(watch.full().is_none() && watch.lost().is_none(), "unknown, and read anew from the disk");
+        assert!(watch.sync(|| Err(io::Error::from(Errno::IO))).is_err());
+        assert!(watch.lost().is_some_and(|cause| cause.contains("syncing")), "any other is a loss");
         let watch = Watch::default();
         assert!(watch.write("writing", Err::<(), _>(io::Error::from(Errno::IO))).is_err());
         assert!(watch.lost().is_some_and(|cause| cause.contains("writing")));

@@ -25,6 +25,7 @@ use super::{Begun, Transport, bind, drained, observe, ready, transport};
 use crate::config::Config;
 use crate::metadata::lane::ThreadLane;
 use crate::metadata::redb::{RedbOptions, RedbStore};
+use crate::private;
 use crate::process::Context;
 use crate::telemetry::ClusterHealth;
 
@@ -34,6 +35,8 @@ const INLINE_SLABS: usize = 16;
 const DATABASE: &str = "metadata.redb";
 /// Name of the file in the data directory that says which cluster's coordinator this was.
 const TRACE: &str = "cluster";
+/// As much of it as is read.
+const TRACE_BYTES_MAX: u64 = 256;
 
 /// Findings with which no write is acknowledged.
 const STOPS_WRITES: [&str; 3] = ["NO_WRITE_QUORUM", METADATA_FAILING, METADATA_DISK_FULL];
@@ -50,8 +53,10 @@ pub(super) async fn start(context: &Context, config: &Config) -> anyhow::Result<
         let (database, trace) = (dir.join(DATABASE), home.join(TRACE));
         expect_metadata(&database, &trace)?;
         for dir in [&dir, &home] {
-            std::fs::create_dir_all(dir).with_context(|| format!("create {}", dir.display()))?;
+            private::make_dirs(dir).with_context(|| format!("create {}", dir.display()))?;
         }
+        // The database holds the key with which all grants are signed.
+        [&dir, &home, &database, &trace].into_iter().for_each(|path| private::mend(path));
         let store = Arc::new(RedbStore::open(&database, &RedbOptions::default())?);
         if let Some(epoch) = give_up
             && cluster::give_up(store.as_ref(), epoch)?
@@ -64,7 +69,7 @@ pub(super) async fn start(context: &Context, config: &Config) -> anyhow::Result<
         if migrated > 0 {
             tracing::info!(chunks = migrated, "the metadata was brought to this build's format");
         }
-        std::fs::write(&trace, format!("{}\n", reign.cluster))
+        private::write(&trace, &format!("{}\n", reign.cluster))
             .with_context(|| format!("write {}", trace.display()))?;
         Ok((store, reign))
     });
@@ -113,7 +118,7 @@ fn expect_metadata(database: &Path, trace: &Path) -> anyhow::Result<()> {
     if database.exists() || !trace.exists() {
         return Ok(());
     }
-    let cluster = std::fs::read_to_string(trace).unwrap_or_default();
+    let cluster = private::read(trace, TRACE_BYTES_MAX).unwrap_or_default();
     anyhow::bail!(
         "{} is missing, but this was the coordinator of cluster {}: mount the disk it is on, or restore it from a backup \
          (to make a new cluster here, remove {})",

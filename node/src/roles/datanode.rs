@@ -29,6 +29,7 @@ use futures_util::future::BoxFuture;
 
 use super::{Begun, LOOK, Transport, bind, drained, follow, observe, ready, transport};
 use crate::config::{self, Config};
+use crate::private;
 use crate::process::{Context, EXIT_SUPERSEDED};
 use crate::store::{DataDir, DirectIo, FileStore, NodeIdentity, OsDisk, ReadMode, StoreConfig};
 
@@ -87,6 +88,7 @@ pub(super) async fn start(context: &Context, config: &Config) -> anyhow::Result<
 
 fn open_store(settings: StoreConfig, fresh: NodeId) -> anyhow::Result<(Arc<FileStore>, NodeIdentity)> {
     let dir = DataDir::open(&settings.data_dir, Arc::new(OsDisk))?;
+    dir.layout().outermost().iter().for_each(|path| private::mend(path));
     let (store, report) = FileStore::open(Arc::new(dir), &settings)?;
     for line in &report.damaged {
         tracing::error!(file = ?line, "found damaged at start and moved aside");

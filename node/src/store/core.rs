@@ -52,6 +52,8 @@ pub(crate) struct Core {
     pub(crate) saving: Arc<Semaphore>,
     pub(crate) quarantine: QuarantineTotals,
     names: AtomicU64,
+    /// When a disk that refuses writes is tried next, by its uptime; 0 while it takes them.
+    pub(crate) mend_at: AtomicU64,
     measuring: AtomicBool,
 }
 
@@ -87,6 +89,7 @@ impl Core {
             saving: Arc::new(Semaphore::new(1)),
             quarantine: parts.quarantine,
             names: AtomicU64::new(first_name),
+            mend_at: AtomicU64::new(0),
             measuring: AtomicBool::new(false),
         }
     }
@@ -151,7 +154,7 @@ impl Core {
         self.index.get(key).map(|e| e.info).filter(|info| info.state != ReplicaState::Corrupt)
     }
 
-    /// Measures free space on an I/O thread, unless that is under way.
+    /// Measures free space on an I/O thread, and tries a disk that refuses writes, unless that is under way.
     fn refresh_space(self: &Arc<Self>) {
         if self.measuring.swap(true, Ordering::AcqRel) {
             return;
@@ -162,6 +165,7 @@ impl Core {
                 count(&core.disk.counters.read_errors, 1);
                 tracing::warn!(disk = %core.disk.label, %error, "free space could not be measured");
             }
+            core.try_to_mend();
             core.measuring.store(false, Ordering::Release);
         });
     }

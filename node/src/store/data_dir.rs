@@ -1,7 +1,8 @@
 //! A data directory: locked by one process, formatted once, with an identity that only changes whole.
 //!
-//! Formatting ends with the identity file. So a directory with an identity has all its directories, durably, and one
-//! without has never held a chunk: if it does hold some, the identity was lost and the directory is refused.
+//! Formatting ends with the identity file. So a directory with an identity had all its directories, durably (what is missing
+//! is made again), and one without has never held a chunk: if it does hold some, the identity was lost and the directory is
+//! refused.
 //!
 //! An identity is written into the file `identity.spare`, synced, and changes places with `identity`; then the directory
 //! is synced. Both files keep their blocks, so that this works on a disk that is full to the last byte: a node must be able
@@ -11,6 +12,7 @@
 //! What is known of the identity is read by everybody and waits for nothing; what is done with the files is done by one
 //! caller at a time, on a thread that may wait for the disk.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -18,10 +20,11 @@ use std::sync::{Arc, Mutex};
 use arc_swap::ArcSwapOption;
 use dfs_wire::id::{Incarnation, NodeId};
 
-use super::disk::lock;
+use super::disk::{is_want_of_space, lock};
 use super::disk_io::{DirLock, DiskDir, DiskIo, LockOutcome, sync_dir};
 use super::identity::{self, IDENTITY_BYTES_MAX, IdentityError, NodeIdentity};
 use super::layout::Layout;
+use crate::private::is_not_a_file;
 
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -43,6 +46,14 @@ pub enum DataDirError {
         path: PathBuf,
         /// What is wrong with it.
         source: IdentityError,
+    },
+    /// What should be its identity file is no file.
+    #[error("data directory {path}: {found} where the file `identity` should be; restore that from a backup")]
+    NoFile {
+        /// The directory.
+        path: PathBuf,
+        /// What is there.
+        found: io::Error,
     },
     /// It holds chunks and no identity.
     #[error("data directory {path} holds chunks but its file `identity` is gone; restore it from a backup")]
@@ -127,23 +138,26 @@ impl DataDir {
                 return Err(DataDirError::Locked { path: layout.root().to_owned(), pid });
             }
         };
-        let identity =
-            match read_identity(&*io, &layout).map_err(failed("reading its identity"))? {
-                Some(text) => {
-                    let decoded = identity::decode(&text);
-                    Some(decoded.map_err(|source| DataDirError::Identity {
-                        path: layout.root().to_owned(),
-                        source,
-                    })?)
-                }
-                None if holds_chunks(&*io, &layout).map_err(failed("listing it"))? => {
-                    return Err(DataDirError::IdentityLost { path: layout.root().to_owned() });
-                }
-                None => {
-                    format(&*io, &layout).map_err(failed("formatting it"))?;
-                    None
-                }
-            };
+        let path = || layout.root().to_owned();
+        let text = read_identity(&*io, &layout).map_err(|source| match is_not_a_file(&source) {
+            true => DataDirError::NoFile { path: path(), found: source },
+            false => failed("reading its identity")(source),
+        })?;
+        let identity = match text {
+            Some(text) => {
+                let decoded = identity::decode(&text);
+                let decoded = decoded.map_err(|source| DataDirError::Identity { path: path(), source })?;
+                make_again(&*io, &layout).map_err(failed("making its directories again"))?;
+                Some(decoded)
+            }
+            None if holds_chunks(&*io, &layout).map_err(failed("listing it"))? => {
+                return Err(DataDirError::IdentityLost { path: layout.root().to_owned() });
+            }
+            None => {
+                format(&*io, &layout).map_err(failed("formatting it"))?;
+                None
+            }
+        };
         let root = io.open_dir(layout.root()).map_err(failed("opening it"))?;
         let files = Mutex::new(Files { stored: identity.is_some(), names_synced: false });
         let identity = ArcSwapOption::from_pointee(identity);
@@ -210,11 +224,20 @@ impl DataDir {
     }
 
     fn write_spare(&self, identity: &NodeIdentity) -> Result<(), SaveError> {
-        let text = identity::encode(identity);
-        let file = self.io.update(&self.layout.identity_spare()).map_err(SaveError::Write)?;
+        let (text, path) = (identity::encode(identity), self.layout.identity_spare());
+        let file = match self.io.update(&path) {
+            Err(error) if is_not_a_file(&error) => {
+                tracing::warn!(path = %path.display(), %error, "removed: a spare holds nothing");
+                self.io.unlink(&path).and_then(|()| self.io.update(&path))
+            }
+            other => other,
+        };
+        let file = file.map_err(SaveError::Write)?;
         file.write_at(&mut [IoSlice::new(text.as_bytes())], 0).map_err(SaveError::Write)?;
         file.set_len(text.len() as u64).map_err(SaveError::Write)?;
-        file.sync_data().map_err(SaveError::Sync)
+        // A full disk may say so as late as here. The spare is then worth nothing, and will be written anew.
+        let why = |e| if is_want_of_space(&e) { SaveError::Write(e) } else { SaveError::Sync(e) };
+        file.sync_data().map_err(why)
     }
 
     /// Gives the directory up, for another process or another opener. Nothing may be written to it any more.
@@ -306,6 +329,32 @@ fn format(io: &dyn DiskIo, layout: &Layout) -> io::Result<()> {
     Ok(())
 }
 
+/// Directories may be missing that were empty when a copy of the whole was made without them, or that somebody removed: what
+/// they held is gone, and the inventory will tell.
+fn make_again(io: &dyn DiskIo, layout: &Layout) -> io::Result<()> {
+    let all = [layout.tmp_dir(), layout.quarantine_dir(), layout.chunks_dir()].into_iter();
+    let mut found = BTreeMap::new();
+    let (mut made, mut parents) = (Vec::new(), BTreeSet::new());
+    for dir in all.chain(layout.fan_out()) {
+        let (Some(parent), Some(name)) = (dir.parent(), dir.file_name()) else { continue };
+        if !found.contains_key(parent) {
+            found.insert(parent.to_owned(), io.list(parent)?);
+        }
+        let there = found.get(parent).is_some_and(|names| names.iter().any(|found| name == found.as_str()));
+        if !there {
+            io.create_dir(&dir)?;
+            parents.insert(parent.to_owned());
+            made.push(dir);
+        }
+    }
+    parents.iter().try_for_each(|parent| sync_dir(io, parent))?;
+    if let Some(first) = made.first() {
+        let (path, first, missing) = (layout.root().display(), first.display(), made.len());
+        tracing::warn!(%path, missing, %first, "directories were missing and are made again: what they held is gone");
+    }
+    Ok(())
+}
+
 fn read_identity(io: &dyn DiskIo, layout: &Layout) -> io::Result<Option<Vec<u8>>> {
     let file = match io.open(&layout.identity()) {
         Ok(file) => file,
@@ -383,5 +432,43 @@ mod tests {
         open(base.path()).unwrap();
         std::fs::write(base.path().join("chunks/0/0/x"), "x").unwrap();
         assert!(matches!(open(base.path()).err(), Some(DataDirError::IdentityLost { .. })));
+    }
+
+    #[test]
+    fn directories_that_are_missing_are_made_again() {
+        let base = tempfile::tempdir().unwrap();
+        begin_run(&open(base.path()).unwrap(), NodeId(1));
+        for gone in ["tmp", "quarantine", "chunks/3/4", "chunks/a"] {
+            std::fs::remove_dir_all(base.path().join(gone)).unwrap();
+        }
+        std::fs::write(base.path().join("chunks/0/0/x"), "x").unwrap();
+        let dir = open(base.path()).unwrap();
+        let layout = dir.layout();
+        let all = [layout.tmp_dir(), layout.quarantine_dir()].into_iter().chain(layout.fan_out());
+        all.for_each(|dir| assert!(dir.is_dir(), "{}", dir.display()));
+        assert!(base.path().join("chunks/0/0/x").exists(), "what is there stays");
+        drop(dir);
+        std::fs::remove_dir_all(base.path().join("chunks")).unwrap();
+        assert_eq!(
+            open(base.path()).unwrap().layout().leaves().iter().filter(|leaf| leaf.is_dir()).count(),
+            256
+        );
+    }
+
+    #[test]
+    fn something_else_than_a_file_is_named_where_the_identity_should_be_and_removed_where_its_spare_is() {
+        let base = tempfile::tempdir().unwrap();
+        begin_run(&open(base.path()).unwrap(), NodeId(1));
+        let fifo = |name: &str| {
+            let path = base.path().join(name);
+            let _old = std::fs::remove_file(&path);
+            let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR);
+            rustix::fs::mknodat(rustix::fs::CWD, path, kind, mode, 0).unwrap();
+        };
+        fifo("identity.spare");
+        begin_run(&open(base.path()).unwrap(), NodeId(1));
+        fifo("identity");
+        let error = open(base.path()).err().unwrap().to_string();
+        assert!(error.contains("a FIFO is there, not a file where the file `identity` should be"), "{error}");
     }
 }

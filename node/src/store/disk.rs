@@ -1,16 +1,19 @@
 //! One disk's health, free space and counters, and the one place that decides what an error means.
 //!
 //! ```text
-//!  Writable <----> Full              by the latest numbers, nothing latched (watermarks.rs)
+//!  Writable <----> Full              by the latest numbers (watermarks.rs); and for a while after ENOSPC, EDQUOT
 //!     |  \
-//!     |   +-- EROFS ---------------> ReadOnly   until the process starts anew
-//!     +------ EIO, failed fsync ---> Failed     until the process starts anew (rule R2)
+//!     |   +-- EROFS, EACCES, EPERM --> ReadOnly   until a try succeeds (mending.rs)
+//!     +------ EIO, failed fsync -----> Failed     until the process starts anew (rule R2)
 //!
 //!  Writable, Full <-- no answer for 30 s, an answer --> Stalled   (watch.rs)
 //! ```
 //! An fsync that failed is never repeated: the kernel may have marked the lost pages clean, and the second call
 //! would report success (Rebello et al., USENIX ATC 2020). The directories that are synced are opened once, at start: so
 //! a failed sync of one is an fsync that failed, and never a lack of file descriptors.
+//!
+//! A file system that gives space only when data are written back says ENOSPC or EDQUOT as late as at the fsync of a file.
+//! That is a full disk and not a failed one: the file has no name yet and goes, and is not synced again.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -47,10 +50,16 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// How long a disk counts as full after it refused something for want of space, whatever its numbers say: they do not tell
+/// of quotas, nor of inodes.
+const FULL_FOR: Duration = Duration::from_secs(10);
+
 #[derive(Debug, Default)]
 struct Ledger {
     space: Space,
     promised: u64,
+    /// When something was refused for want of space last, unless something was stored since.
+    refused: Option<Instant>,
 }
 
 /// See the module's documentation.
@@ -119,12 +128,18 @@ impl Disk {
             false => {}
         }
         let health = lock(&self.health).clone();
-        let (space, promised, reserve) = self.space();
         match health {
             DiskState::Writable if stalled => DiskState::Stalled(stalled_reason()),
-            DiskState::Writable if watermarks::is_full(space, promised, reserve) => DiskState::Full,
+            DiskState::Writable if self.is_full(now) => DiskState::Full,
             other => other,
         }
+    }
+
+    fn is_full(&self, now: Instant) -> bool {
+        let (space, promised, reserve) = self.space();
+        let refused = lock(&self.ledger).refused;
+        let lately = refused.is_some_and(|at| now.saturating_duration_since(at) < FULL_FOR);
+        lately || watermarks::is_full(space, promised, reserve)
     }
 
     /// Whether the file system has refused writes.
@@ -155,18 +170,30 @@ impl Disk {
         Ok(promise)
     }
 
-    /// Syncs a file's contents. An error fails the disk.
-    pub(crate) fn sync_file(&self, file: &dyn DiskFile, key: ChunkKey) -> Result<(), StoreError> {
-        self.timed_sync(|| file.sync_data())
-            .map_err(|e| self.sync_failed(&format!("fdatasync of chunk {key}"), &e))
+    /// Syncs the contents of a file of `bytes` bytes that has no name yet. An error fails the disk, unless it is full: then
+    /// the file is lost, and nobody was told of it.
+    pub(crate) fn sync_file(&self, file: &dyn DiskFile, key: ChunkKey, bytes: u64) -> Result<(), StoreError> {
+        let operation = || format!("fdatasync of chunk {key}");
+        match self.timed_sync(|| file.sync_data()) {
+            Ok(()) => {
+                lock(&self.ledger).refused = None;
+                Ok(())
+            }
+            Err(e) if is_want_of_space(&e) => Err(self.write_failed(&operation(), bytes, e)),
+            Err(e) => Err(self.sync_failed(&operation(), &e)),
+        }
     }
 
     /// Syncs the names in a directory that holds chunks. An error fails the disk.
     pub(crate) fn sync_dir(&self, path: &Path) -> Result<(), StoreError> {
         let operation = || format!("fsync of directory {}", path.display());
-        let dir = self.dirs.get(path);
-        let dir = dir.ok_or_else(|| self.io_error(&operation(), io::ErrorKind::NotFound.into()))?;
-        self.timed_sync(|| dir.sync()).map_err(|e| self.sync_failed(&operation(), &e))
+        self.sync_names(path).map_err(|e| self.sync_failed(&operation(), &e))
+    }
+
+    /// As [`Self::sync_dir`]; what an error means is for the caller to say.
+    pub(crate) fn sync_names(&self, path: &Path) -> io::Result<()> {
+        let dir = self.dirs.get(path).ok_or(io::ErrorKind::NotFound)?;
+        self.timed_sync(|| dir.sync())
     }
 
     fn timed_sync(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
@@ -189,15 +216,18 @@ impl Disk {
         count(&self.counters.write_errors, 1);
         match Errno::from_io_error(&error) {
             Some(Errno::NOSPC | Errno::DQUOT) => {
+                lock(&self.ledger).refused = Some(Instant::now());
                 let (space, promised, reserve) = self.space();
                 let available = space.available.saturating_sub(promised);
                 StoreError::NoSpace { disk: self.label.clone(), needed, available, reserve }
             }
-            Some(Errno::ROFS) => self.fail(DiskState::ReadOnly(format!("{operation}: {error}"))),
+            Some(Errno::ROFS | Errno::ACCESS | Errno::PERM) => {
+                self.fail(DiskState::ReadOnly(format!("{operation}: {error}")))
+            }
             Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::AGAIN) => {
                 StoreError::Busy { disk: self.label.clone(), what: format!("{operation}: {error}") }
             }
-            Some(Errno::INVAL | Errno::FBIG) => self.io_error(operation, error),
+            Some(Errno::INVAL | Errno::FBIG | Errno::ISDIR) => self.io_error(operation, error),
             _ => self.fail(DiskState::Failed(format!("{operation}: {error}"))),
         }
     }
@@ -262,10 +292,33 @@ impl Disk {
         self.failed(reason)
     }
 
+    /// A disk that refused writes takes them again.
+    pub(crate) fn recover(&self) {
+        let mut health = lock(&self.health);
+        if let DiskState::ReadOnly(reason) = &*health {
+            tracing::warn!(disk = %self.label, after = reason, "disk takes writes again");
+            *health = DiskState::Writable;
+        }
+    }
+
+    /// A disk that refused writes has failed.
+    pub(crate) fn give_up(&self, reason: String) {
+        let mut health = lock(&self.health);
+        if matches!(*health, DiskState::ReadOnly(_)) {
+            tracing::error!(disk = %self.label, reason, "disk takes no writes any more");
+            *health = DiskState::Failed(reason);
+        }
+    }
+
     fn full(&self, full: Full) -> StoreError {
         let Full { needed, available, reserve } = full;
         StoreError::NoSpace { disk: self.label.clone(), needed, available, reserve }
     }
+}
+
+/// Whether an error says that there is no room.
+pub(crate) fn is_want_of_space(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::NOSPC | Errno::DQUOT))
 }
 
 fn stalled_reason() -> String {

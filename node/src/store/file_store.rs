@@ -341,7 +341,14 @@ fn purge(core: &Core, older_than: Duration) -> Result<u64, StoreError> {
         disk.watch.step();
         let path = dir.join(&name);
         let bytes = disk.io.open(&path).and_then(|file| file.file_len()).unwrap_or(0);
-        disk.io.unlink(&path).map_err(|e| disk.write_failed("purging the quarantine", 0, e))?;
+        match disk.io.unlink(&path) {
+            Ok(()) => {}
+            Err(e) if Errno::from_io_error(&e) == Some(Errno::ISDIR) => {
+                tracing::warn!(disk = %disk.label, path = %path.display(), "a directory in the quarantine is left alone");
+                continue;
+            }
+            Err(e) => return Err(disk.write_failed("purging the quarantine", 0, e)),
+        }
         core.uncount_quarantined(bytes);
         freed += bytes;
     }

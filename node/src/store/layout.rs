@@ -56,6 +56,14 @@ impl Layout {
         self.root.join("identity.spare")
     }
 
+    /// The directory and what is directly in it: if these are private, all of it is.
+    pub fn outermost(&self) -> [PathBuf; 7] {
+        let dirs = [self.root.clone(), self.tmp_dir(), self.quarantine_dir(), self.chunks_dir()];
+        let ([root, tmp, quarantine, chunks], [lock, identity, spare]) =
+            (dirs, [self.lock(), self.identity(), self.identity_spare()]);
+        [root, tmp, quarantine, chunks, lock, identity, spare]
+    }
+
     /// Unfinished writes.
     pub fn tmp_dir(&self) -> PathBuf {
         self.root.join("tmp")

@@ -39,6 +39,7 @@ mod index;
 pub mod layout;
 mod map;
 mod membership;
+mod mending;
 mod open_files;
 mod os_disk;
 mod pool;

@@ -17,9 +17,8 @@ use super::aligned::{AlignedBuf, is_aligned};
 use super::disk_io::{DirLock, DiskDir, DiskFile, DiskIo, LockOutcome, WriteMode};
 use super::map;
 use super::watermarks::Space;
+use crate::private::{self, DIR_MODE, FILE_MODE};
 
-const FILE_MODE: u32 = 0o600;
-const DIR_MODE: u32 = 0o700;
 const DIRECT: i32 = OFlags::DIRECT.bits().cast_signed();
 
 /// [`DiskIo`] on the operating system's file systems. Modes are explicit, so no umask can open a file to others.
@@ -65,14 +64,13 @@ impl DiskIo for OsDisk {
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         // A symbolic link in the data directory is nobody's chunk.
-        let nofollow = OFlags::NOFOLLOW.bits().cast_signed();
-        Ok(Box::new(OsFile(OpenOptions::new().read(true).custom_flags(nofollow).open(path)?)))
+        Ok(Box::new(OsFile(private::open(OpenOptions::new().read(true), OFlags::NOFOLLOW, path)?)))
     }
 
     fn update(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(FILE_MODE);
-        Ok(Box::new(OsFile(options.custom_flags(OFlags::NOFOLLOW.bits().cast_signed()).open(path)?)))
+        Ok(Box::new(OsFile(private::open(&mut options, OFlags::NOFOLLOW, path)?)))
     }
 
     fn exchange(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -127,9 +125,11 @@ impl DiskIo for OsDisk {
     fn lock(&self, path: &Path) -> io::Result<LockOutcome> {
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
-        let file = match options.open(path) {
+        let file = match private::open(&mut options, OFlags::empty(), path) {
             // Of a read-only file system, what is there can still be locked.
-            Err(e) if Errno::from_io_error(&e) == Some(Errno::ROFS) => File::open(path)?,
+            Err(e) if Errno::from_io_error(&e) == Some(Errno::ROFS) => {
+                private::open(OpenOptions::new().read(true), OFlags::empty(), path)?
+            }
             other => other?,
         };
         match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {

@@ -6,6 +6,7 @@
 //! | chunk file with a sound footer and the right name | indexed, `Unverified` |
 //! | chunk file of another cluster, and the identity names ours | the store does not open, and nothing is moved |
 //! | chunk file whose footer is bad in two reads, or is another chunk's | moved aside as damaged, reported |
+//! | a FIFO, a socket, a device, a directory, a link under a chunk's name | moved aside as damaged, reported |
 //! | chunk file of another format version | left alone, reported, not indexed |
 //! | chunk file that cannot be read (EIO) | left alone, reported, not indexed: nothing is known about it |
 //! | any other name | left alone, reported |
@@ -36,6 +37,7 @@ use super::format::FormatError;
 use super::index::Index;
 use super::layout::{Layout, parse_chunk_name};
 use super::reader::{FooterError, read_footer_surely};
+use crate::private::is_not_a_file;
 
 /// Lines kept of each list of a [`SweepReport`]; the counts go on.
 pub const REPORT_LINES_MAX: usize = 1000;
@@ -233,6 +235,7 @@ fn look_at(disk: &Disk, cluster: Option<ClusterId>, leaf: &Path, name: &str) -> 
             return Finding::LeftAlone(path, error.to_string());
         }
         Err(FooterError::Format(error)) => return Finding::Bad(path, error.to_string()),
+        Err(FooterError::Io(error)) if is_not_a_file(&error) => return Finding::Bad(path, error.to_string()),
         Err(FooterError::Io(error)) => {
             count(&disk.counters.read_errors, 1);
             return Finding::LeftAlone(path, error.to_string());

@@ -419,6 +419,6 @@ impl Shared {
             let cut = file.set_len(file_bytes(seal.len));
             cut.map_err(|e| disk.write_failed(&format!("cutting chunk {key} to its length"), 0, e))?;
         }
-        disk.sync_file(file, key)
+        disk.sync_file(file, key, file_bytes(seal.len))
     }
 }

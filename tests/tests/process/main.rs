@@ -23,6 +23,8 @@ mod mistakes;
 mod names;
 mod old_copies;
 mod power_cut;
+mod private_files;
+mod restored;
 mod round_trips;
 mod sharing;
 mod slow_line;

@@ -88,6 +88,85 @@ async fn a_read_only_file_system_is_named_so() {
 }
 
 #[tokio::test]
+async fn a_disk_that_finds_at_the_sync_of_a_file_that_it_is_full_is_full_and_not_failed() {
+    for errno in [Errno::NOSPC, Errno::DQUOT] {
+        let (disk, store) = with_one_chunk().await;
+        disk.refuse_allocate();
+        disk.fail_next(Op::SyncData, errno);
+        let error = put(&store, identity(2, 1), &content(2, 300_000)).await.unwrap_err();
+        assert!(matches!(error, StoreError::NoSpace { needed, .. } if needed > 300_000), "{error}");
+        assert_eq!(store.stats().state, DiskState::Full);
+        let later = std::time::Instant::now() + Duration::from_secs(11);
+        assert_eq!(store.core.disk.state(later), DiskState::Writable, "nothing is latched");
+        assert_eq!(disk.names_in(Path::new("/disk/tmp")), [""; 0], "what was not synced is not kept");
+        assert!(matches!(get(&store, key(2, 1)).await, Err(StoreError::NotFound { .. })));
+        put(&store, identity(2, 1), &content(2, 300_000)).await.unwrap();
+        disk.restart(super::faulty_disk::Survives::Nothing);
+        assert_eq!(get(&store, key(2, 1)).await.unwrap(), content(2, 300_000), "durable");
+    }
+}
+
+#[tokio::test]
+async fn an_identity_for_which_there_is_no_room_at_its_sync_fails_no_disk() {
+    let (disk, store) = with_one_chunk().await;
+    let identity = store.data_dir().identity().unwrap();
+    disk.fail_next(Op::SyncData, Errno::DQUOT);
+    let joined = NodeIdentity { epoch: dfs_wire::id::Epoch(5), ..identity.clone() };
+    let error = store.save_identity(joined.clone()).await.unwrap_err();
+    assert!(matches!(error, StoreError::NoSpace { .. }), "{error}");
+    assert_eq!(store.data_dir().identity(), Some(identity), "the one before");
+    store.save_identity(joined.clone()).await.unwrap();
+    drop(store);
+    disk.restart(super::faulty_disk::Survives::Nothing);
+    assert_eq!(open_inline(&disk).0.data_dir().identity(), Some(joined), "durable");
+}
+
+#[tokio::test]
+async fn a_read_only_disk_that_takes_writes_again_is_used_again_and_stores_what_it_was_told_meanwhile() {
+    for errno in [Errno::ROFS, Errno::ACCESS, Errno::PERM] {
+        let (disk, store) = with_one_chunk().await;
+        drop(store);
+        let (store, _) = open_inline(&disk);
+        disk.fail_next(Op::Create, errno);
+        let run = store.begin_run(NodeId(9)).unwrap();
+        let joined = NodeIdentity { epoch: dfs_wire::id::Epoch(5), ..run };
+        store.save_identity(joined.clone()).await.unwrap();
+        store.stats();
+        disk.fail_next(Op::Create, errno);
+        disk.advance_clock(Duration::from_secs(11));
+        store.stats();
+        assert!(matches!(store.stats().state, DiskState::ReadOnly(_)), "tried in vain");
+        disk.advance_clock(Duration::from_secs(9));
+        store.stats();
+        assert!(matches!(store.stats().state, DiskState::ReadOnly(_)), "not all the time");
+        disk.advance_clock(Duration::from_secs(2));
+        store.stats();
+        assert_eq!(store.stats().state, DiskState::Writable);
+        put(&store, identity(2, 1), &content(2, 10)).await.unwrap();
+        drop(store);
+        disk.restart(super::faulty_disk::Survives::Nothing);
+        let (store, _) = open_inline(&disk);
+        assert_eq!(store.data_dir().identity(), Some(joined), "durable");
+        assert_eq!(get(&store, key(2, 1)).await.unwrap(), content(2, 10));
+    }
+}
+
+#[tokio::test]
+async fn a_read_only_disk_whose_syncs_fail_when_it_is_tried_has_failed_for_good() {
+    let (disk, store) = with_one_chunk().await;
+    disk.fail_next(Op::Create, Errno::ROFS);
+    assert!(store.create(identity(2, 1), 10).await.is_err());
+    disk.fail_next(Op::SyncDir, Errno::IO);
+    store.stats();
+    disk.advance_clock(Duration::from_secs(11));
+    store.stats();
+    assert_failed_for_writes_only(&disk, &store).await;
+    disk.advance_clock(Duration::from_secs(60));
+    store.stats();
+    assert_failed_for_writes_only(&disk, &store).await;
+}
+
+#[tokio::test]
 async fn no_space_leaves_nothing_and_does_not_fail_the_disk() {
     for op in [Op::Create, Op::Allocate, Op::Write, Op::SetLen, Op::Rename] {
         let (disk, store) = with_one_chunk().await;
@@ -100,10 +179,11 @@ async fn no_space_leaves_nothing_and_does_not_fail_the_disk() {
         };
         let error = outcome.await.unwrap_err();
         assert!(matches!(error, StoreError::NoSpace { .. }), "{op:?}: {error}");
-        assert_eq!(store.stats().state, DiskState::Writable, "{op:?}");
+        assert_eq!(store.stats().state, DiskState::Full, "{op:?}: whatever its numbers say");
         assert_eq!(disk.names_in(Path::new("/disk/tmp")), [""; 0], "{op:?}");
         assert_eq!((store.stats().temporary, store.stats().promised_bytes), (0, 0), "{op:?}");
         put(&store, identity(2, 1), &content(2, 300_000)).await.unwrap();
+        assert_eq!(store.stats().state, DiskState::Writable, "{op:?}: it took something");
         assert_eq!(get(&store, key(2, 1)).await.unwrap(), content(2, 300_000), "{op:?}");
     }
 }
