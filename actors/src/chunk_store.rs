@@ -145,8 +145,12 @@ pub struct StoreStats {
     pub reserve_bytes: u64,
     /// Promised to open writers and not yet allocated.
     pub promised_bytes: u64,
+    /// Which file system it is, among all hosts; 0 if that is not known.
+    pub file_system: u128,
     /// Payload of committed chunks.
     pub used_bytes: u64,
+    /// What their files take besides: footers, and what fills the last page.
+    pub footer_bytes: u64,
     /// Committed chunks, corrupt ones included.
     pub chunks: u64,
     /// Committed chunks known to be corrupt.

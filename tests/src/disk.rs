@@ -191,6 +191,15 @@ impl LoopDisk {
         Frozen { dir: self.dir.clone() }
     }
 
+    /// Mounts it anew with an option, `ro` or `rw`, where it is.
+    ///
+    /// # Panics
+    /// If the kernel refuses: somebody may be writing.
+    pub fn remount(&self, option: &str) {
+        let options = format!("remount,{option}");
+        run("mount", &["-o", &options, &text(&self.dir)]).unwrap_or_else(|error| panic!("{error}"));
+    }
+
     /// Takes the disk out and puts it in again, as a machine that starts anew would find it. Nobody may use it.
     pub fn power_on(&mut self) {
         self.mount = None;

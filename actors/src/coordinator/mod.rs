@@ -18,6 +18,7 @@ mod membership;
 mod metadata;
 mod read_order;
 mod service;
+mod space;
 pub mod tree;
 
 pub use health::{METADATA_DISK_FULL, METADATA_FAILING};

@@ -19,6 +19,7 @@ use super::facts::NodeFacts;
 use super::grants::Signer;
 use super::health::{Signs, findings};
 use super::read_order::is_avoided;
+use super::space::Space;
 use crate::admin::NodeAdmin;
 use crate::env::{Env, MonoTime};
 use crate::gc::health::GcHealth;
@@ -217,7 +218,7 @@ impl CoordinatorService {
         let up =
             || view.nodes.iter().filter(|n| matches!(n.entry.state, NodeState::Up | NodeState::Draining));
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-        let sum = |of: fn(&NodeView) -> u64| up().map(|n| of(n)).fold(0, u64::saturating_add);
+        let (space, replication) = (Space::of(up().map(|n| &n.load)), self.parts.config.policy.replication);
         Ok(ClusterStatus {
             cluster: self.parts.reign.cluster,
             epoch: self.parts.reign.epoch,
@@ -226,9 +227,14 @@ impl CoordinatorService {
             findings,
             nodes_up: count(up().count()),
             nodes_total: count(present().count()),
-            capacity: sum(|n| n.load.capacity),
-            available: sum(|n| n.load.available),
-            used: sum(|n| n.load.used),
+            capacity: space.capacity,
+            available: space.available,
+            usable: space.available / u64::from(replication.max(1)),
+            replication,
+            used: space.used,
+            footers: space.footers,
+            quarantine: space.quarantine,
+            metadata: self.parts.metrics.health.room().map_or(0, |room| room.used),
             files: totals.files,
             directories: totals.directories,
             chunks: totals.chunks,

@@ -76,7 +76,10 @@ pub fn load_of_store(stats: &StoreStats) -> NodeLoad {
     NodeLoad {
         capacity: stats.capacity_bytes,
         available: stats.available_bytes.saturating_sub(kept),
+        file_system: stats.file_system,
         used: stats.used_bytes,
+        footers: stats.footer_bytes,
+        quarantine: stats.quarantined_bytes,
         reserve: stats.reserve_bytes,
         chunks: stats.chunks,
         quarantined: stats.quarantined,

@@ -310,7 +310,7 @@ fn takes_space(overlay: &Overlay, job: &Job) -> bool {
 }
 
 fn tight_status(space: StoreSpace) -> Status {
-    let StoreSpace { available, reserve } = space;
+    let StoreSpace { available, reserve, .. } = space;
     let text = format!(
         "the coordinator's metadata disk is full: {available} bytes are free, and {reserve} are kept free for deletes"
     );

@@ -245,6 +245,8 @@ pub struct StoreSpace {
     pub available: u64,
     /// Bytes kept free for what gives space back, and for what finishes work that was begun.
     pub reserve: u64,
+    /// Bytes that the store takes.
+    pub used: u64,
 }
 
 impl StoreSpace {

@@ -93,10 +93,10 @@ mod tests {
         drop(group);
         assert_eq!(health.trouble(SLOW_MICROS), Some(StoreTrouble::Failing("EIO".to_owned())));
         health.committed();
-        let tight = StoreSpace { available: 1, reserve: 2 };
+        let tight = StoreSpace { available: 1, reserve: 2, used: 0 };
         health.space(Some(tight));
         assert_eq!(health.trouble(0), Some(StoreTrouble::Tight(tight)));
-        health.space(Some(StoreSpace { available: 2, reserve: 2 }));
+        health.space(Some(StoreSpace { available: 2, reserve: 2, used: 0 }));
         assert_eq!(health.trouble(0), None);
     }
 }

@@ -1,6 +1,6 @@
 //! `dfsctl df`: the space of the cluster and of each node.
 
-use dfs_wire::message::admin::NodeStatus;
+use dfs_wire::message::admin::{ClusterStatus, NodeStatus};
 use serde::Serialize;
 
 use super::context::Context;
@@ -8,7 +8,10 @@ use super::exit::Exit;
 use super::failure::Outcome;
 use super::output::View;
 use super::output::page::{Column, Field, Page, Tone};
-use super::output::text::{percent, size};
+use super::output::text::{count, percent, size};
+use super::status::all_used;
+
+const WIDTH: usize = 10;
 
 /// Shows the space of the cluster and of each node
 #[derive(Debug, clap::Args)]
@@ -28,8 +31,14 @@ pub struct Args {
 /// What `df` prints.
 #[derive(Debug, Serialize)]
 pub struct DfView {
-    /// All nodes together.
+    /// All nodes together, and the metadata; each file system counts once.
     pub total: SpaceView,
+    /// Bytes of the metadata.
+    pub metadata: u64,
+    /// Bytes of new files that the available space is enough for, with all their copies.
+    pub usable: u64,
+    /// Copies that are made by default.
+    pub replication: u8,
     /// Each node.
     pub nodes: Vec<SpaceView>,
     #[serde(skip)]
@@ -45,8 +54,14 @@ pub struct SpaceView {
     pub state: String,
     /// Bytes of the file systems that hold the data.
     pub capacity: u64,
-    /// Bytes that chunks take.
+    /// Bytes that all of it takes.
     pub used: u64,
+    /// Bytes of the contents of chunks.
+    pub used_chunks: u64,
+    /// Bytes of their footers.
+    pub used_footers: u64,
+    /// Bytes of the files in quarantine.
+    pub used_quarantine: u64,
     /// Bytes that chunks may still take.
     pub available: u64,
     /// Bytes kept free for deletes and metadata.
@@ -61,7 +76,10 @@ impl SpaceView {
             name: node.name.clone(),
             state: node.state.name().to_owned(),
             capacity: node.load.capacity,
-            used: node.load.used,
+            used: node.load.used.saturating_add(node.load.footers).saturating_add(node.load.quarantine),
+            used_chunks: node.load.used,
+            used_footers: node.load.footers,
+            used_quarantine: node.load.quarantine,
             available: node.load.available,
             reserve: node.load.reserve,
             chunks: node.load.chunks,
@@ -96,6 +114,19 @@ impl View for DfView {
         ];
         let rows = self.nodes.iter().chain([&self.total]).map(|space| space.row(self.exact));
         page.table(&columns, rows.collect());
+        page.line("");
+        let show = |bytes: u64| if self.exact { bytes.to_string() } else { size(bytes) };
+        let parts = [
+            ("chunks", self.total.used_chunks),
+            ("footers", self.total.used_footers),
+            ("quarantine", self.total.used_quarantine),
+            ("metadata", self.metadata),
+        ];
+        for (name, bytes) in parts {
+            page.field(WIDTH, name, show(bytes));
+        }
+        let copies = count(u64::from(self.replication), "copy");
+        page.field(WIDTH, "usable", format!("{} of files in {copies}", show(self.usable)));
     }
 
     fn lines(&self) -> serde_json::Result<Vec<String>> {
@@ -110,14 +141,22 @@ impl View for DfView {
 pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     let client = context.operator().await?;
     let nodes: Vec<_> = client.nodes().await?.iter().map(SpaceView::new).collect();
-    let mut total = SpaceView { name: "total".to_owned(), ..SpaceView::default() };
+    let status = client.status().await?;
+    let mut total = SpaceView {
+        name: "total".to_owned(),
+        capacity: status.capacity,
+        available: status.available,
+        used: all_used(&status),
+        used_chunks: status.used,
+        used_footers: status.footers,
+        used_quarantine: status.quarantine,
+        ..SpaceView::default()
+    };
     for node in nodes.iter().filter(|node| node.state == "up") {
-        total.capacity += node.capacity;
-        total.used += node.used;
-        total.available += node.available;
         total.reserve += node.reserve;
         total.chunks += node.chunks;
     }
-    context.output.print(&DfView { total, nodes, exact: args.bytes })?;
+    let ClusterStatus { metadata, usable, replication, .. } = status;
+    context.output.print(&DfView { total, metadata, usable, replication, nodes, exact: args.bytes })?;
     Ok(Exit::Ok)
 }

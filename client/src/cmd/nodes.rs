@@ -60,7 +60,7 @@ pub struct NodeView {
     pub capacity: u64,
     /// Bytes that chunks may still take.
     pub available: u64,
-    /// Bytes that chunks take.
+    /// Bytes that its chunks take, with their footers and what is in quarantine.
     pub used: u64,
     /// Chunks held.
     pub chunks: u64,
@@ -103,7 +103,7 @@ impl From<NodeStatus> for NodeView {
             not_writable: node.not_writable,
             capacity: node.load.capacity,
             available: node.load.available,
-            used: node.load.used,
+            used: node.load.used.saturating_add(node.load.footers).saturating_add(node.load.quarantine),
             chunks: node.load.chunks,
             quarantined: node.load.quarantined,
             corrupt_copies: node.corrupt_copies,

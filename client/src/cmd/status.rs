@@ -48,12 +48,24 @@ pub struct StatusView {
     pub nodes_up: u32,
     /// Datanodes known.
     pub nodes_total: u32,
-    /// Bytes of all data file systems.
+    /// Bytes of all data file systems, each counted once.
     pub capacity: u64,
-    /// Bytes that chunks take.
+    /// Bytes that all of it takes: contents of chunks, footers, quarantine, metadata.
     pub used: u64,
     /// Bytes that chunks may still take.
     pub available: u64,
+    /// Bytes of new files that this is enough for, with all their copies.
+    pub usable: u64,
+    /// Copies that are made by default.
+    pub replication: u8,
+    /// Bytes of the contents of chunks, all copies.
+    pub used_chunks: u64,
+    /// Bytes of their footers.
+    pub used_footers: u64,
+    /// Bytes of the files in quarantine.
+    pub used_quarantine: u64,
+    /// Bytes of the metadata.
+    pub used_metadata: u64,
     /// Files.
     pub files: u64,
     /// Directories.
@@ -91,6 +103,11 @@ pub struct FindingView {
     pub hint: String,
 }
 
+/// What all of a cluster takes on its disks.
+pub(super) fn all_used(status: &ClusterStatus) -> u64 {
+    [status.used, status.footers, status.quarantine, status.metadata].into_iter().fold(0, u64::saturating_add)
+}
+
 fn level_name(level: HealthLevel) -> &'static str {
     match level {
         HealthLevel::Ok => "ok",
@@ -108,6 +125,7 @@ impl From<HealthFinding> for FindingView {
 
 impl From<ClusterStatus> for StatusView {
     fn from(status: ClusterStatus) -> Self {
+        let used = all_used(&status);
         let mut findings = status.findings;
         // The worst first; the screen is small.
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
@@ -122,8 +140,14 @@ impl From<ClusterStatus> for StatusView {
             nodes_up: status.nodes_up,
             nodes_total: status.nodes_total,
             capacity: status.capacity,
-            used: status.used,
+            used,
             available: status.available,
+            usable: status.usable,
+            replication: status.replication,
+            used_chunks: status.used,
+            used_footers: status.footers,
+            used_quarantine: status.quarantine,
+            used_metadata: status.metadata,
             files: status.files,
             directories: status.directories,
             chunks: status.chunks,
@@ -163,9 +187,11 @@ impl View for StatusView {
         }
         let nodes = format!("{} of {} up", self.nodes_up, count(u64::from(self.nodes_total), "datanode"));
         page.field(WIDTH, "nodes", nodes);
-        let space = [self.used, self.available, self.capacity].map(size);
-        let [used, available, capacity] = &space;
+        let space = [self.used, self.available, self.capacity, self.usable].map(size);
+        let [used, available, capacity, usable] = &space;
         page.field(WIDTH, "space", format!("{used} used, {available} available, disks of {capacity}"));
+        let copies = count(u64::from(self.replication), "copy");
+        page.field(WIDTH, "usable", format!("{usable} of files, in {copies}"));
         let files =
             [count(self.files, "file"), count(self.directories, "directory"), count(self.chunks, "chunk")];
         page.field(WIDTH, "files", files.join(", "));
@@ -263,7 +289,12 @@ mod tests {
             nodes_total: 3,
             capacity: 3 << 30,
             available: 2 << 30,
+            usable: (2 << 30) / 3,
+            replication: 3,
             used: 1 << 20,
+            footers: 5 << 12,
+            quarantine: 3 << 20,
+            metadata: 1 << 20,
             files: 1,
             directories: 2,
             chunks: 5,
@@ -292,7 +323,8 @@ mod tests {
 health    OK
 UNSAFE    min_ack=1
 nodes     3 of 3 datanodes up
-space     1.00 MiB used, 2.00 GiB available, disks of 3.00 GiB
+space     5.02 MiB used, 2.00 GiB available, disks of 3.00 GiB
+usable    683 MiB of files, in 3 copies
 files     1 file, 2 directories, 5 chunks
 copies    all there
 pending   1 upload open, 0 entries in the trash, 0 deletions unconfirmed

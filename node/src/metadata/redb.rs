@@ -99,7 +99,7 @@ pub struct RedbStore {
     open: Opener,
     watch: Arc<Watch>,
     what: String,
-    /// Its directory, and the space kept free there.
+    /// Its file, and the space kept free on its disk.
     disk: Option<(PathBuf, u64)>,
 }
 
@@ -112,7 +112,7 @@ impl RedbStore {
     /// [`MetaStoreError::Io`] otherwise.
     pub fn open(path: &Path, options: &RedbOptions) -> Result<Self, MetaStoreError> {
         let what = format!("metadata file {}", path.display());
-        let disk = path.parent().map(|directory| (directory.to_owned(), options.reserve_bytes));
+        let disk = Some((path.to_owned(), options.reserve_bytes));
         let (path, options) = (path.to_owned(), options.clone());
         let open =
             move |watch: &Arc<Watch>, check| open_file(&path, &options, watch, check, &private::sync_dir);
@@ -462,11 +462,13 @@ impl MetadataStore for RedbStore {
     }
 
     fn space(&self) -> Option<StoreSpace> {
-        let (directory, configured) = self.disk.as_ref()?;
-        let found = statvfs(directory).ok()?;
+        let (file, configured) = self.disk.as_ref()?;
+        let found = statvfs(file).ok()?;
         let capacity = found.f_blocks.saturating_mul(found.f_frsize);
         let reserve = (*configured).min(capacity / 20);
-        Some(StoreSpace { available: found.f_bavail.saturating_mul(found.f_frsize), reserve })
+        let available = found.f_bavail.saturating_mul(found.f_frsize);
+        let used = std::fs::metadata(file).map_or(0, |file| file.len());
+        Some(StoreSpace { available, reserve, used })
     }
 }
 

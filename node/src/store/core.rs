@@ -16,6 +16,7 @@ use super::config::{ReadMode, StoreConfig};
 use super::data_dir::{DataDir, SaveError};
 use super::disk::{Disk, count};
 use super::disk_io::WriteMode;
+use super::file_system;
 use super::index::Index;
 use super::open_files::{OpenChunk, OpenFiles};
 use super::pool::{IoPool, NoAnswer};
@@ -46,6 +47,7 @@ pub(crate) struct Core {
     pub(crate) buffers: BufferPool,
     pub(crate) write_mode: WriteMode,
     pub(crate) read_mode: ReadMode,
+    file_system: u128,
     pub(crate) writers: Arc<Semaphore>,
     writers_max: usize,
     /// Whose turn it is to store the identity.
@@ -74,6 +76,7 @@ impl Core {
         // A leftover of an earlier run that could not be swept must not be in the way of a new file.
         let first_name = parts.disk.unix_ms().1.saturating_mul(1_000_000);
         Self {
+            file_system: file_system::id_of(&*parts.disk.io, parts.disk.layout.root()),
             disk: parts.disk,
             dir: parts.dir,
             index: parts.index,
@@ -186,7 +189,9 @@ impl Core {
             available_bytes: space.available,
             reserve_bytes,
             promised_bytes,
+            file_system: self.file_system,
             used_bytes: totals.bytes,
+            footer_bytes: totals.files.saturating_sub(totals.bytes),
             chunks: totals.chunks,
             corrupt: totals.corrupt,
             temporary: self.writers_max.saturating_sub(self.writers.available_permits()) as u64,

@@ -110,6 +110,12 @@ pub trait DiskIo: Send + Sync + 'static {
     /// As the operating system.
     fn space(&self, path: &Path) -> io::Result<Space>;
 
+    /// Which file system `path` is on, among those of this host.
+    ///
+    /// # Errors
+    /// As the operating system.
+    fn device(&self, path: &Path) -> io::Result<u64>;
+
     /// Takes the exclusive lock that is the file `path`, without waiting, and leaves this process's id in it if it can.
     ///
     /// # Errors

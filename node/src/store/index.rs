@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use dfs_actors::chunk_store::{ChunkInfo, ChunkKey, ReplicaState};
 
 use super::disk::lock;
+use super::format::file_bytes;
 
 /// Which file of a key it is: a key can be quarantined and committed again. Findings about one file must not
 /// be pinned on the next.
@@ -27,6 +28,8 @@ pub(crate) struct Entry {
 pub(crate) struct Totals {
     pub(crate) chunks: u64,
     pub(crate) bytes: u64,
+    /// Bytes of their files.
+    pub(crate) files: u64,
     pub(crate) corrupt: u64,
 }
 
@@ -34,12 +37,14 @@ impl Totals {
     fn add(&mut self, info: &ChunkInfo) {
         self.chunks += 1;
         self.bytes += u64::from(info.len);
+        self.files += file_bytes(info.len);
         self.corrupt += u64::from(info.state == ReplicaState::Corrupt);
     }
 
     fn subtract(&mut self, info: &ChunkInfo) {
         self.chunks -= 1;
         self.bytes -= u64::from(info.len);
+        self.files -= file_bytes(info.len);
         self.corrupt -= u64::from(info.state == ReplicaState::Corrupt);
     }
 }
@@ -144,10 +149,10 @@ mod tests {
         index.insert(info(1, 10));
         let old = index.get(info(1, 10).key()).unwrap();
         assert!(index.set_state(old.info.key(), old.instance, ReplicaState::Corrupt).is_some());
-        assert_eq!(index.totals(), Totals { chunks: 1, bytes: 10, corrupt: 1 });
+        assert_eq!(index.totals(), Totals { chunks: 1, bytes: 10, files: 8192, corrupt: 1 });
         index.insert(info(1, 20));
         assert!(index.set_state(old.info.key(), old.instance, ReplicaState::Corrupt).is_none());
-        assert_eq!(index.totals(), Totals { chunks: 1, bytes: 20, corrupt: 0 });
+        assert_eq!(index.totals(), Totals { chunks: 1, bytes: 20, files: 8192, corrupt: 0 });
         assert!(index.remove(old.info.key()).is_some() && index.remove(old.info.key()).is_none());
         assert_eq!(index.totals(), Totals::default());
     }

@@ -33,6 +33,7 @@ mod data_dir;
 mod disk;
 pub mod disk_io;
 mod file_store;
+mod file_system;
 pub mod format;
 pub mod identity;
 mod index;

@@ -29,6 +29,7 @@ mod round_trips;
 mod sharing;
 mod slow_line;
 mod sources;
+mod space;
 mod stragglers;
 mod sync;
 mod verbs;

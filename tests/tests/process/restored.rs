@@ -5,7 +5,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use dfs_tests::{Cluster, Content, NodeHandle, Options};
+use dfs_tests::{Cluster, Content, LoopDisk, NodeHandle, Options, wait_until};
 use rustix::fs::{CWD, FileType, Mode, mknodat};
 
 fn fifo(path: &Path) {
@@ -89,5 +89,46 @@ fn a_start_waits_for_no_fifo_socket_or_directory_where_a_file_is_expected() {
     fifo(&at("lock"));
     let said = refused(node);
     assert!(said.contains("a FIFO is there, not a file"), "{said}");
+    drop(cluster);
+}
+
+#[test]
+fn a_datanode_on_a_read_only_mount_serves_and_takes_writes_once_it_may() {
+    let home = tempfile::tempdir().expect("a directory");
+    let disks = LoopDisk::several("a read-only disk", home.path(), &["dn1"], 256 * 1024 * 1024);
+    let Some(disks) = disks else { return };
+    let dirs = vec![disks[0].dir().join("data")];
+    let mut cluster = Cluster::start(2, Options { datanode_dirs: dirs, ..Options::default() });
+    for alarm in ["Read-only file system", "disk takes no writes any more"] {
+        cluster.logs().allow(alarm);
+    }
+    let content = Content::new("in", 0, 700_000).bytes();
+    cluster.file("in", &content);
+    cluster.ok(&["put", "--replication", "2", "in", "/f"]);
+    let node = cluster.datanode(0);
+    node.kill();
+    disks[0].remount("ro");
+    node.start();
+    cluster.wait_for_nodes();
+    let writable = |wanted: u8| {
+        wait_until(&format!("dn1 says {wanted}"), || {
+            let said = node.get("/metrics").expect("an answer").1;
+            said.contains(&format!("dfs_disk_writable{{node=\"dn1\"}} {wanted}"))
+        });
+    };
+    writable(0);
+    cluster.datanode(1).kill();
+    cluster.ok(&["get", "/f", "back"]);
+    assert_eq!(fs::read(cluster.home().join("back")).expect("read"), content, "what it holds is served");
+    cluster.datanode(1).start();
+    cluster.wait_for_nodes();
+    disks[0].remount("rw");
+    writable(1);
+    wait_until("new chunks go there", || cluster.code(&["put", "--replication", "2", "in", "/g"]).0 == 0);
+    let chunks = node.chunk_files().len();
+    assert_eq!(chunks, 6, "of both files");
+    node.kill();
+    node.start();
+    cluster.wait_for_nodes();
     drop(cluster);
 }

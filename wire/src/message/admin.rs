@@ -130,12 +130,22 @@ pub struct ClusterStatus {
     pub nodes_up: u32,
     /// Datanodes that belong to the cluster, whether they answer or not.
     pub nodes_total: u32,
-    /// Bytes of all data file systems.
+    /// Bytes of all data file systems, each counted once, however many nodes share it.
     pub capacity: u64,
-    /// Bytes that chunks may still take.
+    /// Bytes of them that chunks may still take.
     pub available: u64,
-    /// Bytes used by chunks.
+    /// Bytes of new files that this is enough for, with as many copies as are made by default.
+    pub usable: u64,
+    /// Copies that are made by default.
+    pub replication: u8,
+    /// Bytes of the contents of chunks, all copies.
     pub used: u64,
+    /// Bytes of their footers, and of what fills their last pages.
+    pub footers: u64,
+    /// Bytes of the files in quarantine.
+    pub quarantine: u64,
+    /// Bytes of the metadata.
+    pub metadata: u64,
     /// Files.
     pub files: u64,
     /// Directories.

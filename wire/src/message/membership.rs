@@ -65,8 +65,14 @@ pub struct NodeLoad {
     pub capacity: u64,
     /// Bytes that chunks may still take, after the reserve and what open writes were promised.
     pub available: u64,
-    /// Bytes used by chunks.
+    /// Which file system that is: nodes that name the same one share it. 0 if that is not known.
+    pub file_system: u128,
+    /// Bytes of the contents of chunks.
     pub used: u64,
+    /// Bytes of the footers of chunks, and of what fills their last pages.
+    pub footers: u64,
+    /// Bytes of the files in quarantine.
+    pub quarantine: u64,
     /// Bytes kept free for deletes and metadata.
     pub reserve: u64,
     /// Chunks held.

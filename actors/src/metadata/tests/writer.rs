@@ -72,7 +72,7 @@ impl MetadataStore for FaultyStore {
 
     fn space(&self) -> Option<StoreSpace> {
         let available = if self.tight.load(Ordering::SeqCst) { 9 } else { 11 };
-        Some(StoreSpace { available, reserve: 10 })
+        Some(StoreSpace { available, reserve: 10, used: 5 })
     }
 }
 

@@ -413,6 +413,10 @@ impl DiskIo for FaultyDisk {
         Ok(Space { capacity: state.capacity, available: state.capacity.saturating_sub(state.used()) })
     }
 
+    fn device(&self, _: &Path) -> io::Result<u64> {
+        Ok(7)
+    }
+
     fn lock(&self, path: &Path) -> io::Result<LockOutcome> {
         if !self.state().locks.insert(path.to_owned()) {
             return Ok(LockOutcome::Taken(Some(4242)));
