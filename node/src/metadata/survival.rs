@@ -200,7 +200,10 @@ fn acknowledged_changes_survive_power_cuts_and_doubtful_ones_are_resolved_by_rep
             for ((mutation, first), third) in doubtful.1.iter().zip(&again).zip(&third) {
                 // A refused upload may be opened by a repeat: nobody sees it before its commit.
                 let opens = matches!(mutation, Mutation::OpenUpload(..)) && first.is_err();
-                assert!(opens || third == first, "seed {seed}: one outcome for ever: {first:?}, then {third:?}");
+                assert!(
+                    opens || third == first,
+                    "seed {seed}: one outcome for ever: {first:?}, then {third:?}"
+                );
             }
             assert_eq!(life.tree(), resolved);
             op = doubtful.0 + doubtful.1.len() as u128;
