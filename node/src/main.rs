@@ -5,6 +5,12 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use dfs_node::{cli::Cli, process, roles};
 
+/// The environment, as text: what is none cannot be a name or a value of ours, and must not keep a node from starting.
+fn environment() -> impl Iterator<Item = (String, String)> {
+    let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    std::env::vars_os().map(move |(name, value)| (text(name), text(value)))
+}
+
 fn main() -> ExitCode {
-    process::run(|| Cli::parse().begin(std::env::vars()), roles::start)
+    process::run(|| Cli::parse().begin(environment()), roles::start)
 }

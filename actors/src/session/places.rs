@@ -269,7 +269,7 @@ pub(super) fn crowded() -> Status {
 
 fn full(class: Class, max: usize) -> Status {
     let name = class.name();
-    busy(format!("all {max} places for {name} connections are taken here, and each has work under way"))
+    busy(format!("all {max} places for {name} connections are taken here, and none of them is idle"))
         .hint(format!("try again in a moment; `network.{}` says how many there are", key(class)))
 }
 

@@ -106,7 +106,8 @@ impl Context {
         change(&mut config);
         match self.connect(&endpoint, config).await {
             Ok(client) => Ok(client),
-            Err(error) if error.kind() == ErrorKind::Unavailable => {
+            // One that is busy was reached, and says itself what to do.
+            Err(error) if error.kind() == ErrorKind::Unavailable && !error.is_busy() => {
                 let cause = innermost(&error);
                 let message = format!(
                     "cannot reach the coordinator at {} ({}): {cause}",

@@ -315,7 +315,9 @@ fn section_env(source: &Source, problems: &mut Vec<Problem>) -> Vec<Layer> {
     for (name, value) in &source.env {
         let origin = format!("environment {name}");
         let Some((section, key)) = name.strip_prefix("DFS_").and_then(|rest| rest.split_once("__")) else {
-            problems.extend(keys::suggest_env(name).map(|meant| {
+            // Kubernetes announces a service that is called like one of our sections as an address in such a variable.
+            let ours = keys::suggest_env(name).filter(|_| !value.contains("://"));
+            problems.extend(ours.map(|meant| {
                 let text = format!("there is no such variable; did you mean `{meant}`?");
                 Problem { origin, key: String::new(), text }
             }));

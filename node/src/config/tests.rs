@@ -104,6 +104,11 @@ fn a_wrong_key_is_refused_with_its_file_and_a_suggestion() {
         assert!(text.contains(said), "{said} is missing in {text}");
     }
     assert!(text.starts_with("2 problems"), "the others are somebody else's: {text}");
+    let service = env(&[("DFS_COORDINATOR_PORT", "tcp://10.0.0.1:8080")]);
+    assert!(
+        load(&Source { env: service, ..Source::for_role(Role::All) }).is_ok(),
+        "an address of Kubernetes"
+    );
     let text = problems(&Source::for_role(Role::All).set("nonsense", "1"));
     assert!(text.contains("nonsense") && text.contains("no such key"), "{text}");
 }

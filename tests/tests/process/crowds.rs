@@ -40,13 +40,22 @@ fn operator() -> Hello {
     Hello { peer: Peer::Operator(peer), ..client_hello() }
 }
 
-/// Connections that have shaken hands and say nothing more.
+/// Connections that have shaken hands and say nothing more. They come again when they are told Busy, as clients do: on a
+/// fast machine all places are taken before the first of them counts as idle.
 async fn idle(address: &str, count: usize) -> Vec<ScriptedPeer> {
     let mut peers = Vec::with_capacity(count);
     for number in 0..count {
-        let mut peer = ScriptedPeer::connect(address).await;
-        peer.handshake(&client_hello()).await.unwrap_or_else(|error| panic!("client {number}: {error}"));
-        peers.push(peer);
+        let began = Instant::now();
+        peers.push(loop {
+            let mut peer = ScriptedPeer::connect(address).await;
+            match peer.handshake(&client_hello()).await.map_err(|error| error.into_status()) {
+                Ok(_) => break peer,
+                Err(status) if status.code == StatusCode::Busy && began.elapsed() < SOON => {
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                Err(status) => panic!("client {number}: {status}"),
+            }
+        });
     }
     peers
 }
@@ -116,12 +125,12 @@ async fn connections_that_never_introduce_themselves_keep_out_nobody_and_are_tol
     }
 }
 
-/// Connections from another source that claim to be somebody and ask for something all the time.
-async fn busy_liars(address: &str, hello: &Hello, count: usize) -> JoinSet<()> {
+/// Connections from a source that claim to be somebody and ask for something all the time.
+async fn busy_peers(address: &str, source: &str, hello: &Hello, count: usize) -> JoinSet<()> {
     let mut liars = JoinSet::new();
     for _ in 0..count {
         let socket = TcpSocket::new_v4().expect("a socket");
-        socket.bind("127.0.0.2:0".parse().expect("an address")).expect("another source");
+        socket.bind(format!("{source}:0").parse().expect("an address")).expect("another source");
         let stream = socket.connect(address.parse().expect("an address")).await.expect("connected");
         let link = PeerLink::over(stream, hello).await;
         liars.spawn(async move {
@@ -141,7 +150,7 @@ async fn whoever_claims_to_be_a_datanode_or_an_operator_has_not_all_their_places
     let address = cluster.coordinator().address();
     let mut liars = vec![];
     for (hello, count) in [(datanode(1), 40), (operator(), 40), (client_hello(), 80)] {
-        liars.push(busy_liars(address, &hello, count).await);
+        liars.push(busy_peers(address, "127.0.0.2", &hello, count).await);
     }
     others_are_served(&cluster, "/beside-liars").await;
     for class in ["client", "member", "operator", "newcomer"] {
@@ -192,6 +201,12 @@ async fn whoever_finds_all_places_busy_is_told_so_at_once_and_operators_move_no_
     assert!(operator.ask(1, Request::Admin(AdminRequest::NodeInfo)).await.is_ok());
     let refused = operator.ask(2, head(2).body).await.expect_err("it moves no chunks");
     assert_eq!(refused.code, StatusCode::PermissionDenied, "{refused}");
+
+    let coordinator = cluster.coordinator();
+    let _busy = busy_peers(coordinator.address(), "127.0.0.1", &client_hello(), 4).await;
+    let said = cluster.dfsctl(&["ls", "/"]).run().code(6);
+    said.says(&["all 4 places for client connections are taken", "network.connections_max"]);
+    cluster.ok(&["nodes"]);
 }
 
 #[test]

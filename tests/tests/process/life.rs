@@ -46,6 +46,16 @@ fn health_and_metrics_are_served_and_a_terminated_node_ends_well() {
 }
 
 #[test]
+fn an_environment_that_is_no_text_keeps_no_node_from_starting() {
+    use std::{ffi::OsStr, os::unix::ffi::OsStrExt as _};
+    let home = tempfile::tempdir().expect("a temporary directory");
+    let node = NodeHandle::alone("coordinator", home.path(), &["--check-config"]);
+    let bytes = OsStr::from_bytes(b"\xff\xfe");
+    let asked = node.command().env("FOREIGN", bytes).env(bytes, "x").output().expect("it starts");
+    assert!(asked.status.success(), "{}", said(&asked));
+}
+
+#[test]
 fn without_enough_datanodes_writes_are_refused_and_reads_are_served() {
     let cluster = Cluster::start(3, Options::default());
     cluster.file("in", &lines(100));
