@@ -15,10 +15,10 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
+use super::eviction::Source;
 use super::knocks::Knocks;
 use super::places::{LINGER, Place, Places, crowded};
 use super::requests::RequestStats;
-use super::room::Source;
 use super::state::{SessionLimits, SessionState, Verdict};
 use super::{PeerInfo, Service};
 use crate::env::{BoxRead, BoxWrite, Clock, Connection};

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::room::Source;
+use super::eviction::Source;
 use crate::env::MonoTime;
 
 /// Between two lines about the same.

@@ -10,10 +10,10 @@
 //! a request means is the business of the [`Service`].
 
 mod actor;
+mod eviction;
 mod knocks;
 mod places;
 mod requests;
-mod room;
 mod state;
 
 use std::net::SocketAddr;
@@ -25,10 +25,10 @@ use dfs_wire::version::ProtocolVersion;
 use futures_util::future::BoxFuture;
 
 pub use actor::{Arrived, Session, SessionArgs, SessionCommon, SessionMsg};
+pub use eviction::Class;
 pub use knocks::Knocks;
 pub use places::{Place, Places, PlacesMax, PlacesTally};
 pub use requests::{LATENCY_BOUNDS, RequestStats, RequestTally};
-pub use room::Class;
 pub use state::{Phase, SessionLimits, SessionState, Verdict};
 
 /// Who is at the other end of a session.

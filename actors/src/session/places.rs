@@ -22,7 +22,7 @@ use dfs_wire::link::Link;
 use dfs_wire::status::{Status, StatusCode};
 use tokio::sync::Notify;
 
-use super::room::{Class, Holder, Source, who_goes};
+use super::eviction::{Class, Holder, Source, who_goes};
 use crate::env::{Clock, MonoTime};
 
 /// A peer that asked for nothing for so long makes room for one that comes.
