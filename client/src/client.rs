@@ -7,6 +7,7 @@ use dfs_wire::id::{ClusterId, OpId};
 use crate::config::ClientConfig;
 use crate::connector::{Connector, TcpConnector};
 use crate::error::Error;
+use crate::get::Waits;
 use crate::memory::MemoryBound;
 use crate::pace::Pace;
 use crate::pool::Pool;
@@ -30,6 +31,8 @@ pub(crate) struct Inner {
     pub(crate) upload_pace: Pace,
     /// How many downloads.
     pub(crate) download_pace: Pace,
+    /// How long reads waited lately.
+    pub(crate) waits: Waits,
 }
 
 impl Client {
@@ -64,7 +67,9 @@ impl Client {
         let rpc = Rpc::new(&config, pool.clone())?;
         rpc.connect().await?;
         let (upload_pace, download_pace) = (Pace::default(), Pace::default());
-        let inner = Inner { config, pool, rpc, upload_memory, download_memory, upload_pace, download_pace };
+        let waits = Waits::default();
+        let inner =
+            Inner { config, pool, rpc, upload_memory, download_memory, upload_pace, download_pace, waits };
         Ok(Self { inner: Arc::new(inner) })
     }
 

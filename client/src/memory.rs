@@ -113,8 +113,9 @@ impl Held {
         MemoryBound { permits, total, pool, parent: Some(Arc::new(self)), credit }
     }
 
-    /// Credit for as many slabs as are held: what a peer may send into. To be taken once, and the bytes that come
-    /// under it are to be dropped before `self`.
+    /// Credit for as many slabs as are held: what a peer may send into. The bytes that come under it are to be dropped
+    /// before `self`. Two peers may have it for the moment in which it is not known which of them answers: only one of
+    /// them is listened to then.
     pub(crate) fn credit(&self) -> Option<Reservation> {
         self.bound.credit.try_reserve(self.slabs())
     }

@@ -10,7 +10,7 @@ use futures_util::stream::{self, StreamExt};
 
 use crate::client::Client;
 use crate::error::Error;
-use crate::get::{Absorber, CopyError, Pages, Part, Reader, Target, WINDOW_SLABS};
+use crate::get::{Absorber, Copies, CopyError, Pages, Part, Reader, Target, WINDOW_SLABS, Wanted};
 use crate::memory::MemoryBound;
 use crate::options::{ChunkCheck, CopyCheck, VerifyReport};
 use crate::progress::{Meter, ProgressFn};
@@ -44,7 +44,7 @@ impl Client {
         }
         let meter = Meter::new(Some(stat.size.saturating_mul(stat.replication.into())), progress);
         let reader =
-            Reader { inner: self.inner.clone(), pages, meter, salt: 0, bad_copies: Mutex::default() };
+            Reader { inner: self.inner.clone(), pages, meter, bad_copies: Mutex::default() };
         let reader = Arc::new(reader);
         let parallel = self.inner.config.parallel_chunks.max(1);
         let checks = stream::iter(0..stat.chunk_count).map(|index| check_chunk(reader.clone(), index));
@@ -91,7 +91,8 @@ async fn check_copy(
     loop {
         let mut absorber = Absorber::new(Target::Nowhere, reader.meter.clone());
         tries += 1;
-        match reader.read_copy(location, replica, part, &held, &mut absorber).await {
+        let wanted = Wanted { location, part, held: &held };
+        match reader.read_copy(&mut Copies::only(replica), wanted, &mut absorber).await {
             Ok(()) if absorber.sha256() == location.sha256 => return Ok(()),
             Ok(()) => return Err(Error::new(StatusCode::Corrupt, "its SHA-256 is not the chunk's")),
             Err(CopyError::Unreachable(error)) if tries < tries_max => {

@@ -1,27 +1,27 @@
 //! One part of one chunk: from the best copy, and from the next one, mid-way, when that fails.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dfs_wire::id::NodeId;
 use dfs_wire::link::Event;
-use dfs_wire::message::chunk::{ChunkRequest, ChunkResponse, ReadChunk};
+use dfs_wire::message::chunk::ChunkResponse;
 use dfs_wire::message::membership::NodeState;
 use dfs_wire::message::metadata::{ChunkLocation, CopyState, ReplicaLocation};
-use dfs_wire::message::{Request, RequestHead, Response};
+use dfs_wire::message::Response;
 use dfs_wire::status::StatusCode;
 
 use super::absorb::Absorber;
 use super::pages::Pages;
+use super::source::{Copies, Source, Wanted};
 use crate::backoff::Backoff;
 use crate::client::Inner;
 use crate::error::Error;
 use crate::memory::Held;
 use crate::options::BadCopy;
-use crate::patience::patiently;
 use crate::pool::Pool;
 use crate::progress::Meter;
-use crate::rpc::{log_id, millis, unexpected};
+use crate::rpc::unexpected;
 
 /// A part of a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,8 +39,6 @@ pub(crate) struct Reader {
     pub(crate) inner: Arc<Inner>,
     pub(crate) pages: Pages,
     pub(crate) meter: Meter,
-    /// Where the rotation among equal copies begins.
-    pub(crate) salt: usize,
     pub(crate) bad_copies: Mutex<Vec<BadCopy>>,
 }
 
@@ -116,20 +114,29 @@ impl Reader {
         absorber: &mut Absorber,
         attempts: &mut Attempts,
     ) -> Result<bool, Error> {
-        let order = in_order(location, &self.inner.pool, self.salt);
-        for replica in order.into_iter().filter(|r| !r.address.is_empty()) {
-            if attempts.bad.contains_key(&replica.node) {
+        let mut order: VecDeque<_> = in_order(location, &self.inner.pool).into();
+        order.retain(|replica| !replica.address.is_empty());
+        while let Some(first) = order.pop_front() {
+            let mut copies = Copies::only(first);
+            if attempts.bad.contains_key(&first.node) {
                 continue;
             }
             if attempts.alone && absorber.taken() > 0 {
                 absorber.restart().await;
                 attempts.sources.clear();
             }
-            let before = absorber.taken();
-            let outcome = self.read_copy(location, replica, part, held, absorber).await;
-            if absorber.taken() > before && !attempts.sources.contains(&replica.node) {
-                attempts.sources.push(replica.node);
+            if !attempts.alone {
+                copies.spare = order.iter().find(|r| !attempts.bad.contains_key(&r.node)).copied();
             }
+            let outcome = self.read_copy(&mut copies, Wanted { location, part, held }, absorber).await;
+            let Copies { replica, sources, .. } = copies;
+            if replica.node != first.node {
+                // It took over: the one that hung is the last to be tried again.
+                order.retain(|r| r.node != replica.node);
+                order.push_back(first);
+            }
+            let new = sources.into_iter().filter(|node| !attempts.sources.contains(node)).collect::<Vec<_>>();
+            attempts.sources.extend(new);
             let error = match outcome {
                 Ok(()) => match self.judge(location, replica, part, absorber, attempts).await {
                     Verdict::Good => return Ok(true),
@@ -195,16 +202,15 @@ impl Reader {
         self.bad_copies.lock().unwrap_or_else(PoisonError::into_inner).push(copy);
     }
 
-    /// Reads from one copy what is still missing of `part`.
+    /// Reads from one copy, or the one that takes over from it, what is still missing of a part.
     pub(crate) async fn read_copy(
         &self,
-        location: &ChunkLocation,
-        replica: &ReplicaLocation,
-        part: Part,
-        held: &Held,
+        copies: &mut Copies<'_>,
+        wanted: Wanted<'_>,
         absorber: &mut Absorber,
     ) -> Result<(), CopyError> {
-        let received = self.receive(location, replica, part, held, absorber).await;
+        let part = wanted.part;
+        let received = self.receive(copies, wanted, absorber).await;
         // What came is checked by its CRC, so it counts even if the rest did not come.
         absorber.flush().await.map_err(CopyError::Local)?;
         let missing = u64::from(part.len) - absorber.taken().min(part.len.into());
@@ -220,36 +226,17 @@ impl Reader {
 
     async fn receive(
         &self,
-        location: &ChunkLocation,
-        replica: &ReplicaLocation,
-        part: Part,
-        held: &Held,
+        copies: &mut Copies<'_>,
+        wanted: Wanted<'_>,
         absorber: &mut Absorber,
     ) -> Result<(), CopyError> {
-        let patience = self.inner.config.timeouts.read_stall;
-        let links = self.inner.config.links_per_datanode;
-        let conn = self.inner.pool.get(&replica.address, links).await.map_err(CopyError::Unreachable)?;
-        let done = u32::try_from(absorber.taken()).unwrap_or(u32::MAX).min(part.len);
-        let read = ReadChunk {
-            grant: location.grant.clone(),
-            mac: replica.mac,
-            offset: part.offset + done,
-            len: part.len - done,
-        };
-        let body = Request::Chunk(ChunkRequest::Read(read));
-        // How long the node may let it wait for its turn: "busy" comes before the patience with a silent node ends.
-        let deadline_ms = millis(patience / 2);
-        let request = RequestHead { op: log_id(), deadline_ms, trace: None, body };
-        let opened = conn.link().open(&request, bytes::Bytes::new());
-        let stream = opened.map_err(|status| CopyError::Unreachable(status.into()))?;
-        if let Some(credit) = held.credit() {
-            stream.grant(credit);
-        }
+        let mut source = Source::open(self, copies.replica, wanted, absorber.taken()).await?;
         loop {
-            let event = match patiently(conn.link(), patience, stream.recv()).await {
+            let event = match source.next(self, copies, wanted, absorber.taken()).await {
                 Some(Ok(event)) => event,
                 Some(Err(status)) => return Err(classify(status.into())),
                 None => {
+                    let patience = self.inner.config.timeouts.read_stall;
                     let text = format!("no byte came for {} s", patience.as_secs_f32());
                     return Err(CopyError::Unreachable(Error::new(StatusCode::Unavailable, text)));
                 }
@@ -259,11 +246,12 @@ impl Reader {
                 Event::Response(response, tail) => (tail, Some(response)),
                 Event::End(_) => continue,
             };
-            if absorber.taken() + bytes.len() as u64 > part.len.into() {
+            if absorber.taken() + bytes.len() as u64 > wanted.part.len.into() {
                 let error = Error::new(StatusCode::ProtocolViolation, "more bytes came than were asked for");
                 return Err(CopyError::Unreachable(error));
             }
             if !bytes.is_empty() {
+                copies.gave();
                 absorber.push(bytes).await.map_err(CopyError::Local)?;
             }
             match last {
@@ -317,28 +305,19 @@ fn unreachable(location: &ChunkLocation, attempts: &Attempts) -> Error {
     }
 }
 
-/// The copies, best first: good copies on nodes that are up and did not fail lately, in turn.
-pub(crate) fn in_order<'a>(
-    location: &'a ChunkLocation,
-    pool: &Pool,
-    salt: usize,
-) -> Vec<&'a ReplicaLocation> {
-    let count = location.replicas.len().max(1);
-    let turn = salt.wrapping_add(location.index as usize) % count;
-    let mut order: Vec<_> = location.replicas.iter().enumerate().collect();
-    order.sort_by_key(|(place, replica)| {
-        let copy = match replica.copy {
-            CopyState::Good => 0,
-            CopyState::Unverified => 1,
-            CopyState::Corrupt | CopyState::Missing | CopyState::Dropping => 2,
-        };
+/// The copies in the coordinator's order, which knows nodes and disks; but those that can be of no use, and those whose
+/// nodes failed this client lately, after the others.
+pub(crate) fn in_order<'a>(location: &'a ChunkLocation, pool: &Pool) -> Vec<&'a ReplicaLocation> {
+    let mut order: Vec<_> = location.replicas.iter().collect();
+    order.sort_by_key(|replica| {
+        let useless = matches!(replica.copy, CopyState::Corrupt | CopyState::Missing | CopyState::Dropping);
         let node = match replica.node_state {
             NodeState::Up | NodeState::Draining => 0,
             NodeState::Suspect => 1,
             NodeState::Down | NodeState::Left => 2,
             NodeState::Lost | NodeState::Forgotten => 3,
         };
-        (copy == 2, node, pool.is_cooling(&replica.address), copy, (place + count - turn) % count)
+        (useless, node, pool.is_cooling(&replica.address))
     });
-    order.into_iter().map(|(_, replica)| replica).collect()
+    order
 }

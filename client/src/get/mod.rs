@@ -9,8 +9,10 @@ mod absorb;
 mod fetch;
 mod pages;
 mod part_file;
+mod source;
 mod to_path;
 mod to_writer;
+mod waits;
 
 use std::ops::Range;
 use std::path::Path;
@@ -30,6 +32,9 @@ use crate::progress::Meter;
 pub(crate) use absorb::{Absorber, Target};
 pub(crate) use fetch::{CopyError, Part, Reader};
 pub(crate) use pages::Pages;
+pub(crate) use source::{Copies, Wanted};
+pub(crate) use waits::Waits;
+
 pub use part_file::is_resumable;
 
 /// Slabs that a part which is not kept in memory may fill: one batch being worked on, one waiting, one on its way.
@@ -160,7 +165,6 @@ async fn open(
         inner: client.inner.clone(),
         pages,
         meter,
-        salt: rand::random_range(0..1 << 16),
         bad_copies: Mutex::default(),
     };
     Ok((Arc::new(reader), range))

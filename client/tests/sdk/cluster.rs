@@ -39,6 +39,10 @@ pub(crate) enum Fault {
     Deaf,
     /// Serves over a line that brings a frame in more time than a reader's patience.
     SlowLine,
+    /// Takes reads and sends nothing for them, as a disk that hangs.
+    HangReads,
+    /// Sends nothing of a read for so long.
+    SlowToBegin(Duration),
     /// Refuses reads of what it stores.
     RefuseReads(Status),
     /// Sends so many bytes of each read, then breaks the connection.

@@ -53,6 +53,8 @@ async fn send(
     let mut bytes = stored[read.offset as usize..end].to_vec();
     match &fault {
         Some(Fault::RefuseReads(status)) => return Err(status.clone()),
+        Some(Fault::HangReads) => tokio::time::sleep(Duration::from_secs(60)).await,
+        Some(Fault::SlowToBegin(time)) => tokio::time::sleep(*time).await,
         Some(Fault::LieOnReads) => bytes[0] ^= 1,
         _ => {}
     }

@@ -95,6 +95,41 @@ async fn another_replica_goes_on_where_one_broke_off() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_hangs_costs_a_moment_and_is_remembered() {
+    let (cluster, client, data) = stored(24 * CHUNK).await;
+    drop(client);
+    let client = cluster.client_with(|c| c.timeouts.read_stall = Duration::from_secs(30)).await;
+    client.get_to_writer(&path("/a"), &mut Vec::new(), GetOptions::default()).await.unwrap();
+    cluster.fault(0, Fault::HangReads);
+    for round in 0..3 {
+        let begun = std::time::Instant::now();
+        let mut out = Vec::new();
+        let got = client.get_to_writer(&path("/a"), &mut out, GetOptions::default()).await.unwrap();
+        assert!(out == data, "round {round}");
+        assert!(begun.elapsed() < Duration::from_secs(2), "round {round}: {:?}", begun.elapsed());
+        assert!(got.failovers <= 12, "round {round}: {} of 24 chunks tried the hung disk", got.failovers);
+    }
+    // Where there is no other copy, it is waited for.
+    cluster.fault(0, Fault::SlowToBegin(Duration::from_millis(2500)));
+    cluster.fault(1, Fault::Down);
+    cluster.fault(2, Fault::Down);
+    let late = cluster.client_with(|c| c.timeouts.read_stall = Duration::from_secs(30)).await;
+    assert!(late.read_range(&path("/a"), 0..10).await.unwrap() == data[..10]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copies_are_read_in_the_coordinators_order() {
+    let (cluster, client, data) = stored(8 * CHUNK).await;
+    assert!(client.read_range(&path("/a"), 0..data.len() as u64).await.unwrap() == data);
+    let reads: Vec<_> = cluster.lock().nodes.iter().map(|node| node.reads).collect();
+    let first = cluster.lock().files[&path("/a")].chunks.values().map(|c| c.receipts[0].node).collect::<Vec<_>>();
+    for (index, count) in reads.into_iter().enumerate() {
+        let expected = first.iter().filter(|node| **node == crate::cluster::node_id(index)).count();
+        assert_eq!(count as usize, expected, "node {index}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_line_is_not_a_stalled_read() {
     let (cluster, client, data) = stored(260 * 1024).await;
     drop(client);
