@@ -43,8 +43,7 @@ impl Client {
             return Err(Error::new(StatusCode::IsADirectory, format!("{path} is a directory")));
         }
         let meter = Meter::new(Some(stat.size.saturating_mul(stat.replication.into())), progress);
-        let reader =
-            Reader { inner: self.inner.clone(), pages, meter, bad_copies: Mutex::default() };
+        let reader = Reader { inner: self.inner.clone(), pages, meter, bad_copies: Mutex::default() };
         let reader = Arc::new(reader);
         let parallel = self.inner.config.parallel_chunks.max(1);
         let checks = stream::iter(0..stat.chunk_count).map(|index| check_chunk(reader.clone(), index));

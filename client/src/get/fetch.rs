@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use dfs_wire::id::NodeId;
 use dfs_wire::link::Event;
+use dfs_wire::message::Response;
 use dfs_wire::message::chunk::ChunkResponse;
 use dfs_wire::message::membership::NodeState;
 use dfs_wire::message::metadata::{ChunkLocation, CopyState, ReplicaLocation};
-use dfs_wire::message::Response;
 use dfs_wire::status::StatusCode;
 
 use super::absorb::Absorber;

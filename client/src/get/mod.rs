@@ -161,12 +161,7 @@ async fn open(
         Some(range) => range.start..range.end.min(stat.size),
     };
     let meter = Meter::new(Some(range.end - range.start), options.progress.clone());
-    let reader = Reader {
-        inner: client.inner.clone(),
-        pages,
-        meter,
-        bad_copies: Mutex::default(),
-    };
+    let reader = Reader { inner: client.inner.clone(), pages, meter, bad_copies: Mutex::default() };
     Ok((Arc::new(reader), range))
 }
 

@@ -139,7 +139,8 @@ impl Source {
             }
             // Streams take turns: behind a slow line this one's comes. If each of them had one, it is its node that
             // says nothing.
-            let (moved, round) = (link.received() - before, (link.streams() as u64 + 1) * DATA_FRAME_BYTES as u64);
+            let (moved, round) =
+                (link.received() - before, (link.streams() as u64 + 1) * DATA_FRAME_BYTES as u64);
             silent = if (LINE_BYTES..=round).contains(&moved) { Duration::ZERO } else { silent + LOOK };
         }
         None

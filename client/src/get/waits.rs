@@ -12,9 +12,8 @@ const HEDGE_MAX: Duration = Duration::from_secs(2);
 /// Waits are remembered for one to two of these.
 const WINDOW: Duration = Duration::from_secs(30);
 /// Waits up to so many milliseconds, each half as long again as the one before; the last has no end.
-const BOUNDS_MS: [u64; 20] = [
-    1, 2, 3, 5, 8, 12, 18, 27, 40, 60, 90, 135, 200, 300, 450, 675, 1000, 1500, 2250, u64::MAX,
-];
+const BOUNDS_MS: [u64; 20] =
+    [1, 2, 3, 5, 8, 12, 18, 27, 40, 60, 90, 135, 200, 300, 450, 675, 1000, 1500, 2250, u64::MAX];
 
 /// The waits of the last minute, by length.
 #[derive(Debug, Default)]
@@ -49,7 +48,8 @@ impl Windows {
     /// The wait that 99 of 100 do not exceed; `None` if nothing waited.
     fn p99(&mut self, now: Instant) -> Option<Duration> {
         self.turn(now);
-        let counts: Vec<u64> = self.this.iter().zip(&self.last).map(|(a, b)| u64::from(*a) + u64::from(*b)).collect();
+        let counts: Vec<u64> =
+            self.this.iter().zip(&self.last).map(|(a, b)| u64::from(*a) + u64::from(*b)).collect();
         let total: u64 = counts.iter().sum();
         let mut longer = total;
         let reached = BOUNDS_MS.iter().zip(counts).find(|(_, count)| {

@@ -122,7 +122,8 @@ async fn copies_are_read_in_the_coordinators_order() {
     let (cluster, client, data) = stored(8 * CHUNK).await;
     assert!(client.read_range(&path("/a"), 0..data.len() as u64).await.unwrap() == data);
     let reads: Vec<_> = cluster.lock().nodes.iter().map(|node| node.reads).collect();
-    let first = cluster.lock().files[&path("/a")].chunks.values().map(|c| c.receipts[0].node).collect::<Vec<_>>();
+    let first =
+        cluster.lock().files[&path("/a")].chunks.values().map(|c| c.receipts[0].node).collect::<Vec<_>>();
     for (index, count) in reads.into_iter().enumerate() {
         let expected = first.iter().filter(|node| **node == crate::cluster::node_id(index)).count();
         assert_eq!(count as usize, expected, "node {index}");
