@@ -325,6 +325,18 @@ pub trait ChunkStore: Send + Sync + 'static {
     /// Committed chunks after `after`, in key order, at most `limit`. From memory.
     fn inventory(&self, after: Option<ChunkKey>, limit: usize) -> Vec<ChunkInfo>;
 
+    /// Whether the chunk is in the inventory, good or bad. From memory.
+    fn holds(&self, key: ChunkKey) -> bool {
+        let before = match key.generation.0.checked_sub(1) {
+            Some(generation) => ChunkKey { generation: Generation(generation), ..key },
+            None => match key.chunk.0.checked_sub(1) {
+                Some(chunk) => ChunkKey { chunk: ChunkId(chunk), generation: Generation(u32::MAX) },
+                None => return self.inventory(None, 1).first().is_some_and(|info| info.key() == key),
+            },
+        };
+        self.inventory(Some(before), 1).first().is_some_and(|info| info.key() == key)
+    }
+
     /// Re-reads a whole chunk from the disk, past the page cache where possible: every CRC and the SHA-256.
     ///
     /// A success makes the replica `Verified`. It becomes `Corrupt` only if the same mismatch is seen in a second read.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use dfs_wire::id::NodeId;
+use dfs_wire::id::{Incarnation, NodeId};
 use dfs_wire::message::inventory::InventoryReport;
 use dfs_wire::message::membership::ChunkCopy;
 
@@ -21,6 +21,8 @@ struct Said {
     /// Copies ordered into quarantine in the inventory under way, and in the one before.
     orphans_now: BTreeSet<ChunkKey>,
     orphans_before: BTreeSet<ChunkKey>,
+    /// The run whose inventory came to its end last, and when.
+    told_all: Option<(Incarnation, u64)>,
 }
 
 /// What datanodes have said.
@@ -48,8 +50,8 @@ impl NodeFacts {
         keep(&mut self.lock().entry(node).or_default().corrupt, copies.iter().map(key));
     }
 
-    /// A page of an inventory, and what was ordered into quarantine for it.
-    pub(super) fn page(&self, report: &InventoryReport, orphans: &[ChunkCopy]) {
+    /// A page of an inventory, and what was ordered into quarantine for it, at this time of the coordinator.
+    pub(super) fn page(&self, report: &InventoryReport, orphans: &[ChunkCopy], now_ms: u64) {
         let mut nodes = self.lock();
         let said = nodes.entry(report.node).or_default();
         if report.after.is_none() {
@@ -64,7 +66,14 @@ impl NodeFacts {
         keep(&mut said.orphans_now, orphans.iter().map(key));
         if report.upto.is_none() {
             said.corrupt = std::mem::take(&mut said.corrupt_now);
+            said.told_all = Some((report.incarnation, now_ms));
         }
+    }
+
+    /// How long ago this run of a node told everything it has; `None` if it has not yet, since this coordinator began.
+    pub(super) fn inventory_age_ms(&self, node: NodeId, run: Incarnation, now_ms: u64) -> Option<u64> {
+        let (told, at_ms) = self.lock().get(&node)?.told_all?;
+        (told == run).then(|| now_ms.saturating_sub(at_ms))
     }
 
     /// How many bad copies a node is known to hold.
@@ -87,7 +96,7 @@ impl NodeFacts {
 
 #[cfg(test)]
 mod tests {
-    use dfs_wire::id::{ChunkId, Generation, Incarnation};
+    use dfs_wire::id::{ChunkId, Generation};
     use dfs_wire::message::inventory::InventoryEntry;
 
     use super::*;
@@ -118,20 +127,23 @@ mod tests {
         let facts = NodeFacts::default();
         facts.corrupt(NodeId(1), &[copy(1), copy(2)]);
         assert_eq!(facts.corrupt_count(NodeId(1)), 2);
-        facts.page(&page(None, Some(5), &[(1, false), (3, true)]), &[]);
+        facts.page(&page(None, Some(5), &[(1, false), (3, true)]), &[], 5);
         assert_eq!(facts.corrupt_count(NodeId(1)), 2, "not before its end");
-        facts.page(&page(Some(5), None, &[(7, false)]), &[]);
+        assert_eq!(facts.inventory_age_ms(NodeId(1), Incarnation(1), 9), None);
+        facts.page(&page(Some(5), None, &[(7, false)]), &[], 5);
         assert_eq!(facts.corrupt_count(NodeId(1)), 1);
+        assert_eq!(facts.inventory_age_ms(NodeId(1), Incarnation(1), 9), Some(4));
+        assert_eq!(facts.inventory_age_ms(NodeId(1), Incarnation(2), 9), None, "of another run");
     }
 
     #[test]
     fn an_orphan_counts_only_if_the_node_keeps_it() {
         let facts = NodeFacts::default();
-        facts.page(&page(None, None, &[]), &[copy(1), copy(2)]);
+        facts.page(&page(None, None, &[]), &[copy(1), copy(2)], 5);
         assert_eq!(facts.stubborn_orphans(10), [], "it is being put into quarantine");
-        facts.page(&page(None, None, &[]), &[copy(2), copy(3)]);
+        facts.page(&page(None, None, &[]), &[copy(2), copy(3)], 5);
         assert_eq!(facts.stubborn_orphans(10).iter().map(|(_, k)| k.chunk.0).collect::<Vec<_>>(), [2]);
-        facts.page(&page(None, None, &[]), &[]);
+        facts.page(&page(None, None, &[]), &[], 5);
         assert_eq!(facts.stubborn_orphans(10), []);
     }
 }

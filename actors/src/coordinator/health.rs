@@ -1,13 +1,16 @@
 //! The cluster's health as a list of findings: pure, from the view, the counters and the configuration.
 
+use dfs_wire::id::NodeId;
 use dfs_wire::message::admin::{HealthFinding, HealthLevel};
 use dfs_wire::message::membership::{DiskHealth, NodeState};
+use dfs_wire::message::metadata::ChunkHealth;
 
 use crate::gc::health::Stuck;
 use crate::membership::view::{ClusterView, NodeView};
+use crate::metadata::census::Census;
 use crate::metadata::error::FREE_SPACE_HINT;
 use crate::metadata::ops::Policy;
-use crate::metadata::records::{Totals, UnknownReign};
+use crate::metadata::records::UnknownReign;
 use crate::metadata::store_health::StoreTrouble;
 use crate::placement::state::not_writable;
 
@@ -17,7 +20,12 @@ const FINDINGS_MAX: usize = 64;
 /// What findings are made from.
 pub(super) struct Signs<'a> {
     pub(super) view: &'a ClusterView,
-    pub(super) totals: &'a Totals,
+    /// What all chunks are worth.
+    pub(super) census: &'a Census,
+    /// The census is of before a node changed its state.
+    pub(super) counting: bool,
+    /// The coordinator's time.
+    pub(super) now_ms: u64,
     /// The proof that the metadata is an old copy.
     pub(super) unknown_reign: Option<&'a UnknownReign>,
     pub(super) policy: &'a Policy,
@@ -41,27 +49,10 @@ pub(super) fn findings(signs: &Signs<'_>) -> Vec<HealthFinding> {
     all.extend(quorum(signs));
     for node in &signs.view.nodes {
         all.extend(of_node(node, (signs.corrupt)(node)));
+        all.extend(absence(node, signs));
         all.extend(told_by(node));
     }
-    let lost = signs.totals.lost;
-    if lost > 0 {
-        all.push(finding(
-            "CHUNKS_LOST",
-            HealthLevel::Error,
-            format!("{lost} chunks have no copy that may be good: their files cannot be read"),
-            "`dfsctl fsck` names the files; a disk that was taken out may still hold a copy",
-        ));
-    }
-    let under = signs.totals.under_replicated;
-    if under > 0 {
-        all.push(finding(
-            "UNDER_REPLICATED",
-            HealthLevel::Warn,
-            format!("{under} chunks have fewer good copies than asked for"),
-            "start datanodes that are down; this release does not repair by itself: a copy that was never made comes \
-             only from writing the file again (get, put); `dfsctl fsck` names the files",
-        ));
-    }
+    all.extend(of_chunks(signs));
     all.extend(signs.stuck.iter().map(|stuck| {
         finding(
             "GC_STUCK",
@@ -87,6 +78,105 @@ pub(super) fn findings(signs: &Signs<'_>) -> Vec<HealthFinding> {
     all.sort_by_key(|finding| std::cmp::Reverse(finding.level));
     all.truncate(FINDINGS_MAX);
     all
+}
+
+/// Chunks that are not as their files ask, whoever is to blame.
+fn of_chunks(signs: &Signs<'_>) -> Vec<HealthFinding> {
+    let mut out = Vec::new();
+    let lost = signs.census.of(ChunkHealth::Lost).chunks;
+    if lost > 0 {
+        out.push(finding(
+            "CHUNKS_LOST",
+            HealthLevel::Error,
+            format!("{lost} chunks have no copy that may be good: their files cannot be read"),
+            "`dfsctl fsck` names the files; a disk that was taken out may still hold a copy",
+        ));
+    }
+    let unreachable = signs.census.of(ChunkHealth::Unreachable).chunks;
+    if unreachable > 0 {
+        let away = signs.census.unreachable_on().take(NODES_NAMED + 1);
+        let mut away: Vec<_> = away.map(|(node, _)| phrase(signs, node)).collect();
+        if away.len() > NODES_NAMED {
+            away.truncate(NODES_NAMED);
+            away.push("others".to_owned());
+        }
+        out.push(finding(
+            "CHUNKS_UNREACHABLE",
+            HealthLevel::Error,
+            format!("{unreachable} chunks cannot be read now: their copies are on {}", away.join(", ")),
+            "start those datanodes; `dfsctl fsck` names the files",
+        ));
+    }
+    let under = signs.census.of(ChunkHealth::UnderReplicated).chunks;
+    if under > 0 {
+        out.push(finding(
+            "UNDER_REPLICATED",
+            HealthLevel::Warn,
+            format!("{under} chunks have fewer good copies that can be read than asked for"),
+            "start datanodes that are away; this release does not repair by itself: a copy that was never made comes \
+             only from writing the file again (get, put); `dfsctl fsck` names the files",
+        ));
+    }
+    if signs.counting {
+        out.push(finding(
+            "COUNTING",
+            HealthLevel::Warn,
+            "a node changed its state, and the chunks are being counted since: what is said of them is of before".to_owned(),
+            "ask again in some seconds",
+        ));
+    }
+    out
+}
+
+/// Nodes that a sentence names.
+const NODES_NAMED: usize = 4;
+
+/// A node with how it is, and since when.
+fn phrase(signs: &Signs<'_>, id: NodeId) -> String {
+    let name = signs.view.name(id);
+    let state = signs.view.state(id);
+    match signs.view.node(id) {
+        Some(node) => format!("{name} ({state} for {})", span(signs.now_ms.saturating_sub(node.since_ms))),
+        None => format!("{name} ({state})"),
+    }
+}
+
+/// A span of time as people say it, to the largest unit that matters.
+fn span(ms: u64) -> String {
+    match ms / 1000 {
+        s @ 0..=119 => format!("{s} s"),
+        s @ 120..=7199 => format!("{} min", s / 60),
+        s @ 7200..=172_799 => format!("{} h", s / 3600),
+        s => format!("{} days", s / 86_400),
+    }
+}
+
+/// What is said of a node that stopped on purpose, and of deletions that wait for one that is away.
+fn absence(node: &NodeView, signs: &Signs<'_>) -> Option<HealthFinding> {
+    let (name, copies) = (&node.entry.name, signs.census.expected(node.entry.node));
+    if node.entry.state != NodeState::Left || copies == 0 {
+        return None;
+    }
+    let left = span(signs.now_ms.saturating_sub(node.since_ms));
+    match node.grace_until_ms.map(|until| until.saturating_sub(signs.now_ms)).filter(|rest| *rest > 0) {
+        Some(rest) => Some(finding(
+            "MAINTENANCE",
+            HealthLevel::Ok,
+            format!(
+                "datanode {name} stopped on purpose {left} ago: for {} more it alarms nobody that {copies} copies are on it",
+                span(rest)
+            ),
+            "start it again before that",
+        )),
+        None => Some(finding(
+            "NODE_LEFT",
+            HealthLevel::Warn,
+            format!(
+                "datanode {name} stopped on purpose {left} ago and has not come back: {copies} copies are on it"
+            ),
+            "start it again; if it will not come back, `dfsctl nodes forget` ends the wait for it",
+        )),
+    }
 }
 
 /// Code of a metadata store that does not commit.
@@ -230,8 +320,9 @@ fn of_node(node: &NodeView, corrupt: u64) -> Vec<HealthFinding> {
 mod tests {
     use std::sync::Arc;
 
-    use dfs_wire::id::{Incarnation, NodeId};
+    use dfs_wire::id::Incarnation;
     use dfs_wire::message::membership::{NodeEntry, NodeLoad};
+    use dfs_wire::message::metadata::CopyState;
 
     use super::*;
     use crate::metadata::ops::mutation::Step;
@@ -258,13 +349,22 @@ mod tests {
         })
     }
 
+    /// So many chunks with one copy of two, and so many with none.
+    fn census(under_replicated: u64, lost: u64) -> Census {
+        let copies = |state| [(NodeId(1), state), (NodeId(2), CopyState::Missing)];
+        let census = Census::default().with_group(2, &copies(CopyState::Good), under_replicated);
+        census.with_group(2, &copies(CopyState::Missing), lost)
+    }
+
     fn codes(nodes: Vec<Arc<NodeView>>, under_replicated: u64, corrupt: u64) -> Vec<(String, HealthLevel)> {
         let view = ClusterView { version: 1, nodes, ..ClusterView::default() };
-        let totals = Totals { under_replicated, ..Totals::default() };
+        let census = census(under_replicated, 0);
         let unsafe_modes = if corrupt > 0 { vec!["min_ack 1".to_owned()] } else { vec![] };
         let signs = Signs {
             view: &view,
-            totals: &totals,
+            census: &census,
+            counting: false,
+            now_ms: 0,
             unknown_reign: None,
             policy: &Policy::default(),
             unsafe_modes: &unsafe_modes,
@@ -280,13 +380,15 @@ mod tests {
     #[test]
     fn lost_data_is_an_error_and_comes_first() {
         let nodes = (1..=3).map(|id| node(id, NodeState::Up, DiskHealth::Writable)).collect();
-        let totals = Totals { lost: 1, under_replicated: 2, ..Totals::default() };
+        let census = census(2, 1);
         let view = ClusterView { version: 1, nodes, ..ClusterView::default() };
         let policy = Policy::default();
         let stuck = [Stuck { step: Step::Purge, failures: 3, cause: "damaged".to_owned() }];
         let signs = Signs {
             view: &view,
-            totals: &totals,
+            census: &census,
+            counting: false,
+            now_ms: 0,
             unknown_reign: None,
             policy: &policy,
             unsafe_modes: &[],

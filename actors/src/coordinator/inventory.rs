@@ -1,13 +1,17 @@
 //! What a page of a datanode's inventory means.
 
-use dfs_wire::id::OpId;
+use std::sync::Arc;
+
+use dfs_wire::id::{Incarnation, NodeId, OpId};
 use dfs_wire::limits::INVENTORY_PAGE_MAX;
-use dfs_wire::message::inventory::{InventoryAccepted, InventoryReport, InventoryResponse};
+use dfs_wire::message::inventory::{InventoryAccepted, InventoryConfirm, InventoryReport, InventoryResponse};
 use dfs_wire::message::membership::ChunkCopy;
 use dfs_wire::status::{Status, StatusCode};
 
+use super::census::reaches;
 use super::service::{Asked, CoordinatorService, not_registered};
 use crate::membership::messages::MembershipMsg;
+use crate::membership::view::ClusterView;
 use crate::metadata::error::MetaError;
 use crate::metadata::ops::OpContext;
 use crate::metadata::ops::mutation::Mutation;
@@ -38,27 +42,47 @@ fn check(report: &InventoryReport) -> Result<(), Status> {
 }
 
 impl CoordinatorService {
+    /// The picture in which this run of the node is the registered one.
+    fn current(&self, node: NodeId, incarnation: Incarnation) -> Result<Arc<ClusterView>, Status> {
+        let view = self.view();
+        match view.node(node) {
+            Some(known) if known.heard.is_some() && known.incarnation == incarnation => Ok(view),
+            _ => Err(not_registered(node)),
+        }
+    }
+
+    fn judging(&self) -> OpContext {
+        let Moment { now_ms, wall_ms } = self.parts.time.moment();
+        let op = OpId(self.parts.env.rng.u128());
+        OpContext { now_ms, wall_ms, op, entropy: 0, policy: self.parts.config.policy }
+    }
+
+    /// Judges once more what a node is about to put into quarantine.
+    pub(super) fn confirm(&self, word: &InventoryConfirm) -> Result<InventoryResponse, Status> {
+        if word.copies.len() > INVENTORY_PAGE_MAX {
+            let text = "too many copies to confirm at once";
+            return Err(Status::new(StatusCode::InvalidArgument, text).at_node(word.node));
+        }
+        let view = self.current(word.node, word.incarnation)?;
+        let reach = reaches(&view, self.parts.time.now_ms());
+        let still = self.parts.reader.confirm(&self.judging(), word.node, &word.copies, &reach);
+        Ok(InventoryResponse::Confirmed(InventoryAccepted {
+            epoch: self.parts.reign.epoch,
+            position: self.parts.reader.position().map_err(MetaError::into_status)?,
+            quarantine: still.map_err(MetaError::into_status)?,
+        }))
+    }
+
     pub(super) async fn inventory(
         &self,
         asked: &Asked,
         report: InventoryReport,
     ) -> Result<InventoryResponse, Status> {
         check(&report)?;
-        let view = self.view();
-        let current = view.node(report.node);
-        if current.is_none_or(|n| n.heard.is_none() || n.incarnation != report.incarnation) {
-            return Err(not_registered(report.node));
-        }
-        let Moment { now_ms, wall_ms } = self.parts.time.moment();
-        let ctx = OpContext {
-            now_ms,
-            wall_ms,
-            op: OpId(self.parts.env.rng.u128()),
-            entropy: 0,
-            policy: self.parts.config.policy,
-        };
+        let view = self.current(report.node, report.incarnation)?;
+        let ctx = self.judging();
         let reader = &self.parts.reader;
-        let reach = |node| view.reach(node);
+        let reach = reaches(&view, ctx.now_ms);
         let verdict = reader.judge(&ctx, &report, &reach).map_err(MetaError::into_status)?;
         let mut findings = verdict.findings;
         let mut from = None;
@@ -87,7 +111,7 @@ impl CoordinatorService {
             tracing::info!(node = %report.node, findings = findings.len(), "an inventory corrects the metadata");
             self.note(asked, Mutation::ApplyFindings(report.node, findings)).await?;
         }
-        self.facts.page(&report, &verdict.quarantine);
+        self.facts.page(&report, &verdict.quarantine, self.parts.time.now_ms());
         if report.upto.is_none() {
             let done = MembershipMsg::InventoryDone(report.node, report.incarnation);
             // If it is lost, the node is asked for one more inventory.

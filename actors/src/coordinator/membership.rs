@@ -3,7 +3,7 @@
 use dfs_wire::id::NodeId;
 use dfs_wire::limits::TOMBSTONES_PER_HEARTBEAT_MAX;
 use dfs_wire::message::membership::{
-    Heartbeat, HeartbeatReply, Leave, MembershipRequest, MembershipResponse, Register, Registered,
+    ChunkCopy, Heartbeat, HeartbeatReply, Leave, MembershipRequest, MembershipResponse, Register, Registered,
     StateUpdate,
 };
 use dfs_wire::status::{Status, StatusCode};
@@ -21,6 +21,16 @@ const SMALL_UPDATE: usize = 48;
 
 fn unanswered(error: crate::supervisor::AskError) -> Status {
     refused("the register of nodes", error)
+}
+
+/// What a heartbeat says of single copies.
+fn findings(word: &Heartbeat) -> Vec<CopyFinding> {
+    let finding =
+        |copy: &ChunkCopy, change| CopyFinding { chunk: copy.chunk, generation: copy.generation, change };
+    let corrupt = word.corrupt.iter().map(|copy| finding(copy, CopyChange::Corrupt));
+    let change = CopyChange::Missing { heard_ms: word.heard_ms };
+    let missing = word.missing.iter().map(|copy| finding(copy, change));
+    corrupt.chain(missing).collect()
 }
 
 impl CoordinatorService {
@@ -107,7 +117,8 @@ impl CoordinatorService {
 
     /// The answer means that all the heartbeat told is durable: the node forgets it then.
     async fn heartbeat(&self, asked: &Asked, word: Heartbeat) -> Result<HeartbeatReply, Status> {
-        let (node, deleted, corrupt) = (word.node, word.deleted.clone(), word.corrupt.clone());
+        let (node, deleted, found) = (word.node, word.deleted.clone(), findings(&word));
+        let corrupt = word.corrupt.clone();
         let beat = |reply| MembershipMsg::Heartbeat(Box::new(word), reply);
         let heard = self.parts.membership.ask(beat, self.left(asked)).await.map_err(unanswered)??;
         let mut reply = HeartbeatReply {
@@ -122,16 +133,10 @@ impl CoordinatorService {
         if heard.register_again {
             return Ok(reply);
         }
-        if !corrupt.is_empty() {
-            tracing::warn!(%node, copies = corrupt.len(), "a node reports bad copies");
+        if !found.is_empty() {
+            tracing::warn!(%node, bad = corrupt.len(), missing = found.len() - corrupt.len(), "a node reports copies");
             self.facts.corrupt(node, &corrupt);
-            let finding = |copy: &dfs_wire::message::membership::ChunkCopy| CopyFinding {
-                chunk: copy.chunk,
-                generation: copy.generation,
-                change: CopyChange::Corrupt,
-            };
-            let findings = corrupt.iter().map(finding).collect();
-            self.note(asked, Mutation::ApplyFindings(node, findings)).await?;
+            self.note(asked, Mutation::ApplyFindings(node, found)).await?;
         }
         if !deleted.is_empty() {
             self.note(asked, Mutation::ConfirmDeleted(node, deleted)).await?;

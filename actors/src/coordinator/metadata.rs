@@ -10,6 +10,7 @@ use dfs_wire::message::metadata::{
 };
 use dfs_wire::status::{Status, StatusCode};
 
+use super::census::reaches;
 use super::service::{Asked, CoordinatorService, refused, unexpected};
 use crate::metadata::error::MetaError;
 use crate::metadata::keys;
@@ -323,7 +324,7 @@ impl CoordinatorService {
             references: chunk.references,
             health: {
                 let copies = chunk.copies.iter().map(|copy| (copy.node, copy.state));
-                Worth::of(chunk.wanted, copies, &|node| view.reach(node)).health()
+                Worth::of(chunk.wanted, copies, &reaches(&view, self.parts.time.now_ms())).health()
             },
             replicas: self.signer.location(&view, chunk, expires_ms).replicas,
             reasons: reasons.iter().map(reason).collect(),
@@ -334,7 +335,7 @@ impl CoordinatorService {
     /// A step of checking; the last one adds what the inventories say and the tables cannot.
     fn fsck(&self, request: &Fsck) -> Result<FsckStep, MetaError> {
         let view = self.view();
-        let mut step = self.parts.reader.fsck(request, &|node| view.reach(node))?;
+        let mut step = self.parts.reader.fsck(request, &reaches(&view, self.parts.time.now_ms()))?;
         if step.next.is_none() {
             let orphan = |(node, key): (NodeId, crate::chunk_store::ChunkKey)| FsckProblem {
                 kind: FsckKind::Orphan,

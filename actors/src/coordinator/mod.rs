@@ -10,6 +10,7 @@
 //!
 //! The service is no actor: it owns nothing that must survive, and runs in the task of whoever asks.
 
+mod census;
 mod facts;
 mod grants;
 mod health;

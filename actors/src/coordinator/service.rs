@@ -10,11 +10,14 @@ use dfs_wire::link::Incoming;
 use dfs_wire::message::admin::{AdminRequest, AdminResponse, ClusterStatus, HealthLevel, NodeStatus};
 use dfs_wire::message::inventory::InventoryRequest;
 use dfs_wire::message::membership::{MembershipRequest, NodeState};
+use dfs_wire::message::metadata::ChunkHealth;
 use dfs_wire::message::{Request, RequestHead, Response, ResponseHead};
 use dfs_wire::status::{Status, StatusCode};
 use dfs_wire::version::ProtocolVersion;
 use futures_util::future::BoxFuture;
+use tokio::sync::watch;
 
+use super::census::{Counted, count_at_once};
 use super::facts::NodeFacts;
 use super::grants::Signer;
 use super::health::{Signs, findings};
@@ -32,7 +35,6 @@ use crate::metadata::ops::cluster::Reign;
 use crate::metadata::ops::mutation::Mutation;
 use crate::metadata::ops::{Outcome, Policy};
 use crate::metadata::reader::MetadataReader;
-use crate::metadata::records::Totals;
 use crate::metadata::store_health::StoreTrouble;
 use crate::metadata::time::ReignClock;
 use crate::metadata::writer::WriterMsg;
@@ -106,6 +108,8 @@ pub struct CoordinatorParts {
     pub placement: Addr<PlacementMsg>,
     /// The picture of the cluster.
     pub view: ViewReceiver,
+    /// The latest count of all chunks.
+    pub(super) census: watch::Receiver<Counted>,
     /// Name, actors, uptime.
     pub admin: NodeAdmin,
 }
@@ -145,6 +149,9 @@ impl CoordinatorService {
             Request::Membership(request) => self.membership(&asked, request).await.map(Response::Membership),
             Request::Inventory(InventoryRequest::Report(report)) => {
                 self.inventory(&asked, report).await.map(Response::Inventory)
+            }
+            Request::Inventory(InventoryRequest::Confirm(word)) => {
+                self.confirm(&word).map(Response::Inventory)
             }
             Request::Admin(request) => self.admin(&request).map(Response::Admin),
             other @ (Request::Chunk(_) | Request::Replication(_)) => {
@@ -193,20 +200,24 @@ impl CoordinatorService {
     pub fn cluster_status(&self) -> Result<ClusterStatus, Status> {
         let mut store = self.store_trouble();
         let outcomes = self.parts.reader.outcomes().unwrap_or_default();
-        let (totals, unknown_reign) = match self.parts.reader.signs() {
+        let view = self.view();
+        let signs = self.parts.reader.signs().and_then(|signs| Ok((signs, self.counted(&view)?)));
+        let ((totals, unknown_reign), counted) = match signs {
             Ok(signs) => signs,
             Err(MetaError::Store(error)) => {
                 store = Some(StoreTrouble::Failing(error.to_string()));
-                (Totals::default(), None)
+                Default::default()
             }
             Err(error) => return Err(error.into_status()),
         };
+        let counting = counted.version != view.version;
         let stuck = self.parts.gc.stuck();
-        let view = self.view();
         let unsafe_modes = self.parts.config.unsafe_modes.clone();
         let findings = findings(&Signs {
             view: &view,
-            totals: &totals,
+            census: &counted.census,
+            counting,
+            now_ms: self.parts.time.now_ms(),
             unknown_reign: unknown_reign.as_ref(),
             policy: &self.parts.config.policy,
             unsafe_modes: &unsafe_modes,
@@ -238,7 +249,11 @@ impl CoordinatorService {
             files: totals.files,
             directories: totals.directories,
             chunks: totals.chunks,
-            under_replicated: totals.under_replicated,
+            health_of_chunks: ChunkHealth::ALL
+                .iter()
+                .map(|health| (*health, counted.census.of(*health).chunks))
+                .collect(),
+            counting,
             trash_entries: totals.trash,
             tombstones: totals.tombstones,
             uploads_open: totals.uploads,
@@ -252,8 +267,18 @@ impl CoordinatorService {
         })
     }
 
+    /// What all chunks are worth; of an earlier version of the cluster state if the count of this one is not done.
+    fn counted(&self, view: &ClusterView) -> Result<Counted, MetaError> {
+        let now = count_at_once(&self.parts.reader, view, self.parts.time.now_ms())?;
+        Ok(match now {
+            Some(census) => Counted { census: Arc::new(census), version: view.version },
+            None => self.parts.census.borrow().clone(),
+        })
+    }
+
     fn nodes(&self) -> Result<Vec<NodeStatus>, Status> {
         let (view, now, now_ms) = (self.view(), self.parts.env.now(), self.parts.time.now_ms());
+        let counted = self.counted(&view).map_err(MetaError::into_status)?;
         let status = |node: &NodeView| -> Result<NodeStatus, Status> {
             let id = node.entry.node;
             let tombstones = self.parts.reader.tombstones(id, TOMBSTONES_COUNTED);
@@ -270,6 +295,8 @@ impl CoordinatorService {
                 grace_left_ms: node.grace_until_ms.map(|until| until.saturating_sub(now_ms)),
                 last_seen_ms: silent,
                 load: node.load.clone(),
+                copies_expected: counted.census.expected(id),
+                inventory_ms: self.facts.inventory_age_ms(id, node.incarnation, now_ms),
                 corrupt_copies: self.facts.corrupt_count(id),
                 tombstones: tombstones.map_err(MetaError::into_status)?.len() as u64,
                 not_writable: not_writable(&node.candidate()).unwrap_or_default(),
@@ -339,6 +366,7 @@ pub(super) fn speaks_for_itself(peer: &Peer, body: &Request) -> Result<(), Statu
         Request::Membership(MembershipRequest::Heartbeat(word)) => word.node,
         Request::Membership(MembershipRequest::Leave(word)) => word.node,
         Request::Inventory(InventoryRequest::Report(report)) => report.node,
+        Request::Inventory(InventoryRequest::Confirm(word)) => word.node,
         _ => return Ok(()),
     };
     match peer {

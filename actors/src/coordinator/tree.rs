@@ -6,6 +6,7 @@
 //! +- membership        the register of nodes; publishes the cluster view
 //! +- placement         where new chunks go
 //! +- gc                bounded steps through the writer
+//! +- census            what all chunks are worth, counted again and again
 //! ```
 
 use std::sync::{Arc, Mutex};
@@ -13,6 +14,7 @@ use std::sync::{Arc, Mutex};
 use dfs_wire::status::Status;
 use futures_util::future::BoxFuture;
 
+use super::census::{CENSUS_MAILBOX, CensusActor, CensusArgs, census_channel};
 use super::service::{CoordinatorConfig, CoordinatorParts, CoordinatorService};
 use crate::admin::NodeAdmin;
 use crate::env::Env;
@@ -110,13 +112,18 @@ pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
         view: publish,
     };
     let placement_args = PlacementArgs { view: view.clone() };
+    let (counted, census) = census_channel();
+    let census_addr = Addr::new(CENSUS_MAILBOX);
+    let census_args =
+        CensusArgs { reader: reader.clone(), view: view.clone(), time: time.clone(), publish: counted };
     let gc_health = Arc::new(GcHealth::default());
     let gc_args = GcArgs { config: gc, writer: writer.clone(), health: Arc::clone(&gc_health) };
     let spec = SupervisorSpec::one_for_one("coordinator")
         .child(ChildSpec::new::<MetadataWriter>("metadata-writer", &writer, writer_args))
         .child(ChildSpec::new::<Membership>("membership", &membership, membership_args))
         .child(ChildSpec::new::<Placement>("placement", &placement, placement_args))
-        .child(ChildSpec::new::<Gc>("gc", &gc_addr, gc_args));
+        .child(ChildSpec::new::<Gc>("gc", &gc_addr, gc_args))
+        .child(ChildSpec::new::<CensusActor>("census", &census_addr, census_args));
     let service = Arc::new(CoordinatorService::new(CoordinatorParts {
         reign,
         config,
@@ -129,6 +136,7 @@ pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
         membership,
         placement,
         view,
+        census,
         admin,
     }));
     Ok(Coordinator { spec, service, writer, gc: gc_addr, metrics })

@@ -71,12 +71,21 @@ pub struct DatanodeParts {
     pub copies: Nursery,
     /// Links to peers.
     pub links: Addr<ReplicationMsg>,
-    /// Who is told of copies found bad.
-    pub corrupt: Arc<dyn Fn(ChunkKey) + Send + Sync>,
+    /// Who is told of copies that are not as the coordinator thinks.
+    pub found: Arc<dyn Fn(ChunkKey, Found) + Send + Sync>,
     /// Name, actors, uptime.
     pub admin: NodeAdmin,
     /// Bounds; what they are when a request comes counts for it. Reads at once are fixed at the start.
     pub limits: watch::Receiver<DatanodeLimits>,
+}
+
+/// What is wrong with a copy that somebody came for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// A mismatch was read twice.
+    Corrupt,
+    /// It is not here.
+    Missing,
 }
 
 /// Serves the data requests of clients and peers.
@@ -300,10 +309,12 @@ impl DatanodeService {
         done.map(|read| Response::Chunk(ChunkResponse::Read(read)))
     }
 
-    /// Tells the coordinator of a copy that was just found bad.
+    /// Tells the coordinator of a copy that was just found bad, or not found.
     fn report<T>(&self, key: ChunkKey, outcome: &Result<T, Status>) {
-        if outcome.as_ref().is_err_and(|status| status.code == StatusCode::Corrupt) {
-            (self.parts.corrupt)(key);
+        match outcome.as_ref().err().map(|status| status.code) {
+            Some(StatusCode::Corrupt) => (self.parts.found)(key, Found::Corrupt),
+            Some(StatusCode::NotFound) => (self.parts.found)(key, Found::Missing),
+            _ => {}
         }
     }
 

@@ -178,10 +178,15 @@ impl HeartbeatActor {
         &self,
         effect: Effect,
     ) -> impl Future<Output = Result<Box<HeartbeatReply>, Status>> + Send + 'static {
-        let (deleted, corrupt) = match effect {
-            Effect::Heartbeat { deleted, corrupt } => (deleted, corrupt),
-            _ => (Vec::new(), Vec::new()),
+        // Heard before it is looked again.
+        let heard_ms = self.args.view.get().clock.map_or(0, |clock| clock.coordinator_ms);
+        let (deleted, corrupt, mut missing) = match effect {
+            Effect::Heartbeat { deleted, corrupt, missing } => (deleted, corrupt, missing),
+            _ => (Vec::new(), Vec::new(), Vec::new()),
         };
+        missing.retain(|copy| {
+            !self.args.store.holds(ChunkKey { chunk: copy.chunk, generation: copy.generation })
+        });
         let request = MembershipRequest::Heartbeat(Heartbeat {
             node: self.args.me.node,
             incarnation: self.args.me.incarnation,
@@ -189,6 +194,8 @@ impl HeartbeatActor {
             load: self.args.probe.load(),
             deleted,
             corrupt,
+            missing,
+            heard_ms,
             findings: self.args.health.findings(),
         });
         self.call(request, |word| match word {
@@ -340,6 +347,12 @@ impl Behaviour for HeartbeatActor {
             HeartbeatMsg::Corrupt(key) => {
                 if !self.state.report_corrupt(key) {
                     tracing::warn!(chunk = %key.chunk, "too many bad copies wait to be reported: the inventory will tell");
+                }
+                Vec::new()
+            }
+            HeartbeatMsg::Missing(key) => {
+                if !self.state.report_missing(key) {
+                    tracing::warn!(chunk = %key.chunk, "too many missing copies wait to be reported: the inventory will tell");
                 }
                 Vec::new()
             }

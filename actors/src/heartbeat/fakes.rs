@@ -272,6 +272,15 @@ impl CoordinatorLink for FakeCoordinator {
                     quarantine,
                 })))
             }
+            Request::Inventory(InventoryRequest::Confirm(word)) => {
+                let mut still = word.copies;
+                still.retain(|c| {
+                    told.unwanted.contains_key(&ChunkKey { chunk: c.chunk, generation: c.generation })
+                });
+                let accepted =
+                    InventoryAccepted { epoch: told.epoch, position: told.position, quarantine: still };
+                Ok(Response::Inventory(InventoryResponse::Confirmed(accepted)))
+            }
             _ => Err(Status::new(StatusCode::Unsupported, "not for a fake")),
         };
         async move { answer }.boxed()

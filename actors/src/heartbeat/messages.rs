@@ -11,6 +11,8 @@ use crate::chunk_store::ChunkKey;
 pub enum HeartbeatMsg {
     /// A copy on this node was found bad: a mismatch read twice.
     Corrupt(ChunkKey),
+    /// A reader was sent for a copy that is not on this node.
+    Missing(ChunkKey),
     /// Somebody needs to know what changed in the cluster, sooner than the next heartbeat would tell.
     NewsWanted,
     /// Its own: time may have come for something.

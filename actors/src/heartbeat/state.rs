@@ -24,7 +24,7 @@
 //! One call is under way at a time. What a heartbeat reports (deletes carried out, copies found bad) stays pending until
 //! a heartbeat that carried it is answered, so that a lost answer loses nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use dfs_wire::auth::NodeKey;
@@ -38,7 +38,7 @@ use crate::env::MonoTime;
 
 /// Bad copies told in one heartbeat.
 pub const CORRUPT_PER_HEARTBEAT_MAX: usize = 256;
-/// Bad copies that wait to be told; more are found again by the next inventory.
+/// Bad copies, and as many missing ones, that wait to be told; more are found again by the next inventory.
 pub const CORRUPT_PENDING_MAX: usize = 4096;
 /// Failed heartbeats in a row after which the coordinator counts as lost.
 pub const LOST_AFTER: u32 = 3;
@@ -107,6 +107,8 @@ pub enum Effect {
         deleted: Vec<ChunkCopy>,
         /// Copies found bad.
         corrupt: Vec<ChunkCopy>,
+        /// Copies looked for in vain.
+        missing: Vec<ChunkCopy>,
     },
     /// Make this durable.
     Save(Joined),
@@ -143,6 +145,14 @@ enum Phase {
     Stopped,
 }
 
+/// What the call under way tells.
+#[derive(Debug, Default)]
+struct Told {
+    deleted: Vec<ChunkKey>,
+    corrupt: Vec<ChunkKey>,
+    missing: Vec<ChunkKey>,
+}
+
 /// The machine.
 #[derive(Debug)]
 pub struct HeartbeatState {
@@ -159,7 +169,10 @@ pub struct HeartbeatState {
     failures: u32,
     deleted: BTreeSet<ChunkKey>,
     corrupt: BTreeSet<ChunkKey>,
-    told: (Vec<ChunkKey>, Vec<ChunkKey>),
+    /// Whether the coordinator was heard of since each was looked for in vain: only then is it told, for what was looked
+    /// for was recorded by then.
+    missing: BTreeMap<ChunkKey, bool>,
+    told: Told,
     quarantining: BTreeSet<ChunkKey>,
     /// The last page of tombstones was full: there are more.
     more: bool,
@@ -180,7 +193,8 @@ impl HeartbeatState {
             failures: 0,
             deleted: BTreeSet::new(),
             corrupt: BTreeSet::new(),
-            told: (Vec::new(), Vec::new()),
+            missing: BTreeMap::new(),
+            told: Told::default(),
             quarantining: BTreeSet::new(),
             more: false,
         }
@@ -214,12 +228,18 @@ impl HeartbeatState {
         self.calling = true;
         self.quiet_until = now + NEWS_PAUSE;
         if matches!(self.phase, Phase::Saving { .. }) {
-            vec![Effect::Heartbeat { deleted: Vec::new(), corrupt: Vec::new() }]
+            vec![Effect::Heartbeat { deleted: Vec::new(), corrupt: Vec::new(), missing: Vec::new() }]
         } else if matches!(self.phase, Phase::Active) {
             let deleted: Vec<_> = self.deleted.iter().take(TOMBSTONES_PER_HEARTBEAT_MAX).copied().collect();
             let corrupt: Vec<_> = self.corrupt.iter().take(CORRUPT_PER_HEARTBEAT_MAX).copied().collect();
-            let beat = Effect::Heartbeat { deleted: copies(&deleted), corrupt: copies(&corrupt) };
-            self.told = (deleted, corrupt);
+            let missing = self.missing.iter().filter(|(_, heard)| **heard).map(|(key, _)| *key);
+            let missing: Vec<_> = missing.take(CORRUPT_PER_HEARTBEAT_MAX).collect();
+            let beat = Effect::Heartbeat {
+                deleted: copies(&deleted),
+                corrupt: copies(&corrupt),
+                missing: copies(&missing),
+            };
+            self.told = Told { deleted, corrupt, missing };
             vec![beat]
         } else {
             self.phase = Phase::Joining;
@@ -317,9 +337,11 @@ impl HeartbeatState {
         if self.phase != Phase::Active {
             return Vec::new();
         }
-        let (deleted, corrupt) = std::mem::take(&mut self.told);
-        self.deleted.retain(|key| deleted.binary_search(key).is_err());
-        self.corrupt.retain(|key| corrupt.binary_search(key).is_err());
+        let told = std::mem::take(&mut self.told);
+        self.deleted.retain(|key| told.deleted.binary_search(key).is_err());
+        self.corrupt.retain(|key| told.corrupt.binary_search(key).is_err());
+        self.missing.retain(|key, _| !told.missing.contains(key));
+        self.missing.values_mut().for_each(|heard| *heard = true);
         let HeartbeatReply { epoch, position, now_ms, update, .. } = word;
         let learned = Learned { joined: None, epoch, position, now_ms, update };
         let mut effects = vec![Effect::Learn(Box::new(learned))];
@@ -343,7 +365,7 @@ impl HeartbeatState {
     /// A call failed or timed out: what it told is told again.
     pub fn failed(&mut self, now: MonoTime, jitter: u64, status: &Status) -> Vec<Effect> {
         self.calling = false;
-        self.told = (Vec::new(), Vec::new());
+        self.told = Told::default();
         match (&self.phase, status.code) {
             (Phase::Stopped, _) => Vec::new(),
             (_, StatusCode::AlreadyExists) => {
@@ -391,6 +413,16 @@ impl HeartbeatState {
         true
     }
 
+    /// A copy was looked for in vain: the coordinator is told with the second heartbeat from now, unless the shell finds it
+    /// then. Returns whether there was room to remember it.
+    pub fn report_missing(&mut self, key: ChunkKey) -> bool {
+        if self.missing.len() >= CORRUPT_PENDING_MAX && !self.missing.contains_key(&key) {
+            return false;
+        }
+        self.missing.entry(key).or_insert(false);
+        true
+    }
+
     fn activate(&mut self, now: MonoTime, word: Registered) -> Vec<Effect> {
         self.phase = Phase::Active;
         (self.attempts, self.failures) = (0, 0);
@@ -428,8 +460,12 @@ fn key_of(copy: &ChunkCopy) -> ChunkKey {
     ChunkKey { chunk: copy.chunk, generation: copy.generation }
 }
 
+fn copy(key: &ChunkKey) -> ChunkCopy {
+    ChunkCopy { chunk: key.chunk, generation: key.generation }
+}
+
 fn copies(keys: &[ChunkKey]) -> Vec<ChunkCopy> {
-    keys.iter().map(|key| ChunkCopy { chunk: key.chunk, generation: key.generation }).collect()
+    keys.iter().map(copy).collect()
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ fn active() -> HeartbeatState {
 
 fn told(effects: &[Effect]) -> (Vec<ChunkKey>, Vec<ChunkKey>) {
     match effects {
-        [Effect::Heartbeat { deleted, corrupt }] => {
+        [Effect::Heartbeat { deleted, corrupt, .. }] => {
             (deleted.iter().map(key_of).collect(), corrupt.iter().map(key_of).collect())
         }
         other => panic!("not a heartbeat: {other:?}"),
@@ -255,6 +255,23 @@ fn a_coordinator_of_another_cluster_is_kept_apart_from_and_asked_again() {
     let again = state.wakes_at().unwrap();
     state.step(again);
     assert!(!state.registered(again, Epoch(1), 0, welcome(1)).is_empty() && state.is_active());
+}
+
+#[test]
+fn a_copy_looked_for_in_vain_is_told_once_the_coordinator_was_heard_of_since_and_until_it_heard() {
+    let mut state = active();
+    assert!(state.report_missing(key(4)));
+    let missing = |effects: &[Effect]| match effects {
+        [Effect::Heartbeat { missing, .. }] => missing.iter().map(key_of).collect::<Vec<_>>(),
+        other => panic!("not a heartbeat: {other:?}"),
+    };
+    assert_eq!(missing(&state.step(at(2_000))), [], "its record may be younger than what was heard");
+    state.answered(at(2_001), Epoch(1), 0, reply(&[]));
+    assert_eq!(missing(&state.step(at(4_001))), [key(4)]);
+    state.failed(at(4_002), 0, &Status::new(StatusCode::Unavailable, "gone"));
+    assert_eq!(missing(&state.step(at(6_002))), [key(4)], "nobody has heard it");
+    state.answered(at(6_003), Epoch(1), 0, reply(&[]));
+    assert_eq!(missing(&state.step(at(8_003))), []);
 }
 
 #[test]

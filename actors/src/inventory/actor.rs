@@ -3,12 +3,15 @@
 //! It reports to, and obeys, only a coordinator that has taken this run in and is of no lower epoch than the node has
 //! seen.
 
+use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dfs_wire::id::Epoch;
 use dfs_wire::limits::INVENTORY_PAGE_MAX;
 use dfs_wire::message::admin::{HealthFinding, HealthLevel};
-use dfs_wire::message::inventory::{InventoryEntry, InventoryReport, InventoryRequest, InventoryResponse};
+use dfs_wire::message::inventory::{
+    InventoryConfirm, InventoryEntry, InventoryReport, InventoryRequest, InventoryResponse,
+};
 use dfs_wire::message::membership::ChunkCopy;
 use dfs_wire::message::{Request, Response};
 use dfs_wire::status::{Status, StatusCode};
@@ -125,29 +128,44 @@ impl InventoryActor {
             copies,
         };
         self.state.cut(page);
-        let request = Request::Inventory(InventoryRequest::Report(report));
-        let asked = self.args.link.call(request, self.args.config.call_timeout);
+        ctx.spawn_then(self.ask(InventoryRequest::Report(report)), InventoryMsg::Answered);
+    }
+
+    /// Asks the coordinator; gives its reign, and the chunks it names.
+    fn ask(
+        &self,
+        request: InventoryRequest,
+    ) -> impl Future<Output = Result<(Epoch, Vec<ChunkKey>), Status>> + Send + 'static {
+        let page = matches!(request, InventoryRequest::Report(_));
+        let asked = self.args.link.call(Request::Inventory(request), self.args.config.call_timeout);
         let view = Arc::clone(&self.args.view);
-        let task = async move {
-            match asked.await? {
-                Response::Inventory(InventoryResponse::Accepted(word)) => {
-                    view.update(|known| known.hear(word.epoch, word.position));
-                    let key = |c: ChunkCopy| ChunkKey { chunk: c.chunk, generation: c.generation };
-                    Ok((word.epoch, word.quarantine.into_iter().map(key).collect()))
-                }
-                _ => Err(Status::new(StatusCode::ProtocolViolation, "not an answer to an inventory")),
-            }
-        };
-        ctx.spawn_then(task, InventoryMsg::Answered);
+        async move {
+            let word = match (page, asked.await?) {
+                (true, Response::Inventory(InventoryResponse::Accepted(word))) => word,
+                (false, Response::Inventory(InventoryResponse::Confirmed(word))) => word,
+                _ => return Err(Status::new(StatusCode::ProtocolViolation, "not an answer to an inventory")),
+            };
+            view.update(|known| known.hear(word.epoch, word.position));
+            let key = |c: ChunkCopy| ChunkKey { chunk: c.chunk, generation: c.generation };
+            Ok((word.epoch, word.quarantine.into_iter().map(key).collect()))
+        }
     }
 
     fn carry_out(&mut self, effect: Option<Effect>, ctx: &mut Ctx<InventoryMsg>) {
         match effect {
             None => {}
             Some(Effect::Report { after }) => self.report(after, ctx),
-            Some(Effect::Quarantine { reign, .. }) if !self.obeys(reign) => {
+            Some(Effect::Confirm { reign, .. } | Effect::Quarantine { reign, .. }) if !self.obeys(reign) => {
                 tracing::warn!(epoch = %reign, "orders of a coordinator that is not obeyed any more are dropped");
                 self.state.abandon(ctx.now());
+            }
+            Some(Effect::Confirm { keys, .. }) => {
+                let confirm = InventoryConfirm {
+                    node: self.args.me.node,
+                    incarnation: self.args.me.incarnation,
+                    copies: keys.into_iter().map(copy).collect(),
+                };
+                ctx.spawn_then(self.ask(InventoryRequest::Confirm(confirm)), InventoryMsg::Confirmed);
             }
             Some(Effect::Quarantine { keys, .. }) => {
                 tracing::info!(chunks = keys.len(), "putting chunks that nothing refers to into quarantine");
@@ -224,6 +242,12 @@ impl Behaviour for InventoryActor {
             InventoryMsg::Answered(Err(status)) => {
                 tracing::debug!(%status, "a page of the inventory could not be told");
                 self.state.failed(now);
+                None
+            }
+            InventoryMsg::Confirmed(Ok((epoch, still))) => self.state.confirmed(now, epoch, &still),
+            InventoryMsg::Confirmed(Err(status)) => {
+                tracing::debug!(%status, "orders could not be confirmed and are dropped");
+                self.state.abandon(now);
                 None
             }
             InventoryMsg::Quarantined(failed) => {

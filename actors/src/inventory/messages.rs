@@ -16,6 +16,8 @@ pub enum InventoryMsg {
     Wake,
     /// Its own: the answer to a page: of which reign, and what to put into quarantine.
     Answered(Result<(Epoch, Vec<ChunkKey>), Status>),
+    /// Its own: the answer to a confirmation: of which reign, and what is still to go.
+    Confirmed(Result<(Epoch, Vec<ChunkKey>), Status>),
     /// Its own: a batch was put into quarantine; so many could not be.
     Quarantined(usize),
 }

@@ -3,12 +3,14 @@
 //! ```text
 //!   Idle --time, or asked for--> Reporting --last page answered--> Clearing --all done--> Idle
 //!                                  |    ^                             ^
-//!                                  |    +-- page answered, next       +-- in batches
+//!                                  |    +-- page answered, next       +-- in batches: confirmed, then put away;
+//!                                  |                                      not confirmed: a new pass, after a wait
 //!                                  +------- a page failed: the same page again, after a wait
 //! ```
 //!
 //! Orders to quarantine are collected over the whole pass and carried out only at its end, so that the breaker sees
-//! all of them: if they are more than a set share of the node's chunks, none is carried out and a finding says so. A
+//! all of them. A pass may take an hour, and what was superfluous at its start may be needed at its end: so each batch
+//! is confirmed by the coordinator just before it goes. As for the breaker: if they are more than a set share of the node's chunks, none is carried out and a finding says so. A
 //! coordinator that lost its memory can thus not talk a node into throwing its chunks away.
 //!
 //! All orders of a pass are of one reign. If another one answers in the middle, or the node ceases to obey the one that
@@ -67,6 +69,14 @@ pub enum Effect {
         /// The place.
         after: Option<ChunkKey>,
     },
+    /// Ask the coordinator of this reign which of these are still to go; then [`InventoryState::confirmed`], or, without
+    /// an answer of that reign, [`InventoryState::abandon`].
+    Confirm {
+        /// Who ordered it.
+        reign: Epoch,
+        /// The chunks.
+        keys: Vec<ChunkKey>,
+    },
     /// Put these into quarantine, if the coordinator of this reign is still to be obeyed; else
     /// [`InventoryState::abandon`].
     Quarantine {
@@ -94,9 +104,18 @@ pub struct Tripped {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Phase {
-    Idle { next_at: MonoTime },
-    Reporting { after: Option<ChunkKey>, sent: Option<Page>, not_before: MonoTime },
-    Clearing,
+    Idle {
+        next_at: MonoTime,
+    },
+    Reporting {
+        after: Option<ChunkKey>,
+        sent: Option<Page>,
+        not_before: MonoTime,
+    },
+    /// With the batch that waits to be confirmed.
+    Clearing {
+        asked: Vec<ChunkKey>,
+    },
 }
 
 /// The machine.
@@ -135,7 +154,7 @@ impl InventoryState {
         match &self.phase {
             Phase::Idle { next_at } => Some(*next_at),
             Phase::Reporting { sent: None, not_before, .. } => Some(*not_before),
-            Phase::Reporting { .. } | Phase::Clearing => None,
+            Phase::Reporting { .. } | Phase::Clearing { .. } => None,
         }
     }
 
@@ -145,7 +164,7 @@ impl InventoryState {
             Phase::Idle { next_at } => *next_at = now,
             // Nothing has been told yet: this one will do.
             Phase::Reporting { after: None, sent: None, not_before } => *not_before = now,
-            Phase::Reporting { .. } | Phase::Clearing => self.again = true,
+            Phase::Reporting { .. } | Phase::Clearing { .. } => self.again = true,
         }
     }
 
@@ -167,7 +186,7 @@ impl InventoryState {
         }
         match &self.phase {
             Phase::Reporting { after, .. } => Some(Effect::Report { after: *after }),
-            Phase::Idle { .. } | Phase::Clearing => None,
+            Phase::Idle { .. } | Phase::Clearing { .. } => None,
         }
     }
 
@@ -211,7 +230,7 @@ impl InventoryState {
             return Some(Effect::Tripped(tripped));
         }
         self.tripped = None;
-        self.phase = Phase::Clearing;
+        self.phase = Phase::Clearing { asked: Vec::new() };
         Some(self.clear(now, reign))
     }
 
@@ -229,10 +248,25 @@ impl InventoryState {
         }
     }
 
+    /// The coordinator was asked again; in this reign, these of the batch are still to go.
+    pub fn confirmed(&mut self, now: MonoTime, reign: Epoch, still: &[ChunkKey]) -> Option<Effect> {
+        let Phase::Clearing { asked } = &mut self.phase else { return None };
+        let mut keys = std::mem::take(asked);
+        keys.retain(|key| still.contains(key));
+        if self.reign != Some(reign) {
+            self.abandon(now);
+            return None;
+        }
+        match keys.is_empty() {
+            true => Some(self.clear(now, reign)),
+            false => Some(Effect::Quarantine { reign, keys }),
+        }
+    }
+
     /// A batch is in quarantine.
     pub fn quarantined(&mut self, now: MonoTime) -> Option<Effect> {
         match (&self.phase, self.reign) {
-            (Phase::Clearing, Some(reign)) => Some(self.clear(now, reign)),
+            (Phase::Clearing { .. }, Some(reign)) => Some(self.clear(now, reign)),
             _ => None,
         }
     }
@@ -248,7 +282,9 @@ impl InventoryState {
             return Effect::Done;
         }
         let rest = self.orders.split_off(self.orders.len().min(QUARANTINE_BATCH));
-        Effect::Quarantine { reign, keys: std::mem::replace(&mut self.orders, rest) }
+        let keys = std::mem::replace(&mut self.orders, rest);
+        self.phase = Phase::Clearing { asked: keys.clone() };
+        Effect::Confirm { reign, keys }
     }
 
     fn rest(&mut self, now: MonoTime) {
@@ -337,11 +373,32 @@ mod tests {
         state.step(at(2));
         state.cut(Page { after: Some(key(500)), upto: None });
         let first = state.answered(at(3), Epoch(1), keys(501..511), 1_000);
-        assert_eq!(first, Some(Effect::Quarantine { reign: Epoch(1), keys: keys(0..256) }));
+        assert_eq!(first, Some(Effect::Confirm { reign: Epoch(1), keys: keys(0..256) }));
+        let go = state.confirmed(at(3), Epoch(1), &keys(0..256));
+        assert_eq!(go, Some(Effect::Quarantine { reign: Epoch(1), keys: keys(0..256) }));
         let second = state.quarantined(at(3));
         let rest: Vec<_> = keys(256..300).into_iter().chain(keys(501..511)).collect();
-        assert_eq!(second, Some(Effect::Quarantine { reign: Epoch(1), keys: rest }));
+        assert_eq!(second, Some(Effect::Confirm { reign: Epoch(1), keys: rest.clone() }));
+        let go = state.confirmed(at(3), Epoch(1), &rest);
+        assert_eq!(go, Some(Effect::Quarantine { reign: Epoch(1), keys: rest }));
         assert_eq!(state.quarantined(at(4)), Some(Effect::Done));
+    }
+
+    #[test]
+    fn only_what_is_still_to_go_when_it_goes_is_put_away() {
+        let mut state = started();
+        assert!(matches!(last_page(&mut state, keys(0..9), 1_000), Some(Effect::Confirm { .. })));
+        let still: Vec<_> = keys(3..5).into_iter().chain(keys(70..80)).collect();
+        let go = state.confirmed(at(3), Epoch(1), &still);
+        assert_eq!(go, Some(Effect::Quarantine { reign: Epoch(1), keys: keys(3..5) }), "and nothing else");
+        assert_eq!(state.quarantined(at(3)), Some(Effect::Done));
+        let mut state = started();
+        last_page(&mut state, keys(0..9), 1_000);
+        assert_eq!(state.confirmed(at(3), Epoch(1), &[]), Some(Effect::Done), "all of them are needed now");
+        let mut state = started();
+        last_page(&mut state, keys(0..9), 1_000);
+        assert_eq!(state.confirmed(at(3), Epoch(2), &keys(0..9)), None, "another reign has ordered nothing");
+        assert_eq!(state.wakes_at(), Some(at(8)));
     }
 
     #[test]
@@ -353,7 +410,7 @@ mod tests {
         assert_eq!((state.tripped(), state.orders.len()), (Some(expected), 0));
         state.want(at(3));
         state.step(at(3));
-        assert!(matches!(last_page(&mut state, keys(0..500), 1_000), Some(Effect::Quarantine { .. })));
+        assert!(matches!(last_page(&mut state, keys(0..500), 1_000), Some(Effect::Confirm { .. })));
         assert_eq!(state.tripped(), None);
     }
 
@@ -377,7 +434,7 @@ mod tests {
         let mut state = started();
         assert_eq!(
             last_page(&mut state, keys(0..16), 16),
-            Some(Effect::Quarantine { reign: Epoch(1), keys: keys(0..16) })
+            Some(Effect::Confirm { reign: Epoch(1), keys: keys(0..16) })
         );
         let mut state = started();
         assert!(matches!(last_page(&mut state, keys(0..17), 17), Some(Effect::Tripped(_))));
@@ -398,7 +455,7 @@ mod tests {
         assert_eq!(state.step(at(7)), None);
         assert_eq!(state.step(at(8)), Some(Effect::Report { after: None }));
         state.cut(Page { after: None, upto: None });
-        let kept = Some(Effect::Quarantine { reign: Epoch(2), keys: keys(4..5) });
+        let kept = Some(Effect::Confirm { reign: Epoch(2), keys: keys(4..5) });
         assert_eq!(state.answered(at(8), Epoch(2), keys(4..5), 1_000), kept);
         state.abandon(at(9));
         assert_eq!((state.quarantined(at(9)), state.wakes_at()), (None, Some(at(14))));

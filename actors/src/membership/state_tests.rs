@@ -36,6 +36,8 @@ fn heartbeat(id: u128, run: u64, version: u64) -> Heartbeat {
         state_version: version,
         load: NodeLoad { chunks: run, ..NodeLoad::default() },
         deleted: vec![],
+        missing: Vec::new(),
+        heard_ms: 0,
         corrupt: vec![],
         findings: vec![],
     }

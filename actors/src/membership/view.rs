@@ -74,9 +74,10 @@ impl ClusterView {
         known.map_or(NodeState::Down, |n| n.entry.state)
     }
 
-    /// How far a node's copies can be counted on; one that nobody remembers is away.
-    pub fn reach(&self, node: NodeId) -> Reach {
-        Reach::of(self.state(node), false)
+    /// How far a node's copies can be counted on at `now_ms` of the coordinator's time; one that nobody remembers is away.
+    pub fn reach(&self, node: NodeId, now_ms: u64) -> Reach {
+        let until = self.node(node).and_then(|known| known.grace_until_ms);
+        Reach::of(self.state(node), until.is_some_and(|until| now_ms < until))
     }
 
     /// The node's name for people: its id if it is not known.

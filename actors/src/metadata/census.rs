@@ -68,6 +68,13 @@ impl Census {
         self.away.iter().map(|(node, chunks)| (*node, *chunks))
     }
 
+    /// With so many chunks of one byte more, on nodes that are all there.
+    #[cfg(test)]
+    pub(crate) fn with_group(mut self, wanted: u8, copies: &[(NodeId, CopyState)], chunks: u64) -> Self {
+        self.add(wanted, copies, GroupRow { chunks, bytes: chunks }, &|_| super::worth::Reach::Here);
+        self
+    }
+
     fn add(&mut self, wanted: u8, copies: &[(NodeId, CopyState)], row: GroupRow, reach: Reaches<'_>) {
         let health = Worth::of(wanted, copies.iter().copied(), reach).health();
         self.chunks.entry(health).or_default().add(row);

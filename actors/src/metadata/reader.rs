@@ -197,6 +197,20 @@ impl MetadataReader {
         self.read(|view| inventory::judge(view, ctx, report, reach))
     }
 
+    /// See [`inventory::confirm`].
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn confirm(
+        &self,
+        ctx: &OpContext,
+        node: NodeId,
+        copies: &[ChunkCopy],
+        reach: Reaches<'_>,
+    ) -> Result<Vec<ChunkCopy>, MetaError> {
+        self.read(|view| inventory::confirm(view, ctx, node, copies, reach))
+    }
+
     /// See [`inventory::missing`].
     ///
     /// # Errors

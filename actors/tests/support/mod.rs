@@ -327,7 +327,7 @@ impl TestNode {
             uploads: upload_nursery,
             copies: copy_nursery,
             links: links.clone(),
-            corrupt: Arc::new(|_| {}),
+            found: Arc::new(|_, _| {}),
             admin: NodeAdmin::new(name, tree.clone(), env.clone(), facts),
             limits: tokio::sync::watch::channel(DatanodeLimits {
                 upload: UploadLimits::default(),

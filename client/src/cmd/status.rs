@@ -1,5 +1,6 @@
 //! `dfsctl status`: is all well, and what needs attention?
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dfs_wire::message::admin::{ClusterStatus, HealthFinding, HealthLevel};
@@ -72,8 +73,10 @@ pub struct StatusView {
     pub directories: u64,
     /// Chunks.
     pub chunks: u64,
-    /// Chunks with fewer good copies than asked for.
-    pub under_replicated: u64,
+    /// Live chunks by what they are worth: `safe`, `maintenance`, `under_replicated`, `unreachable` and `lost`.
+    pub chunk_health: BTreeMap<&'static str, u64>,
+    /// They are being counted since a node changed its state: the numbers are of before.
+    pub counting: bool,
     /// Entries in the trash.
     pub trash_entries: u64,
     /// Deletions that nodes have not confirmed.
@@ -151,7 +154,12 @@ impl From<ClusterStatus> for StatusView {
             files: status.files,
             directories: status.directories,
             chunks: status.chunks,
-            under_replicated: status.under_replicated,
+            chunk_health: status
+                .health_of_chunks
+                .iter()
+                .map(|(word, chunks)| (word.name(), *chunks))
+                .collect(),
+            counting: status.counting,
             trash_entries: status.trash_entries,
             tombstones: status.tombstones,
             uploads_open: status.uploads_open,
@@ -195,11 +203,7 @@ impl View for StatusView {
         let files =
             [count(self.files, "file"), count(self.directories, "directory"), count(self.chunks, "chunk")];
         page.field(WIDTH, "files", files.join(", "));
-        let copies = match self.under_replicated {
-            0 => "all there".to_owned(),
-            some => paint.yellow(&format!("{} with fewer good copies than asked for", count(some, "chunk"))),
-        };
-        page.field(WIDTH, "copies", copies);
+        page.field(WIDTH, "copies", self.copies(paint));
         page.field(
             WIDTH,
             "pending",
@@ -225,6 +229,32 @@ impl View for StatusView {
 }
 
 impl StatusView {
+    /// What the copies of the chunks are like, the worst first: never "all there" for what cannot be read or was not counted.
+    fn copies(&self, paint: Paint) -> String {
+        let chunks = |word: &str| self.chunk_health.get(word).copied().unwrap_or(0);
+        let mut said = Vec::new();
+        for (word, phrase) in [("lost", "lost"), ("unreachable", "that cannot be read now")] {
+            if chunks(word) > 0 {
+                said.push(paint.red(&format!("{} {phrase}", count(chunks(word), "chunk"))));
+            }
+        }
+        if chunks("under_replicated") > 0 {
+            let some = count(chunks("under_replicated"), "chunk");
+            said.push(paint.yellow(&format!("{some} with fewer good copies than asked for")));
+        }
+        if chunks("maintenance") > 0 {
+            let some = count(chunks("maintenance"), "chunk");
+            said.push(format!("{some} with copies on datanodes that stopped for a while"));
+        }
+        if self.counting {
+            said.push(paint.yellow("counting"));
+        }
+        match said.is_empty() {
+            true => "all there".to_owned(),
+            false => said.join(", "),
+        }
+    }
+
     fn findings_page(&self, page: &mut Page) {
         let paint = page.paint;
         if !self.findings.is_empty() {
@@ -269,6 +299,7 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
 #[cfg(test)]
 mod tests {
     use dfs_wire::id::{ClusterId, Epoch};
+    use dfs_wire::message::metadata::ChunkHealth;
 
     use super::*;
 
@@ -298,7 +329,8 @@ mod tests {
             files: 1,
             directories: 2,
             chunks: 5,
-            under_replicated: findings as u64,
+            health_of_chunks: vec![(ChunkHealth::Safe, 5)],
+            counting: false,
             trash_entries: 0,
             tombstones: 0,
             uploads_open: 1,
@@ -340,5 +372,25 @@ cluster   0000000000000000000000000000000c, epoch 2, dfs 0.1.0, up 1m 1s
         assert!(screen.lines().count() <= 24, "{screen}");
         assert!(screen.contains("\nERROR NODE_DOWN  datanode-1 was"), "{screen}");
         assert!(screen.ends_with("and 14 more: dfsctl status -o yaml\n"), "{screen}");
+    }
+
+    #[test]
+    fn copies_are_all_there_only_if_all_were_counted_and_can_be_read() {
+        let said = |counts: &[(ChunkHealth, u64)], counting| {
+            let mut view = sample(0);
+            view.chunk_health = counts.iter().map(|(word, chunks)| (word.name(), *chunks)).collect();
+            view.counting = counting;
+            view.copies(Paint::new(false))
+        };
+        use ChunkHealth::{Lost, Maintenance, Safe, UnderReplicated, Unreachable};
+        assert_eq!(said(&[(Safe, 5)], false), "all there");
+        assert_eq!(said(&[(Safe, 5)], true), "counting");
+        assert_eq!(
+            said(&[(Unreachable, 1), (Lost, 2)], false),
+            "2 chunks lost, 1 chunk that cannot be read now"
+        );
+        let short = said(&[(UnderReplicated, 3), (Maintenance, 4)], false);
+        let expected = "3 chunks with fewer good copies than asked for, 4 chunks with copies on datanodes that stopped for a while";
+        assert_eq!(short, expected);
     }
 }

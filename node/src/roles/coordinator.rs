@@ -1,5 +1,6 @@
 //! A coordinator: the metadata of a cluster, and the port it answers on.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -194,7 +195,8 @@ fn probe(context: &Context, service: Arc<CoordinatorService>) {
                 "nodes_up": status.nodes_up,
                 "nodes_total": status.nodes_total,
                 "files": status.files,
-                "under_replicated": status.under_replicated,
+                "chunks": status.health_of_chunks.iter().map(|(word, n)| (word.name(), n)).collect::<BTreeMap<_, _>>(),
+                "counting": status.counting,
                 "findings": status.findings,
             }),
         },

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use dfs_actors::admin::{NodeAdmin, NodeFacts, NodeName};
-use dfs_actors::chunk_store::ChunkStore;
+use dfs_actors::chunk_store::{ChunkKey, ChunkStore};
 use dfs_actors::control::{CONTROL_MAILBOX, Control, ControlArgs, ControlLink};
-use dfs_actors::datanode::{DatanodeLimits, DatanodeParts, DatanodeService};
+use dfs_actors::datanode::{DatanodeLimits, DatanodeParts, DatanodeService, Found};
 use dfs_actors::env::Env;
 use dfs_actors::gc::orphan_gc::state::OrphanGcConfig;
 use dfs_actors::heartbeat::actor::{IdentityStore, LoadProbe, SelfDescription, load_of_store};
@@ -203,15 +203,24 @@ fn build(parts: Parts, config: &Config, context: &Context) -> Built {
         uploads: upload_nursery,
         copies: copy_nursery,
         links,
-        corrupt: Arc::new(move |key| {
-            if let Err(error) = heartbeat.try_send(HeartbeatMsg::Corrupt(key)) {
-                tracing::warn!(%key, %error, "a bad copy is reported with the next inventory");
-            }
-        }),
+        found: found(heartbeat),
         admin: admin.clone(),
         limits: follow(&context.live, limits),
     }));
     Built { work, agents: agent_spec, service, view, admin, budget: ingest }
+}
+
+/// Hands on what readers found of copies; the heartbeat tells the coordinator.
+fn found(heartbeat: Addr<HeartbeatMsg>) -> Arc<dyn Fn(ChunkKey, Found) + Send + Sync> {
+    Arc::new(move |key, found| {
+        let word = match found {
+            Found::Corrupt => HeartbeatMsg::Corrupt(key),
+            Found::Missing => HeartbeatMsg::Missing(key),
+        };
+        if let Err(error) = heartbeat.try_send(word) {
+            tracing::warn!(%key, ?found, %error, "a copy is reported with the next inventory");
+        }
+    })
 }
 
 /// Memory for uploads from clients, and for copies from primaries.

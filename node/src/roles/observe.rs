@@ -181,8 +181,13 @@ pub(super) fn cluster(metrics: &Metrics, node: &str, service: &Arc<CoordinatorSe
         out.gauge("files", "Files", status.files);
         out.gauge("directories", "Directories", status.directories);
         out.gauge("chunks_known", "Chunks with a record", status.chunks);
-        let missing = "Chunks with fewer good copies than asked for";
-        out.gauge("chunks_under_replicated", missing, status.under_replicated);
+        for (health, chunks) in &status.health_of_chunks {
+            let (help, labels) =
+                ("Live chunks by what they are worth", vec![("health", health.name().to_owned())]);
+            out.push("cluster_chunks", help, labels, SampleValue::Gauge(*chunks as f64));
+        }
+        let help = "1 while the chunks are being counted since a node changed its state";
+        out.gauge("cluster_chunks_counting", help, u64::from(status.counting));
         out.gauge("trash_entries", "Entries in the trash", status.trash_entries);
         out.gauge("tombstones", "Deletes that datanodes have not confirmed", status.tombstones);
         out.gauge("uploads_open", "Upload sessions open", status.uploads_open);

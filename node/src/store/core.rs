@@ -17,7 +17,7 @@ use super::data_dir::{DataDir, SaveError};
 use super::disk::{Disk, count};
 use super::disk_io::WriteMode;
 use super::file_system;
-use super::index::Index;
+use super::index::{Entry, Index};
 use super::open_files::{OpenChunk, OpenFiles};
 use super::pool::{IoPool, NoAnswer};
 
@@ -150,6 +150,17 @@ impl Core {
         self.index.set_state(key, chunk.instance, ReplicaState::Corrupt);
         self.open_files.remove(key);
         self.disk.corrupt(key, detail)
+    }
+
+    /// Forgets a chunk whose file is not there any more.
+    pub(crate) fn vanished(&self, entry: Entry) -> StoreError {
+        let key = entry.info.key();
+        if self.index.remove_instance(key, entry.instance) {
+            count(&self.disk.counters.read_errors, 1);
+            tracing::error!(disk = %self.disk.label, %key, "the file of a chunk is gone");
+            self.open_files.remove(key);
+        }
+        self.disk.not_found(key)
     }
 
     /// The entry's info, or the error that a reader gets for it.

@@ -89,6 +89,18 @@ impl Index {
         Some(old)
     }
 
+    /// Forgets a chunk if the file is still the key's. Returns whether it was.
+    pub(crate) fn remove_instance(&self, key: ChunkKey, instance: Instance) -> bool {
+        let mut guard = lock(&self.state);
+        let state = &mut *guard;
+        let Some(old) = state.entries.get(&key).copied().filter(|entry| entry.instance == instance) else {
+            return false;
+        };
+        state.entries.remove(&key);
+        state.totals.subtract(&old.info);
+        true
+    }
+
     /// Records what was found out about a file, unless it is no longer the key's. Returns the entry as it is now.
     pub(crate) fn set_state(&self, key: ChunkKey, instance: Instance, found: ReplicaState) -> Option<Entry> {
         let mut guard = lock(&self.state);

@@ -134,9 +134,12 @@ pub(crate) fn load(core: &Core, entry: Entry) -> Result<OpenChunk, StoreError> {
     let path = disk.layout.chunk_file(key);
     let file = match core.opening(|| disk.io.open(&path)) {
         Ok(file) => file,
-        // Quarantined since the index was asked, or removed by somebody else.
-        Err(e) if e.kind() == io::ErrorKind::NotFound && core.index.get(key).is_none() => {
-            return Err(disk.not_found(key));
+        // Quarantined since the index was asked, or removed by somebody else. Where not even the directory of all chunks is
+        // there, it is the disk that is gone, which says nothing of any chunk.
+        Err(e)
+            if e.kind() == io::ErrorKind::NotFound && disk.io.open_dir(&disk.layout.chunks_dir()).is_ok() =>
+        {
+            return Err(core.vanished(entry));
         }
         Err(e) => return Err(disk.read_failed(&operation("opening"), e)),
     };

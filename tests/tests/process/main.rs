@@ -12,6 +12,7 @@ mod dev_cluster;
 mod files;
 mod frozen_disk;
 mod full_disk;
+mod honesty;
 mod hostile;
 mod life;
 mod linearizable;

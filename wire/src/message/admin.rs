@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::membership::{NodeLoad, NodeState};
+use super::metadata::ChunkHealth;
 use crate::id::{ClusterId, Epoch, NodeId};
 
 /// What anyone may ask.
@@ -152,8 +153,10 @@ pub struct ClusterStatus {
     pub directories: u64,
     /// Chunks with a record.
     pub chunks: u64,
-    /// Chunks with fewer good copies than asked for.
-    pub under_replicated: u64,
+    /// How many live chunks are worth what, those of open uploads included; each word once, the best first.
+    pub health_of_chunks: Vec<(ChunkHealth, u64)>,
+    /// They are being counted since a node changed its state: the numbers are of before.
+    pub counting: bool,
     /// Entries in the trash.
     pub trash_entries: u64,
     /// Tombstones that nodes have not yet confirmed.
@@ -172,6 +175,13 @@ pub struct ClusterStatus {
     pub unsafe_modes: Vec<String>,
     /// Milliseconds since the coordinator started.
     pub uptime_ms: u64,
+}
+
+impl ClusterStatus {
+    /// Live chunks that are worth this.
+    pub fn chunks_that_are(&self, health: ChunkHealth) -> u64 {
+        self.health_of_chunks.iter().find(|(word, _)| *word == health).map_or(0, |(_, chunks)| *chunks)
+    }
 }
 
 /// A datanode as the coordinator sees it.
@@ -197,6 +207,10 @@ pub struct NodeStatus {
     pub last_seen_ms: Option<u64>,
     /// Its load and space when last heard of.
     pub load: NodeLoad,
+    /// Copies of live chunks that it should have.
+    pub copies_expected: u64,
+    /// Milliseconds since it last told everything it has, in its present run; `None` = not yet.
+    pub inventory_ms: Option<u64>,
     /// Copies it is known to hold that are bad.
     pub corrupt_copies: u64,
     /// Tombstones it has not yet confirmed.

@@ -1,7 +1,8 @@
 //! What a datanode really has, told to the coordinator page by page.
 //!
 //! A report covers a contiguous range of (chunk, generation): from just after the previous page to `upto`, so that
-//! what is missing from a page is known to be missing from the node. The answer says what to put into quarantine.
+//! what is missing from a page is known to be missing from the node. The answer says what to put into quarantine. The node
+//! does so at the end of the report, and asks again just before: what was superfluous an hour ago may be the last copy now.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +14,8 @@ use crate::id::{ChunkId, Epoch, Generation, Incarnation, NodeId};
 pub enum InventoryRequest {
     /// One page.
     Report(InventoryReport),
+    /// Is the node still to get rid of these? Asked just before it does.
+    Confirm(InventoryConfirm),
 }
 
 impl InventoryRequest {
@@ -20,6 +23,7 @@ impl InventoryRequest {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Report(_) => "inventory.report",
+            Self::Confirm(_) => "inventory.confirm",
         }
     }
 }
@@ -55,14 +59,28 @@ pub struct InventoryEntry {
     pub corrupt: bool,
 }
 
+/// Is the node still to get rid of these?
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InventoryConfirm {
+    /// Who.
+    pub node: NodeId,
+    /// Which run.
+    pub incarnation: Incarnation,
+    /// Copies that the answer to a page ordered into quarantine, at most
+    /// [`INVENTORY_PAGE_MAX`](crate::limits::INVENTORY_PAGE_MAX).
+    pub copies: Vec<ChunkCopy>,
+}
+
 /// What the coordinator answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum InventoryResponse {
     /// The page was taken in.
     Accepted(InventoryAccepted),
+    /// Of the copies asked about, those that are still to go.
+    Confirmed(InventoryAccepted),
 }
 
-/// The page was taken in.
+/// What is to go into quarantine, as of now.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InventoryAccepted {
     /// The coordinator's reign: a node that has seen a higher one does not obey.

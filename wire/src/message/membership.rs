@@ -133,6 +133,11 @@ pub struct Heartbeat {
     pub deleted: Vec<ChunkCopy>,
     /// Copies found bad since then (a mismatch read twice).
     pub corrupt: Vec<ChunkCopy>,
+    /// Copies that a reader was sent for and that are not there.
+    pub missing: Vec<ChunkCopy>,
+    /// The latest time of the coordinator that the node had heard before it looked for them: a copy that was recorded
+    /// later may have come since.
+    pub heard_ms: u64,
     /// What needs attention on the node: at most
     /// [`NODE_FINDINGS_MAX`](crate::limits::NODE_FINDINGS_MAX), more are not kept.
     pub findings: Vec<HealthFinding>,

@@ -136,6 +136,8 @@ impl Rig {
             load: load(),
             deleted: deleted.to_vec(),
             corrupt: corrupt.to_vec(),
+            missing: Vec::new(),
+            heard_ms: 0,
             findings: vec![],
         };
         match self.member(MembershipRequest::Heartbeat(word)).await.unwrap() {

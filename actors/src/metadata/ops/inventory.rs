@@ -13,7 +13,7 @@
 
 use std::collections::BTreeSet;
 
-use dfs_wire::id::{ChunkId, Generation, NodeId};
+use dfs_wire::id::{ChunkId, Generation, Incarnation, NodeId};
 use dfs_wire::message::inventory::{InventoryEntry, InventoryReport};
 use dfs_wire::message::membership::ChunkCopy;
 use dfs_wire::message::metadata::{ChunkHealth, CopyState};
@@ -40,8 +40,12 @@ const _: () = assert!(CHANGES_MAX * PUT_OPS_MAX <= MUTATION_OPS_MAX);
 /// How the state of a copy changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CopyChange {
-    /// The node does not have it.
-    Missing,
+    /// The node does not have it, and knew the coordinator's time to be this before it looked: a copy that was recorded
+    /// later may have come since.
+    Missing {
+        /// The time, milliseconds.
+        heard_ms: u64,
+    },
     /// The node has it after all, or has one that was not known: to be verified.
     Returned,
     /// The node knows it to be bad, or it has another length.
@@ -101,6 +105,35 @@ pub fn judge(
         }
     }
     Ok(verdict)
+}
+
+/// Of copies that were ordered away, those that are still to go.
+///
+/// # Errors
+/// Of the store.
+pub fn confirm(
+    view: &impl View,
+    ctx: &OpContext,
+    node: NodeId,
+    copies: &[ChunkCopy],
+    reach: Reaches<'_>,
+) -> Result<Vec<ChunkCopy>, MetaError> {
+    // What a page says of length and damage never made a copy an orphan, so it is not asked for again.
+    let entry = |copy: &ChunkCopy| InventoryEntry {
+        chunk: copy.chunk,
+        generation: copy.generation,
+        len: 0,
+        corrupt: false,
+    };
+    let report = InventoryReport {
+        node,
+        incarnation: Incarnation(0),
+        after: None,
+        upto: None,
+        heard_ms: 0,
+        copies: copies.iter().map(entry).collect(),
+    };
+    Ok(judge(view, ctx, &report, reach)?.quarantine)
 }
 
 enum Judgement {
@@ -191,7 +224,11 @@ pub fn missing(
         let expected =
             matches!(row.state, CopyState::Good | CopyState::Unverified) && row.since_ms < report.heard_ms;
         if covered && expected && !reported.contains(&place) {
-            let finding = CopyFinding { chunk, generation: row.generation, change: CopyChange::Missing };
+            let finding = CopyFinding {
+                chunk,
+                generation: row.generation,
+                change: CopyChange::Missing { heard_ms: report.heard_ms },
+            };
             findings.push(finding);
         }
     }
@@ -220,7 +257,7 @@ pub fn apply(
         let room = new.copies.len() < COPIES_MAX;
         let known = new.copies.iter_mut().find(|copy| copy.node == node);
         let state = match finding.change {
-            CopyChange::Missing => CopyState::Missing,
+            CopyChange::Missing { .. } => CopyState::Missing,
             CopyChange::Returned => CopyState::Unverified,
             CopyChange::Corrupt => CopyState::Corrupt,
         };
@@ -230,6 +267,7 @@ pub fn apply(
                 continue;
             }
             Some(copy) if copy.state == state => continue,
+            Some(copy) if newer(copy, finding.change) => continue,
             Some(copy) => *copy = CopyRecord { node, state, since_ms: ctx.now_ms },
             None if finding.change == CopyChange::Returned && room => {
                 new.copies.push(CopyRecord { node, state, since_ms: ctx.now_ms });
@@ -240,4 +278,9 @@ pub fn apply(
         done += 1;
     }
     Ok(done)
+}
+
+/// Whether the copy was recorded after the node looked for it.
+fn newer(copy: &CopyRecord, change: CopyChange) -> bool {
+    matches!(change, CopyChange::Missing { heard_ms } if copy.since_ms >= heard_ms)
 }

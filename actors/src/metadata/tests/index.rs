@@ -112,7 +112,7 @@ fn a_change_of_a_nodes_state_is_seen_by_the_next_census_and_rewrites_no_row() {
     let mut lab = Lab::new();
     lab.put("/a", 3 * 65_536);
     lab.put("/b", 10);
-    lab.found("/b", 1, CopyChange::Missing);
+    lab.found("/b", 1, CopyChange::Missing { heard_ms: u64::MAX });
     let before = lab.dump();
     let all_here = lab.census(&|_| Reach::Here);
     assert_eq!(all_here.of(ChunkHealth::Safe).chunks, 3);
@@ -141,7 +141,7 @@ fn the_last_known_copies_of_a_node_are_counted() {
     };
     let down = |_| Reach::Away { announced: false };
     assert_eq!(last(&lab, 1, &down), 0, "the others may come back");
-    lab.found("/a", 2, CopyChange::Missing);
+    lab.found("/a", 2, CopyChange::Missing { heard_ms: u64::MAX });
     let third_gone = |node: NodeId| if node.0 == 3 { Reach::Gone } else { down(node) };
     assert_eq!((last(&lab, 1, &third_gone), last(&lab, 3, &down)), (1, 0));
     assert_eq!(last(&lab, 2, &third_gone), 0, "what it does not have it cannot take along");
@@ -208,7 +208,7 @@ proptest! {
                 Change::Put(file, chunks) => drop(lab.put(&format!("/{file}"), u64::from(chunks) * 65_536)),
                 Change::Delete(file) => drop(lab.delete(&format!("/{file}"), true)),
                 Change::Find(file, node, what) => {
-                    let change = [CopyChange::Missing, CopyChange::Returned, CopyChange::Corrupt][usize::from(what)];
+                    let change = [CopyChange::Missing { heard_ms: u64::MAX }, CopyChange::Returned, CopyChange::Corrupt][usize::from(what)];
                     let name = format!("/{file}");
                     if lab.reader().stat(&path(&name)).is_ok() {
                         lab.found(&name, u128::from(node), change);

@@ -187,6 +187,13 @@ impl FaultyDisk {
         inode.synced = inode.now.clone();
     }
 
+    /// Takes a file or directory away behind the store's back.
+    pub(super) fn vanish(&self, path: &Path) {
+        let mut state = self.state();
+        state.names.remove(path);
+        state.dirs.remove(path);
+    }
+
     /// Flips a bit in the page cache.
     pub(super) fn flip_cached(&self, path: &Path, offset: usize) {
         let mut state = self.state();

@@ -51,6 +51,21 @@ async fn a_bit_flipped_in_memory_is_read_again_and_condemns_nobody() {
 }
 
 #[tokio::test]
+async fn a_file_that_is_gone_is_not_there_any_more_and_a_disk_that_is_gone_says_nothing() {
+    let (disk, store, path) = with_one_chunk().await;
+    put(&store, identity(2, 1), &content(2, LEN)).await.unwrap();
+    let layout = Layout::new(ROOT);
+    disk.vanish(&path);
+    assert!(matches!(store.verify(key(1, 1)).await, Err(StoreError::NotFound { .. })));
+    assert!(matches!(store.open(key(1, 1)).await.err(), Some(StoreError::NotFound { .. })));
+    assert_eq!(store.stats().chunks, 1, "the inventory does not name it any more");
+    disk.vanish(&layout.chunk_file(key(2, 1)));
+    disk.vanish(&layout.chunks_dir());
+    assert!(matches!(store.verify(key(2, 1)).await, Err(StoreError::Io { .. })));
+    assert_eq!(store.stats().chunks, 1, "it may be there again when the disk is");
+}
+
+#[tokio::test]
 async fn a_read_error_condemns_nobody() {
     let (disk, store, path) = with_one_chunk().await;
     let reader = store.open(key(1, 1)).await.unwrap();

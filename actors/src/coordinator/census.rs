@@ -1,0 +1,129 @@
+//! The census as the service has it: counted at once where there is little to count, else by an actor, again and again.
+//!
+//! A cluster of some nodes has some hundred groups of chunks (see [`crate::metadata::copies`]): whoever asks counts them
+//! himself, and the answer is of that instant. A cluster of hundreds of nodes may have millions; there the actor counts in
+//! bounded steps and publishes what it has, with the version of the cluster state that it was counted by. Until that is
+//! the current one, the answer says that it is being counted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dfs_wire::id::NodeId;
+use tokio::sync::watch;
+
+use crate::membership::view::{ClusterView, ViewReceiver};
+use crate::metadata::census::{Census, Counting};
+use crate::metadata::error::MetaError;
+use crate::metadata::reader::MetadataReader;
+use crate::metadata::time::ReignClock;
+use crate::metadata::worth::Reach;
+use crate::supervisor::{ActorError, Behaviour, Ctx};
+
+/// Groups that whoever asks counts himself: a millisecond or two.
+const AT_ONCE: usize = 4096;
+/// Groups that the actor looks at in one go.
+const STEP: usize = 4096;
+/// From the end of one count to the next.
+const PAUSE: Duration = Duration::from_secs(5);
+/// Messages that may wait for the actor: its own.
+pub(super) const CENSUS_MAILBOX: usize = 4;
+
+/// A count of all chunks.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Counted {
+    pub(super) census: Arc<Census>,
+    /// The version of the cluster state by which the nodes were judged.
+    pub(super) version: u64,
+}
+
+/// A channel of counts that outlives each life of the actor.
+pub(super) fn census_channel() -> (Arc<watch::Sender<Counted>>, watch::Receiver<Counted>) {
+    let (tx, rx) = watch::channel(Counted::default());
+    (Arc::new(tx), rx)
+}
+
+/// How far each node's copies can be counted on now.
+pub(super) fn reaches(view: &ClusterView, now_ms: u64) -> impl Fn(NodeId) -> Reach + '_ {
+    move |node| view.reach(node, now_ms)
+}
+
+/// Counts all groups if they are few.
+///
+/// # Errors
+/// Of the store, or a damaged row.
+pub(super) fn count_at_once(
+    reader: &MetadataReader,
+    view: &ClusterView,
+    now_ms: u64,
+) -> Result<Option<Census>, MetaError> {
+    let mut counting = Counting::default();
+    let all = reader.read(|rows| counting.step(rows, &reaches(view, now_ms), AT_ONCE))?;
+    Ok(all.then(|| counting.finish()))
+}
+
+/// What the actor is built from.
+#[derive(Clone)]
+pub(super) struct CensusArgs {
+    pub(super) reader: MetadataReader,
+    pub(super) view: ViewReceiver,
+    pub(super) time: ReignClock,
+    pub(super) publish: Arc<watch::Sender<Counted>>,
+}
+
+/// Its own word: go on.
+#[derive(Debug)]
+pub(super) enum CensusMsg {
+    /// Look at some more groups.
+    Step,
+}
+
+/// The actor.
+pub(super) struct CensusActor {
+    args: CensusArgs,
+    /// The count under way, and the picture it is by.
+    counting: Option<(Arc<ClusterView>, Counting)>,
+}
+
+impl CensusActor {
+    /// Looks at some groups. Returns how long to wait before the next.
+    fn step(&mut self) -> Result<Duration, MetaError> {
+        let fresh = || (Arc::clone(&self.args.view.borrow()), Counting::default());
+        let (view, mut counting) = self.counting.take().unwrap_or_else(fresh);
+        let now_ms = self.args.time.now_ms();
+        let all = self.args.reader.read(|rows| counting.step(rows, &reaches(&view, now_ms), STEP))?;
+        if !all {
+            self.counting = Some((view, counting));
+            return Ok(Duration::ZERO);
+        }
+        let counted = Counted { census: Arc::new(counting.finish()), version: view.version };
+        self.args.publish.send_replace(counted);
+        // A node that changed its state meanwhile is what somebody waits for.
+        let current = self.args.view.borrow().version == view.version;
+        Ok(if current { PAUSE } else { Duration::ZERO })
+    }
+}
+
+impl Behaviour for CensusActor {
+    type Msg = CensusMsg;
+    type Args = CensusArgs;
+    const KIND: &'static str = "census";
+
+    async fn start(args: CensusArgs, ctx: &mut Ctx<CensusMsg>) -> Result<Self, ActorError> {
+        ctx.send_after(Duration::ZERO, CensusMsg::Step);
+        Ok(Self { args, counting: None })
+    }
+
+    async fn handle(
+        &mut self,
+        CensusMsg::Step: CensusMsg,
+        ctx: &mut Ctx<CensusMsg>,
+    ) -> Result<(), ActorError> {
+        let pause = self.step().unwrap_or_else(|error| {
+            tracing::warn!(%error, "the chunks could not be counted");
+            self.counting = None;
+            PAUSE
+        });
+        ctx.send_after(pause, CensusMsg::Step);
+        Ok(())
+    }
+}

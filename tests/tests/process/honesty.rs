@@ -1,0 +1,104 @@
+//! Nothing is called well that was not looked at, or that cannot be read.
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use dfs_tests::{Cluster, NodeHandle, Options, data::noise};
+
+/// Waits until `dfsctl` with these arguments ends with `code`; gives what it printed.
+fn until_code(cluster: &Cluster, args: &[&str], code: i32, limit: Duration) -> String {
+    let began = Instant::now();
+    loop {
+        let said = cluster.dfsctl(args).run();
+        if said.code == code {
+            return String::from_utf8_lossy(&said.stdout).into_owned();
+        }
+        assert!(
+            began.elapsed() < limit,
+            "{args:?} still ends with {} after {limit:?}:\n{}",
+            said.code,
+            String::from_utf8_lossy(&said.stdout)
+        );
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+fn remove_chunks(node: &NodeHandle) -> usize {
+    let files = node.chunk_files();
+    files.iter().for_each(|file| fs::remove_file(file).expect("a chunk file is removed"));
+    files.len()
+}
+
+/// A cluster whose logs may speak of chunks that are gone.
+fn start(datanodes: usize) -> Cluster {
+    let mut cluster = Cluster::start(datanodes, Options::default());
+    cluster.logs().allow("the file of a chunk is gone");
+    cluster
+}
+
+#[test]
+fn chunks_that_a_node_lost_while_it_was_off_are_missed_as_soon_as_it_is_back_however_young() {
+    let cluster = start(3);
+    for name in ["a", "b", "c"] {
+        cluster.file(name, &noise(7, 100_000));
+        cluster.ok(&["put", name, &format!("/{name}")]);
+    }
+    assert_eq!(cluster.code(&["fsck"]).0, 0);
+    let victim = cluster.datanode(1);
+    victim.kill();
+    assert_eq!(remove_chunks(victim), 3);
+    victim.restart();
+    let text = until_code(&cluster, &["fsck"], 10, Duration::from_secs(20));
+    assert!(text.contains("3 under-replicated, 3 missing"), "{text}");
+    until_code(&cluster, &["status", "--check"], 10, Duration::from_secs(10));
+}
+
+#[test]
+fn a_chunk_that_a_reader_does_not_find_is_recorded_as_missing() {
+    let cluster = start(3);
+    cluster.file("in", &noise(8, 100_000));
+    cluster.ok(&["put", "in", "/f"]);
+    assert_eq!(remove_chunks(cluster.datanode(2)), 1);
+    let (code, chunks) = cluster.verified("/f");
+    assert_eq!(code, 10, "{chunks:?}");
+    let text = until_code(&cluster, &["fsck"], 10, Duration::from_secs(15));
+    assert!(text.contains("1 under-replicated, 1 missing"), "{text}");
+}
+
+#[test]
+fn what_cannot_be_read_is_an_error_at_once_whoever_stopped_it() {
+    let cluster = start(5);
+    cluster.file("in", &noise(9, 100_000));
+    cluster.ok(&["put", "--replication", "2", "in", "/f"]);
+    let holders: Vec<_> = cluster.datanodes().iter().filter(|node| !node.chunk_files().is_empty()).collect();
+    assert_eq!(holders.len(), 2);
+    assert!(holders[0].stop().success());
+    // Announced: it alarms nobody for a while, and status says for how long.
+    let said = until_code(&cluster, &["status", "--check"], 0, Duration::from_secs(5));
+    assert!(said.contains("MAINTENANCE") && said.contains("4 of 5 datanodes up"), "{said}");
+    assert!(holders[1].stop().success());
+    let said = until_code(&cluster, &["status", "--check"], 11, Duration::from_secs(5));
+    assert!(said.contains("1 chunk that cannot be read now") && !said.contains("all there"), "{said}");
+    assert!(said.contains("CHUNKS_UNREACHABLE") && said.contains(holders[0].name()), "{said}");
+    let said = until_code(&cluster, &["fsck"], 11, Duration::from_secs(5));
+    assert!(said.contains("1 unreachable") && said.contains("/f"), "{said}");
+    let (_, metrics) = cluster.coordinator().get("/metrics").expect("metrics");
+    let line = metrics.lines().find(|line| line.contains("cluster_chunks{") && line.contains("unreachable"));
+    assert!(line.is_some_and(|line| line.ends_with(" 1")), "{line:?}");
+    holders[1].restart();
+    until_code(&cluster, &["status", "--check"], 0, Duration::from_secs(20));
+}
+
+#[test]
+fn copies_on_dead_nodes_are_not_good_ones() {
+    let cluster = start(3);
+    cluster.file("in", &noise(9, 100_000));
+    cluster.ok(&["put", "in", "/f"]);
+    cluster.datanode(0).kill();
+    cluster.datanode(1).kill();
+    let said = until_code(&cluster, &["fsck"], 10, Duration::from_secs(60));
+    assert!(said.contains("1 under-replicated"), "{said}");
+    cluster.datanode(2).kill();
+    let said = until_code(&cluster, &["status", "--check"], 11, Duration::from_secs(60));
+    assert!(said.contains("CHUNKS_UNREACHABLE"), "{said}");
+}
