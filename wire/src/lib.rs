@@ -18,6 +18,7 @@ pub mod message;
 pub mod path;
 pub mod slab;
 pub mod status;
+pub mod units;
 pub mod version;
 
 /// Re-exported so that users of the protocol need no dependency for its payload type.

@@ -4,6 +4,7 @@ use dfs_wire::id::NodeId;
 use dfs_wire::message::admin::{HealthFinding, HealthLevel};
 use dfs_wire::message::membership::{DiskHealth, NodeState};
 use dfs_wire::message::metadata::ChunkHealth;
+use dfs_wire::units::size;
 
 use crate::gc::health::Stuck;
 use crate::membership::view::{ClusterView, NodeView};
@@ -202,9 +203,9 @@ fn of_store(trouble: &StoreTrouble) -> HealthFinding {
             METADATA_DISK_FULL,
             HealthLevel::Error,
             format!(
-                "the coordinator's metadata disk has {} MiB left, {} MiB are kept free: nothing new is taken",
-                space.available >> 20,
-                space.reserve >> 20
+                "the coordinator's metadata disk has {} left, {} are kept free: nothing new is taken",
+                size(space.available),
+                size(space.reserve)
             ),
             FREE_SPACE_HINT,
         ),
@@ -297,7 +298,7 @@ fn of_node(node: &NodeView, corrupt: u64) -> Vec<HealthFinding> {
         DiskHealth::Writable => {}
         DiskHealth::Full => warn(
             "DISK_FULL",
-            format!("the disk of {name} is full: {} MiB are used by chunks", node.load.used >> 20),
+            format!("the disk of {name} is full: {} are used by chunks", size(node.load.used)),
             "delete files and purge the trash, enlarge the disk, or add datanodes",
         ),
         DiskHealth::ReadOnly(why) | DiskHealth::Failed(why) => warn(

@@ -12,6 +12,7 @@ use dfs_wire::id::NodeId;
 use dfs_wire::message::membership::{DiskHealth, NodeLoad, NodeState};
 use dfs_wire::message::metadata::PlacementReason;
 use dfs_wire::status::{Status, StatusCode};
+use dfs_wire::units::size;
 
 /// Nodes named in an error text; the rest are counted.
 const NAMED_MAX: usize = 8;
@@ -147,7 +148,7 @@ impl Usable<'_> {
     }
 
     fn detail(&self) -> String {
-        format!("{} MiB free, {} writes", self.free >> 20, self.work)
+        format!("{} free, {} writes", size(self.free), self.work)
     }
 }
 
@@ -168,10 +169,10 @@ fn refusal(candidate: &Candidate, free: u64, wanted: &Wanted<'_>) -> Option<(&'s
     }
     match &load.disk {
         DiskHealth::Failed(why) | DiskHealth::ReadOnly(why) => return Some(("disk_failed", why.clone())),
-        DiskHealth::Full => return Some(("full", format!("{} MiB free, all kept in reserve", free >> 20))),
+        DiskHealth::Full => return Some(("full", format!("{} free, all kept in reserve", size(free)))),
         DiskHealth::Writable => {}
     }
-    (free < wanted.bytes).then(|| ("full", format!("{free} bytes free, {} needed", wanted.bytes)))
+    (free < wanted.bytes).then(|| ("full", format!("{} free, {} needed", size(free), size(wanted.bytes))))
 }
 
 /// Why new chunks do not go to this node now, as a sentence; `None` if they may.

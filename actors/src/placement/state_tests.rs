@@ -84,7 +84,7 @@ fn missing_room_is_no_space_and_an_empty_cluster_says_so() {
     nodes[1].load.disk = DiskHealth::Full;
     let refused = place(&nodes, &Pressure::default(), &wanted(3), &mut numbers(1)).unwrap_err();
     assert_eq!(refused.code, StatusCode::NoSpace);
-    assert!(refused.message.contains("dn-1 is full (10 bytes free, 8388608 needed)"), "{refused}");
+    assert!(refused.message.contains("dn-1 is full (10 B free, 8.00 MiB needed)"), "{refused}");
     let nobody = place(&[], &Pressure::default(), &wanted(3), &mut numbers(1)).unwrap_err();
     assert!(
         nobody.code == StatusCode::NoWriteQuorum && nobody.message.contains("no datanode has registered")

@@ -11,7 +11,7 @@ use super::failure::{Failure, Outcome};
 use super::nodes::address_of;
 use super::output::View;
 use super::output::page::{Column, Field, Page, Tone};
-use super::output::text::{duration, plain, size};
+use super::output::text::{duration, plain, present, size};
 
 /// Shows the live actors of a node
 #[derive(Debug, clap::Args)]
@@ -55,8 +55,8 @@ pub struct ActorView {
     pub state: String,
     /// How often it was restarted.
     pub restarts: u64,
-    /// Why it last ended; empty if it never did.
-    pub last_exit: String,
+    /// Why it last ended; null if it never did.
+    pub last_exit: Option<String>,
     /// Messages waiting.
     pub mailbox: u64,
     /// Most messages that were waiting at once.
@@ -78,7 +78,7 @@ impl From<ActorInfo> for ActorView {
             kind: actor.kind,
             state: actor.state,
             restarts: actor.restarts,
-            last_exit: actor.last_exit,
+            last_exit: present(actor.last_exit),
             mailbox: actor.mailbox,
             mailbox_max: actor.mailbox_max,
             handled: actor.handled,
@@ -116,7 +116,7 @@ impl ActorView {
             number(self.slow),
             size(self.credit_bytes).into(),
             duration(self.uptime_ms).into(),
-            self.last_exit.as_str().into(),
+            self.last_exit.as_deref().unwrap_or("-").into(),
         ]
     }
 
@@ -126,8 +126,8 @@ impl ActorView {
         page.field(WIDTH, "kind", plain(&self.kind));
         page.field(WIDTH, "state", format!("{} for {}", plain(&self.state), duration(self.uptime_ms)));
         page.field(WIDTH, "restarts", self.restarts.to_string());
-        if !self.last_exit.is_empty() {
-            page.field(WIDTH, "last exit", plain(&self.last_exit));
+        if let Some(last_exit) = &self.last_exit {
+            page.field(WIDTH, "last exit", plain(last_exit));
         }
         page.field(WIDTH, "mailbox", format!("{} waiting, {} at most", self.mailbox, self.mailbox_max));
         page.field(WIDTH, "handled", format!("{}, {} of them slowly", self.handled, self.slow));

@@ -50,8 +50,8 @@ pub struct DfView {
 pub struct SpaceView {
     /// Name of the node; `total` for the sum.
     pub name: String,
-    /// `up`, `suspect`, `down`, `left`, `draining` or `lost`; empty for the sum.
-    pub state: String,
+    /// `up`, `suspect`, `down`, `left`, `draining` or `lost`; null for the sum.
+    pub state: Option<String>,
     /// Bytes of the file systems that hold the data.
     pub capacity: u64,
     /// Bytes that all of it takes.
@@ -74,7 +74,7 @@ impl SpaceView {
     fn new(node: &NodeStatus) -> Self {
         Self {
             name: node.name.clone(),
-            state: node.state.name().to_owned(),
+            state: Some(node.state.name().to_owned()),
             capacity: node.load.capacity,
             used: node.load.used.saturating_add(node.load.footers).saturating_add(node.load.quarantine),
             used_chunks: node.load.used,
@@ -88,10 +88,11 @@ impl SpaceView {
 
     fn row(&self, exact: bool) -> Vec<Field> {
         let show = |bytes: u64| Field::from(if exact { bytes.to_string() } else { size(bytes) });
-        let tone = if self.state == "up" || self.state.is_empty() { Tone::Plain } else { Tone::Bad };
+        let state = self.state.as_deref().unwrap_or_default();
+        let tone = if matches!(state, "up" | "") { Tone::Plain } else { Tone::Bad };
         vec![
             self.name.as_str().into(),
-            Field::toned(self.state.as_str(), tone),
+            Field::toned(state, tone),
             show(self.capacity),
             show(self.used),
             show(self.available),
@@ -152,7 +153,7 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
         used_quarantine: status.quarantine,
         ..SpaceView::default()
     };
-    for node in nodes.iter().filter(|node| node.state == "up") {
+    for node in nodes.iter().filter(|node| node.state.as_deref() == Some("up")) {
         total.reserve += node.reserve;
         total.chunks += node.chunks;
     }

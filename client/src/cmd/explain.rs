@@ -9,7 +9,7 @@ use super::exit::Exit;
 use super::failure::Outcome;
 use super::output::list::List;
 use super::output::page::{Page, Paint};
-use super::output::text::{count, plain, size};
+use super::output::text::{count, plain, present, size};
 use super::output::views::EntryView;
 use super::remote::{RemoteArg, expand_all};
 
@@ -57,7 +57,7 @@ pub struct ChunkView {
     pub replicas: Vec<ReplicaView>,
     /// What placement thought of each node.
     pub reasons: Vec<ReasonView>,
-    /// Why it has fewer copies than the file wants; empty if it has them all.
+    /// Why it has fewer copies than the file wants, beyond what its copies say by themselves.
     pub lacking: Vec<String>,
 }
 
@@ -68,8 +68,8 @@ pub struct ReplicaView {
     pub node: String,
     /// The node's id.
     pub node_id: String,
-    /// Where the node listens; may be empty.
-    pub address: String,
+    /// Where the node listens; null if that is not known.
+    pub address: Option<String>,
     /// `up`, `suspect`, `down`, `left`, `draining`, `lost` or `forgotten`.
     pub node_state: &'static str,
     /// `good`, `unverified`, `corrupt`, `missing` or `dropping`, as far as the coordinator knows.
@@ -101,7 +101,7 @@ impl From<&ReplicaLocation> for ReplicaView {
         Self {
             node: replica.name.clone(),
             node_id: replica.node.to_string(),
-            address: replica.address.clone(),
+            address: present(replica.address.clone()),
             node_state: replica.node_state.name(),
             copy: replica.copy.name(),
         }
@@ -132,7 +132,7 @@ impl ChunkView {
     }
 }
 
-/// Why a chunk has fewer copies than wanted, as far as its record tells.
+/// Why a chunk has fewer copies than wanted, beyond what its copies say by themselves.
 fn lacking(chunk: &ChunkExplanation, wanted: u8) -> Vec<String> {
     let wanted = usize::from(wanted);
     let usable = |copy| matches!(copy, CopyState::Good | CopyState::Unverified);
@@ -140,10 +140,6 @@ fn lacking(chunk: &ChunkExplanation, wanted: u8) -> Vec<String> {
         return Vec::new();
     }
     let mut why = Vec::new();
-    for replica in chunk.replicas.iter().filter(|replica| !usable(replica.copy)) {
-        let word = if replica.copy == CopyState::Corrupt { "corrupt" } else { "missing" };
-        why.push(format!("its copy on {} is {word}", replica.name));
-    }
     let chosen: Vec<_> = chunk.reasons.iter().filter(|reason| reason.chosen).collect();
     for reason in &chosen {
         if chunk.replicas.iter().all(|replica| replica.node != reason.node) {
@@ -184,6 +180,22 @@ impl ExplainView {
     }
 }
 
+impl ReplicaView {
+    /// One phrase: where, and how good that is.
+    fn text(&self, paint: Paint) -> String {
+        let address = self.address.as_deref().unwrap_or("address not known");
+        let head = format!("  copy on {} ({}): ", plain(&self.node), plain(address));
+        let phrase = match (self.copy, self.node_state) {
+            ("good", "up") => paint.green("good"),
+            ("unverified", "up") => paint.yellow("there, not verified yet"),
+            (copy, "up") => paint.red(copy),
+            ("good", state) => paint.red(&format!("was good, but the node is {state}")),
+            (copy, state) => paint.red(&format!("{copy}, and the node is {state}")),
+        };
+        head + &phrase
+    }
+}
+
 impl ChunkView {
     fn text(&self, page: &mut Page) {
         let paint = page.paint;
@@ -197,18 +209,7 @@ impl ChunkView {
         ));
         page.line(format!("  sha256 {}", self.sha256));
         for replica in &self.replicas {
-            let copy = match replica.copy {
-                "good" => paint.green("good"),
-                "unverified" => paint.yellow("unverified"),
-                other => paint.red(other),
-            };
-            let state = if replica.node_state == "up" { "" } else { replica.node_state };
-            page.line(format!(
-                "  copy on {}  {}  {copy}  {}",
-                plain(&replica.node),
-                plain(&replica.address),
-                paint.red(state)
-            ));
+            page.line(replica.text(paint));
         }
         for why in &self.lacking {
             page.line(paint.yellow(&format!("  lacks a copy: {}", plain(why))));
@@ -291,7 +292,32 @@ mod tests {
         let late = chunk(&[(1, Good), (2, Good)], &[1, 2, 3]);
         assert_eq!(lacking(&late, 3), ["the copy planned on dn3 never arrived"]);
         let few = chunk(&[(1, Good), (2, Corrupt)], &[1, 2]);
-        let said = ["its copy on dn2 is corrupt", "only 2 of 3 nodes could take one when it was written"];
+        let said = ["only 2 of 3 nodes could take one when it was written"];
         assert_eq!(lacking(&few, 3), said);
+    }
+
+    #[test]
+    fn a_copy_has_one_phrase() {
+        let said = |copy: CopyState, node_state: NodeState, address: &str| {
+            let mut chunk = chunk(&[(1, copy)], &[1]);
+            let replica = chunk.replicas.first_mut().unwrap();
+            (replica.node_state, replica.address) = (node_state, address.to_owned());
+            ReplicaView::from(&*replica).text(Paint::new(false))
+        };
+        let text = [
+            said(CopyState::Good, NodeState::Up, "h:1"),
+            said(CopyState::Unverified, NodeState::Up, "h:1"),
+            said(CopyState::Corrupt, NodeState::Up, "h:1"),
+            said(CopyState::Good, NodeState::Down, ""),
+            said(CopyState::Missing, NodeState::Left, "h:1"),
+        ];
+        let expected = [
+            "  copy on dn1 (h:1): good",
+            "  copy on dn1 (h:1): there, not verified yet",
+            "  copy on dn1 (h:1): corrupt",
+            "  copy on dn1 (address not known): was good, but the node is down",
+            "  copy on dn1 (h:1): missing, and the node is left",
+        ];
+        assert_eq!(text, expected);
     }
 }

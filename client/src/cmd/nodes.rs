@@ -9,7 +9,7 @@ use super::exit::Exit;
 use super::failure::{Failure, Outcome};
 use super::output::View;
 use super::output::page::{Column, Field, Page, Tone};
-use super::output::text::{duration, plain, size};
+use super::output::text::{duration, plain, present, size};
 use crate::Client;
 
 /// Lists the datanodes
@@ -38,8 +38,8 @@ pub struct NodeView {
     pub name: String,
     /// Where it listens.
     pub address: String,
-    /// Its failure domain; may be empty.
-    pub zone: String,
+    /// Its failure domain, or null.
+    pub zone: Option<String>,
     /// `up`, `suspect`, `down`, `left`, `draining` or `lost`.
     pub state: &'static str,
     /// Milliseconds it has been so.
@@ -52,10 +52,10 @@ pub struct NodeView {
     pub version: String,
     /// `writable`, `full`, `read-only` or `failed`.
     pub disk: &'static str,
-    /// Why its disk is read-only or failed; may be empty.
-    pub disk_reason: String,
-    /// Why new chunks do not go there; empty if they do.
-    pub not_writable: String,
+    /// Why its disk is read-only or failed; null otherwise.
+    pub disk_reason: Option<String>,
+    /// Why new chunks do not go there; null if they do.
+    pub not_writable: Option<String>,
     /// Bytes of its file system.
     pub capacity: u64,
     /// Bytes that chunks may still take.
@@ -92,15 +92,15 @@ impl From<NodeStatus> for NodeView {
             id: node.node.to_string(),
             name: node.name,
             address: node.address,
-            zone: node.zone,
+            zone: present(node.zone),
             state: node.state.name(),
             state_ms: node.state_ms,
             grace_left_ms: node.grace_left_ms,
             last_seen_ms: node.last_seen_ms,
             version: node.version,
             disk,
-            disk_reason,
-            not_writable: node.not_writable,
+            disk_reason: present(disk_reason),
+            not_writable: present(node.not_writable),
             capacity: node.load.capacity,
             available: node.load.available,
             used: node.load.used.saturating_add(node.load.footers).saturating_add(node.load.quarantine),
@@ -124,7 +124,7 @@ impl NodeView {
             _ => Tone::Bad,
         };
         let disk_tone = if self.disk == "writable" { Tone::Plain } else { Tone::Bad };
-        let zone = if self.zone.is_empty() { "-" } else { &self.zone };
+        let zone = self.zone.as_deref().unwrap_or("-");
         let mut row = vec![
             self.name.as_str().into(),
             self.address.as_str().into(),
@@ -160,16 +160,13 @@ impl View for NodesView {
             columns.extend(["WRITES/READS", "MEMORY", "QUARANTINE", "UNCONFIRMED"].map(Column::Number));
         }
         page.table(&columns, self.nodes.iter().map(|node| node.row(self.long)).collect());
-        for node in self.nodes.iter().filter(|node| !node.not_writable.is_empty()) {
-            page.line(format!("{} takes no new chunks: {}", plain(&node.name), plain(&node.not_writable)));
-        }
-        for node in self.nodes.iter().filter(|node| !node.disk_reason.is_empty()) {
-            page.line(format!(
-                "the disk of {} is {}: {}",
-                plain(&node.name),
-                node.disk,
-                plain(&node.disk_reason)
-            ));
+        for node in &self.nodes {
+            if let Some(why) = &node.not_writable {
+                page.line(format!("{} takes no new chunks: {}", plain(&node.name), plain(why)));
+            }
+            if let Some(why) = &node.disk_reason {
+                page.line(format!("the disk of {} is {}: {}", plain(&node.name), node.disk, plain(why)));
+            }
         }
         if self.nodes.is_empty() {
             page.line("no datanode has registered yet");

@@ -11,7 +11,7 @@ use super::exit::Exit;
 use super::failure::Outcome;
 use super::output::View;
 use super::output::page::{Page, Paint};
-use super::output::text::{count, duration, plain, size};
+use super::output::text::{count, duration, plain, present, size};
 use super::watch::{self, watch};
 
 /// Findings that the first screen shows; the whole stays under 24 lines.
@@ -102,8 +102,8 @@ pub struct FindingView {
     pub level: &'static str,
     /// What it is.
     pub message: String,
-    /// What to do.
-    pub hint: String,
+    /// What to do, or null.
+    pub hint: Option<String>,
 }
 
 /// What all of a cluster takes on its disks.
@@ -122,7 +122,7 @@ fn level_name(level: HealthLevel) -> &'static str {
 impl From<HealthFinding> for FindingView {
     fn from(finding: HealthFinding) -> Self {
         let HealthFinding { code, level, message, hint } = finding;
-        Self { code, level: level_name(level), message, hint }
+        Self { code, level: level_name(level), message, hint: present(hint) }
     }
 }
 
@@ -264,8 +264,8 @@ impl StatusView {
             let head =
                 toned(paint, finding.level, &format!("{:<5} {}", finding.level.to_uppercase(), finding.code));
             page.line(format!("{head}  {}", plain(&finding.message)));
-            if !finding.hint.is_empty() {
-                page.line(format!("      {}", plain(&finding.hint)));
+            if let Some(hint) = &finding.hint {
+                page.line(format!("      {}", plain(hint)));
             }
         }
         if let Some(more) = self.findings.len().checked_sub(FINDINGS_SHOWN).filter(|more| *more > 0) {

@@ -12,7 +12,7 @@ use super::explain::hex;
 use super::failure::{Failure, Outcome, Tally};
 use super::output::list::List;
 use super::output::page::{Page, Paint};
-use super::output::text::{count, plain, size};
+use super::output::text::{count, plain, present, size};
 use super::progress::Progress;
 use super::remote::{RemoteArg, expand_all};
 use super::transfer::OwnedFailure;
@@ -97,8 +97,8 @@ pub struct CopyView {
     pub node: String,
     /// The node's id.
     pub node_id: String,
-    /// Where the node listens.
-    pub address: String,
+    /// Where the node listens; null if that is not known.
+    pub address: Option<String>,
     /// Whether it was read in full and matches.
     pub good: bool,
     /// Why not; null if it is good.
@@ -170,7 +170,7 @@ impl ChunkView {
         let copies = check.copies.iter().map(|copy| CopyView {
             node: copy.name.clone(),
             node_id: copy.node.to_string(),
-            address: copy.address.clone(),
+            address: present(copy.address.clone()),
             good: copy.result.is_ok(),
             error: copy.result.as_ref().err().map(|error| OwnedFailure(Failure::from(error.clone()))),
         });
@@ -200,7 +200,8 @@ impl ChunkView {
         let paint = page.paint;
         page.line(format!("  chunk {}  {}  {}", self.index, self.chunk, size(u64::from(self.size))));
         for copy in &self.copies {
-            let node = format!("{} ({})", plain(&copy.node), plain(&copy.address));
+            let address = copy.address.as_deref().unwrap_or("address not known");
+            let node = format!("{} ({})", plain(&copy.node), plain(address));
             match &copy.error {
                 None => page.line(format!("    {}  {node}", paint.green("good"))),
                 Some(OwnedFailure(failure)) => {
@@ -312,7 +313,7 @@ mod tests {
         let copies = copies.iter().zip(1..).map(|(found, number)| CopyView {
             node: format!("dn{number}"),
             node_id: String::new(),
-            address: "h:1".to_owned(),
+            address: Some("h:1".to_owned()),
             good: found.is_none(),
             error: found.map(|exit| OwnedFailure(Failure::new(exit, "Code", "why"))),
         });

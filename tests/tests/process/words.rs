@@ -7,6 +7,7 @@ use std::{
 };
 
 use dfs_tests::{Cluster, Options};
+use serde_json::Value;
 
 /// `dfsctl` with standard output that takes nothing.
 fn into_full(cluster: &Cluster, args: &[&str]) -> Output {
@@ -35,6 +36,7 @@ fn names_on_lines_of_their_own_are_printed_byte_for_byte() {
 fn output_that_cannot_be_written_for_lack_of_space_is_exit_code_9_in_every_verb() {
     let cluster = Cluster::start(3, Options::default());
     cluster.file("here", b"x");
+    cluster.file("other", b"y");
     cluster.ok(&["put", "here", "/f"]);
     let verbs: &[&[&str]] = &[
         &["--help"],
@@ -51,7 +53,13 @@ fn output_that_cannot_be_written_for_lack_of_space_is_exit_code_9_in_every_verb(
         &["df"],
         &["stat", "/f"],
         &["cat", "/f"],
+        &["head", "/f"],
+        &["tail", "/f"],
         &["get", "/f", "-"],
+        &["diff", "dfs:/f", "other"],
+        &["sync", "-o", "json", ".", "dfs:/s"],
+        &["man"],
+        &["context", "ls"],
         &["explain", "/f"],
         &["verify", "/f"],
         &["fsck"],
@@ -132,10 +140,7 @@ fn an_error_leaves_no_empty_result_on_standard_output() {
             assert_eq!(said.text(), "", "{args:?} in {format}");
         }
     }
-    assert_eq!(
-        cluster.dfsctl(&["-o", "json", "ls", "/"]).run().ok().json()["entries"][0],
-        serde_json::Value::Null
-    );
+    assert_eq!(cluster.dfsctl(&["-o", "json", "ls", "/"]).run().ok().json()["entries"][0], Value::Null);
 }
 
 #[test]
@@ -157,4 +162,48 @@ fn verify_says_lost_only_of_what_is_proved_to_be() {
     cluster.wait_for_nodes();
     let said = cluster.dfsctl(&["verify", "/f"]).run().code(7);
     assert!(said.text().starts_with("LOST  /f: "), "{}", said.text());
+}
+
+/// The places of empty texts in a value.
+fn empty_texts(value: &Value, place: &str) -> Vec<String> {
+    match value {
+        Value::String(text) if text.is_empty() => vec![place.to_owned()],
+        Value::Array(items) => {
+            items.iter().flat_map(|item| empty_texts(item, &format!("{place}[]"))).collect()
+        }
+        Value::Object(fields) => {
+            fields.iter().flat_map(|(name, field)| empty_texts(field, &format!("{place}.{name}"))).collect()
+        }
+        _ => vec![],
+    }
+}
+
+#[test]
+fn what_is_absent_is_null_in_json_and_never_an_empty_text() {
+    let cluster = Cluster::start(3, Options::default());
+    cluster.file("here", b"x");
+    cluster.ok(&["mkdir", "/d"]);
+    cluster.ok(&["put", "here", "/f"]);
+    for args in [
+        &["status"][..],
+        &["nodes"],
+        &["df"],
+        &["actors"],
+        &["fsck"],
+        &["version"],
+        &["ls"],
+        &["stat", "/f", "/d"],
+        &["find"],
+        &["du"],
+        &["explain", "/f"],
+        &["verify", "/f"],
+        &["put", "here", "/g"],
+        &["get", "/f", "there"],
+        &["mv", "/g", "/h"],
+        &["rm", "/h"],
+        &["trash", "ls"],
+    ] {
+        let said = cluster.dfsctl(&[&["-o", "json"], args].concat()).run().ok();
+        assert_eq!(empty_texts(&said.json(), ""), [""; 0], "{args:?}");
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+pub use dfs_wire::units::size;
 use jiff::Timestamp;
 
 /// `text` with control characters made visible: a name must never drive the terminal it is shown on.
@@ -12,30 +13,14 @@ pub fn plain(text: &str) -> String {
     text.chars().map(|c| if hostile(c) { c.escape_unicode().to_string() } else { c.to_string() }).collect()
 }
 
+/// A text that may not be there: absent is `null` in the machine formats, never an empty text.
+pub fn present(text: String) -> Option<String> {
+    (!text.is_empty()).then_some(text)
+}
+
 /// Control characters, and the marks that turn the direction of what follows.
 fn hostile(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// Bytes in binary units with three digits that matter: `0 B`, `512 B`, `1.50 KiB`, `12.0 MiB`.
-pub fn size(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
-    if bytes < 1024 {
-        return format!("{bytes} B");
-    }
-    let mut value = bytes as f64 / 1024.0;
-    let mut units = UNITS.iter();
-    let mut unit = units.next().unwrap_or(&"KiB");
-    while value >= 1000.0 {
-        let Some(next) = units.next() else { break };
-        value /= 1024.0;
-        unit = next;
-    }
-    match value {
-        v if v < 9.995 => format!("{v:.2} {unit}"),
-        v if v < 99.95 => format!("{v:.1} {unit}"),
-        v => format!("{v:.0} {unit}"),
-    }
 }
 
 /// Milliseconds since 1970 as RFC 3339 in UTC, to the second; what is out of range as the number.
@@ -108,12 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_times_and_durations_read_well() {
-        let sizes = [0, 1, 1023, 1024, 1536, 10 * 1024, 1023 * 1024, 5 << 30, u64::MAX].map(size);
-        assert_eq!(
-            sizes,
-            ["0 B", "1 B", "1023 B", "1.00 KiB", "1.50 KiB", "10.0 KiB", "1.00 MiB", "5.00 GiB", "16.0 EiB"]
-        );
+    fn times_and_durations_read_well() {
         assert_eq!(time(0), "1970-01-01T00:00:00Z");
         assert_eq!(exact_time(1_700_000_000_123), "2023-11-14T22:13:20.123Z");
         assert_eq!(time(u64::MAX), u64::MAX.to_string());
