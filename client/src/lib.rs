@@ -22,10 +22,12 @@
 //! - mutations carry an operation id: however often one is sent, it happens at most once.
 
 mod backoff;
+mod checksum;
 mod client;
 pub mod cmd;
 mod config;
 mod connector;
+mod copy;
 mod digest;
 mod error;
 mod get;
@@ -40,6 +42,7 @@ mod pool;
 mod progress;
 mod put;
 mod rpc;
+mod times;
 mod verify;
 
 pub use client::Client;
@@ -50,8 +53,9 @@ pub use get::is_resumable;
 pub use local::safe_local_path;
 pub use namespace::ListPages;
 pub use options::{
-    BadCopy, ChunkCheck, CopyCheck, DegradedChunk, DeleteOptions, GetOptions, GetOutcome, MkdirOptions,
-    PutOptions, PutOutcome, PutSource, RenameOptions, TrashTarget, Usage, VerifyReport,
+    BadCopy, Checksum, ChunkCheck, CopyCheck, CopyOptions, DegradedChunk, DeleteOptions, GetOptions,
+    GetOutcome, MkdirOptions, PutOptions, PutOutcome, PutSource, RenameOptions, TrashTarget, Usage,
+    VerifyReport,
 };
 pub use progress::{Progress, ProgressFn};
 

@@ -78,8 +78,14 @@ pub struct PutOptions {
     /// Store what was read even if a file changed while it was read; [`PutOutcome::source_changed`] then says so. What is
     /// stored may be no state that the file ever had.
     pub allow_changing: bool,
-    /// Modification time to keep, milliseconds since 1970; `None` = the time of the commit.
-    pub mtime_ms: Option<u64>,
+    /// Modification time to keep, nanoseconds since 1970 (negative before); `None` = the time of the commit.
+    pub mtime_ns: Option<i64>,
+    /// Keep the SHA-256 of the whole with the file, for [`crate::Client::checksum`].
+    pub checksum: bool,
+    /// Go on with a put of the same file to the same path, with the same options, that was interrupted: what it stored is
+    /// proved by hash and not sent again. If this one fails or is dropped, what it stored is kept for the next, for as long
+    /// as the lease of an upload lasts. What is no file, or an empty one, is put whole.
+    pub resume: bool,
     /// Called while bytes move.
     pub progress: Option<ProgressFn>,
     /// The identity of this put; `None` = a new one. After [`crate::ErrorKind::OutcomeUnknown`], putting the same
@@ -95,7 +101,9 @@ impl Default for PutOptions {
             precondition: Precondition::Any,
             parents: false,
             allow_changing: false,
-            mtime_ms: None,
+            mtime_ns: None,
+            checksum: false,
+            resume: false,
             progress: None,
             op: None,
         }
@@ -110,7 +118,9 @@ impl fmt::Debug for PutOptions {
             .field("precondition", &self.precondition)
             .field("parents", &self.parents)
             .field("allow_changing", &self.allow_changing)
-            .field("mtime_ms", &self.mtime_ms)
+            .field("mtime_ns", &self.mtime_ns)
+            .field("checksum", &self.checksum)
+            .field("resume", &self.resume)
             .field("op", &self.op)
             .finish_non_exhaustive()
     }
@@ -129,6 +139,40 @@ pub struct PutOutcome {
     pub retries: u64,
     /// Times that other nodes had to take over.
     pub failovers: u64,
+    /// Bytes of them that an earlier put had stored (proved again now).
+    pub resumed_bytes: u64,
+}
+
+/// How to copy a file within the cluster.
+#[derive(Debug, Clone)]
+pub struct CopyOptions {
+    /// Only if this is the version that is copied.
+    pub if_match: Option<VersionId>,
+    /// When the copy may become visible.
+    pub precondition: Precondition,
+    /// Make missing parent directories.
+    pub parents: bool,
+    /// Keep the modification time.
+    pub preserve: bool,
+    /// The identity of this copy; `None` = a new one.
+    pub op: Option<OpId>,
+}
+
+impl Default for CopyOptions {
+    fn default() -> Self {
+        Self { if_match: None, precondition: Precondition::Any, parents: false, preserve: false, op: None }
+    }
+}
+
+/// The SHA-256 of a whole file.
+#[derive(Debug, Clone)]
+pub struct Checksum {
+    /// The file, as of the version it is of.
+    pub stat: FileStat,
+    /// The SHA-256.
+    pub sha256: [u8; 32],
+    /// It was kept with the file when it was put, and is not read from it now.
+    pub kept: bool,
 }
 
 /// A chunk with fewer durable copies than asked for.

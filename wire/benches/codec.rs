@@ -55,7 +55,7 @@ fn listing() -> ResponseHead {
         inode: InodeId(n),
         kind: EntryKind::File,
         size: n << 20,
-        mtime_ms: 1_700_000_000_000 + n,
+        mtime_ns: 1_700_000_000_000_000_000 + i64::try_from(n).unwrap_or(0),
         created_ms: 1_700_000_000_000,
         version: VersionId(u128::MAX / (u128::from(n) + 1)),
         chunk_size: 8 << 20,

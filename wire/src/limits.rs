@@ -52,6 +52,8 @@ pub const REPLICATION_DEFAULT: u8 = 3;
 pub const MIN_ACK_DEFAULT: u8 = 2;
 /// Chunks named in one metadata request (allocation, record, location).
 pub const CHUNKS_PER_REQUEST_MAX: usize = 32;
+/// Chunks of one page of an upload that is gone on with.
+pub const UPLOADED_PAGE_MAX: u32 = 512;
 /// Entries of one listing page.
 pub const LIST_PAGE_MAX: u32 = 256;
 /// Chunks of one inventory page.

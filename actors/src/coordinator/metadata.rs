@@ -88,7 +88,9 @@ impl CoordinatorService {
             | MetadataRequest::DiskUsage(_)
             | MetadataRequest::OpenRead(_)
             | MetadataRequest::Explain(_)
-            | MetadataRequest::Fsck(_) => self.look(request),
+            | MetadataRequest::Fsck(_)
+            | MetadataRequest::FindUploads(_)
+            | MetadataRequest::UploadedChunks(_) => self.look(request),
             MetadataRequest::OpenUpload(r) => self.open_upload(asked, r).await,
             MetadataRequest::AllocateChunks(r) => self.allocate(asked, r).await,
             other => self.change_names(asked, other).await,
@@ -108,6 +110,12 @@ impl CoordinatorService {
             MetadataRequest::OpenRead(r) => self.open_read(&r).map(MetadataResponse::ReadOpened),
             MetadataRequest::Explain(r) => self.explain(&r).map(MetadataResponse::Explained),
             MetadataRequest::Fsck(r) => self.fsck(&r).map(MetadataResponse::Fsck),
+            MetadataRequest::FindUploads(r) => {
+                reader.find_uploads(self.parts.time.now_ms(), &r.path).map(MetadataResponse::Uploads)
+            }
+            MetadataRequest::UploadedChunks(r) => {
+                reader.uploaded_chunks(&r).map(MetadataResponse::UploadedChunks)
+            }
             other => {
                 Err(MetaError::refused(StatusCode::Internal, format!("{} does not only read", other.name())))
             }
@@ -129,6 +137,8 @@ impl CoordinatorService {
             MetadataRequest::TrashPurge(r) => Mutation::TrashPurge(r),
             MetadataRequest::AbortUpload(r) => Mutation::Abort(r),
             MetadataRequest::RenewSession(r) => Mutation::Renew(r),
+            MetadataRequest::OpenCopy(r) => Mutation::OpenCopy(r),
+            MetadataRequest::CopyChunks(r) => Mutation::CopyChunks(r),
             MetadataRequest::RecordChunks(r) => {
                 check_stored(&r.chunks)?;
                 self.change(asked, Mutation::Record(r)).await?;
@@ -149,6 +159,8 @@ impl CoordinatorService {
             Outcome::Restored(stat) => Ok(MetadataResponse::Stat(stat)),
             Outcome::Purged(entries) => Ok(MetadataResponse::Purged(entries)),
             Outcome::Committed(stat) => Ok(MetadataResponse::Committed(stat)),
+            Outcome::CopyOpened(opened) => Ok(MetadataResponse::CopyOpened(opened)),
+            Outcome::Copied(progress) => Ok(MetadataResponse::CopyProgress(progress)),
             Outcome::Renewed(lease_ms) => Ok(MetadataResponse::Renewed(LeaseLeft { lease_ms })),
             other @ (Outcome::Opened(_) | Outcome::Allocated(_) | Outcome::Progress(_)) => {
                 Err(unexpected(&other))
@@ -301,7 +313,12 @@ impl CoordinatorService {
         let view = self.view();
         let expires_ms = self.expiry(self.parts.config.read_grant);
         let chunks = page.chunks.iter().map(|chunk| self.signer.location(&view, chunk, expires_ms)).collect();
-        Ok(ReadOpened { stat: page.stat, lease_ms: self.parts.config.policy.read_lease_ms, chunks })
+        Ok(ReadOpened {
+            stat: page.stat,
+            lease_ms: self.parts.config.policy.read_lease_ms,
+            chunks,
+            sha256: page.sha256,
+        })
     }
 
     fn explain(&self, request: &Explain) -> Result<Explained, MetaError> {

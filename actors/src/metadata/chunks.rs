@@ -12,8 +12,8 @@ use super::view::View;
 
 /// Writes that [`put_chunk`] makes at most: the record, its place among the endangered, and what follows from it.
 pub const PUT_OPS_MAX: usize = 3 + REINDEX_OPS_MAX;
-/// Writes that [`drop_reference`] makes at most: a put, the reasons, a tombstone per copy.
-pub const DROP_OPS_MAX: usize = PUT_OPS_MAX + 1 + COPIES_MAX;
+/// Writes that [`drop_reference`] makes at most: a put, the reasons, the holder, a tombstone per copy.
+pub const DROP_OPS_MAX: usize = PUT_OPS_MAX + 2 + COPIES_MAX;
 
 /// Replaces the record of a chunk, with all that follows from it.
 ///
@@ -82,15 +82,23 @@ pub fn put_tombstone(
     Ok(())
 }
 
-/// Takes one reference from a chunk; with the last one its copies get tombstones, the missing ones too: a planned
+/// Takes the reference from a chunk that a place of a version holds; with the last one its copies get tombstones, the missing ones too: a planned
 /// copy may have become durable without anybody hearing of it.
 ///
 /// # Errors
 /// Of the store.
-pub fn drop_reference(txn: &mut Txn<'_>, chunk: ChunkId, now_ms: u64) -> Result<(), MetaError> {
+pub fn drop_reference(
+    txn: &mut Txn<'_>,
+    chunk: ChunkId,
+    (version, index): (VersionId, u32),
+    now_ms: u64,
+) -> Result<(), MetaError> {
     let Some(old) = txn.load::<ChunkRecord>(&keys::chunk(chunk))? else { return Ok(()) };
     if old.state == ChunkState::Dying {
         return Ok(());
+    }
+    if (old.version, old.index) != (version, index) {
+        txn.delete(keys::holder(chunk, version, index));
     }
     let mut new = old.clone();
     new.references = new.references.saturating_sub(1);

@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::MetaError;
-use super::older::OpOutcome1;
+use super::older::{Inode1, OpOutcome1, UploadSession1, Version1};
 use super::records::{
     ChunkRecord, ClusterMeta, CopyRow, Entry, GroupRow, Inode, OpOutcome, OrphanBatch, Outcomes, Reasons,
     ReleaseJob, Segment, Tombstone, Totals, TrashEntry, TrashSweep, UploadSession, Version,
@@ -58,7 +58,6 @@ unchanged!(
     CopyRow,
     Entry,
     GroupRow,
-    Inode,
     OrphanBatch,
     Outcomes,
     Reasons,
@@ -68,17 +67,20 @@ unchanged!(
     Totals,
     TrashEntry,
     TrashSweep,
-    UploadSession,
-    Version,
 );
 
-impl Record for OpOutcome {
-    const FORMAT: u8 = 2;
+/// Kinds whose fields changed once: the kind, and what it was before.
+macro_rules! changed {
+    ($($kind:ty: $before:ty),+ $(,)?) => { $(impl Record for $kind {
+        const FORMAT: u8 = 2;
 
-    fn from_older(format: u8, body: &[u8]) -> Option<Result<Self, CodecError>> {
-        (format == 1).then(|| codec::decode::<OpOutcome1>(body).map(Self::from))
-    }
+        fn from_older(format: u8, body: &[u8]) -> Option<Result<Self, CodecError>> {
+            (format == 1).then(|| codec::decode::<$before>(body).map(Self::from))
+        }
+    })+ };
 }
+
+changed!(Inode: Inode1, OpOutcome: OpOutcome1, UploadSession: UploadSession1, Version: Version1);
 
 /// Encodes a record as a value.
 ///

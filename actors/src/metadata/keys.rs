@@ -24,6 +24,9 @@
 //! r <not before> <version>              -> ReleaseJob     a version whose chunks lose a reference
 //! z <time> <chunk> <generation>         -> OrphanBatch    generations that were given up, not yet tombstones
 //! x <node> <chunk> <generation>         -> Tombstone      what a node still has to delete
+//! f <chunk> <version> <place>           -> ()             another version that holds a chunk, beside the one it was written for
+//! c <version> <session>                 -> ()             an open copy of a version: its chunks are not released meanwhile
+//! w <path> 0 <session>                  -> ()             an open upload that can be found and gone on with
 //! n <node>                              -> NodeRecord     who registered
 //! y <node> <chunk>                      -> CopyRow        what each node should have: the same facts as k, by node
 //! g <wanted> (<node> <state>)...        -> GroupRow       how many live chunks have exactly these copies, by node id
@@ -99,6 +102,8 @@ pub mod table {
     pub const ORPHANS: &[u8] = b"z";
     /// Tombstones.
     pub const TOMBSTONE: &[u8] = b"x";
+    /// Further holders of chunks.
+    pub const HOLDER: &[u8] = b"f";
     /// Nodes.
     pub const NODE: &[u8] = b"n";
     /// Copies by node.
@@ -285,6 +290,49 @@ pub fn parse_tombstone(key: &[u8]) -> Option<(NodeId, ChunkId, Generation)> {
     Some((NodeId::from_bytes(*node), ChunkId::from_bytes(*chunk), Generation(generation)))
 }
 
+/// Prefix of the versions that hold a chunk beside the one it was written for.
+pub fn holders(chunk: ChunkId) -> Vec<u8> {
+    key(&[table::HOLDER, &chunk.to_bytes()])
+}
+
+/// A version that holds a chunk beside the one it was written for.
+pub fn holder(chunk: ChunkId, version: VersionId, index: u32) -> Vec<u8> {
+    key(&[table::HOLDER, &chunk.to_bytes(), &version.to_bytes(), &index.to_be_bytes()])
+}
+
+/// Chunk, version and place of a holder's key.
+pub fn parse_holder(key: &[u8]) -> Option<(ChunkId, VersionId, u32)> {
+    let (chunk, rest) = key.strip_prefix(table::HOLDER)?.split_first_chunk::<16>()?;
+    let (version, index) = rest.split_first_chunk::<16>()?;
+    let index = u32::from_be_bytes(index.try_into().ok()?);
+    Some((ChunkId::from_bytes(*chunk), VersionId::from_bytes(*version), index))
+}
+
+/// Prefix of the open copies of a version.
+pub fn pins(version: VersionId) -> Vec<u8> {
+    key(&[b"c", &version.to_bytes()])
+}
+
+/// An open copy of a version.
+pub fn pin(version: VersionId, session: SessionId) -> Vec<u8> {
+    key(&[&pins(version), &session.to_bytes()])
+}
+
+/// Prefix of the uploads to a path that can be gone on with.
+pub fn uploads_at(path: &DfsPath) -> Vec<u8> {
+    key(&[b"w", path.as_str().as_bytes(), &[0]])
+}
+
+/// An upload to a path that can be gone on with.
+pub fn upload_at(path: &DfsPath, session: SessionId) -> Vec<u8> {
+    key(&[&uploads_at(path), &session.to_bytes()])
+}
+
+/// The session of such an upload's key.
+pub fn parse_upload_at(key: &[u8]) -> Option<SessionId> {
+    Some(SessionId::from_bytes(*key.last_chunk::<16>()?))
+}
+
 /// Who registered.
 pub fn node(node: NodeId) -> Vec<u8> {
     key(&[table::NODE, &node.to_bytes()])
@@ -357,6 +405,10 @@ mod tests {
         assert_eq!(parse_trash_expiry(&trash_expiry(9, InodeId(3))), Some(InodeId(3)));
         assert_eq!(parse_purge(&purge(InodeId(3))), Some(InodeId(3)));
         assert_eq!(parse_release(&release(9, VersionId(3))), Some(VersionId(3)));
+        let holding = (ChunkId(1), VersionId(2), 3);
+        assert_eq!(parse_holder(&holder(holding.0, holding.1, holding.2)), Some(holding));
+        let at = "/a".parse().unwrap();
+        assert_eq!(parse_upload_at(&upload_at(&at, SessionId(4))), Some(SessionId(4)));
         let stone = (NodeId(1), ChunkId(2), Generation(3));
         assert_eq!(parse_tombstone(&tombstone(stone.0, stone.1, stone.2)), Some(stone));
         assert_eq!(parse_tombstone(b"x123"), None);

@@ -11,14 +11,15 @@ use dfs_wire::id::{ChunkId, Epoch, NodeId};
 use dfs_wire::message::inventory::InventoryReport;
 use dfs_wire::message::membership::ChunkCopy;
 use dfs_wire::message::metadata::{
-    DiskUsage, DiskUsageStep, Explain, FileStat, Fsck, FsckStep, List, Listed, OpenRead, TrashList, TrashPage,
+    DiskUsage, DiskUsageStep, Explain, FileStat, Fsck, FsckStep, List, Listed, OpenRead, TrashList,
+    TrashPage, UploadFound, UploadedChunks, UploadedPage,
 };
 use dfs_wire::path::DfsPath;
 
 use super::error::MetaError;
 use super::ops::inventory::{CopyFinding, Verdict};
 use super::ops::read::{ExplainPage, ReadPage};
-use super::ops::{OpContext, cluster, fsck, gc, inventory, list, names, outcome, read, trash};
+use super::ops::{OpContext, cluster, fsck, gc, inventory, list, names, outcome, read, resume, trash};
 use super::records::{Known, NodeRecord, Outcomes, Totals, UnknownReign};
 use super::store::MetadataStore;
 use super::view::Committed;
@@ -86,6 +87,22 @@ impl MetadataReader {
     /// As there.
     pub fn open_read(&self, request: &OpenRead) -> Result<ReadPage, MetaError> {
         self.read(|view| read::open_read(view, request))
+    }
+
+    /// See [`resume::find`].
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn find_uploads(&self, now_ms: u64, path: &DfsPath) -> Result<Vec<UploadFound>, MetaError> {
+        self.read(|view| resume::find(view, now_ms, path))
+    }
+
+    /// See [`resume::chunks`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn uploaded_chunks(&self, request: &UploadedChunks) -> Result<UploadedPage, MetaError> {
+        self.read(|view| resume::chunks(view, request))
     }
 
     /// See [`read::explain`].

@@ -82,8 +82,8 @@ pub struct Inode {
     pub name: String,
     /// Creation.
     pub created_ms: u64,
-    /// Last modification.
-    pub mtime_ms: u64,
+    /// Last modification, nanoseconds since 1970.
+    pub mtime_ns: i64,
     /// It is the root of something in the trash, or was and is being purged.
     pub trashed: bool,
     /// Its contents; `None` for a directory.
@@ -132,10 +132,12 @@ pub struct Version {
     pub body: FileBody,
     /// Creation.
     pub created_ms: u64,
-    /// Last modification.
-    pub mtime_ms: u64,
+    /// Last modification, nanoseconds since 1970.
+    pub mtime_ns: i64,
     /// Whether it may be read.
     pub state: VersionState,
+    /// SHA-256 of the whole contents, if whoever stored it said it.
+    pub sha256: Option<[u8; 32]>,
 }
 
 /// One place in a chunk list.
@@ -298,8 +300,8 @@ pub struct UploadSession {
     pub precondition: Precondition,
     /// Make missing parents at the commit.
     pub parents: bool,
-    /// Modification time to keep.
-    pub mtime_ms: Option<u64>,
+    /// Modification time to keep, nanoseconds since 1970.
+    pub mtime_ns: Option<i64>,
     /// When it began.
     pub opened_ms: u64,
     /// When it ends unless renewed.
@@ -314,6 +316,25 @@ pub struct UploadSession {
     pub allocated: u32,
     /// The one place with a chunk shorter than `chunk_size`, if any: it must be the last.
     pub short: Option<u32>,
+    /// What it is a copy of, if it is one: then its chunks come from there.
+    pub source: Option<CopySource>,
+    /// What whoever goes on with it after an interruption must know: a digest of where the bytes come from.
+    pub resume: Option<u128>,
+}
+
+/// What a copy is made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CopySource {
+    /// The path it had.
+    pub path: DfsPath,
+    /// The version whose chunks are shared.
+    pub version: VersionId,
+    /// Its bytes.
+    pub size: u64,
+    /// Its chunks.
+    pub chunk_count: u32,
+    /// SHA-256 of the whole, if it is known.
+    pub sha256: Option<[u8; 32]>,
 }
 
 /// The version that a session writes: the same bits, so that neither needs the other's name.

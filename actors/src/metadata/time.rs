@@ -17,6 +17,11 @@ use crate::env::{Clock, MonoTime};
 /// How far the committed time may fall behind while nothing changes.
 pub const COMMITTED_EVERY_MS: u64 = 10_000;
 
+/// Milliseconds as nanoseconds, both since 1970; what is too late is the latest there is.
+pub fn ns(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX).saturating_mul(1_000_000)
+}
+
 /// A point in time, as both clocks show it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {

@@ -13,6 +13,7 @@ use super::format::decode;
 use super::keys;
 use super::records::{Entry, Inode};
 use super::store::KeyRange;
+use super::time::ns;
 use super::txn::Txn;
 use super::view::View;
 
@@ -108,7 +109,7 @@ pub fn stat(path: DfsPath, id: InodeId, inode: &Inode) -> FileStat {
         inode: id,
         kind: inode.kind(),
         size: body.map_or(0, |b| b.size),
-        mtime_ms: inode.mtime_ms,
+        mtime_ns: inode.mtime_ns,
         created_ms: inode.created_ms,
         version: body.map_or(VersionId::default(), |b| b.version),
         chunk_size: body.map_or(0, |b| b.chunk_size),
@@ -219,7 +220,7 @@ pub fn make_directory(
         parent,
         name: name.to_owned(),
         created_ms: now_ms,
-        mtime_ms: now_ms,
+        mtime_ns: ns(now_ms),
         trashed: false,
         file: None,
     };
@@ -276,8 +277,8 @@ pub fn link(txn: &mut Txn<'_>, id: InodeId, inode: &Inode) -> Result<(), MetaErr
 /// Of the store.
 pub fn touch(txn: &mut Txn<'_>, directory: InodeId, now_ms: u64) -> Result<(), MetaError> {
     let mut inode: Inode = txn.expect(&keys::inode(directory))?;
-    if inode.mtime_ms < now_ms {
-        inode.mtime_ms = now_ms;
+    if inode.mtime_ns < ns(now_ms) {
+        inode.mtime_ns = ns(now_ms);
         txn.put(keys::inode(directory), &inode)?;
     }
     Ok(())

@@ -7,8 +7,9 @@ use clap::{Parser, Subcommand};
 use super::exit::Exit;
 use super::output::{Color, Format};
 use super::{
-    actors, args, cat, complete, completion, contexts, dev, df, diff, du, explain, find, fsck, get, head, ls,
-    man, mkdir, mv, nodes, put, rm, stat, status, sync, trash, tree, undelete, verify, version,
+    actors, args, cat, checksum, complete, completion, contexts, cp, dev, df, diff, du, explain, find, fsck,
+    get, head, ls, man, mkdir, mv, nodes, put, rm, stat, status, sync, trash, tree, undelete, verify,
+    version,
 };
 
 const ABOUT: &str = "Stores and reads files of a dfs cluster, and shows how it is.";
@@ -96,6 +97,7 @@ pub(crate) enum Verb {
     Put(put::Args),
     Get(get::Args),
     Cat(cat::Args),
+    Checksum(checksum::Args),
     Head(head::HeadArgs),
     Tail(head::TailArgs),
     Diff(diff::Args),
@@ -103,6 +105,7 @@ pub(crate) enum Verb {
     Ls(ls::Args),
     Stat(stat::Args),
     Rm(rm::Args),
+    Cp(cp::Args),
     Mv(mv::Args),
     Mkdir(mkdir::Args),
     Du(du::Args),

@@ -81,7 +81,8 @@ impl Args {
         let size = (!sized || stat.kind == EntryKind::File)
             && self.larger.is_none_or(|bound| stat.size > bound)
             && self.smaller.is_none_or(|bound| stat.size < bound);
-        let age = Duration::from_millis(now_ms.saturating_sub(stat.mtime_ms));
+        let age = i128::from(now_ms) * 1_000_000 - i128::from(stat.mtime_ns);
+        let age = Duration::from_nanos_u128(u128::try_from(age).unwrap_or(0));
         let name = self.name.as_ref().is_none_or(|glob| glob.is_match(stat.path.name().unwrap_or("/")));
         kind && size
             && name
@@ -175,7 +176,10 @@ mod tests {
 
     fn matches(line: &str, stat: &FileStat) -> bool {
         let words = std::iter::once("find").chain(line.split(' ').filter(|word| !word.is_empty()));
-        Line::try_parse_from(words).unwrap().args.matches(stat, stat.mtime_ms + 60_000)
+        Line::try_parse_from(words)
+            .unwrap()
+            .args
+            .matches(stat, u64::try_from(stat.mtime_ns / 1_000_000).unwrap() + 60_000)
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 use dfs_wire::message::metadata::{EntryKind, FileStat};
 use dfs_wire::path::DfsPath;
@@ -21,6 +20,7 @@ use super::progress::Progress;
 use super::remote::{Expanded, RemoteArg, expand_each};
 use super::transfer::{JOBS_DEFAULT, Moved, NotMoved, Summary, Targets, each, named, teller};
 use super::walk::Walk;
+use crate::times::local_time;
 use crate::{Client, GetOptions};
 
 /// Fetches files of the cluster
@@ -389,7 +389,7 @@ async fn fetch(client: Client, how: How, progress: Option<crate::ProgressFn>, jo
     let got = got
         .map_err(|e| resume_hint(local_hint(failed(e, &job.target), &job.target), &job.stat, &job.target))?;
     if how.preserve {
-        keep_time(&job.target, got.stat.mtime_ms)?;
+        keep_time(&job.target, got.stat.mtime_ns)?;
     }
     moved.size = got.bytes;
     moved.version = Some(got.stat.version.to_string());
@@ -435,8 +435,8 @@ fn resume_hint(failure: Failure, stat: &FileStat, target: &Path) -> Failure {
     Failure { hint, ..failure }
 }
 
-fn keep_time(target: &Path, millis: u64) -> Outcome {
-    let time = SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
+fn keep_time(target: &Path, nanos: i64) -> Outcome {
+    let time = local_time(nanos);
     let set = || fs::File::options().write(true).open(target)?.set_modified(time);
     set().map_err(|e| Failure::local("set the time of", target, &e))
 }

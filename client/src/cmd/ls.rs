@@ -84,7 +84,7 @@ impl Args {
 
     fn sort(&self, entries: &mut [FileStat]) {
         match () {
-            () if self.time => entries.sort_by_key(|stat| Reverse(stat.mtime_ms)),
+            () if self.time => entries.sort_by_key(|stat| Reverse(stat.mtime_ns)),
             () if self.size => entries.sort_by_key(|stat| Reverse(stat.size)),
             () => {}
         }
@@ -170,7 +170,7 @@ mod tests {
 
     #[test]
     fn entries_are_sorted_by_what_is_asked_for() {
-        let stat = |path: &str, size: u64, mtime_ms: u64| FileStat { mtime_ms, ..file(path, size) };
+        let stat = |path: &str, size: u64, mtime_ns: i64| FileStat { mtime_ns, ..file(path, size) };
         let sorted = |flags: &str| {
             let words = std::iter::once("ls").chain(flags.split(' ').filter(|word| !word.is_empty()));
             let mut entries = vec![stat("/a", 1, 3), stat("/b", 3, 1), stat("/c", 2, 2)];

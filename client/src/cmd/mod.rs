@@ -4,12 +4,14 @@
 pub mod actors;
 pub mod args;
 pub mod cat;
+pub mod checksum;
 pub mod cli;
 pub mod complete;
 pub mod completion;
 pub mod config_file;
 pub mod context;
 pub mod contexts;
+pub mod cp;
 pub mod dev;
 pub mod df;
 pub mod diff;
@@ -226,6 +228,8 @@ fn dispatch<'a>(verb: Verb, context: &'a Context) -> Pin<Box<dyn Future<Output =
     match verb {
         Verb::Put(args) => Box::pin(put::run(context, args)),
         Verb::Get(args) => Box::pin(get::run(context, args)),
+        Verb::Checksum(args) => Box::pin(checksum::run(context, args)),
+        Verb::Cp(args) => Box::pin(cp::run(context, args)),
         Verb::Cat(args) => Box::pin(cat::run(context, args)),
         Verb::Head(args) => Box::pin(head::head(context, args)),
         Verb::Tail(args) => Box::pin(head::tail(context, args)),

@@ -4,7 +4,6 @@ mod plan;
 mod words;
 
 use std::path::PathBuf;
-use std::time::SystemTime;
 
 use dfs_wire::id::VersionId;
 use dfs_wire::message::metadata::Precondition;
@@ -22,6 +21,7 @@ use super::progress::Progress;
 use super::rehearse;
 use super::remote::RemoteArg;
 use super::transfer::{JOBS_DEFAULT, Moved, NotMoved, Summary, Targets, each, named, teller};
+use crate::times::ns_of;
 use crate::{Client, MkdirOptions, PutOptions, PutSource};
 
 /// Stores files of this machine in the cluster
@@ -60,6 +60,12 @@ pub struct Args {
     /// Keep the files' modification times
     #[arg(long)]
     preserve: bool,
+    /// Keep the SHA-256 of each whole file with it: 'checksum' then need not read it
+    #[arg(long)]
+    checksum: bool,
+    /// Go on with a put of the same files that was interrupted; what this one stores is kept if it is interrupted, too
+    #[arg(long)]
+    resume: bool,
     /// Store what was read even if a file changes while it is read
     #[arg(long)]
     allow_changing: bool,
@@ -114,6 +120,9 @@ fn split(args: &Args) -> Outcome<(Vec<PathBuf>, RemoteArg)> {
         [only] => Ok((vec![only.clone()], RemoteArg { text: "/".to_owned(), directory: true })),
         [sources @ .., last] => {
             let streamed = sources.iter().any(|source| source.as_os_str() == "-");
+            if streamed && args.resume {
+                return Err(Failure::usage("--resume needs a file: standard input cannot be read again"));
+            }
             if streamed && (sources.len() > 1 || last.to_string_lossy().ends_with('/')) {
                 return Err(Failure::usage(
                     "standard input has no name: give it a whole path of its own, not a directory",
@@ -166,7 +175,11 @@ async fn carry_out(context: &Context, client: &Client, args: &Args, plan: Plan) 
     let mut done = 0;
     let work = |job: Job| {
         let (source, target) = (job.shown(), job.target.to_string());
-        named(source, target, store(client.clone(), options(args, &job, &progress), args.dry_run, job))
+        named(
+            source,
+            target,
+            store(client.clone(), options(args, &job, &progress), (args.dry_run, args.preserve), job),
+        )
     };
     each(plan.jobs, usize::from(args.jobs), work, |outcome| {
         let outcome = outcome.unwrap_or_else(|failure| Err(failure.into()));
@@ -190,10 +203,6 @@ async fn carry_out(context: &Context, client: &Client, args: &Args, plan: Plan) 
 }
 
 fn options(args: &Args, job: &Job, progress: &Progress) -> PutOptions {
-    let mtime = job.modified.filter(|_| args.preserve).and_then(|time| {
-        let since = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-        u64::try_from(since.as_millis()).ok()
-    });
     PutOptions {
         chunk_size: args.chunk_size,
         replication: args.replication,
@@ -204,7 +213,9 @@ fn options(args: &Args, job: &Job, progress: &Progress) -> PutOptions {
         },
         parents: args.parents || args.recursive,
         allow_changing: args.allow_changing,
-        mtime_ms: mtime,
+        mtime_ns: job.modified.filter(|_| args.preserve).and_then(ns_of),
+        checksum: args.checksum,
+        resume: args.resume && job.source.is_some(),
         progress: progress.of_file(),
         op: None,
     }
@@ -226,7 +237,12 @@ fn open_stdin() -> Outcome {
     }
 }
 
-async fn store(client: Client, options: PutOptions, dry_run: bool, job: Job) -> Outcome<Moved> {
+async fn store(
+    client: Client,
+    options: PutOptions,
+    (dry_run, preserve): (bool, bool),
+    job: Job,
+) -> Outcome<Moved> {
     let mut moved = Moved {
         source: job.shown(),
         target: job.target.to_string(),
@@ -239,6 +255,10 @@ async fn store(client: Client, options: PutOptions, dry_run: bool, job: Job) -> 
         source_changed: false,
     };
     let (parents, absent) = (options.parents, options.precondition == Precondition::Absent);
+    if let Some(time) = job.modified.filter(|time| preserve && ns_of(*time).is_none()) {
+        let message = format!("the modification time of {} cannot be kept: {time:?}", job.shown());
+        return Err(Failure::new(Exit::Other, "LocalIo", message).hint("store it without --preserve"));
+    }
     if dry_run {
         let rehearsed = rehearse::put(&client, &job.target, parents, options.precondition).await;
         return rehearsed.map(|()| moved).map_err(|failure| hinted(failure, parents, absent));
@@ -257,6 +277,7 @@ async fn store(client: Client, options: PutOptions, dry_run: bool, job: Job) -> 
     moved.chunks = Some(put.stat.chunk_count);
     moved.degraded_chunks = put.degraded.len() as u64;
     moved.retries = put.retries;
+    moved.resumed_bytes = put.resumed_bytes;
     moved.source_changed = put.source_changed.is_some();
     Ok(moved)
 }

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use dfs_wire::message::metadata::{EntryKind, FileStat};
 use dfs_wire::path::DfsPath;
@@ -14,6 +13,7 @@ use super::output::text::plain;
 use super::remote::{RemoteArg, bad_path};
 use super::walk::Walk;
 use crate::Client;
+use crate::times::ns_of;
 
 /// A path of one of the two kinds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,8 +31,8 @@ pub enum Found {
     File {
         /// Its bytes.
         size: u64,
-        /// Milliseconds since 1970 of its last modification.
-        modified_ms: u64,
+        /// Nanoseconds since 1970 of its last modification.
+        modified_ns: i64,
     },
     /// A directory.
     Directory,
@@ -43,7 +43,7 @@ pub enum Found {
 impl From<&FileStat> for Found {
     fn from(stat: &FileStat) -> Self {
         match stat.kind {
-            EntryKind::File => Self::File { size: stat.size, modified_ms: stat.mtime_ms },
+            EntryKind::File => Self::File { size: stat.size, modified_ns: stat.mtime_ns },
             EntryKind::Directory => Self::Directory,
         }
     }
@@ -51,11 +51,10 @@ impl From<&FileStat> for Found {
 
 impl From<&fs::Metadata> for Found {
     fn from(meta: &fs::Metadata) -> Self {
-        let since = meta.modified().ok().and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
-        let millis = since.and_then(|since| u64::try_from(since.as_millis()).ok());
+        let nanos = meta.modified().ok().and_then(ns_of);
         match () {
             () if meta.is_dir() => Self::Directory,
-            () if meta.is_file() => Self::File { size: meta.len(), modified_ms: millis.unwrap_or_default() },
+            () if meta.is_file() => Self::File { size: meta.len(), modified_ns: nanos.unwrap_or_default() },
             () => Self::Other,
         }
     }
@@ -187,7 +186,7 @@ mod tests {
         let tree = local_tree(dir.path(), |_| false).unwrap();
         assert_eq!(tree.keys().map(String::as_str).collect::<Vec<_>>(), ["d", "d/f", "l"]);
         assert_eq!(tree.get("l"), Some(&Found::Other));
-        assert!(matches!(tree.get("d/f"), Some(Found::File { size: 3, modified_ms: 1.. })));
+        assert!(matches!(tree.get("d/f"), Some(Found::File { size: 3, modified_ns: 1.. })));
         assert!(local_tree(&dir.path().join("none"), |_| false).is_err());
     }
 }

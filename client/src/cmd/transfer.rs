@@ -80,7 +80,7 @@ pub struct Moved {
     pub degraded_chunks: u64,
     /// Steps that were tried again.
     pub retries: u64,
-    /// Bytes that were here already from an interrupted get, and were checked again (get --resume).
+    /// Bytes that were there already from an interrupted transfer, and were checked again (--resume).
     pub resumed_bytes: u64,
     /// Whether the source changed while it was read, which --allow-changing allowed (put).
     pub source_changed: bool,

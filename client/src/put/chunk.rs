@@ -63,7 +63,7 @@ impl Failure {
     }
 }
 
-/// Stores one chunk, on other nodes if need be.
+/// Stores one chunk, on other nodes if need be. Without an allocation it asks for one above the generation `given_up`.
 ///
 /// Cancel safety: the stream is reset; the nodes drop what they have.
 pub(super) async fn upload(
@@ -71,13 +71,14 @@ pub(super) async fn upload(
     index: u32,
     source: ChunkSource,
     mut allocation: Option<Allocation>,
+    given_up: Generation,
 ) -> Result<Uploaded, Error> {
     let mut backoff = Backoff::new(&session.inner.config.retry);
     // Taken before a node is asked, for all attempts: a stream that is open never waits for this client's memory.
     let memory = seat(&session, &source).await?;
     // What the coordinator is told to give up: the last generation that came for this chunk, used or not.
     let generation = |place: &Allocation| place.grant.generation;
-    let mut above = allocation.as_ref().map_or(Generation(0), generation);
+    let mut above = allocation.as_ref().map_or(given_up, generation);
     let asked = Instant::now();
     let turn = session.inner.upload_pace.enter(source.len(), session.inner.config.retry.busy_budget).await?;
     if asked.elapsed() >= PLACE_AGE_MAX {

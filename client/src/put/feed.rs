@@ -139,6 +139,28 @@ impl Feed {
     }
 }
 
+/// Hands all bytes of a source to `take`, in their order, a frame's size at a time. Blocks.
+pub(crate) fn read_through(source: &ChunkSource, mut take: impl FnMut(&[u8])) -> Result<(), Error> {
+    let range = match source {
+        ChunkSource::Frames(frames) => {
+            frames.iter().for_each(|frame| take(frame));
+            return Ok(());
+        }
+        ChunkSource::File(range) => range,
+    };
+    let mut buffer = vec![0; DATA_FRAME_BYTES.min(range.len as usize)];
+    let mut done = 0u64;
+    while done < u64::from(range.len) {
+        let left = usize::try_from(u64::from(range.len) - done).unwrap_or(usize::MAX);
+        let part = buffer.len().min(left);
+        let Some(part) = buffer.get_mut(..part) else { break };
+        range.file.read_exact_at(part, range.offset + done).map_err(|e| read_failed(range, e))?;
+        take(part);
+        done += part.len() as u64;
+    }
+    Ok(())
+}
+
 fn hash_batch(part: Vec<Bytes>, mut hash: Hash) -> Batch {
     let frames = part
         .into_iter()

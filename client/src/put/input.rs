@@ -19,6 +19,9 @@ use crate::error::Error;
 use crate::memory::{Held, MemoryBound, Place, freeze};
 use crate::options::PutSource;
 
+/// A file, and what tells its state from another.
+pub(super) type Identity = (Arc<PathBuf>, Seen);
+
 /// What is put.
 pub(crate) enum Input {
     /// A file of known length.
@@ -53,6 +56,14 @@ impl Input {
             Self::File { len, .. } => Some(*len),
             Self::Bytes { bytes, .. } => Some(bytes.len() as u64),
             Self::Stream(_) => None,
+        }
+    }
+
+    /// The file it is and what tells its state from another; `None` for what is no file.
+    pub(super) fn identity(&self) -> Option<Identity> {
+        match self {
+            Self::File { path, seen, .. } => Some((path.clone(), *seen)),
+            Self::Bytes { .. } | Self::Stream(_) => None,
         }
     }
 

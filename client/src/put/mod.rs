@@ -10,15 +10,19 @@
 mod chunk;
 mod feed;
 mod input;
+mod resume;
 mod session;
 mod source;
+mod sum;
+
+pub(crate) use session::{abort, step};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dfs_wire::limits::CHUNKS_PER_REQUEST_MAX;
-use dfs_wire::message::metadata::{Allocation, StoredChunk};
+use dfs_wire::id::Generation;
+use dfs_wire::message::metadata::{Allocation, StoredBytes, StoredChunk};
 use dfs_wire::path::DfsPath;
 use dfs_wire::status::StatusCode;
 use tokio::task::JoinSet;
@@ -30,8 +34,9 @@ use crate::options::{DegradedChunk, PutOptions, PutOutcome, PutSource};
 
 use chunk::Uploaded;
 use feed::ChunkSource;
-use input::Input;
-use session::{ALLOCATE_AHEAD, AbortOnDrop, Session};
+use input::{Identity, Input};
+use session::{ALLOCATE_AHEAD, AbortOnDrop, KnownChunks, Session};
+use sum::WholeSum;
 
 impl Client {
     /// Stores a file: when this returns, it is visible at `path`, and every byte is durable on its nodes.
@@ -69,22 +74,39 @@ impl Client {
         if options.parents {
             self.make_far_parents(path).await?;
         }
-        let opened = Session::open(self.inner.clone(), path, &options, input.len()).await;
-        let (session, allocations) = opened.map_err(|e| e.context(doing()))?;
-        let session = Arc::new(session);
-        let guard = AbortOnDrop::new(session.clone());
-        let outcome = Transfer::new(session.clone(), allocations).run(input, options.allow_changing).await;
-        guard.disarm();
-        match outcome {
-            Ok(outcome) => Ok(outcome),
-            Err(error) => {
-                // A commit whose outcome is unknown may have been done: its session is not ours to end.
-                if error.kind() != ErrorKind::OutcomeUnknown {
-                    session.abort().await;
-                }
-                Err(error.context(doing()))
+        let begun = self.begin(path, &options, input.identity(), input.len()).await;
+        let transfer = begun.map_err(|e| e.context(doing()))?;
+        let session = transfer.session.clone();
+        let guard = (!session.kept).then(|| AbortOnDrop::new(session.clone()));
+        let outcome = transfer.run(input, options.allow_changing).await;
+        guard.into_iter().for_each(AbortOnDrop::disarm);
+        if let Err(error) = &outcome {
+            // A commit whose outcome is unknown may have been done: its session is not ours to end. One that a later put
+            // may go on with is kept, unless it can never be committed.
+            let keep = session.kept && error.kind() != ErrorKind::Conflict;
+            if error.kind() != ErrorKind::OutcomeUnknown && !keep {
+                session.abort().await;
             }
         }
+        outcome.map_err(|e| e.context(doing()))
+    }
+
+    /// Opens a session, or finds the one to go on with.
+    async fn begin(
+        &self,
+        path: &DfsPath,
+        options: &PutOptions,
+        file: Option<Identity>,
+        len: Option<u64>,
+    ) -> Result<Transfer, Error> {
+        let tag = resume::tag(path, options, file, len).await?;
+        if let Some(tag) = tag.filter(|_| options.resume)
+            && let Some((session, known)) = Session::find(&self.inner, path, options, len, tag).await?
+        {
+            return Ok(Transfer::new(session, Vec::new(), known, options.checksum));
+        }
+        let (session, allocations) = Session::open(self.inner.clone(), path, options, len, tag).await?;
+        Ok(Transfer::new(session, allocations, KnownChunks::new(), options.checksum))
     }
 }
 
@@ -98,6 +120,12 @@ struct Transfer {
     size: u64,
     records: Vec<StoredChunk>,
     degraded: Vec<DegradedChunk>,
+    /// What an earlier put left, of chunks that are not looked at yet.
+    known: KnownChunks,
+    /// An earlier put has begun: each chunk may have a generation already.
+    resumed: bool,
+    resumed_bytes: u64,
+    sum: Option<WholeSum>,
 }
 
 enum Step {
@@ -107,9 +135,9 @@ enum Step {
 }
 
 impl Transfer {
-    fn new(session: Arc<Session>, allocations: Vec<Allocation>) -> Self {
+    fn new(session: Session, allocations: Vec<Allocation>, known: KnownChunks, checksum: bool) -> Self {
         Self {
-            session,
+            session: Arc::new(session),
             allocations: allocations.into_iter().map(|a| (a.index, a)).collect(),
             tasks: JoinSet::new(),
             next: 0,
@@ -117,6 +145,10 @@ impl Transfer {
             size: 0,
             records: Vec::new(),
             degraded: Vec::new(),
+            resumed: !known.is_empty(),
+            known,
+            resumed_bytes: 0,
+            sum: checksum.then(WholeSum::default),
         }
     }
 
@@ -147,7 +179,8 @@ impl Transfer {
             changed => changed.map(|error| error.message().to_owned()),
         };
         let records = std::mem::take(&mut self.records);
-        let stat = self.session.commit(records, self.size, self.next).await?;
+        let sha256 = self.sum.take().and_then(WholeSum::finish);
+        let stat = self.session.commit(records, self.size, self.next, sha256).await?;
         self.degraded.sort_by_key(|d| d.index);
         let progress = self.session.meter.now();
         Ok(PutOutcome {
@@ -156,6 +189,7 @@ impl Transfer {
             source_changed,
             retries: progress.retries,
             failovers: progress.failovers,
+            resumed_bytes: self.resumed_bytes,
         })
     }
 
@@ -164,8 +198,20 @@ impl Transfer {
         self.next = index
             .checked_add(1)
             .ok_or_else(|| Error::new(StatusCode::InvalidArgument, "the file has too many chunks"))?;
-        // How many chunks of a stream come is not known, so each of its chunks asks for itself, in its own task.
+        if let Some(sum) = &mut self.sum {
+            sum.add(index, source.clone()).await?;
+        }
+        let known = self.known.remove(&index);
+        if let Some(stored) = known.as_ref().and_then(|chunk| chunk.stored)
+            && resume::is_stored(&source, stored).await?
+        {
+            return self.resume_chunk(index, stored);
+        }
+        let given_up = known.map_or(Generation(0), |chunk| chunk.generation);
+        // How many chunks of a stream come is not known, so each of its chunks asks for itself, in its own task; so does each
+        // one of an upload that is gone on with.
         if let Some(len) = len
+            && !self.resumed
             && !self.allocations.contains_key(&index)
         {
             let total = len.div_ceil(self.session.chunk_size.into());
@@ -174,17 +220,37 @@ impl Transfer {
             self.allocations.extend(places.into_iter().map(|a| (a.index, a)));
         }
         let allocation = self.allocations.remove(&index);
-        self.tasks.spawn(chunk::upload(self.session.clone(), index, source, allocation));
+        self.tasks.spawn(chunk::upload(self.session.clone(), index, source, allocation, given_up));
         Ok(())
     }
 
+    /// Counts a chunk that an earlier put has stored.
+    fn resume_chunk(&mut self, index: u32, stored: StoredBytes) -> Result<(), Error> {
+        self.size += u64::from(stored.len);
+        self.resumed_bytes += u64::from(stored.len);
+        self.session.meter.moved(stored.len.into());
+        self.session.meter.chunk_done();
+        self.check_sum(index, &stored.sha256)
+    }
+
+    /// The sum of the whole must be of the bytes that were stored.
+    fn check_sum(&mut self, index: u32, sha256: &[u8; 32]) -> Result<(), Error> {
+        match &mut self.sum {
+            Some(sum) => sum.check(index, sha256),
+            None => Ok(()),
+        }
+    }
+
     async fn done(&mut self, uploaded: Uploaded) -> Result<(), Error> {
+        if let Some(receipt) = uploaded.stored.receipts.first() {
+            self.check_sum(uploaded.stored.index, &receipt.sha256.clone())?;
+        }
         self.size += uploaded.len;
         self.records.push(uploaded.stored);
         self.degraded.extend(uploaded.degraded);
         // The last records ride in the commit, so a batch leaves only when another record is there to follow it.
-        if self.records.len() > CHUNKS_PER_REQUEST_MAX {
-            let rest = self.records.split_off(CHUNKS_PER_REQUEST_MAX);
+        if self.records.len() > self.session.records_max() {
+            let rest = self.records.split_off(self.session.records_max());
             let batch = std::mem::replace(&mut self.records, rest);
             self.session.record(batch).await?;
         }

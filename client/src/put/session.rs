@@ -8,7 +8,7 @@ use dfs_wire::id::{Generation, NodeId, OpId, SessionId};
 use dfs_wire::limits::{CHUNK_BYTES_MAX, CHUNKS_PER_REQUEST_MAX};
 use dfs_wire::message::metadata::{
     AllocateChunks, Allocation, CommitUpload, FileStat, MetadataRequest, MetadataResponse, OpenUpload,
-    RecordChunks, SessionOnly, StoredChunk,
+    RecordChunks, SessionOnly, StoredChunk, UploadedChunk, UploadedChunks,
 };
 use dfs_wire::path::DfsPath;
 use dfs_wire::status::StatusCode;
@@ -25,8 +25,13 @@ use crate::rpc::unexpected;
 pub(super) const ALLOCATE_AHEAD: u32 = 16;
 /// How long a node that failed this upload is kept out of its allocations: the coordinator knows better by then.
 const AVOID_FOR: Duration = Duration::from_secs(20);
+/// Durable chunks that an interruption may cost: the coordinator has not heard of them yet.
+const RECORDS_AT_RISK: usize = 8;
 /// How long giving up may take.
 const ABORT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What is known of the chunks of an upload that is gone on with.
+pub(super) type KnownChunks = BTreeMap<u32, UploadedChunk>;
 
 /// An open upload session.
 pub(super) struct Session {
@@ -39,6 +44,9 @@ pub(super) struct Session {
     lease: Duration,
     path: DfsPath,
     commit_op: Option<OpId>,
+    resumable: bool,
+    /// If the put fails, a later one may go on with what this one has stored.
+    pub(super) kept: bool,
     avoid: Mutex<BTreeMap<NodeId, Instant>>,
     /// Since when the nodes that did not fail are too few, with no chunk stored.
     short_since: Mutex<Option<Instant>>,
@@ -51,6 +59,7 @@ impl Session {
         path: &DfsPath,
         options: &PutOptions,
         len: Option<u64>,
+        resume: Option<u128>,
     ) -> Result<(Self, Vec<Allocation>), Error> {
         // Without a chunk size of our own, the largest there can be tells how many chunks there are at least.
         let chunk_size = u64::from(options.chunk_size.unwrap_or(CHUNK_BYTES_MAX)).max(1);
@@ -63,7 +72,8 @@ impl Session {
             parents: options.parents,
             size_hint: len,
             allocate: u32::try_from(chunks).unwrap_or(ALLOCATE_AHEAD),
-            mtime_ms: options.mtime_ms,
+            mtime_ns: options.mtime_ns,
+            resume,
         };
         let opened = match step(&inner, MetadataRequest::OpenUpload(request), None).await? {
             MetadataResponse::UploadOpened(opened) => opened,
@@ -83,10 +93,62 @@ impl Session {
             lease: Duration::from_millis(opened.lease_ms),
             path: path.clone(),
             commit_op: options.op,
+            resumable: resume.is_some(),
+            kept: options.resume && resume.is_some(),
             avoid: Mutex::default(),
             short_since: Mutex::default(),
         };
         Ok((session, opened.allocations))
+    }
+
+    /// The session of a put that was interrupted, to go on with, and what it knows of its chunks; `None` if there is none.
+    pub(super) async fn find(
+        inner: &Arc<Inner>,
+        path: &DfsPath,
+        options: &PutOptions,
+        len: Option<u64>,
+        resume: u128,
+    ) -> Result<Option<(Self, KnownChunks)>, Error> {
+        let found = inner.find_uploads(path).await?;
+        let Some(found) = found.into_iter().find(|upload| upload.resume == resume) else { return Ok(None) };
+        let session = Self {
+            inner: inner.clone(),
+            chunk_size: found.chunk_size,
+            replication: found.replication,
+            min_ack: found.min_ack,
+            meter: Meter::new(len, options.progress.clone()),
+            id: found.session,
+            lease: Duration::from_millis(found.lease_ms),
+            path: path.clone(),
+            commit_op: options.op,
+            resumable: true,
+            kept: true,
+            avoid: Mutex::default(),
+            short_since: Mutex::default(),
+        };
+        // From here on it lasts as long as a fresh one.
+        session.renew().await?;
+        let known = session.known_chunks().await?;
+        Ok(Some((session, known)))
+    }
+
+    async fn known_chunks(&self) -> Result<KnownChunks, Error> {
+        let (mut known, mut first) = (KnownChunks::new(), Some(0));
+        while let Some(from) = first {
+            let request = UploadedChunks { session: self.id, first: from };
+            let page = match self.inner.rpc.ask(MetadataRequest::UploadedChunks(request)).await? {
+                MetadataResponse::UploadedChunks(page) => page,
+                other => return Err(unexpected(&other)),
+            };
+            known.extend(page.chunks.into_iter().map(|chunk| (chunk.index, chunk)));
+            first = page.next.filter(|next| *next > from);
+        }
+        Ok(known)
+    }
+
+    /// Records that are gathered before the coordinator is told: what an interruption may cost.
+    pub(super) fn records_max(&self) -> usize {
+        if self.resumable { RECORDS_AT_RISK } else { CHUNKS_PER_REQUEST_MAX }
     }
 
     /// How often the lease is to be renewed.
@@ -167,13 +229,14 @@ impl Session {
         mut chunks: Vec<StoredChunk>,
         size: u64,
         chunk_count: u32,
+        sha256: Option<[u8; 32]>,
     ) -> Result<FileStat, Error> {
         chunks.sort_by_key(|c| c.index);
         while chunks.len() > CHUNKS_PER_REQUEST_MAX {
             let rest = chunks.split_off(CHUNKS_PER_REQUEST_MAX);
             self.record(std::mem::replace(&mut chunks, rest)).await?;
         }
-        let request = CommitUpload { session: self.id, chunks, size, chunk_count };
+        let request = CommitUpload { session: self.id, chunks, size, chunk_count, sha256 };
         match self.inner.rpc.mutate(self.commit_op, MetadataRequest::CommitUpload(request)).await {
             Ok(MetadataResponse::Committed(file)) => Ok(file.at(self.path.clone())),
             Ok(other) => Err(unexpected(&other)),
@@ -191,11 +254,7 @@ impl Session {
 
     /// Gives the upload up, best effort: if nobody hears it, the lease ends it.
     pub(super) async fn abort(&self) {
-        let request = MetadataRequest::AbortUpload(SessionOnly { session: self.id });
-        let outcome = timeout(ABORT_TIMEOUT, self.inner.rpc.mutate(None, request)).await;
-        if !matches!(outcome, Ok(Ok(_))) {
-            tracing::debug!(session = %self.id, "the upload could not be given up; its lease will end it");
-        }
+        abort(&self.inner, self.id).await;
     }
 
     /// A chunk was stored: there are enough nodes.
@@ -230,8 +289,17 @@ impl Session {
     }
 }
 
+/// Gives an upload up, best effort: if nobody hears it, the lease ends it.
+pub(crate) async fn abort(inner: &Inner, session: SessionId) {
+    let request = MetadataRequest::AbortUpload(SessionOnly { session });
+    let outcome = timeout(ABORT_TIMEOUT, inner.rpc.mutate(None, request)).await;
+    if !matches!(outcome, Ok(Ok(_))) {
+        tracing::debug!(%session, "the upload could not be given up; its lease will end it");
+    }
+}
+
 /// A mutation before the commit. Whatever became of it, nothing is visible: to the caller its failure is definite.
-async fn step(
+pub(crate) async fn step(
     inner: &Inner,
     request: MetadataRequest,
     final_code: Option<StatusCode>,

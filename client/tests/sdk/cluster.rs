@@ -319,7 +319,7 @@ pub(crate) fn stat(path: &DfsPath, version: u128, size: u64, chunk_size: u32, ch
         inode: InodeId(2),
         kind: EntryKind::File,
         size,
-        mtime_ms: 0,
+        mtime_ns: 0,
         created_ms: 0,
         version: VersionId(version),
         chunk_size,

@@ -167,7 +167,7 @@ impl State {
         let committed = CommittedFile {
             inode: stat.inode,
             size,
-            mtime_ms: stat.mtime_ms,
+            mtime_ns: stat.mtime_ns,
             created_ms: stat.created_ms,
             version: stat.version,
             chunk_size: upload.chunk_size,
@@ -195,7 +195,8 @@ impl State {
                 replicas: chunk.receipts.iter().map(|r| Self::replica(r.node)).collect(),
             }
         });
-        let opened = ReadOpened { stat: file.stat.clone(), lease_ms: 600_000, chunks: chunks.collect() };
+        let opened =
+            ReadOpened { stat: file.stat.clone(), lease_ms: 600_000, chunks: chunks.collect(), sha256: None };
         Ok(MetadataResponse::ReadOpened(opened))
     }
 

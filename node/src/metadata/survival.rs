@@ -123,7 +123,7 @@ fn commit_of(opened: &OpenedUpload) -> Mutation {
     let chunks: Vec<StoredChunk> = stored.collect();
     let count = chunks.len() as u32;
     let size = u64::from(count) * u64::from(CHUNK);
-    Mutation::Commit(CommitUpload { session: opened.session, chunks, size, chunk_count: count })
+    Mutation::Commit(CommitUpload { session: opened.session, chunks, size, chunk_count: count, sha256: None })
 }
 
 fn random_mutation(rng: &mut SmallRng) -> Mutation {
@@ -142,7 +142,8 @@ fn random_mutation(rng: &mut SmallRng) -> Mutation {
                 parents: true,
                 size_hint: None,
                 allocate: 0,
-                mtime_ms: None,
+                mtime_ns: None,
+                resume: None,
             },
             (0..rng.next() % 3).map(|_| placement()).collect(),
         ),

@@ -30,7 +30,8 @@ async fn open_upload(coordinator: &PeerLink, name: &str, op: u128) -> UploadOpen
         parents: false,
         size_hint: Some(u64::from(LEN)),
         allocate: 1,
-        mtime_ms: None,
+        mtime_ns: None,
+        resume: None,
     };
     match coordinator.ask(op, Request::Metadata(MetadataRequest::OpenUpload(request))).await {
         Ok(Response::Metadata(MetadataResponse::UploadOpened(opened))) => opened,
@@ -218,7 +219,7 @@ async fn a_commit_needs_the_receipts_that_the_datanodes_signed() {
     let Ok(Response::Chunk(ChunkResponse::Stored(stored))) = stored else { panic!("{stored:?}") };
     let commit = |receipts, size: u64| {
         let chunks = vec![StoredChunk { index: 0, receipts }];
-        let commit = CommitUpload { session: opened.session, chunks, size, chunk_count: 1 };
+        let commit = CommitUpload { session: opened.session, chunks, size, chunk_count: 1, sha256: None };
         Request::Metadata(MetadataRequest::CommitUpload(commit))
     };
     let good = stored.receipts[0].clone();

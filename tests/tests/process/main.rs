@@ -27,6 +27,7 @@ mod power_cut;
 mod private_files;
 mod restored;
 mod round_trips;
+mod server_copies;
 mod sharing;
 mod slow_line;
 mod sources;

@@ -26,7 +26,8 @@ async fn allocations(coordinator: &PeerLink, op: u128) -> Vec<Allocation> {
         parents: false,
         size_hint: Some(32 * u64::from(CHUNK)),
         allocate: 32,
-        mtime_ms: None,
+        mtime_ns: None,
+        resume: None,
     };
     match coordinator.ask(op, Request::Metadata(MetadataRequest::OpenUpload(request))).await {
         Ok(Response::Metadata(MetadataResponse::UploadOpened(opened))) => opened.allocations,

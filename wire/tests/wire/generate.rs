@@ -213,9 +213,13 @@ impl<'de, C: Choices> Deserializer<'de> for Maker<'_, C> {
     integers!(deserialize_u8 visit_u8 u8, deserialize_u16 visit_u16 u16, deserialize_u32 visit_u32 u32,
         deserialize_u64 visit_u64 u64, deserialize_u128 visit_u128 u128);
 
-    // No signed numbers, floats, maps or single characters: their rules would have to be written down, too. A unit or
+    fn deserialize_i64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Impossible> {
+        visitor.visit_i64(self.0.integer(64) as u64 as i64)
+    }
+
+    // No other signed numbers, floats, maps or single characters: their rules would have to be written down, too. A unit or
     // unit struct in a list would let nine bytes announce a list without end.
-    unused!(deserialize_any deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64 deserialize_i128
+    unused!(deserialize_any deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i128
         deserialize_f32 deserialize_f64 deserialize_char deserialize_bytes deserialize_byte_buf deserialize_unit
         deserialize_map deserialize_ignored_any);
 

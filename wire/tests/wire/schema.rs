@@ -5,19 +5,20 @@ use std::fmt::Write;
 use crate::recorded;
 
 /// The files that define what travels in heads, in the order of the document.
-pub(crate) const FILES: [(&str, &str); 10] = [
+pub(crate) const FILES: [(&str, &str); 11] = [
     ("Heads of frames", "src/message/mod.rs"),
     ("Handshake", "src/handshake.rs"),
     ("Status", "src/status.rs"),
     ("Grants and receipts", "src/auth.rs"),
     ("Metadata", "src/message/metadata/mod.rs"),
     ("Metadata: answers", "src/message/metadata/answer.rs"),
+    ("Metadata: copies, and uploads that are gone on with", "src/message/metadata/resume.rs"),
     ("Chunk", "src/message/chunk.rs"),
     ("Replication", "src/message/replication.rs"),
     ("Membership", "src/message/membership.rs"),
     ("Inventory", "src/message/inventory.rs"),
 ];
-/// The rest of them (an array of eleven would not fit the eye).
+/// The rest of them (an array of twelve would not fit the eye).
 pub(crate) const LAST_FILE: (&str, &str) = ("Admin", "src/message/admin.rs");
 
 /// A definition: its kind, name, meaning, and lines.

@@ -87,7 +87,8 @@ async fn what_certainly_has_no_room_is_refused_early() {
         parents: false,
         size_hint: Some(1 << 39 | 1),
         allocate: 0,
-        mtime_ms: None,
+        mtime_ns: None,
+        resume: None,
     };
     let refused = rig.meta(MetadataRequest::OpenUpload(request)).await.unwrap_err();
     assert_eq!(refused.code, StatusCode::NoSpace);

@@ -165,7 +165,8 @@ impl Rig {
             parents: false,
             size_hint: None,
             allocate,
-            mtime_ms: None,
+            mtime_ns: None,
+            resume: None,
         };
         match self.meta(MetadataRequest::OpenUpload(request)).await? {
             MetadataResponse::UploadOpened(word) => Ok(word),
@@ -191,7 +192,7 @@ impl Rig {
         size: u64,
     ) -> Result<CommittedFile, Status> {
         let chunk_count = u32::try_from(chunks.len()).unwrap();
-        let request = CommitUpload { session, chunks, size, chunk_count };
+        let request = CommitUpload { session, chunks, size, chunk_count, sha256: None };
         match self.meta(MetadataRequest::CommitUpload(request)).await? {
             MetadataResponse::Committed(file) => Ok(file),
             other => panic!("{other:?}"),

@@ -27,6 +27,7 @@ use crate::metadata::format::{FORMAT_VERSION, decode, encode};
 use crate::metadata::keys::{self, table};
 use crate::metadata::records::{ClusterMeta, Inode, Known, NodeRecord, Reigns, Totals, UnknownReign};
 use crate::metadata::store::{Batch, BatchOutcome, Condition, KeyRange, MetadataStore};
+use crate::metadata::time::ns;
 use crate::metadata::txn::Txn;
 use crate::metadata::view::{Committed, View};
 
@@ -198,7 +199,7 @@ fn format(
         parent: InodeId::ROOT,
         name: String::new(),
         created_ms: now_ms,
-        mtime_ms: now_ms,
+        mtime_ns: ns(now_ms),
         trashed: false,
         file: None,
     };

@@ -3,7 +3,7 @@
 //! The tables are walked one after another; the cursor is the phase, a place within a segment, and a key. Each row
 //! is judged within one snapshot, so a change between two steps is never mistaken for damage.
 
-use dfs_wire::id::{ChunkId, InodeId};
+use dfs_wire::id::{ChunkId, InodeId, VersionId};
 use dfs_wire::message::metadata::{ChunkHealth, CopyState, EntryKind, Fsck, FsckKind, FsckProblem, FsckStep};
 use dfs_wire::path::DfsPath;
 
@@ -24,10 +24,13 @@ use crate::metadata::worth::{Reaches, Worth};
 const STEP_ROWS: usize = 1000;
 /// Chunk places that one step looks at.
 const STEP_SLOTS: usize = 1024;
+/// Holders of one chunk that are counted; with more, nothing is said of their number.
+const HOLDERS_COUNTED: usize = 4096;
 /// Bytes of problems that end a step.
 const STEP_BYTES: usize = 16 * 1024;
 
-const PHASES: [&[u8]; 5] = [table::INODE, table::ENTRY, table::SEGMENT, table::CHUNK, table::COPY];
+const PHASES: [&[u8]; 6] =
+    [table::INODE, table::ENTRY, table::SEGMENT, table::CHUNK, table::COPY, table::HOLDER];
 
 /// Where a check goes on.
 struct Cursor {
@@ -102,7 +105,8 @@ impl<V: View> Check<'_, V> {
             1 => self.entry(key, value).map(|()| 0),
             2 => self.segment(key, value, slot),
             3 => self.chunk(key, value).map(|()| 0),
-            _ => self.copy(key, value).map(|()| 0),
+            4 => self.copy(key, value).map(|()| 0),
+            _ => self.holder(key).map(|()| 0),
         };
         match done {
             // A damaged record is what is being looked for; a failing store is not.
@@ -228,6 +232,11 @@ impl<V: View> Check<'_, V> {
             self.problem(FsckKind::Metadata, path, Some(chunk), detail);
             return Ok(());
         };
+        let own = (record.version, record.index) == (version.body.version, index);
+        if !own && self.view.get(&keys::holder(chunk, version.body.version, index))?.is_none() {
+            let detail = format!("chunk {index} is shared, but its record does not count this version");
+            self.problem(FsckKind::Metadata, path, Some(chunk), detail);
+        }
         self.step.chunks += 1;
         self.step.copies += record.copies.len() as u64;
         if version.state == VersionState::Live {
@@ -291,12 +300,7 @@ impl<V: View> Check<'_, V> {
             }
             return Ok(());
         }
-        let segment = keys::segment(record.version, record.index / SEGMENT_CHUNKS);
-        let segment: Segment = self.view.load(&segment)?.unwrap_or_default();
-        if segment.slot(record.index).chunk() != Some(id) || record.references == 0 {
-            let detail = format!("chunk {} of version {} is in no chunk list", record.index, record.version);
-            self.problem(FsckKind::Orphan, None, Some(id), detail);
-        }
+        self.holders(id, &record)?;
         if let Some(good) = record.risk()
             && self.view.get(&keys::risk(good, id))?.is_none()
         {
@@ -314,6 +318,39 @@ impl<V: View> Check<'_, V> {
         let known = record.is_some_and(|record| placed(&record).any(|placed| placed == (node, row)));
         if !known {
             let detail = format!("the table by nodes has a copy on node {node} that no record names");
+            self.problem(FsckKind::Metadata, None, Some(chunk), detail);
+        }
+        Ok(())
+    }
+
+    /// Whether a place of a version, or of an open upload, names this chunk.
+    fn holds(&self, chunk: ChunkId, version: VersionId, index: u32) -> Result<bool, MetaError> {
+        let segment: Option<Segment> = self.view.load(&keys::segment(version, index / SEGMENT_CHUNKS))?;
+        Ok(segment.is_some_and(|segment| segment.slot(index).chunk() == Some(chunk)))
+    }
+
+    /// Who holds a chunk must be as many as its record says.
+    fn holders(&mut self, id: ChunkId, record: &ChunkRecord) -> Result<(), MetaError> {
+        let others = self.view.scan(&KeyRange::prefix(&keys::holders(id)), HOLDERS_COUNTED)?.len();
+        let own = self.holds(id, record.version, record.index)?;
+        if !own && others == 0 || record.references == 0 {
+            let detail = format!("chunk {} of version {} is in no chunk list", record.index, record.version);
+            self.problem(FsckKind::Orphan, None, Some(id), detail);
+        } else if others < HOLDERS_COUNTED && others + usize::from(own) != record.references as usize {
+            let holders = others + usize::from(own);
+            let detail =
+                format!("it has {} references, but {holders} chunk lists hold it", record.references);
+            self.problem(FsckKind::Metadata, None, Some(id), detail);
+        }
+        Ok(())
+    }
+
+    /// A row of a further holder whose chunk list does not name the chunk.
+    fn holder(&mut self, key: &[u8]) -> Result<(), MetaError> {
+        let parsed = keys::parse_holder(key);
+        let (chunk, version, index) = parsed.ok_or_else(|| MetaError::damaged(key, "not a holder"))?;
+        if !self.holds(chunk, version, index)? {
+            let detail = format!("version {version} is said to hold it at {index}, but does not");
             self.problem(FsckKind::Metadata, None, Some(chunk), detail);
         }
         Ok(())

@@ -29,6 +29,8 @@ use crate::metadata::view::View;
 
 /// Confirmations that one mutation takes: tombstone, record, reasons and the node's row each.
 pub const CONFIRMATIONS_MAX: usize = 28;
+/// When to look again at a version that was being copied.
+const PINNED_MS: u64 = 60_000;
 /// Trash entries that one step takes out.
 const TRASH_STEP: usize = 10;
 /// Trash entries that one step looks at for those that were emptied.
@@ -113,7 +115,8 @@ pub fn purge_step(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<Progress, MetaEr
     Ok(Progress { done, more: true })
 }
 
-/// Takes references from the chunks of a version whose time has come, a few at a time.
+/// Takes references from the chunks of a version whose time has come, a few at a time. One that is being copied waits: the
+/// copy ends, or its lease does.
 ///
 /// # Errors
 /// Of the store.
@@ -123,6 +126,11 @@ pub fn release_step(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<Progress, Meta
     let version = keys::parse_release(&key).ok_or_else(|| MetaError::damaged(&key, "not a release"))?;
     let mut job: ReleaseJob = decode(&key, &value)?;
     if !job.trim {
+        if txn.any(&KeyRange::prefix(&keys::pins(version)))? {
+            txn.delete(key);
+            txn.put(keys::release(ctx.now_ms.saturating_add(PINNED_MS), version), &job)?;
+            return Ok(Progress { done: 0, more: true });
+        }
         begin_release(txn, version)?;
     }
     let mut done = 0;
@@ -143,7 +151,8 @@ pub fn release_step(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<Progress, Meta
         let mut segment: Segment = decode(&segment_key, &value)?;
         while job.slot < SEGMENT_CHUNKS && txn.has_room(DROP_OPS_MAX) {
             if let Some(chunk) = segment.slot(job.slot).chunk() {
-                drop_reference(txn, chunk, ctx.now_ms)?;
+                let index = job.segment.saturating_mul(SEGMENT_CHUNKS).saturating_add(job.slot);
+                drop_reference(txn, chunk, (version, index), ctx.now_ms)?;
                 segment.set(job.slot, Slot::Empty);
                 done += 1;
             }

@@ -8,6 +8,8 @@
 //! | [`trash`] | undelete, purge | trash list |
 //! | [`upload`] | open, commit, abort, renew, lease expiry | |
 //! | [`transfer`] | allocate and record chunks | |
+//! | [`copy`] | open a copy, share chunks | |
+//! | [`resume`] | | open uploads of a path, their chunks |
 //! | [`read`] | | open_read, explain |
 //! | [`gc`] | trash expiry, purge and release steps, tombstones, outcome expiry | tombstones of a node |
 //! | [`inventory`] | copies missing, returned, corrupt | verdicts on a report |
@@ -16,6 +18,7 @@
 //! | [`mutation`] | the door for the writer: any change, by value | |
 
 pub mod cluster;
+pub mod copy;
 pub mod fsck;
 pub mod gc;
 pub mod inventory;
@@ -24,13 +27,14 @@ pub mod mutation;
 pub mod names;
 pub mod outcome;
 pub mod read;
+pub mod resume;
 pub mod transfer;
 pub mod trash;
 pub mod upload;
 
 use dfs_wire::id::{ChunkId, InodeId, OpId, SessionId};
 use dfs_wire::limits::{CHUNK_BYTES_DEFAULT, MIN_ACK_DEFAULT, REPLICATION_DEFAULT};
-use dfs_wire::message::metadata::{CommittedFile, Deleted, FileStat};
+use dfs_wire::message::metadata::{CommittedFile, CopyOpened, CopyProgress, Deleted, FileStat};
 use serde::{Deserialize, Serialize};
 
 /// Bytes of names and paths that fill a page of an answer: a head has room for little more.
@@ -124,6 +128,10 @@ pub enum Outcome {
     Renewed(u64),
     /// The bounded step did so much, and there may be more.
     Progress(Progress),
+    /// The copy is open (never stored, as above).
+    CopyOpened(CopyOpened),
+    /// How far the copy has come (never stored: its session says it).
+    Copied(CopyProgress),
 }
 
 /// How far a bounded step came.

@@ -4,11 +4,11 @@
 //! group, so they become durable together, and only the last one shows.
 
 use dfs_wire::auth::{ClusterKey, NodeKey};
-use dfs_wire::id::{Generation, NodeId};
+use dfs_wire::id::{Generation, NodeId, SessionId};
 use dfs_wire::message::membership::ChunkCopy;
 use dfs_wire::message::metadata::{
-    AllocateChunks, CommitUpload, Delete, Mkdir, OpenUpload, RecordChunks, Rename, SessionOnly, TrashPurge,
-    Undelete,
+    AllocateChunks, CommitUpload, CopyOpened, CopyProgress, Delete, Mkdir, OpenCopy, OpenUpload,
+    RecordChunks, Rename, SessionOnly, TrashPurge, Undelete,
 };
 use serde::Serialize;
 use std::cell::RefCell;
@@ -18,7 +18,7 @@ use super::inventory::CopyFinding;
 use super::outcome::RequestDigest;
 use super::transfer::{self, Placement};
 use super::{
-    AllocatedChunk, OpContext, Outcome, Progress, cluster, gc, inventory, names, outcome, trash, upload,
+    AllocatedChunk, OpContext, Outcome, Progress, cluster, copy, gc, inventory, names, outcome, trash, upload,
 };
 use crate::metadata::error::{MetaError, invalid};
 use crate::metadata::records::{NodeRecord, UnknownReign};
@@ -43,6 +43,10 @@ pub enum Mutation {
     Allocate(AllocateChunks, Vec<Placement>),
     /// Say that chunks are durable.
     Record(RecordChunks),
+    /// Begin a copy.
+    OpenCopy(OpenCopy),
+    /// Go on with a copy.
+    CopyChunks(SessionOnly),
     /// Make a file visible.
     Commit(CommitUpload),
     /// Give an upload up.
@@ -123,6 +127,8 @@ impl Mutation {
             Self::OpenUpload(..) => "open_upload",
             Self::Allocate(..) => "allocate_chunks",
             Self::Record(_) => "record_chunks",
+            Self::OpenCopy(_) => "open_copy",
+            Self::CopyChunks(_) => "copy_chunks",
             Self::Commit(_) => "commit_upload",
             Self::Abort(_) => "abort_upload",
             Self::Renew(_) => "renew_session",
@@ -136,7 +142,7 @@ impl Mutation {
 
     /// Whether it begins something that takes more room than it gives back. What ends or finishes something does not.
     pub const fn takes_space(&self) -> bool {
-        matches!(self, Self::Mkdir(_) | Self::OpenUpload(..) | Self::Allocate(..))
+        matches!(self, Self::Mkdir(_) | Self::OpenUpload(..) | Self::Allocate(..) | Self::OpenCopy(_))
     }
 
     /// Applies the change to the group. If it fails, the group is as it was, but for the memory of the failure.
@@ -168,6 +174,8 @@ impl Mutation {
             Self::OpenUpload(r, placements) => open_upload(overlay, ctx, r, placements),
             Self::Allocate(r, placements) => allocate(overlay, ctx, r, placements).map(Outcome::Allocated),
             Self::Record(r) => record(overlay, ctx, r, receipts).map(|()| Outcome::Done),
+            Self::OpenCopy(r) => open_copy(overlay, ctx, r).map(Outcome::CopyOpened),
+            Self::CopyChunks(r) => copy_chunks(overlay, ctx, r.session).map(Outcome::Copied),
             Self::Commit(r) => commit_upload(overlay, ctx, r, receipts),
             Self::Abort(r) => once(overlay, ctx, self.name(), r, |t| {
                 upload::abort(t, ctx, r.session).map(|()| Outcome::Done)
@@ -297,6 +305,32 @@ fn open_upload(
         opened.allocations = allocate(overlay, ctx, &request, placements)?;
     }
     Ok(Outcome::Opened(opened))
+}
+
+fn open_copy(overlay: &mut Overlay, ctx: &OpContext, request: &OpenCopy) -> Result<CopyOpened, MetaError> {
+    match copy::reopened(overlay, ctx, request)? {
+        Some(opened) => Ok(opened),
+        None => {
+            outcome::admit(overlay, ctx)?;
+            overlay.mutate(|t| copy::open(t, ctx, request))
+        }
+    }
+}
+
+/// Some batches of a copy. A repeat goes on where the first one ended.
+fn copy_chunks(
+    overlay: &mut Overlay,
+    ctx: &OpContext,
+    session: SessionId,
+) -> Result<CopyProgress, MetaError> {
+    let mut progress = overlay.mutate(|t| copy::step(t, ctx, session))?;
+    for _ in 1..copy::STEPS_PER_REQUEST {
+        if progress.copied == progress.chunk_count {
+            break;
+        }
+        progress = overlay.mutate(|t| copy::step(t, ctx, session))?;
+    }
+    Ok(progress)
 }
 
 fn commit_upload(

@@ -25,6 +25,8 @@ pub struct ReadPage {
     pub stat: FileStat,
     /// The chunks, in order.
     pub chunks: Vec<LocatedChunk>,
+    /// SHA-256 of the whole file, if it is known; with the first page only.
+    pub sha256: Option<[u8; 32]>,
 }
 
 /// A chunk and where it is.
@@ -75,7 +77,11 @@ pub fn open_read(view: &impl View, request: &OpenRead) -> Result<ReadPage, MetaE
     }
     let most = CHUNKS_PER_REQUEST_MAX as u32;
     let count = if request.count == 0 { most } else { request.count.min(most) };
-    Ok(ReadPage { chunks: locate(view, &body, request.first, count)?, stat })
+    let sha256 = match request.first {
+        0 => view.expect::<Version>(&keys::version(body.version))?.sha256,
+        _ => None,
+    };
+    Ok(ReadPage { chunks: locate(view, &body, request.first, count)?, stat, sha256 })
 }
 
 fn current(view: &impl View, path: &DfsPath) -> Result<(FileStat, FileBody), MetaError> {
@@ -96,7 +102,7 @@ fn pinned_version(
                 parent: InodeId::default(),
                 name: String::new(),
                 created_ms: version.created_ms,
-                mtime_ms: version.mtime_ms,
+                mtime_ns: version.mtime_ns,
                 trashed: false,
                 file: Some(version.body),
             };

@@ -109,7 +109,7 @@ pub fn allocate(
     placements: &[Placement],
 ) -> Result<Vec<AllocatedChunk>, MetaError> {
     let id = request.session;
-    let mut session = open_session(txn, id)?;
+    let mut session = own_chunks(txn, id)?;
     check_count(request, placements.len())?;
     let end = request.first.saturating_add(request.count);
     let (mut segments, mut orphans, mut out) = (Segments::default(), OrphanBatch::default(), Vec::new());
@@ -152,6 +152,17 @@ pub fn allocate(
     renew_lease(&mut session, ctx);
     txn.put(keys::session(id), &session)?;
     Ok(out)
+}
+
+/// An open upload whose chunks come from its client.
+fn own_chunks(view: &impl View, id: SessionId) -> Result<UploadSession, MetaError> {
+    let session = open_session(view, id)?;
+    match &session.source {
+        None => Ok(session),
+        Some(source) => {
+            Err(invalid(format!("upload {id} is a copy of {}: it has its chunks from there", source.path)))
+        }
+    }
 }
 
 /// A chunk id that was never given out. Randomness makes a collision as good as impossible; were it broken, bytes
@@ -257,7 +268,7 @@ pub fn record(
     chunks: &[StoredChunk],
     verify: VerifyReceipt<'_>,
 ) -> Result<(), MetaError> {
-    let mut session = open_session(txn, id)?;
+    let mut session = own_chunks(txn, id)?;
     let mut segments = Segments::default();
     for stored in chunks {
         let segment = segments.at(txn, id, stored.index)?;
@@ -281,7 +292,7 @@ pub fn record(
     txn.put(keys::session(id), &session)
 }
 
-fn count_chunk(session: &mut UploadSession, index: u32, len: u32) -> Result<(), MetaError> {
+pub(super) fn count_chunk(session: &mut UploadSession, index: u32, len: u32) -> Result<(), MetaError> {
     if len < session.chunk_size {
         if let Some(other) = session.short {
             return Err(invalid(format!("chunks {other} and {index} are both short: only the last may be")));

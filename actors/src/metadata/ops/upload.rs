@@ -21,6 +21,7 @@ use crate::metadata::records::{
     FileBody, Inode, ReleaseJob, SEGMENT_CHUNKS, UploadSession, Version, VersionState, version_of,
 };
 use crate::metadata::store::KeyRange;
+use crate::metadata::time::ns;
 use crate::metadata::tree::{self, Found, Node};
 use crate::metadata::txn::Txn;
 use crate::metadata::view::View;
@@ -28,7 +29,7 @@ use crate::metadata::view::View;
 /// Chunks of one file.
 pub(super) const CHUNKS_MAX: u32 = 1 << 24;
 
-fn session_closed(session: SessionId) -> MetaError {
+pub(super) fn session_closed(session: SessionId) -> MetaError {
     MetaError::refused_with_hint(
         StatusCode::SessionClosed,
         format!("upload {session} is not open: it was committed, aborted, or its lease ended"),
@@ -63,7 +64,8 @@ pub fn reopened(
         && [0, record.chunk_size].contains(&request.chunk_size)
         && [0, record.replication].contains(&request.replication)
         && (record.precondition, record.parents) == (request.precondition, request.parents)
-        && record.mtime_ms == request.mtime_ms;
+        && (record.mtime_ns, record.resume) == (request.mtime_ns, request.resume)
+        && record.source.is_none();
     match same {
         true => Ok(Some(opened(ctx, session, &record))),
         false => Err(reused(ctx.op)),
@@ -120,7 +122,7 @@ pub fn open(txn: &mut Txn<'_>, ctx: &OpContext, request: &OpenUpload) -> Result<
         min_ack: policy.min_ack.clamp(1, replication),
         precondition: request.precondition,
         parents: request.parents,
-        mtime_ms: request.mtime_ms,
+        mtime_ns: request.mtime_ns,
         opened_ms: ctx.now_ms,
         lease_until_ms: ctx.now_ms.saturating_add(policy.upload_lease_ms),
         stored: 0,
@@ -128,15 +130,37 @@ pub fn open(txn: &mut Txn<'_>, ctx: &OpContext, request: &OpenUpload) -> Result<
         high: 0,
         allocated: 0,
         short: None,
+        source: None,
+        resume: request.resume,
     };
-    txn.put(keys::session(session), &record)?;
-    txn.put(keys::lease(record.lease_until_ms, session), &())?;
-    txn.count(|t| t.uploads += 1)?;
+    start(txn, session, &record)?;
     Ok(opened(ctx, session, &record))
 }
 
+/// Writes the rows of a session that begins.
+pub(super) fn start(txn: &mut Txn<'_>, id: SessionId, record: &UploadSession) -> Result<(), MetaError> {
+    txn.put(keys::session(id), record)?;
+    txn.put(keys::lease(record.lease_until_ms, id), &())?;
+    if record.resume.is_some() {
+        txn.put(keys::upload_at(&record.path, id), &())?;
+    }
+    txn.count(|t| t.uploads += 1)
+}
+
+/// Removes the rows of a session that ends.
+fn end(txn: &mut Txn<'_>, id: SessionId, record: &UploadSession) -> Result<(), MetaError> {
+    txn.delete(keys::session(id));
+    if let Some(source) = &record.source {
+        txn.delete(keys::pin(source.version, id));
+    }
+    if record.resume.is_some() {
+        txn.delete(keys::upload_at(&record.path, id));
+    }
+    txn.count(|t| t.uploads = t.uploads.saturating_sub(1))
+}
+
 /// Checks that a file may be made at `path` as things stand; returns the file that it would replace.
-fn check_target(
+pub(super) fn check_target(
     view: &impl View,
     path: &DfsPath,
     precondition: Precondition,
@@ -208,7 +232,7 @@ pub fn commit(
         parent,
         name: path.name().ok_or_else(|| is_a_directory(path))?.to_owned(),
         created_ms: replaced.as_ref().map_or(ctx.wall_ms, |old| old.inode.created_ms),
-        mtime_ms: session.mtime_ms.unwrap_or(ctx.wall_ms),
+        mtime_ns: session.mtime_ns.unwrap_or(ns(ctx.wall_ms)),
         trashed: false,
         file: Some(body),
     };
@@ -221,17 +245,15 @@ pub fn commit(
         inode: session.inode,
         body,
         created_ms: inode.created_ms,
-        mtime_ms: inode.mtime_ms,
+        mtime_ns: inode.mtime_ns,
         state: VersionState::Live,
+        sha256: session.source.as_ref().map_or(request.sha256, |source| source.sha256),
     };
     txn.put(keys::version(body.version), &version)?;
     tree::link(txn, session.inode, &inode)?;
     tree::touch(txn, parent, ctx.wall_ms)?;
-    txn.delete(keys::session(id));
-    txn.count(|t| {
-        t.uploads = t.uploads.saturating_sub(1);
-        t.files += u64::from(replaced.is_none());
-    })?;
+    end(txn, id, &session)?;
+    txn.count(|t| t.files += u64::from(replaced.is_none()))?;
     if session.allocated > session.stored {
         let (segment, slot) = (session.stored / SEGMENT_CHUNKS, session.stored % SEGMENT_CHUNKS);
         let job = ReleaseJob { segment, slot, trim: true };
@@ -240,7 +262,7 @@ pub fn commit(
     Ok(CommittedFile {
         inode: session.inode,
         size: body.size,
-        mtime_ms: inode.mtime_ms,
+        mtime_ns: inode.mtime_ns,
         created_ms: inode.created_ms,
         version: body.version,
         chunk_size: body.chunk_size,
@@ -287,8 +309,7 @@ fn close(
     id: SessionId,
     session: &UploadSession,
 ) -> Result<(), MetaError> {
-    txn.delete(keys::session(id));
-    txn.count(|t| t.uploads = t.uploads.saturating_sub(1))?;
+    end(txn, id, session)?;
     if session.allocated == 0 {
         return Ok(());
     }
@@ -304,8 +325,9 @@ fn close(
         inode: session.inode,
         body,
         created_ms: session.opened_ms,
-        mtime_ms: ctx.now_ms,
+        mtime_ns: ns(ctx.now_ms),
         state: VersionState::Releasing,
+        sha256: None,
     };
     txn.put(keys::version(version), &record)?;
     txn.put(keys::release(ctx.now_ms, version), &ReleaseJob::default())

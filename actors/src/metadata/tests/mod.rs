@@ -9,6 +9,7 @@ mod namespace;
 mod nodes;
 mod operations;
 mod outcomes;
+mod sharing;
 mod uploads;
 mod writer;
 
@@ -223,7 +224,8 @@ pub(super) fn upload_of(p: &str) -> OpenUpload {
         parents: true,
         size_hint: None,
         allocate: 0,
-        mtime_ms: None,
+        mtime_ns: None,
+        resume: None,
     }
 }
 
@@ -291,7 +293,7 @@ impl Lab {
     ) -> Result<FileStat, MetaError> {
         let key = keys::session(session);
         let upload = self.reader().read(|view| view.load::<UploadSession>(&key)).unwrap();
-        let request = CommitUpload { session, chunks: Vec::new(), size, chunk_count };
+        let request = CommitUpload { session, chunks: Vec::new(), size, chunk_count, sha256: None };
         self.apply(&Mutation::Commit(request)).map(|outcome| match outcome {
             Outcome::Committed(file) => file.at(upload.expect("it was open").path),
             other => panic!("{other:?}"),

@@ -1,6 +1,7 @@
 //! Operation ids: the first outcome counts (C8 of the contract), and what the refusals say.
 
 use super::*;
+use crate::metadata::time::ns;
 
 fn mkdir(p: &str, parents: bool) -> Mutation {
     Mutation::Mkdir(Mkdir { path: path(p), parents })
@@ -25,7 +26,7 @@ fn repeating_an_operation_gives_its_first_outcome_and_changes_nothing() {
         delete("/b/f"),
         Mutation::TrashPurge(TrashPurge { inode: None }),
         Mutation::OpenUpload(upload_of("/a/h"), Vec::new()),
-        Mutation::Commit(CommitUpload { session, chunks: Vec::new(), size: 0, chunk_count: 0 }),
+        Mutation::Commit(CommitUpload { session, chunks: Vec::new(), size: 0, chunk_count: 0, sha256: None }),
         Mutation::Abort(SessionOnly { session }),
     ];
     let mut firsts = Vec::new();
@@ -149,8 +150,8 @@ fn people_see_the_wall_clock_and_expiry_does_not() {
     let session = lab.open(upload_of("/open")).unwrap().session;
     let file = lab.put("/d/f", 10);
     let directory = lab.reader().stat(&path("/d")).unwrap();
-    assert_eq!((file.mtime_ms, file.created_ms), (date, date));
-    assert_eq!((directory.mtime_ms, directory.created_ms), (date, date));
+    assert_eq!((file.mtime_ns, file.created_ms), (ns(date), date));
+    assert_eq!((directory.mtime_ns, directory.created_ms), (ns(date), date));
     lab.delete("/d", false).unwrap();
     lab.drain();
     assert_eq!((lab.totals().trash, lab.totals().uploads), (1, 1), "nothing is due");

@@ -155,7 +155,7 @@ impl Sent {
         }
         let opening = Mutation::OpenUpload(upload_of(&path), Vec::new());
         let session = SessionId(open.0);
-        let commit = CommitUpload { session, chunks: Vec::new(), size: 0, chunk_count: 0 };
+        let commit = CommitUpload { session, chunks: Vec::new(), size: 0, chunk_count: 0, sha256: None };
         let (opening, mutation) = (Some((open, opening)), Mutation::Commit(commit));
         Self { path, opening, op, mutation, first: None, refused: false }
     }

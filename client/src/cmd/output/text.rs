@@ -44,6 +44,28 @@ pub fn exact_time(millis: u64) -> String {
     }
 }
 
+/// Nanoseconds since 1970 as RFC 3339 in UTC, to the second.
+pub fn time_of_ns(nanos: i64) -> String {
+    match Timestamp::from_second(nanos.div_euclid(1_000_000_000)) {
+        Ok(timestamp) => timestamp.to_string(),
+        Err(_) => nanos.to_string(),
+    }
+}
+
+/// The day of nanoseconds since 1970, in UTC.
+pub fn date_of_ns(nanos: i64) -> String {
+    time_of_ns(nanos).split('T').next().unwrap_or_default().to_owned()
+}
+
+/// Nanoseconds since 1970 as RFC 3339 in UTC: to the millisecond, or exactly where that says less.
+pub fn exact_time_of_ns(nanos: i64) -> String {
+    match Timestamp::from_nanosecond(nanos.into()) {
+        Ok(timestamp) if nanos % 1_000_000 == 0 => format!("{timestamp:.3}"),
+        Ok(timestamp) => format!("{timestamp:.9}"),
+        Err(_) => nanos.to_string(),
+    }
+}
+
 /// A duration with its two largest units: `0s`, `850ms`, `12s`, `3m 20s`, `2d 4h`.
 pub fn duration(millis: u64) -> String {
     let seconds = millis / 1000;

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::Output;
 use super::page::Paint;
-use super::text::{date, exact_time, plain, size, time};
+use super::text::{date_of_ns, exact_time, exact_time_of_ns, plain, size, time_of_ns};
 
 /// A file or directory.
 #[derive(Debug, Clone, Serialize)]
@@ -34,7 +34,7 @@ pub struct EntryView {
     /// Copies wanted of each chunk; null for a directory.
     pub replication: Option<u8>,
     #[serde(skip)]
-    modified_ms: u64,
+    modified_ns: i64,
 }
 
 impl From<&FileStat> for EntryView {
@@ -45,14 +45,14 @@ impl From<&FileStat> for EntryView {
             name: stat.path.name().unwrap_or("/").to_owned(),
             kind: if file { "file" } else { "directory" },
             size: stat.size,
-            modified: exact_time(stat.mtime_ms),
+            modified: exact_time_of_ns(stat.mtime_ns),
             created: exact_time(stat.created_ms),
             version: file.then(|| stat.version.to_string()),
             inode: stat.inode.0,
             chunk_size: file.then_some(stat.chunk_size),
             chunks: file.then_some(stat.chunk_count),
             replication: file.then_some(stat.replication),
-            modified_ms: stat.mtime_ms,
+            modified_ns: stat.mtime_ns,
         }
     }
 }
@@ -75,11 +75,11 @@ impl EntryView {
         let bytes = if self.is_directory() { "-".to_owned() } else { size(self.size) };
         let number = |number: Option<u32>| number.map_or_else(|| "-".to_owned(), |number| number.to_string());
         let head = match (shape.is_narrow(), shape.long) {
-            (true, _) => format!("{letter} {bytes:>9}  {}  ", date(self.modified_ms)),
-            (false, false) => format!("{letter} {bytes:>9}  {}  ", time(self.modified_ms)),
+            (true, _) => format!("{letter} {bytes:>9}  {}  ", date_of_ns(self.modified_ns)),
+            (false, false) => format!("{letter} {bytes:>9}  {}  ", time_of_ns(self.modified_ns)),
             (false, true) => format!(
                 "{letter} {bytes:>9}  {:<20}  {:>6}  {:>6}  ",
-                time(self.modified_ms),
+                time_of_ns(self.modified_ns),
                 number(self.replication.map(u32::from)),
                 number(self.chunks)
             ),
@@ -142,7 +142,7 @@ pub(crate) mod tests {
             inode: InodeId(7),
             kind: EntryKind::File,
             size,
-            mtime_ms: 1_700_000_000_123,
+            mtime_ns: 1_700_000_000_123_000_000,
             created_ms: 1_700_000_000_000,
             version: VersionId(0xab),
             chunk_size: 8 << 20,

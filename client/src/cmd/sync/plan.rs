@@ -77,7 +77,7 @@ fn above(name: &str) -> impl Iterator<Item = &str> {
 pub(super) struct Copy {
     pub(super) name: String,
     pub(super) size: u64,
-    pub(super) modified_ms: u64,
+    pub(super) modified_ns: i64,
     /// It may be the same already: that is found out by reading both.
     pub(super) compare: bool,
 }
@@ -116,17 +116,17 @@ pub(super) fn plan(source: &Tree, target: &Tree, how: How) -> Plan {
             (Found::Other, _) => plan.skipped.push(name.clone()),
             (Found::Directory, None) => plan.make.push(name.clone()),
             (Found::Directory, Some(Found::Directory)) => {}
-            (Found::File { size, modified_ms }, there @ (None | Some(Found::File { .. }))) => {
+            (Found::File { size, modified_ns }, there @ (None | Some(Found::File { .. }))) => {
                 let same_size = matches!(there, Some(Found::File { size: other, .. }) if other == size);
                 if same_size && !how.checksum && there == Some(found) {
                     plan.unchanged += 1;
                     continue;
                 }
-                let (size, modified_ms) = (*size, *modified_ms);
+                let (size, modified_ns) = (*size, *modified_ns);
                 plan.copy.push(Copy {
                     name: name.clone(),
                     size,
-                    modified_ms,
+                    modified_ns,
                     compare: same_size && how.checksum,
                 });
             }
@@ -148,8 +148,8 @@ mod tests {
         entries.iter().map(|(name, found)| ((*name).to_owned(), *found)).collect()
     }
 
-    fn file(size: u64, modified_ms: u64) -> Found {
-        Found::File { size, modified_ms }
+    fn file(size: u64, modified_ns: i64) -> Found {
+        Found::File { size, modified_ns }
     }
 
     fn names(copies: &[Copy]) -> Vec<&str> {

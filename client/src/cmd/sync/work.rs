@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime};
 
 use dfs_wire::path::DfsPath;
 
@@ -13,6 +12,7 @@ use crate::cmd::local::Target;
 use crate::cmd::rehearse;
 use crate::cmd::sides::{Found, Side};
 use crate::cmd::transfer::Moved;
+use crate::times::local_time;
 use crate::{Client, DeleteOptions, GetOptions, MkdirOptions, ProgressFn, PutOptions, PutSource, StatusCode};
 
 /// From where to where.
@@ -97,8 +97,8 @@ impl Worker {
         }
         match (&self.direction, source, target) {
             (Direction::Up { .. }, Side::Local(local), Side::Remote(path)) => {
-                let mtime_ms = Some(copy.modified_ms);
-                let options = PutOptions { parents: true, mtime_ms, progress, ..PutOptions::default() };
+                let mtime_ns = Some(copy.modified_ns);
+                let options = PutOptions { parents: true, mtime_ns, progress, ..PutOptions::default() };
                 let put = self.client.put(PutSource::Path(local), &path, options).await?;
                 moved.size = put.stat.size;
                 moved.version = Some(put.stat.version.to_string());
@@ -111,7 +111,7 @@ impl Worker {
                 let options =
                     GetOptions { resume: true, keep_partial: true, progress, ..GetOptions::default() };
                 let got = self.client.get_to_path(&path, &place, options).await?;
-                keep_time(&place, got.stat.mtime_ms)?;
+                keep_time(&place, got.stat.mtime_ns)?;
                 moved.size = got.stat.size;
                 moved.version = Some(got.stat.version.to_string());
                 moved.chunks = Some(got.stat.chunk_count);
@@ -151,8 +151,8 @@ impl Worker {
     }
 }
 
-fn keep_time(target: &std::path::Path, millis: u64) -> Outcome {
-    let time = SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
+fn keep_time(target: &std::path::Path, nanos: i64) -> Outcome {
+    let time = local_time(nanos);
     let set = || fs::File::options().write(true).open(target)?.set_modified(time);
     set().map_err(|e| Failure::local("set the time of", target, &e))
 }

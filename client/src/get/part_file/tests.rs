@@ -14,7 +14,7 @@ fn stat(version: u128) -> FileStat {
         inode: InodeId(2),
         kind: EntryKind::File,
         size: 10,
-        mtime_ms: 0,
+        mtime_ns: 0,
         created_ms: 0,
         version: VersionId(version),
         chunk_size: 2,

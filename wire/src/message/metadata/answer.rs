@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::resume::{CopyOpened, CopyProgress, UploadFound, UploadedPage};
 use crate::auth::{Grant, Mac};
 use crate::id::{ChunkId, Epoch, Generation, InodeId, NodeId, SessionId, VersionId};
 use crate::message::chunk::Target;
@@ -28,8 +29,8 @@ pub struct FileStat {
     pub kind: EntryKind,
     /// Bytes; 0 for a directory.
     pub size: u64,
-    /// Last modification, milliseconds since 1970.
-    pub mtime_ms: u64,
+    /// Last modification, nanoseconds since 1970; negative before.
+    pub mtime_ns: i64,
     /// Creation, milliseconds since 1970.
     pub created_ms: u64,
     /// Version of the contents (the entity tag); 0 for a directory.
@@ -49,8 +50,8 @@ pub struct CommittedFile {
     pub inode: InodeId,
     /// Bytes.
     pub size: u64,
-    /// Last modification, milliseconds since 1970.
-    pub mtime_ms: u64,
+    /// Last modification, nanoseconds since 1970; negative before.
+    pub mtime_ns: i64,
     /// Creation, milliseconds since 1970.
     pub created_ms: u64,
     /// Version of the contents.
@@ -66,14 +67,14 @@ pub struct CommittedFile {
 impl CommittedFile {
     /// Its attributes, with the path that its upload was opened for.
     pub fn at(self, path: DfsPath) -> FileStat {
-        let Self { inode, size, mtime_ms, created_ms, version, chunk_size, chunk_count, replication } = self;
+        let Self { inode, size, mtime_ns, created_ms, version, chunk_size, chunk_count, replication } = self;
         let kind = EntryKind::File;
         FileStat {
             path,
             inode,
             kind,
             size,
-            mtime_ms,
+            mtime_ns,
             created_ms,
             version,
             chunk_size,
@@ -116,6 +117,14 @@ pub enum MetadataResponse {
     Fsck(FsckStep),
     /// How many trash entries will be released.
     Purged(u64),
+    /// The copy has begun.
+    CopyOpened(CopyOpened),
+    /// How far the copy has come.
+    CopyProgress(CopyProgress),
+    /// Uploads that can be gone on with, the latest first.
+    Uploads(Vec<UploadFound>),
+    /// A page of an upload's chunks.
+    UploadedChunks(UploadedPage),
 }
 
 /// A page of entries.
@@ -226,6 +235,8 @@ pub struct ReadOpened {
     pub lease_ms: u64,
     /// The chunks of the page, in order.
     pub chunks: Vec<ChunkLocation>,
+    /// SHA-256 of the whole file, if it is kept; with the first page only.
+    pub sha256: Option<[u8; 32]>,
 }
 
 /// Where one chunk is.

@@ -20,8 +20,10 @@ use crate::id::{Generation, InodeId, NodeId, SessionId, VersionId};
 use crate::path::DfsPath;
 
 mod answer;
+mod resume;
 
 pub use answer::*;
+pub use resume::*;
 
 /// What a client asks of the coordinator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,6 +64,14 @@ pub enum MetadataRequest {
     Explain(Explain),
     /// A bounded step of checking the metadata.
     Fsck(Fsck),
+    /// Begin a copy of a file that shares its chunks.
+    OpenCopy(OpenCopy),
+    /// A bounded step of a copy; repeated until it has all chunks, then committed like any upload.
+    CopyChunks(SessionOnly),
+    /// The uploads to a path that can be gone on with.
+    FindUploads(PathOnly),
+    /// A page of an upload's chunks: what is durable, and what is not yet.
+    UploadedChunks(UploadedChunks),
 }
 
 impl MetadataRequest {
@@ -86,6 +96,10 @@ impl MetadataRequest {
             Self::OpenRead(_) => "metadata.open_read",
             Self::Explain(_) => "metadata.explain",
             Self::Fsck(_) => "metadata.fsck",
+            Self::OpenCopy(_) => "metadata.open_copy",
+            Self::CopyChunks(_) => "metadata.copy_chunks",
+            Self::FindUploads(_) => "metadata.find_uploads",
+            Self::UploadedChunks(_) => "metadata.uploaded_chunks",
         }
     }
 
@@ -100,6 +114,8 @@ impl MetadataRequest {
                 | Self::OpenRead(_)
                 | Self::Explain(_)
                 | Self::Fsck(_)
+                | Self::FindUploads(_)
+                | Self::UploadedChunks(_)
         )
     }
 }
@@ -228,8 +244,11 @@ pub struct OpenUpload {
     pub size_hint: Option<u64>,
     /// Chunks to allocate at once, from index 0.
     pub allocate: u32,
-    /// Modification time to keep, milliseconds since 1970; `None` = the time of the commit.
-    pub mtime_ms: Option<u64>,
+    /// Modification time to keep, nanoseconds since 1970 (negative before); `None` = the time of the commit.
+    pub mtime_ns: Option<i64>,
+    /// Let the upload be found by its path, with this digest of where the bytes come from, to go on with it after an
+    /// interruption: [`MetadataRequest::FindUploads`].
+    pub resume: Option<u128>,
 }
 
 /// Ask where to put chunks.
@@ -277,6 +296,8 @@ pub struct CommitUpload {
     pub size: u64,
     /// Chunks of the whole file.
     pub chunk_count: u32,
+    /// SHA-256 of the whole file, to be kept with it. Nobody but the sender checks it.
+    pub sha256: Option<[u8; 32]>,
 }
 
 /// Where the chunks of a version are.
@@ -315,4 +336,30 @@ pub struct Explain {
 pub struct Fsck {
     /// Opaque cursor of the step before.
     pub cursor: Option<Vec<u8>>,
+}
+
+/// Begin a copy of a file: a new version that shares the chunks of the one that is at `from` now. No byte moves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenCopy {
+    /// The file.
+    pub from: DfsPath,
+    /// Where its copy will be visible.
+    pub to: DfsPath,
+    /// Only if this is the version at `from`.
+    pub if_match: Option<VersionId>,
+    /// When the copy may be committed.
+    pub precondition: Precondition,
+    /// Make missing parent directories.
+    pub parents: bool,
+    /// Keep the modification time.
+    pub preserve: bool,
+}
+
+/// A page of an upload's chunks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UploadedChunks {
+    /// The upload.
+    pub session: SessionId,
+    /// First place of the page.
+    pub first: u32,
 }
