@@ -14,6 +14,8 @@
 //! # }
 //! ```
 //!
+//! Whole programs are in `client/examples`: storing and fetching, listing, reading at a place.
+//!
 //! What holds for every operation:
 //! - a put is visible, whole and durable when it returns success, and not visible at all when it fails definitely;
 //! - a read returns exactly the stored bytes or an error: every byte is checked before it is delivered;
@@ -22,6 +24,7 @@
 //! - mutations carry an operation id: however often one is sent, it happens at most once.
 
 mod backoff;
+mod builders;
 mod checksum;
 mod client;
 pub mod cmd;
@@ -49,7 +52,7 @@ pub use client::Client;
 pub use config::{COORDINATOR_PORT_DEFAULT, ClientConfig, RetryPolicy, Timeouts};
 pub use connector::{BoxReader, BoxWriter, ConnectFuture, Connector, TcpConnector, Transport};
 pub use error::{Error, ErrorKind};
-pub use get::is_resumable;
+pub use get::{FileReader, is_resumable};
 pub use local::safe_local_path;
 pub use namespace::ListPages;
 pub use options::{

@@ -8,6 +8,7 @@ use dfs_wire::message::metadata::{
 };
 use dfs_wire::path::DfsPath;
 use dfs_wire::status::StatusCode;
+use futures_util::stream::{self, BoxStream};
 
 use crate::client::Client;
 use crate::error::Error;
@@ -49,6 +50,35 @@ impl ListPages {
             }
             other => Err(unexpected(&other)),
         }
+    }
+
+    /// The entries one by one. A page is asked for when its first entry is wanted.
+    ///
+    /// ```no_run
+    /// # async fn example(client: dfs_client::Client) -> Result<(), dfs_client::Error> {
+    /// use futures_util::TryStreamExt;
+    ///
+    /// let mut entries = client.list(&"/".parse()?, true).into_stream();
+    /// while let Some(entry) = entries.try_next().await? {
+    ///     println!("{}", entry.path);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn into_stream(self) -> BoxStream<'static, Result<FileStat, Error>> {
+        let nothing = Vec::new().into_iter();
+        let entries = stream::try_unfold((self, nothing), |(mut pages, mut entries)| async move {
+            loop {
+                if let Some(entry) = entries.next() {
+                    return Ok(Some((entry, (pages, entries))));
+                }
+                match pages.next_page().await? {
+                    Some(page) => entries = page.into_iter(),
+                    None => return Ok(None),
+                }
+            }
+        });
+        Box::pin(entries)
     }
 }
 

@@ -128,6 +128,7 @@ impl fmt::Debug for PutOptions {
 
 /// A file was put: it is visible, and every byte is durable.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct PutOutcome {
     /// The file.
     pub stat: FileStat,
@@ -177,6 +178,7 @@ pub struct Checksum {
 
 /// A chunk with fewer durable copies than asked for.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct DegradedChunk {
     /// Its place in the file.
     pub index: u32,
@@ -238,6 +240,7 @@ impl fmt::Debug for GetOptions {
 
 /// A file, or a range of it, was read and verified.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct GetOutcome {
     /// The file, as of the version read.
     pub stat: FileStat,
@@ -255,6 +258,7 @@ pub struct GetOutcome {
 
 /// A copy of a chunk that could not be read as what it should be.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct BadCopy {
     /// The chunk's place in the file.
     pub index: u32,
@@ -321,6 +325,7 @@ pub struct Usage {
 
 /// What reading every copy of a file found.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct VerifyReport {
     /// The file.
     pub stat: FileStat,
@@ -344,6 +349,7 @@ impl VerifyReport {
 
 /// What reading every copy of one chunk found.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct ChunkCheck {
     /// Its place in the file.
     pub index: u32,
@@ -366,6 +372,7 @@ impl ChunkCheck {
 
 /// What reading one copy found.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct CopyCheck {
     /// The node that holds it.
     pub node: NodeId,

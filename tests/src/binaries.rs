@@ -106,3 +106,19 @@ pub fn binaries(variant: Variant) -> &'static Binaries {
         Binaries { node: build.keep("dfs-node", dir), dfsctl: build.keep("dfsctl", dir) }
     })
 }
+
+/// An example of the SDK, built if need be. `DFS_TEST_BINARIES` names the directory above `examples` instead.
+pub fn example(name: &str) -> PathBuf {
+    static EXAMPLES: OnceLock<PathBuf> = OnceLock::new();
+    let dir = EXAMPLES.get_or_init(|| {
+        if let Some(dir) = std::env::var_os("DFS_TEST_BINARIES").map(PathBuf::from) {
+            return dir.join("examples");
+        }
+        let build = Build::of_this_process();
+        let lock = File::create(build.out.join("harness.lock")).expect("a lock file");
+        lock.lock().expect("a lock");
+        build.cargo(&["--workspace", "--exclude", "dfs-tests", "--examples"]);
+        build.out.join("examples")
+    });
+    dir.join(name)
+}

@@ -36,7 +36,7 @@ mod proxy;
 mod rng;
 mod wait;
 
-pub use binaries::{Binaries, Variant, binaries};
+pub use binaries::{Binaries, Variant, binaries, example};
 pub use cluster::{Cluster, Options};
 pub use content::{Content, Hooked};
 pub use dfsctl::{Dfsctl, Said};

@@ -7,6 +7,7 @@
 
 mod absorb;
 mod fetch;
+mod file_reader;
 mod pages;
 mod part_file;
 mod source;
@@ -35,6 +36,7 @@ pub(crate) use pages::Pages;
 pub(crate) use source::{Copies, Wanted};
 pub(crate) use waits::Waits;
 
+pub use file_reader::FileReader;
 pub use part_file::is_resumable;
 
 /// Slabs that a part which is not kept in memory may fill: one batch being worked on, one waiting, one on its way.

@@ -71,8 +71,8 @@ impl Deliver for Device {
 }
 
 /// A verified part; its memory is taken until it is dropped. Fields drop in order: the bytes first.
-struct Fetched {
-    frames: Vec<Bytes>,
+pub(super) struct Fetched {
+    pub(super) frames: Vec<Bytes>,
     _held: Held,
 }
 
@@ -111,7 +111,7 @@ pub(super) async fn get<D: Deliver>(
     Ok(reader.outcome(range.end - range.start, 0))
 }
 
-async fn fetch(reader: Arc<Reader>, part: Part, held: Held) -> Result<Fetched, Error> {
+pub(super) async fn fetch(reader: Arc<Reader>, part: Part, held: Held) -> Result<Fetched, Error> {
     // After the memory, as everybody: who has a turn waits for nobody who waits for one.
     let patience = reader.inner.config.retry.busy_budget;
     let turn = reader.inner.download_pace.enter(part.len.into(), patience).await?;

@@ -1,5 +1,6 @@
 //! Getting.
 
+use std::io::SeekFrom;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -10,6 +11,7 @@ use dfs_client::{ChunkId, Client, ErrorKind, GetOptions, Progress, PutOptions, S
 use dfs_wire::id::Generation;
 use dfs_wire::status::Status;
 use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use crate::cluster::{Cluster, Fault};
 use crate::{noise, path};
@@ -115,6 +117,42 @@ async fn a_disk_that_hangs_costs_a_moment_and_is_remembered() {
     cluster.fault(2, Fault::Down);
     let late = cluster.client_with(|c| c.timeouts.read_stall = Duration::from_secs(30)).await;
     assert!(late.read_range(&path("/a"), 0..10).await.unwrap() == data[..10]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_is_read_and_sought_like_a_local_one() {
+    let (cluster, client, data) = stored(5 * CHUNK + 77).await;
+    let mut file = client.open(&path("/a"), GetOptions::new()).await.unwrap();
+    let mut all = Vec::new();
+    file.read_to_end(&mut all).await.unwrap();
+    assert!(all == data);
+    for at in [0, 5, CHUNK - 1, CHUNK, 3 * CHUNK + 300_001, data.len() - 1, data.len(), data.len() + 9] {
+        assert_eq!(file.seek(SeekFrom::Start(at as u64)).await.unwrap(), at as u64);
+        let mut found = Vec::new();
+        (&mut file).take(600_000).read_to_end(&mut found).await.unwrap();
+        let from = at.min(data.len());
+        assert!(found == data[from..data.len().min(from + 600_000)], "{at}");
+    }
+    file.seek(SeekFrom::End(-7)).await.unwrap();
+    assert_eq!(file.seek(SeekFrom::Current(-3)).await.unwrap(), data.len() as u64 - 10);
+    let mut last = Vec::new();
+    file.read_to_end(&mut last).await.unwrap();
+    assert!(last == data[data.len() - 10..]);
+    assert!(file.seek(SeekFrom::Current(-(data.len() as i64) - 1)).await.is_err());
+
+    // A range of it is a file of its own.
+    let mut part = client.open(&path("/a"), GetOptions::new().range(100..200)).await.unwrap();
+    assert_eq!(part.seek(SeekFrom::End(-10)).await.unwrap(), 90);
+    let mut found = Vec::new();
+    part.read_to_end(&mut found).await.unwrap();
+    assert!(found == data[190..200]);
+
+    let corrupt = Fault::RefuseReads(Status::new(StatusCode::Corrupt, "rot"));
+    (0..3).for_each(|node| cluster.fault(node, corrupt.clone()));
+    file.seek(SeekFrom::Start(0)).await.unwrap();
+    let error = file.read_to_end(&mut Vec::new()).await.unwrap_err();
+    let source = error.get_ref().and_then(|e| e.downcast_ref::<dfs_client::Error>());
+    assert_eq!(source.map(|e| e.kind()), Some(ErrorKind::Integrity), "{error:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

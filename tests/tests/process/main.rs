@@ -9,6 +9,7 @@ mod crashes;
 mod crowds;
 mod descriptors;
 mod dev_cluster;
+mod examples;
 mod files;
 mod frozen_disk;
 mod full_disk;
