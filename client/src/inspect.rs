@@ -53,6 +53,18 @@ impl Client {
         }
     }
 
+    /// Lets a datanode in that waits for an operator's yes, by its name or id. Returns its name; it is taken in when it asks
+    /// again, within seconds.
+    ///
+    /// # Errors
+    /// `NotFound` if no such datanode waits.
+    pub async fn admit_node(&self, node: &str) -> Result<String, Error> {
+        match self.inner.rpc.admin(None, AdminRequest::AdmitNode(node.to_owned())).await? {
+            AdminResponse::NodeAdmitted(name) => Ok(name),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// About one node: the coordinator, or the one at `address`.
     ///
     /// ```no_run

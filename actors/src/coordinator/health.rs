@@ -7,6 +7,7 @@ use dfs_wire::message::metadata::ChunkHealth;
 use dfs_wire::units::size;
 
 use crate::gc::health::Stuck;
+use crate::membership::state::Waiting;
 use crate::membership::view::{ClusterView, NodeView};
 use crate::metadata::census::Census;
 use crate::metadata::error::FREE_SPACE_HINT;
@@ -53,6 +54,7 @@ pub(super) fn findings(signs: &Signs<'_>) -> Vec<HealthFinding> {
         all.extend(absence(node, signs));
         all.extend(told_by(node));
     }
+    all.extend(signs.view.waiting.iter().map(waiting));
     all.extend(of_chunks(signs));
     all.extend(signs.stuck.iter().map(|stuck| {
         finding(
@@ -178,6 +180,17 @@ fn absence(node: &NodeView, signs: &Signs<'_>) -> Option<HealthFinding> {
             "start it again; if it will not come back, `dfsctl nodes forget` ends the wait for it",
         )),
     }
+}
+
+/// A node that asks to join.
+fn waiting(waiting: &Waiting) -> HealthFinding {
+    let record = &waiting.record;
+    finding(
+        "NODE_WAITING",
+        HealthLevel::Warn,
+        format!("datanode {} ({}) waits for an operator's yes: {}", record.name, record.address, waiting.why),
+        &format!("let it in with `dfsctl nodes admit {}`, or stop it", record.node),
+    )
 }
 
 /// Code of a metadata store that does not commit.

@@ -2,15 +2,17 @@
 
 use dfs_wire::id::NodeId;
 use dfs_wire::limits::TOMBSTONES_PER_HEARTBEAT_MAX;
+use dfs_wire::message::admin::AdminResponse;
 use dfs_wire::message::membership::{
     ChunkCopy, Heartbeat, HeartbeatReply, Leave, MembershipRequest, MembershipResponse, Register, Registered,
     StateUpdate,
 };
 use dfs_wire::status::{Status, StatusCode};
 
+use super::doorbell;
 use super::service::{Asked, CoordinatorService, refused};
 use crate::membership::messages::MembershipMsg;
-use crate::membership::state::{Admission, NodeRecord};
+use crate::membership::state::{NodeRecord, Waiting};
 use crate::metadata::error::MetaError;
 use crate::metadata::ops::inventory::{CopyChange, CopyFinding};
 use crate::metadata::ops::mutation::Mutation;
@@ -55,12 +57,17 @@ impl CoordinatorService {
     /// A node is taken in only once its record is durable: whatever it will hold can then be named for ever.
     async fn register(&self, asked: &Asked, word: Register) -> Result<Registered, Status> {
         let membership = &self.parts.membership;
-        let admit = |reply| MembershipMsg::Admit(Box::new(word.clone()), reply);
-        let admission = membership.ask(admit, self.left(asked)).await.map_err(unanswered)??;
+        let (source, left) = (asked.source, self.left(asked));
+        let admit = |reply| MembershipMsg::Admit(Box::new(word.clone()), source, reply);
+        let admission = membership.ask(admit, left).await.map_err(unanswered)??;
         self.check_reign(asked, &word).await?;
-        if let Admission::Remember(record) = &admission {
-            self.remember(asked, record.clone()).await?;
+        doorbell::check(&*self.parts.doorbell, &word).await?;
+        let mut records = admission.lost.clone();
+        records.extend(admission.news.then(|| admission.record.clone()));
+        for lost in &admission.lost {
+            tracing::warn!(node = %lost.node, name = lost.name, by = %word.node, "another node takes the place of one that is gone");
         }
+        self.remember(asked, records).await?;
         let node = word.node;
         let register = |reply| MembershipMsg::Register(Box::new(word), admission, reply);
         let state = membership.ask(register, self.left(asked)).await.map_err(unanswered)??;
@@ -106,13 +113,41 @@ impl CoordinatorService {
             .at_node(node))
     }
 
-    async fn remember(&self, asked: &Asked, record: NodeRecord) -> Result<(), Status> {
-        let NodeRecord { node, name, zone, address, standing, since_ms } = record;
-        let known = self.parts.reader.node(node);
-        let registered_ms =
-            known.map_err(MetaError::into_status)?.map_or(self.parts.time.now_ms(), |r| r.registered_ms);
-        let record = records::NodeRecord { name, zone, address, registered_ms, standing, since_ms };
-        self.note(asked, Mutation::PutNode(node, record)).await.map(|_| ())
+    /// Makes records durable, all of them or none.
+    async fn remember(&self, asked: &Asked, records: Vec<NodeRecord>) -> Result<(), Status> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let mut durable = Vec::with_capacity(records.len());
+        for record in records {
+            let NodeRecord { node, name, zone, address, standing, since_ms } = record;
+            let known = self.parts.reader.node(node).map_err(MetaError::into_status)?;
+            let registered_ms = known.map_or(self.parts.time.now_ms(), |r| r.registered_ms);
+            durable
+                .push((node, records::NodeRecord { name, zone, address, registered_ms, standing, since_ms }));
+        }
+        self.note(asked, Mutation::PutNodes(durable)).await.map(|_| ())
+    }
+
+    /// An operator says yes to a node that waits.
+    pub(super) async fn admit_node(&self, asked: &Asked, called: &str) -> Result<AdminResponse, Status> {
+        let view = self.view();
+        let is_called = |w: &&Waiting| w.record.name == called || w.record.node.to_string() == called;
+        let mut found = view.waiting.iter().filter(is_called).map(|w| w.record.node);
+        let (Some(node), None) = (found.next(), found.next()) else {
+            let all: Vec<_> =
+                view.waiting.iter().map(|w| format!("{} ({})", w.record.name, w.record.node)).collect();
+            let all = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
+            let text = format!("'{called}' is not the name or id of one datanode that waits to be admitted");
+            return Err(Status::new(StatusCode::NotFound, text)
+                .hint(format!("waiting now: {all}; a datanode asks again every few seconds")));
+        };
+        let yes = |reply| MembershipMsg::SayYes(node, reply);
+        let record = self.parts.membership.ask(yes, self.left(asked)).await.map_err(unanswered)??;
+        let name = record.name.clone();
+        tracing::info!(%node, name, "an operator admits a node");
+        self.remember(asked, vec![record]).await?;
+        Ok(AdminResponse::NodeAdmitted(name))
     }
 
     /// The answer means that all the heartbeat told is durable: the node forgets it then.
@@ -168,7 +203,7 @@ impl CoordinatorService {
     async fn leave(&self, asked: &Asked, word: Leave) -> Result<(), Status> {
         let leave = |reply| MembershipMsg::Leave(word, reply);
         match self.parts.membership.ask(leave, self.left(asked)).await.map_err(unanswered)? {
-            Some(record) => self.remember(asked, record).await,
+            Some(record) => self.remember(asked, vec![record]).await,
             None => Ok(()),
         }
     }

@@ -5,12 +5,14 @@
 //!                         |     |    |   --asks--> membership         (who is there)
 //!                         |     |    +---asks--> placement            (where new chunks go)
 //!                         |     +---reads---> committed metadata      (everything that only looks)
+//!                         +---asks at the address of a node that registers: is it there?
 //!                         +---reads---> the published cluster view
 //! ```
 //!
 //! The service is no actor: it owns nothing that must survive, and runs in the task of whoever asks.
 
 mod census;
+mod doorbell;
 mod facts;
 mod grants;
 mod health;
@@ -22,6 +24,7 @@ mod service;
 mod space;
 pub mod tree;
 
+pub use doorbell::{Answering, Dialing, Doorbell};
 pub use health::{METADATA_DISK_FULL, METADATA_FAILING};
 pub use service::{CoordinatorConfig, CoordinatorParts, CoordinatorService};
 

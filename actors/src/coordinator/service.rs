@@ -1,5 +1,6 @@
 //! From request to answer on a coordinator.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::census::{Counted, count_at_once};
+use super::doorbell::Doorbell;
 use super::facts::NodeFacts;
 use super::grants::Signer;
 use super::health::{Signs, findings};
@@ -110,6 +112,8 @@ pub struct CoordinatorParts {
     pub view: ViewReceiver,
     /// The latest count of all chunks.
     pub(super) census: watch::Receiver<Counted>,
+    /// Asks who is at an address.
+    pub doorbell: Arc<dyn Doorbell>,
     /// Name, actors, uptime.
     pub admin: NodeAdmin,
 }
@@ -124,6 +128,8 @@ pub struct CoordinatorService {
 /// What all of a request's work must keep to.
 pub(super) struct Asked {
     pub(super) op: OpId,
+    /// Where the request comes from, if from another process.
+    pub(super) source: Option<IpAddr>,
     until: MonoTime,
 }
 
@@ -134,16 +140,20 @@ impl CoordinatorService {
         Self { parts, signer, facts: NodeFacts::default() }
     }
 
-    /// Answers one request, within its deadline.
+    /// Answers one request of this process, within its deadline.
     ///
     /// # Errors
     /// The status that the sender is told.
     pub async fn answer(&self, head: RequestHead) -> ResponseHead {
+        self.answer_to(None, head).await
+    }
+
+    async fn answer_to(&self, source: Option<IpAddr>, head: RequestHead) -> ResponseHead {
         let limit = match head.deadline_ms {
             0 => DEADLINE_DEFAULT,
             ms => Duration::from_millis(u64::from(ms)).min(DEADLINE_MAX),
         };
-        let asked = Asked { op: head.op, until: self.parts.env.now() + limit };
+        let asked = Asked { op: head.op, source, until: self.parts.env.now() + limit };
         match head.body {
             Request::Metadata(request) => self.metadata(&asked, request).await.map(Response::Metadata),
             Request::Membership(request) => self.membership(&asked, request).await.map(Response::Membership),
@@ -152,6 +162,9 @@ impl CoordinatorService {
             }
             Request::Inventory(InventoryRequest::Confirm(word)) => {
                 self.confirm(&word).map(Response::Inventory)
+            }
+            Request::Admin(AdminRequest::AdmitNode(node)) => {
+                self.admit_node(&asked, &node).await.map(Response::Admin)
             }
             Request::Admin(request) => self.admin(&request).map(Response::Admin),
             other @ (Request::Chunk(_) | Request::Replication(_)) => {
@@ -177,9 +190,10 @@ impl CoordinatorService {
                 self.cluster_status().map(|status| AdminResponse::ClusterStatus(Box::new(status)))
             }
             AdminRequest::Nodes => self.nodes().map(AdminResponse::Nodes),
-            AdminRequest::NodeInfo | AdminRequest::Actors | AdminRequest::Chaos(_) => {
-                self.parts.admin.answer(request)
-            }
+            AdminRequest::NodeInfo
+            | AdminRequest::Actors
+            | AdminRequest::Chaos(_)
+            | AdminRequest::AdmitNode(_) => self.parts.admin.answer(request),
         }
     }
 
@@ -398,7 +412,7 @@ impl Service for CoordinatorService {
             drop(tail);
             let name = head.body.name();
             let answer = match speaks_for_itself(&peer.peer, &head.body) {
-                Ok(()) => self.answer(head).await,
+                Ok(()) => self.answer_to(Some(peer.address.ip()), head).await,
                 Err(status) => Err(status),
             };
             if let Err(status) = &answer {

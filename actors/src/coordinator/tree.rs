@@ -15,6 +15,7 @@ use dfs_wire::status::Status;
 use futures_util::future::BoxFuture;
 
 use super::census::{CENSUS_MAILBOX, CensusActor, CensusArgs, census_channel};
+use super::doorbell::Doorbell;
 use super::service::{CoordinatorConfig, CoordinatorParts, CoordinatorService};
 use crate::admin::NodeAdmin;
 use crate::env::Env;
@@ -51,6 +52,8 @@ pub struct CoordinatorArgs {
     pub config: CoordinatorConfig,
     /// Times of garbage collection.
     pub gc: GcConfig,
+    /// Asks who is at an address.
+    pub doorbell: Arc<dyn Doorbell>,
     /// Name, actors, uptime.
     pub admin: NodeAdmin,
 }
@@ -94,7 +97,7 @@ impl RememberedNodes for MetadataNodes {
 /// # Errors
 /// Never in practice, see [`Committer::new`].
 pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
-    let CoordinatorArgs { env, store, lane, reign, time, config, gc, admin } = args;
+    let CoordinatorArgs { env, store, lane, reign, time, config, gc, doorbell, admin } = args;
     let metrics = Arc::new(WriterMetrics::default());
     let committer = Committer::new(Arc::clone(&store), &reign, config.policy, Arc::clone(&metrics))?;
     let reader = MetadataReader::new(store);
@@ -137,6 +140,7 @@ pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
         placement,
         view,
         census,
+        doorbell,
         admin,
     }));
     Ok(Coordinator { spec, service, writer, gc: gc_addr, metrics })

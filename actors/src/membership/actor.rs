@@ -96,11 +96,21 @@ impl Behaviour for Membership {
     async fn handle(&mut self, msg: MembershipMsg, ctx: &mut Ctx<MembershipMsg>) -> Result<(), ActorError> {
         let now = ctx.now();
         match msg {
-            MembershipMsg::Admit(word, reply) => reply.send(self.state.admit(now, &word)),
+            MembershipMsg::Admit(word, source, reply) => {
+                let admitted = self.state.admit(now, source, &word);
+                if admitted.is_err() {
+                    self.publish();
+                }
+                reply.send(admitted);
+            }
+            MembershipMsg::SayYes(node, reply) => {
+                reply.send(self.state.say_yes(now, node));
+                self.publish();
+            }
             MembershipMsg::Register(word, admission, reply) => {
                 let taken = self.state.register(now, &word, &admission);
-                if let Ok(Some(transition)) = &taken {
-                    Self::log(transition);
+                if let Ok(transitions) = &taken {
+                    transitions.iter().for_each(Self::log);
                 }
                 self.publish();
                 reply.send(taken.map(|_| self.state.full()));
@@ -129,7 +139,7 @@ impl Behaviour for Membership {
     async fn tick(&mut self, ctx: &mut Ctx<MembershipMsg>) -> Result<(), ActorError> {
         let transitions = self.state.tick(ctx.now());
         transitions.iter().for_each(Self::log);
-        if !transitions.is_empty() {
+        if self.state.tick_door(ctx.now()) || !transitions.is_empty() {
             self.publish();
         }
         Ok(())

@@ -1,5 +1,7 @@
 //! What the membership actor can be told.
 
+use std::net::IpAddr;
+
 use dfs_wire::id::{Incarnation, NodeId};
 use dfs_wire::message::membership::{Heartbeat, Leave, Register, StateFull};
 use dfs_wire::status::Status;
@@ -10,8 +12,10 @@ use crate::supervisor::Reply;
 /// A message to the membership actor.
 #[derive(Debug)]
 pub enum MembershipMsg {
-    /// Judge a registration; the record comes back to be made durable.
-    Admit(Box<Register>, Reply<Result<Admission, Status>>),
+    /// Judge a registration from this source; what is to be made durable comes back.
+    Admit(Box<Register>, Option<IpAddr>, Reply<Result<Admission, Status>>),
+    /// An operator says yes to a node that waits; the record to make durable comes back.
+    SayYes(NodeId, Reply<Result<NodeRecord, Status>>),
     /// Take in a node whose admission is durable; the whole cluster state comes back.
     Register(Box<Register>, Admission, Reply<Result<StateFull, Status>>),
     /// A node is still there.

@@ -35,12 +35,14 @@ use dfs_wire::id::{ClusterId, Incarnation, NodeId};
 use dfs_wire::limits::NODE_FINDINGS_MAX;
 use dfs_wire::message::admin::HealthFinding;
 use dfs_wire::message::membership::{Heartbeat, NodeLoad, NodeState, Register, StateUpdate};
-use dfs_wire::status::{Status, StatusCode};
+use dfs_wire::status::Status;
 
-use self::words::{bounded, check_texts, fenced, shortened, superseded};
+pub use self::admission::{Admission, Waiting};
+use self::words::{bounded, shortened, superseded};
 use crate::env::MonoTime;
 use crate::metadata::records::Standing;
 
+mod admission;
 mod decided;
 mod picture;
 mod words;
@@ -73,6 +75,8 @@ pub struct MembershipConfig {
     pub down_after: Duration,
     /// How long a node that stopped on purpose is expected back without alarm.
     pub maintenance_grace: Duration,
+    /// Nodes that may join without an operator's yes.
+    pub nodes_unasked_max: usize,
 }
 
 impl Default for MembershipConfig {
@@ -82,6 +86,7 @@ impl Default for MembershipConfig {
             suspect_after: Duration::from_secs(10),
             down_after: Duration::from_secs(30),
             maintenance_grace: Duration::from_secs(300),
+            nodes_unasked_max: 32,
         }
     }
 }
@@ -101,15 +106,6 @@ pub struct NodeRecord {
     pub standing: Standing,
     /// Since when, in the coordinator's time.
     pub since_ms: u64,
-}
-
-/// What to do with a word of registration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Admission {
-    /// The record is new: make it durable, then [`MembershipState::register`].
-    Remember(NodeRecord),
-    /// The record is what is remembered already: [`MembershipState::register`].
-    Known,
 }
 
 /// The part of a heartbeat's answer that membership knows.
@@ -167,6 +163,7 @@ pub struct MembershipState {
     /// (version, node that changed), oldest first. Complete for all versions after `forgotten`.
     history: VecDeque<(u64, NodeId)>,
     forgotten: u64,
+    door: admission::Door,
 }
 
 impl MembershipState {
@@ -193,6 +190,7 @@ impl MembershipState {
             version: first_version,
             history,
             forgotten: first_version,
+            door: admission::Door::default(),
         }
     }
 
@@ -202,56 +200,7 @@ impl MembershipState {
         ms.saturating_add(u64::try_from(at.since(origin).as_millis()).unwrap_or(u64::MAX))
     }
 
-    /// Judges a registration. Changes nothing, so that the record can be made durable in between.
-    ///
-    /// # Errors
-    /// `WrongCluster`, `InvalidArgument`, `AlreadyExists` (a newer run has this id: stop), `NotAdmitted` (it is lost or
-    /// forgotten), `Unavailable` (too many nodes).
-    pub fn admit(&self, now: MonoTime, word: &Register) -> Result<Admission, Status> {
-        if let Some(other) = word.cluster.filter(|c| *c != self.cluster) {
-            let text =
-                format!("the disk of {} belongs to cluster {other}, this is {}", word.name, self.cluster);
-            return Err(Status::new(StatusCode::WrongCluster, text)
-                .hint("point the node at its own coordinator, or give it an empty data directory")
-                .at_node(word.node));
-        }
-        check_texts(word)?;
-        let record = NodeRecord {
-            node: word.node,
-            name: word.name.clone(),
-            zone: word.zone.clone(),
-            address: word.address.clone(),
-            standing: Standing::Member,
-            since_ms: self.ms(now),
-        };
-        let Some(known) = self.nodes.get(&word.node) else {
-            if self.nodes.values().filter(|n| n.state != NodeState::Forgotten).count() >= NODES_MAX {
-                let text = format!("the cluster has {NODES_MAX} nodes already, {} cannot join", word.name);
-                return Err(Status::new(StatusCode::Unavailable, text)
-                    .hint("an operator forgets nodes that are gone for good: `dfsctl nodes`")
-                    .at_node(word.node));
-            }
-            return Ok(Admission::Remember(record));
-        };
-        let standing = match known.record.standing {
-            Standing::Lost | Standing::Forgotten => return Err(fenced(known)),
-            Standing::Draining => Standing::Draining,
-            Standing::Member | Standing::Left => Standing::Member,
-        };
-        let silent = now.since(known.heard.unwrap_or(self.started)) >= self.config.down_after;
-        let gone = silent || known.state == NodeState::Left;
-        let same_run = known.incarnation == word.incarnation;
-        let elsewhere = same_run && known.registered && known.record.address != word.address;
-        if !gone && (elsewhere || word.incarnation < known.incarnation) {
-            return Err(superseded(known));
-        }
-        let since_ms =
-            if known.record.standing == standing { known.record.since_ms } else { record.since_ms };
-        let record = NodeRecord { standing, since_ms, ..record };
-        Ok(if known.record == record { Admission::Known } else { Admission::Remember(record) })
-    }
-
-    /// Takes the node in. What was admitted is durable by now.
+    /// Takes the node in. What was admitted is durable by now. Returns what changed.
     ///
     /// # Errors
     /// As [`Self::admit`]: someone else may have registered meanwhile.
@@ -260,19 +209,16 @@ impl MembershipState {
         now: MonoTime,
         word: &Register,
         admitted: &Admission,
-    ) -> Result<Option<Transition>, Status> {
-        let judged = self.admit(now, word)?;
+    ) -> Result<Vec<Transition>, Status> {
+        self.door.release(word.node);
+        let lost = admitted.lost.iter().filter_map(|lost| self.mark_lost(now, lost.node));
+        let mut transitions: Vec<_> = lost.map(|(_, transition)| transition).collect();
+        let judged = self.judge(now, word).map_err(|refusal| refusal.status)?;
         let before = self.nodes.get(&word.node);
-        let record = match (admitted, &judged) {
-            (Admission::Remember(record), _) | (Admission::Known, Admission::Remember(record)) => {
-                Some(record)
-            }
-            (Admission::Known, Admission::Known) => before.map(|n| &n.record),
-        };
-        let Some(record) = record.cloned() else { return Ok(None) };
+        let record = if admitted.news { admitted.record.clone() } else { judged.record };
         let from = before.map(|n| n.state);
         let to = live(record.standing);
-        let changed = judged != Admission::Known || from != Some(to);
+        let changed = judged.news || from != Some(to);
         // A returning run starts to count anew; the same run, reconnected, goes on.
         let report = before
             .filter(|n| n.registered && n.incarnation == word.incarnation)
@@ -296,7 +242,8 @@ impl MembershipState {
         if changed {
             self.note_change(word.node);
         }
-        Ok((from != Some(to)).then_some(Transition { node: word.node, name, from, to }))
+        transitions.extend((from != Some(to)).then_some(Transition { node: word.node, name, from, to }));
+        Ok(transitions)
     }
 
     /// Takes a heartbeat in.
@@ -343,6 +290,11 @@ impl MembershipState {
     /// Whether this run of the node is the one that is registered.
     pub fn is_current(&self, node: NodeId, incarnation: Incarnation) -> bool {
         self.nodes.get(&node).is_some_and(|n| n.registered && n.incarnation == incarnation)
+    }
+
+    /// Lets time pass at the door. Whether anything changed for those who look.
+    pub fn tick_door(&mut self, now: MonoTime) -> bool {
+        self.door.forget_old(now)
     }
 
     /// Lets time pass: nodes that are silent for too long change their state. To be called several times in
@@ -423,3 +375,7 @@ impl Node {
 #[cfg(test)]
 #[path = "state_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "admission_tests.rs"]
+mod admission_tests;

@@ -3,18 +3,19 @@
 use dfs_wire::id::Epoch;
 use dfs_wire::message::admin::HealthLevel;
 use dfs_wire::message::membership::{Leave, NodeEntry};
+use dfs_wire::status::StatusCode;
 use proptest::prelude::*;
 
 use super::words::FINDING_BYTES_MAX;
 use super::*;
 
-const CLUSTER: ClusterId = ClusterId(0xc1);
+pub(super) const CLUSTER: ClusterId = ClusterId(0xc1);
 
-fn at(seconds: u64) -> MonoTime {
+pub(super) fn at(seconds: u64) -> MonoTime {
     MonoTime::ZERO + Duration::from_secs(seconds)
 }
 
-fn register(id: u128, run: u64) -> Register {
+pub(super) fn register(id: u128, run: u64) -> Register {
     Register {
         node: NodeId(id),
         cluster: Some(CLUSTER),
@@ -29,7 +30,7 @@ fn register(id: u128, run: u64) -> Register {
     }
 }
 
-fn heartbeat(id: u128, run: u64, version: u64) -> Heartbeat {
+pub(super) fn heartbeat(id: u128, run: u64, version: u64) -> Heartbeat {
     Heartbeat {
         node: NodeId(id),
         incarnation: Incarnation(run),
@@ -43,22 +44,31 @@ fn heartbeat(id: u128, run: u64, version: u64) -> Heartbeat {
     }
 }
 
-fn empty() -> MembershipState {
-    MembershipState::new(MembershipConfig::default(), CLUSTER, vec![], 100, (at(0), 0))
+/// Any node may join.
+pub(super) fn open() -> MembershipConfig {
+    MembershipConfig { nodes_unasked_max: NODES_MAX, ..MembershipConfig::default() }
+}
+
+pub(super) fn empty() -> MembershipState {
+    MembershipState::new(open(), CLUSTER, vec![], 100, (at(0), 0))
 }
 
 /// Takes the node in as the coordinator does, record and all.
-fn join(state: &mut MembershipState, now: MonoTime, word: &Register) -> Result<Option<Transition>, Status> {
-    let admitted = state.admit(now, word)?;
+pub(super) fn join(
+    state: &mut MembershipState,
+    now: MonoTime,
+    word: &Register,
+) -> Result<Vec<Transition>, Status> {
+    let admitted = state.admit(now, None, word)?;
     state.register(now, word, &admitted)
 }
 
 /// Ticks every second from one time to another, as the actor does.
-fn pass(state: &mut MembershipState, from: u64, to: u64) -> Vec<(u64, Transition)> {
+pub(super) fn pass(state: &mut MembershipState, from: u64, to: u64) -> Vec<(u64, Transition)> {
     (from + 1..=to).flat_map(|s| state.tick(at(s)).into_iter().map(move |t| (s, t))).collect()
 }
 
-fn state_of(state: &MembershipState, id: u128) -> NodeState {
+pub(super) fn state_of(state: &MembershipState, id: u128) -> NodeState {
     state.view().state(NodeId(id))
 }
 
@@ -125,8 +135,8 @@ fn a_coordinator_that_slept_blames_nobody() {
 #[test]
 fn after_a_restart_of_the_coordinator_known_nodes_are_suspect_before_they_are_down() {
     let mut state = empty();
-    let Ok(Admission::Remember(one)) = state.admit(at(0), &register(1, 5)) else { panic!() };
-    let left = NodeRecord { node: NodeId(2), standing: Standing::Left, ..one.clone() };
+    let Ok(Admission { record: one, .. }) = state.admit(at(0), None, &register(1, 5)) else { panic!() };
+    let left = NodeRecord { node: NodeId(2), name: "dn-2".into(), standing: Standing::Left, ..one.clone() };
     state =
         MembershipState::new(MembershipConfig::default(), CLUSTER, vec![one, left], 1, (at(100), 100_000));
     assert_eq!((state_of(&state, 1), state_of(&state, 2)), (NodeState::Suspect, NodeState::Left));
@@ -134,7 +144,8 @@ fn after_a_restart_of_the_coordinator_known_nodes_are_suspect_before_they_are_do
     let (heard, _) = state.heartbeat(at(129), &heartbeat(1, 5, 77)).unwrap();
     assert!(heard.register_again, "its load and run must be known first");
     assert_eq!(state.tick(at(130)).first().map(|t| t.to), Some(NodeState::Down));
-    assert_eq!(state.admit(at(131), &register(1, 5)), Ok(Admission::Known), "nothing new to make durable");
+    let again = state.admit(at(131), None, &register(1, 5)).unwrap();
+    assert!(!again.news && again.lost.is_empty(), "nothing new to make durable");
     join(&mut state, at(131), &register(1, 5)).unwrap();
     assert_eq!(state_of(&state, 1), NodeState::Up);
 }
@@ -149,7 +160,10 @@ fn of_two_processes_with_one_id_the_newer_stays_and_the_older_is_told_to_stop() 
         let old = state.heartbeat(at(second), &heartbeat(1, 5, 0)).unwrap_err();
         assert_eq!(old.code, StatusCode::AlreadyExists);
         assert!(old.message.contains("10.0.0.9:8081") && !old.hint.is_empty(), "{old}");
-        assert_eq!(state.admit(at(second), &register(1, 5)).unwrap_err().code, StatusCode::AlreadyExists);
+        assert_eq!(
+            state.admit(at(second), None, &register(1, 5)).unwrap_err().code,
+            StatusCode::AlreadyExists
+        );
         state.heartbeat(at(second), &heartbeat(1, 6, 0)).unwrap();
     }
     assert_eq!(state.view().node(NodeId(1)).unwrap().entry.address, "10.0.0.9:8081");
@@ -163,12 +177,14 @@ fn the_same_run_from_another_address_waits_until_the_first_is_silent() {
     let mut state = empty();
     join(&mut state, at(0), &register(1, 5)).unwrap();
     let copy = Register { address: "10.0.0.9:8081".into(), ..register(1, 5) };
-    assert_eq!(state.admit(at(29), &copy).unwrap_err().code, StatusCode::AlreadyExists);
-    assert!(matches!(state.admit(at(30), &copy), Ok(Admission::Remember(r)) if r.address == copy.address));
-    let restored = register(1, 4);
-    assert_eq!(state.admit(at(29), &restored).unwrap_err().code, StatusCode::AlreadyExists);
+    assert_eq!(state.admit(at(29), None, &copy).unwrap_err().code, StatusCode::AlreadyExists);
     assert!(
-        state.admit(at(30), &restored).is_ok(),
+        matches!(state.admit(at(30), None, &copy), Ok(Admission { news: true, record: r, .. }) if r.address == copy.address)
+    );
+    let restored = register(1, 4);
+    assert_eq!(state.admit(at(29), None, &restored).unwrap_err().code, StatusCode::AlreadyExists);
+    assert!(
+        state.admit(at(30), None, &restored).is_ok(),
         "a directory restored from an old backup is not locked out"
     );
 }
@@ -176,11 +192,12 @@ fn the_same_run_from_another_address_waits_until_the_first_is_silent() {
 #[test]
 fn strangers_are_refused_with_a_reason() {
     let mut state = empty();
-    let refused = |state: &MembershipState, word: Register| state.admit(at(0), &word).unwrap_err().code;
+    let refused =
+        |state: &mut MembershipState, word: Register| state.admit(at(0), None, &word).unwrap_err().code;
     let other = Register { cluster: Some(ClusterId(1)), ..register(1, 1) };
-    assert_eq!(refused(&state, other), StatusCode::WrongCluster);
+    assert_eq!(refused(&mut state, other), StatusCode::WrongCluster);
     assert!(
-        state.admit(at(0), &Register { cluster: None, ..register(1, 1) }).is_ok(),
+        state.admit(at(0), None, &Register { cluster: None, ..register(1, 1) }).is_ok(),
         "a fresh disk may join"
     );
     for bad in [
@@ -189,13 +206,13 @@ fn strangers_are_refused_with_a_reason() {
         Register { address: String::new(), ..register(1, 1) },
         Register { zone: "a\nb".into(), ..register(1, 1) },
     ] {
-        assert_eq!(refused(&state, bad), StatusCode::InvalidArgument);
+        assert_eq!(refused(&mut state, bad), StatusCode::InvalidArgument);
     }
     for id in 0..NODES_MAX as u128 {
         join(&mut state, at(0), &register(id, 1)).unwrap();
     }
-    assert_eq!(refused(&state, register(9_999, 1)), StatusCode::Unavailable);
-    assert!(state.admit(at(0), &register(7, 2)).is_ok(), "a known node returns to a full cluster");
+    assert_eq!(refused(&mut state, register(9_999, 1)), StatusCode::Unavailable);
+    assert!(state.admit(at(0), None, &register(7, 2)).is_ok(), "a known node returns to a full cluster");
 }
 
 #[test]
@@ -204,9 +221,9 @@ fn a_full_state_of_the_largest_cluster_fits_into_one_answer() {
     for id in 0..NODES_MAX as u128 {
         let word = Register {
             node: NodeId(u128::MAX - id),
-            name: "n".repeat(NODE_NAME_BYTES_MAX),
+            name: format!("{}{id:0>8}", "n".repeat(NODE_NAME_BYTES_MAX - 8)),
             zone: "z".repeat(ZONE_BYTES_MAX),
-            address: "a".repeat(ADDRESS_BYTES_MAX),
+            address: format!("{}{id:0>8}", "a".repeat(ADDRESS_BYTES_MAX - 8)),
             ..register(1, 1)
         };
         join(&mut state, at(0), &word).unwrap();
@@ -224,7 +241,7 @@ fn leaving_is_remembered_and_registration_undoes_it() {
     assert!(pass(&mut state, 0, 100).is_empty(), "a node that left is not missed");
     assert!(state.heartbeat(at(101), &heartbeat(1, 5, 0)).unwrap().0.register_again, "a late heartbeat");
     assert!(
-        matches!(state.admit(at(102), &register(1, 6)), Ok(Admission::Remember(r)) if r.standing == Standing::Member)
+        matches!(state.admit(at(102), None, &register(1, 6)), Ok(Admission { news: true, record: r, .. }) if r.standing == Standing::Member)
     );
     join(&mut state, at(102), &register(1, 6)).unwrap();
     assert_eq!(state_of(&state, 1), NodeState::Up);
@@ -377,7 +394,7 @@ fn a_lost_node_and_a_forgotten_one_are_not_taken_in_again() {
     for id in 1..=2 {
         let beat = state.heartbeat(at(5), &heartbeat(id, 5, 0)).unwrap().0;
         assert!(beat.register_again, "it is told nothing else");
-        let refused = state.admit(at(5), &register(id, 6)).unwrap_err();
+        let refused = state.admit(at(5), None, &register(id, 6)).unwrap_err();
         assert!(refused.code == StatusCode::NotAdmitted && !refused.hint.is_empty(), "{refused}");
         assert!(state.leave(at(5), &Leave { node: NodeId(id), incarnation: Incarnation(5) }).is_none());
     }
@@ -399,7 +416,7 @@ fn a_forgotten_node_frees_its_place() {
         join(&mut state, at(0), &register(id, 1)).unwrap();
     }
     state.leave(at(1), &Leave { node: NodeId(7), incarnation: Incarnation(1) }).unwrap();
-    assert_eq!(state.admit(at(2), &register(9_999, 1)).unwrap_err().code, StatusCode::Unavailable);
+    assert_eq!(state.admit(at(2), None, &register(9_999, 1)).unwrap_err().code, StatusCode::Unavailable);
     state.forget(at(2), NodeId(7)).unwrap();
     join(&mut state, at(2), &register(9_999, 1)).unwrap();
     assert_eq!(state.full().nodes.len(), NODES_MAX);
@@ -408,7 +425,7 @@ fn a_forgotten_node_frees_its_place() {
 #[test]
 fn a_draining_node_drains_on_after_a_silence() {
     let mut state = empty();
-    let Ok(Admission::Remember(record)) = state.admit(at(0), &register(1, 5)) else { panic!() };
+    let Ok(Admission { record, .. }) = state.admit(at(0), None, &register(1, 5)) else { panic!() };
     let record = NodeRecord { standing: Standing::Draining, ..record };
     state = MembershipState::new(MembershipConfig::default(), CLUSTER, vec![record], 1, (at(0), 0));
     assert_eq!(state_of(&state, 1), NodeState::Suspect);

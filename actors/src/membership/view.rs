@@ -10,6 +10,7 @@ use dfs_wire::message::admin::HealthFinding;
 use dfs_wire::message::membership::{NodeEntry, NodeLoad, NodeState};
 use tokio::sync::watch;
 
+use super::state::Waiting;
 use crate::env::MonoTime;
 use crate::metadata::worth::Reach;
 use crate::placement::state::Candidate;
@@ -60,6 +61,8 @@ pub struct ClusterView {
     pub nodes: Vec<Arc<NodeView>>,
     /// Those that an operator forgot, in the order of their ids: only their names matter.
     pub forgotten: Vec<Arc<NodeView>>,
+    /// Nodes that ask to join and need an operator's yes.
+    pub waiting: Vec<Waiting>,
 }
 
 impl ClusterView {

@@ -1,5 +1,6 @@
-//! `dfsctl nodes`: lists the datanodes.
+//! `dfsctl nodes`: lists the datanodes, and lets in those that wait.
 
+use clap::Subcommand;
 use dfs_wire::message::admin::NodeStatus;
 use dfs_wire::message::membership::DiskHealth;
 use serde::Serialize;
@@ -14,10 +15,38 @@ use crate::Client;
 
 /// Lists the datanodes
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    action: Option<Action>,
     /// Also ids, versions, open streams, memory and quarantine
     #[arg(short, long)]
     long: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Lets a datanode in that waits for a yes
+    ///
+    /// Those that wait are named by 'dfsctl status': a datanode beyond the number that may join unasked
+    /// (cluster.nodes_unasked_max), or one whose place another one took. It is taken in within seconds.
+    Admit {
+        /// Its name or id
+        node: String,
+    },
+}
+
+/// What `nodes admit` prints.
+#[derive(Debug, Serialize)]
+struct AdmittedView {
+    /// Its name.
+    admitted: String,
+}
+
+impl View for AdmittedView {
+    fn page(&self, page: &mut Page) {
+        page.line(format!("{} is taken in when it asks again, within seconds", plain(&self.admitted)));
+    }
 }
 
 /// What `nodes` prints.
@@ -181,9 +210,14 @@ impl View for NodesView {
 /// Runs `dfsctl nodes`.
 ///
 /// # Errors
-/// If the cluster cannot be asked.
+/// If the cluster cannot be asked, or no such node waits.
 pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     let client = context.operator().await?;
+    if let Some(Action::Admit { node }) = args.action {
+        let admitted = client.admit_node(&node).await?;
+        context.output.print(&AdmittedView { admitted })?;
+        return Ok(Exit::Ok);
+    }
     let nodes = client.nodes().await?.into_iter().map(NodeView::from).collect();
     context.output.print(&NodesView { nodes, long: args.long })?;
     Ok(Exit::Ok)

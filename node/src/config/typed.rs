@@ -169,6 +169,8 @@ pub struct ClusterConfig {
     pub down_after: Duration,
     /// Time a node that was stopped on purpose is expected back without alarm.
     pub maintenance_grace: Duration,
+    /// Datanodes that may join without an operator's yes.
+    pub nodes_unasked_max: usize,
     /// Validity of a grant.
     pub grant_ttl: Duration,
     /// Age below which unknown chunks are left alone.

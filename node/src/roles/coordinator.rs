@@ -7,7 +7,9 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use dfs_actors::admin::{NodeAdmin, NodeFacts, NodeName};
 use dfs_actors::coordinator::tree::{Coordinator, CoordinatorArgs, coordinator};
-use dfs_actors::coordinator::{CoordinatorConfig, CoordinatorService, METADATA_DISK_FULL, METADATA_FAILING};
+use dfs_actors::coordinator::{
+    CoordinatorConfig, CoordinatorService, Dialing, METADATA_DISK_FULL, METADATA_FAILING,
+};
 use dfs_actors::env::Env;
 use dfs_actors::gc::state::GcConfig;
 use dfs_actors::membership::state::MembershipConfig;
@@ -84,6 +86,7 @@ pub(super) async fn start(context: &Context, config: &Config) -> anyhow::Result<
         env: env.clone(),
         store: store as Arc<dyn MetadataStore>,
         lane: Arc::new(ThreadLane::start().context("start the metadata thread")?),
+        doorbell: Arc::new(Dialing::new(env.clone(), reign.cluster)),
         reign,
         time,
         config: settings(config),
@@ -96,15 +99,7 @@ pub(super) async fn start(context: &Context, config: &Config) -> anyhow::Result<
     let root_spec = SupervisorSpec::rest_for_one("root").intensity(Intensity::OUTER);
     let root = Root::start(env.clone(), tree.clone(), root_spec.supervisor(spec).supervisor(talk)).await?;
     let node = ready(root, tree).await?;
-    observe::cluster(&context.metrics, &config.node.name, &service);
-    observe::metadata(&context.metrics, &config.node.name, &service);
-    let asked = Arc::clone(&service);
-    // A full disk keeps it from taking anything new, not from its work.
-    context.readiness.part(&config.node.name).ready_while(move || match asked.store_trouble() {
-        Some(StoreTrouble::Failing(cause)) => Err(format!("the metadata store does not commit: {cause}")),
-        Some(StoreTrouble::Hanging(seconds)) => Err(format!("the metadata store hangs since {seconds} s")),
-        Some(StoreTrouble::Tight(_)) | None => Ok(()),
-    });
+    show(context, &config.node.name, &service);
     probe(context, service);
     let finish = async move {
         admin.drain();
@@ -170,6 +165,7 @@ fn settings(config: &Config) -> CoordinatorConfig {
         suspect_after: cluster.suspect_after,
         down_after: cluster.down_after,
         maintenance_grace: cluster.maintenance_grace,
+        nodes_unasked_max: cluster.nodes_unasked_max,
     };
     CoordinatorConfig {
         policy,
@@ -180,6 +176,19 @@ fn settings(config: &Config) -> CoordinatorConfig {
         unsafe_modes: config.unsafe_settings().into_iter().map(str::to_owned).collect(),
         ..CoordinatorConfig::new(env!("CARGO_PKG_VERSION"))
     }
+}
+
+/// Shows the coordinator as metrics, and whether it can do its work.
+fn show(context: &Context, node: &str, service: &Arc<CoordinatorService>) {
+    observe::cluster(&context.metrics, node, service);
+    observe::metadata(&context.metrics, node, service);
+    let asked = Arc::clone(service);
+    // A full disk keeps it from taking anything new, not from its work.
+    context.readiness.part(node).ready_while(move || match asked.store_trouble() {
+        Some(StoreTrouble::Failing(cause)) => Err(format!("the metadata store does not commit: {cause}")),
+        Some(StoreTrouble::Hanging(seconds)) => Err(format!("the metadata store hangs since {seconds} s")),
+        Some(StoreTrouble::Tight(_)) | None => Ok(()),
+    });
 }
 
 /// Answers the admin port's question for the cluster.

@@ -19,6 +19,7 @@ mod life;
 mod linearizable;
 mod load;
 mod local_files;
+mod membership;
 mod memory;
 mod metrics;
 mod mistakes;

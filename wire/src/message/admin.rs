@@ -19,6 +19,8 @@ pub enum AdminRequest {
     Actors,
     /// Kill, panic or pause an actor (only in builds and configurations with chaos).
     Chaos(Chaos),
+    /// Let the datanode with this name or id in, which waits for an operator's yes.
+    AdmitNode(String),
 }
 
 impl AdminRequest {
@@ -30,6 +32,7 @@ impl AdminRequest {
             Self::Nodes => "admin.nodes",
             Self::Actors => "admin.actors",
             Self::Chaos(_) => "admin.chaos",
+            Self::AdmitNode(_) => "admin.admit_node",
         }
     }
 }
@@ -67,6 +70,8 @@ pub enum AdminResponse {
     Actors(Vec<ActorInfo>),
     /// So many actors were hit.
     Chaos(u32),
+    /// The datanode with this name is taken in when it asks again.
+    NodeAdmitted(String),
 }
 
 /// About one node.

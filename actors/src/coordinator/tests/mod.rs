@@ -13,6 +13,9 @@ use dfs_wire::message::{Request, RequestHead, Response};
 use dfs_wire::path::DfsPath;
 use dfs_wire::status::{Status, StatusCode};
 
+use futures_util::future::BoxFuture;
+
+use super::doorbell::{Answering, Doorbell};
 use super::service::{CoordinatorConfig, CoordinatorService};
 use super::tree::{CoordinatorArgs, coordinator};
 use crate::admin::{NodeAdmin, NodeFacts, NodeName};
@@ -32,6 +35,22 @@ mod files;
 mod nodes;
 mod whole;
 
+/// Who is where: node `n` at `10.0.0.n:8081`, unless it is said otherwise.
+#[derive(Default)]
+struct Doors(std::sync::Mutex<std::collections::BTreeMap<String, Option<u128>>>);
+
+impl Doorbell for Doors {
+    fn ring(&self, address: String) -> BoxFuture<'static, Result<Answering, Status>> {
+        let usual = || address.strip_prefix("10.0.0.").and_then(|a| a.strip_suffix(":8081")?.parse().ok());
+        let who = self.0.lock().unwrap().get(&address).copied().unwrap_or_else(usual);
+        Box::pin(async move {
+            let none = || Status::new(StatusCode::Unavailable, format!("cannot reach {address}: refused"));
+            let id: u128 = who.ok_or_else(none)?;
+            Ok(Answering { node: NodeId(id), name: format!("dn-{id}") })
+        })
+    }
+}
+
 struct Rig {
     root: Root,
     tree: ActorTree,
@@ -40,6 +59,7 @@ struct Rig {
     store: Arc<MemoryStore>,
     reign: Reign,
     env: Env,
+    doors: Arc<Doors>,
     next_op: std::cell::Cell<u128>,
 }
 
@@ -65,6 +85,7 @@ impl Rig {
             chaos: false,
         };
         let facts = Arc::new(NodeFacts::default);
+        let doors = Arc::new(Doors::default());
         let parts = coordinator(CoordinatorArgs {
             env: env.clone(),
             store: store.clone() as Arc<dyn MetadataStore>,
@@ -73,13 +94,14 @@ impl Rig {
             time,
             config: CoordinatorConfig::new("0.1.0"),
             gc: GcConfig::default(),
+            doorbell: doors.clone(),
             admin: NodeAdmin::new(name, tree.clone(), env.clone(), facts),
         })
         .unwrap();
         let root = Root::start(env.clone(), tree.clone(), parts.spec).await.unwrap();
         assert!(root.ready(Duration::from_secs(1)).await);
         let (service, gc, next_op) = (parts.service, parts.gc, std::cell::Cell::new(1));
-        Self { root, tree, service, gc, store, reign, env, next_op }
+        Self { root, tree, service, gc, store, reign, env, doors, next_op }
     }
 
     /// Stops the actors and begins the next reign over the same metadata.
@@ -110,20 +132,12 @@ impl Rig {
     }
 
     async fn register(&self, id: u128) -> Registered {
-        let word = Register {
-            node: NodeId(id),
-            cluster: None,
-            epoch: Epoch(0),
-            position: 0,
-            incarnation: Incarnation(1),
-            name: format!("dn-{id}"),
-            zone: String::new(),
-            address: format!("10.0.0.{id}:8081"),
-            version: "0.1.0".into(),
-            load: load(),
-        };
-        match self.member(MembershipRequest::Register(word)).await.unwrap() {
-            MembershipResponse::Registered(word) => word,
+        self.try_register(word(id)).await.unwrap()
+    }
+
+    async fn try_register(&self, word: Register) -> Result<Registered, Status> {
+        match self.member(MembershipRequest::Register(word)).await? {
+            MembershipResponse::Registered(word) => Ok(word),
             other => panic!("{other:?}"),
         }
     }
@@ -239,6 +253,21 @@ impl Rig {
 
     fn findings(&self) -> Vec<String> {
         self.service.cluster_status().unwrap().findings.into_iter().map(|f| f.code).collect()
+    }
+}
+
+fn word(id: u128) -> Register {
+    Register {
+        node: NodeId(id),
+        cluster: None,
+        epoch: Epoch(0),
+        position: 0,
+        incarnation: Incarnation(1),
+        name: format!("dn-{id}"),
+        zone: String::new(),
+        address: format!("10.0.0.{id}:8081"),
+        version: "0.1.0".into(),
+        load: load(),
     }
 }
 

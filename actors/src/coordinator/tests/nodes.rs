@@ -162,3 +162,56 @@ fn nobody_speaks_for_another_node() {
     }
     assert!(verdict(&client, Request::Admin(AdminRequest::Nodes)).is_ok());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_node_is_counted_only_if_it_is_itself_that_answers_at_its_address() {
+    let rig = with_nodes(3).await;
+    // One that advertises another's address, and one whose address nobody answers at.
+    for (address, says) in [
+        ("proxy:1", "dn-4 (00000000000000000000000000000004) says that it is reached at proxy:1, but dn-1"),
+        (
+            "nowhere:1",
+            "dn-4 does not answer at nowhere:1, where it says that it is reached: cannot reach nowhere:1",
+        ),
+    ] {
+        rig.doors.0.lock().unwrap().insert("proxy:1".to_owned(), Some(1));
+        let word = Register { address: address.to_owned(), ..word(4) };
+        let refused = rig.try_register(word).await.unwrap_err();
+        assert_eq!(refused.code, StatusCode::NotAdmitted);
+        assert!(refused.message.contains(says) && refused.hint.contains("node.advertise"), "{refused}");
+    }
+    assert_eq!(rig.service.view().nodes.len(), 3);
+    // A wiped machine takes the place of the node that it was, once that is silent; the next reign knows as well.
+    let wiped = Register { name: "dn-1".into(), address: "10.0.0.1:8081".into(), ..word(4) };
+    rig.doors.0.lock().unwrap().insert("10.0.0.1:8081".to_owned(), Some(4));
+    assert_eq!(rig.try_register(wiped.clone()).await.unwrap_err().code, StatusCode::NotAdmitted);
+    rig.pass(40, &[2, 3]).await;
+    rig.try_register(wiped).await.unwrap();
+    let states = |rig: &Rig| (rig.service.view().state(NodeId(1)), rig.service.view().state(NodeId(4)));
+    assert_eq!(states(&rig), (NodeState::Lost, NodeState::Up));
+    assert!(rig.findings().contains(&"NODE_LOST".to_owned()));
+    let rig = rig.restart().await;
+    assert_eq!(states(&rig), (NodeState::Lost, NodeState::Suspect));
+    let back = rig.try_register(word(1)).await.unwrap_err();
+    assert!(back.code == StatusCode::NotAdmitted && back.message.contains("is lost"), "{back}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_node_comes_back_by_an_operators_word() {
+    let rig = with_nodes(3).await;
+    rig.pass(40, &[2, 3]).await;
+    let wiped = Register { name: "dn-1".into(), address: "10.0.0.1:8081".into(), ..word(4) };
+    rig.doors.0.lock().unwrap().insert("10.0.0.1:8081".to_owned(), Some(4));
+    rig.try_register(wiped).await.unwrap();
+    let elsewhere = Register { name: "old".into(), address: "10.0.0.9:8081".into(), ..word(1) };
+    rig.doors.0.lock().unwrap().insert("10.0.0.9:8081".to_owned(), Some(1));
+    rig.try_register(elsewhere.clone()).await.unwrap_err();
+    assert!(rig.findings().contains(&"NODE_WAITING".to_owned()));
+    let admit = |name: &str| Request::Admin(AdminRequest::AdmitNode(name.to_owned()));
+    let wrong = rig.ask(admit("other")).await.unwrap_err();
+    assert!(wrong.code == StatusCode::NotFound && wrong.hint.contains("old"), "{wrong}");
+    rig.ask(admit("old")).await.unwrap();
+    assert!(!rig.findings().contains(&"NODE_WAITING".to_owned()));
+    rig.try_register(elsewhere).await.unwrap();
+    assert_eq!(rig.service.view().state(NodeId(1)), NodeState::Up);
+}

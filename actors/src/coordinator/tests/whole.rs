@@ -1,7 +1,6 @@
 //! Datanodes' agents and a coordinator, talking to each other: no wire, but every actor of both sides.
 
 use dfs_wire::auth::GrantOp;
-use futures_util::future::BoxFuture;
 
 use super::*;
 use crate::chunk_store::{ChunkKey, ChunkStore};
@@ -41,7 +40,8 @@ struct Datanode {
 
 async fn datanode(env: &Env, wire: &Arc<Wire>, id: u128) -> Datanode {
     let store = FakeStore::with(0..0);
-    let me = SelfDescription { node: NodeId(id), name: format!("dn-{id}"), ..me() };
+    let (name, address) = (format!("dn-{id}"), format!("10.0.0.{id}:8081"));
+    let me = SelfDescription { node: NodeId(id), name, address, ..me() };
     let (spec, agents) = agents(AgentsArgs {
         me,
         link: wire.clone(),

@@ -58,6 +58,7 @@ impl MembershipState {
             version: self.version,
             nodes: nodes.into_iter().map(picture).collect(),
             forgotten: forgotten.into_iter().map(picture).collect(),
+            waiting: self.door.waiting().cloned().collect(),
         }
     }
 

@@ -80,6 +80,8 @@ pub(super) fn fenced(node: &Node) -> Status {
         _ => format!("the node id {id} of {name} was forgotten by an operator"),
     };
     Status::new(StatusCode::NotAdmitted, text)
-        .hint("to use this machine, start it with an empty data directory")
+        .hint(format!(
+            "to use this machine, start it with an empty data directory; if what it holds is needed, `dfsctl nodes admit {id}`"
+        ))
         .at_node(*id)
 }

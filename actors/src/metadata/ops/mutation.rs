@@ -53,8 +53,8 @@ pub enum Mutation {
     Abort(SessionOnly),
     /// Keep an upload's lease.
     Renew(SessionOnly),
-    /// Remember a node.
-    PutNode(NodeId, NodeRecord),
+    /// Remember nodes, all of them at once.
+    PutNodes(Vec<(NodeId, NodeRecord)>),
     /// Remember that a node has seen a reign which this metadata has not.
     NoteUnknownReign(UnknownReign),
     /// Take a node's word that copies are gone (any number).
@@ -132,7 +132,7 @@ impl Mutation {
             Self::Commit(_) => "commit_upload",
             Self::Abort(_) => "abort_upload",
             Self::Renew(_) => "renew_session",
-            Self::PutNode(..) => "put_node",
+            Self::PutNodes(_) => "put_nodes",
             Self::NoteUnknownReign(_) => "note_unknown_reign",
             Self::ConfirmDeleted(..) => "confirm_deleted",
             Self::ApplyFindings(..) => "apply_findings",
@@ -181,8 +181,9 @@ impl Mutation {
                 upload::abort(t, ctx, r.session).map(|()| Outcome::Done)
             }),
             Self::Renew(r) => overlay.mutate(|t| upload::renew(t, ctx, r.session)).map(Outcome::Renewed),
-            Self::PutNode(node, record) => {
-                overlay.mutate(|t| cluster::put_node(t, *node, record)).map(|()| Outcome::Done)
+            Self::PutNodes(nodes) => {
+                let put = |t: &mut Txn<'_>| nodes.iter().try_for_each(|(id, r)| cluster::put_node(t, *id, r));
+                overlay.mutate(put).map(|()| Outcome::Done)
             }
             Self::NoteUnknownReign(seen) => {
                 overlay.mutate(|t| cluster::note_unknown(t, seen)).map(|()| Outcome::Done)
