@@ -160,6 +160,19 @@ mod tests {
     }
 
     #[test]
+    fn help_that_is_laid_out_by_hand_fits_the_narrowest_usual_terminal() {
+        fn check(command: &clap::Command, path: &str) {
+            let about = command.get_long_about().map(ToString::to_string).unwrap_or_default();
+            // Lines that begin with blanks are examples: clap leaves the layout alone then.
+            for line in about.lines().filter(|_| about.contains("\n  ")) {
+                assert!(line.chars().count() <= 98, "{path}: {line}");
+            }
+            command.get_subcommands().for_each(|verb| check(verb, &format!("{path} {}", verb.get_name())));
+        }
+        check(&Cli::command(), "dfsctl");
+    }
+
+    #[test]
     fn the_help_lists_the_exit_codes() {
         let help = Cli::command().render_help().to_string();
         let codes = help.split("Exit codes:\n").nth(1).unwrap_or_default();

@@ -22,8 +22,9 @@ const WINDOW: u64 = 4 * 1024 * 1024;
 
 /// Compares files and directories of the cluster with local ones, or with each other
 ///
-/// A path of the cluster is written dfs:/a/b; everything else is a path of this machine. Every byte is compared; of
-/// files of different sizes only up to the first difference. Exit code 0 if there is no difference, 4 if there is one.
+/// A path of the cluster is written dfs:/a/b; everything else is a path of this machine.
+/// Every byte is compared; of files of different sizes only up to the first difference.
+/// Exit code 0 if there is no difference, 4 if there is one.
 ///
 ///   diff dfs:/report.pdf report.pdf    are they the same?
 ///   diff dfs:/a.txt dfs:/b.txt         both in the cluster

@@ -171,7 +171,8 @@ impl ExplainView {
         let chunks = count(self.chunk_list.len() as u64, "chunk");
         let copies = self.entry.replication.unwrap_or(0);
         let head = paint.bold(&plain(&self.entry.path));
-        page.line(format!("{head}: {} in {chunks}, {copies} copies wanted of each", size(self.entry.size)));
+        let wanted = count(u64::from(copies), "copy");
+        page.line(format!("{head}: {} in {chunks}, {wanted} wanted of each", size(self.entry.size)));
         page.line(format!("version {}", self.entry.version.as_deref().unwrap_or("-")));
         for chunk in &self.chunk_list {
             chunk.text(&mut page);

@@ -19,8 +19,8 @@ use super::walk::Walk;
 
 /// Finds files by name, kind, size and age
 ///
-/// Prints the path of everything below PATH that meets all conditions. -name, -type and -print0 are understood as
-/// well.
+/// Prints the path of everything below PATH that meets all conditions. -name, -type and
+/// -print0 are understood as well.
 ///
 ///   find / --name '*.jpg' --larger 1MiB  files by name and size
 ///   find /logs -type f --older 30days    what was not modified for long

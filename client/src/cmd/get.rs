@@ -25,9 +25,9 @@ use crate::{Client, GetOptions};
 
 /// Fetches files of the cluster
 ///
-/// Every byte is verified. A file appears under its name only when it is whole; one that is there
-/// is replaced, and keeps its mode and owner. What an interrupted get has verified stays in a hidden
-/// file beside it for --resume.
+/// Every byte is verified. A file appears under its name only when it is whole; one that is
+/// there is replaced, and keeps its mode and owner. What an interrupted get has verified
+/// stays in a hidden file beside it for --resume.
 ///
 ///   get PATH              to ./NAME
 ///   get PATH... TARGET    to TARGET, or into it if it is a directory or ends with a slash

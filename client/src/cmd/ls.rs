@@ -18,9 +18,9 @@ use crate::Client;
 
 /// Lists directories
 ///
-/// Kind, size, time of the last modification and name; a directory's name ends with a slash. Names that begin with a
-/// dot are like any other. By name the entries come as the cluster has them; to sort them otherwise, all of a
-/// directory's are held in memory first.
+/// Kind, size, time of the last modification and name; a directory's name ends with a
+/// slash. Names that begin with a dot are like any other. By name the entries come as the
+/// cluster has them; to sort them otherwise, all of a directory's are held in memory first.
 ///
 ///   ls -l /logs       with copies and chunks of each file
 ///   ls -tr /logs      what changed last at the end

@@ -24,10 +24,11 @@ use crate::Client;
 
 /// Makes a directory of the cluster like one of this machine, or the other way round
 ///
-/// A path of the cluster is written dfs:/a/b; everything else is a path of this machine. What SRC holds goes into DST,
-/// which is made if it is missing. A file is the same if its size and its time of modification are; copies get the time
-/// of their source. Each file appears whole or not at all. Interrupted, the same command goes on where it ended. What is
-/// deleted in the cluster goes to the trash.
+/// A path of the cluster is written dfs:/a/b; everything else is a path of this machine.
+/// What SRC holds goes into DST, which is made if it is missing. A file is the same if its
+/// size and its time of modification are; copies get the time of their source. Each file
+/// appears whole or not at all. Interrupted, the same command goes on where it ended. What
+/// is deleted in the cluster goes to the trash.
 ///
 ///   sync photos dfs:/backup/photos              upload what is new or changed
 ///   sync dfs:/backup/photos photos              fetch it
