@@ -1,7 +1,7 @@
 //! The order of the coordinator's collection, as a pure machine.
 //!
 //! ```text
-//!   resting --interval--> expire_uploads -> trash -> purge -> release -> orphans -> expire_outcomes --> resting
+//!   resting --interval--> expire_uploads -> trash -> purge -> release -> orphans -> expire_outcomes -> forget --> resting
 //!                              |  ^ (each until it reports no more, or has had its share)                  |
 //!                              +--+                                    at once again, if one had more <----+
 //! ```
@@ -154,7 +154,7 @@ mod tests {
     fn a_cycle_runs_each_step_until_it_reports_no_more() {
         let mut state = GcState::new(GcConfig::default(), at(0));
         let mut order = vec![];
-        let mut left = [0, 2, 1, 3, 0, 0];
+        let mut left = [0, 2, 1, 3, 0, 0, 0];
         while let Some(step) = state.step(at(0)) {
             assert_eq!(state.step(at(0)), None, "one at a time");
             let place = Step::ALL.iter().position(|s| *s == step).unwrap();
@@ -163,7 +163,7 @@ mod tests {
             left[place] -= i32::from(more);
             state.done(at(0), Progress { done: 1, more });
         }
-        assert_eq!(order, [0, 1, 1, 1, 2, 2, 3, 3, 3, 3, 4, 5]);
+        assert_eq!(order, [0, 1, 1, 1, 2, 2, 3, 3, 3, 3, 4, 5, 6]);
         assert_eq!(state.step(at(4)), None);
         assert_eq!(state.step(at(5)), Some(Step::ALL[0]));
         assert_eq!((state.report().cycles, state.report().steps[3].1.done), (1, 4));

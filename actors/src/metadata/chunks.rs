@@ -6,7 +6,9 @@ use dfs_wire::message::metadata::CopyState;
 use super::copies::{COPIES_MAX, REINDEX_OPS_MAX, reindex};
 use super::error::MetaError;
 use super::keys;
-use super::records::{ChunkRecord, ChunkState, ReleaseJob, Tombstone, Version, VersionState};
+use super::records::{
+    ChunkRecord, ChunkState, NodeRecord, ReleaseJob, Standing, Tombstone, Version, VersionState,
+};
 use super::txn::Txn;
 use super::view::View;
 
@@ -63,7 +65,13 @@ pub fn remove_chunk(txn: &mut Txn<'_>, chunk: ChunkId, old: &ChunkRecord) -> Res
     txn.count(|t| t.chunks = t.chunks.saturating_sub(1))
 }
 
-/// Asks a node to delete a copy; asking twice is asking once.
+/// Whether an operator forgot the node: nothing more is asked of it.
+fn is_forgotten(view: &impl View, node: NodeId) -> Result<bool, MetaError> {
+    let known: Option<NodeRecord> = view.load(&keys::node(node))?;
+    Ok(known.is_some_and(|record| record.standing == Standing::Forgotten))
+}
+
+/// Asks a node to delete a copy; asking twice is asking once, and a node that was forgotten is not asked.
 ///
 /// # Errors
 /// Of the store.
@@ -75,7 +83,7 @@ pub fn put_tombstone(
     now_ms: u64,
 ) -> Result<(), MetaError> {
     let key = keys::tombstone(node, chunk, generation);
-    if txn.get(&key)?.is_none() {
+    if txn.get(&key)?.is_none() && !is_forgotten(txn, node)? {
         txn.put(key, &Tombstone { since_ms: now_ms })?;
         txn.count(|t| t.tombstones += 1)?;
     }
@@ -106,6 +114,14 @@ pub fn drop_reference(
         return put_chunk(txn, chunk, Some(&old), &new);
     }
     new.state = ChunkState::Dying;
+    // Planned copies of an upload, and what a step of forgetting has not come to yet.
+    let mut forgotten = Vec::new();
+    for copy in &new.copies {
+        if is_forgotten(txn, copy.node)? {
+            forgotten.push(copy.node);
+        }
+    }
+    new.copies.retain(|copy| !forgotten.contains(&copy.node));
     new.copies.iter_mut().for_each(|copy| copy.state = CopyState::Dropping);
     put_chunk(txn, chunk, Some(&old), &new)?;
     txn.delete(keys::reasons(chunk));

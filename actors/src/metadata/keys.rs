@@ -28,6 +28,7 @@
 //! c <version> <session>                 -> ()             an open copy of a version: its chunks are not released meanwhile
 //! w <path> 0 <session>                  -> ()             an open upload that can be found and gone on with
 //! n <node>                              -> NodeRecord     who registered
+//! a <node>                              -> ()             a forgotten node, rows of which are still there
 //! y <node> <chunk>                      -> CopyRow        what each node should have: the same facts as k, by node
 //! g <wanted> (<node> <state>)...        -> GroupRow       how many live chunks have exactly these copies, by node id
 //! ```
@@ -106,6 +107,8 @@ pub mod table {
     pub const HOLDER: &[u8] = b"f";
     /// Nodes.
     pub const NODE: &[u8] = b"n";
+    /// Nodes that are being forgotten.
+    pub const FORGETTING: &[u8] = b"a";
     /// Copies by node.
     pub const COPY: &[u8] = b"y";
     /// Groups of chunks with the same copies.
@@ -338,6 +341,16 @@ pub fn node(node: NodeId) -> Vec<u8> {
     key(&[table::NODE, &node.to_bytes()])
 }
 
+/// A node that is being forgotten.
+pub fn forgetting(node: NodeId) -> Vec<u8> {
+    key(&[table::FORGETTING, &node.to_bytes()])
+}
+
+/// The node of a forgetting key.
+pub fn parse_forgetting(key: &[u8]) -> Option<NodeId> {
+    Some(NodeId::from_bytes(key.strip_prefix(table::FORGETTING)?.try_into().ok()?))
+}
+
 /// Prefix of what a node should have.
 pub fn copies(node: NodeId) -> Vec<u8> {
     key(&[table::COPY, &node.to_bytes()])
@@ -414,6 +427,7 @@ mod tests {
         assert_eq!(parse_tombstone(b"x123"), None);
         assert_eq!(parse_copy(&copy(NodeId(1), ChunkId(2))), Some((NodeId(1), ChunkId(2))));
         assert_eq!(parse_copy(b"y123"), None);
+        assert_eq!(parse_forgetting(&forgetting(NodeId(3))), Some(NodeId(3)));
     }
 
     #[test]

@@ -12,6 +12,7 @@
 //! | [`resume`] | | open uploads of a path, their chunks |
 //! | [`read`] | | open_read, explain |
 //! | [`gc`] | trash expiry, purge and release steps, tombstones, outcome expiry | tombstones of a node |
+//! | [`forget`] | forget a node, step by step | what would be lost with it |
 //! | [`inventory`] | copies missing, returned, corrupt | verdicts on a report |
 //! | [`fsck`] | | check |
 //! | [`outcome`] | let an operation begin, remember its first outcome | |
@@ -19,6 +20,7 @@
 
 pub mod cluster;
 pub mod copy;
+pub mod forget;
 pub mod fsck;
 pub mod gc;
 pub mod inventory;

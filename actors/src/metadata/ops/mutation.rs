@@ -14,11 +14,13 @@ use serde::Serialize;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use super::forget::ForgetNode;
 use super::inventory::CopyFinding;
 use super::outcome::RequestDigest;
 use super::transfer::{self, Placement};
 use super::{
-    AllocatedChunk, OpContext, Outcome, Progress, cluster, copy, gc, inventory, names, outcome, trash, upload,
+    AllocatedChunk, OpContext, Outcome, Progress, cluster, copy, forget, gc, inventory, names, outcome, trash,
+    upload,
 };
 use crate::metadata::error::{MetaError, invalid};
 use crate::metadata::records::{NodeRecord, UnknownReign};
@@ -57,6 +59,8 @@ pub enum Mutation {
     PutNodes(Vec<(NodeId, NodeRecord)>),
     /// Remember that a node has seen a reign which this metadata has not.
     NoteUnknownReign(UnknownReign),
+    /// Forget a node that will not come back.
+    ForgetNode(ForgetNode),
     /// Take a node's word that copies are gone (any number).
     ConfirmDeleted(NodeId, Vec<ChunkCopy>),
     /// Apply what an inventory or a report of bad copies means (any number).
@@ -80,12 +84,21 @@ pub enum Step {
     Orphans,
     /// Forget outcomes of old operations.
     ExpireOutcomes,
+    /// Take away what is said of forgotten nodes.
+    Forget,
 }
 
 impl Step {
     /// All of them, in the order in which one feeds the next.
-    pub const ALL: [Self; 6] =
-        [Self::ExpireUploads, Self::Trash, Self::Purge, Self::Release, Self::Orphans, Self::ExpireOutcomes];
+    pub const ALL: [Self; 7] = [
+        Self::ExpireUploads,
+        Self::Trash,
+        Self::Purge,
+        Self::Release,
+        Self::Orphans,
+        Self::ExpireOutcomes,
+        Self::Forget,
+    ];
 
     /// A short name for logs and metrics.
     pub const fn name(self) -> &'static str {
@@ -96,6 +109,7 @@ impl Step {
             Self::Release => "release",
             Self::Orphans => "orphans",
             Self::ExpireOutcomes => "expire_outcomes",
+            Self::Forget => "forget",
         }
     }
 
@@ -111,6 +125,7 @@ impl Step {
             Self::Release => gc::release_step(txn, ctx),
             Self::Orphans => gc::orphan_step(txn, ctx),
             Self::ExpireOutcomes => outcome::expire(txn, ctx),
+            Self::Forget => forget::step(txn),
         }
     }
 }
@@ -134,6 +149,7 @@ impl Mutation {
             Self::Renew(_) => "renew_session",
             Self::PutNodes(_) => "put_nodes",
             Self::NoteUnknownReign(_) => "note_unknown_reign",
+            Self::ForgetNode(_) => "forget_node",
             Self::ConfirmDeleted(..) => "confirm_deleted",
             Self::ApplyFindings(..) => "apply_findings",
             Self::Step(step) => step.name(),
@@ -188,6 +204,7 @@ impl Mutation {
             Self::NoteUnknownReign(seen) => {
                 overlay.mutate(|t| cluster::note_unknown(t, seen)).map(|()| Outcome::Done)
             }
+            Self::ForgetNode(r) => overlay.mutate(|t| forget::begin(t, ctx, r)).map(|()| Outcome::Done),
             Self::ConfirmDeleted(node, copies) => {
                 for page in copies.chunks(gc::CONFIRMATIONS_MAX) {
                     overlay.mutate(|t| gc::confirm_deleted(t, *node, page))?;
