@@ -110,7 +110,11 @@ impl NodeAdmin {
                 Err(Status::new(StatusCode::Unsupported, "deliberate faults are not enabled here")
                     .hint("needs a build with the feature `chaos` and chaos.enabled in the configuration"))
             }
-            AdminRequest::ClusterStatus | AdminRequest::Nodes | AdminRequest::AdmitNode(_) => {
+            AdminRequest::ClusterStatus
+            | AdminRequest::Nodes
+            | AdminRequest::AdmitNode(_)
+            | AdminRequest::ForgetNode(_)
+            | AdminRequest::TakeInventories => {
                 Err(Status::new(StatusCode::Unsupported, "only the coordinator knows the cluster"))
             }
         }

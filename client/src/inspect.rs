@@ -1,7 +1,8 @@
 //! Looking at the cluster, at its nodes, and at why things are where they are.
 
 use dfs_wire::message::admin::{
-    ActorInfo, AdminRequest, AdminResponse, Chaos, ClusterStatus, NodeInfo, NodeStatus,
+    ActorInfo, AdminRequest, AdminResponse, Chaos, ClusterStatus, ForgetNode, ForgottenNode, NodeInfo,
+    NodeStatus,
 };
 use dfs_wire::message::metadata::{
     Explain, Explained, Fsck, FsckStep, MetadataRequest, MetadataResponse, OpenRead, PinnedVersion,
@@ -61,6 +62,30 @@ impl Client {
     pub async fn admit_node(&self, node: &str) -> Result<String, Error> {
         match self.inner.rpc.admin(None, AdminRequest::AdmitNode(node.to_owned())).await? {
             AdminResponse::NodeAdmitted(name) => Ok(name),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Forgets a datanode that will not come back, by its name or id.
+    ///
+    /// # Errors
+    /// `NotFound`; `PreconditionFailed` while it answers, or has the last known copy of anything and the loss is not
+    /// accepted.
+    pub async fn forget_node(&self, word: ForgetNode) -> Result<ForgottenNode, Error> {
+        match self.inner.rpc.admin(None, AdminRequest::ForgetNode(word)).await? {
+            AdminResponse::NodeForgotten(forgotten) => Ok(forgotten),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Has every datanode that answers tell the coordinator all it has, from the start. Returns at once;
+    /// [`Self::nodes`] says how old each node's last whole inventory is.
+    ///
+    /// # Errors
+    /// If the coordinator cannot be asked.
+    pub async fn take_inventories(&self) -> Result<(), Error> {
+        match self.inner.rpc.admin(None, AdminRequest::TakeInventories).await? {
+            AdminResponse::InventoriesWanted => Ok(()),
             other => Err(unexpected(&other)),
         }
     }

@@ -1,6 +1,7 @@
 //! What datanodes have said of their copies lately: kept for health and `fsck`, lost at a restart, learned again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use dfs_wire::id::{Incarnation, NodeId};
@@ -21,14 +22,28 @@ struct Said {
     /// Copies ordered into quarantine in the inventory under way, and in the one before.
     orphans_now: BTreeSet<ChunkKey>,
     orphans_before: BTreeSet<ChunkKey>,
-    /// The run whose inventory came to its end last, and when.
+    /// When the inventory under way began.
+    began_ms: u64,
+    /// The run whose inventory came to its end last, and when that inventory began.
     told_all: Option<(Incarnation, u64)>,
+    /// Since when it has had fewer chunks than it should have, told in each heartbeat.
+    short_since_ms: Option<u64>,
+    /// When it was last asked for an inventory for that.
+    asked_ms: Option<u64>,
 }
+
+/// How long a node has fewer chunks than it should have before it is asked for an inventory: what was deleted meanwhile
+/// may explain it.
+const SHORT_MS: u64 = 10_000;
+/// From one such question to the next.
+const SHORT_PAUSE_MS: u64 = 5 * 60 * 1000;
 
 /// What datanodes have said.
 #[derive(Debug, Default)]
 pub(super) struct NodeFacts {
     nodes: Mutex<BTreeMap<NodeId, Said>>,
+    /// Inventories that began before this do not count as fresh.
+    wanted_ms: AtomicU64,
 }
 
 fn key(copy: &ChunkCopy) -> ChunkKey {
@@ -55,6 +70,7 @@ impl NodeFacts {
         let mut nodes = self.lock();
         let said = nodes.entry(report.node).or_default();
         if report.after.is_none() {
+            said.began_ms = now_ms;
             said.corrupt_now.clear();
             said.orphans_before = std::mem::take(&mut said.orphans_now);
         }
@@ -66,11 +82,44 @@ impl NodeFacts {
         keep(&mut said.orphans_now, orphans.iter().map(key));
         if report.upto.is_none() {
             said.corrupt = std::mem::take(&mut said.corrupt_now);
-            said.told_all = Some((report.incarnation, now_ms));
+            said.told_all = Some((report.incarnation, said.began_ms));
         }
     }
 
-    /// How long ago this run of a node told everything it has; `None` if it has not yet, since this coordinator began.
+    /// An operator wants every node to tell all it has, from the start.
+    pub(super) fn want_inventories(&self, now_ms: u64) {
+        self.wanted_ms.fetch_max(now_ms, Ordering::Relaxed);
+    }
+
+    /// Whether the inventory that just came to its end began early enough for whoever wanted one.
+    pub(super) fn is_fresh(&self, node: NodeId) -> bool {
+        let wanted_ms = self.wanted_ms.load(Ordering::Relaxed);
+        self.lock()
+            .get(&node)
+            .and_then(|said| said.told_all)
+            .is_some_and(|(_, began_ms)| began_ms >= wanted_ms)
+    }
+
+    /// A heartbeat says how many chunks a node has, and the metadata how many it should have at least. Returns whether
+    /// it is to be asked for an inventory.
+    pub(super) fn compare(&self, node: NodeId, has: u64, expected: u64, now_ms: u64) -> bool {
+        let mut nodes = self.lock();
+        let said = nodes.entry(node).or_default();
+        if has >= expected {
+            said.short_since_ms = None;
+            return false;
+        }
+        let since_ms = *said.short_since_ms.get_or_insert(now_ms);
+        let rested = said.asked_ms.is_none_or(|asked| asked.saturating_add(SHORT_PAUSE_MS) <= now_ms);
+        let ask = rested && since_ms.saturating_add(SHORT_MS) <= now_ms;
+        if ask {
+            said.asked_ms = Some(now_ms);
+        }
+        ask
+    }
+
+    /// How long ago this run of a node began to tell everything it has, the last time it came to the end of that; `None`
+    /// if it has not yet, since this coordinator began.
     pub(super) fn inventory_age_ms(&self, node: NodeId, run: Incarnation, now_ms: u64) -> Option<u64> {
         let (told, at_ms) = self.lock().get(&node)?.told_all?;
         (told == run).then(|| now_ms.saturating_sub(at_ms))
@@ -134,6 +183,28 @@ mod tests {
         assert_eq!(facts.corrupt_count(NodeId(1)), 1);
         assert_eq!(facts.inventory_age_ms(NodeId(1), Incarnation(1), 9), Some(4));
         assert_eq!(facts.inventory_age_ms(NodeId(1), Incarnation(2), 9), None, "of another run");
+    }
+
+    #[test]
+    fn a_node_that_stays_short_of_chunks_is_asked_for_an_inventory_now_and_then() {
+        let facts = NodeFacts::default();
+        let ask = |has, at_ms| facts.compare(NodeId(1), has, 10, at_ms);
+        assert!(!ask(9, 0) && !ask(9, 9_999), "a deletion may be on its way to the metadata");
+        assert!(ask(9, 10_000) && !ask(9, 12_000), "asked once");
+        assert!(!ask(10, 14_000) && !ask(9, 20_000) && !ask(9, 200_000), "and not again soon");
+        assert!(ask(9, 400_000));
+    }
+
+    #[test]
+    fn only_an_inventory_that_began_after_the_question_answers_it() {
+        let facts = NodeFacts::default();
+        facts.page(&page(None, Some(5), &[]), &[], 10);
+        facts.want_inventories(11);
+        facts.page(&page(Some(5), None, &[]), &[], 12);
+        assert!(!facts.is_fresh(NodeId(1)));
+        facts.page(&page(None, None, &[]), &[], 13);
+        assert!(facts.is_fresh(NodeId(1)));
+        assert_eq!(facts.inventory_age_ms(NodeId(1), Incarnation(1), 20), Some(7), "as old as its beginning");
     }
 
     #[test]

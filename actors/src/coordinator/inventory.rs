@@ -112,7 +112,7 @@ impl CoordinatorService {
             self.note(asked, Mutation::ApplyFindings(report.node, findings)).await?;
         }
         self.facts.page(&report, &verdict.quarantine, self.parts.time.now_ms());
-        if report.upto.is_none() {
+        if report.upto.is_none() && self.facts.is_fresh(report.node) {
             let done = MembershipMsg::InventoryDone(report.node, report.incarnation);
             // If it is lost, the node is asked for one more inventory.
             let _asked_again = self.parts.membership.try_send(done);

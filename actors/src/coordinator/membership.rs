@@ -153,6 +153,7 @@ impl CoordinatorService {
     /// The answer means that all the heartbeat told is durable: the node forgets it then.
     async fn heartbeat(&self, asked: &Asked, word: Heartbeat) -> Result<HeartbeatReply, Status> {
         let (node, deleted, found) = (word.node, word.deleted.clone(), findings(&word));
+        let counts = (node, word.load.chunks);
         let corrupt = word.corrupt.clone();
         let beat = |reply| MembershipMsg::Heartbeat(Box::new(word), reply);
         let heard = self.parts.membership.ask(beat, self.left(asked)).await.map_err(unanswered)??;
@@ -168,6 +169,7 @@ impl CoordinatorService {
         if heard.register_again {
             return Ok(reply);
         }
+        self.compare(counts);
         if !found.is_empty() {
             tracing::warn!(%node, bad = corrupt.len(), missing = found.len() - corrupt.len(), "a node reports copies");
             self.facts.corrupt(node, &corrupt);
@@ -198,6 +200,17 @@ impl CoordinatorService {
             return Ok(Vec::new());
         }
         reader.tombstones(node, TOMBSTONES_PER_HEARTBEAT_MAX).map_err(MetaError::into_status)
+    }
+
+    /// Compares how many chunks a node has with how many it should have. The count is some seconds old, and what was
+    /// deleted meanwhile is not missing: so only a node that stays short is asked.
+    fn compare(&self, (node, has): (NodeId, u64)) {
+        let expected = self.parts.census.borrow().census.expected(node);
+        if self.facts.compare(node, has, expected, self.parts.time.now_ms()) {
+            tracing::warn!(%node, has, expected, "a node has fewer chunks than it should have: its inventory is wanted");
+            // If it is lost, the next heartbeat but some asks again.
+            let _asked_again = self.parts.membership.try_send(MembershipMsg::WantInventory(Some(node)));
+        }
     }
 
     async fn leave(&self, asked: &Asked, word: Leave) -> Result<(), Status> {

@@ -14,6 +14,7 @@
 mod census;
 mod doorbell;
 mod facts;
+mod forget;
 mod grants;
 mod health;
 mod inventory;

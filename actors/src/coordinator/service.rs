@@ -166,6 +166,10 @@ impl CoordinatorService {
             Request::Admin(AdminRequest::AdmitNode(node)) => {
                 self.admit_node(&asked, &node).await.map(Response::Admin)
             }
+            Request::Admin(AdminRequest::ForgetNode(word)) => {
+                self.forget_node(&asked, &word).await.map(Response::Admin)
+            }
+            Request::Admin(AdminRequest::TakeInventories) => self.take_inventories().map(Response::Admin),
             Request::Admin(request) => self.admin(&request).map(Response::Admin),
             other @ (Request::Chunk(_) | Request::Replication(_)) => {
                 let text = format!("{} is answered by datanodes, not by a coordinator", other.name());
@@ -193,7 +197,9 @@ impl CoordinatorService {
             AdminRequest::NodeInfo
             | AdminRequest::Actors
             | AdminRequest::Chaos(_)
-            | AdminRequest::AdmitNode(_) => self.parts.admin.answer(request),
+            | AdminRequest::AdmitNode(_)
+            | AdminRequest::ForgetNode(_)
+            | AdminRequest::TakeInventories => self.parts.admin.answer(request),
         }
     }
 
@@ -282,7 +288,7 @@ impl CoordinatorService {
     }
 
     /// What all chunks are worth; of an earlier version of the cluster state if the count of this one is not done.
-    fn counted(&self, view: &ClusterView) -> Result<Counted, MetaError> {
+    pub(super) fn counted(&self, view: &ClusterView) -> Result<Counted, MetaError> {
         let now = count_at_once(&self.parts.reader, view, self.parts.time.now_ms())?;
         Ok(match now {
             Some(census) => Counted { census: Arc::new(census), version: view.version },

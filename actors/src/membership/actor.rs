@@ -131,6 +131,16 @@ impl Behaviour for Membership {
                 }
                 reply.send(left.map(|(record, _)| record));
             }
+            MembershipMsg::CheckForget(node, reply) => reply.send(self.state.check_forget(node)),
+            MembershipMsg::Forget(node, reply) => {
+                let forgotten = self.state.forget(now, node);
+                if let Ok(Some((_, transition))) = &forgotten {
+                    Self::log(transition);
+                    self.publish();
+                }
+                reply.send(forgotten.map(|_| ()));
+            }
+            MembershipMsg::WantInventory(node) => self.state.want_inventory(node),
             MembershipMsg::InventoryDone(node, incarnation) => self.state.inventory_done(node, incarnation),
         }
         Ok(())

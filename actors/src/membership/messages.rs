@@ -22,6 +22,12 @@ pub enum MembershipMsg {
     Heartbeat(Box<Heartbeat>, Reply<Result<Heard, Status>>),
     /// A node leaves; the record to make durable comes back, if that changes anything.
     Leave(Leave, Reply<Option<NodeRecord>>),
+    /// Whether a node may be forgotten: it must be gone.
+    CheckForget(NodeId, Reply<Result<(), Status>>),
+    /// A node is forgotten: that is durable.
+    Forget(NodeId, Reply<Result<(), Status>>),
+    /// An inventory is wanted of this node, or of all.
+    WantInventory(Option<NodeId>),
     /// A whole inventory of a node came to its end.
     InventoryDone(NodeId, Incarnation),
 }

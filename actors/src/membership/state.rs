@@ -280,6 +280,12 @@ impl MembershipState {
         Ok((Heard { update, register_again: false, inventory_wanted }, transition))
     }
 
+    /// A whole inventory is wanted of this node, or of all: each is asked with its next heartbeat.
+    pub fn want_inventory(&mut self, node: Option<NodeId>) {
+        let asked = self.nodes.iter_mut().filter(|(id, _)| node.is_none_or(|node| node == **id));
+        asked.for_each(|(_, known)| known.inventory_wanted = true);
+    }
+
     /// A whole inventory of this run came to its end.
     pub fn inventory_done(&mut self, node: NodeId, incarnation: Incarnation) {
         if let Some(node) = self.nodes.get_mut(&node).filter(|n| n.incarnation == incarnation) {

@@ -1,17 +1,20 @@
 //! `dfsctl fsck`: checks the metadata against what the nodes hold.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use dfs_wire::id::NodeId;
+use dfs_wire::message::admin::NodeStatus;
 use dfs_wire::message::metadata::{FsckKind, FsckProblem};
 use serde::Serialize;
 
 use super::context::Context;
 use super::exit::Exit;
-use super::failure::Outcome;
+use super::failure::{Failure, Outcome};
 use super::output::View;
 use super::output::page::Page;
-use super::output::text::{count, plain};
+use super::output::text::{count, duration, plain};
+use crate::Client;
 
 /// Problems that are printed for people; all are in the machine formats.
 const SHOWN: usize = 200;
@@ -21,7 +24,29 @@ const SHOWN: usize = 200;
 /// Exit code 0 if all is well, 10 if something is missing, superfluous or bad but every chunk can be read, 11 if a chunk
 /// cannot or the metadata contradicts itself.
 #[derive(Debug, clap::Args)]
-pub struct Args {}
+pub struct Args {
+    /// Have every datanode tell all it has before the check, which reads no data but every name
+    #[arg(long)]
+    fresh: bool,
+}
+
+/// How long a datanode that has not told yet is waited for: it does so within a moment of its start.
+const YOUNG: Duration = Duration::from_secs(5);
+/// How long a fresh look at all datanodes may take.
+const FRESH: Duration = Duration::from_secs(600);
+/// Between two questions whether they have told.
+const PAUSE: Duration = Duration::from_millis(200);
+
+/// How old what is known of one datanode is.
+#[derive(Debug, Serialize)]
+pub struct NodeSeen {
+    /// Its name.
+    pub node: String,
+    /// Its state.
+    pub state: &'static str,
+    /// Milliseconds since it began to tell all it has, the last time it did; null if not yet in its present run.
+    pub age_ms: Option<u64>,
+}
 
 /// What `fsck` prints.
 #[derive(Debug, Default, Serialize)]
@@ -50,6 +75,10 @@ pub struct FsckView {
     pub orphans: u64,
     /// Contradictions in the metadata.
     pub metadata: u64,
+    /// Datanodes that answer and have not told yet what they have.
+    pub not_looked_at: u64,
+    /// How old what is known of each datanode is.
+    pub nodes: Vec<NodeSeen>,
     /// Each thing that is wrong.
     pub problems: Vec<ProblemView>,
 }
@@ -93,10 +122,29 @@ impl FsckView {
         });
     }
 
+    /// How old what is known of each datanode is, those that answer alike in one word.
+    fn ages(&self) -> String {
+        let age = |node: &NodeSeen| match (node.state, node.age_ms) {
+            ("up" | "suspect" | "draining", Some(ms)) => format!("{} ago", duration(ms)),
+            ("up" | "suspect" | "draining", None) => "not told yet".to_owned(),
+            (state, _) => state.to_owned(),
+        };
+        let mut groups: Vec<(String, Vec<String>)> = Vec::new();
+        for node in &self.nodes {
+            let (age, name) = (age(node), plain(&node.node));
+            match groups.iter_mut().find(|(known, _)| *known == age) {
+                Some((_, names)) => names.push(name),
+                None => groups.push((age, vec![name])),
+            }
+        }
+        let said = |(age, names): &(String, Vec<String>)| format!("{age} ({})", names.join(", "));
+        groups.iter().map(said).collect::<Vec<_>>().join(", ")
+    }
+
     fn exit(&self) -> Exit {
         match () {
             () if self.lost + self.unreachable + self.metadata > 0 => Exit::HealthError,
-            () if self.problems.is_empty() => Exit::Ok,
+            () if self.problems.is_empty() && self.not_looked_at == 0 => Exit::Ok,
             () => Exit::HealthWarn,
         }
     }
@@ -125,8 +173,16 @@ impl View for FsckView {
             count(self.copies, "copy"),
         ];
         page.line(format!("looked at {}", looked.join(", ")));
+        page.line(format!("what the datanodes have is known as of: {}", self.ages()));
         match self.clean {
             true => page.line(paint.green("clean")),
+            false if self.problems.is_empty() => page.line(paint.yellow(&format!(
+                "nothing wrong was found, but {} yet all there is: ask again, or with --fresh",
+                match self.not_looked_at {
+                    1 => "1 datanode has not told".to_owned(),
+                    more => format!("{more} datanodes have not told"),
+                }
+            ))),
             false => page.line(format!(
                 "{} lost, {} unreachable, {} under-replicated, {} missing, {} corrupt, {} orphans, {} contradictions in the metadata",
                 self.lost,
@@ -145,15 +201,53 @@ impl View for FsckView {
     }
 }
 
+/// Whether a datanode answers and has not told yet what it has.
+fn is_young(node: &NodeStatus) -> bool {
+    node.state.answers() && node.inventory_ms.is_none()
+}
+
+/// The datanodes, once each that answers has told what it has: anew, if that is wanted.
+async fn look(client: &Client, fresh: bool) -> Outcome<Vec<NodeStatus>> {
+    let began = Instant::now();
+    if fresh {
+        client.take_inventories().await?;
+    }
+    loop {
+        let nodes = client.nodes().await?;
+        let passed = began.elapsed();
+        let since = u64::try_from(passed.as_millis()).unwrap_or(u64::MAX);
+        let old = |node: &NodeStatus| {
+            is_young(node) || fresh && node.state.answers() && node.inventory_ms.is_some_and(|ms| ms > since)
+        };
+        let waits: Vec<_> = nodes.iter().filter(|node| old(node)).map(|node| plain(&node.name)).collect();
+        if waits.is_empty() || !fresh && passed > YOUNG {
+            return Ok(nodes);
+        }
+        if passed > FRESH {
+            let text = format!("no fresh inventory within {} from {}", duration(since), waits.join(", "));
+            return Err(Failure::new(Exit::Unavailable, "NoInventory", text)
+                .hint("look at the logs of those datanodes, or check without --fresh"));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
 /// Runs `dfsctl fsck`.
 ///
 /// # Errors
 /// If the cluster cannot be asked.
-pub async fn run(context: &Context, _args: Args) -> Outcome<Exit> {
+pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     let client = context.operator().await?;
-    let names: BTreeMap<_, _> =
-        client.nodes().await?.into_iter().map(|node| (node.node, node.name)).collect();
+    let nodes = look(&client, args.fresh).await?;
     let mut view = FsckView::default();
+    let seen = |node: &NodeStatus| NodeSeen {
+        node: node.name.clone(),
+        state: node.state.name(),
+        age_ms: node.inventory_ms,
+    };
+    view.nodes = nodes.iter().map(seen).collect();
+    view.not_looked_at = nodes.iter().filter(|node| is_young(node)).count() as u64;
+    let names: BTreeMap<_, _> = nodes.into_iter().map(|node| (node.node, node.name)).collect();
     let mut cursor = None;
     loop {
         let step = client.fsck_step(cursor).await?;
@@ -169,7 +263,7 @@ pub async fn run(context: &Context, _args: Args) -> Outcome<Exit> {
             break;
         }
     }
-    view.clean = view.problems.is_empty();
+    view.clean = view.problems.is_empty() && view.not_looked_at == 0;
     context.output.print(&view)?;
     Ok(view.exit())
 }

@@ -1,7 +1,7 @@
-//! `dfsctl nodes`: lists the datanodes, and lets in those that wait.
+//! `dfsctl nodes`: lists the datanodes, lets in those that wait, and forgets those that will not come back.
 
 use clap::Subcommand;
-use dfs_wire::message::admin::NodeStatus;
+use dfs_wire::message::admin::{ForgetNode, ForgottenNode, NodeStatus};
 use dfs_wire::message::membership::DiskHealth;
 use serde::Serialize;
 
@@ -10,7 +10,7 @@ use super::exit::Exit;
 use super::failure::{Failure, Outcome};
 use super::output::View;
 use super::output::page::{Column, Field, Page, Tone};
-use super::output::text::{duration, plain, present, size};
+use super::output::text::{count, duration, plain, present, size};
 use crate::Client;
 
 /// Lists the datanodes
@@ -34,6 +34,60 @@ enum Action {
         /// Its name or id
         node: String,
     },
+    /// Forgets a datanode that will not come back
+    ///
+    /// It must be gone: stopped, down, or lost. What the cluster keeps for it ends: the deletions that wait for it, and the
+    /// copies that are expected on it. Refused while it has the last known copy of anything. A datanode that was
+    /// forgotten cannot come back with the data it has.
+    #[command(
+        after_help = "Examples:\n  dfsctl nodes forget datanode-3 --dry-run\n  dfsctl nodes forget datanode-3"
+    )]
+    Forget {
+        /// Its name or id
+        node: String,
+        /// Even if it has the last known copy of chunks: they are lost
+        #[arg(long)]
+        accept_loss: bool,
+        /// Say what would happen, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+}
+
+/// What `nodes forget` prints.
+#[derive(Debug, Serialize)]
+struct ForgottenView {
+    /// Its id.
+    id: String,
+    /// Its name.
+    name: String,
+    /// Copies of live chunks that were still expected on it.
+    copies: u64,
+    /// Chunks of which it had the last known copy.
+    lost: u64,
+    /// Whether nothing was done.
+    dry_run: bool,
+}
+
+impl View for ForgottenView {
+    fn page(&self, page: &mut Page) {
+        let name = plain(&self.name);
+        let copies = count(self.copies, "copy");
+        let verb = if self.dry_run { "would be forgotten" } else { "is forgotten" };
+        page.line(format!(
+            "{name} {verb}: {copies} of live chunks {} expected on it",
+            if self.copies == 1 { "was" } else { "were" }
+        ));
+        if self.lost > 0 {
+            let lost = count(self.lost, "chunk");
+            let verb = if self.dry_run {
+                "would be lost: without --accept-loss it is refused"
+            } else {
+                "lost with it"
+            };
+            page.line(format!("{lost} {verb}"));
+        }
+    }
 }
 
 /// What `nodes admit` prints.
@@ -213,13 +267,21 @@ impl View for NodesView {
 /// If the cluster cannot be asked, or no such node waits.
 pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     let client = context.operator().await?;
-    if let Some(Action::Admit { node }) = args.action {
-        let admitted = client.admit_node(&node).await?;
-        context.output.print(&AdmittedView { admitted })?;
-        return Ok(Exit::Ok);
+    match args.action {
+        Some(Action::Admit { node }) => {
+            let admitted = client.admit_node(&node).await?;
+            context.output.print(&AdmittedView { admitted })?;
+        }
+        Some(Action::Forget { node, accept_loss, dry_run }) => {
+            let ForgottenNode { node, name, copies, lost } =
+                client.forget_node(ForgetNode { node, accept_loss, dry_run }).await?;
+            context.output.print(&ForgottenView { id: node.to_string(), name, copies, lost, dry_run })?;
+        }
+        None => {
+            let nodes = client.nodes().await?.into_iter().map(NodeView::from).collect();
+            context.output.print(&NodesView { nodes, long: args.long })?;
+        }
     }
-    let nodes = client.nodes().await?.into_iter().map(NodeView::from).collect();
-    context.output.print(&NodesView { nodes, long: args.long })?;
     Ok(Exit::Ok)
 }
 

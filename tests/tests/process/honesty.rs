@@ -102,3 +102,57 @@ fn copies_on_dead_nodes_are_not_good_ones() {
     let said = until_code(&cluster, &["status", "--check"], 11, Duration::from_secs(60));
     assert!(said.contains("CHUNKS_UNREACHABLE"), "{said}");
 }
+
+#[test]
+fn fsck_says_how_old_its_view_is_and_takes_a_fresh_one_if_asked() {
+    let cluster = start(3);
+    cluster.file("in", &noise(9, 100_000));
+    cluster.ok(&["put", "in", "/f"]);
+    let said = cluster.ok(&["fsck"]);
+    assert!(said.contains("known as of") && said.ends_with("clean\n"), "{said}");
+    remove_chunks(cluster.datanode(1));
+    // Nobody has read the chunk since: only what is looked at is known. The file's name is still in the node's index, so
+    // the reader that opens it is what finds out.
+    cluster.verified("/f");
+    let said = until_code(&cluster, &["fsck", "--fresh"], 10, Duration::from_secs(20));
+    assert!(said.contains("1 missing"), "{said}");
+    let json = cluster.dfsctl(&["fsck", "-o", "json"]).run();
+    let view: serde_json::Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert_eq!(view["nodes"].as_array().map(Vec::len), Some(3), "{view}");
+    assert!(view["nodes"][0]["age_ms"].is_u64() && view["not_looked_at"] == 0, "{view}");
+}
+
+#[test]
+fn a_node_that_is_gone_is_forgotten_but_not_with_the_last_copy() {
+    let cluster = start(4);
+    cluster.file("in", &noise(9, 100_000));
+    cluster.ok(&["put", "--replication", "2", "in", "/two"]);
+    cluster.ok(&["put", "--replication", "3", "in", "/three"]);
+    let (two, rest): (Vec<_>, Vec<_>) =
+        cluster.datanodes().iter().partition(|node| node.chunk_files().len() == 2);
+    let victim = two.first().or(rest.first()).expect("a node").name().to_owned();
+    let said = cluster.code(&["nodes", "forget", &victim]);
+    assert!(said.0 == 4 && said.1.contains("stop it first"), "it runs: {said:?}");
+    assert_eq!(cluster.code(&["nodes", "forget", "nobody"]).0, 3);
+    assert_eq!(cluster.code(&["nodes", "forget"]).0, 2);
+    // A deletion waits for a node that is gone, until it is forgotten.
+    let holders: Vec<_> = cluster.datanodes().iter().filter(|node| !node.chunk_files().is_empty()).collect();
+    let gone = holders.first().expect("a holder");
+    assert!(gone.stop().success());
+    let said = cluster.ok(&["nodes", "forget", gone.name(), "--dry-run"]);
+    assert!(said.contains("would be forgotten"), "{said}");
+    let said = cluster.ok(&["nodes", "forget", gone.name()]);
+    assert!(said.contains("is forgotten"), "{said}");
+    assert!(!cluster.ok(&["nodes"]).contains(gone.name()));
+    until_code(&cluster, &["fsck"], 10, Duration::from_secs(10));
+    // The others now have the last known copies of something.
+    let mut refused = 0;
+    for node in cluster.datanodes().iter().filter(|node| node.name() != gone.name()) {
+        assert!(node.stop().success());
+        let (code, said) = cluster.code(&["nodes", "forget", node.name()]);
+        assert!(code == 0 || code == 4 && said.contains("last known copy"), "{code} {said}");
+        refused += usize::from(code == 4);
+    }
+    assert!(refused >= 1, "somebody had the last copy");
+    until_code(&cluster, &["status", "--check"], 11, Duration::from_secs(10));
+}

@@ -21,6 +21,10 @@ pub enum AdminRequest {
     Chaos(Chaos),
     /// Let the datanode with this name or id in, which waits for an operator's yes.
     AdmitNode(String),
+    /// Forget a datanode that will not come back.
+    ForgetNode(ForgetNode),
+    /// Have every datanode that answers tell all it has, from the start.
+    TakeInventories,
 }
 
 impl AdminRequest {
@@ -33,8 +37,34 @@ impl AdminRequest {
             Self::Actors => "admin.actors",
             Self::Chaos(_) => "admin.chaos",
             Self::AdmitNode(_) => "admin.admit_node",
+            Self::ForgetNode(_) => "admin.forget_node",
+            Self::TakeInventories => "admin.take_inventories",
         }
     }
+}
+
+/// Forget a datanode that will not come back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForgetNode {
+    /// Its name or id.
+    pub node: String,
+    /// Even if it has the last known copy of chunks, which are lost with it.
+    pub accept_loss: bool,
+    /// Only say what would happen.
+    pub dry_run: bool,
+}
+
+/// What forgetting a datanode ends, or would end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ForgottenNode {
+    /// Its id.
+    pub node: NodeId,
+    /// Its name.
+    pub name: String,
+    /// Copies of live chunks that were still expected on it.
+    pub copies: u64,
+    /// Chunks of which it had the last known copy.
+    pub lost: u64,
 }
 
 /// What to do to which actor.
@@ -72,6 +102,10 @@ pub enum AdminResponse {
     Chaos(u32),
     /// The datanode with this name is taken in when it asks again.
     NodeAdmitted(String),
+    /// The datanode is forgotten, or would be.
+    NodeForgotten(ForgottenNode),
+    /// The datanodes are asked with their next heartbeats.
+    InventoriesWanted,
 }
 
 /// About one node.

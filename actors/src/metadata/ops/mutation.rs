@@ -19,8 +19,8 @@ use super::inventory::CopyFinding;
 use super::outcome::RequestDigest;
 use super::transfer::{self, Placement};
 use super::{
-    AllocatedChunk, OpContext, Outcome, Progress, cluster, copy, forget, gc, inventory, names, outcome, trash,
-    upload,
+    AllocatedChunk, OpContext, Outcome, Progress, cluster, copy, forget, gc, inventory, names, outcome,
+    trash, upload,
 };
 use crate::metadata::error::{MetaError, invalid};
 use crate::metadata::records::{NodeRecord, UnknownReign};

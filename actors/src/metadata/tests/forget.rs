@@ -18,7 +18,7 @@ impl Lab {
                 standing: Standing::Left,
                 since_ms: 1,
             };
-            self.apply(&Mutation::PutNode(NodeId(id), record)).unwrap();
+            self.apply(&Mutation::PutNodes(vec![(NodeId(id), record)])).unwrap();
         }
     }
 
