@@ -100,7 +100,9 @@ fn copies_on_dead_nodes_are_not_good_ones() {
     assert!(said.contains("1 under-replicated"), "{said}");
     cluster.datanode(2).kill();
     let began = Instant::now();
-    while !until_code(&cluster, &["status", "--check"], 11, Duration::from_secs(60)).contains("CHUNKS_UNREACHABLE") {
+    while !until_code(&cluster, &["status", "--check"], 11, Duration::from_secs(60))
+        .contains("CHUNKS_UNREACHABLE")
+    {
         assert!(began.elapsed() < Duration::from_secs(60), "its copies count as good for ever");
         std::thread::sleep(Duration::from_millis(200));
     }
