@@ -52,7 +52,8 @@ impl Dialing {
         let peer = ClientPeer { client: ClientId(env.rng.u128()), name: "coordinator".to_owned() };
         let hello = Hello {
             cluster: Some(cluster),
-            peer: Peer::Client(peer),
+            // Clients that take all their places at a node do not keep it out of the cluster.
+            peer: Peer::Operator(peer),
             credentials: Vec::new(),
             features: 0,
             connection_credit: CONNECTION_CREDIT_BYTES,
@@ -101,4 +102,15 @@ pub(super) async fn check(bell: &dyn Doorbell, word: &Register) -> Result<(), St
         ),
     };
     Err(Status::new(StatusCode::NotAdmitted, text).hint(hint).at_node(*node))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_takes_no_place_of_clients() {
+        let bell = Dialing::new(Env::for_tests(1), ClusterId(1));
+        assert!(matches!(bell.hello.peer, Peer::Operator(_)), "all of theirs may be taken");
+    }
 }

@@ -25,7 +25,9 @@ use dfs_wire::status::StatusCode;
 use crate::metadata::error::MetaError;
 use crate::metadata::format::{FORMAT_VERSION, decode, encode};
 use crate::metadata::keys::{self, table};
-use crate::metadata::records::{ClusterMeta, Inode, Known, NodeRecord, Reigns, Totals, UnknownReign};
+use crate::metadata::records::{
+    ClusterMeta, Inode, Known, NodeRecord, Reigns, Standing, Totals, UnknownReign,
+};
 use crate::metadata::store::{Batch, BatchOutcome, Condition, KeyRange, MetadataStore};
 use crate::metadata::time::ns;
 use crate::metadata::txn::Txn;
@@ -238,13 +240,30 @@ pub fn totals(view: &impl View) -> Result<Totals, MetaError> {
     Ok(view.load(keys::TOTALS)?.unwrap_or_default())
 }
 
-/// Remembers a node.
+/// Remembers a node. One that was forgotten, or is lost, comes back only if an operator admits it (as one that left): a
+/// registration that was under way meanwhile does not undo it. Of one that is admitted nothing more is taken away.
 ///
 /// # Errors
-/// Of the store.
+/// `NotAdmitted` of such a registration.
 pub fn put_node(txn: &mut Txn<'_>, node: NodeId, record: &NodeRecord) -> Result<(), MetaError> {
-    if self::node(txn, node)?.as_ref() == Some(record) {
+    let known = self::node(txn, node)?;
+    if known.as_ref() == Some(record) {
         return Ok(());
+    }
+    let fenced = known.is_some_and(|known| matches!(known.standing, Standing::Lost | Standing::Forgotten));
+    if fenced && matches!(record.standing, Standing::Member | Standing::Draining) {
+        let text = format!(
+            "{} ({node}) was forgotten, or another node took its place, while it registered",
+            record.name
+        );
+        return Err(MetaError::refused_with_hint(
+            StatusCode::NotAdmitted,
+            text,
+            "`dfsctl nodes admit` takes it in again; else start it with an empty data directory",
+        ));
+    }
+    if record.standing != Standing::Forgotten {
+        txn.delete(keys::forgetting(node));
     }
     txn.put(keys::node(node), record)
 }

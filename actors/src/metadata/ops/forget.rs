@@ -13,11 +13,12 @@
 //! From the first batch on nothing new is asked of the node: [`crate::metadata::chunks`] makes no tombstone for one that is
 //! forgotten. A crash anywhere leaves the `a` row, and the next step goes on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dfs_wire::id::NodeId;
 use dfs_wire::status::StatusCode;
 
+use super::cluster::nodes;
 use super::{OpContext, Progress};
 use crate::metadata::census::{Count, last_copies};
 use crate::metadata::chunks::{PUT_OPS_MAX, put_chunk, remove_chunk};
@@ -53,8 +54,17 @@ impl ForgetNode {
     /// # Errors
     /// Of the store.
     pub fn loss(&self, view: &impl View) -> Result<Count, MetaError> {
-        last_copies(view, self.node, &|node| self.reach(node))
+        let gone = gone(view)?;
+        let reach = |node| if gone.contains(&node) { Reach::Gone } else { self.reach(node) };
+        last_copies(view, self.node, &reach)
     }
+}
+
+/// The nodes that are lost or forgotten as of now: whoever asks may have looked before the last of them was.
+fn gone(view: &impl View) -> Result<BTreeSet<NodeId>, MetaError> {
+    let gone =
+        |(_, record): &(NodeId, NodeRecord)| matches!(record.standing, Standing::Lost | Standing::Forgotten);
+    Ok(nodes(view)?.into_iter().filter(gone).map(|(node, _)| node).collect())
 }
 
 /// Begins to forget a node.

@@ -87,3 +87,36 @@ fn what_is_said_of_a_forgotten_node_ends_and_nothing_new_is_asked_of_it() {
     lab.apply(&Mutation::ApplyFindings(NodeId(3), vec![finding])).unwrap();
     assert_eq!(lab.rows_of(3), (0, 0));
 }
+
+#[test]
+fn two_nodes_forgotten_at_once_do_not_take_the_last_two_copies_along() {
+    let mut lab = Lab::new();
+    lab.know(1..=3);
+    lab.put("/f", 10);
+    assert!(lab.forget(1, false, &[]).is_ok() && lab.forget(2, false, &[]).is_ok());
+    let refused = lab.forget(3, false, &[]).unwrap_err();
+    assert_eq!(refused.code(), StatusCode::PreconditionFailed, "whoever asks looked before the others were");
+    lab.drain();
+    assert_eq!(lab.rows_of(3), (1, 0));
+    lab.assert_consistent();
+}
+
+#[test]
+fn a_registration_under_way_does_not_undo_forgetting_and_an_admission_ends_it() {
+    let mut lab = Lab::new();
+    lab.know(1..=3);
+    lab.put("/f", 10);
+    lab.forget(1, false, &[]).unwrap();
+    let forgotten = lab.reader().node(NodeId(1)).unwrap().unwrap();
+    let put = |lab: &mut Lab, standing| {
+        let record = NodeRecord { standing, ..forgotten.clone() };
+        lab.apply(&Mutation::PutNodes(vec![(NodeId(1), record)]))
+    };
+    assert_eq!(put(&mut lab, Standing::Member).unwrap_err().code(), StatusCode::NotAdmitted);
+    assert_eq!(lab.reader().node(NodeId(1)).unwrap().unwrap().standing, Standing::Forgotten);
+    put(&mut lab, Standing::Left).unwrap();
+    put(&mut lab, Standing::Member).unwrap();
+    lab.drain();
+    assert_eq!((lab.rows_of(1), lab.count(b"a")), ((1, 0), 0), "its copies count again");
+    lab.assert_consistent();
+}
