@@ -62,6 +62,8 @@ pub const INVENTORY_PAGE_MAX: usize = 1024;
 pub const TOMBSTONES_PER_HEARTBEAT_MAX: usize = 1024;
 /// Findings about a node that its heartbeat carries.
 pub const NODE_FINDINGS_MAX: usize = 4;
+/// Silent datanodes that a status names.
+pub const SILENT_NAMED_MAX: usize = 8;
 /// Bytes of one path segment, in UTF-8.
 pub const NAME_BYTES_MAX: usize = 255;
 /// Bytes of a whole path, in UTF-8.

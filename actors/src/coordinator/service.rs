@@ -7,10 +7,11 @@ use std::time::Duration;
 use dfs_wire::Bytes;
 use dfs_wire::handshake::{Hello, Peer, Welcome};
 use dfs_wire::id::{NodeId, OpId};
+use dfs_wire::limits::SILENT_NAMED_MAX;
 use dfs_wire::link::Incoming;
 use dfs_wire::message::admin::{AdminRequest, AdminResponse, ClusterStatus, HealthLevel, NodeStatus};
 use dfs_wire::message::inventory::InventoryRequest;
-use dfs_wire::message::membership::{MembershipRequest, NodeState};
+use dfs_wire::message::membership::MembershipRequest;
 use dfs_wire::message::metadata::ChunkHealth;
 use dfs_wire::message::{Request, RequestHead, Response, ResponseHead};
 use dfs_wire::status::{Status, StatusCode};
@@ -245,9 +246,8 @@ impl CoordinatorService {
             stuck: &stuck,
             corrupt: &|node| self.facts.corrupt_count(node.entry.node),
         });
-        let present = || view.nodes.iter().filter(|n| n.entry.state.belongs());
-        let up =
-            || view.nodes.iter().filter(|n| matches!(n.entry.state, NodeState::Up | NodeState::Draining));
+        let up = || view.nodes.iter().filter(|n| n.counts_as_up());
+        let silent = view.silent(self.parts.env.now(), 2 * self.parts.config.membership.heartbeat_interval);
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let (space, replication) = (Space::of(up().map(|n| &n.load)), self.parts.config.policy.replication);
         Ok(ClusterStatus {
@@ -257,7 +257,9 @@ impl CoordinatorService {
             health: findings.iter().map(|f| f.level).max().unwrap_or(HealthLevel::Ok),
             findings,
             nodes_up: count(up().count()),
-            nodes_total: count(present().count()),
+            nodes_silent: count(silent.len()),
+            silent: silent.into_iter().take(SILENT_NAMED_MAX).collect(),
+            nodes_total: count(view.nodes.iter().filter(|n| n.entry.state.belongs()).count()),
             capacity: space.capacity,
             available: space.available,
             usable: space.available / u64::from(replication.max(1)),

@@ -4,9 +4,10 @@
 //! restarting actor costs them no time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use dfs_wire::id::{Incarnation, NodeId};
-use dfs_wire::message::admin::HealthFinding;
+use dfs_wire::message::admin::{HealthFinding, SilentNode};
 use dfs_wire::message::membership::{NodeEntry, NodeLoad, NodeState};
 use tokio::sync::watch;
 
@@ -39,6 +40,11 @@ pub struct NodeView {
 }
 
 impl NodeView {
+    /// Whether it counts as up, as far as is known.
+    pub fn counts_as_up(&self) -> bool {
+        matches!(self.entry.state, NodeState::Up | NodeState::Draining)
+    }
+
     /// The node as placement wants it.
     pub fn candidate(&self) -> Candidate {
         Candidate {
@@ -87,6 +93,20 @@ impl ClusterView {
     pub fn name(&self, node: NodeId) -> String {
         let known = self.node(node).or_else(|| find(&self.forgotten, node));
         known.map_or_else(|| node.to_string(), |n| n.entry.name.clone())
+    }
+
+    /// The nodes that count as up and were not heard of for longer than `patience`, the longest silent first: nobody
+    /// knows how they are.
+    pub fn silent(&self, now: MonoTime, patience: Duration) -> Vec<SilentNode> {
+        let of = |node: &Arc<NodeView>| {
+            let silence = now.since(node.heard?);
+            let silent_ms = u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
+            (node.counts_as_up() && silence > patience)
+                .then(|| SilentNode { name: node.entry.name.clone(), silent_ms })
+        };
+        let mut silent: Vec<_> = self.nodes.iter().filter_map(of).collect();
+        silent.sort_by_key(|node| std::cmp::Reverse(node.silent_ms));
+        silent
     }
 
     /// Every node as placement wants it.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use dfs_wire::message::admin::{ClusterStatus, HealthFinding, HealthLevel};
+use dfs_wire::message::admin::{ClusterStatus, HealthFinding, HealthLevel, SilentNode};
 use serde::Serialize;
 
 use super::context::Context;
@@ -16,6 +16,8 @@ use super::watch::{self, watch};
 
 /// Findings that the first screen shows; the whole stays under 24 lines.
 const FINDINGS_SHOWN: usize = 6;
+/// Silent datanodes that the first screen names: they share its line with others.
+const SILENT_SHOWN: usize = 2;
 
 /// Says whether all is well, and what needs attention
 #[derive(Debug, clap::Args)]
@@ -45,8 +47,12 @@ pub struct StatusView {
     pub version: String,
     /// Milliseconds since the coordinator started.
     pub uptime_ms: u64,
-    /// Datanodes up.
+    /// Datanodes that count as up, the silent ones among them.
     pub nodes_up: u32,
+    /// How many of those were not heard of for more than two heartbeats: whether they are up is not known.
+    pub nodes_silent: u32,
+    /// The first of these, the longest silent first.
+    pub silent: Vec<SilentView>,
     /// Datanodes known.
     pub nodes_total: u32,
     /// Bytes of all data file systems, each counted once.
@@ -106,6 +112,15 @@ pub struct FindingView {
     pub hint: Option<String>,
 }
 
+/// A datanode that counts as up and was not heard of lately.
+#[derive(Debug, Serialize)]
+pub struct SilentView {
+    /// Its name for people.
+    pub name: String,
+    /// Milliseconds since it was last heard of.
+    pub silent_ms: u64,
+}
+
 /// What all of a cluster takes on its disks.
 pub(super) fn all_used(status: &ClusterStatus) -> u64 {
     [status.used, status.footers, status.quarantine, status.metadata].into_iter().fold(0, u64::saturating_add)
@@ -126,6 +141,13 @@ impl From<HealthFinding> for FindingView {
     }
 }
 
+impl From<SilentNode> for SilentView {
+    fn from(node: SilentNode) -> Self {
+        let SilentNode { name, silent_ms } = node;
+        Self { name, silent_ms }
+    }
+}
+
 impl From<ClusterStatus> for StatusView {
     fn from(status: ClusterStatus) -> Self {
         let used = all_used(&status);
@@ -141,6 +163,8 @@ impl From<ClusterStatus> for StatusView {
             version: status.version,
             uptime_ms: status.uptime_ms,
             nodes_up: status.nodes_up,
+            nodes_silent: status.nodes_silent,
+            silent: status.silent.into_iter().map(SilentView::from).collect(),
             nodes_total: status.nodes_total,
             capacity: status.capacity,
             used,
@@ -193,8 +217,7 @@ impl View for StatusView {
             let modes = self.unsafe_modes.iter().map(|mode| plain(mode)).collect::<Vec<_>>().join(", ");
             page.field(WIDTH, "UNSAFE", paint.red(&modes));
         }
-        let nodes = format!("{} of {} up", self.nodes_up, count(u64::from(self.nodes_total), "datanode"));
-        page.field(WIDTH, "nodes", nodes);
+        page.field(WIDTH, "nodes", self.nodes(paint));
         let space = [self.used, self.available, self.capacity, self.usable].map(size);
         let [used, available, capacity, usable] = &space;
         page.field(WIDTH, "space", format!("{used} used, {available} available, disks of {capacity}"));
@@ -229,6 +252,22 @@ impl View for StatusView {
 }
 
 impl StatusView {
+    /// How many nodes are up, and of which it is not known: they counted as up when they were last heard of.
+    fn nodes(&self, paint: Paint) -> String {
+        let heard = self.nodes_up.saturating_sub(self.nodes_silent);
+        let mut said = vec![format!("{heard} of {} up", count(u64::from(self.nodes_total), "datanode"))];
+        for node in self.silent.iter().take(SILENT_SHOWN) {
+            let silent = format!("{} silent for {}", plain(&node.name), duration(node.silent_ms));
+            said.push(paint.yellow(&silent));
+        }
+        let named = self.silent.len().min(SILENT_SHOWN);
+        let more = usize::try_from(self.nodes_silent).unwrap_or(usize::MAX).saturating_sub(named);
+        if more > 0 {
+            said.push(paint.yellow(&format!("{more} more silent")));
+        }
+        said.join(", ")
+    }
+
     /// What the copies of the chunks are like, the worst first: never "all there" for what cannot be read or was not counted.
     fn copies(&self, paint: Paint) -> String {
         let chunks = |word: &str| self.chunk_health.get(word).copied().unwrap_or(0);
@@ -250,6 +289,7 @@ impl StatusView {
             said.push(paint.yellow("counting"));
         }
         match said.is_empty() {
+            true if self.nodes_silent > 0 => "all there when all were last heard of".to_owned(),
             true => "all there".to_owned(),
             false => said.join(", "),
         }
@@ -317,6 +357,8 @@ mod tests {
             health: if findings == 0 { HealthLevel::Ok } else { HealthLevel::Error },
             findings: (0..findings).map(finding).collect(),
             nodes_up: 3,
+            nodes_silent: 0,
+            silent: Vec::new(),
             nodes_total: 3,
             capacity: 3 << 30,
             available: 2 << 30,
@@ -372,6 +414,32 @@ cluster   0000000000000000000000000000000c, epoch 2, dfs 0.1.0, up 1m 1s
         assert!(screen.lines().count() <= 24, "{screen}");
         assert!(screen.contains("\nERROR NODE_DOWN  datanode-1 was"), "{screen}");
         assert!(screen.ends_with("and 14 more: dfsctl status -o yaml\n"), "{screen}");
+    }
+
+    #[test]
+    fn a_datanode_that_is_silent_is_named_and_not_said_to_be_up() {
+        let lines = |silent: &[(&str, u64)], total| {
+            let mut view = sample(0);
+            let node = |&(name, silent_ms): &(&str, u64)| SilentView { name: name.to_owned(), silent_ms };
+            (view.silent, view.nodes_silent) = (silent.iter().map(node).collect(), total);
+            let kept = |line: &&str| line.starts_with("nodes") || line.starts_with("copies");
+            text(&view).lines().filter(kept).collect::<Vec<_>>().join("\n")
+        };
+        let expected = "\
+nodes     2 of 3 datanodes up, datanode-2 silent for 4s
+copies    all there when all were last heard of";
+        assert_eq!(lines(&[("datanode-2", 4_300)], 1), expected);
+        let all = lines(&[("a", 9_000), ("b", 8_000), ("c", 7_000)], 3);
+        assert!(
+            all.contains("0 of 3 datanodes up, a silent for 9s, b silent for 8s, 1 more silent"),
+            "{all}"
+        );
+        let mut view = sample(0);
+        (view.silent, view.nodes_silent) =
+            (vec![SilentView { name: "datanode-2".to_owned(), silent_ms: 4_300 }], 1);
+        let json = serde_json::to_value(&view).unwrap();
+        assert_eq!((&json["nodes_up"], &json["nodes_silent"]), (&3.into(), &1.into()));
+        assert_eq!(json["silent"], serde_json::json!([{ "name": "datanode-2", "silent_ms": 4_300 }]));
     }
 
     #[test]

@@ -202,6 +202,8 @@ fn probe(context: &Context, service: Arc<CoordinatorService>) {
                 "epoch": status.epoch.0,
                 "health": status.health,
                 "nodes_up": status.nodes_up,
+                "nodes_silent": status.nodes_silent,
+                "silent": status.silent,
                 "nodes_total": status.nodes_total,
                 "files": status.files,
                 "chunks": status.health_of_chunks.iter().map(|(word, n)| (word.name(), n)).collect::<BTreeMap<_, _>>(),

@@ -87,3 +87,23 @@ fn one_datanode_too_many_waits_for_an_operator() {
     wait_until("it joins", || states(&cluster).contains(&"third up".to_owned()));
     assert!(!status(&cluster).contains("NODE_WAITING"), "{}", status(&cluster));
 }
+
+#[test]
+fn a_datanode_that_stands_still_is_never_said_to_be_up_while_nobody_knows() {
+    let cluster = Cluster::start(
+        3,
+        Options::default().set("cluster.suspect_after", "20s").set("cluster.down_after", "40s"),
+    );
+    assert!(status(&cluster).contains("3 of 3 datanodes up\n"));
+    let still = cluster.datanode(1);
+    still.pause();
+    let said = format!("2 of 3 datanodes up, {} silent for ", still.name());
+    wait_until("its silence is told", || status(&cluster).contains(&said));
+    cluster.dfsctl(&["status", "--check"]).run().ok();
+    let (code, health) = cluster.coordinator().get("/healthz/cluster").expect("an answer");
+    let health: serde_json::Value = serde_json::from_str(&health).expect("JSON");
+    assert_eq!((code, &health["nodes_silent"]), (200, &1.into()), "{health}");
+    assert_eq!(health["silent"][0]["name"], still.name(), "{health}");
+    still.resume();
+    wait_until("it is heard of again", || status(&cluster).contains("3 of 3 datanodes up\n"));
+}

@@ -153,6 +153,15 @@ pub struct HealthFinding {
     pub hint: String,
 }
 
+/// A datanode that counts as up and was not heard of for more than two heartbeats.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SilentNode {
+    /// Its name for people.
+    pub name: String,
+    /// Milliseconds since it was last heard of.
+    pub silent_ms: u64,
+}
+
 /// The cluster as the coordinator sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterStatus {
@@ -166,8 +175,12 @@ pub struct ClusterStatus {
     pub health: HealthLevel,
     /// What needs attention.
     pub findings: Vec<HealthFinding>,
-    /// Datanodes up.
+    /// Datanodes that count as up, the silent ones among them.
     pub nodes_up: u32,
+    /// How many of those were not heard of for more than two heartbeats: whether they are up is not known.
+    pub nodes_silent: u32,
+    /// The first of these, the longest silent first.
+    pub silent: Vec<SilentNode>,
     /// Datanodes that belong to the cluster, whether they answer or not.
     pub nodes_total: u32,
     /// Bytes of all data file systems, each counted once, however many nodes share it.

@@ -29,6 +29,42 @@ async fn writes_follow_the_number_of_usable_nodes() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_that_is_silent_is_named_before_anybody_knows_how_it_is_and_alarms_nobody() {
+    let rig = with_nodes(3).await;
+    let silent = || {
+        let status = rig.service.cluster_status().unwrap();
+        assert_eq!((status.health, status.nodes_up), (HealthLevel::Ok, 3), "{:?}", status.findings);
+        assert_eq!(status.nodes_silent as usize, status.silent.len());
+        status.silent.into_iter().map(|node| (node.name, node.silent_ms)).collect::<Vec<_>>()
+    };
+    rig.pass(4, &[1, 2]).await;
+    assert_eq!(silent(), [], "a heartbeat may be late");
+    rig.pass(2, &[1, 2]).await;
+    assert_eq!(silent(), [("dn-3".to_owned(), 6_000)]);
+    rig.pass(2, &[2, 3]).await;
+    assert_eq!(silent(), []);
+    rig.pass(4, &[2]).await;
+    assert_eq!(
+        silent(),
+        [("dn-1".to_owned(), 8_000), ("dn-3".to_owned(), 6_000)],
+        "the longest silent first"
+    );
+    // Once it is known, it is a finding, and no longer something unknown.
+    rig.pass(6, &[1, 2]).await;
+    let status = rig.service.cluster_status().unwrap();
+    assert_eq!((status.nodes_up, status.nodes_silent), (2, 0));
+    assert!(rig.findings().contains(&"NODE_SUSPECT".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn at_most_eight_silent_nodes_are_named_and_all_are_counted() {
+    let rig = with_nodes(10).await;
+    rig.pass(6, &[]).await;
+    let status = rig.service.cluster_status().unwrap();
+    assert_eq!((status.nodes_silent, status.silent.len()), (10, 8));
+}
+
+#[tokio::test(start_paused = true)]
 async fn bad_and_missing_copies_reach_health_fsck_and_readers() {
     let rig = with_nodes(3).await;
     let allocation = rig.put("/f").await;
