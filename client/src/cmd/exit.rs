@@ -79,7 +79,7 @@ impl Exit {
             | StatusCode::NotADirectory
             | StatusCode::DirectoryNotEmpty => Self::Precondition,
             StatusCode::InvalidArgument | StatusCode::InvalidPath => Self::Usage,
-            StatusCode::PermissionDenied => Self::Denied,
+            StatusCode::PermissionDenied | StatusCode::NotAdmitted => Self::Denied,
             StatusCode::WrongCluster => Self::Config,
             StatusCode::VersionMismatch
             | StatusCode::Unsupported
@@ -154,7 +154,7 @@ mod tests {
             ("Internal", 1),
             ("OutcomeUnknown", 13),
             ("NotRegistered", 6),
-            ("NotAdmitted", 1),
+            ("NotAdmitted", 5),
             ("StaleOperation", 13),
         ];
         let actual: Vec<_> =
