@@ -91,7 +91,10 @@ fn of_chunks(signs: &Signs<'_>) -> Vec<HealthFinding> {
         out.push(finding(
             "CHUNKS_LOST",
             HealthLevel::Error,
-            format!("{lost} chunks have no copy that may be good: their files cannot be read"),
+            format!(
+                "{} no copy that may be good: their files cannot be read",
+                some(lost, "chunk has", "chunks have")
+            ),
             "`dfsctl fsck` names the files; a disk that was taken out may still hold a copy",
         ));
     }
@@ -106,7 +109,11 @@ fn of_chunks(signs: &Signs<'_>) -> Vec<HealthFinding> {
         out.push(finding(
             "CHUNKS_UNREACHABLE",
             HealthLevel::Error,
-            format!("{unreachable} chunks cannot be read now: their copies are on {}", away.join(", ")),
+            format!(
+                "{} cannot be read now: copies are on {}",
+                some(unreachable, "chunk", "chunks"),
+                away.join(", ")
+            ),
             "start those datanodes; `dfsctl fsck` names the files",
         ));
     }
@@ -115,7 +122,7 @@ fn of_chunks(signs: &Signs<'_>) -> Vec<HealthFinding> {
         out.push(finding(
             "UNDER_REPLICATED",
             HealthLevel::Warn,
-            format!("{under} chunks have fewer good copies that can be read than asked for"),
+            format!("{} fewer good copies that can be read than asked for", some(under, "chunk has", "chunks have")),
             "start datanodes that are away; this release does not repair by itself: a copy that was never made comes \
              only from writing the file again (get, put); `dfsctl fsck` names the files",
         ));
@@ -144,6 +151,11 @@ fn phrase(signs: &Signs<'_>, id: NodeId) -> String {
     }
 }
 
+/// So many of something, as people say it.
+fn some(number: u64, one: &str, more: &str) -> String {
+    format!("{number} {}", if number == 1 { one } else { more })
+}
+
 /// A span of time as people say it, to the largest unit that matters.
 fn span(ms: u64) -> String {
     match ms / 1000 {
@@ -166,8 +178,9 @@ fn absence(node: &NodeView, signs: &Signs<'_>) -> Option<HealthFinding> {
             "MAINTENANCE",
             HealthLevel::Ok,
             format!(
-                "datanode {name} stopped on purpose {left} ago: for {} more it alarms nobody that {copies} copies are on it",
-                span(rest)
+                "datanode {name} stopped on purpose {left} ago: for {} more it alarms nobody that {} on it",
+                span(rest),
+                some(copies, "copy is", "copies are")
             ),
             "start it again before that",
         )),
@@ -175,7 +188,8 @@ fn absence(node: &NodeView, signs: &Signs<'_>) -> Option<HealthFinding> {
             "NODE_LEFT",
             HealthLevel::Warn,
             format!(
-                "datanode {name} stopped on purpose {left} ago and has not come back: {copies} copies are on it"
+                "datanode {name} stopped on purpose {left} ago and has not come back: {} on it",
+                some(copies, "copy is", "copies are")
             ),
             "start it again; if it will not come back, `dfsctl nodes forget` ends the wait for it",
         )),
@@ -368,6 +382,12 @@ mod tests {
         let copies = |state| [(NodeId(1), state), (NodeId(2), CopyState::Missing)];
         let census = Census::default().with_group(2, &copies(CopyState::Good), under_replicated);
         census.with_group(2, &copies(CopyState::Missing), lost)
+    }
+
+    #[test]
+    fn one_chunk_is_spoken_of_as_one() {
+        assert_eq!(some(1, "chunk has", "chunks have"), "1 chunk has");
+        assert_eq!(some(2, "chunk has", "chunks have"), "2 chunks have");
     }
 
     fn codes(nodes: Vec<Arc<NodeView>>, under_replicated: u64, corrupt: u64) -> Vec<(String, HealthLevel)> {

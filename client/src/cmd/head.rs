@@ -49,13 +49,19 @@ pub struct TailArgs {
 }
 
 /// How much of which files
+/// A number of lines. With a sign it means something else to `head` and `tail` of the system, so it is refused.
+fn so_many(text: &str) -> Result<u64, String> {
+    let number = text.starts_with(|first: char| first.is_ascii_digit()).then(|| text.parse().ok()).flatten();
+    number.ok_or_else(|| format!("'{text}' is not a number of lines; write it without a sign, as 10"))
+}
+
 #[derive(Debug, clap::Args)]
 struct Part {
     /// Files or patterns
     #[arg(required = true, value_name = "PATH", value_parser = RemoteArg::parse, add = remote_paths())]
     paths: Vec<RemoteArg>,
     /// So many lines [default: 10]
-    #[arg(short = 'n', long, value_name = "N", conflicts_with = "bytes")]
+    #[arg(short = 'n', long, value_name = "N", value_parser = so_many, conflicts_with = "bytes")]
     lines: Option<u64>,
     /// So many bytes
     #[arg(short = 'c', long, value_name = "SIZE", value_parser = args::size)]
@@ -209,6 +215,14 @@ mod tests {
         }
         let range = count.range();
         text.get(range.start as usize..range.end as usize).unwrap()
+    }
+
+    #[test]
+    fn a_number_of_lines_with_a_sign_is_refused_and_not_taken_for_one_without() {
+        assert_eq!(so_many("3"), Ok(3));
+        for text in ["+3", "-3", "", "x", "3x"] {
+            assert!(so_many(text).is_err_and(|why| why.contains("not a number of lines")), "{text}");
+        }
     }
 
     #[test]

@@ -122,9 +122,10 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     }
     if let Some(until) = view.deleted.iter().filter_map(|entry| entry.until_ms).min() {
         let what = count(view.deleted.len() as u64, "entry");
-        context
-            .output
-            .note(format!("{what} in the trash until {}; 'dfsctl undelete PATH' brings back", time(until)));
+        context.output.note(format!(
+            "{what} in the trash until {}; 'dfsctl undelete PATH' brings one back",
+            time(until)
+        ));
     }
     tally.finish("paths")?;
     Ok(Exit::Ok)
