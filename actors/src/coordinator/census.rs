@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dfs_wire::id::NodeId;
+use dfs_wire::message::membership::NodeState;
 use tokio::sync::watch;
 
 use crate::membership::view::{ClusterView, ViewReceiver};
@@ -45,6 +46,14 @@ pub(super) fn census_channel() -> (Arc<watch::Sender<Counted>>, watch::Receiver<
 /// How far each node's copies can be counted on now.
 pub(super) fn reaches(view: &ClusterView, now_ms: u64) -> impl Fn(NodeId) -> Reach + '_ {
     move |node| view.reach(node, now_ms)
+}
+
+/// As [`reaches`], but a node that is silent just now is away: at the start of a coordinator that is every node.
+pub(super) fn heard_of(view: &ClusterView, now_ms: u64) -> impl Fn(NodeId) -> Reach + '_ {
+    move |node| match view.state(node) {
+        NodeState::Suspect => Reach::Away { announced: false },
+        _ => view.reach(node, now_ms),
+    }
 }
 
 /// Counts all groups if they are few.

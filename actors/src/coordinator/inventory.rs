@@ -8,12 +8,13 @@ use dfs_wire::message::inventory::{InventoryAccepted, InventoryConfirm, Inventor
 use dfs_wire::message::membership::ChunkCopy;
 use dfs_wire::status::{Status, StatusCode};
 
-use super::census::reaches;
+use super::census::{heard_of, reaches};
 use super::service::{Asked, CoordinatorService, not_registered};
 use crate::membership::messages::MembershipMsg;
 use crate::membership::view::ClusterView;
 use crate::metadata::error::MetaError;
 use crate::metadata::ops::OpContext;
+use crate::metadata::ops::inventory::Sight;
 use crate::metadata::ops::mutation::Mutation;
 use crate::metadata::time::Moment;
 
@@ -64,8 +65,10 @@ impl CoordinatorService {
             return Err(Status::new(StatusCode::InvalidArgument, text).at_node(word.node));
         }
         let view = self.current(word.node, word.incarnation)?;
-        let reach = reaches(&view, self.parts.time.now_ms());
-        let still = self.parts.reader.confirm(&self.judging(), word.node, &word.copies, &reach);
+        let ctx = self.judging();
+        let (reach, heard) = (reaches(&view, ctx.now_ms), heard_of(&view, ctx.now_ms));
+        let sight = Sight { reach: &reach, heard: &heard };
+        let still = self.parts.reader.confirm(&ctx, word.node, &word.copies, sight);
         Ok(InventoryResponse::Confirmed(InventoryAccepted {
             epoch: self.parts.reign.epoch,
             position: self.parts.reader.position().map_err(MetaError::into_status)?,
@@ -82,8 +85,9 @@ impl CoordinatorService {
         let view = self.current(report.node, report.incarnation)?;
         let ctx = self.judging();
         let reader = &self.parts.reader;
-        let reach = reaches(&view, ctx.now_ms);
-        let verdict = reader.judge(&ctx, &report, &reach).map_err(MetaError::into_status)?;
+        let (reach, heard) = (reaches(&view, ctx.now_ms), heard_of(&view, ctx.now_ms));
+        let sight = Sight { reach: &reach, heard: &heard };
+        let verdict = reader.judge(&ctx, &report, sight).map_err(MetaError::into_status)?;
         let mut findings = verdict.findings;
         let mut from = None;
         loop {

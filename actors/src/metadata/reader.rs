@@ -17,7 +17,7 @@ use dfs_wire::message::metadata::{
 use dfs_wire::path::DfsPath;
 
 use super::error::MetaError;
-use super::ops::inventory::{CopyFinding, Verdict};
+use super::ops::inventory::{CopyFinding, Sight, Verdict};
 use super::ops::read::{ExplainPage, ReadPage};
 use super::ops::{OpContext, cluster, fsck, gc, inventory, list, names, outcome, read, resume, trash};
 use super::records::{Known, NodeRecord, Outcomes, Totals, UnknownReign};
@@ -209,9 +209,9 @@ impl MetadataReader {
         &self,
         ctx: &OpContext,
         report: &InventoryReport,
-        reach: Reaches<'_>,
+        sight: Sight<'_>,
     ) -> Result<Verdict, MetaError> {
-        self.read(|view| inventory::judge(view, ctx, report, reach))
+        self.read(|view| inventory::judge(view, ctx, report, sight))
     }
 
     /// See [`inventory::confirm`].
@@ -223,9 +223,9 @@ impl MetadataReader {
         ctx: &OpContext,
         node: NodeId,
         copies: &[ChunkCopy],
-        reach: Reaches<'_>,
+        sight: Sight<'_>,
     ) -> Result<Vec<ChunkCopy>, MetaError> {
-        self.read(|view| inventory::confirm(view, ctx, node, copies, reach))
+        self.read(|view| inventory::confirm(view, ctx, node, copies, sight))
     }
 
     /// See [`inventory::missing`].

@@ -19,7 +19,7 @@ pub struct UploadLimits {
     pub stall: Duration,
     /// How long a disk may say nothing: after everything was sent, a replica's or this node's own; and for each step of a read.
     pub answer: Duration,
-    /// How long the client may send nothing; [`IDLE_TIMES_MAX`] times as long while its connection brings other bytes.
+    /// How long the client may send nothing; six times as long while its connection brings other bytes.
     pub idle: Duration,
 }
 

@@ -124,6 +124,8 @@ pub fn step(txn: &mut Txn<'_>) -> Result<Progress, MetaError> {
             true => remove_chunk(txn, chunk, &old)?,
             false => put_chunk(txn, chunk, Some(&old), &new)?,
         }
+        // Also where the record does not name the node: the row would be met for ever.
+        txn.delete(row);
     }
     if done > 0 {
         return Ok(Progress { done, more: true });

@@ -9,7 +9,7 @@
 //! the grace, and a record only ever changes the state of a copy (C13 of the contract). A copy that comes back is
 //! unverified until it was checked, and an unverified copy never makes another one superfluous. Metadata that is known
 //! to be an old copy orders nothing into quarantine: what it does not know may be newer than it. A copy is superfluous only
-//! beside enough good ones that can be read now: those on nodes that are down justify nothing.
+//! beside enough good ones on nodes that are heard of: those on nodes that are silent or down justify nothing.
 
 use std::collections::BTreeSet;
 
@@ -63,6 +63,15 @@ pub struct CopyFinding {
     pub change: CopyChange,
 }
 
+/// What is seen of the nodes by whoever judges.
+#[derive(Clone, Copy)]
+pub struct Sight<'a> {
+    /// How far the copies of each can be counted on.
+    pub reach: Reaches<'a>,
+    /// The same, but a node that is silent just now is away: a delete may not rest on what it may have.
+    pub heard: Reaches<'a>,
+}
+
 /// What a report means.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
@@ -85,13 +94,13 @@ pub fn judge(
     view: &impl View,
     ctx: &OpContext,
     report: &InventoryReport,
-    reach: Reaches<'_>,
+    sight: Sight<'_>,
 ) -> Result<Verdict, MetaError> {
     let mut verdict = Verdict::default();
     let outdated = cluster::unknown_reign(view)?.is_some();
     for entry in &report.copies {
         let old = allocated_ms(entry.chunk).saturating_add(ctx.policy.orphan_grace_ms) < ctx.now_ms;
-        match judge_copy(view, report.node, entry, reach)? {
+        match judge_copy(view, report.node, entry, sight)? {
             Judgement::Keep => {}
             Judgement::Orphan if !old || outdated => {}
             Judgement::Orphan => {
@@ -116,7 +125,7 @@ pub fn confirm(
     ctx: &OpContext,
     node: NodeId,
     copies: &[ChunkCopy],
-    reach: Reaches<'_>,
+    sight: Sight<'_>,
 ) -> Result<Vec<ChunkCopy>, MetaError> {
     // What a page says of length and damage never made a copy an orphan, so it is not asked for again.
     let entry = |copy: &ChunkCopy| InventoryEntry {
@@ -133,7 +142,7 @@ pub fn confirm(
         heard_ms: 0,
         copies: copies.iter().map(entry).collect(),
     };
-    Ok(judge(view, ctx, &report, reach)?.quarantine)
+    Ok(judge(view, ctx, &report, sight)?.quarantine)
 }
 
 enum Judgement {
@@ -146,14 +155,14 @@ fn judge_copy(
     view: &impl View,
     node: NodeId,
     entry: &InventoryEntry,
-    reach: Reaches<'_>,
+    sight: Sight<'_>,
 ) -> Result<Judgement, MetaError> {
     let row: Option<CopyRow> = view.load(&keys::copy(node, entry.chunk))?;
     if let Some(row) = row.filter(|row| row.generation == entry.generation) {
         return Ok(judge_known(&row, entry));
     }
     let record: Option<ChunkRecord> = view.load(&keys::chunk(entry.chunk))?;
-    Ok(record.map_or(Judgement::Orphan, |record| judge_unknown(&record, node, entry, reach)))
+    Ok(record.map_or(Judgement::Orphan, |record| judge_unknown(&record, node, entry, sight)))
 }
 
 /// A copy that the node should have, or should be getting rid of.
@@ -168,25 +177,22 @@ fn judge_known(row: &CopyRow, entry: &InventoryEntry) -> Judgement {
 }
 
 /// A copy that no row speaks of.
-fn judge_unknown(
-    record: &ChunkRecord,
-    node: NodeId,
-    entry: &InventoryEntry,
-    reach: Reaches<'_>,
-) -> Judgement {
+fn judge_unknown(record: &ChunkRecord, node: NodeId, entry: &InventoryEntry, sight: Sight<'_>) -> Judgement {
     if entry.generation != record.generation {
         // A generation that was given up; one from the future means our own records are old: touch nothing.
         return if entry.generation < record.generation { Judgement::Orphan } else { Judgement::Keep };
     }
-    let copies = record.copies.iter().map(|copy| (copy.node, copy.state));
-    let enough = Worth::of(record.wanted, copies, reach).health() == ChunkHealth::Safe;
+    let copies = || record.copies.iter().map(|copy| (copy.node, copy.state));
+    let enough = |reach| Worth::of(record.wanted, copies(), reach).health() == ChunkHealth::Safe;
     match record.state {
         // A live upload.
         ChunkState::Pending(_) => Judgement::Keep,
         ChunkState::Dying if record.copy(node).is_some() => Judgement::Keep,
         ChunkState::Dying => Judgement::Orphan,
-        // Nobody asked for this copy: superfluous only if enough good ones can be read.
-        ChunkState::Live if enough => Judgement::Orphan,
+        // Nobody asked for this copy: superfluous only if enough good ones are on nodes that are heard of. While some are
+        // silent, nobody knows.
+        ChunkState::Live if enough(sight.heard) => Judgement::Orphan,
+        ChunkState::Live if enough(sight.reach) => Judgement::Keep,
         ChunkState::Live if entry.corrupt || entry.len != record.len => Judgement::Keep,
         ChunkState::Live => Judgement::Change(CopyChange::Returned),
     }

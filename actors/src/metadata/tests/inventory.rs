@@ -4,7 +4,7 @@ use dfs_wire::id::{ChunkId, Generation, Incarnation};
 use dfs_wire::message::inventory::{InventoryEntry, InventoryReport};
 
 use super::*;
-use crate::metadata::ops::inventory::{CopyChange, CopyFinding, Verdict};
+use crate::metadata::ops::inventory::{CopyChange, CopyFinding, Sight, Verdict};
 use crate::metadata::ops::read::LocatedChunk;
 
 fn report(node: u128, entries: &[(&LocatedChunk, u32)]) -> InventoryReport {
@@ -40,7 +40,10 @@ fn state(lab: &Lab, p: &str, node: u128) -> Option<CopyState> {
 impl Lab {
     fn judge(&mut self, report: &InventoryReport) -> Verdict {
         let ctx = self.ctx(OpId(0));
-        let mut verdict = self.reader().judge(&ctx, report, &|_| Reach::Here).unwrap();
+        let mut verdict = self
+            .reader()
+            .judge(&ctx, report, Sight { reach: &|_| Reach::Here, heard: &|_| Reach::Here })
+            .unwrap();
         let mut from = None;
         loop {
             let (found, next) = self.reader().missing(report, from).unwrap();
@@ -131,10 +134,15 @@ fn good_copies_on_nodes_that_are_down_make_no_other_one_superfluous() {
     let c = chunks(&lab, "/f").remove(0);
     lab.now_ms += lab.policy.orphan_grace_ms + 1;
     let (ctx, found) = (lab.ctx(OpId(0)), report(9, &[(&c, 10)]));
-    let judged = |reach: &dyn Fn(NodeId) -> Reach| lab.reader().judge(&ctx, &found, reach).unwrap();
-    assert_eq!(judged(&|_| Reach::Here).quarantine.len(), 1);
+    type Seen<'a> = &'a dyn Fn(NodeId) -> Reach;
+    let judged =
+        |reach: Seen<'_>, heard: Seen<'_>| lab.reader().judge(&ctx, &found, Sight { reach, heard }).unwrap();
+    let here = |_| Reach::Here;
+    assert_eq!(judged(&here, &here).quarantine.len(), 1);
     let away = Reach::Away { announced: true };
-    let verdict = judged(&|node| if node == NodeId(2) { away } else { Reach::Here });
+    let second_away = |node| if node == NodeId(2) { away } else { Reach::Here };
+    assert_eq!(judged(&here, &second_away), Verdict::default(), "it is silent: nobody knows");
+    let verdict = judged(&second_away, &second_away);
     assert_eq!(verdict.quarantine, []);
     assert_eq!(verdict.findings.first().map(|found| found.change), Some(CopyChange::Returned));
 }
