@@ -38,7 +38,7 @@ enum Action {
     ///
     /// It must be gone: stopped, down, or lost. What the cluster keeps for it ends: the deletions that wait for it, and the
     /// copies that are expected on it. Refused while it has the last known copy of anything. A datanode that was
-    /// forgotten cannot come back with the data it has.
+    /// forgotten and comes back waits until it is let in with 'dfsctl nodes admit'.
     #[command(
         after_help = "Examples:\n  dfsctl nodes forget datanode-3 --dry-run\n  dfsctl nodes forget datanode-3"
     )]
