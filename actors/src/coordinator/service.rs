@@ -24,6 +24,7 @@ use super::doorbell::Doorbell;
 use super::facts::NodeFacts;
 use super::grants::Signer;
 use super::health::{Signs, findings};
+use super::inventory::InventoryTurns;
 use super::read_order::is_avoided;
 use super::space::Space;
 use crate::admin::NodeAdmin;
@@ -124,6 +125,7 @@ pub struct CoordinatorService {
     pub(super) parts: CoordinatorParts,
     pub(super) signer: Signer,
     pub(super) facts: NodeFacts,
+    pub(super) turns: InventoryTurns,
 }
 
 /// What all of a request's work must keep to.
@@ -138,7 +140,7 @@ impl CoordinatorService {
     /// A service of these parts.
     pub fn new(parts: CoordinatorParts) -> Self {
         let signer = Signer::new(parts.reign.key.clone(), parts.reign.epoch);
-        Self { parts, signer, facts: NodeFacts::default() }
+        Self { parts, signer, facts: NodeFacts::default(), turns: InventoryTurns::default() }
     }
 
     /// Answers one request of this process, within its deadline.

@@ -188,6 +188,8 @@ pub(super) fn cluster(metrics: &Metrics, node: &str, service: &Arc<CoordinatorSe
         }
         let help = "1 while the chunks are being counted since a node changed its state";
         out.gauge("cluster_chunks_counting", help, u64::from(status.counting));
+        let help = "Pages of inventories that wait to be judged";
+        out.gauge("inventory_pages_waiting", help, service.inventory_pages_waiting() as u64);
         out.gauge("trash_entries", "Entries in the trash", status.trash_entries);
         out.gauge("tombstones", "Deletes that datanodes have not confirmed", status.tombstones);
         out.gauge("uploads_open", "Upload sessions open", status.uploads_open);
