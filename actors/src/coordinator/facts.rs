@@ -22,7 +22,7 @@ struct Said {
     /// Copies ordered into quarantine in the inventory under way, and in the one before.
     orphans_now: BTreeSet<ChunkKey>,
     orphans_before: BTreeSet<ChunkKey>,
-    /// When the inventory under way began.
+    /// When the inventory under way began, or a little before: the latest time its node had heard by then.
     began_ms: u64,
     /// The run whose inventory came to its end last, and when that inventory began.
     told_all: Option<(Incarnation, u64)>,
@@ -70,7 +70,8 @@ impl NodeFacts {
         let mut nodes = self.lock();
         let said = nodes.entry(report.node).or_default();
         if report.after.is_none() {
-            said.began_ms = now_ms;
+            // Of when the page was cut, not of when its turn came: it may have waited.
+            said.began_ms = report.heard_ms.min(now_ms);
             said.corrupt_now.clear();
             said.orphans_before = std::mem::take(&mut said.orphans_now);
         }
@@ -155,6 +156,15 @@ mod tests {
     }
 
     fn page(after: Option<u128>, upto: Option<u128>, copies: &[(u128, bool)]) -> InventoryReport {
+        cut_at(5, after, upto, copies)
+    }
+
+    fn cut_at(
+        heard_ms: u64,
+        after: Option<u128>,
+        upto: Option<u128>,
+        copies: &[(u128, bool)],
+    ) -> InventoryReport {
         let entry = |&(id, corrupt): &(u128, bool)| InventoryEntry {
             chunk: ChunkId(id),
             generation: Generation(0),
@@ -166,7 +176,7 @@ mod tests {
             incarnation: Incarnation(1),
             after: after.map(copy),
             upto: upto.map(copy),
-            heard_ms: 0,
+            heard_ms,
             copies: copies.iter().map(entry).collect(),
         }
     }
@@ -198,13 +208,19 @@ mod tests {
     #[test]
     fn only_an_inventory_that_began_after_the_question_answers_it() {
         let facts = NodeFacts::default();
-        facts.page(&page(None, Some(5), &[]), &[], 10);
+        facts.page(&cut_at(10, None, Some(5), &[]), &[], 10);
         facts.want_inventories(11);
-        facts.page(&page(Some(5), None, &[]), &[], 12);
+        facts.page(&cut_at(12, Some(5), None, &[]), &[], 12);
         assert!(!facts.is_fresh(NodeId(1)));
-        facts.page(&page(None, None, &[]), &[], 13);
+        facts.page(&cut_at(10, None, None, &[]), &[], 30);
+        assert!(!facts.is_fresh(NodeId(1)), "cut before the question, judged after it");
+        facts.page(&cut_at(13, None, None, &[]), &[], 30);
         assert!(facts.is_fresh(NodeId(1)));
-        assert_eq!(facts.inventory_age_ms(NodeId(1), Incarnation(1), 20), Some(7), "as old as its beginning");
+        assert_eq!(
+            facts.inventory_age_ms(NodeId(1), Incarnation(1), 40),
+            Some(27),
+            "as old as its beginning"
+        );
     }
 
     #[test]

@@ -12,7 +12,8 @@ use crate::metadata::error::MetaError;
 use crate::metadata::ops::forget;
 use crate::metadata::ops::mutation::Mutation;
 
-/// The one node that an operator calls so.
+/// The one node that an operator calls so. The id of one that is forgotten already counts: a repeat is answered as the
+/// first try was.
 fn called(view: &ClusterView, text: &str) -> Result<(NodeId, String), Status> {
     let is_called = |name: &str, id: NodeId| name == text || id.to_string() == text;
     let all = || view.nodes.iter().map(|node| (&node.entry.name, node.entry.node));
@@ -21,6 +22,9 @@ fn called(view: &ClusterView, text: &str) -> Result<(NodeId, String), Status> {
         let one = |(name, id): &(&String, NodeId)| format!("{name} ({id})");
         nodes.iter().map(one).collect::<Vec<_>>().join(", ")
     };
+    if let Some(node) = view.forgotten.iter().find(|node| node.entry.node.to_string() == text) {
+        return Ok((node.entry.node, node.entry.name.clone()));
+    }
     match found.as_slice() {
         [(name, id)] => Ok((*id, (*name).clone())),
         [] => Err(Status::new(StatusCode::NotFound, format!("there is no datanode '{text}'"))

@@ -166,7 +166,7 @@ fn span(ms: u64) -> String {
     }
 }
 
-/// What is said of a node that stopped on purpose, and of deletions that wait for one that is away.
+/// What is said of a node that stopped on purpose while copies are expected on it.
 fn absence(node: &NodeView, signs: &Signs<'_>) -> Option<HealthFinding> {
     let (name, copies) = (&node.entry.name, signs.census.expected(node.entry.node));
     if node.entry.state != NodeState::Left || copies == 0 {

@@ -25,7 +25,8 @@ const SHOWN: usize = 200;
 /// cannot or the metadata contradicts itself.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Have every datanode tell all it has before the check, which reads no data but every name
+    /// Have every datanode tell all that it knows to have before the check; what a disk has lost since its start is found
+    /// by reading: see verify
     #[arg(long)]
     fresh: bool,
 }
