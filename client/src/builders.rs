@@ -5,7 +5,7 @@ use std::ops::Range;
 use dfs_wire::id::{OpId, VersionId};
 use dfs_wire::message::metadata::{PinnedVersion, Precondition};
 
-use crate::options::{DeleteOptions, GetOptions, MkdirOptions, PutOptions, RenameOptions};
+use crate::options::{CopyOptions, DeleteOptions, GetOptions, MkdirOptions, PutOptions, RenameOptions};
 use crate::progress::ProgressFn;
 
 /// For each option a method of its name. An optional one takes what is in it.
@@ -53,6 +53,13 @@ builders! {
         version: some PinnedVersion,
         progress: some ProgressFn,
     }
+    CopyOptions {
+        if_match: some VersionId,
+        precondition: plain Precondition,
+        parents: plain bool,
+        preserve: plain bool,
+        op: some OpId,
+    }
     MkdirOptions {
         parents: plain bool,
         op: some OpId,
@@ -79,6 +86,8 @@ mod tests {
         assert!(put.parents && put.replication == Some(2) && put.chunk_size.is_none());
         let get = GetOptions::new().range(3..5).overwrite(false);
         assert_eq!((get.range, get.overwrite, get.resume), (Some(3..5), false, false));
+        let copy = CopyOptions::new().preserve(true).if_match(VersionId(3));
+        assert!(copy.preserve && copy.if_match == Some(VersionId(3)) && !copy.parents && copy.op.is_none());
         assert!(DeleteOptions::new().recursive(true).recursive && !RenameOptions::new().replace);
     }
 }

@@ -40,7 +40,7 @@ impl Client {
         }
         let mut sink = HashSink::default();
         let pinned = PinnedVersion { inode: opened.stat.inode, version: opened.stat.version };
-        let options = GetOptions { version: Some(pinned), ..GetOptions::default() };
+        let options = GetOptions::new().version(pinned);
         self.get_to_writer(path, &mut sink, options).await?;
         Ok(Checksum { stat: opened.stat, sha256: sink.0.finish(), kept: false })
     }

@@ -6,7 +6,7 @@
 //!
 //! let client = Client::connect(ClientConfig::new(["127.0.0.1:8080"])).await?;
 //! let path = "/backups/2026-11-22.tar".parse()?;
-//! let options = PutOptions { parents: true, ..PutOptions::default() };
+//! let options = PutOptions::new().parents(true);
 //! let put = client.put(PutSource::path("backup.tar"), &path, options).await?;
 //! println!("{} bytes, version {}", put.stat.size, put.stat.version);
 //! client.get_to_path(&path, "restored.tar".as_ref(), GetOptions::default()).await?;

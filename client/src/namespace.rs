@@ -140,7 +140,7 @@ impl Client {
     /// ```no_run
     /// # async fn example(client: dfs_client::Client) -> Result<(), dfs_client::Error> {
     /// use dfs_client::MkdirOptions;
-    /// client.mkdir(&"/a/b/c".parse()?, MkdirOptions { parents: true, ..Default::default() }).await?;
+    /// client.mkdir(&"/a/b/c".parse()?, MkdirOptions::new().parents(true)).await?;
     /// # Ok(())
     /// # }
     /// ```
@@ -170,7 +170,7 @@ impl Client {
     /// ```no_run
     /// # async fn example(client: dfs_client::Client) -> Result<(), dfs_client::Error> {
     /// use dfs_client::RenameOptions;
-    /// client.rename(&"/new.bin".parse()?, &"/old.bin".parse()?, RenameOptions { replace: true, op: None }).await?;
+    /// client.rename(&"/new.bin".parse()?, &"/old.bin".parse()?, RenameOptions::new().replace(true)).await?;
     /// # Ok(())
     /// # }
     /// ```
@@ -189,7 +189,7 @@ impl Client {
     /// ```no_run
     /// # async fn example(client: dfs_client::Client) -> Result<(), dfs_client::Error> {
     /// use dfs_client::DeleteOptions;
-    /// let deleted = client.delete(&"/old".parse()?, DeleteOptions { recursive: true, ..Default::default() }).await?;
+    /// let deleted = client.delete(&"/old".parse()?, DeleteOptions::new().recursive(true)).await?;
     /// println!("in the trash as {} until {:?}", deleted.inode, deleted.expires_ms);
     /// # Ok(())
     /// # }

@@ -66,6 +66,7 @@ impl fmt::Debug for PutSource {
 
 /// How to put a file.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct PutOptions {
     /// Bytes of each chunk but the last, 64 KiB to 64 MiB; `None` = the cluster's default.
     pub chunk_size: Option<u32>,
@@ -146,6 +147,7 @@ pub struct PutOutcome {
 
 /// How to copy a file within the cluster.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct CopyOptions {
     /// Only if this is the version that is copied.
     pub if_match: Option<VersionId>,
@@ -194,6 +196,7 @@ pub struct DegradedChunk {
 
 /// How to get a file.
 #[derive(Clone)]
+#[non_exhaustive]
 pub struct GetOptions {
     /// Only these bytes; the end is cut at the end of the file. `None` = the whole file.
     pub range: Option<Range<u64>>,
@@ -272,6 +275,7 @@ pub struct BadCopy {
 
 /// How to make a directory.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct MkdirOptions {
     /// Make missing parents too, and accept a directory that exists.
     pub parents: bool,
@@ -281,6 +285,7 @@ pub struct MkdirOptions {
 
 /// How to rename.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct RenameOptions {
     /// Replace a file, or an empty directory, that is there.
     pub replace: bool,
@@ -290,6 +295,7 @@ pub struct RenameOptions {
 
 /// How to delete.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct DeleteOptions {
     /// Allow a directory that is not empty.
     pub recursive: bool,

@@ -169,9 +169,7 @@ async fn carry_out(context: &Context, client: &Client, args: &Args, plan: Plan) 
     for path in &plan.directories {
         let made = match args.dry_run {
             true => rehearse::mkdir(client, path, true).await,
-            false => {
-                client.mkdir(path, MkdirOptions { parents: true, op: None }).await.map_err(Failure::from)
-            }
+            false => client.mkdir(path, MkdirOptions::new().parents(true)).await.map_err(Failure::from),
         };
         match made {
             Ok(()) => {

@@ -58,7 +58,7 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
             let made = match args.dry_run {
                 true => rehearse::mkdir(&client, &path, args.parents).await,
                 false => {
-                    let options = MkdirOptions { parents: args.parents, op: None };
+                    let options = MkdirOptions::new().parents(args.parents);
                     client.mkdir(&path, options).await.map_err(Failure::from)
                 }
             };

@@ -112,7 +112,7 @@ async fn one(client: &Client, args: &Args, from: &DfsPath, place: &Place) -> Out
     let renamed = match args.dry_run {
         true => rehearse::rename(client, from, &to, replace).await,
         false => {
-            let options = RenameOptions { replace, op: None };
+            let options = RenameOptions::new().replace(replace);
             client.rename(from, &to, options).await.map_err(Failure::from)
         }
     };

@@ -69,7 +69,7 @@ impl Pinned {
             return Ok(());
         }
         let version = PinnedVersion { inode: self.stat.inode, version: self.stat.version };
-        let options = GetOptions { range: Some(range), version: Some(version), ..GetOptions::default() };
+        let options = GetOptions::new().range(range).version(version);
         self.client.get_to_writer(&self.stat.path, writer, options).await.map_err(hinted)?;
         Ok(())
     }

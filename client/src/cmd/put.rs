@@ -157,7 +157,7 @@ async fn carry_out(context: &Context, client: &Client, args: &Args, plan: Plan) 
         let made = match args.dry_run {
             true => rehearse::mkdir(client, path, true).await,
             false => {
-                let options = MkdirOptions { parents: true, op: None };
+                let options = MkdirOptions::new().parents(true);
                 client.mkdir(path, options).await.map_err(Failure::from)
             }
         };

@@ -55,7 +55,7 @@ impl Client {
     /// # async fn example(client: dfs_client::Client) -> Result<(), dfs_client::Error> {
     /// use dfs_client::GetOptions;
     ///
-    /// let options = GetOptions { resume: true, ..GetOptions::default() };
+    /// let options = GetOptions::new().resume(true);
     /// let got = client.get_to_path(&"/big.iso".parse()?, "big.iso".as_ref(), options).await?;
     /// println!("{} bytes, {} of them from an earlier try", got.bytes, got.resumed_bytes);
     /// # Ok(())
@@ -118,7 +118,7 @@ impl Client {
     /// # Errors
     /// As [`Self::get_to_path`]; `InvalidArgument` if more than 1 GiB would be read.
     pub async fn read_range(&self, path: &DfsPath, range: Range<u64>) -> Result<Bytes, Error> {
-        let options = GetOptions { range: Some(range), ..GetOptions::default() };
+        let options = GetOptions::new().range(range);
         let (reader, range) = open(self, path, &options).await?;
         if range.end - range.start > READ_RANGE_MAX {
             let text =

@@ -51,7 +51,7 @@ impl Client {
     /// # async fn example(client: dfs_client::Client) -> Result<(), dfs_client::Error> {
     /// use dfs_client::{PutOptions, PutSource, metadata::Precondition};
     ///
-    /// let options = PutOptions { precondition: Precondition::Absent, ..PutOptions::default() };
+    /// let options = PutOptions::new().precondition(Precondition::Absent);
     /// let put = client.put(PutSource::reader(tokio::io::stdin()), &"/piped".parse()?, options).await?;
     /// println!("{} bytes, {} chunks degraded", put.stat.size, put.degraded.len());
     /// # Ok(())

@@ -26,7 +26,7 @@ async fn stored(len: usize) -> (Cluster, Client, Vec<u8>) {
     let cluster = Cluster::new(3);
     let client = cluster.client().await;
     let data = noise(len);
-    let options = PutOptions { chunk_size: Some(CHUNK as u32), ..PutOptions::default() };
+    let options = PutOptions::new().chunk_size(CHUNK as u32);
     client.put(data.clone().into(), &path("/a"), options).await.unwrap();
     (cluster, client, data)
 }
@@ -50,7 +50,7 @@ async fn ranges_and_whole_files_arrive_as_they_are() {
         let range = from as u64..end as u64;
         let read = client.read_range(&path("/a"), range.clone()).await.unwrap();
         assert!(read == data[from..end], "{range:?}");
-        let options = GetOptions { range: Some(range.clone()), ..GetOptions::default() };
+        let options = GetOptions::new().range(range.clone());
         let got = client.get_to_path(&path("/a"), &to, options).await.unwrap();
         assert_eq!(got.bytes, range.end - range.start);
         assert!(std::fs::read(&to).unwrap() == data[from..end], "{range:?}");
@@ -280,8 +280,8 @@ fn noted(dir: &Path) -> Vec<u32> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_interrupted_get_goes_on_where_it_was() {
     // The first get only keeps what it has; the second uses it.
-    let keeping = GetOptions { keep_partial: true, ..GetOptions::default() };
-    let resuming = GetOptions { resume: true, ..GetOptions::default() };
+    let keeping = GetOptions::new().keep_partial(true);
+    let resuming = GetOptions::new().resume(true);
     for first in [keeping, resuming.clone()] {
         let (cluster, client, data) = stored(6 * CHUNK + 9).await;
         let dir = tempfile::tempdir().unwrap();
@@ -307,7 +307,7 @@ async fn a_file_that_is_there_already_is_checked_and_not_fetched() {
     let (cluster, client, data) = stored(2 * CHUNK + 9).await;
     let dir = tempfile::tempdir().unwrap();
     let to = dir.path().join("f");
-    let options = GetOptions { resume: true, ..GetOptions::default() };
+    let options = GetOptions::new().resume(true);
     std::fs::write(&to, &data).unwrap();
     let taken = take_away(&cluster, 0..3);
     let got = client.get_to_path(&path("/a"), &to, options.clone()).await.unwrap();
@@ -328,7 +328,7 @@ async fn what_was_kept_is_not_believed() {
     let dir = tempfile::tempdir().unwrap();
     let to = dir.path().join("f");
     let last = take_away(&cluster, [6]);
-    let keeping = GetOptions { keep_partial: true, ..GetOptions::default() };
+    let keeping = GetOptions::new().keep_partial(true);
     client.get_to_path(&path("/a"), &to, keeping).await.unwrap_err();
     give_back(&cluster, last);
     // One byte of each chunk turns while nobody looks.
@@ -339,7 +339,7 @@ async fn what_was_kept_is_not_believed() {
         part.read_exact_at(&mut byte, at).unwrap();
         part.write_all_at(&[byte[0] ^ 1], at).unwrap();
     }
-    let options = GetOptions { resume: true, ..GetOptions::default() };
+    let options = GetOptions::new().resume(true);
     let got = client.get_to_path(&path("/a"), &to, options).await.unwrap();
     assert_eq!(got.resumed_bytes, 0);
     assert!(std::fs::read(&to).unwrap() == data);
@@ -351,7 +351,7 @@ async fn a_version_that_is_gone_is_told() {
     let opened = client.open_read(&path("/a"), None, 0, 1).await.unwrap();
     let old = PinnedVersion { inode: opened.stat.inode, version: opened.stat.version };
     client.put(vec![1, 2, 3].into(), &path("/a"), PutOptions::default()).await.unwrap();
-    let options = GetOptions { version: Some(old), ..GetOptions::default() };
+    let options = GetOptions::new().version(old);
     let mut out = Vec::new();
     let error = client.get_to_writer(&path("/a"), &mut out, options).await.unwrap_err();
     assert_eq!((error.code(), error.kind()), ("VersionGone", ErrorKind::NotFound));
@@ -364,7 +364,7 @@ async fn existing_files_and_strange_destinations() {
     let dir = tempfile::tempdir().unwrap();
     let to = dir.path().join("f");
     std::fs::write(&to, "mine").unwrap();
-    let keep = GetOptions { overwrite: false, ..GetOptions::default() };
+    let keep = GetOptions::new().overwrite(false);
     let error = client.get_to_path(&path("/a"), &to, keep).await.unwrap_err();
     assert_eq!((error.code(), std::fs::read(&to).unwrap()), ("AlreadyExists", b"mine".to_vec()));
     let link = dir.path().join("link");
@@ -391,7 +391,7 @@ async fn progress_ends_where_the_file_ends() {
     let seen = last.clone();
     let progress: dfs_client::ProgressFn = Arc::new(move |p| *seen.lock().unwrap() = p);
     let mut out = Vec::new();
-    let options = GetOptions { progress: Some(progress), ..GetOptions::default() };
+    let options = GetOptions::new().progress(progress);
     client.get_to_writer(&path("/a"), &mut out, options).await.unwrap();
     let last = *last.lock().unwrap();
     assert_eq!((last.bytes, last.bytes_total, last.chunks), (data.len() as u64, Some(data.len() as u64), 6));

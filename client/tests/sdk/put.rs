@@ -12,7 +12,7 @@ use crate::{noise, path};
 const CHUNK: u32 = 1 << 20;
 
 fn options() -> PutOptions {
-    PutOptions { chunk_size: Some(CHUNK), ..PutOptions::default() }
+    PutOptions::new().chunk_size(CHUNK)
 }
 
 async fn read_back(client: &Client, name: &str) -> Vec<u8> {
@@ -69,7 +69,7 @@ async fn many_chunks_are_recorded_in_batches() {
     let cluster = Cluster::new(3);
     let client = cluster.client().await;
     let data = noise(70 * 65_536 + 1);
-    let options = PutOptions { chunk_size: Some(65_536), ..PutOptions::default() };
+    let options = PutOptions::new().chunk_size(65_536);
     let put = client.put(data.clone().into(), &path("/a"), options).await.unwrap();
     assert_eq!(put.stat.chunk_count, 71);
     assert_eq!(cluster.count("metadata.record_chunks"), (2, 2));
@@ -336,7 +336,7 @@ async fn an_id_that_is_too_old_is_replaced_if_nothing_was_sent_under_it() {
     assert!(log[1..].iter().all(|(_, op)| op.stamp_ms() >= 900_000), "one new stamp is enough: {log:?}");
     assert_eq!(cluster.count("metadata.commit_upload"), (1, 1));
 
-    let given = PutOptions { op: Some(dfs_client::OpId(7)), ..options() };
+    let given = options().op(dfs_client::OpId(7));
     let error = client.put(noise(9).into(), &path("/given"), given).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::OutcomeUnknown, "it may have been sent before: {error:?}");
     assert!(!cluster.lock().files.contains_key(&path("/given")));

@@ -110,7 +110,7 @@ impl Stage {
 
     async fn location(&self, name: &str, content: &Content) -> ChunkLocation {
         let client = self.cluster.client().await;
-        let options = PutOptions { replication: Some(1), ..PutOptions::default() };
+        let options = PutOptions::new().replication(1);
         client.put(PutSource::from(content.bytes()), &path(name), options).await.expect("put");
         let mut opened = client.open_read(&path(name), None, 0, 0).await.expect("open");
         opened.chunks.pop().expect("one chunk")

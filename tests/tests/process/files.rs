@@ -33,7 +33,7 @@ async fn a_file_is_renamed_deleted_and_brought_back_and_each_is_seen_at_once() {
     content.expect("brought back", &cluster.read(&other, &to).await.expect("read"));
     assert!(client.verify(&to, None).await.expect("verify").is_clean());
 
-    let gone = DeleteOptions { skip_trash: true, ..DeleteOptions::default() };
+    let gone = DeleteOptions::new().skip_trash(true);
     client.delete(&to, gone).await.expect("delete");
     let error = client.undelete(TrashTarget::Path(to), None, None).await.expect_err("not in the trash");
     assert_eq!(error.kind(), ErrorKind::NotFound);
@@ -50,10 +50,10 @@ async fn a_reader_keeps_the_version_it_opened_though_it_is_replaced_and_deleted(
     let (pinned, client2, file2) = (client.clone(), client.clone(), file.clone());
     client.open_read(&file, None, 0, 0).await.expect("a lease");
     client2.put(PutSource::from(new.bytes()), &file2, PutOptions::default()).await.expect("replaced");
-    client2.delete(&file2, DeleteOptions { skip_trash: true, ..Default::default() }).await.expect("deleted");
-    let version = Some(PinnedVersion { inode: put.stat.inode, version: put.stat.version });
+    client2.delete(&file2, DeleteOptions::new().skip_trash(true)).await.expect("deleted");
+    let version = PinnedVersion { inode: put.stat.inode, version: put.stat.version };
     let mut bytes = vec![];
-    let options = GetOptions { version, ..GetOptions::default() };
+    let options = GetOptions::new().version(version);
     match pinned.get_to_writer(&file, &mut bytes, options).await {
         Ok(_) => old.expect("the version that was opened", &bytes),
         Err(error) => assert_eq!(error.code(), "VersionGone", "{error:?}"),

@@ -97,7 +97,7 @@ impl Actor {
 
     async fn rename(&self, from: usize, to: usize) {
         let called = self.recorder.now();
-        let options = RenameOptions { replace: true, op: None };
+        let options = RenameOptions::new().replace(true);
         let result = self.client.rename(&name(from), &name(to), options).await;
         self.record(called, result, |done| Some(Event::Rename(from, to, done)));
     }

@@ -32,7 +32,7 @@ async fn seventy_puts_at_once_all_succeed_and_no_datanode_grows_past_its_limit()
         let client = cluster.client().await;
         puts.spawn(async move {
             let content = Content::new("many", number, 2 * MIB);
-            let options = PutOptions { chunk_size: Some(MIB as u32), ..PutOptions::default() };
+            let options = PutOptions::new().chunk_size(MIB as u32);
             let file = path(&format!("/f{number}"));
             client.put(PutSource::reader(content.reader(u64::MAX, || {})), &file, options).await.map(drop)
         });
@@ -55,7 +55,7 @@ async fn readers_who_take_nothing_cost_bounded_memory_and_are_given_up_for_other
     let cluster = Cluster::start(3, limit_32_mib().set("network.stream_idle_timeout", "2s"));
     let client = cluster.client().await;
     let (file, content) = (path("/f"), Content::new("/f", 1, 8 * MIB));
-    let options = PutOptions { chunk_size: Some(8 * MIB as u32), ..PutOptions::default() };
+    let options = PutOptions::new().chunk_size(8 * MIB as u32);
     client.put(PutSource::from(content.bytes()), &file, options).await.expect("put");
     let opened = client.open_read(&file, None, 0, 0).await.expect("open");
     let (grant, replicas) = (opened.chunks[0].grant.clone(), opened.chunks[0].replicas.clone());

@@ -85,14 +85,14 @@ async fn a_get_that_was_cut_off_goes_on_where_it_ended() {
     let (file, content) = (path("/long"), Content::new("/long", 1, 24 * CHUNK));
     client.put(PutSource::from(content.bytes()), &file, PutOptions::default()).await.expect("put");
     let local = cluster.home().join("long");
-    let options = GetOptions { resume: true, ..GetOptions::default() };
+    let options = GetOptions::new().resume(true);
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let progress = std::sync::Arc::new(move |now: dfs_client::Progress| {
         if now.chunks >= 8 {
             let _ = stop.send(true);
         }
     });
-    let cut = GetOptions { progress: Some(progress), ..options.clone() };
+    let cut = options.clone().progress(progress);
     let mut stopped = stopped;
     tokio::select! {
         biased;
@@ -111,7 +111,7 @@ async fn conditions_of_a_put_hold_and_a_refused_put_changes_nothing() {
     let client = cluster.client().await;
     let file = path("/conditional");
     let put = async |version: u64, precondition| {
-        let options = PutOptions { precondition, ..PutOptions::default() };
+        let options = PutOptions::new().precondition(precondition);
         client.put(PutSource::from(Content::new("c", version, 1_000).bytes()), &file, options).await
     };
     use dfs_client::metadata::Precondition::{Absent, Any, Match};

@@ -72,7 +72,7 @@ async fn a_put_of_many_chunks_over_a_slow_line_leaves_places_for_another_put() {
     }
     let client = cluster.client().await;
     let (file, content) = (path("/quick"), Content::new("/quick", 1, 2 * u64::from(CHUNK)));
-    let options = PutOptions { chunk_size: Some(CHUNK), ..PutOptions::default() };
+    let options = PutOptions::new().chunk_size(CHUNK);
     let began = Instant::now();
     client.put(PutSource::from(content.bytes()), &file, options).await.expect("put");
     // Those in the way are given up after 30 s of standstill.

@@ -9,7 +9,7 @@ use dfs_tests::{Cluster, Content, Fault, Options, path};
 const CHUNK: u64 = 1024 * 1024;
 
 fn options(copies: u8) -> PutOptions {
-    PutOptions { chunk_size: Some(CHUNK as u32), replication: Some(copies), ..PutOptions::default() }
+    PutOptions::new().chunk_size(CHUNK as u32).replication(copies)
 }
 
 #[tokio::test(flavor = "multi_thread")]

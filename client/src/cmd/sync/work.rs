@@ -65,7 +65,7 @@ impl Worker {
         match (self.target(name)?, &self.direction) {
             (Side::Remote(path), _) if self.dry_run => rehearse::mkdir(&self.client, &path, true).await,
             (Side::Remote(path), _) => {
-                let options = MkdirOptions { parents: true, op: None };
+                let options = MkdirOptions::new().parents(true);
                 Ok(self.client.mkdir(&path, options).await?)
             }
             _ if self.dry_run => Ok(()),
