@@ -12,25 +12,15 @@
 //! - Actors decide, tasks move bytes: a session owns the tasks of its streams, and no frame passes through a mailbox.
 //! - A decision of any weight is a pure function or state machine (event and time in, effects out) in a `state.rs` or
 //!   `policy.rs`, and its actor a thin shell.
-//! - Time, network, randomness and disks come in through the traits of [`mod@env`] and [`chunk_store`]. Absent on purpose:
+//! - Time, network, randomness and disks come in through the traits of [`mod@env`] and [`datanode::chunk_store`]. Absent on purpose:
 //!   sockets, the file system, the system clock, environment variables, process exit, global state.
 //! - No behaviour depends on the iteration order of a hash map: the simulator replays a run from its seed.
 
-pub mod admin;
-pub mod chunk_store;
-pub mod control;
 pub mod coordinator;
 pub mod datanode;
 pub mod env;
-pub mod gc;
-pub mod heartbeat;
-pub mod inventory;
-pub mod listener;
-pub mod membership;
-pub mod metadata;
-pub mod placement;
-pub mod replication;
-pub mod session;
-pub mod streaming;
+pub mod peer;
 pub mod supervisor;
-pub mod transport;
+
+#[cfg(test)]
+mod tests;

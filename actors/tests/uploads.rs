@@ -12,9 +12,10 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dfs_actors::chunk_store::ChunkKey;
-use dfs_actors::supervisor::{Strike, Target as Victim};
-use dfs_actors::transport::dial;
+use dfs_actors::datanode::chunk_store::ChunkKey;
+use dfs_actors::peer::dial::dial;
+use dfs_actors::supervisor::Strike;
+use dfs_actors::supervisor::Target as Victim;
 use dfs_wire::auth::{Grant, GrantOp};
 use dfs_wire::handshake::{ClientPeer, Hello, Peer};
 use dfs_wire::id::*;

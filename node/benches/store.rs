@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use dfs_actors::chunk_store::{ChunkIdentity, ChunkSeal, ChunkStore, READ_BYTES_MAX};
+use dfs_actors::datanode::chunk_store::{ChunkIdentity, ChunkSeal, ChunkStore, READ_BYTES_MAX};
 use dfs_node::store::{DataDir, DirectIo, FileStore, OsDisk, ReadMode, StoreConfig, format};
 use dfs_wire::id::{ChunkId, ClusterId, Generation, InodeId, NodeId};
 use dfs_wire::limits::DATA_FRAME_BYTES;

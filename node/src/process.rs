@@ -4,10 +4,8 @@
 use std::{io, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
-use dfs_actors::{
-    env::Env,
-    supervisor::{ActorTree, Exit, Root},
-};
+use dfs_actors::env::Env;
+use dfs_actors::supervisor::{ActorTree, Exit, Root};
 use futures_util::future::{BoxFuture, FutureExt as _, select_all};
 use tokio::net::TcpListener;
 

@@ -1,6 +1,6 @@
 //! The census as the service has it: counted at once where there is little to count, else by an actor, again and again.
 //!
-//! A cluster of some nodes has some hundred groups of chunks (see [`crate::metadata::copies`]): whoever asks counts them
+//! A cluster of some nodes has some hundred groups of chunks (see [`crate::coordinator::metadata::model::copies`]): whoever asks counts them
 //! himself, and the answer is of that instant. A cluster of hundreds of nodes may have millions; there the actor counts in
 //! bounded steps and publishes what it has, with the version of the cluster state that it was counted by. Until that is
 //! the current one, the answer says that it is being counted.
@@ -12,12 +12,12 @@ use dfs_wire::id::NodeId;
 use dfs_wire::message::membership::NodeState;
 use tokio::sync::watch;
 
-use crate::membership::view::{ClusterView, ViewReceiver};
-use crate::metadata::census::{Census, Counting};
-use crate::metadata::error::MetaError;
-use crate::metadata::reader::MetadataReader;
-use crate::metadata::time::ReignClock;
-use crate::metadata::worth::Reach;
+use crate::coordinator::membership::{ClusterView, ViewReceiver};
+use crate::coordinator::metadata::model::census::{Census, Counting};
+use crate::coordinator::metadata::model::time::ReignClock;
+use crate::coordinator::metadata::model::worth::Reach;
+use crate::coordinator::metadata::reader::MetadataReader;
+use crate::coordinator::metadata::table::error::MetaError;
 use crate::supervisor::{ActorError, Behaviour, Ctx};
 
 /// Groups that whoever asks counts himself: a millisecond or two.

@@ -6,15 +6,14 @@ use dfs_wire::message::membership::{DiskHealth, NodeState};
 use dfs_wire::message::metadata::ChunkHealth;
 use dfs_wire::units::size;
 
-use crate::gc::health::Stuck;
-use crate::membership::state::Waiting;
-use crate::membership::view::{ClusterView, NodeView};
-use crate::metadata::census::Census;
-use crate::metadata::error::FREE_SPACE_HINT;
-use crate::metadata::ops::Policy;
-use crate::metadata::records::UnknownReign;
-use crate::metadata::store_health::StoreTrouble;
-use crate::placement::state::not_writable;
+use crate::coordinator::gc::Stuck;
+use crate::coordinator::membership::{ClusterView, NodeView, Waiting};
+use crate::coordinator::metadata::model::census::Census;
+use crate::coordinator::metadata::model::records::UnknownReign;
+use crate::coordinator::metadata::ops::Policy;
+use crate::coordinator::metadata::table::error::FREE_SPACE_HINT;
+use crate::coordinator::metadata::writer::StoreTrouble;
+use crate::coordinator::placement::not_writable;
 
 /// Findings in one answer; the worst come first.
 const FINDINGS_MAX: usize = 64;
@@ -353,7 +352,7 @@ mod tests {
     use dfs_wire::message::metadata::CopyState;
 
     use super::*;
-    use crate::metadata::ops::mutation::Step;
+    use crate::coordinator::metadata::ops::mutation::Step;
 
     fn node(id: u128, state: NodeState, disk: DiskHealth) -> Arc<NodeView> {
         let entry = NodeEntry {

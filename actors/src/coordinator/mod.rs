@@ -12,22 +12,17 @@
 //! The service is no actor: it owns nothing that must survive, and runs in the task of whoever asks.
 
 mod census;
-mod doorbell;
-mod facts;
-mod forget;
-mod grants;
+pub mod gc;
 mod health;
-mod inventory;
-mod membership;
-mod metadata;
-mod read_order;
+pub mod membership;
+pub mod metadata;
+pub mod placement;
 mod service;
-mod space;
 pub mod tree;
 
-pub use doorbell::{Answering, Dialing, Doorbell};
 pub use health::{METADATA_DISK_FULL, METADATA_FAILING};
+pub use service::{Answering, Dialing, Doorbell};
 pub use service::{CoordinatorConfig, CoordinatorParts, CoordinatorService};
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

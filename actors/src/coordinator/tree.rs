@@ -15,25 +15,23 @@ use dfs_wire::status::Status;
 use futures_util::future::BoxFuture;
 
 use super::census::{CENSUS_MAILBOX, CensusActor, CensusArgs, census_channel};
-use super::doorbell::Doorbell;
 use super::service::{CoordinatorConfig, CoordinatorParts, CoordinatorService};
-use crate::admin::NodeAdmin;
+use crate::coordinator::gc::{GC_MAILBOX, Gc, GcArgs, GcConfig, GcHealth, GcMsg};
+use crate::coordinator::membership::{
+    MEMBERSHIP_MAILBOX, Membership, MembershipArgs, NodeRecord, RememberedNodes, view_channel,
+};
+use crate::coordinator::metadata::model::time::ReignClock;
+use crate::coordinator::metadata::ops::cluster::Reign;
+use crate::coordinator::metadata::reader::MetadataReader;
+use crate::coordinator::metadata::table::error::MetaError;
+use crate::coordinator::metadata::table::store::MetadataStore;
+use crate::coordinator::metadata::writer::{
+    CommitLane, Committer, MetadataWriter, QUEUE_MAX, WriterArgs, WriterMetrics, WriterMsg,
+};
+use crate::coordinator::placement::{PLACEMENT_MAILBOX, Placement, PlacementArgs};
+use crate::coordinator::service::Doorbell;
 use crate::env::Env;
-use crate::gc::actor::{GC_MAILBOX, Gc, GcArgs};
-use crate::gc::health::GcHealth;
-use crate::gc::messages::GcMsg;
-use crate::gc::state::GcConfig;
-use crate::membership::actor::{MEMBERSHIP_MAILBOX, Membership, MembershipArgs, RememberedNodes};
-use crate::membership::state::NodeRecord;
-use crate::membership::view::view_channel;
-use crate::metadata::committer::{CommitLane, Committer, WriterMetrics};
-use crate::metadata::error::MetaError;
-use crate::metadata::ops::cluster::Reign;
-use crate::metadata::reader::MetadataReader;
-use crate::metadata::store::MetadataStore;
-use crate::metadata::time::ReignClock;
-use crate::metadata::writer::{MetadataWriter, QUEUE_MAX, WriterArgs, WriterMsg};
-use crate::placement::actor::{PLACEMENT_MAILBOX, Placement, PlacementArgs};
+use crate::peer::admin::NodeAdmin;
 use crate::supervisor::{Addr, ChildSpec, SupervisorSpec};
 
 /// What a coordinator is built from.
@@ -78,14 +76,15 @@ struct MetadataNodes(MetadataReader);
 impl RememberedNodes for MetadataNodes {
     fn load(&self) -> BoxFuture<'static, Result<Vec<NodeRecord>, Status>> {
         let nodes = self.0.nodes().map_err(MetaError::into_status).map(|nodes| {
-            let record = |(node, r): (_, crate::metadata::records::NodeRecord)| NodeRecord {
-                node,
-                name: r.name,
-                zone: r.zone,
-                address: r.address,
-                standing: r.standing,
-                since_ms: r.since_ms,
-            };
+            let record =
+                |(node, r): (_, crate::coordinator::metadata::model::records::NodeRecord)| NodeRecord {
+                    node,
+                    name: r.name,
+                    zone: r.zone,
+                    address: r.address,
+                    standing: r.standing,
+                    since_ms: r.since_ms,
+                };
             nodes.into_iter().map(record).collect()
         });
         Box::pin(async move { nodes })

@@ -1,8 +1,18 @@
 //! What a datanode does with the requests of its sessions.
 
-mod places;
+pub mod authority;
+pub mod chunk_store;
+pub mod control;
+#[cfg(test)]
+pub(crate) mod fakes;
+pub mod heartbeat;
+pub mod inventory;
+pub mod quarantine;
 mod reads;
+pub mod replication;
 mod service;
+pub mod streaming;
+pub mod tree;
 
 pub use service::{DatanodeLimits, DatanodeParts, DatanodeService, Found};
 

@@ -22,13 +22,14 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::BUSY_PAUSE_MS;
-use super::places::ReadPlaces;
 use super::reads::{Reads, in_time};
-use crate::admin::NodeAdmin;
-use crate::chunk_store::{ChunkKey, ChunkStore};
-use crate::replication::{CopyJob, ReplicationMsg, copy_chunk};
-use crate::session::{PeerInfo, Service};
-use crate::streaming::{Authority, Job, Streaming, StreamingArgs, Turn, Turns, UploadLimits, store_status};
+use crate::datanode::authority::Authority;
+use crate::datanode::chunk_store::{ChunkKey, ChunkStore, StoreError};
+use crate::datanode::reads::ReadPlaces;
+use crate::datanode::replication::{CopyJob, ReplicationMsg, copy_chunk};
+use crate::datanode::streaming::{Job, Streaming, StreamingArgs, Turn, Turns, UploadLimits};
+use crate::peer::admin::NodeAdmin;
+use crate::peer::session::{PeerInfo, Service};
 use crate::supervisor::{Addr, Berth, Nursery};
 
 /// Mailbox of a streaming session: a few events of its own tasks.
@@ -321,7 +322,7 @@ impl DatanodeService {
     async fn verify(&self, asked: &Asked, verify: &VerifyChunk) -> ResponseHead {
         self.parts.authority.check(&verify.grant, &verify.mac, GrantOp::Read)?;
         let key = ChunkKey { chunk: verify.grant.chunk, generation: verify.grant.generation };
-        let failed = |e| store_status(&e, self.parts.authority.as_ref());
+        let failed = |e: StoreError| e.status(self.parts.authority.node());
         // A whole chunk is read for it, so it takes its turn among the reads.
         let place = self.reads.enter(asked.patience(self.limits().prepare_timeout)).await?;
         let store = self.parts.store.clone();

@@ -1,6 +1,7 @@
 //! The links of a primary to its replicas: to whom, and what their end costs.
 
-use dfs_actors::env::{Connection, Net as _};
+use dfs_actors::env::Connection;
+use dfs_actors::env::Net as _;
 use dfs_wire::auth::{NodeKey, Receipt};
 use dfs_wire::handshake::{self, Welcome};
 use dfs_wire::link::{LinkParams, Role};

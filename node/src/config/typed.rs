@@ -2,7 +2,7 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
-use dfs_actors::session::PlacesMax;
+use dfs_actors::peer::session::PlacesMax;
 
 /// What a process does in the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use dfs_actors::membership::state::{ADDRESS_BYTES_MAX, NODE_NAME_BYTES_MAX, ZONE_BYTES_MAX};
-use dfs_actors::session::PlacesMax;
+use dfs_actors::coordinator::membership::{ADDRESS_BYTES_MAX, NODE_NAME_BYTES_MAX, ZONE_BYTES_MAX};
+use dfs_actors::peer::session::PlacesMax;
 use dfs_wire::limits;
 
 use super::{

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::path::Path;
 
-use dfs_actors::metadata::store::{
+use dfs_actors::coordinator::metadata::table::store::{
     BATCH_OPS_MAX, Batch, BatchOutcome, Condition, KeyRange, MetaStoreError, MetadataStore,
 };
 use proptest::prelude::*;
 
 use super::redb::{RedbOptions, RedbStore};
-use dfs_actors::metadata::memory::MemoryStore;
+use dfs_actors::coordinator::metadata::table::memory::MemoryStore;
 
 fn put(key: &[u8], value: &[u8]) -> (Vec<u8>, Option<Vec<u8>>) {
     (key.to_vec(), Some(value.to_vec()))

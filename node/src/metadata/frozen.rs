@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use ::redb::StorageBackend;
 use ::redb::backends::InMemoryBackend;
-use dfs_actors::metadata::store::{Batch, MetadataStore};
+use dfs_actors::coordinator::metadata::table::store::{Batch, MetadataStore};
 
 use super::redb::RedbStore;
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::mpsc::{Sender, channel};
 
-use dfs_actors::metadata::committer::{CommitLane, LaneJob};
+use dfs_actors::coordinator::metadata::writer::{CommitLane, LaneJob};
 
 /// Runs jobs one after another on a thread of its own, which outlives restarts of the writer and ends, after the last
 /// job handed in, when the lane is dropped. The queue is bounded by its user: the writer hands in one job at a time.

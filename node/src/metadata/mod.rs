@@ -1,4 +1,4 @@
-//! Engines behind [`dfs_actors::metadata::store::MetadataStore`] (redb here; the one in memory is in dfs-actors), their
+//! Engines behind [`dfs_actors::coordinator::metadata::table::store::MetadataStore`] (redb here; the one in memory is in dfs-actors), their
 //! contract suite, and the thread on which commits block.
 
 pub mod lane;

@@ -8,7 +8,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use ::redb::StorageBackend;
-use dfs_actors::metadata::store::{Batch, KeyRange, MetaStoreError, MetadataStore};
+use dfs_actors::coordinator::metadata::table::store::{Batch, KeyRange, MetaStoreError, MetadataStore};
 
 use super::redb::RedbStore;
 

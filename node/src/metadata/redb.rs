@@ -29,7 +29,7 @@ use ::redb::{
     StorageBackend, StorageError, Table, TableDefinition, TableError,
 };
 use arc_swap::ArcSwap;
-use dfs_actors::metadata::store::{
+use dfs_actors::coordinator::metadata::table::store::{
     Batch, BatchOutcome, Condition, KeyRange, MetaStoreError, MetadataSnapshot, MetadataStore, Pair,
     SCAN_PAIRS_MAX, StoreSpace,
 };

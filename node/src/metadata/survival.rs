@@ -4,16 +4,15 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use dfs_actors::metadata::committer::{Committer, GroupEnd, Job, MutationResult, WriterMetrics};
-use dfs_actors::metadata::ops::cluster;
-use dfs_actors::metadata::ops::mutation::Mutation;
-use dfs_actors::metadata::ops::transfer::Placement;
-use dfs_actors::metadata::ops::{OpenedUpload, Outcome, Policy};
-use dfs_actors::metadata::reader::MetadataReader;
-use dfs_actors::metadata::records::StoredReason;
-use dfs_actors::metadata::store::MetadataStore;
-use dfs_actors::metadata::store_health::StoreTrouble;
-use dfs_actors::metadata::time::Moment;
+use dfs_actors::coordinator::metadata::model::records::StoredReason;
+use dfs_actors::coordinator::metadata::model::time::Moment;
+use dfs_actors::coordinator::metadata::ops::mutation::Mutation;
+use dfs_actors::coordinator::metadata::ops::transfer::Placement;
+use dfs_actors::coordinator::metadata::ops::{OpenedUpload, Outcome, Policy, cluster};
+use dfs_actors::coordinator::metadata::reader::MetadataReader;
+use dfs_actors::coordinator::metadata::table::store::MetadataStore;
+use dfs_actors::coordinator::metadata::writer::StoreTrouble;
+use dfs_actors::coordinator::metadata::writer::{Committer, GroupEnd, Job, MutationResult, WriterMetrics};
 use dfs_actors::supervisor::Reply;
 use dfs_wire::auth::{ClusterKey, Receipt};
 use dfs_wire::id::{ClusterId, NodeId, OpId};
@@ -87,7 +86,7 @@ impl Life {
         let (mut cursor, mut chunks) = (None, 0);
         loop {
             let step = MetadataReader::new(self.store.clone())
-                .fsck(&Fsck { cursor }, &|_| dfs_actors::metadata::worth::Reach::Here)
+                .fsck(&Fsck { cursor }, &|_| dfs_actors::coordinator::metadata::model::worth::Reach::Here)
                 .unwrap();
             chunks += step.chunks;
             assert!(step.problems.is_empty(), "seed {seed}: {:#?}", step.problems);

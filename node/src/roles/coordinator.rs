@@ -5,20 +5,20 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use dfs_actors::admin::{NodeAdmin, NodeFacts, NodeName};
+use dfs_actors::coordinator::gc::GcConfig;
+use dfs_actors::coordinator::membership::MembershipConfig;
+use dfs_actors::coordinator::metadata::migrate;
+use dfs_actors::coordinator::metadata::model::time::ReignClock;
+use dfs_actors::coordinator::metadata::ops::Policy;
+use dfs_actors::coordinator::metadata::ops::cluster::{self, Reign};
+use dfs_actors::coordinator::metadata::table::store::MetadataStore;
+use dfs_actors::coordinator::metadata::writer::StoreTrouble;
 use dfs_actors::coordinator::tree::{Coordinator, CoordinatorArgs, coordinator};
 use dfs_actors::coordinator::{
     CoordinatorConfig, CoordinatorService, Dialing, METADATA_DISK_FULL, METADATA_FAILING,
 };
 use dfs_actors::env::Env;
-use dfs_actors::gc::state::GcConfig;
-use dfs_actors::membership::state::MembershipConfig;
-use dfs_actors::metadata::migrate;
-use dfs_actors::metadata::ops::Policy;
-use dfs_actors::metadata::ops::cluster::{self, Reign};
-use dfs_actors::metadata::store::MetadataStore;
-use dfs_actors::metadata::store_health::StoreTrouble;
-use dfs_actors::metadata::time::ReignClock;
+use dfs_actors::peer::admin::{NodeAdmin, NodeFacts, NodeName};
 use dfs_actors::supervisor::{ActorTree, Intensity, Root, SupervisorSpec};
 use dfs_wire::auth::ClusterKey;
 use dfs_wire::id::{ClusterId, Epoch, NodeId};

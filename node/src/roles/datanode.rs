@@ -3,20 +3,20 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use dfs_actors::admin::{NodeAdmin, NodeFacts, NodeName};
-use dfs_actors::chunk_store::{ChunkKey, ChunkStore};
-use dfs_actors::control::{CONTROL_MAILBOX, Control, ControlArgs, ControlLink};
+use dfs_actors::datanode::authority::{
+    CoordinatorView, Heard, IdentityStore, Joined, NodeAuthority, SelfDescription,
+};
+use dfs_actors::datanode::chunk_store::{ChunkKey, ChunkStore};
+use dfs_actors::datanode::control::{CONTROL_MAILBOX, Control, ControlArgs, ControlLink};
+use dfs_actors::datanode::heartbeat::{HeartbeatConfig, HeartbeatMsg, LoadProbe, load_of_store, want_news};
+use dfs_actors::datanode::inventory::InventoryConfig;
+use dfs_actors::datanode::quarantine::OrphanGcConfig;
+use dfs_actors::datanode::replication::{PeerLimits, Replication, ReplicationArgs};
+use dfs_actors::datanode::streaming::UploadLimits;
+use dfs_actors::datanode::tree::{AgentsArgs, agents};
 use dfs_actors::datanode::{DatanodeLimits, DatanodeParts, DatanodeService, Found};
 use dfs_actors::env::Env;
-use dfs_actors::gc::orphan_gc::state::OrphanGcConfig;
-use dfs_actors::heartbeat::actor::{IdentityStore, LoadProbe, SelfDescription, load_of_store};
-use dfs_actors::heartbeat::messages::HeartbeatMsg;
-use dfs_actors::heartbeat::state::{HeartbeatConfig, Joined};
-use dfs_actors::heartbeat::tree::{AgentsArgs, agents};
-use dfs_actors::heartbeat::view::{CoordinatorView, Heard, NodeAuthority};
-use dfs_actors::inventory::state::InventoryConfig;
-use dfs_actors::replication::{PeerLimits, Replication, ReplicationArgs};
-use dfs_actors::streaming::UploadLimits;
+use dfs_actors::peer::admin::{NodeAdmin, NodeFacts, NodeName};
 use dfs_actors::supervisor::{ActorTree, Addr, ChildSpec, Intensity, Nursery, Root, SupervisorSpec};
 use dfs_wire::auth::NodeKey;
 use dfs_wire::handshake::{Hello, NodePeer, Peer};
@@ -197,7 +197,12 @@ fn build(parts: Parts, config: &Config, context: &Context) -> Built {
     let heartbeat = agents.heartbeat;
     let service = Arc::new(DatanodeService::new(DatanodeParts {
         store: chunks,
-        authority: Arc::new(NodeAuthority::new(me.node, view.clone(), env.clock, heartbeat.clone())),
+        authority: Arc::new(NodeAuthority::new(
+            me.node,
+            view.clone(),
+            env.clock,
+            want_news(heartbeat.clone()),
+        )),
         ingest: ingest.clone(),
         replica,
         uploads: upload_nursery,

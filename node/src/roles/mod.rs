@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use dfs_actors::env::Env;
-use dfs_actors::listener::{Bound, Listener, ListenerArgs};
-use dfs_actors::session::{Knocks, Places, RequestStats, Service, SessionCommon, SessionLimits};
+use dfs_actors::peer::listener::{Bound, Listener, ListenerArgs};
+use dfs_actors::peer::session::{Knocks, Places, RequestStats, Service, SessionCommon, SessionLimits};
 use dfs_actors::supervisor::{Addr, ChildSpec, Root, SupervisorSpec};
 use dfs_wire::slab::SlabBudget;
 use futures_util::future::{BoxFuture, join_all};

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use dfs_actors::chunk_store::{ChunkStore, DiskState};
 use dfs_actors::coordinator::CoordinatorService;
+use dfs_actors::coordinator::metadata::writer::StoreTrouble;
 use dfs_actors::datanode::DatanodeService;
-use dfs_actors::metadata::store_health::StoreTrouble;
-use dfs_actors::session::{Knocks, LATENCY_BOUNDS, Places, RequestStats, RequestTally};
+use dfs_actors::datanode::chunk_store::{ChunkStore, DiskState};
+use dfs_actors::peer::session::{Knocks, LATENCY_BOUNDS, Places, RequestStats, RequestTally};
 use dfs_wire::limits::DATA_FRAME_BYTES;
 use dfs_wire::message::membership::NodeState;
 use dfs_wire::slab::SlabBudget;

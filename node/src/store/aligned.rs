@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use dfs_actors::chunk_store::READ_BYTES_MAX;
+use dfs_actors::datanode::chunk_store::READ_BYTES_MAX;
 use dfs_wire::limits::{BLOCK_BYTES, SLAB_ALIGN};
 
 /// The most that one read touches: its range, widened to whole blocks at both ends.

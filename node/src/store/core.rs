@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use dfs_actors::chunk_store::{ChunkInfo, ChunkKey, ReplicaState, StoreError, StoreStats};
+use dfs_actors::datanode::chunk_store::{ChunkInfo, ChunkKey, ReplicaState, StoreError, StoreStats};
 use dfs_wire::id::ClusterId;
 use rustix::io::Errno;
 use tokio::sync::Semaphore;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
-use dfs_actors::chunk_store::{
+use dfs_actors::datanode::chunk_store::{
     ChunkIdentity, ChunkInfo, ChunkKey, ChunkReader, ChunkStore, ChunkWriter, StoreError, StoreStats,
 };
 use dfs_wire::id::ClusterId;

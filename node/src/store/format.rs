@@ -17,7 +17,7 @@
 //! and the file ends at one, so that every write and read can be O_DIRECT and every mapping page-aligned. The file
 //! describes itself completely (rule R4): a node's index, and even the cluster's metadata, can be rebuilt from it.
 
-use dfs_actors::chunk_store::{ChunkIdentity, ChunkSeal};
+use dfs_actors::datanode::chunk_store::{ChunkIdentity, ChunkSeal};
 use dfs_wire::id::{ChunkId, ClusterId, Generation, InodeId};
 use dfs_wire::limits::{BLOCK_BYTES, CHUNK_BYTES_MAX, SLAB_ALIGN};
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Mutex;
 
-use dfs_actors::chunk_store::{ChunkInfo, ChunkKey, ReplicaState};
+use dfs_actors::datanode::chunk_store::{ChunkInfo, ChunkKey, ReplicaState};
 
 use super::disk::lock;
 use super::format::file_bytes;
@@ -127,7 +127,7 @@ impl Index {
 
 #[cfg(test)]
 mod tests {
-    use dfs_actors::chunk_store::ChunkIdentity;
+    use dfs_actors::datanode::chunk_store::ChunkIdentity;
     use dfs_wire::id::{ChunkId, ClusterId, Generation, InodeId};
 
     use super::*;

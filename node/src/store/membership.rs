@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use dfs_actors::chunk_store::StoreError;
+use dfs_actors::datanode::chunk_store::StoreError;
 use dfs_wire::id::NodeId;
 use futures_util::future::BoxFuture;
 

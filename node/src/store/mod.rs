@@ -1,7 +1,7 @@
 //! The chunk store of a datanode: one data directory full of immutable, self-describing chunk files.
 //!
 //! ```text
-//!  actors (dfs_actors::chunk_store)      FileStore                            I/O threads
+//!  actors (dfs_actors::datanode::chunk_store)      FileStore                            I/O threads
 //!  ------------------------------------------------------------------------------------------------------------
 //!  create / write / commit / drop --> writer.rs --pool.rs (writes)--> pwritev, footer, fdatasync --+
 //!  quarantine ----------------------------------------------------------------------> commit.rs <--+ rename, dir fsync

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 
-use dfs_actors::chunk_store::{ChunkInfo, ChunkKey};
+use dfs_actors::datanode::chunk_store::{ChunkInfo, ChunkKey};
 
 use super::disk::lock;
 use super::disk_io::DiskFile;

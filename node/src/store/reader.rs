@@ -21,7 +21,7 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dfs_actors::chunk_store::{
+use dfs_actors::datanode::chunk_store::{
     ChunkInfo, ChunkKey, ChunkReader, READ_BYTES_MAX, ReplicaState, StoreError, Verified,
 };
 use dfs_wire::limits::{BLOCK_BYTES, SLAB_ALIGN};

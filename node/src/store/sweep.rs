@@ -28,7 +28,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use dfs_actors::chunk_store::{ChunkInfo, ReplicaState};
+use dfs_actors::datanode::chunk_store::{ChunkInfo, ReplicaState};
 use dfs_wire::id::ClusterId;
 
 use super::core::QuarantineTotals;

@@ -10,7 +10,7 @@
 
 use std::io;
 
-use dfs_actors::chunk_store::{ChunkInfo, ChunkKey, READ_BYTES_MAX, ReplicaState, StoreError};
+use dfs_actors::datanode::chunk_store::{ChunkInfo, ChunkKey, READ_BYTES_MAX, ReplicaState, StoreError};
 use sha2::{Digest, Sha256};
 
 use super::core::Core;

@@ -17,7 +17,9 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use dfs_actors::chunk_store::{ChunkIdentity, ChunkInfo, ChunkSeal, ChunkWriter, ReplicaState, StoreError};
+use dfs_actors::datanode::chunk_store::{
+    ChunkIdentity, ChunkInfo, ChunkSeal, ChunkWriter, ReplicaState, StoreError,
+};
 use dfs_wire::limits::{CHUNK_BYTES_MAX, DATA_FRAME_BYTES, SLAB_ALIGN};
 use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};

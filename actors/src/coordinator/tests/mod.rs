@@ -1,43 +1,43 @@
 //! A coordinator as its sessions see it: the real actors and operations over metadata in memory, in virtual time.
 
-use std::sync::Arc;
-use std::time::Duration;
+pub(crate) use std::sync::Arc;
+pub(crate) use std::time::Duration;
 
-use dfs_wire::auth::{ClusterKey, GrantOp, Receipt};
-use dfs_wire::id::{ChunkId, ClusterId, Epoch, Generation, Incarnation, NodeId, OpId, SessionId};
-use dfs_wire::message::admin::{AdminRequest, AdminResponse, HealthLevel};
-use dfs_wire::message::inventory::{InventoryEntry, InventoryReport, InventoryRequest, InventoryResponse};
-use dfs_wire::message::membership::*;
-use dfs_wire::message::metadata::*;
-use dfs_wire::message::{Request, RequestHead, Response};
-use dfs_wire::path::DfsPath;
-use dfs_wire::status::{Status, StatusCode};
+pub(crate) use dfs_wire::auth::{ClusterKey, GrantOp, Receipt};
+pub(crate) use dfs_wire::id::{ChunkId, ClusterId, Epoch, Generation, Incarnation, NodeId, OpId, SessionId};
+pub(crate) use dfs_wire::message::admin::{AdminRequest, AdminResponse, HealthLevel};
+pub(crate) use dfs_wire::message::inventory::{
+    InventoryEntry, InventoryReport, InventoryRequest, InventoryResponse,
+};
+pub(crate) use dfs_wire::message::membership::*;
+pub(crate) use dfs_wire::message::metadata::*;
+pub(crate) use dfs_wire::message::{Request, RequestHead, Response};
+pub(crate) use dfs_wire::path::DfsPath;
+pub(crate) use dfs_wire::status::{Status, StatusCode};
 
-use futures_util::future::BoxFuture;
+pub(crate) use futures_util::future::BoxFuture;
 
-use super::doorbell::{Answering, Doorbell};
-use super::service::{CoordinatorConfig, CoordinatorService};
-use super::tree::{CoordinatorArgs, coordinator};
-use crate::admin::{NodeAdmin, NodeFacts, NodeName};
-use crate::env::Env;
-use crate::gc::messages::GcMsg;
-use crate::gc::state::GcConfig;
-use crate::metadata::committer::InlineLane;
-use crate::metadata::memory::MemoryStore;
-use crate::metadata::ops::cluster::{self, Reign};
-use crate::metadata::store::MetadataStore;
-use crate::metadata::time::ReignClock;
-use crate::supervisor::{ActorTree, Addr, Root, Strike, Target};
+pub(crate) use super::service::{CoordinatorConfig, CoordinatorService};
+pub(crate) use super::tree::{CoordinatorArgs, coordinator};
+pub(crate) use crate::coordinator::gc::{GcConfig, GcMsg};
+pub(crate) use crate::coordinator::metadata::model::time::ReignClock;
+pub(crate) use crate::coordinator::metadata::ops::cluster::{self, Reign};
+pub(crate) use crate::coordinator::metadata::table::memory::MemoryStore;
+pub(crate) use crate::coordinator::metadata::table::store::MetadataStore;
+pub(crate) use crate::coordinator::metadata::writer::InlineLane;
+pub(crate) use crate::coordinator::service::{Answering, Doorbell};
+pub(crate) use crate::env::Env;
+pub(crate) use crate::peer::admin::{NodeAdmin, NodeFacts, NodeName};
+pub(crate) use crate::supervisor::{ActorTree, Addr, Root, Strike, Target};
 
-const MIB: u32 = 1 << 20;
+pub(crate) const MIB: u32 = 1 << 20;
 
 mod files;
 mod nodes;
-mod whole;
 
 /// Who is where: node `n` at `10.0.0.n:8081`, unless it is said otherwise.
 #[derive(Default)]
-struct Doors(std::sync::Mutex<std::collections::BTreeMap<String, Option<u128>>>);
+pub(crate) struct Doors(std::sync::Mutex<std::collections::BTreeMap<String, Option<u128>>>);
 
 impl Doorbell for Doors {
     fn ring(&self, address: String) -> BoxFuture<'static, Result<Answering, Status>> {
@@ -51,28 +51,28 @@ impl Doorbell for Doors {
     }
 }
 
-struct Rig {
-    root: Root,
-    tree: ActorTree,
-    service: Arc<CoordinatorService>,
-    gc: Addr<GcMsg>,
-    store: Arc<MemoryStore>,
-    reign: Reign,
-    env: Env,
-    doors: Arc<Doors>,
-    next_op: std::cell::Cell<u128>,
+pub(crate) struct Rig {
+    pub(crate) root: Root,
+    pub(crate) tree: ActorTree,
+    pub(crate) service: Arc<CoordinatorService>,
+    pub(crate) gc: Addr<GcMsg>,
+    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) reign: Reign,
+    pub(crate) env: Env,
+    pub(crate) doors: Arc<Doors>,
+    pub(crate) next_op: std::cell::Cell<u128>,
 }
 
-fn path(text: &str) -> DfsPath {
+pub(crate) fn path(text: &str) -> DfsPath {
     DfsPath::parse(text).unwrap()
 }
 
 impl Rig {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::over(Arc::new(MemoryStore::new()), Env::for_tests(1)).await
     }
 
-    async fn over(store: Arc<MemoryStore>, env: Env) -> Self {
+    pub(crate) async fn over(store: Arc<MemoryStore>, env: Env) -> Self {
         let time = ReignClock::new(env.clock.clone());
         let reign =
             cluster::open(store.as_ref(), ClusterId(0xc1), &ClusterKey([5; 32]), time.now_ms()).unwrap();
@@ -105,44 +105,49 @@ impl Rig {
     }
 
     /// Stops the actors and begins the next reign over the same metadata.
-    async fn restart(self) -> Self {
+    pub(crate) async fn restart(self) -> Self {
         self.root.shutdown().await;
         let next = Self::over(self.store, self.env).await;
         next.next_op.set(1_000_000);
         next
     }
 
-    async fn ask(&self, body: Request) -> Result<Response, Status> {
+    pub(crate) async fn ask(&self, body: Request) -> Result<Response, Status> {
         let op = OpId(self.next_op.replace(self.next_op.get() + 1));
         self.service.answer(RequestHead { op, deadline_ms: 5_000, trace: None, body }).await
     }
 
-    async fn meta(&self, request: MetadataRequest) -> Result<MetadataResponse, Status> {
+    pub(crate) async fn meta(&self, request: MetadataRequest) -> Result<MetadataResponse, Status> {
         match self.ask(Request::Metadata(request)).await? {
             Response::Metadata(word) => Ok(word),
             other => panic!("{other:?}"),
         }
     }
 
-    async fn member(&self, request: MembershipRequest) -> Result<MembershipResponse, Status> {
+    pub(crate) async fn member(&self, request: MembershipRequest) -> Result<MembershipResponse, Status> {
         match self.ask(Request::Membership(request)).await? {
             Response::Membership(word) => Ok(word),
             other => panic!("{other:?}"),
         }
     }
 
-    async fn register(&self, id: u128) -> Registered {
+    pub(crate) async fn register(&self, id: u128) -> Registered {
         self.try_register(word(id)).await.unwrap()
     }
 
-    async fn try_register(&self, word: Register) -> Result<Registered, Status> {
+    pub(crate) async fn try_register(&self, word: Register) -> Result<Registered, Status> {
         match self.member(MembershipRequest::Register(word)).await? {
             MembershipResponse::Registered(word) => Ok(word),
             other => panic!("{other:?}"),
         }
     }
 
-    async fn beat(&self, id: u128, deleted: &[ChunkCopy], corrupt: &[ChunkCopy]) -> HeartbeatReply {
+    pub(crate) async fn beat(
+        &self,
+        id: u128,
+        deleted: &[ChunkCopy],
+        corrupt: &[ChunkCopy],
+    ) -> HeartbeatReply {
         let word = Heartbeat {
             node: NodeId(id),
             incarnation: Incarnation(1),
@@ -161,7 +166,7 @@ impl Rig {
     }
 
     /// Lets time pass with heartbeats of these nodes.
-    async fn pass(&self, seconds: u64, nodes: &[u128]) {
+    pub(crate) async fn pass(&self, seconds: u64, nodes: &[u128]) {
         for _ in 0..seconds.div_ceil(2) {
             for id in nodes {
                 self.beat(*id, &[], &[]).await;
@@ -170,7 +175,7 @@ impl Rig {
         }
     }
 
-    async fn open(&self, at: &str, allocate: u32) -> Result<UploadOpened, Status> {
+    pub(crate) async fn open(&self, at: &str, allocate: u32) -> Result<UploadOpened, Status> {
         let request = OpenUpload {
             path: path(at),
             chunk_size: MIB,
@@ -189,7 +194,7 @@ impl Rig {
     }
 
     /// What the nodes of an allocation would sign for a chunk of so many bytes.
-    fn stored(&self, allocation: &Allocation, len: u32) -> StoredChunk {
+    pub(crate) fn stored(&self, allocation: &Allocation, len: u32) -> StoredChunk {
         let grant = &allocation.grant;
         let receipt = |target: &dfs_wire::message::chunk::Target| {
             let key = self.reign.key.node_key(target.node);
@@ -199,7 +204,7 @@ impl Rig {
         StoredChunk { index: allocation.index, receipts: allocation.targets.iter().map(receipt).collect() }
     }
 
-    async fn commit(
+    pub(crate) async fn commit(
         &self,
         session: SessionId,
         chunks: Vec<StoredChunk>,
@@ -214,7 +219,7 @@ impl Rig {
     }
 
     /// Puts a file of one short chunk; returns its allocation.
-    async fn put(&self, at: &str) -> Allocation {
+    pub(crate) async fn put(&self, at: &str) -> Allocation {
         let opened = self.open(at, 1).await.unwrap();
         let allocation = opened.allocations[0].clone();
         let chunk = self.stored(&allocation, 100);
@@ -222,7 +227,7 @@ impl Rig {
         allocation
     }
 
-    async fn read(&self, at: &str) -> Result<ReadOpened, Status> {
+    pub(crate) async fn read(&self, at: &str) -> Result<ReadOpened, Status> {
         let request = OpenRead { path: path(at), version: None, first: 0, count: 0 };
         match self.meta(MetadataRequest::OpenRead(request)).await? {
             MetadataResponse::ReadOpened(word) => Ok(word),
@@ -230,7 +235,11 @@ impl Rig {
         }
     }
 
-    async fn inventory(&self, id: u128, copies: &[(ChunkId, u32, bool)]) -> Result<Vec<ChunkCopy>, Status> {
+    pub(crate) async fn inventory(
+        &self,
+        id: u128,
+        copies: &[(ChunkId, u32, bool)],
+    ) -> Result<Vec<ChunkCopy>, Status> {
         let entry = |&(chunk, generation, corrupt): &(ChunkId, u32, bool)| InventoryEntry {
             chunk,
             generation: Generation(generation),
@@ -251,12 +260,12 @@ impl Rig {
         }
     }
 
-    fn findings(&self) -> Vec<String> {
+    pub(crate) fn findings(&self) -> Vec<String> {
         self.service.cluster_status().unwrap().findings.into_iter().map(|f| f.code).collect()
     }
 }
 
-fn word(id: u128) -> Register {
+pub(crate) fn word(id: u128) -> Register {
     Register {
         node: NodeId(id),
         cluster: None,
@@ -271,11 +280,11 @@ fn word(id: u128) -> Register {
     }
 }
 
-fn load() -> NodeLoad {
+pub(crate) fn load() -> NodeLoad {
     NodeLoad { capacity: 1 << 40, available: 1 << 39, ..NodeLoad::default() }
 }
 
-async fn with_nodes(nodes: u128) -> Rig {
+pub(crate) async fn with_nodes(nodes: u128) -> Rig {
     let rig = Rig::start().await;
     for id in 1..=nodes {
         rig.register(id).await;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use dfs_actors::chunk_store::{ChunkStore, ReplicaState};
+use dfs_actors::datanode::chunk_store::{ChunkStore, ReplicaState};
 
 use super::faulty_disk::{FaultyDisk, Survives};
 use super::*;
@@ -99,7 +99,7 @@ async fn a_disk_that_cannot_sync_what_it_found_fails_and_vouches_for_nothing() {
     let disk = prepared().await;
     disk.fail_next(super::faulty_disk::Op::SyncDir, rustix::io::Errno::IO);
     let (store, _) = open_inline(&disk);
-    assert!(matches!(store.stats().state, dfs_actors::chunk_store::DiskState::Failed(_)));
+    assert!(matches!(store.stats().state, dfs_actors::datanode::chunk_store::DiskState::Failed(_)));
     let again = store.create(identity(1, 1), 5000).await.err();
     assert!(matches!(again, Some(StoreError::DiskFailed { .. })), "{again:?}");
     assert_eq!(get(&store, key(1, 1)).await.unwrap(), content(1, 5000), "it is read all the same");

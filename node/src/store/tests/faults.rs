@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use dfs_actors::chunk_store::{ChunkStore, DiskState};
+use dfs_actors::datanode::chunk_store::{ChunkStore, DiskState};
 use rustix::io::Errno;
 
 use super::faulty_disk::{FaultyDisk, Op};

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use dfs_actors::chunk_store::{ChunkStore, ReplicaState};
+use dfs_actors::datanode::chunk_store::{ChunkStore, ReplicaState};
 use dfs_wire::id::ClusterId;
 
 use super::faulty_disk::{FaultyDisk, Survives};

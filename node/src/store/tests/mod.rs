@@ -11,7 +11,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dfs_actors::chunk_store::{
+use dfs_actors::datanode::chunk_store::{
     ChunkIdentity, ChunkKey, ChunkSeal, ChunkStore, ChunkWriter, READ_BYTES_MAX, StoreError,
 };
 use dfs_wire::id::{ChunkId, ClusterId, Generation, InodeId, NodeId};

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dfs_actors::chunk_store::ChunkStore;
+use dfs_actors::datanode::chunk_store::ChunkStore;
 use dfs_wire::link::DataFrame;
 
 use super::*;

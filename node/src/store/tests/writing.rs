@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 
-use dfs_actors::chunk_store::{ChunkStore, ReplicaState};
+use dfs_actors::datanode::chunk_store::{ChunkStore, ReplicaState};
 use proptest::prelude::*;
 
 use super::faulty_disk::{FaultyDisk, Op};

@@ -1,0 +1,157 @@
+//! The membership actor: the register of nodes with a mailbox and a clock.
+//!
+//! It touches neither disk nor network: whoever passes a node's words on also makes records durable, so that no
+//! handler here waits for anything. Each life starts from the remembered records; nodes of an earlier life are asked
+//! to register again at their next heartbeat.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dfs_wire::id::ClusterId;
+use dfs_wire::message::membership::NodeState;
+use dfs_wire::status::Status;
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+
+use super::messages::MembershipMsg;
+use super::state::{MembershipConfig, MembershipState, NodeRecord, Transition};
+use super::view::ClusterView;
+use crate::coordinator::metadata::model::time::ReignClock;
+use crate::supervisor::{ActorError, Behaviour, Ctx};
+
+/// Messages that may wait for the membership actor: a few from every node of the largest cluster.
+pub const MEMBERSHIP_MAILBOX: usize = 1024;
+/// Ticks within [`MembershipConfig::suspect_after`].
+const TICKS: u32 = 20;
+
+/// Where the records of nodes are remembered.
+pub trait RememberedNodes: Send + Sync + 'static {
+    /// Every record.
+    fn load(&self) -> BoxFuture<'static, Result<Vec<NodeRecord>, Status>>;
+}
+
+/// What the actor is built from.
+#[derive(Clone)]
+pub struct MembershipArgs {
+    /// Its times.
+    pub config: MembershipConfig,
+    /// The cluster it serves.
+    pub cluster: ClusterId,
+    /// The coordinator's time.
+    pub time: ReignClock,
+    /// Where records come from at the start.
+    pub remembered: Arc<dyn RememberedNodes>,
+    /// Where it publishes the picture.
+    pub view: Arc<watch::Sender<Arc<ClusterView>>>,
+}
+
+/// The membership actor.
+pub struct Membership {
+    state: MembershipState,
+    view: Arc<watch::Sender<Arc<ClusterView>>>,
+}
+
+impl Membership {
+    fn publish(&self) {
+        self.view.send_replace(Arc::new(self.state.view()));
+    }
+
+    fn log(transition: &Transition) {
+        let Transition { node, name, from, to } = transition;
+        let from = from.map_or("unknown", NodeState::name);
+        match to {
+            NodeState::Up | NodeState::Draining | NodeState::Left | NodeState::Forgotten => {
+                tracing::info!(%node, name, from, %to, "node changed its state");
+            }
+            NodeState::Suspect | NodeState::Down | NodeState::Lost => {
+                tracing::warn!(%node, name, from, %to, "node changed its state");
+            }
+        }
+    }
+}
+
+impl Behaviour for Membership {
+    type Msg = MembershipMsg;
+    type Args = MembershipArgs;
+    const KIND: &'static str = "membership";
+
+    async fn start(args: MembershipArgs, ctx: &mut Ctx<MembershipMsg>) -> Result<Self, ActorError> {
+        let remembered =
+            args.remembered.load().await.map_err(|e| ActorError::fatal("load the remembered nodes", e))?;
+        // Larger than what any earlier life gave out: versions grow by far less than one a millisecond.
+        let first_version = ctx.env().clock.wall_ms();
+        let state = MembershipState::new(
+            args.config,
+            args.cluster,
+            remembered,
+            first_version,
+            (ctx.now(), args.time.now_ms()),
+        );
+        ctx.set_tick((args.config.suspect_after / TICKS).max(Duration::from_millis(10)));
+        let this = Self { state, view: args.view };
+        this.publish();
+        Ok(this)
+    }
+
+    async fn handle(&mut self, msg: MembershipMsg, ctx: &mut Ctx<MembershipMsg>) -> Result<(), ActorError> {
+        let now = ctx.now();
+        match msg {
+            MembershipMsg::Admit(word, source, reply) => {
+                let admitted = self.state.admit(now, source, &word);
+                if admitted.is_err() {
+                    self.publish();
+                }
+                reply.send(admitted);
+            }
+            MembershipMsg::SayYes(node, reply) => {
+                reply.send(self.state.say_yes(now, node));
+                self.publish();
+            }
+            MembershipMsg::Register(word, admission, reply) => {
+                let taken = self.state.register(now, &word, &admission);
+                if let Ok(transitions) = &taken {
+                    transitions.iter().for_each(Self::log);
+                }
+                self.publish();
+                reply.send(taken.map(|_| self.state.full()));
+            }
+            MembershipMsg::Heartbeat(word, reply) => {
+                let heard = self.state.heartbeat(now, &word);
+                if let Ok((_, Some(transition))) = &heard {
+                    Self::log(transition);
+                }
+                self.publish();
+                reply.send(heard.map(|(heard, _)| heard));
+            }
+            MembershipMsg::Leave(word, reply) => {
+                let left = self.state.leave(now, &word);
+                if let Some((_, transition)) = &left {
+                    Self::log(transition);
+                    self.publish();
+                }
+                reply.send(left.map(|(record, _)| record));
+            }
+            MembershipMsg::CheckForget(node, reply) => reply.send(self.state.check_forget(node)),
+            MembershipMsg::Forget(node, reply) => {
+                let forgotten = self.state.forget(now, node);
+                if let Ok(Some((_, transition))) = &forgotten {
+                    Self::log(transition);
+                    self.publish();
+                }
+                reply.send(forgotten.map(|_| ()));
+            }
+            MembershipMsg::WantInventory(node) => self.state.want_inventory(node),
+            MembershipMsg::InventoryDone(node, incarnation) => self.state.inventory_done(node, incarnation),
+        }
+        Ok(())
+    }
+
+    async fn tick(&mut self, ctx: &mut Ctx<MembershipMsg>) -> Result<(), ActorError> {
+        let transitions = self.state.tick(ctx.now());
+        transitions.iter().for_each(Self::log);
+        if self.state.tick_door(ctx.now()) || !transitions.is_empty() {
+            self.publish();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,16 @@
+//! Who belongs to the cluster and how they are.
+//!
+//! [`state`] is the register of nodes as a pure machine; [`view`] is the picture of it that everyone else reads;
+//! [`actor`] gives it a mailbox, a clock and a voice.
+
+mod actor;
+mod messages;
+mod state;
+mod view;
+
+pub use actor::{MEMBERSHIP_MAILBOX, Membership, MembershipArgs, RememberedNodes};
+pub use messages::MembershipMsg;
+pub use state::{
+    ADDRESS_BYTES_MAX, MembershipConfig, NODE_NAME_BYTES_MAX, NodeRecord, Waiting, ZONE_BYTES_MAX,
+};
+pub use view::{ClusterView, NodeView, ViewReceiver, view_channel};

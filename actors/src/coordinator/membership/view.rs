@@ -1,0 +1,130 @@
+//! The picture of the cluster that membership publishes: immutable, versioned, cheap to share.
+//!
+//! Readers take the latest one from a watch channel and never ask the membership actor anything, so that a slow or
+//! restarting actor costs them no time.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dfs_wire::id::{Incarnation, NodeId};
+use dfs_wire::message::admin::{HealthFinding, SilentNode};
+use dfs_wire::message::membership::{NodeEntry, NodeLoad, NodeState};
+use tokio::sync::watch;
+
+use super::state::Waiting;
+use crate::coordinator::metadata::model::worth::Reach;
+use crate::coordinator::placement::Candidate;
+use crate::env::MonoTime;
+
+/// A node as of one picture.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeView {
+    /// What every node of the cluster is told of it.
+    pub entry: NodeEntry,
+    /// Since when it is in its state, in the coordinator's time.
+    pub since_ms: u64,
+    /// Of a node that left: until when, in the coordinator's time, it is expected back without alarm.
+    pub grace_until_ms: Option<u64>,
+    /// Which run of it registered last.
+    pub incarnation: Incarnation,
+    /// Version of its software.
+    pub version: String,
+    /// Its last report; empty if it has not been heard of since the coordinator started.
+    pub load: NodeLoad,
+    /// When it was last heard of; `None` = not since the coordinator started.
+    pub heard: Option<MonoTime>,
+    /// How many reports it has made since it registered.
+    pub report: u64,
+    /// What it says needs attention on it.
+    pub findings: Vec<HealthFinding>,
+}
+
+impl NodeView {
+    /// Whether it counts as up, as far as is known.
+    pub fn counts_as_up(&self) -> bool {
+        matches!(self.entry.state, NodeState::Up | NodeState::Draining)
+    }
+
+    /// The node as placement wants it.
+    pub fn candidate(&self) -> Candidate {
+        Candidate {
+            node: self.entry.node,
+            name: self.entry.name.clone(),
+            zone: self.entry.zone.clone(),
+            state: self.entry.state,
+            load: self.load.clone(),
+            report: self.report,
+        }
+    }
+}
+
+/// The whole cluster as of one instant.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClusterView {
+    /// Version of the cluster state; loads change without it.
+    pub version: u64,
+    /// Every node of the cluster and every lost one, in the order of their ids.
+    pub nodes: Vec<Arc<NodeView>>,
+    /// Those that an operator forgot, in the order of their ids: only their names matter.
+    pub forgotten: Vec<Arc<NodeView>>,
+    /// Nodes that ask to join and need an operator's yes.
+    pub waiting: Vec<Waiting>,
+}
+
+impl ClusterView {
+    /// The node, if it is known and not forgotten.
+    pub fn node(&self, node: NodeId) -> Option<&NodeView> {
+        find(&self.nodes, node)
+    }
+
+    /// How the node is; one that nobody remembers is down.
+    pub fn state(&self, node: NodeId) -> NodeState {
+        let known = self.node(node).or_else(|| find(&self.forgotten, node));
+        known.map_or(NodeState::Down, |n| n.entry.state)
+    }
+
+    /// How far a node's copies can be counted on at `now_ms` of the coordinator's time; one that nobody remembers is away.
+    pub fn reach(&self, node: NodeId, now_ms: u64) -> Reach {
+        let until = self.node(node).and_then(|known| known.grace_until_ms);
+        Reach::of(self.state(node), until.is_some_and(|until| now_ms < until))
+    }
+
+    /// The node's name for people: its id if it is not known.
+    pub fn name(&self, node: NodeId) -> String {
+        let known = self.node(node).or_else(|| find(&self.forgotten, node));
+        known.map_or_else(|| node.to_string(), |n| n.entry.name.clone())
+    }
+
+    /// The nodes that count as up and were not heard of for longer than `patience`, the longest silent first: nobody
+    /// knows how they are.
+    pub fn silent(&self, now: MonoTime, patience: Duration) -> Vec<SilentNode> {
+        let of = |node: &Arc<NodeView>| {
+            let silence = now.since(node.heard?);
+            let silent_ms = u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
+            (node.counts_as_up() && silence > patience)
+                .then(|| SilentNode { name: node.entry.name.clone(), silent_ms })
+        };
+        let mut silent: Vec<_> = self.nodes.iter().filter_map(of).collect();
+        silent.sort_by_key(|node| std::cmp::Reverse(node.silent_ms));
+        silent
+    }
+
+    /// Every node as placement wants it.
+    pub fn candidates(&self) -> Vec<Candidate> {
+        self.nodes.iter().map(|n| n.candidate()).collect()
+    }
+}
+
+fn find(nodes: &[Arc<NodeView>], node: NodeId) -> Option<&NodeView> {
+    let at = nodes.binary_search_by_key(&node, |n| n.entry.node).ok()?;
+    nodes.get(at).map(Arc::as_ref)
+}
+
+/// Where the latest picture is to be had.
+pub type ViewReceiver = watch::Receiver<Arc<ClusterView>>;
+
+/// A channel of pictures that outlives each life of the membership actor.
+pub fn view_channel() -> (Arc<watch::Sender<Arc<ClusterView>>>, ViewReceiver) {
+    let (tx, rx) = watch::channel(Arc::new(ClusterView::default()));
+    (Arc::new(tx), rx)
+}

@@ -1,0 +1,26 @@
+//! The namespace: what files there are, what they are made of, and where the pieces lie.
+//!
+//! ```text
+//!              Mutation (by value)                     MetadataRequest that only reads
+//!                     |                                            |
+//!   writer.rs: one writer, group commit                reader.rs: over committed snapshots
+//!                     |                                            |
+//!                ops/* on a Txn  ------------ the same View ------ ops/* on a snapshot
+//!                     |                                            |
+//!   txn.rs: Overlay -> batches            store.rs: MetadataStore (memory, redb; engines live in dfs-node)
+//! ```
+//!
+//! [`keys`] draws the tables, [`records`] says what is in them, [`format`](mod@format) how they are written; [`worth`] says what a chunk
+//! is worth, [`census`] what all of them are. Everything but the actor is pure.
+
+pub mod migrate;
+pub mod model;
+pub mod ops;
+pub mod reader;
+pub mod table;
+pub mod writer;
+
+pub use table::error::MetaError;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,10 @@
+//! The records that lie in the tables, and the rules that hold between them.
+
+pub mod census;
+pub mod chunks;
+pub mod copies;
+pub mod older;
+pub mod records;
+pub mod time;
+pub mod tree;
+pub mod worth;

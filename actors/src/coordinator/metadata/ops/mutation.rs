@@ -1,0 +1,405 @@
+//! Every change by value: what the writer applies, and how a repeated operation gets its first outcome.
+//!
+//! A request may take more than one batch (record the last chunks, then commit): all batches of a request lie in one
+//! group, so they become durable together, and only the last one shows.
+
+use dfs_wire::auth::{ClusterKey, NodeKey};
+use dfs_wire::id::{Generation, NodeId, SessionId};
+use dfs_wire::message::membership::ChunkCopy;
+use dfs_wire::message::metadata::{
+    AllocateChunks, CommitUpload, CopyOpened, CopyProgress, Delete, Mkdir, OpenCopy, OpenUpload,
+    RecordChunks, Rename, SessionOnly, TrashPurge, Undelete,
+};
+use serde::Serialize;
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
+use super::forget::ForgetNode;
+use super::inventory::CopyFinding;
+use super::outcome::RequestDigest;
+use super::transfer::{self, Placement};
+use super::{
+    AllocatedChunk, OpContext, Outcome, Progress, cluster, copy, forget, gc, inventory, names, outcome,
+    trash, upload,
+};
+use crate::coordinator::metadata::model::records::{NodeRecord, UnknownReign};
+use crate::coordinator::metadata::table::error::{MetaError, invalid};
+use crate::coordinator::metadata::table::txn::{Overlay, Txn};
+
+/// A change to the metadata.
+#[derive(Debug, Clone)]
+pub enum Mutation {
+    /// Make a directory.
+    Mkdir(Mkdir),
+    /// Move a file or directory.
+    Rename(Rename),
+    /// Move a file or directory to the trash.
+    Delete(Delete),
+    /// Bring something back.
+    Undelete(Undelete),
+    /// Drop something from the trash.
+    TrashPurge(TrashPurge),
+    /// Begin a file; one placement for each chunk to allocate at once.
+    OpenUpload(OpenUpload, Vec<Placement>),
+    /// Allocate chunks; one placement each.
+    Allocate(AllocateChunks, Vec<Placement>),
+    /// Say that chunks are durable.
+    Record(RecordChunks),
+    /// Begin a copy.
+    OpenCopy(OpenCopy),
+    /// Go on with a copy.
+    CopyChunks(SessionOnly),
+    /// Make a file visible.
+    Commit(CommitUpload),
+    /// Give an upload up.
+    Abort(SessionOnly),
+    /// Keep an upload's lease.
+    Renew(SessionOnly),
+    /// Remember nodes, all of them at once.
+    PutNodes(Vec<(NodeId, NodeRecord)>),
+    /// Remember that a node has seen a reign which this metadata has not.
+    NoteUnknownReign(UnknownReign),
+    /// Forget a node that will not come back.
+    ForgetNode(ForgetNode),
+    /// Take a node's word that copies are gone (any number).
+    ConfirmDeleted(NodeId, Vec<ChunkCopy>),
+    /// Apply what an inventory or a report of bad copies means (any number).
+    ApplyFindings(NodeId, Vec<CopyFinding>),
+    /// One bounded step of background work.
+    Step(Step),
+}
+
+/// Background work, done in bounded steps until one reports no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Step {
+    /// Close uploads whose lease ended.
+    ExpireUploads,
+    /// Take expired entries out of the trash.
+    Trash,
+    /// Take deleted directories apart.
+    Purge,
+    /// Release versions.
+    Release,
+    /// Turn given-up generations into tombstones.
+    Orphans,
+    /// Forget outcomes of old operations.
+    ExpireOutcomes,
+    /// Take away what is said of forgotten nodes.
+    Forget,
+}
+
+impl Step {
+    /// All of them, in the order in which one feeds the next.
+    pub const ALL: [Self; 7] = [
+        Self::ExpireUploads,
+        Self::Trash,
+        Self::Purge,
+        Self::Release,
+        Self::Orphans,
+        Self::ExpireOutcomes,
+        Self::Forget,
+    ];
+
+    /// A short name for logs and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ExpireUploads => "expire_uploads",
+            Self::Trash => "trash",
+            Self::Purge => "purge",
+            Self::Release => "release",
+            Self::Orphans => "orphans",
+            Self::ExpireOutcomes => "expire_outcomes",
+            Self::Forget => "forget",
+        }
+    }
+
+    /// Does nothing while the metadata is known to be an old copy: what it takes for garbage may be newer than it.
+    fn run(self, txn: &mut Txn<'_>, ctx: &OpContext) -> Result<Progress, MetaError> {
+        if cluster::unknown_reign(txn)?.is_some() {
+            return Ok(Progress::default());
+        }
+        match self {
+            Self::ExpireUploads => upload::expire(txn, ctx),
+            Self::Trash => gc::trash_step(txn, ctx),
+            Self::Purge => gc::purge_step(txn, ctx),
+            Self::Release => gc::release_step(txn, ctx),
+            Self::Orphans => gc::orphan_step(txn, ctx),
+            Self::ExpireOutcomes => outcome::expire(txn, ctx),
+            Self::Forget => forget::step(txn),
+        }
+    }
+}
+
+impl Mutation {
+    /// A short name for logs and metrics.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Mkdir(_) => "mkdir",
+            Self::Rename(_) => "rename",
+            Self::Delete(_) => "delete",
+            Self::Undelete(_) => "undelete",
+            Self::TrashPurge(_) => "trash_purge",
+            Self::OpenUpload(..) => "open_upload",
+            Self::Allocate(..) => "allocate_chunks",
+            Self::Record(_) => "record_chunks",
+            Self::OpenCopy(_) => "open_copy",
+            Self::CopyChunks(_) => "copy_chunks",
+            Self::Commit(_) => "commit_upload",
+            Self::Abort(_) => "abort_upload",
+            Self::Renew(_) => "renew_session",
+            Self::PutNodes(_) => "put_nodes",
+            Self::NoteUnknownReign(_) => "note_unknown_reign",
+            Self::ForgetNode(_) => "forget_node",
+            Self::ConfirmDeleted(..) => "confirm_deleted",
+            Self::ApplyFindings(..) => "apply_findings",
+            Self::Step(step) => step.name(),
+        }
+    }
+
+    /// Whether it begins something that takes more room than it gives back. What ends or finishes something does not.
+    pub const fn takes_space(&self) -> bool {
+        matches!(self, Self::Mkdir(_) | Self::OpenUpload(..) | Self::Allocate(..) | Self::OpenCopy(_))
+    }
+
+    /// Applies the change to the group. If it fails, the group is as it was, but for the memory of the failure.
+    ///
+    /// # Errors
+    /// Those of the operation.
+    pub fn apply(
+        &self,
+        overlay: &mut Overlay,
+        ctx: &OpContext,
+        receipts: &ReceiptKeys,
+    ) -> Result<Outcome, MetaError> {
+        match self {
+            Self::Mkdir(r) => {
+                once(overlay, ctx, self.name(), r, |t| names::mkdir(t, ctx, r).map(|()| Outcome::Done))
+            }
+            Self::Rename(r) => {
+                once(overlay, ctx, self.name(), r, |t| names::rename(t, ctx, r).map(|()| Outcome::Done))
+            }
+            Self::Delete(r) => {
+                once(overlay, ctx, self.name(), r, |t| names::delete(t, ctx, r).map(Outcome::Deleted))
+            }
+            Self::Undelete(r) => {
+                once(overlay, ctx, self.name(), r, |t| trash::undelete(t, ctx, r).map(Outcome::Restored))
+            }
+            Self::TrashPurge(r) => {
+                once(overlay, ctx, self.name(), r, |t| trash::trash_purge(t, ctx, r).map(Outcome::Purged))
+            }
+            Self::OpenUpload(r, placements) => open_upload(overlay, ctx, r, placements),
+            Self::Allocate(r, placements) => allocate(overlay, ctx, r, placements).map(Outcome::Allocated),
+            Self::Record(r) => record(overlay, ctx, r, receipts).map(|()| Outcome::Done),
+            Self::OpenCopy(r) => open_copy(overlay, ctx, r).map(Outcome::CopyOpened),
+            Self::CopyChunks(r) => copy_chunks(overlay, ctx, r.session).map(Outcome::Copied),
+            Self::Commit(r) => commit_upload(overlay, ctx, r, receipts),
+            Self::Abort(r) => once(overlay, ctx, self.name(), r, |t| {
+                upload::abort(t, ctx, r.session).map(|()| Outcome::Done)
+            }),
+            Self::Renew(r) => overlay.mutate(|t| upload::renew(t, ctx, r.session)).map(Outcome::Renewed),
+            Self::PutNodes(nodes) => {
+                let put = |t: &mut Txn<'_>| nodes.iter().try_for_each(|(id, r)| cluster::put_node(t, *id, r));
+                overlay.mutate(put).map(|()| Outcome::Done)
+            }
+            Self::NoteUnknownReign(seen) => {
+                overlay.mutate(|t| cluster::note_unknown(t, seen)).map(|()| Outcome::Done)
+            }
+            Self::ForgetNode(r) => overlay.mutate(|t| forget::begin(t, ctx, r)).map(|()| Outcome::Done),
+            Self::ConfirmDeleted(node, copies) => {
+                for page in copies.chunks(gc::CONFIRMATIONS_MAX) {
+                    overlay.mutate(|t| gc::confirm_deleted(t, *node, page))?;
+                }
+                Ok(Outcome::Done)
+            }
+            Self::ApplyFindings(node, findings) => apply_findings(overlay, ctx, *node, findings),
+            Self::Step(step) => overlay.mutate(|t| step.run(t, ctx)).map(Outcome::Progress),
+        }
+    }
+}
+
+fn apply_findings(
+    overlay: &mut Overlay,
+    ctx: &OpContext,
+    node: NodeId,
+    findings: &[CopyFinding],
+) -> Result<Outcome, MetaError> {
+    let mut done = 0;
+    for page in findings.chunks(inventory::CHANGES_MAX) {
+        done += overlay.mutate(|t| inventory::apply(t, ctx, node, page))?;
+    }
+    Ok(Outcome::Progress(Progress { done, more: false }))
+}
+
+/// Runs `change` unless the operation has an outcome already; remembers the outcome with its effect.
+fn once(
+    overlay: &mut Overlay,
+    ctx: &OpContext,
+    name: &str,
+    request: &impl Serialize,
+    change: impl FnOnce(&mut Txn<'_>) -> Result<Outcome, MetaError>,
+) -> Result<Outcome, MetaError> {
+    let digest = outcome::digest(name, request)?;
+    if let Some(first) = outcome::recall(overlay, ctx.op, &digest)? {
+        return first.map_err(|status| MetaError::Refused(Box::new(status)));
+    }
+    outcome::admit(overlay, ctx)?;
+    let result = overlay.mutate(|txn| {
+        let out = change(txn)?;
+        outcome::remember(txn, ctx, &digest, Ok(out.clone()))?;
+        Ok(out)
+    });
+    remember_refusal(overlay, ctx, &digest, result)
+}
+
+/// A definite failure is an outcome too: a copy of the request that comes late must not succeed after all.
+fn remember_refusal(
+    overlay: &mut Overlay,
+    ctx: &OpContext,
+    digest: &RequestDigest,
+    result: Result<Outcome, MetaError>,
+) -> Result<Outcome, MetaError> {
+    if let Err(MetaError::Refused(status)) = &result
+        && !status.retryable()
+    {
+        overlay.mutate(|txn| outcome::remember(txn, ctx, digest, Err(status.as_ref().clone())))?;
+    }
+    result
+}
+
+/// As many batches as it takes; what was allocated before a failure is allocated again by the next try.
+fn allocate(
+    overlay: &mut Overlay,
+    ctx: &OpContext,
+    request: &AllocateChunks,
+    placements: &[Placement],
+) -> Result<Vec<AllocatedChunk>, MetaError> {
+    transfer::check_count(request, placements.len())?;
+    let (mut first, mut out) = (request.first, Vec::new());
+    for page in placements.chunks(transfer::STEP_CHUNKS) {
+        let count = u32::try_from(page.len()).map_err(|_| invalid("too many chunks at once"))?;
+        let request = AllocateChunks { first, count, ..request.clone() };
+        out.extend(overlay.mutate(|t| transfer::allocate(t, ctx, &request, page))?);
+        first = first.saturating_add(count);
+    }
+    Ok(out)
+}
+
+/// As many batches as it takes; what was recorded before a failure stays recorded, which saying it again does not change.
+fn record(
+    overlay: &mut Overlay,
+    ctx: &OpContext,
+    request: &RecordChunks,
+    receipts: &ReceiptKeys,
+) -> Result<(), MetaError> {
+    transfer::check_chunks(request.chunks.len())?;
+    let verify = |receipt: &_| receipts.verify(receipt);
+    let mut pages = request.chunks.chunks(transfer::STEP_CHUNKS);
+    // Even with nothing to record, the session must be open, and its lease is renewed.
+    let first = pages.next().unwrap_or_default();
+    std::iter::once(first)
+        .chain(pages)
+        .try_for_each(|page| overlay.mutate(|t| transfer::record(t, ctx, request.session, page, &verify)))
+}
+
+fn open_upload(
+    overlay: &mut Overlay,
+    ctx: &OpContext,
+    request: &OpenUpload,
+    placements: &[Placement],
+) -> Result<Outcome, MetaError> {
+    // While the session is open, its record is the outcome. A refusal is not remembered: an upload that a late repeat opens
+    // after all is seen by nobody, and ends with its lease.
+    let mut opened = match upload::reopened(overlay, ctx, request)? {
+        Some(opened) => opened,
+        None => {
+            outcome::admit(overlay, ctx)?;
+            overlay.mutate(|t| upload::open(t, ctx, request))?
+        }
+    };
+    if !placements.is_empty() {
+        let count = u32::try_from(placements.len()).map_err(|_| invalid("too many chunks at once"))?;
+        let (session, above) = (opened.session, Generation(0));
+        let request = AllocateChunks { session, first: 0, count, above, exclude: Vec::new() };
+        opened.allocations = allocate(overlay, ctx, &request, placements)?;
+    }
+    Ok(Outcome::Opened(opened))
+}
+
+fn open_copy(overlay: &mut Overlay, ctx: &OpContext, request: &OpenCopy) -> Result<CopyOpened, MetaError> {
+    match copy::reopened(overlay, ctx, request)? {
+        Some(opened) => Ok(opened),
+        None => {
+            outcome::admit(overlay, ctx)?;
+            overlay.mutate(|t| copy::open(t, ctx, request))
+        }
+    }
+}
+
+/// Some batches of a copy. A repeat goes on where the first one ended.
+fn copy_chunks(
+    overlay: &mut Overlay,
+    ctx: &OpContext,
+    session: SessionId,
+) -> Result<CopyProgress, MetaError> {
+    let mut progress = overlay.mutate(|t| copy::step(t, ctx, session))?;
+    for _ in 1..copy::STEPS_PER_REQUEST {
+        if progress.copied == progress.chunk_count {
+            break;
+        }
+        progress = overlay.mutate(|t| copy::step(t, ctx, session))?;
+    }
+    Ok(progress)
+}
+
+fn commit_upload(
+    overlay: &mut Overlay,
+    ctx: &OpContext,
+    request: &CommitUpload,
+    receipts: &ReceiptKeys,
+) -> Result<Outcome, MetaError> {
+    let digest = outcome::digest("commit_upload", request)?;
+    if let Some(first) = outcome::recall(overlay, ctx.op, &digest)? {
+        return first.map_err(|status| MetaError::Refused(Box::new(status)));
+    }
+    outcome::admit(overlay, ctx)?;
+    let last = RecordChunks { session: request.session, chunks: request.chunks.clone() };
+    let recorded = match last.chunks.is_empty() {
+        true => Ok(()),
+        false => record(overlay, ctx, &last, receipts),
+    };
+    let result = recorded.and_then(|()| {
+        overlay.mutate(|txn| {
+            let out = upload::commit(txn, ctx, request).map(Outcome::Committed)?;
+            outcome::remember(txn, ctx, &digest, Ok(out.clone()))?;
+            Ok(out)
+        })
+    });
+    remember_refusal(overlay, ctx, &digest, result)
+}
+
+/// The keys that receipts are checked with, derived once per node.
+#[derive(Debug)]
+pub struct ReceiptKeys {
+    cluster: ClusterKey,
+    nodes: RefCell<BTreeMap<NodeId, NodeKey>>,
+}
+
+impl ReceiptKeys {
+    /// Nodes whose keys are kept: more than any cluster has, fewer than a liar could name.
+    const KEPT_MAX: usize = 4096;
+
+    /// Keys of the nodes of the cluster with this secret.
+    pub fn new(cluster: ClusterKey) -> Self {
+        Self { cluster, nodes: RefCell::default() }
+    }
+
+    /// Whether the receipt was signed by the node it names.
+    pub fn verify(&self, receipt: &dfs_wire::auth::Receipt) -> bool {
+        let mut nodes = self.nodes.borrow_mut();
+        if nodes.len() >= Self::KEPT_MAX {
+            nodes.clear();
+        }
+        let key = nodes.entry(receipt.node).or_insert_with(|| self.cluster.node_key(receipt.node));
+        receipt.verify(key)
+    }
+}

@@ -1,0 +1,242 @@
+//! Reading the metadata: from committed snapshots, past the writer.
+//!
+//! A change is answered only after its commit, and a snapshot is taken after that answer was read, so whoever was
+//! told of a change sees it (C4 of the contract). The calls are synchronous: a lookup in the engine's cache takes
+//! microseconds, and every operation is bounded (a page, a step), so that an async worker may make them directly.
+//! The longest, a step of `du` or `fsck`, looks at a few thousand rows, some milliseconds.
+
+use std::sync::Arc;
+
+use dfs_wire::id::{ChunkId, Epoch, NodeId};
+use dfs_wire::message::inventory::InventoryReport;
+use dfs_wire::message::membership::ChunkCopy;
+use dfs_wire::message::metadata::{
+    DiskUsage, DiskUsageStep, Explain, FileStat, Fsck, FsckStep, List, Listed, OpenRead, TrashList,
+    TrashPage, UploadFound, UploadedChunks, UploadedPage,
+};
+use dfs_wire::path::DfsPath;
+
+use super::ops::inventory::{CopyFinding, Sight, Verdict};
+use super::ops::read::{ExplainPage, ReadPage};
+use super::ops::{OpContext, cluster, fsck, gc, inventory, list, names, outcome, read, resume, trash};
+use crate::coordinator::metadata::model::records::{Known, NodeRecord, Outcomes, Totals, UnknownReign};
+use crate::coordinator::metadata::model::worth::Reaches;
+use crate::coordinator::metadata::table::error::MetaError;
+use crate::coordinator::metadata::table::store::MetadataStore;
+use crate::coordinator::metadata::table::view::Committed;
+
+/// Answers what only reads. Cheap to clone.
+#[derive(Clone)]
+pub struct MetadataReader {
+    store: Arc<dyn MetadataStore>,
+}
+
+impl MetadataReader {
+    /// A reader of `store`.
+    pub fn new(store: Arc<dyn MetadataStore>) -> Self {
+        Self { store }
+    }
+
+    /// Runs `question` on the state after the last commit.
+    ///
+    /// # Errors
+    /// Those of `question`, and of the store: without it there is no answer, never an old one.
+    pub fn read<T>(
+        &self,
+        question: impl FnOnce(&Committed<'_>) -> Result<T, MetaError>,
+    ) -> Result<T, MetaError> {
+        let snapshot = self.store.snapshot()?;
+        question(&Committed(snapshot.as_ref()))
+    }
+
+    /// See [`names::stat`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn stat(&self, path: &DfsPath) -> Result<FileStat, MetaError> {
+        self.read(|view| names::stat(view, path))
+    }
+
+    /// See [`list::list`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn list(&self, request: &List) -> Result<Listed, MetaError> {
+        self.read(|view| list::list(view, request))
+    }
+
+    /// See [`list::disk_usage`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn disk_usage(&self, request: &DiskUsage) -> Result<DiskUsageStep, MetaError> {
+        self.read(|view| list::disk_usage(view, request))
+    }
+
+    /// See [`trash::trash_list`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn trash_list(&self, request: &TrashList) -> Result<TrashPage, MetaError> {
+        self.read(|view| trash::trash_list(view, request))
+    }
+
+    /// See [`read::open_read`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_read(&self, request: &OpenRead) -> Result<ReadPage, MetaError> {
+        self.read(|view| read::open_read(view, request))
+    }
+
+    /// See [`resume::find`].
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn find_uploads(&self, now_ms: u64, path: &DfsPath) -> Result<Vec<UploadFound>, MetaError> {
+        self.read(|view| resume::find(view, now_ms, path))
+    }
+
+    /// See [`resume::chunks`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn uploaded_chunks(&self, request: &UploadedChunks) -> Result<UploadedPage, MetaError> {
+        self.read(|view| resume::chunks(view, request))
+    }
+
+    /// See [`read::explain`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn explain(&self, request: &Explain) -> Result<ExplainPage, MetaError> {
+        self.read(|view| read::explain(view, request))
+    }
+
+    /// See [`fsck::check`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn fsck(&self, request: &Fsck, reach: Reaches<'_>) -> Result<FsckStep, MetaError> {
+        self.read(|view| fsck::check(view, request, reach))
+    }
+
+    /// Counters of what there is.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn totals(&self) -> Result<Totals, MetaError> {
+        self.read(|view| cluster::totals(view))
+    }
+
+    /// What is remembered of operations, and what was forgotten.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn outcomes(&self) -> Result<Outcomes, MetaError> {
+        self.read(|view| outcome::outcomes(view))
+    }
+
+    /// See [`outcome::fresh_stamp`].
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn fresh_stamp(&self, now_ms: u64) -> Result<u64, MetaError> {
+        self.read(|view| outcome::fresh_stamp(view, now_ms))
+    }
+
+    /// Every node that ever registered.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn nodes(&self) -> Result<Vec<(NodeId, NodeRecord)>, MetaError> {
+        self.read(|view| cluster::nodes(view))
+    }
+
+    /// The record of a node.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn node(&self, node: NodeId) -> Result<Option<NodeRecord>, MetaError> {
+        self.read(|view| cluster::node(view, node))
+    }
+
+    /// See [`cluster::knows_reign`].
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn knows_reign(&self, epoch: Epoch) -> Result<Known, MetaError> {
+        self.read(|view| cluster::knows_reign(view, epoch))
+    }
+
+    /// The counters, and the proof that the metadata is an old copy, if there is one: what health is judged by.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn signs(&self) -> Result<(Totals, Option<UnknownReign>), MetaError> {
+        self.read(|view| Ok((cluster::totals(view)?, cluster::unknown_reign(view)?)))
+    }
+
+    /// See [`cluster::unknown_reign`].
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn unknown_reign(&self) -> Result<Option<UnknownReign>, MetaError> {
+        self.read(|view| cluster::unknown_reign(view))
+    }
+
+    /// The commit position.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn position(&self) -> Result<u64, MetaError> {
+        self.read(|view| cluster::position(view))
+    }
+
+    /// What a node still has to delete.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn tombstones(&self, node: NodeId, limit: usize) -> Result<Vec<ChunkCopy>, MetaError> {
+        self.read(|view| gc::tombstones(view, node, limit))
+    }
+
+    /// See [`inventory::judge`].
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn judge(
+        &self,
+        ctx: &OpContext,
+        report: &InventoryReport,
+        sight: Sight<'_>,
+    ) -> Result<Verdict, MetaError> {
+        self.read(|view| inventory::judge(view, ctx, report, sight))
+    }
+
+    /// See [`inventory::confirm`].
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn confirm(
+        &self,
+        ctx: &OpContext,
+        node: NodeId,
+        copies: &[ChunkCopy],
+        sight: Sight<'_>,
+    ) -> Result<Vec<ChunkCopy>, MetaError> {
+        self.read(|view| inventory::confirm(view, ctx, node, copies, sight))
+    }
+
+    /// See [`inventory::missing`].
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn missing(
+        &self,
+        report: &InventoryReport,
+        from: Option<ChunkId>,
+    ) -> Result<(Vec<CopyFinding>, Option<ChunkId>), MetaError> {
+        self.read(|view| inventory::missing(view, report, from))
+    }
+}

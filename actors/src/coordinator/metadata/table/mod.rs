@@ -1,0 +1,9 @@
+//! The ground floor: an ordered map of bytes, what its keys are, and changing it in transactions.
+
+pub mod error;
+pub mod format;
+pub mod keys;
+pub mod memory;
+pub mod store;
+pub mod txn;
+pub mod view;

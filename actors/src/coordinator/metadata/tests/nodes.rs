@@ -1,0 +1,41 @@
+//! Records of nodes and of reigns, those of an earlier format included.
+
+use super::*;
+use crate::coordinator::metadata::model::records::{Known, NodeRecord, Reigns, Standing, UnknownReign};
+use crate::coordinator::metadata::table::format::{decode, encode};
+use crate::coordinator::metadata::table::keys;
+use dfs_wire::id::Epoch;
+
+#[test]
+fn records_of_nodes_of_format_1_are_read() {
+    let key = keys::node(NodeId(7));
+    // Format, then name, zone, address, first registration, left.
+    let old = |left: u8| [&[1, 4][..], b"dn-7", &[1], b"a", &[3], b"h:1", &[200], &[left]].concat();
+    let record = NodeRecord {
+        name: "dn-7".into(),
+        zone: "a".into(),
+        address: "h:1".into(),
+        registered_ms: 200,
+        standing: Standing::Member,
+        since_ms: 200,
+    };
+    assert_eq!(decode::<NodeRecord>(&key, &old(0)).unwrap(), record);
+    let left = NodeRecord { standing: Standing::Left, ..record.clone() };
+    assert_eq!(decode::<NodeRecord>(&key, &old(1)).unwrap(), left);
+    let value = encode(&key, &record).unwrap();
+    assert_eq!((value[0], decode(&key, &value).unwrap()), (2, record));
+    assert!(decode::<NodeRecord>(&key, &[9, 0]).is_err());
+}
+
+#[test]
+fn records_of_reigns_of_format_1_are_read() {
+    // Format, then the horizon, and the later reigns by their number.
+    let reigns: Reigns = decode(b"mreigns", &[1, 3, 2, 5, 9]).unwrap();
+    assert_eq!(reigns.knows(Epoch(3), 0), Known::Whole);
+    assert_eq!((reigns.knows(Epoch(5), 7), reigns.knows(Epoch(9), 7)), (Known::UpTo(0), Known::UpTo(7)));
+    assert_eq!(reigns.knows(Epoch(6), 7), Known::Not);
+    let node = [&[1, 5][..], &[7], &[1], b"n", &[200]].concat();
+    let seen: UnknownReign = decode(b"munknown", &node).unwrap();
+    assert_eq!((seen.epoch, seen.node, seen.name.as_str(), seen.found_ms), (Epoch(5), NodeId(7), "n", 200));
+    assert_eq!((seen.heard, seen.known), (0, None));
+}

@@ -1,0 +1,11 @@
+//! The one writer of the metadata: it takes mutations by value and commits them in groups.
+
+mod actor;
+mod committer;
+mod store_health;
+
+pub use actor::{GROUP_MAX, MetadataWriter, QUEUE_MAX, WriterArgs, WriterMsg};
+pub use committer::{
+    CommitLane, Committer, GroupEnd, InlineLane, Job, LaneJob, MutationResult, WriterMetrics,
+};
+pub use store_health::{StoreHealth, StoreTrouble};

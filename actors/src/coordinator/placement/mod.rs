@@ -1,0 +1,11 @@
+//! Where new chunks go, and why.
+//!
+//! [`state`] decides, from numbers alone; [`actor`] owns what was promised since the nodes last reported.
+
+mod actor;
+mod messages;
+mod state;
+
+pub use actor::{PLACEMENT_MAILBOX, Placement, PlacementArgs};
+pub use messages::{PlaceChunks, PlacementMsg};
+pub use state::{Candidate, Placed, not_writable};

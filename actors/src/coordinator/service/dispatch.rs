@@ -1,0 +1,432 @@
+//! From request to answer on a coordinator.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use dfs_wire::Bytes;
+use dfs_wire::handshake::{Hello, Peer, Welcome};
+use dfs_wire::id::{NodeId, OpId};
+use dfs_wire::limits::SILENT_NAMED_MAX;
+use dfs_wire::link::Incoming;
+use dfs_wire::message::admin::{AdminRequest, AdminResponse, ClusterStatus, HealthLevel, NodeStatus};
+use dfs_wire::message::inventory::InventoryRequest;
+use dfs_wire::message::membership::MembershipRequest;
+use dfs_wire::message::metadata::ChunkHealth;
+use dfs_wire::message::{Request, RequestHead, Response, ResponseHead};
+use dfs_wire::status::{Status, StatusCode};
+use dfs_wire::version::ProtocolVersion;
+use futures_util::future::BoxFuture;
+use tokio::sync::watch;
+
+use crate::coordinator::census::{Counted, count_at_once};
+use crate::coordinator::gc::GcHealth;
+use crate::coordinator::health::{Signs, findings};
+use crate::coordinator::membership::{ClusterView, MembershipConfig, MembershipMsg, NodeView, ViewReceiver};
+use crate::coordinator::metadata::model::time::ReignClock;
+use crate::coordinator::metadata::ops::cluster::Reign;
+use crate::coordinator::metadata::ops::mutation::Mutation;
+use crate::coordinator::metadata::ops::{Outcome, Policy};
+use crate::coordinator::metadata::reader::MetadataReader;
+use crate::coordinator::metadata::table::error::MetaError;
+use crate::coordinator::metadata::writer::StoreTrouble;
+use crate::coordinator::metadata::writer::{WriterMetrics, WriterMsg};
+use crate::coordinator::placement::{PlacementMsg, not_writable};
+use crate::coordinator::service::doorbell::Doorbell;
+use crate::coordinator::service::facts::NodeFacts;
+use crate::coordinator::service::grants::Signer;
+use crate::coordinator::service::inventory::InventoryTurns;
+use crate::coordinator::service::read_order::is_avoided;
+use crate::coordinator::service::space::Space;
+use crate::env::{Env, MonoTime};
+use crate::peer::admin::NodeAdmin;
+use crate::peer::session::{PeerInfo, Service};
+use crate::supervisor::{Addr, AskError};
+
+/// How long a request may take if its sender does not say.
+const DEADLINE_DEFAULT: Duration = Duration::from_secs(30);
+/// The longest deadline that is honoured.
+const DEADLINE_MAX: Duration = Duration::from_secs(120);
+/// Tombstones of one node that are counted for a status; more are shown as this many.
+const TOMBSTONES_COUNTED: usize = 4096;
+/// What a refused client is asked to wait.
+const BUSY_PAUSE_MS: u32 = 250;
+
+/// What is configured of the service.
+#[derive(Debug, Clone)]
+pub struct CoordinatorConfig {
+    /// Defaults and times of the metadata.
+    pub policy: Policy,
+    /// Times of membership.
+    pub membership: MembershipConfig,
+    /// How long leave to write a chunk lasts.
+    pub write_grant: Duration,
+    /// How long leave to read a chunk lasts: no longer than a superseded version is kept.
+    pub read_grant: Duration,
+    /// Version of the software.
+    pub version: String,
+    /// Weaker modes than the contract's that are configured, each in a sentence.
+    pub unsafe_modes: Vec<String>,
+}
+
+impl CoordinatorConfig {
+    /// The defaults, for software of this version.
+    pub fn new(version: impl Into<String>) -> Self {
+        let policy = Policy::default();
+        Self {
+            policy,
+            membership: MembershipConfig::default(),
+            write_grant: Duration::from_millis(policy.upload_lease_ms),
+            read_grant: Duration::from_millis(policy.read_lease_ms),
+            version: version.into(),
+            unsafe_modes: Vec::new(),
+        }
+    }
+}
+
+/// What the service is made of.
+pub struct CoordinatorParts {
+    /// Who this coordinator is.
+    pub reign: Reign,
+    /// What is configured.
+    pub config: CoordinatorConfig,
+    /// Clock, network and randomness.
+    pub env: Env,
+    /// The coordinator's time.
+    pub time: ReignClock,
+    /// Committed metadata.
+    pub reader: MetadataReader,
+    /// Who changes metadata.
+    pub writer: Addr<WriterMsg>,
+    /// What it counts, and how its store does.
+    pub metrics: Arc<WriterMetrics>,
+    /// Garbage collection that fails.
+    pub gc: Arc<GcHealth>,
+    /// Who keeps the register of nodes.
+    pub membership: Addr<MembershipMsg>,
+    /// Who chooses nodes.
+    pub placement: Addr<PlacementMsg>,
+    /// The picture of the cluster.
+    pub view: ViewReceiver,
+    /// The latest count of all chunks.
+    pub(in crate::coordinator) census: watch::Receiver<Counted>,
+    /// Asks who is at an address.
+    pub doorbell: Arc<dyn Doorbell>,
+    /// Name, actors, uptime.
+    pub admin: NodeAdmin,
+}
+
+/// Serves clients and datanodes on a coordinator.
+pub struct CoordinatorService {
+    pub(in crate::coordinator) parts: CoordinatorParts,
+    pub(super) signer: Signer,
+    pub(super) facts: NodeFacts,
+    pub(super) turns: InventoryTurns,
+}
+
+/// What all of a request's work must keep to.
+pub(super) struct Asked {
+    pub(super) op: OpId,
+    /// Where the request comes from, if from another process.
+    pub(super) source: Option<IpAddr>,
+    until: MonoTime,
+}
+
+impl CoordinatorService {
+    /// A service of these parts.
+    pub fn new(parts: CoordinatorParts) -> Self {
+        let signer = Signer::new(parts.reign.key.clone(), parts.reign.epoch);
+        Self { parts, signer, facts: NodeFacts::default(), turns: InventoryTurns::default() }
+    }
+
+    /// Answers one request of this process, within its deadline.
+    ///
+    /// # Errors
+    /// The status that the sender is told.
+    pub async fn answer(&self, head: RequestHead) -> ResponseHead {
+        self.answer_to(None, head).await
+    }
+
+    async fn answer_to(&self, source: Option<IpAddr>, head: RequestHead) -> ResponseHead {
+        let limit = match head.deadline_ms {
+            0 => DEADLINE_DEFAULT,
+            ms => Duration::from_millis(u64::from(ms)).min(DEADLINE_MAX),
+        };
+        let asked = Asked { op: head.op, source, until: self.parts.env.now() + limit };
+        match head.body {
+            Request::Metadata(request) => self.metadata(&asked, request).await.map(Response::Metadata),
+            Request::Membership(request) => self.membership(&asked, request).await.map(Response::Membership),
+            Request::Inventory(InventoryRequest::Report(report)) => {
+                self.inventory(&asked, report).await.map(Response::Inventory)
+            }
+            Request::Inventory(InventoryRequest::Confirm(word)) => {
+                self.confirm(&word).map(Response::Inventory)
+            }
+            Request::Admin(AdminRequest::AdmitNode(node)) => {
+                self.admit_node(&asked, &node).await.map(Response::Admin)
+            }
+            Request::Admin(AdminRequest::ForgetNode(word)) => {
+                self.forget_node(&asked, &word).await.map(Response::Admin)
+            }
+            Request::Admin(AdminRequest::TakeInventories) => self.take_inventories().map(Response::Admin),
+            Request::Admin(request) => self.admin(&request).map(Response::Admin),
+            other @ (Request::Chunk(_) | Request::Replication(_)) => {
+                let text = format!("{} is answered by datanodes, not by a coordinator", other.name());
+                Err(Status::new(StatusCode::Unsupported, text))
+            }
+        }
+    }
+
+    /// How many datanodes answer and are read last all the same, because their disks do not.
+    pub fn nodes_read_last(&self) -> usize {
+        self.view().nodes.iter().filter(|node| is_avoided(node)).count()
+    }
+
+    /// The latest picture of the cluster.
+    pub fn view(&self) -> Arc<ClusterView> {
+        Arc::clone(&self.parts.view.borrow())
+    }
+
+    fn admin(&self, request: &AdminRequest) -> Result<AdminResponse, Status> {
+        match request {
+            AdminRequest::ClusterStatus => {
+                self.cluster_status().map(|status| AdminResponse::ClusterStatus(Box::new(status)))
+            }
+            AdminRequest::Nodes => self.nodes().map(AdminResponse::Nodes),
+            AdminRequest::NodeInfo
+            | AdminRequest::Actors
+            | AdminRequest::Chaos(_)
+            | AdminRequest::AdmitNode(_)
+            | AdminRequest::ForgetNode(_)
+            | AdminRequest::TakeInventories => self.parts.admin.answer(request),
+        }
+    }
+
+    /// What the metadata writer counts.
+    pub fn writer_metrics(&self) -> &WriterMetrics {
+        &self.parts.metrics
+    }
+
+    /// What is wrong with the metadata store.
+    pub fn store_trouble(&self) -> Option<StoreTrouble> {
+        self.parts.metrics.health.trouble(self.parts.env.now().as_micros())
+    }
+
+    /// The cluster with its health. Without the metadata its counts are 0, and a finding says why.
+    ///
+    /// # Errors
+    /// If a record is damaged.
+    pub fn cluster_status(&self) -> Result<ClusterStatus, Status> {
+        let mut store = self.store_trouble();
+        let outcomes = self.parts.reader.outcomes().unwrap_or_default();
+        let view = self.view();
+        let signs = self.parts.reader.signs().and_then(|signs| Ok((signs, self.counted(&view)?)));
+        let ((totals, unknown_reign), counted) = match signs {
+            Ok(signs) => signs,
+            Err(MetaError::Store(error)) => {
+                store = Some(StoreTrouble::Failing(error.to_string()));
+                Default::default()
+            }
+            Err(error) => return Err(error.into_status()),
+        };
+        let counting = counted.version != view.version;
+        let stuck = self.parts.gc.stuck();
+        let unsafe_modes = self.parts.config.unsafe_modes.clone();
+        let findings = findings(&Signs {
+            view: &view,
+            census: &counted.census,
+            counting,
+            now_ms: self.parts.time.now_ms(),
+            unknown_reign: unknown_reign.as_ref(),
+            policy: &self.parts.config.policy,
+            unsafe_modes: &unsafe_modes,
+            store,
+            stuck: &stuck,
+            corrupt: &|node| self.facts.corrupt_count(node.entry.node),
+        });
+        let up = || view.nodes.iter().filter(|n| n.counts_as_up());
+        let silent = view.silent(self.parts.env.now(), 2 * self.parts.config.membership.heartbeat_interval);
+        let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+        let (space, replication) = (Space::of(up().map(|n| &n.load)), self.parts.config.policy.replication);
+        Ok(ClusterStatus {
+            cluster: self.parts.reign.cluster,
+            epoch: self.parts.reign.epoch,
+            version: self.parts.config.version.clone(),
+            health: findings.iter().map(|f| f.level).max().unwrap_or(HealthLevel::Ok),
+            findings,
+            nodes_up: count(up().count()),
+            nodes_silent: count(silent.len()),
+            silent: silent.into_iter().take(SILENT_NAMED_MAX).collect(),
+            nodes_total: count(view.nodes.iter().filter(|n| n.entry.state.belongs()).count()),
+            capacity: space.capacity,
+            available: space.available,
+            usable: space.available / u64::from(replication.max(1)),
+            replication,
+            used: space.used,
+            footers: space.footers,
+            quarantine: space.quarantine,
+            metadata: self.parts.metrics.health.room().map_or(0, |room| room.used),
+            files: totals.files,
+            directories: totals.directories,
+            chunks: totals.chunks,
+            health_of_chunks: ChunkHealth::ALL
+                .iter()
+                .map(|health| (*health, counted.census.of(*health).chunks))
+                .collect(),
+            counting,
+            trash_entries: totals.trash,
+            tombstones: totals.tombstones,
+            uploads_open: totals.uploads,
+            outcomes: outcomes.rows,
+            outcome_bytes: outcomes.bytes,
+            outcome_bytes_max: self.parts.config.policy.outcome_bytes_max,
+            outcomes_reach_ms: outcomes
+                .reach_ms(self.parts.time.now_ms(), self.parts.config.policy.outcome_ms),
+            unsafe_modes,
+            uptime_ms: self.parts.admin.uptime_ms(),
+        })
+    }
+
+    /// What all chunks are worth; of an earlier version of the cluster state if the count of this one is not done.
+    pub(super) fn counted(&self, view: &ClusterView) -> Result<Counted, MetaError> {
+        let now = count_at_once(&self.parts.reader, view, self.parts.time.now_ms())?;
+        Ok(match now {
+            Some(census) => Counted { census: Arc::new(census), version: view.version },
+            None => self.parts.census.borrow().clone(),
+        })
+    }
+
+    fn nodes(&self) -> Result<Vec<NodeStatus>, Status> {
+        let (view, now, now_ms) = (self.view(), self.parts.env.now(), self.parts.time.now_ms());
+        let counted = self.counted(&view).map_err(MetaError::into_status)?;
+        let status = |node: &NodeView| -> Result<NodeStatus, Status> {
+            let id = node.entry.node;
+            let tombstones = self.parts.reader.tombstones(id, TOMBSTONES_COUNTED);
+            let silent =
+                node.heard.map(|heard| u64::try_from(now.since(heard).as_millis()).unwrap_or(u64::MAX));
+            Ok(NodeStatus {
+                node: id,
+                name: node.entry.name.clone(),
+                zone: node.entry.zone.clone(),
+                address: node.entry.address.clone(),
+                version: node.version.clone(),
+                state: node.entry.state,
+                state_ms: now_ms.saturating_sub(node.since_ms),
+                grace_left_ms: node.grace_until_ms.map(|until| until.saturating_sub(now_ms)),
+                last_seen_ms: silent,
+                load: node.load.clone(),
+                copies_expected: counted.census.expected(id),
+                inventory_ms: self.facts.inventory_age_ms(id, node.incarnation, now_ms),
+                corrupt_copies: self.facts.corrupt_count(id),
+                tombstones: tombstones.map_err(MetaError::into_status)?.len() as u64,
+                not_writable: not_writable(&node.candidate()).unwrap_or_default(),
+            })
+        };
+        view.nodes.iter().map(|node| status(node)).collect()
+    }
+
+    /// Time left for a request.
+    pub(super) fn left(&self, asked: &Asked) -> Duration {
+        asked.until.since(self.parts.env.now())
+    }
+
+    /// Changes the metadata on behalf of a request.
+    pub(super) async fn change(&self, asked: &Asked, mutation: Mutation) -> Result<Outcome, Status> {
+        self.mutate(asked.op, mutation, self.left(asked)).await
+    }
+
+    /// Changes the metadata under an operation id of our own: repeating it is harmless by what it does.
+    pub(super) async fn note(&self, asked: &Asked, mutation: Mutation) -> Result<Outcome, Status> {
+        self.mutate(OpId(self.parts.env.rng.u128()), mutation, self.left(asked)).await
+    }
+
+    async fn mutate(&self, op: OpId, mutation: Mutation, limit: Duration) -> Result<Outcome, Status> {
+        let what = mutation.name();
+        match self.parts.writer.ask(WriterMsg::mutate(op, mutation), limit).await {
+            Ok(result) => result,
+            Err(error) if error.had_no_effect() => Err(refused("the metadata writer", error)),
+            Err(error) => {
+                let text = format!("{what} was handed to the metadata writer, but {error}");
+                Err(Status::new(StatusCode::OutcomeUnknown, text)
+                    .hint("repeat the request with the same operation id to learn its outcome"))
+            }
+        }
+    }
+}
+
+/// A question to an actor that was not answered, where asking has no effect.
+pub(super) fn refused(whom: &str, error: AskError) -> Status {
+    let code = match error {
+        AskError::Busy => StatusCode::Busy,
+        AskError::Timeout => StatusCode::DeadlineExceeded,
+        AskError::Down | AskError::Dead => StatusCode::Unavailable,
+    };
+    Status::new(code, format!("{whom} did not answer: {error}; nothing was done"))
+        .hint("try again in a moment")
+        .retry_after_ms(BUSY_PAUSE_MS)
+}
+
+/// An answer of another kind than the question's.
+pub(super) fn unexpected(outcome: &Outcome) -> Status {
+    Status::new(StatusCode::Internal, format!("the metadata writer answered something else: {outcome:?}"))
+        .hint("the coordinator's log has more; report it")
+}
+
+/// A node that must register before it is listened to.
+pub(super) fn not_registered(node: NodeId) -> Status {
+    Status::new(StatusCode::NotRegistered, "this run of the node is not registered here")
+        .hint("it registers by itself within seconds")
+        .at_node(node)
+}
+
+/// Whether what is said of a node comes from that node, as far as a peer without credentials can be told apart.
+pub(in crate::coordinator) fn speaks_for_itself(peer: &Peer, body: &Request) -> Result<(), Status> {
+    let about = match body {
+        Request::Membership(MembershipRequest::Register(word)) => word.node,
+        Request::Membership(MembershipRequest::Heartbeat(word)) => word.node,
+        Request::Membership(MembershipRequest::Leave(word)) => word.node,
+        Request::Inventory(InventoryRequest::Report(report)) => report.node,
+        Request::Inventory(InventoryRequest::Confirm(word)) => word.node,
+        _ => return Ok(()),
+    };
+    match peer {
+        Peer::Datanode(node) if node.node == about => Ok(()),
+        _ => {
+            let text = format!("{} is for datanode {about} itself to say", body.name());
+            Err(Status::new(StatusCode::PermissionDenied, text))
+        }
+    }
+}
+
+impl Service for CoordinatorService {
+    fn welcome(&self, hello: &Hello, version: ProtocolVersion, session: u64) -> Result<Welcome, Status> {
+        let ours = self.parts.reign.cluster;
+        if let Some(theirs) = hello.cluster.filter(|theirs| *theirs != ours) {
+            let text = format!("this coordinator serves cluster {ours}, not {theirs}");
+            return Err(Status::new(StatusCode::WrongCluster, text)
+                .hint("check the address, or whose data directory this is"));
+        }
+        let now_ms = self.parts.time.now_ms();
+        // Without its metadata it does nothing anyway: then any stamp will do.
+        let time_ms = self.parts.reader.fresh_stamp(now_ms).unwrap_or(now_ms);
+        Ok(Welcome { time_ms, ..self.parts.admin.welcome(Some(ours), version, session) })
+    }
+
+    fn serve(self: Arc<Self>, peer: Arc<PeerInfo>, incoming: Incoming) -> BoxFuture<'static, ()> {
+        Box::pin(async move {
+            let Incoming { head, tail, stream } = incoming;
+            drop(tail);
+            let name = head.body.name();
+            let answer = match speaks_for_itself(&peer.peer, &head.body) {
+                Ok(()) => self.answer_to(Some(peer.address.ip()), head).await,
+                Err(status) => Err(status),
+            };
+            if let Err(status) = &answer {
+                tracing::info!(request = name, %status, "request failed");
+            }
+            if let Err(status) = stream.respond(answer, Bytes::new()).await {
+                tracing::debug!(request = name, %status, "nobody to answer");
+            }
+        })
+    }
+}

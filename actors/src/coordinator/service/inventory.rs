@@ -1,0 +1,202 @@
+//! What a page of a datanode's inventory means.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use dfs_wire::id::{Incarnation, NodeId, OpId};
+use dfs_wire::limits::INVENTORY_PAGE_MAX;
+use dfs_wire::message::inventory::{InventoryAccepted, InventoryConfirm, InventoryReport, InventoryResponse};
+use dfs_wire::message::membership::ChunkCopy;
+use dfs_wire::status::{Status, StatusCode};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::dispatch::{Asked, CoordinatorService, not_registered};
+use crate::coordinator::census::{heard_of, reaches};
+use crate::coordinator::membership::{ClusterView, MembershipMsg};
+use crate::coordinator::metadata::model::time::Moment;
+use crate::coordinator::metadata::ops::OpContext;
+use crate::coordinator::metadata::ops::inventory::Sight;
+use crate::coordinator::metadata::ops::mutation::Mutation;
+use crate::coordinator::metadata::table::error::MetaError;
+
+/// Findings handed to the writer at once: one place in a group, some tens of batches.
+const FINDINGS_PER_CHANGE: usize = 1024;
+
+/// Checks that the copies are in order, within the page's bounds, and not too many: a gap would be taken for a loss.
+fn check(report: &InventoryReport) -> Result<(), Status> {
+    let invalid = |text: &str| Err(Status::new(StatusCode::InvalidArgument, text).at_node(report.node));
+    if report.copies.len() > INVENTORY_PAGE_MAX {
+        return invalid("too many copies in one page of an inventory");
+    }
+    let place = |copy: &ChunkCopy| (copy.chunk, copy.generation);
+    let mut last = report.after.as_ref().map(place);
+    for copy in &report.copies {
+        let here = (copy.chunk, copy.generation);
+        if last.is_some_and(|last| here <= last) {
+            return invalid("the copies of an inventory are not in order");
+        }
+        last = Some(here);
+    }
+    if report.upto.as_ref().map(place).is_some_and(|upto| last.is_some_and(|last| last > upto)) {
+        return invalid("an inventory page holds more than it says");
+    }
+    Ok(())
+}
+
+/// Pages that are judged at once: when many nodes return together, the others wait their turn, and clients are served
+/// meanwhile.
+const JUDGED_AT_ONCE: usize = 4;
+
+/// The turns of inventory pages. As many wait as there are nodes: each tells one page at a time.
+#[derive(Debug)]
+pub(super) struct InventoryTurns {
+    places: Semaphore,
+    waiting: AtomicUsize,
+}
+
+impl Default for InventoryTurns {
+    fn default() -> Self {
+        Self { places: Semaphore::new(JUDGED_AT_ONCE), waiting: AtomicUsize::new(0) }
+    }
+}
+
+impl InventoryTurns {
+    /// Waits for a turn, first come first served. Cancel safety: who gives up waits no more.
+    async fn enter(&self, patience: Duration) -> Result<SemaphorePermit<'_>, Status> {
+        struct Waiting<'a>(&'a AtomicUsize);
+        impl Drop for Waiting<'_> {
+            fn drop(&mut self) {
+                self.0.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        let _counted = Waiting(&self.waiting);
+        let turn = tokio::time::timeout(patience, self.places.acquire()).await;
+        turn.ok().and_then(Result::ok).ok_or_else(|| {
+            Status::new(StatusCode::Busy, "many datanodes tell what they have at once")
+                .hint("the page is told again by itself in some seconds")
+        })
+    }
+
+    /// Pages that wait for their turn.
+    fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+}
+
+impl CoordinatorService {
+    /// Pages of inventories that wait to be judged.
+    pub fn inventory_pages_waiting(&self) -> usize {
+        self.turns.waiting()
+    }
+
+    /// The picture in which this run of the node is the registered one.
+    fn current(&self, node: NodeId, incarnation: Incarnation) -> Result<Arc<ClusterView>, Status> {
+        let view = self.view();
+        match view.node(node) {
+            Some(known) if known.heard.is_some() && known.incarnation == incarnation => Ok(view),
+            _ => Err(not_registered(node)),
+        }
+    }
+
+    fn judging(&self) -> OpContext {
+        let Moment { now_ms, wall_ms } = self.parts.time.moment();
+        let op = OpId(self.parts.env.rng.u128());
+        OpContext { now_ms, wall_ms, op, entropy: 0, policy: self.parts.config.policy }
+    }
+
+    /// Judges once more what a node is about to put into quarantine.
+    pub(super) fn confirm(&self, word: &InventoryConfirm) -> Result<InventoryResponse, Status> {
+        if word.copies.len() > INVENTORY_PAGE_MAX {
+            let text = "too many copies to confirm at once";
+            return Err(Status::new(StatusCode::InvalidArgument, text).at_node(word.node));
+        }
+        let view = self.current(word.node, word.incarnation)?;
+        let ctx = self.judging();
+        let (reach, heard) = (reaches(&view, ctx.now_ms), heard_of(&view, ctx.now_ms));
+        let sight = Sight { reach: &reach, heard: &heard };
+        let still = self.parts.reader.confirm(&ctx, word.node, &word.copies, sight);
+        Ok(InventoryResponse::Confirmed(InventoryAccepted {
+            epoch: self.parts.reign.epoch,
+            position: self.parts.reader.position().map_err(MetaError::into_status)?,
+            quarantine: still.map_err(MetaError::into_status)?,
+        }))
+    }
+
+    pub(super) async fn inventory(
+        &self,
+        asked: &Asked,
+        report: InventoryReport,
+    ) -> Result<InventoryResponse, Status> {
+        check(&report)?;
+        let _turn = self.turns.enter(self.left(asked)).await.map_err(|busy| busy.at_node(report.node))?;
+        let view = self.current(report.node, report.incarnation)?;
+        let ctx = self.judging();
+        let reader = &self.parts.reader;
+        let (reach, heard) = (reaches(&view, ctx.now_ms), heard_of(&view, ctx.now_ms));
+        let sight = Sight { reach: &reach, heard: &heard };
+        let verdict = reader.judge(&ctx, &report, sight).map_err(MetaError::into_status)?;
+        let mut findings = verdict.findings;
+        let mut from = None;
+        loop {
+            let (missing, next) = reader.missing(&report, from).map_err(MetaError::into_status)?;
+            findings.extend(missing);
+            while findings.len() >= FINDINGS_PER_CHANGE {
+                let rest = findings.split_off(FINDINGS_PER_CHANGE);
+                let page = std::mem::replace(&mut findings, rest);
+                self.note(asked, Mutation::ApplyFindings(report.node, page)).await?;
+            }
+            if next.is_none() {
+                break;
+            }
+            if self.left(asked).is_zero() {
+                return Err(Status::new(
+                    StatusCode::DeadlineExceeded,
+                    "the inventory page took too long to judge",
+                )
+                .at_node(report.node));
+            }
+            from = next;
+            tokio::task::yield_now().await;
+        }
+        if !findings.is_empty() {
+            tracing::info!(node = %report.node, findings = findings.len(), "an inventory corrects the metadata");
+            self.note(asked, Mutation::ApplyFindings(report.node, findings)).await?;
+        }
+        self.facts.page(&report, &verdict.quarantine, self.parts.time.now_ms());
+        if report.upto.is_none() && self.facts.is_fresh(report.node) {
+            let done = MembershipMsg::InventoryDone(report.node, report.incarnation);
+            // If it is lost, the node is asked for one more inventory.
+            let _asked_again = self.parts.membership.try_send(done);
+        }
+        Ok(InventoryResponse::Accepted(InventoryAccepted {
+            epoch: self.parts.reign.epoch,
+            position: reader.position().map_err(MetaError::into_status)?,
+            quarantine: verdict.quarantine,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn pages_of_many_nodes_are_judged_a_few_at_a_time_and_who_waits_too_long_is_told() {
+        let turns = InventoryTurns::default();
+        let patience = Duration::from_secs(1);
+        let mut taken = Vec::new();
+        for _ in 0..JUDGED_AT_ONCE {
+            taken.push(turns.enter(patience).await.unwrap());
+        }
+        assert_eq!(turns.enter(patience).await.unwrap_err().code, StatusCode::Busy);
+        assert_eq!(turns.waiting(), 0, "who gave up waits no more");
+        let (next, _) = tokio::join!(turns.enter(patience), async {
+            tokio::task::yield_now().await;
+            assert_eq!(turns.waiting(), 1);
+            taken.pop();
+        });
+        assert!(next.is_ok());
+    }
+}

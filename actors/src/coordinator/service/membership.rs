@@ -1,0 +1,222 @@
+//! Registration, heartbeats and farewells: the words go to the membership actor, what must last to the metadata.
+
+use dfs_wire::id::NodeId;
+use dfs_wire::limits::TOMBSTONES_PER_HEARTBEAT_MAX;
+use dfs_wire::message::admin::AdminResponse;
+use dfs_wire::message::membership::{
+    ChunkCopy, Heartbeat, HeartbeatReply, Leave, MembershipRequest, MembershipResponse, Register, Registered,
+    StateUpdate,
+};
+use dfs_wire::status::{Status, StatusCode};
+
+use super::dispatch::{Asked, CoordinatorService, refused};
+use super::doorbell;
+use crate::coordinator::membership::{MembershipMsg, NodeRecord, Waiting};
+use crate::coordinator::metadata::model::records::{self, Known};
+use crate::coordinator::metadata::ops::inventory::{CopyChange, CopyFinding};
+use crate::coordinator::metadata::ops::mutation::Mutation;
+use crate::coordinator::metadata::table::error::MetaError;
+
+/// Nodes in a state update that still leaves room for tombstones in the same answer.
+const SMALL_UPDATE: usize = 48;
+
+fn unanswered(error: crate::supervisor::AskError) -> Status {
+    refused("the register of nodes", error)
+}
+
+/// What a heartbeat says of single copies.
+fn findings(word: &Heartbeat) -> Vec<CopyFinding> {
+    let finding =
+        |copy: &ChunkCopy, change| CopyFinding { chunk: copy.chunk, generation: copy.generation, change };
+    let corrupt = word.corrupt.iter().map(|copy| finding(copy, CopyChange::Corrupt));
+    let change = CopyChange::Missing { heard_ms: word.heard_ms };
+    let missing = word.missing.iter().map(|copy| finding(copy, change));
+    corrupt.chain(missing).collect()
+}
+
+impl CoordinatorService {
+    pub(super) async fn membership(
+        &self,
+        asked: &Asked,
+        request: MembershipRequest,
+    ) -> Result<MembershipResponse, Status> {
+        match request {
+            MembershipRequest::Register(word) => {
+                self.register(asked, word).await.map(MembershipResponse::Registered)
+            }
+            MembershipRequest::Heartbeat(word) => {
+                self.heartbeat(asked, word).await.map(MembershipResponse::Heartbeat)
+            }
+            MembershipRequest::Leave(word) => {
+                self.leave(asked, word).await.map(|()| MembershipResponse::Left)
+            }
+        }
+    }
+
+    /// A node is taken in only once its record is durable: whatever it will hold can then be named for ever.
+    async fn register(&self, asked: &Asked, word: Register) -> Result<Registered, Status> {
+        let membership = &self.parts.membership;
+        let (source, left) = (asked.source, self.left(asked));
+        let admit = |reply| MembershipMsg::Admit(Box::new(word.clone()), source, reply);
+        let admission = membership.ask(admit, left).await.map_err(unanswered)??;
+        self.check_reign(asked, &word).await?;
+        doorbell::check(&*self.parts.doorbell, &word).await?;
+        let mut records = admission.lost.clone();
+        records.extend(admission.news.then(|| admission.record.clone()));
+        for lost in &admission.lost {
+            tracing::warn!(node = %lost.node, name = lost.name, by = %word.node, "another node takes the place of one that is gone");
+        }
+        self.remember(asked, records).await?;
+        let node = word.node;
+        let register = |reply| MembershipMsg::Register(Box::new(word), admission, reply);
+        let state = membership.ask(register, self.left(asked)).await.map_err(unanswered)??;
+        let interval = self.parts.config.membership.heartbeat_interval.as_millis();
+        Ok(Registered {
+            cluster: self.parts.reign.cluster,
+            epoch: self.parts.reign.epoch,
+            position: self.parts.reader.position().map_err(MetaError::into_status)?,
+            now_ms: self.parts.time.now_ms(),
+            key: self.signer.key(node),
+            heartbeat_interval_ms: u32::try_from(interval).unwrap_or(u32::MAX),
+            state,
+        })
+    }
+
+    /// A node that another reign took in, of which the metadata knows nothing or less than the node, holds what was written
+    /// in it. The proof is durable before the node hears of it; the node stays apart.
+    async fn check_reign(&self, asked: &Asked, word: &Register) -> Result<(), Status> {
+        let known = match self.parts.reader.knows_reign(word.epoch).map_err(MetaError::into_status)? {
+            Known::Whole => return Ok(()),
+            Known::UpTo(known) if word.position <= known => return Ok(()),
+            Known::UpTo(known) => Some(known),
+            Known::Not => None,
+        };
+        let (node, name, epoch, heard) = (word.node, word.name.clone(), word.epoch, word.position);
+        tracing::error!(%node, name, %epoch, heard, ?known, "a node has seen more than this metadata: it is an old copy");
+        let found_ms = self.parts.time.now_ms();
+        let seen = records::UnknownReign { epoch, node, name, found_ms, heard, known };
+        self.note(asked, Mutation::NoteUnknownReign(seen)).await?;
+        let name = &word.name;
+        let text = match known {
+            Some(known) => format!(
+                "{name} has heard of commit {heard} of epoch {epoch}, this coordinator's metadata knows those up to {known}: \
+                 the metadata is older than what the node holds"
+            ),
+            None => format!(
+                "{name} has obeyed epoch {epoch}, which this coordinator's metadata does not know: the metadata is older \
+                 than what the node holds"
+            ),
+        };
+        Err(Status::new(StatusCode::StaleEpoch, text)
+            .hint("restore a newer copy of the metadata; `dfsctl status` has more")
+            .at_node(node))
+    }
+
+    /// Makes records durable, all of them or none.
+    async fn remember(&self, asked: &Asked, records: Vec<NodeRecord>) -> Result<(), Status> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let mut durable = Vec::with_capacity(records.len());
+        for record in records {
+            let NodeRecord { node, name, zone, address, standing, since_ms } = record;
+            let known = self.parts.reader.node(node).map_err(MetaError::into_status)?;
+            let registered_ms = known.map_or(self.parts.time.now_ms(), |r| r.registered_ms);
+            durable
+                .push((node, records::NodeRecord { name, zone, address, registered_ms, standing, since_ms }));
+        }
+        self.note(asked, Mutation::PutNodes(durable)).await.map(|_| ())
+    }
+
+    /// An operator says yes to a node that waits.
+    pub(super) async fn admit_node(&self, asked: &Asked, called: &str) -> Result<AdminResponse, Status> {
+        let view = self.view();
+        let is_called = |w: &&Waiting| w.record.name == called || w.record.node.to_string() == called;
+        let mut found = view.waiting.iter().filter(is_called).map(|w| w.record.node);
+        let (Some(node), None) = (found.next(), found.next()) else {
+            let all: Vec<_> =
+                view.waiting.iter().map(|w| format!("{} ({})", w.record.name, w.record.node)).collect();
+            let all = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
+            let text = format!("'{called}' is not the name or id of one datanode that waits to be admitted");
+            return Err(Status::new(StatusCode::NotFound, text)
+                .hint(format!("waiting now: {all}; a datanode asks again every few seconds")));
+        };
+        let yes = |reply| MembershipMsg::SayYes(node, reply);
+        let record = self.parts.membership.ask(yes, self.left(asked)).await.map_err(unanswered)??;
+        let name = record.name.clone();
+        tracing::info!(%node, name, "an operator admits a node");
+        self.remember(asked, vec![record]).await?;
+        Ok(AdminResponse::NodeAdmitted(name))
+    }
+
+    /// The answer means that all the heartbeat told is durable: the node forgets it then.
+    async fn heartbeat(&self, asked: &Asked, word: Heartbeat) -> Result<HeartbeatReply, Status> {
+        let (node, deleted, found) = (word.node, word.deleted.clone(), findings(&word));
+        let counts = (node, word.load.chunks);
+        let corrupt = word.corrupt.clone();
+        let beat = |reply| MembershipMsg::Heartbeat(Box::new(word), reply);
+        let heard = self.parts.membership.ask(beat, self.left(asked)).await.map_err(unanswered)??;
+        let mut reply = HeartbeatReply {
+            epoch: self.parts.reign.epoch,
+            position: 0,
+            now_ms: self.parts.time.now_ms(),
+            update: heard.update,
+            tombstones: Vec::new(),
+            register_again: heard.register_again,
+            inventory_wanted: heard.inventory_wanted,
+        };
+        if heard.register_again {
+            return Ok(reply);
+        }
+        self.compare(counts);
+        if !found.is_empty() {
+            tracing::warn!(%node, bad = corrupt.len(), missing = found.len() - corrupt.len(), "a node reports copies");
+            self.facts.corrupt(node, &corrupt);
+            self.note(asked, Mutation::ApplyFindings(node, found)).await?;
+        }
+        if !deleted.is_empty() {
+            self.note(asked, Mutation::ConfirmDeleted(node, deleted)).await?;
+        }
+        reply.tombstones = self.tombstones(node, &reply.update)?;
+        // After the orders: no position that the node keeps before it obeys one is older than the order.
+        reply.position = self.parts.reader.position().map_err(MetaError::into_status)?;
+        Ok(reply)
+    }
+
+    /// What the node is to delete: as much as fits beside the update, and nothing if the metadata is an old copy.
+    fn tombstones(
+        &self,
+        node: NodeId,
+        update: &StateUpdate,
+    ) -> Result<Vec<dfs_wire::message::membership::ChunkCopy>, Status> {
+        let nodes = match update {
+            StateUpdate::Unchanged => 0,
+            StateUpdate::Increment(step) => step.nodes.len(),
+            StateUpdate::Full(all) => all.nodes.len(),
+        };
+        let reader = &self.parts.reader;
+        if nodes > SMALL_UPDATE || reader.unknown_reign().map_err(MetaError::into_status)?.is_some() {
+            return Ok(Vec::new());
+        }
+        reader.tombstones(node, TOMBSTONES_PER_HEARTBEAT_MAX).map_err(MetaError::into_status)
+    }
+
+    /// Compares how many chunks a node has with how many it should have. The count is some seconds old, and what was
+    /// deleted meanwhile is not missing: so only a node that stays short is asked.
+    fn compare(&self, (node, has): (NodeId, u64)) {
+        let expected = self.parts.census.borrow().census.expected(node);
+        if self.facts.compare(node, has, expected, self.parts.time.now_ms()) {
+            tracing::warn!(%node, has, expected, "a node has fewer chunks than it should have: its inventory is wanted");
+            // If it is lost, the next heartbeat but some asks again.
+            let _asked_again = self.parts.membership.try_send(MembershipMsg::WantInventory(Some(node)));
+        }
+    }
+
+    async fn leave(&self, asked: &Asked, word: Leave) -> Result<(), Status> {
+        let leave = |reply| MembershipMsg::Leave(word, reply);
+        match self.parts.membership.ask(leave, self.left(asked)).await.map_err(unanswered)? {
+            Some(record) => self.remember(asked, vec![record]).await,
+            None => Ok(()),
+        }
+    }
+}

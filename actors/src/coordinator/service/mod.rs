@@ -1,0 +1,17 @@
+//! What a coordinator answers: each conversation in a file of its own, over one [`CoordinatorService`].
+
+mod dispatch;
+mod doorbell;
+mod facts;
+mod forget;
+mod grants;
+mod inventory;
+mod membership;
+mod metadata;
+mod read_order;
+mod space;
+
+#[cfg(test)]
+pub(super) use dispatch::speaks_for_itself;
+pub use dispatch::{CoordinatorConfig, CoordinatorParts, CoordinatorService};
+pub use doorbell::{Answering, Dialing, Doorbell};

@@ -1,0 +1,29 @@
+//! What the owner of the control connection can be told.
+
+use std::time::Duration;
+
+use dfs_wire::message::{Request, Response};
+use dfs_wire::status::Status;
+
+use crate::peer::dial::Dialed;
+use crate::supervisor::Reply;
+
+/// Bound of the mailbox, and of the calls that wait for a connection.
+pub const CONTROL_MAILBOX: usize = 64;
+
+/// One question to the coordinator.
+#[derive(Debug)]
+pub struct Call {
+    pub(super) request: Request,
+    pub(super) timeout: Duration,
+    pub(super) reply: Reply<Result<Response, Status>>,
+}
+
+/// What the actor can be told.
+#[derive(Debug)]
+pub enum ControlMsg {
+    /// Ask the coordinator something.
+    Call(Box<Call>),
+    /// A dial ended.
+    Dialed(Box<Result<Dialed, Status>>),
+}

@@ -1,0 +1,7 @@
+//! The datanode's share of garbage collection: what has lain in quarantine for long enough is unlinked.
+
+mod actor;
+mod state;
+
+pub use actor::{ORPHAN_GC_MAILBOX, OrphanGc, OrphanGcArgs, OrphanGcMsg};
+pub use state::OrphanGcConfig;

@@ -1,0 +1,79 @@
+//! When to empty the quarantine, and what has come of it.
+
+use std::time::Duration;
+
+use crate::env::MonoTime;
+
+/// The times of the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OrphanGcConfig {
+    /// From one round to the next.
+    pub interval: Duration,
+    /// How long a chunk stays in quarantine.
+    pub retention: Duration,
+}
+
+impl Default for OrphanGcConfig {
+    fn default() -> Self {
+        Self { interval: Duration::from_secs(60), retention: Duration::from_secs(15 * 60) }
+    }
+}
+
+/// The machine: rounds at an interval, never two at once.
+#[derive(Debug)]
+pub(crate) struct OrphanGcState {
+    config: OrphanGcConfig,
+    next_at: MonoTime,
+    under_way: bool,
+    /// Rounds that came to their end.
+    pub rounds: u64,
+    /// Rounds that failed.
+    pub failures: u64,
+    /// Bytes freed.
+    pub freed_bytes: u64,
+}
+
+impl OrphanGcState {
+    /// A machine whose first round is due at once: the life before may have left something.
+    pub(crate) fn new(config: OrphanGcConfig, now: MonoTime) -> Self {
+        Self { config, next_at: now, under_way: false, rounds: 0, failures: 0, freed_bytes: 0 }
+    }
+
+    /// Whether a round is to begin now: then with this age.
+    pub(crate) fn step(&mut self, now: MonoTime) -> Option<Duration> {
+        if self.under_way || now < self.next_at {
+            return None;
+        }
+        self.under_way = true;
+        Some(self.config.retention)
+    }
+
+    /// A round ended, having freed so many bytes.
+    pub(crate) fn ended(&mut self, now: MonoTime, freed: Option<u64>) {
+        self.under_way = false;
+        self.next_at = now + self.config.interval;
+        match freed {
+            Some(bytes) => (self.rounds, self.freed_bytes) = (self.rounds + 1, self.freed_bytes + bytes),
+            None => self.failures += 1,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_never_overlap_and_failures_are_tried_again() {
+        let at = |s| MonoTime::ZERO + Duration::from_secs(s);
+        let config = OrphanGcConfig::default();
+        let mut state = OrphanGcState::new(config, at(0));
+        assert_eq!(state.step(at(0)), Some(config.retention));
+        assert_eq!(state.step(at(999)), None, "one is under way");
+        state.ended(at(1_000), None);
+        assert_eq!(state.step(at(1_059)), None);
+        assert_eq!(state.step(at(1_060)), Some(config.retention));
+        state.ended(at(1_061), Some(7));
+        assert_eq!((state.rounds, state.failures, state.freed_bytes), (1, 1, 7));
+    }
+}

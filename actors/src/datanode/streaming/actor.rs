@@ -1,0 +1,210 @@
+//! The shell around an upload.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use dfs_wire::Bytes;
+use dfs_wire::auth::{Grant, Receipt};
+use dfs_wire::id::OpId;
+use dfs_wire::link::Stream;
+use dfs_wire::message::chunk::{ChunkResponse, ChunkStored, Target};
+use dfs_wire::message::replication::{Replicate, ReplicationResponse};
+use dfs_wire::message::{Response, ResponseHead};
+use dfs_wire::slab::Reservation;
+use dfs_wire::status::{Status, StatusCode};
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+use super::pipeline::Upload;
+use super::state::{Effect, Received, UploadLimits, UploadState};
+use super::turns::Turn;
+use crate::datanode::authority::Authority;
+use crate::datanode::chunk_store::ChunkStore;
+use crate::datanode::replication::{Forward, Gauge, ReplicationMsg, Sent};
+use crate::supervisor::{ActorError, Addr, Behaviour, Ctx};
+
+/// How often an upload looks at the clock.
+const TICK: Duration = Duration::from_millis(250);
+
+/// What a streaming session is told, by its own tasks.
+#[derive(Debug)]
+pub enum StreamingMsg {
+    /// All bytes were received and matched.
+    Sealed,
+    /// The copy here is durable, or cannot be.
+    Local(Box<Result<Receipt, Status>>),
+    /// The copy on a replica is durable, or cannot be.
+    Replica(usize, Box<Result<Receipt, Status>>),
+}
+
+/// One upload to be carried out. Taken by the one life that a streaming session has.
+pub struct Job {
+    /// The operation.
+    pub op: OpId,
+    /// Where to receive and to answer.
+    pub stream: Stream,
+    /// Memory for it.
+    pub reservation: Reservation,
+    /// Its places among the uploads, given back when it ends.
+    pub turns: Vec<Turn>,
+    /// Leave to write, checked.
+    pub grant: Grant,
+    /// Expected length.
+    pub len_hint: u32,
+    /// The other copies; empty on a replica.
+    pub replicas: Vec<Target>,
+    /// Durable copies that are enough.
+    pub min_ack: u8,
+    /// Whether the sender is a primary: its CRCs are checked, its SHA-256 is trusted, its answer is a bare receipt.
+    pub from_primary: bool,
+}
+
+/// What a streaming session is made from.
+#[derive(Clone)]
+pub struct StreamingArgs {
+    job: Arc<Mutex<Option<Job>>>,
+    store: Arc<dyn ChunkStore>,
+    authority: Arc<dyn Authority>,
+    links: Addr<ReplicationMsg>,
+    limits: UploadLimits,
+}
+
+impl StreamingArgs {
+    /// Arguments for one upload.
+    pub fn new(
+        job: Job,
+        store: Arc<dyn ChunkStore>,
+        authority: Arc<dyn Authority>,
+        links: Addr<ReplicationMsg>,
+        limits: UploadLimits,
+    ) -> Self {
+        Self { job: Arc::new(Mutex::new(Some(job))), store, authority, links, limits }
+    }
+}
+
+/// One chunk that is being written here.
+pub struct Streaming {
+    state: UploadState,
+    stream: Arc<Stream>,
+    from_primary: bool,
+    received: Arc<AtomicU64>,
+    replicas: Vec<(AbortHandle, Arc<Gauge>)>,
+    _turns: Vec<Turn>,
+}
+
+impl Behaviour for Streaming {
+    type Msg = StreamingMsg;
+    type Args = StreamingArgs;
+    const KIND: &'static str = "streaming";
+
+    async fn start(args: StreamingArgs, ctx: &mut Ctx<StreamingMsg>) -> Result<Self, ActorError> {
+        let job = args.job.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(job) = job else {
+            return Err(ActorError::fatal("take the upload", "a streaming session has one life only"));
+        };
+        let nodes: Vec<_> = job.replicas.iter().map(|target| target.node).collect();
+        let limits = if job.from_primary { args.limits.behind_a_primary() } else { args.limits };
+        let state = UploadState::new(ctx.now(), args.authority.node(), &nodes, job.min_ack, limits);
+        ctx.set_credits(job.reservation.bytes());
+        ctx.set_tick(TICK);
+        let stream = Arc::new(job.stream);
+        let received = Arc::new(AtomicU64::new(0));
+        // Room for every frame that the reservation lets in, and the end.
+        let room = job.reservation.slabs() + 1;
+        let (mut senders, mut replicas) = (Vec::new(), Vec::new());
+        for (index, target) in job.replicas.into_iter().enumerate() {
+            let (sender, items) = mpsc::channel(room);
+            let gauge = Arc::new(Gauge::default());
+            let request = Replicate { grant: job.grant.clone(), mac: target.mac, len_hint: job.len_hint };
+            let (op, links, authority) = (job.op, args.links.clone(), args.authority.clone());
+            let forward = Forward { op, target, request, items, links, authority, gauge: gauge.clone() };
+            let done = move |outcome| StreamingMsg::Replica(index, Box::new(outcome));
+            replicas.push((ctx.spawn_then(forward.run(), done), gauge));
+            senders.push(sender);
+        }
+        let upload = Upload {
+            grant: job.grant,
+            len_hint: job.len_hint,
+            stream: stream.clone(),
+            reservation: job.reservation,
+            store: args.store,
+            authority: args.authority,
+            verify_sha256: !job.from_primary,
+            replicas: senders,
+            received: received.clone(),
+        };
+        let own = ctx.addr().clone();
+        let on_sealed = move || {
+            if let Err(error) = own.try_send(StreamingMsg::Sealed) {
+                tracing::debug!(%error, "the upload ended before its last byte");
+            }
+        };
+        ctx.spawn_then(upload.run(on_sealed), |outcome| StreamingMsg::Local(Box::new(outcome)));
+        Ok(Self { state, stream, from_primary: job.from_primary, received, replicas, _turns: job.turns })
+    }
+
+    async fn handle(&mut self, msg: StreamingMsg, ctx: &mut Ctx<StreamingMsg>) -> Result<(), ActorError> {
+        let now = ctx.now();
+        let effects = match msg {
+            StreamingMsg::Sealed => {
+                self.state.on_sealed(now);
+                Vec::new()
+            }
+            StreamingMsg::Local(outcome) => self.state.on_local(now, *outcome),
+            StreamingMsg::Replica(index, outcome) => {
+                if let Err(status) = outcome.as_ref() {
+                    tracing::warn!(%status, "a replica has no copy");
+                }
+                self.state.on_replica(now, index, *outcome)
+            }
+        };
+        self.carry_out(effects, ctx).await;
+        Ok(())
+    }
+
+    async fn tick(&mut self, ctx: &mut Ctx<StreamingMsg>) -> Result<(), ActorError> {
+        let sent: Vec<Sent> = self.replicas.iter().map(|(_, gauge)| gauge.now()).collect();
+        let received =
+            Received { frames: self.received.load(Ordering::Relaxed), line: self.stream.link_received() };
+        let effects = self.state.on_tick(ctx.now(), received, &sent);
+        self.carry_out(effects, ctx).await;
+        Ok(())
+    }
+}
+
+impl Streaming {
+    async fn carry_out(&mut self, effects: Vec<Effect>, ctx: &mut Ctx<StreamingMsg>) {
+        for effect in effects {
+            let answer = match effect {
+                Effect::Cut(index) => {
+                    if let Some((transfer, _)) = self.replicas.get(index) {
+                        tracing::warn!(replica = index, "a replica fell behind and was cut");
+                        transfer.abort();
+                    }
+                    continue;
+                }
+                Effect::Answer(stored) => self.success(stored),
+                Effect::Fail(status) => {
+                    tracing::info!(%status, "upload failed");
+                    Err(status)
+                }
+            };
+            // The peer may be gone; then there is nobody to answer, and that is all.
+            if let Err(status) = self.stream.respond(answer, Bytes::new()).await {
+                tracing::debug!(%status, "nobody to answer");
+            }
+            ctx.stop("done");
+        }
+    }
+
+    fn success(&self, stored: ChunkStored) -> ResponseHead {
+        if !self.from_primary {
+            return Ok(Response::Chunk(ChunkResponse::Stored(stored)));
+        }
+        let receipt = stored.receipts.into_iter().next();
+        let receipt =
+            receipt.ok_or_else(|| Status::new(StatusCode::Internal, "a durable copy without a receipt"))?;
+        Ok(Response::Replication(ReplicationResponse::Stored(receipt)))
+    }
+}

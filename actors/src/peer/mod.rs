@@ -1,0 +1,7 @@
+//! What both roles have of a peer: a port and a session for each connection to it, dialling, and the questions that
+//! every node answers about itself.
+
+pub mod admin;
+pub mod dial;
+pub mod listener;
+pub mod session;
