@@ -131,7 +131,11 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Shared) 
         match now {
             Fault::Delay(time) => tokio::time::sleep(time).await,
             Fault::Stall => {
-                let _ = fault.wait_for(|fault| *fault != Fault::Stall).await;
+                // What waited does not slip through a line that was cut meanwhile.
+                match fault.wait_for(|fault| *fault != Fault::Stall).await {
+                    Ok(now) if *now != Fault::Cut => {}
+                    _ => return,
+                }
             }
             _ => shared.take_flip(&mut buffer[..len]),
         }

@@ -195,14 +195,10 @@ fn build(parts: Parts, config: &Config, context: &Context) -> Built {
 
     let admin = admin(&me, &view, tree, &env, config.chaos.enabled);
     let heartbeat = agents.heartbeat;
+    let news = want_news(heartbeat.clone());
     let service = Arc::new(DatanodeService::new(DatanodeParts {
         store: chunks,
-        authority: Arc::new(NodeAuthority::new(
-            me.node,
-            view.clone(),
-            env.clock,
-            want_news(heartbeat.clone()),
-        )),
+        authority: Arc::new(NodeAuthority::new(me.node, view.clone(), env.clock, news)),
         ingest: ingest.clone(),
         replica,
         uploads: upload_nursery,
