@@ -14,8 +14,11 @@ const HOPELESS_WEIGHT: u32 = 4;
 /// How long too few nodes are waited for: those that come back do so at once, or somebody has to see to it.
 pub(crate) const QUORUM_PATIENCE: Duration = Duration::from_millis(1500);
 
-/// How often it is looked whether there are enough, at least.
-const QUORUM_LOOK: Duration = Duration::from_millis(300);
+/// How long nodes are waited for that the coordinator knows to be away: one that is restarted may be back by then.
+pub(crate) const AWAY_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often it is looked whether what is short of nodes has them again, at least.
+const SHORT_LOOK: Duration = Duration::from_millis(300);
 
 /// Failures that are tried again however long they took.
 const ATTEMPTS_FREE: u32 = 2;
@@ -43,10 +46,10 @@ impl Backoff {
         self.pauses = 0;
     }
 
-    /// How long to wait before the next attempt after `error`; `None` = stop trying.
-    pub(crate) fn next_pause(&mut self, error: &Error) -> Option<Duration> {
+    /// How long to wait before the next attempt after `error`; `None` = stop trying. `patience` is all the patience there is
+    /// if it is said.
+    fn next_pause(&mut self, error: &Error, patience: Option<Duration>) -> Option<Duration> {
         let now = Instant::now();
-        let short = error.status_code() == Some(StatusCode::NoWriteQuorum);
         let mut left = Duration::MAX;
         if error.is_busy() {
             let since = *self.busy_since.get_or_insert(now);
@@ -60,12 +63,12 @@ impl Backoff {
             self.failures += if error.retryable() { 1 } else { HOPELESS_WEIGHT };
             // The time counts from the first failure, and not at all for the first few: each may have been long.
             let failing_for = now.duration_since(*self.failing_since.get_or_insert(now));
-            let budget = if short { QUORUM_PATIENCE.min(self.policy.budget) } else { self.policy.budget };
+            let budget = patience.map_or(self.policy.budget, |patience| patience.min(self.policy.budget));
             let spent = self.failures > ATTEMPTS_FREE && failing_for >= budget;
             if spent || self.failures >= self.policy.attempts {
                 return None;
             }
-            if short {
+            if patience.is_some() {
                 left = budget.saturating_sub(failing_for);
             }
         }
@@ -73,7 +76,7 @@ impl Backoff {
         self.pauses += 1;
         let ceiling = self.policy.pause_min.saturating_mul(1 << exponent).min(self.policy.pause_max);
         let floor = Duration::from_millis(error.retry_after_ms().unwrap_or(0).min(10_000).into());
-        let floor = if short { floor.min(QUORUM_LOOK) } else { floor };
+        let floor = if patience.is_some() { floor.min(SHORT_LOOK) } else { floor };
         // Between one half and all of the ceiling: spreads a crowd without ever retrying at once.
         Some((floor + ceiling.mul_f64(rand::random_range(0.5..=1.0))).min(left))
     }
@@ -83,7 +86,20 @@ impl Backoff {
     /// # Errors
     /// Gives `error` back when the budget is spent.
     pub(crate) async fn pause(&mut self, error: Error) -> Result<(), Error> {
-        match self.next_pause(&error) {
+        let short = error.status_code() == Some(StatusCode::NoWriteQuorum);
+        self.pause_within(short.then_some(QUORUM_PATIENCE), error).await
+    }
+
+    /// As [`Self::pause`], for nodes that are known to be away: only for as long as a restart takes.
+    ///
+    /// # Errors
+    /// Gives `error` back when that time is over.
+    pub(crate) async fn pause_for_those_away(&mut self, error: Error) -> Result<(), Error> {
+        self.pause_within(Some(AWAY_PATIENCE), error).await
+    }
+
+    async fn pause_within(&mut self, patience: Option<Duration>, error: Error) -> Result<(), Error> {
+        match self.next_pause(&error, patience) {
             Some(pause) => {
                 tracing::debug!(code = error.code(), %error, ?pause, "will try again");
                 tokio::time::sleep(pause).await;
@@ -106,14 +122,14 @@ mod tests {
     async fn pauses_grow_and_end() {
         let mut backoff = Backoff::new(&policy());
         let error = Error::new(StatusCode::Unavailable, "x");
-        let pauses: Vec<_> = std::iter::from_fn(|| backoff.next_pause(&error)).collect();
+        let pauses: Vec<_> = std::iter::from_fn(|| backoff.next_pause(&error, None)).collect();
         assert_eq!(pauses.len(), 3);
         assert!(pauses.iter().all(|p| *p >= Duration::from_millis(25) && *p <= Duration::from_secs(3)));
         backoff.progressed();
-        assert!(backoff.next_pause(&error).is_some());
+        assert!(backoff.next_pause(&error, None).is_some());
         tokio::time::advance(Duration::from_secs(11)).await;
-        assert!(backoff.next_pause(&error).is_some(), "the first failures may have been long");
-        assert!(backoff.next_pause(&error).is_none(), "the time is spent");
+        assert!(backoff.next_pause(&error, None).is_some(), "the first failures may have been long");
+        assert!(backoff.next_pause(&error, None).is_none(), "the time is spent");
     }
 
     #[tokio::test(start_paused = true)]
@@ -122,7 +138,7 @@ mod tests {
         let mut backoff = Backoff::new(&policy);
         let short = Error::new(StatusCode::NoWriteQuorum, "x");
         let begun = Instant::now();
-        while let Some(pause) = backoff.next_pause(&short) {
+        while let Some(pause) = backoff.next_pause(&short, Some(QUORUM_PATIENCE)) {
             tokio::time::advance(pause).await;
         }
         // But for what the clock of a timer is coarse.
@@ -137,9 +153,9 @@ mod tests {
         let busy = Error::new(StatusCode::Busy, "x");
         for _ in 0..20 {
             tokio::time::advance(Duration::from_secs(10)).await;
-            assert!(backoff.next_pause(&busy).is_some());
+            assert!(backoff.next_pause(&busy, None).is_some());
         }
         tokio::time::advance(Duration::from_secs(300)).await;
-        assert!(backoff.next_pause(&busy).is_none());
+        assert!(backoff.next_pause(&busy, None).is_none());
     }
 }

@@ -98,8 +98,11 @@ impl Reader {
                 backoff.progressed();
             }
             self.meter.retried();
-            let error = unreachable(&location, &attempts);
-            backoff.pause(error).await?;
+            // Of old places nothing is known: they are asked for again first.
+            match away(&location, &attempts).filter(|_| afresh) {
+                Some(error) => backoff.pause_for_those_away(error).await?,
+                None => backoff.pause(unreachable(&location, &attempts)).await?,
+            }
             attempts.unreachable.clear();
             afresh = true;
         }
@@ -303,6 +306,34 @@ fn unreachable(location: &ChunkLocation, attempts: &Attempts) -> Error {
         Some((_, cause)) => error.caused_by(cause.clone()),
         None => error,
     }
+}
+
+/// The failure that names them, if the coordinator knows that all who could help are away: down or stopped, not merely silent
+/// for some seconds.
+fn away(location: &ChunkLocation, attempts: &Attempts) -> Option<Error> {
+    let others = location.replicas.iter().filter(|r| !attempts.bad.contains_key(&r.node));
+    let (away, answering): (Vec<_>, Vec<_>) = others.partition(|r| !r.node_state.answers());
+    let alive = attempts.unreachable.values().any(|(_, error)| error.is_busy());
+    if away.is_empty() || !answering.is_empty() || alive {
+        return None;
+    }
+    let mut text =
+        format!("no copy of chunk {} can be read: all nodes that have one are away", location.index);
+    for replica in &location.replicas {
+        let why = match (attempts.bad.get(&replica.node), replica.node_state) {
+            (Some(error), _) => error.message().to_owned(),
+            (None, NodeState::Left) => "it was stopped".to_owned(),
+            (None, state) => format!("it is {}", state.name()),
+        };
+        text.push_str(&format!("; {} ({}): {why}", replica.name, replica.address));
+    }
+    let expected = away.iter().filter(|r| matches!(r.node_state, NodeState::Down | NodeState::Left));
+    let names: Vec<_> = expected.map(|r| r.name.as_str()).collect();
+    let hint = match names.is_empty() {
+        true => "none of them is expected back: `dfsctl fsck` names all that cannot be read".to_owned(),
+        false => format!("start {} again, then repeat; `dfsctl nodes` shows them", names.join(" or ")),
+    };
+    Some(Error::new(StatusCode::ReplicasUnreachable, text).about_chunk(location.grant.chunk).with_hint(hint))
 }
 
 /// The copies in the coordinator's order, which knows nodes and disks; but those that can be of no use, and those whose

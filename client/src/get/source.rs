@@ -9,15 +9,18 @@ use dfs_wire::link::{Event, Stream};
 use dfs_wire::message::chunk::{ChunkRequest, ReadChunk};
 use dfs_wire::message::metadata::{ChunkLocation, ReplicaLocation};
 use dfs_wire::message::{Request, RequestHead};
-use dfs_wire::status::Status;
+use dfs_wire::status::{Status, StatusCode};
 use tokio::time::{Instant, timeout};
 
 use super::fetch::{CopyError, Part, Reader};
+use crate::error::Error;
 use crate::memory::Held;
 use crate::patience::patiently;
 use crate::pool::Conn;
 use crate::rpc::{log_id, millis};
 
+/// Patience with a connection to a node that the coordinator knows to be away.
+const AWAY_CONNECT: Duration = Duration::from_millis(500);
 /// How often it is looked whether a stream's connection brings other bytes.
 const LOOK: Duration = Duration::from_millis(200);
 /// Bytes between two looks that are more than signs of life.
@@ -76,7 +79,12 @@ impl Source {
     ) -> Result<Self, CopyError> {
         let config = &reader.inner.config;
         let links = config.links_per_datanode;
-        let conn = reader.inner.pool.get(&replica.address, links).await.map_err(CopyError::Unreachable)?;
+        let connected = reader.inner.pool.get(&replica.address, links);
+        // A host that is off refuses nothing: it is not waited for if the node is known to be away.
+        let patience = if replica.node_state.answers() { Duration::MAX } else { AWAY_CONNECT };
+        let late = |_| Error::new(StatusCode::Unavailable, format!("no connection to {}", replica.address));
+        let connected = timeout(patience, connected).await.map_err(late);
+        let conn = connected.and_then(|conn| conn).map_err(CopyError::Unreachable)?;
         let Wanted { location, part, held } = wanted;
         let done = u32::try_from(done).unwrap_or(u32::MAX).min(part.len);
         let read = ReadChunk {

@@ -16,6 +16,7 @@ use dfs_wire::auth::Grant;
 use dfs_wire::handshake::{self, Welcome};
 use dfs_wire::id::{Epoch, Generation, SessionId};
 use dfs_wire::link::{Link, LinkParams, Role};
+use dfs_wire::message::membership::NodeState;
 use dfs_wire::message::metadata::MetadataResponse;
 use dfs_wire::slab::{SlabBudget, SlabPool};
 use dfs_wire::status::Status;
@@ -81,6 +82,8 @@ impl Default for Lost {
 pub(crate) struct Node {
     pub(crate) chunks: BTreeMap<(ChunkId, Generation), Vec<u8>>,
     pub(crate) fault: Option<Fault>,
+    /// What the coordinator knows of it; else that it is up.
+    pub(crate) known: Option<NodeState>,
     pub(crate) reads: u32,
     pub(crate) writes: u32,
 }

@@ -192,7 +192,7 @@ impl State {
                 grant: grant(receipt.chunk, receipt.generation, chunk.index),
                 len: receipt.len,
                 sha256: receipt.sha256,
-                replicas: chunk.receipts.iter().map(|r| Self::replica(r.node)).collect(),
+                replicas: chunk.receipts.iter().map(|r| self.replica(r.node)).collect(),
             }
         });
         let opened =
@@ -200,15 +200,15 @@ impl State {
         Ok(MetadataResponse::ReadOpened(opened))
     }
 
-    fn replica(node: NodeId) -> ReplicaLocation {
+    fn replica(&self, node: NodeId) -> ReplicaLocation {
         let index = node.0 as usize - 1;
         ReplicaLocation {
             node,
             name: format!("n{index}"),
             address: address(index),
             mac: Mac::default(),
-            // It does not know yet who is down: clients find out.
-            node_state: NodeState::Up,
+            // It mostly does not know yet who is down: clients find out.
+            node_state: self.nodes[index].known.unwrap_or(NodeState::Up),
             copy: CopyState::Good,
         }
     }

@@ -4,10 +4,10 @@ use std::io::SeekFrom;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dfs_client::metadata::PinnedVersion;
-use dfs_client::{ChunkId, Client, ErrorKind, GetOptions, Progress, PutOptions, StatusCode};
+use dfs_client::{ChunkId, Client, ErrorKind, GetOptions, Progress, PutOptions, RetryPolicy, StatusCode};
 use dfs_wire::id::Generation;
 use dfs_wire::status::Status;
 use serde_json::Value;
@@ -241,6 +241,58 @@ async fn unreachable_copies_are_named_within_the_budget() {
     let error = late.read_range(&path("/a"), 0..10).await.unwrap_err();
     assert_eq!(error.code(), "ReplicasUnreachable", "{error:?}");
     assert!((0..3).all(|n| error.to_string().contains(&format!("n{n} (node-{n})"))), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_are_known_to_be_away_are_named_soon_and_those_that_are_only_silent_are_waited_for() {
+    use dfs_wire::message::membership::NodeState::{Down, Left, Suspect};
+    let (cluster, client, data) = stored(CHUNK).await;
+    drop(client);
+    let know = |states: [_; 3]| {
+        for (n, state) in states.into_iter().enumerate() {
+            let node = &mut cluster.lock().nodes[n];
+            (node.fault, node.known) = (Some(Fault::Down), Some(state));
+        }
+    };
+    let waits = |budget| {
+        cluster.client_with(move |config| {
+            let (attempts, pause_max) = (1_000, Duration::from_millis(200));
+            config.retry = RetryPolicy { budget, attempts, pause_max, ..RetryPolicy::default() };
+        })
+    };
+    let began = Instant::now();
+    let client = waits(Duration::from_secs(60)).await;
+    know([Down, Left, Down]);
+    let error = client.read_range(&path("/a"), 0..10).await.unwrap_err();
+    let waited = began.elapsed();
+    assert!((1_900..3_000).contains(&waited.as_millis()), "{waited:?}");
+    assert_eq!(error.code(), "ReplicasUnreachable", "{error:?}");
+    for said in ["chunk 0 ", "n0 (node-0): it is down", "n1 (node-1): it was stopped"] {
+        assert!(error.to_string().contains(said), "{error}");
+    }
+    assert!(
+        error.chunk().is_some() && error.hint().contains("start n0 or n1 or n2 again"),
+        "{}",
+        error.hint()
+    );
+
+    // Back within the time that a restart takes.
+    let back = async {
+        tokio::time::sleep(Duration::from_millis(1_000)).await;
+        cluster.lock().nodes[1].fault = None;
+    };
+    let file = path("/a");
+    let (read, ()) = tokio::join!(client.read_range(&file, 0..10), back);
+    assert_eq!(read.unwrap()[..], data[..10]);
+
+    know([Down, Left, Suspect]);
+    let (client, began) = (waits(Duration::from_secs(4)).await, Instant::now());
+    client.read_range(&path("/a"), 0..10).await.unwrap_err();
+    assert!(
+        began.elapsed() >= Duration::from_secs(4),
+        "one may be back at any moment: {:?}",
+        began.elapsed()
+    );
 }
 
 /// Takes these chunks of `/a` from every node.

@@ -90,6 +90,29 @@ fn what_cannot_be_read_is_an_error_at_once_whoever_stopped_it() {
 }
 
 #[test]
+fn a_read_of_what_is_on_nodes_that_were_stopped_names_them_within_seconds() {
+    let cluster = start(5);
+    cluster.file("in", &noise(9, 100_000));
+    cluster.ok(&["put", "--replication", "2", "in", "/f"]);
+    let holders: Vec<_> = cluster.datanodes().iter().filter(|node| !node.chunk_files().is_empty()).collect();
+    assert_eq!(holders.len(), 2);
+    holders.iter().for_each(|node| assert!(node.stop().success()));
+    for args in [&["get", "/f", "out"][..], &["cat", "/f"], &["head", "/f"]] {
+        let began = Instant::now();
+        let said = cluster.dfsctl(args).run().code(6);
+        assert!(began.elapsed() < Duration::from_millis(3_500), "{args:?} took {:?}", began.elapsed());
+        for node in &holders {
+            let named = format!("{} ({}): it was stopped", node.name(), node.address());
+            assert!(said.stderr.contains(&named), "{}", said.stderr);
+        }
+        said.says(&["error[ReplicasUnreachable]", "chunk 0", "  chunk: ", "hint: start ", "then repeat"]);
+    }
+    assert!(!cluster.home().join("out").exists());
+    holders[0].restart();
+    cluster.ok(&["get", "/f", "out"]);
+}
+
+#[test]
 fn copies_on_dead_nodes_are_not_good_ones() {
     let cluster = start(3);
     cluster.file("in", &noise(9, 100_000));
