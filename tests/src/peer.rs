@@ -9,7 +9,7 @@ use dfs_wire::{
     handshake::{self, ClientPeer, HandshakeError, Hello, Peer, Welcome},
     id::{ClientId, OpId},
     limits::{CONNECTION_CREDIT_BYTES, HEADER_BYTES},
-    link::{DataFrame, Event, Link, LinkParams, Role},
+    link::{DataFrame, Event, Link, LinkParams, Role, Stream},
     message::{EndHead, Request, RequestHead, Response},
     slab::{SlabBudget, SlabPool},
     status::{Status, StatusCode},
@@ -188,14 +188,23 @@ impl PeerLink {
         })
     }
 
+    /// Opens a stream and leaves it to the caller to take what comes: of what is not taken, 2 MiB are under way at most.
+    ///
+    /// # Errors
+    /// The connection is lost.
+    pub async fn begin(&self, body: Request) -> Result<Stream, Status> {
+        let head = RequestHead { op: OpId(1), deadline_ms: 10_000, trace: None, body };
+        let stream = self.link.open(&head, Bytes::new())?;
+        stream.grant(self.budget.reserve(8).await);
+        Ok(stream)
+    }
+
     /// Opens a stream, takes all data, and waits for the answer.
     ///
     /// # Errors
     /// The node's refusal.
     pub async fn download(&self, body: Request) -> Result<(Vec<u8>, Response), Status> {
-        let head = RequestHead { op: OpId(1), deadline_ms: 10_000, trace: None, body };
-        let stream = self.link.open(&head, Bytes::new())?;
-        stream.grant(self.budget.reserve(8).await);
+        let stream = self.begin(body).await?;
         let mut bytes = vec![];
         let receiving = async {
             loop {

@@ -7,11 +7,18 @@ use std::{
     time::Duration,
 };
 
-use dfs_client::{ErrorKind, GetOptions, PutOptions, PutSource, metadata::FsckKind};
+use dfs_client::{ErrorKind, PutOptions, PutSource, metadata::FsckKind};
 use dfs_tests::{
-    Cluster, Content, Fault, Options,
+    Cluster, Content, Options, PeerLink,
     data::{noise, sha256, sha256_of},
     eventually, path,
+};
+use dfs_wire::{
+    link::Event,
+    message::{
+        Request,
+        chunk::{ChunkRequest, ReadChunk},
+    },
 };
 
 /// Flips one bit in the data of a chunk file.
@@ -141,34 +148,57 @@ async fn a_chunk_file_that_is_cut_short_or_gone_is_found_by_verify_and_others_se
     assert!(named.clone().count() == 2 && named.into_iter().all(|copy| copy.name == "dn3"), "{report:?}");
 }
 
+/// Where in the file of a chunk the last part that a process has mapped begins, once that does not change any more.
+async fn last_mapped(pid: u32, chunk: &Path) -> u64 {
+    let name = chunk.to_string_lossy().into_owned();
+    let mut before = None;
+    eventually("the node waits for its reader", Duration::from_secs(20), async || {
+        let maps = fs::read_to_string(format!("/proc/{pid}/maps")).map_err(|error| error.to_string())?;
+        let of_chunk = maps.lines().filter(|line| line.ends_with(&name));
+        let offset = |line: &str| u64::from_str_radix(line.split_whitespace().nth(2)?, 16).ok();
+        let last = of_chunk.filter_map(offset).max();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        match std::mem::replace(&mut before, last) {
+            same if same == last => last.ok_or_else(|| "nothing is mapped".to_owned()),
+            other => Err(format!("{other:?}, then {last:?}")),
+        }
+    })
+    .await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_fails_under_a_mapping_on_its_way_to_a_reader_ends_a_connection_and_no_node() {
-    let options = Options { proxied: true, ..Options::default() }
-        .set("storage.read_mode", "mmap")
-        .set("cluster.chunk_size", "16MiB");
+    let options = Options::default().set("storage.read_mode", "mmap").set("cluster.chunk_size", "16MiB");
     let cluster = start(options);
     let (client, file) = (cluster.client().await, path("/mapped"));
     let content = Content::new("mapped", 0, 16 * 1024 * 1024);
     client.put(PutSource::from(content.bytes()), &file, PutOptions::default()).await.expect("put");
-    (0..3).for_each(|node| cluster.proxy(node).set(Fault::Delay(Duration::from_millis(20))));
-    let reading = tokio::spawn({
-        let (client, file) = (client.clone(), file.clone());
-        async move {
-            let mut bytes = vec![];
-            client.get_to_writer(&file, &mut bytes, GetOptions::default()).await.map(|_| bytes)
-        }
-    });
-    tokio::time::sleep(Duration::from_millis(1_500)).await;
-    assert!(!reading.is_finished(), "the reader is slow enough to be overtaken");
+    let chunk = client.open_read(&file, None, 0, 0).await.expect("open").chunks.remove(0);
+    let copy = chunk.replicas[0].clone();
+    let node = cluster.named(&copy.name);
+    let link = PeerLink::connect(&copy.address).await;
+    let read = ReadChunk { grant: chunk.grant.clone(), mac: copy.mac, offset: 0, len: chunk.len };
+    let stream = link.begin(Request::Chunk(ChunkRequest::Read(read))).await.expect("asked");
+    // A reader that takes nothing: what the node has mapped last waits, and nothing of it is a frame yet.
+    let on_disk = &node.chunk_files()[0];
+    let last = last_mapped(node.pid(), on_disk).await;
+    assert!(last > 0, "more than one part is mapped");
     // What a load finds beyond the end of a file is what it finds on a bad sector: SIGBUS.
-    for chunk in cluster.datanodes().iter().flat_map(|node| node.chunk_files()) {
-        fs::OpenOptions::new().write(true).open(chunk).and_then(|file| file.set_len(0)).expect("cut");
-    }
-    (0..3).for_each(|node| cluster.proxy(node).set(Fault::None));
-    let read = reading.await.expect("no panic");
-    assert!(read.is_err(), "the bytes are nowhere any more");
+    fs::OpenOptions::new().write(true).open(on_disk).and_then(|file| file.set_len(last)).expect("cut");
+    let mut taken = 0;
+    let taking = async {
+        loop {
+            match stream.recv().await {
+                Ok(Event::Data(frame)) => taken += frame.bytes.len() as u64,
+                Ok(other) => panic!("the bytes are nowhere any more: {other:?}"),
+                Err(_) => return,
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), taking).await.expect("the reader is told");
+    assert!((1..=last).contains(&taken), "{taken} bytes came, {last} are there");
     for node in cluster.datanodes() {
         assert!(node.runs() && node.get("/livez").expect("an answer").0 == 200, "{} ended", node.name());
     }
-    drop(cluster);
+    content.expect("/mapped", &cluster.read(&client, &file).await.expect("from another copy"));
 }
