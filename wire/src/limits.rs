@@ -28,7 +28,8 @@ pub const STREAMS_MAX: usize = 256;
 pub const CONTROL_QUEUE_MAX: usize = 4 * STREAMS_MAX;
 /// Frames one stream may have queued for sending, whatever its credit.
 pub const STREAM_QUEUE_MAX: usize = 8;
-/// Looks in a row at which nothing was heard of a peer before it counts as gone (see `link::Link::tick`).
+/// Looks in a row at which nothing was heard of a peer before it counts as gone (see `link::Link::tick`): its last word
+/// is then as old as so many spaces between two looks, or up to one space more.
 pub const SILENT_TICKS_MAX: u32 = 3;
 /// Looks in a row at which a peer took not one byte of what was written to it, or nothing of the data of an answered
 /// stream, before the connection or the stream is given up.

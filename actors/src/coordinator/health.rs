@@ -2,12 +2,11 @@
 
 use dfs_wire::id::NodeId;
 use dfs_wire::message::admin::{HealthFinding, HealthLevel};
-use dfs_wire::message::membership::{DiskHealth, NodeState};
 use dfs_wire::message::metadata::ChunkHealth;
 use dfs_wire::units::size;
 
 use crate::coordinator::gc::Stuck;
-use crate::coordinator::membership::{ClusterView, NodeView, Waiting};
+use crate::coordinator::membership::{ClusterView, NodeView};
 use crate::coordinator::metadata::model::census::Census;
 use crate::coordinator::metadata::model::records::UnknownReign;
 use crate::coordinator::metadata::ops::Policy;
@@ -15,8 +14,12 @@ use crate::coordinator::metadata::table::error::FREE_SPACE_HINT;
 use crate::coordinator::metadata::writer::StoreTrouble;
 use crate::coordinator::placement::not_writable;
 
+mod nodes;
+
 /// Findings in one answer; the worst come first.
 const FINDINGS_MAX: usize = 64;
+/// Deletions of one node that are counted; more are shown as this many, or more.
+pub(super) const DELETIONS_COUNTED: usize = 4096;
 
 /// What findings are made from.
 pub(super) struct Signs<'a> {
@@ -37,6 +40,8 @@ pub(super) struct Signs<'a> {
     pub(super) stuck: &'a [Stuck],
     /// Bad copies known on each node.
     pub(super) corrupt: &'a dyn Fn(&NodeView) -> u64,
+    /// Deletions that each node has not confirmed, up to [`DELETIONS_COUNTED`].
+    pub(super) deletions: &'a dyn Fn(NodeId) -> u64,
 }
 
 fn finding(code: &str, level: HealthLevel, message: String, hint: &str) -> HealthFinding {
@@ -49,11 +54,12 @@ pub(super) fn findings(signs: &Signs<'_>) -> Vec<HealthFinding> {
     all.extend(signs.unknown_reign.map(outdated));
     all.extend(quorum(signs));
     for node in &signs.view.nodes {
-        all.extend(of_node(node, (signs.corrupt)(node)));
-        all.extend(absence(node, signs));
-        all.extend(told_by(node));
+        all.extend(nodes::state(node, signs));
+        all.extend(nodes::disk(node));
+        all.extend(nodes::corrupt(node, (signs.corrupt)(node)));
+        all.extend(nodes::told_by(node));
     }
-    all.extend(signs.view.waiting.iter().map(waiting));
+    all.extend(signs.view.waiting.iter().map(nodes::waiting));
     all.extend(of_chunks(signs));
     all.extend(signs.stuck.iter().map(|stuck| {
         finding(
@@ -165,47 +171,6 @@ fn span(ms: u64) -> String {
     }
 }
 
-/// What is said of a node that stopped on purpose while copies are expected on it.
-fn absence(node: &NodeView, signs: &Signs<'_>) -> Option<HealthFinding> {
-    let (name, copies) = (&node.entry.name, signs.census.expected(node.entry.node));
-    if node.entry.state != NodeState::Left || copies == 0 {
-        return None;
-    }
-    let left = span(signs.now_ms.saturating_sub(node.since_ms));
-    match node.grace_until_ms.map(|until| until.saturating_sub(signs.now_ms)).filter(|rest| *rest > 0) {
-        Some(rest) => Some(finding(
-            "MAINTENANCE",
-            HealthLevel::Ok,
-            format!(
-                "datanode {name} stopped on purpose {left} ago: for {} more it alarms nobody that {} on it",
-                span(rest),
-                some(copies, "copy is", "copies are")
-            ),
-            "start it again before that",
-        )),
-        None => Some(finding(
-            "NODE_LEFT",
-            HealthLevel::Warn,
-            format!(
-                "datanode {name} stopped on purpose {left} ago and has not come back: {} on it",
-                some(copies, "copy is", "copies are")
-            ),
-            "start it again; if it will not come back, `dfsctl nodes forget` ends the wait for it",
-        )),
-    }
-}
-
-/// A node that asks to join.
-fn waiting(waiting: &Waiting) -> HealthFinding {
-    let record = &waiting.record;
-    finding(
-        "NODE_WAITING",
-        HealthLevel::Warn,
-        format!("datanode {} ({}) waits for an operator's yes: {}", record.name, record.address, waiting.why),
-        &format!("let it in with `dfsctl nodes admit {}`, or stop it", record.node),
-    )
-}
-
 /// Code of a metadata store that does not commit.
 pub const METADATA_FAILING: &str = "METADATA_FAILING";
 /// Code of a metadata store that takes nothing new for want of space.
@@ -285,70 +250,12 @@ fn quorum(signs: &Signs<'_>) -> Option<HealthFinding> {
     })
 }
 
-/// What a node that reports says of itself.
-fn told_by(node: &NodeView) -> impl Iterator<Item = HealthFinding> {
-    let reports = node.entry.state.answers();
-    let name = &node.entry.name;
-    let named = move |told: &HealthFinding| HealthFinding {
-        message: format!("datanode {name}: {}", told.message),
-        ..told.clone()
-    };
-    node.findings.iter().filter(move |_| reports).map(named)
-}
-
-fn of_node(node: &NodeView, corrupt: u64) -> Vec<HealthFinding> {
-    let (name, address) = (&node.entry.name, &node.entry.address);
-    let mut out = Vec::new();
-    let mut warn =
-        |code: &str, message: String, hint: &str| out.push(finding(code, HealthLevel::Warn, message, hint));
-    match node.entry.state {
-        NodeState::Down => warn(
-            "NODE_DOWN",
-            format!("datanode {name} ({address}) is down"),
-            "start it again, or check the network between it and the coordinator",
-        ),
-        NodeState::Suspect => warn(
-            "NODE_SUSPECT",
-            format!("datanode {name} ({address}) has not been heard of lately"),
-            "it gets no new chunks until it reports again",
-        ),
-        NodeState::Lost => warn(
-            "NODE_LOST",
-            format!("datanode {name} ({address}) is lost: another node took its name and address"),
-            "once nothing needs its copies any more, forget it: `dfsctl nodes forget`",
-        ),
-        NodeState::Up | NodeState::Left | NodeState::Draining | NodeState::Forgotten => {}
-    }
-    match &node.load.disk {
-        _ if matches!(node.entry.state, NodeState::Left | NodeState::Lost) => {}
-        DiskHealth::Writable => {}
-        DiskHealth::Full => warn(
-            "DISK_FULL",
-            format!("the disk of {name} is full: {} are used by chunks", size(node.load.used)),
-            "delete files and purge the trash, enlarge the disk, or add datanodes",
-        ),
-        DiskHealth::ReadOnly(why) | DiskHealth::Failed(why) => warn(
-            "DISK_FAILED",
-            format!("the disk of {name} takes no writes: {why}"),
-            "check the disk and its log; restart the datanode once it is repaired or replaced",
-        ),
-    }
-    if corrupt > 0 {
-        warn(
-            "CORRUPT_COPIES",
-            format!("{name} holds {corrupt} bad copies of chunks"),
-            "readers are served from other copies; check that disk; `dfsctl fsck` names the files",
-        );
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use dfs_wire::id::Incarnation;
-    use dfs_wire::message::membership::{NodeEntry, NodeLoad};
+    use dfs_wire::message::membership::{DiskHealth, NodeEntry, NodeLoad, NodeState};
     use dfs_wire::message::metadata::CopyState;
 
     use super::*;
@@ -359,7 +266,7 @@ mod tests {
             node: NodeId(id),
             name: format!("dn-{id}"),
             zone: String::new(),
-            address: String::new(),
+            address: format!("h:{id}"),
             state,
         };
         let load = NodeLoad { available: 1 << 30, disk, ..NodeLoad::default() };
@@ -383,6 +290,98 @@ mod tests {
         census.with_group(2, &copies(CopyState::Missing), lost)
     }
 
+    /// The messages and hints of findings about nodes, with so many deletions that wait for each and a copy expected on the first.
+    fn words(nodes: Vec<Arc<NodeView>>, copies: u64, deletions: u64) -> Vec<String> {
+        let view = ClusterView { version: 1, nodes, ..ClusterView::default() };
+        let census = Census::default().with_group(1, &[(NodeId(4), CopyState::Good)], copies);
+        let signs = Signs {
+            view: &view,
+            census: &census,
+            counting: false,
+            now_ms: 600_000,
+            unknown_reign: None,
+            policy: &Policy::default(),
+            unsafe_modes: &[],
+            store: None,
+            stuck: &[],
+            corrupt: &|_| 0,
+            deletions: &|_| deletions,
+        };
+        let said = |f: HealthFinding| format!("{} {} | {}", f.code, f.message, f.hint);
+        findings(&signs).into_iter().map(said).collect()
+    }
+
+    #[test]
+    fn deletions_that_wait_for_a_node_that_is_gone_name_it_and_what_ends_them() {
+        use NodeState::{Down, Left, Lost, Up};
+        let with = |state| {
+            let up = (1..=3).map(|id| node(id, Up, DiskHealth::Writable));
+            up.chain([node(4, state, DiskHealth::Writable)]).collect::<Vec<_>>()
+        };
+        let many = DELETIONS_COUNTED as u64;
+        assert_eq!(words(with(Up), 1, 12), [""; 0], "one that answers is told, and confirms them");
+        assert_eq!(
+            words(with(Down), 1, 12),
+            [
+                "NODE_DOWN datanode dn-4 (h:4) is down; 12 deletions wait for dn-4 | start it again, or check the network \
+              between it and the coordinator; if it will not come back, `dfsctl nodes forget dn-4` ends them"
+            ]
+        );
+        assert_eq!(
+            words(with(Down), 1, 0),
+            [
+                "NODE_DOWN datanode dn-4 (h:4) is down | start it again, or check the network between it and the coordinator"
+            ]
+        );
+        assert_eq!(
+            words(with(Left), 2, 1),
+            [
+                "NODE_LEFT datanode dn-4 stopped on purpose 10 min ago and has not come back: 2 copies are on it; 1 deletion \
+              waits for dn-4 | start it again; if it will not come back, `dfsctl nodes forget dn-4` ends the wait for it"
+            ]
+        );
+        assert_eq!(
+            words(with(Left), 0, many),
+            [
+                "NODE_LEFT datanode dn-4 stopped on purpose 10 min ago and has not come back; 4096 deletions or more wait for \
+              dn-4 | start it again; if it will not come back, `dfsctl nodes forget dn-4` ends the wait for it"
+            ]
+        );
+        assert_eq!(words(with(Left), 0, 0), [""; 0], "nobody misses it");
+        // Its name is another's now.
+        let id = NodeId(4);
+        assert_eq!(
+            words(with(Lost), 1, 3),
+            [format!(
+                "NODE_LOST datanode dn-4 (h:4) is lost: another node took its name and address; 3 deletions wait for it | \
+                 once nothing needs its copies any more, `dfsctl nodes forget {id}` ends them"
+            )]
+        );
+        assert_eq!(
+            words(with(Lost), 1, 0),
+            [format!(
+                "NODE_LOST datanode dn-4 (h:4) is lost: another node took its name and address | once nothing needs its \
+                 copies any more, forget it: `dfsctl nodes forget {id}`"
+            )]
+        );
+    }
+
+    #[test]
+    fn a_node_in_its_announced_maintenance_alarms_nobody() {
+        let mut away = (*node(4, NodeState::Left, DiskHealth::Writable)).clone();
+        (away.since_ms, away.grace_until_ms) = (590_000, Some(700_000));
+        let up = (1..=3).map(|id| node(id, NodeState::Up, DiskHealth::Writable));
+        let nodes: Vec<_> = up.chain([Arc::new(away)]).collect();
+        assert_eq!(
+            words(nodes.clone(), 1, 5),
+            [
+                "MAINTENANCE datanode dn-4 stopped on purpose 10 s ago: for 100 s more it alarms nobody that 1 copy is on it | \
+              start it again before that"
+            ]
+        );
+        assert_eq!(words(nodes, 0, 5), [""; 0]);
+    }
+
     #[test]
     fn one_chunk_is_spoken_of_as_one() {
         assert_eq!(some(1, "chunk has", "chunks have"), "1 chunk has");
@@ -404,6 +403,7 @@ mod tests {
             store: None,
             stuck: &[],
             corrupt: &|_| corrupt,
+            deletions: &|_| 0,
         };
         let found = findings(&signs);
         assert!(found.iter().all(|f| !f.message.is_empty() && !f.hint.is_empty()));
@@ -428,6 +428,7 @@ mod tests {
             store: Some(StoreTrouble::Hanging(11)),
             stuck: &stuck,
             corrupt: &|_| 0,
+            deletions: &|_| 0,
         };
         let codes: Vec<_> = findings(&signs).into_iter().map(|f| (f.code, f.level)).collect();
         let expected = [

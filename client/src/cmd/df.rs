@@ -9,7 +9,7 @@ use super::failure::Outcome;
 use super::output::View;
 use super::output::page::{Column, Field, Page, Tone};
 use super::output::text::{count, percent, size};
-use super::status::all_used;
+use super::used::{Trash, all_used};
 
 const WIDTH: usize = 10;
 
@@ -35,6 +35,8 @@ pub struct DfView {
     pub total: SpaceView,
     /// Bytes of the metadata.
     pub metadata: u64,
+    /// What lies in the trash: a part of what chunks take.
+    pub trash: Trash,
     /// Bytes of new files that the available space is enough for, with all their copies.
     pub usable: u64,
     /// Copies that are made by default.
@@ -126,6 +128,7 @@ impl View for DfView {
         for (name, bytes) in parts {
             page.field(WIDTH, name, show(bytes));
         }
+        page.field(WIDTH, "trash", self.trash.phrase(show));
         let copies = count(u64::from(self.replication), "copy");
         page.field(WIDTH, "usable", format!("{} of files in {copies}", show(self.usable)));
     }
@@ -158,6 +161,8 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
         total.chunks += node.chunks;
     }
     let ClusterStatus { metadata, usable, replication, .. } = status;
-    context.output.print(&DfView { total, metadata, usable, replication, nodes, exact: args.bytes })?;
+    let trash = Trash::of(&status);
+    let exact = args.bytes;
+    context.output.print(&DfView { total, metadata, trash, usable, replication, nodes, exact })?;
     Ok(Exit::Ok)
 }

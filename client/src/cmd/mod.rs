@@ -49,6 +49,7 @@ pub mod transfer;
 pub mod trash;
 pub mod tree;
 pub mod undelete;
+pub mod used;
 pub mod verify;
 pub mod version;
 pub mod walk;

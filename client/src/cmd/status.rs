@@ -12,10 +12,11 @@ use super::failure::Outcome;
 use super::output::View;
 use super::output::page::{Page, Paint};
 use super::output::text::{count, duration, plain, present, size};
+use super::used::{Trash, all_used};
 use super::watch::{self, watch};
 
 /// Findings that the first screen shows; the whole stays under 24 lines.
-const FINDINGS_SHOWN: usize = 6;
+const FINDINGS_SHOWN: usize = 5;
 /// Silent datanodes that the first screen names: they share its line with others.
 const SILENT_SHOWN: usize = 2;
 
@@ -85,6 +86,12 @@ pub struct StatusView {
     pub counting: bool,
     /// Entries in the trash.
     pub trash_entries: u64,
+    /// Bytes of the files in them.
+    pub trash_bytes: u64,
+    /// Those times the copies that each file asks for: a part of `used_chunks`.
+    pub trash_raw_bytes: u64,
+    /// A large directory that was deleted is being counted: there are more bytes than said.
+    pub trash_counting: bool,
     /// Deletions that nodes have not confirmed.
     pub tombstones: u64,
     /// Uploads open.
@@ -119,11 +126,6 @@ pub struct SilentView {
     pub name: String,
     /// Milliseconds since it was last heard of.
     pub silent_ms: u64,
-}
-
-/// What all of a cluster takes on its disks.
-pub(super) fn all_used(status: &ClusterStatus) -> u64 {
-    [status.used, status.footers, status.quarantine, status.metadata].into_iter().fold(0, u64::saturating_add)
 }
 
 fn level_name(level: HealthLevel) -> &'static str {
@@ -185,6 +187,9 @@ impl From<ClusterStatus> for StatusView {
                 .collect(),
             counting: status.counting,
             trash_entries: status.trash_entries,
+            trash_bytes: status.trash_bytes,
+            trash_raw_bytes: status.trash_raw_bytes,
+            trash_counting: status.trash_counting,
             tombstones: status.tombstones,
             uploads_open: status.uploads_open,
             outcomes: status.outcomes,
@@ -227,16 +232,15 @@ impl View for StatusView {
             [count(self.files, "file"), count(self.directories, "directory"), count(self.chunks, "chunk")];
         page.field(WIDTH, "files", files.join(", "));
         page.field(WIDTH, "copies", self.copies(paint));
-        page.field(
-            WIDTH,
-            "pending",
-            format!(
-                "{} open, {} in the trash, {} unconfirmed",
-                count(self.uploads_open, "upload"),
-                count(self.trash_entries, "entry"),
-                count(self.tombstones, "deletion")
-            ),
-        );
+        let trash = Trash {
+            entries: self.trash_entries,
+            bytes: self.trash_bytes,
+            raw_bytes: self.trash_raw_bytes,
+            counting: self.trash_counting,
+        };
+        page.field(WIDTH, "trash", trash.phrase(size));
+        let [uploads, deletions] = [count(self.uploads_open, "upload"), count(self.tombstones, "deletion")];
+        page.field(WIDTH, "pending", format!("{uploads} open, {deletions} unconfirmed"));
         let [took, bound] = [self.outcome_bytes, self.outcome_bytes_max].map(size);
         let reach = duration(self.outcomes_reach_ms);
         let kept = count(self.outcomes, "outcome");
@@ -373,7 +377,10 @@ mod tests {
             chunks: 5,
             health_of_chunks: vec![(ChunkHealth::Safe, 5)],
             counting: false,
-            trash_entries: 0,
+            trash_entries: 2,
+            trash_bytes: 1 << 20,
+            trash_raw_bytes: 3 << 20,
+            trash_counting: false,
             tombstones: 0,
             uploads_open: 1,
             outcomes: 1200,
@@ -401,7 +408,8 @@ space     5.02 MiB used, 2.00 GiB available, disks of 3.00 GiB
 usable    683 MiB of files, in 3 copies
 files     1 file, 2 directories, 5 chunks
 copies    all there
-pending   1 upload open, 0 entries in the trash, 0 deletions unconfirmed
+trash     3.00 MiB of what is used, for files of 1.00 MiB in 2 entries
+pending   1 upload open, 0 deletions unconfirmed
 repeats   known for 1d 0h: 1200 outcomes in 96.0 KiB of 256 MiB
 cluster   0000000000000000000000000000000c, epoch 2, dfs 0.1.0, up 1m 1s
 ";
@@ -409,11 +417,18 @@ cluster   0000000000000000000000000000000c, epoch 2, dfs 0.1.0, up 1m 1s
     }
 
     #[test]
+    fn the_trash_is_told_in_numbers() {
+        let json = serde_json::to_value(sample(0)).unwrap();
+        assert_eq!((&json["trash_entries"], &json["trash_bytes"]), (&2.into(), &(1 << 20).into()));
+        assert_eq!((&json["trash_raw_bytes"], &json["trash_counting"]), (&(3 << 20).into(), &false.into()));
+    }
+
+    #[test]
     fn the_first_screen_fits_a_terminal_and_shows_the_worst_first() {
         let screen = text(&sample(20));
         assert!(screen.lines().count() <= 24, "{screen}");
         assert!(screen.contains("\nERROR NODE_DOWN  datanode-1 was"), "{screen}");
-        assert!(screen.ends_with("and 14 more: dfsctl status -o yaml\n"), "{screen}");
+        assert!(screen.ends_with("and 15 more: dfsctl status -o yaml\n"), "{screen}");
     }
 
     #[test]

@@ -22,6 +22,8 @@ use dfs_actors::peer::admin::{NodeAdmin, NodeFacts, NodeName};
 use dfs_actors::supervisor::{ActorTree, Intensity, Root, SupervisorSpec};
 use dfs_wire::auth::ClusterKey;
 use dfs_wire::id::{ClusterId, Epoch, NodeId};
+use dfs_wire::message::admin::ClusterStatus;
+use dfs_wire::message::metadata::ChunkHealth;
 use dfs_wire::slab::{SlabBudget, SlabPool};
 
 use super::{Begun, Transport, bind, drained, observe, ready, transport};
@@ -194,27 +196,40 @@ fn show(context: &Context, node: &str, service: &Arc<CoordinatorService>) {
 /// Answers the admin port's question for the cluster.
 fn probe(context: &Context, service: Arc<CoordinatorService>) {
     context.admin.set_cluster(move || match service.cluster_status() {
-        Ok(status) => ClusterHealth {
-            writable: status.nodes_up >= 1
-                && status.findings.iter().all(|f| !STOPS_WRITES.contains(&f.code.as_str())),
-            detail: serde_json::json!({
-                "cluster": status.cluster.to_string(),
-                "epoch": status.epoch.0,
-                "health": status.health,
-                "nodes_up": status.nodes_up,
-                "nodes_silent": status.nodes_silent,
-                "silent": status.silent,
-                "nodes_total": status.nodes_total,
-                "files": status.files,
-                "chunks": status.health_of_chunks.iter().map(|(word, n)| (word.name(), n)).collect::<BTreeMap<_, _>>(),
-                "counting": status.counting,
-                "findings": status.findings,
-            }),
-        },
+        Ok(status) => health(&status),
         Err(error) => {
             ClusterHealth { writable: false, detail: serde_json::json!({ "error": error.to_string() }) }
         }
     });
+}
+
+/// The answer is about writes; what it says of reads stands beside it.
+fn health(status: &ClusterStatus) -> ClusterHealth {
+    let writable =
+        status.nodes_up >= 1 && status.findings.iter().all(|f| !STOPS_WRITES.contains(&f.code.as_str()));
+    let unreadable = [ChunkHealth::Unreachable, ChunkHealth::Lost]
+        .map(|word| status.chunks_that_are(word))
+        .iter()
+        .sum::<u64>();
+    ClusterHealth {
+        writable,
+        detail: serde_json::json!({
+            "writable": writable,
+            // Until they are counted nobody knows.
+            "all_readable": (!status.counting).then_some(unreadable == 0),
+            "cluster": status.cluster.to_string(),
+            "epoch": status.epoch.0,
+            "health": status.health,
+            "nodes_up": status.nodes_up,
+            "nodes_silent": status.nodes_silent,
+            "silent": status.silent,
+            "nodes_total": status.nodes_total,
+            "files": status.files,
+            "chunks": status.health_of_chunks.iter().map(|(word, n)| (word.name(), n)).collect::<BTreeMap<_, _>>(),
+            "counting": status.counting,
+            "findings": status.findings,
+        }),
+    }
 }
 
 #[cfg(test)]

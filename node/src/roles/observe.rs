@@ -191,6 +191,12 @@ pub(super) fn cluster(metrics: &Metrics, node: &str, service: &Arc<CoordinatorSe
         let help = "Pages of inventories that wait to be judged";
         out.gauge("inventory_pages_waiting", help, service.inventory_pages_waiting() as u64);
         out.gauge("trash_entries", "Entries in the trash", status.trash_entries);
+        out.gauge("trash_bytes", "Bytes of the files in the trash", status.trash_bytes);
+        let help =
+            "Bytes of the files in the trash with all copies they ask for, a part of cluster_used_bytes";
+        out.gauge("trash_raw_bytes", help, status.trash_raw_bytes);
+        let help = "1 while a large directory that was deleted is being counted";
+        out.gauge("trash_counting", help, u64::from(status.trash_counting));
         out.gauge("tombstones", "Deletes that datanodes have not confirmed", status.tombstones);
         out.gauge("uploads_open", "Upload sessions open", status.uploads_open);
         out.gauge("outcomes_known", "Outcomes of operations that are remembered", status.outcomes);

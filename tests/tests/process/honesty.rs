@@ -85,6 +85,9 @@ fn what_cannot_be_read_is_an_error_at_once_whoever_stopped_it() {
     let (_, metrics) = cluster.coordinator().get("/metrics").expect("metrics");
     let line = metrics.lines().find(|line| line.contains("cluster_chunks{") && line.contains("unreachable"));
     assert!(line.is_some_and(|line| line.ends_with(" 1.0") || line.ends_with(" 1")), "{line:?}");
+    let (status, health) = cluster.coordinator().get("/healthz/cluster").expect("an answer");
+    assert_eq!(status, 200, "three others take writes: {health}");
+    assert!(health.contains("\"writable\":true") && health.contains("\"all_readable\":false"), "{health}");
     holders[1].restart();
     until_code(&cluster, &["status", "--check"], 0, Duration::from_secs(20));
 }

@@ -40,7 +40,14 @@ async fn df_and_status_count_a_file_system_that_nodes_share_once_and_say_what_is
         assert_eq!(&status[name], wanted, "{status}");
     }
     let shown = cluster.ok(&["df"]);
-    for line in ["\nchunks      ", "\nfooters     ", "\nquarantine  ", "\nmetadata    ", "\nusable      "] {
+    for line in [
+        "\nchunks      ",
+        "\nfooters     ",
+        "\nquarantine  ",
+        "\nmetadata    ",
+        "\ntrash       ",
+        "\nusable      ",
+    ] {
         assert!(shown.contains(line), "{line:?} is missing in\n{shown}");
     }
     drop(cluster);

@@ -211,6 +211,12 @@ pub struct ClusterStatus {
     pub counting: bool,
     /// Entries in the trash.
     pub trash_entries: u64,
+    /// Bytes of the files in the trash.
+    pub trash_bytes: u64,
+    /// Those times the copies that each file asks for: a part of what chunks take.
+    pub trash_raw_bytes: u64,
+    /// A large directory that was deleted is being counted: there are more bytes than said.
+    pub trash_counting: bool,
     /// Tombstones that nodes have not yet confirmed.
     pub tombstones: u64,
     /// Upload sessions open.

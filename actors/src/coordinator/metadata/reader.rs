@@ -18,7 +18,9 @@ use dfs_wire::path::DfsPath;
 
 use super::ops::inventory::{CopyFinding, Sight, Verdict};
 use super::ops::read::{ExplainPage, ReadPage};
-use super::ops::{OpContext, cluster, fsck, gc, inventory, list, names, outcome, read, resume, trash};
+use super::ops::{
+    OpContext, cluster, fsck, gc, inventory, list, names, outcome, read, resume, trash, trash_usage,
+};
 use crate::coordinator::metadata::model::records::{Known, NodeRecord, Outcomes, Totals, UnknownReign};
 use crate::coordinator::metadata::model::worth::Reaches;
 use crate::coordinator::metadata::table::error::MetaError;
@@ -127,6 +129,14 @@ impl MetadataReader {
     /// Of the store.
     pub fn totals(&self) -> Result<Totals, MetaError> {
         self.read(|view| cluster::totals(view))
+    }
+
+    /// See [`trash_usage::is_counting`].
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn trash_counting(&self) -> Result<bool, MetaError> {
+        self.read(|view| trash_usage::is_counting(view))
     }
 
     /// What is remembered of operations, and what was forgotten.

@@ -9,7 +9,9 @@ use dfs_wire::handshake::{Hello, Peer, Welcome};
 use dfs_wire::id::{NodeId, OpId};
 use dfs_wire::limits::SILENT_NAMED_MAX;
 use dfs_wire::link::Incoming;
-use dfs_wire::message::admin::{AdminRequest, AdminResponse, ClusterStatus, HealthLevel, NodeStatus};
+use dfs_wire::message::admin::{
+    AdminRequest, AdminResponse, ClusterStatus, HealthFinding, HealthLevel, NodeStatus,
+};
 use dfs_wire::message::inventory::InventoryRequest;
 use dfs_wire::message::membership::MembershipRequest;
 use dfs_wire::message::metadata::ChunkHealth;
@@ -21,8 +23,9 @@ use tokio::sync::watch;
 
 use crate::coordinator::census::{Counted, count_at_once};
 use crate::coordinator::gc::GcHealth;
-use crate::coordinator::health::{Signs, findings};
+use crate::coordinator::health::{DELETIONS_COUNTED, Signs, findings};
 use crate::coordinator::membership::{ClusterView, MembershipConfig, MembershipMsg, NodeView, ViewReceiver};
+use crate::coordinator::metadata::model::records::UnknownReign;
 use crate::coordinator::metadata::model::time::ReignClock;
 use crate::coordinator::metadata::ops::cluster::Reign;
 use crate::coordinator::metadata::ops::mutation::Mutation;
@@ -47,8 +50,6 @@ use crate::supervisor::{Addr, AskError};
 const DEADLINE_DEFAULT: Duration = Duration::from_secs(30);
 /// The longest deadline that is honoured.
 const DEADLINE_MAX: Duration = Duration::from_secs(120);
-/// Tombstones of one node that are counted for a status; more are shown as this many.
-const TOMBSTONES_COUNTED: usize = 4096;
 /// What a refused client is asked to wait.
 const BUSY_PAUSE_MS: u32 = 250;
 
@@ -230,20 +231,8 @@ impl CoordinatorService {
             Err(error) => return Err(error.into_status()),
         };
         let counting = counted.version != view.version;
-        let stuck = self.parts.gc.stuck();
         let unsafe_modes = self.parts.config.unsafe_modes.clone();
-        let findings = findings(&Signs {
-            view: &view,
-            census: &counted.census,
-            counting,
-            now_ms: self.parts.time.now_ms(),
-            unknown_reign: unknown_reign.as_ref(),
-            policy: &self.parts.config.policy,
-            unsafe_modes: &unsafe_modes,
-            store,
-            stuck: &stuck,
-            corrupt: &|node| self.facts.corrupt_count(node.entry.node),
-        });
+        let findings = self.findings(&view, &counted, unknown_reign.as_ref(), store);
         let up = || view.nodes.iter().filter(|n| n.counts_as_up());
         let silent = view.silent(self.parts.env.now(), 2 * self.parts.config.membership.heartbeat_interval);
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
@@ -275,6 +264,9 @@ impl CoordinatorService {
                 .collect(),
             counting,
             trash_entries: totals.trash,
+            trash_bytes: totals.trash_usage.bytes,
+            trash_raw_bytes: totals.trash_usage.raw_bytes,
+            trash_counting: self.parts.reader.trash_counting().unwrap_or_default(),
             tombstones: totals.tombstones,
             uploads_open: totals.uploads,
             outcomes: outcomes.rows,
@@ -287,6 +279,29 @@ impl CoordinatorService {
         })
     }
 
+    fn findings(
+        &self,
+        view: &ClusterView,
+        counted: &Counted,
+        unknown_reign: Option<&UnknownReign>,
+        store: Option<StoreTrouble>,
+    ) -> Vec<HealthFinding> {
+        findings(&Signs {
+            view,
+            census: &counted.census,
+            counting: counted.version != view.version,
+            now_ms: self.parts.time.now_ms(),
+            unknown_reign,
+            policy: &self.parts.config.policy,
+            unsafe_modes: &self.parts.config.unsafe_modes,
+            store,
+            stuck: &self.parts.gc.stuck(),
+            corrupt: &|node| self.facts.corrupt_count(node.entry.node),
+            // Without the metadata there is nothing to count; that has a finding of its own.
+            deletions: &|node| self.deletions(node).unwrap_or_default(),
+        })
+    }
+
     /// What all chunks are worth; of an earlier version of the cluster state if the count of this one is not done.
     pub(super) fn counted(&self, view: &ClusterView) -> Result<Counted, MetaError> {
         let now = count_at_once(&self.parts.reader, view, self.parts.time.now_ms())?;
@@ -296,12 +311,16 @@ impl CoordinatorService {
         })
     }
 
+    /// Deletions that a node has not confirmed, up to [`DELETIONS_COUNTED`].
+    fn deletions(&self, node: NodeId) -> Result<u64, MetaError> {
+        self.parts.reader.tombstones(node, DELETIONS_COUNTED).map(|found| found.len() as u64)
+    }
+
     fn nodes(&self) -> Result<Vec<NodeStatus>, Status> {
         let (view, now, now_ms) = (self.view(), self.parts.env.now(), self.parts.time.now_ms());
         let counted = self.counted(&view).map_err(MetaError::into_status)?;
         let status = |node: &NodeView| -> Result<NodeStatus, Status> {
             let id = node.entry.node;
-            let tombstones = self.parts.reader.tombstones(id, TOMBSTONES_COUNTED);
             let silent =
                 node.heard.map(|heard| u64::try_from(now.since(heard).as_millis()).unwrap_or(u64::MAX));
             Ok(NodeStatus {
@@ -318,7 +337,7 @@ impl CoordinatorService {
                 copies_expected: counted.census.expected(id),
                 inventory_ms: self.facts.inventory_age_ms(id, node.incarnation, now_ms),
                 corrupt_copies: self.facts.corrupt_count(id),
-                tombstones: tombstones.map_err(MetaError::into_status)?.len() as u64,
+                tombstones: self.deletions(id).map_err(MetaError::into_status)?,
                 not_writable: not_writable(&node.candidate()).unwrap_or_default(),
             })
         };

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dfs_wire::Bytes;
 use dfs_wire::handshake::{self, HandshakeError, Hello, Peer, Welcome};
-use dfs_wire::limits::CONNECTION_CREDIT_BYTES;
+use dfs_wire::limits::{CONNECTION_CREDIT_BYTES, SILENT_TICKS_MAX};
 use dfs_wire::link::{Incoming, Link, LinkParams, Liveness, Role};
 use dfs_wire::message::Request;
 use dfs_wire::slab::SlabBudget;
@@ -24,8 +24,11 @@ use super::{PeerInfo, Service};
 use crate::env::{BoxRead, BoxWrite, Clock, Connection};
 use crate::supervisor::{ActorError, Behaviour, Ctx};
 
-/// How often a session looks whether its peer is alive. Three silent looks end it: 15 s.
+/// How often a session looks whether its peer is alive. The third silent look in a row ends it: 15 to 20 s after the peer's
+/// last word, for that came at any time between two looks.
 const TICK: Duration = Duration::from_secs(5);
+
+const _: () = assert!(TICK.as_secs() * (SILENT_TICKS_MAX as u64 + 1) <= 20);
 
 /// Patience with a refused peer that takes not even that: the answer fits into an empty socket.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);

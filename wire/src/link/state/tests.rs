@@ -1,7 +1,7 @@
 //! Single cases of the connection's state machine, most of them found by a hostile reading.
 
 use super::*;
-use crate::limits::{CONTROL_QUEUE_MAX, DATA_FRAME_BYTES, IDLE_TICKS_MAX};
+use crate::limits::{CONTROL_QUEUE_MAX, DATA_FRAME_BYTES, IDLE_TICKS_MAX, SILENT_TICKS_MAX};
 use crate::link::Liveness;
 use crate::link::stream::DataFrame;
 use crate::message::EndHead;
@@ -312,4 +312,12 @@ fn closing_gives_all_memory_back_but_what_others_hold() {
     drop(held);
     assert_eq!((budget.available(), c.stream_count()), (16, 0));
     assert!(!c.release(1, FRAME), "nothing is sent on a closed connection");
+}
+
+#[test]
+fn a_peer_that_goes_silent_is_dead_at_the_third_look_after_the_last_that_heard_it() {
+    let mut c = conn(Role::Acceptor);
+    assert_eq!(c.tick(true, 0).liveness, Liveness::Alive);
+    let looks: Vec<_> = (0..SILENT_TICKS_MAX).map(|_| c.tick(false, 0).liveness).collect();
+    assert_eq!(looks, [Liveness::Waiting, Liveness::Waiting, Liveness::Dead]);
 }

@@ -48,10 +48,23 @@ pub fn put_chunk(
             t.lost = t.lost.saturating_add(u64::from(is_lost)).saturating_sub(u64::from(was_lost))
         })?;
     }
+    if worsens(old, new) {
+        txn.count(|t| t.worsened = t.worsened.wrapping_add(1))?;
+    }
     if old.is_none() {
         txn.count(|t| t.chunks += 1)?;
     }
     Ok(())
+}
+
+/// Whether a live chunk has a good copy less than before, or begins with one at most.
+fn worsens(old: Option<&ChunkRecord>, new: &ChunkRecord) -> bool {
+    let good = |record: &ChunkRecord| (record.state == ChunkState::Live).then(|| record.good());
+    match (old.and_then(good), good(new)) {
+        (Some(before), Some(after)) => after < before,
+        (None, Some(after)) => after <= 1,
+        (_, None) => false,
+    }
 }
 
 /// Removes the record of a chunk that is not among the endangered; `old` is the record as it is stored.

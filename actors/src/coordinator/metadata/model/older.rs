@@ -6,7 +6,9 @@ use dfs_wire::path::DfsPath;
 use dfs_wire::status::Status;
 use serde::Deserialize;
 
-use super::records::{FileBody, Inode, OpOutcome, UploadSession, Version, VersionState};
+use super::records::{
+    FileBody, Inode, OpOutcome, Totals, TrashEntry, UploadSession, Usage, Version, VersionState,
+};
 use super::time::ns;
 use crate::coordinator::metadata::ops::{AllocatedChunk, OpenedUpload, Outcome, Progress};
 
@@ -45,6 +47,27 @@ struct FileStat1 {
     chunk_size: u32,
     chunk_count: u32,
     replication: u8,
+}
+
+/// Format 1 of [`Totals`].
+#[derive(Deserialize)]
+pub struct Totals1 {
+    files: u64,
+    directories: u64,
+    chunks: u64,
+    under_replicated: u64,
+    lost: u64,
+    trash: u64,
+    tombstones: u64,
+    uploads: u64,
+}
+
+/// Format 1 of [`TrashEntry`].
+#[derive(Deserialize)]
+pub struct TrashEntry1 {
+    path: DfsPath,
+    deleted_ms: u64,
+    expires_ms: u64,
 }
 
 /// Format 1 of [`Inode`].
@@ -86,6 +109,32 @@ pub struct UploadSession1 {
     high: u32,
     allocated: u32,
     short: Option<u32>,
+}
+
+impl From<Totals1> for Totals {
+    fn from(old: Totals1) -> Self {
+        let Totals1 { files, directories, chunks, under_replicated, lost, trash, tombstones, uploads } = old;
+        let (trash_usage, worsened) = (Usage::default(), 0);
+        Self {
+            files,
+            directories,
+            chunks,
+            under_replicated,
+            lost,
+            trash,
+            trash_usage,
+            tombstones,
+            uploads,
+            worsened,
+        }
+    }
+}
+
+impl From<TrashEntry1> for TrashEntry {
+    fn from(old: TrashEntry1) -> Self {
+        let TrashEntry1 { path, deleted_ms, expires_ms } = old;
+        Self { path, deleted_ms, expires_ms, usage: Usage::default() }
+    }
 }
 
 impl From<Inode1> for Inode {

@@ -11,9 +11,11 @@ use crate::coordinator::metadata::ops::Outcome;
 
 mod nodes;
 mod reigns;
+mod trash;
 
 pub use nodes::{NodeRecord, Standing};
 pub use reigns::{Known, ReignStart, Reigns, UnknownReign};
+pub use trash::{TrashEntry, TrashSweep, TrashWalk, Usage};
 
 /// Chunk places of one segment.
 pub const SEGMENT_CHUNKS: u32 = 32;
@@ -46,22 +48,15 @@ pub struct Totals {
     pub lost: u64,
     /// Entries in the trash.
     pub trash: u64,
+    /// What was counted of them so far.
+    pub trash_usage: Usage,
     /// Tombstones not yet confirmed.
     pub tombstones: u64,
     /// Upload sessions open.
     pub uploads: u64,
-}
-
-/// How far the trash has been searched for entries that were emptied out of it. One pass is enough: whatever is deleted
-/// meanwhile is dated after the horizon.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TrashSweep {
-    /// The horizon it is for; another one begins a new search.
-    pub horizon_ms: u64,
-    /// The last row of the expiry table that was looked at.
-    pub after: Vec<u8>,
-    /// Nothing is left.
-    pub done: bool,
+    /// How often a live chunk had a good copy less, or began with one at most: while this stays, no chunk has come to
+    /// depend on fewer copies than a look at all of them saw.
+    pub worsened: u64,
 }
 
 /// What a name in a directory stands for.
@@ -372,17 +367,6 @@ impl Outcomes {
     pub fn reach_ms(&self, now_ms: u64, most_ms: u64) -> u64 {
         self.low_water_ms.map_or(most_ms, |mark| now_ms.saturating_sub(mark).min(most_ms))
     }
-}
-
-/// The root of a deleted tree.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TrashEntry {
-    /// The path it had.
-    pub path: DfsPath,
-    /// When it was deleted.
-    pub deleted_ms: u64,
-    /// When it will be purged.
-    pub expires_ms: u64,
 }
 
 /// How far the release of a version has come.

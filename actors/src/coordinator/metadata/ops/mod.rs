@@ -6,6 +6,7 @@
 //! | [`names`] | mkdir, rename, delete | stat |
 //! | [`list`] | | list, du |
 //! | [`trash`] | undelete, purge | trash list |
+//! | [`trash_usage`] | count what the trash takes | whether it is being counted |
 //! | [`upload`] | open, commit, abort, renew, lease expiry | |
 //! | [`transfer`] | allocate and record chunks | |
 //! | [`copy`] | open a copy, share chunks | |
@@ -32,6 +33,7 @@ pub mod read;
 pub mod resume;
 pub mod transfer;
 pub mod trash;
+pub mod trash_usage;
 pub mod upload;
 
 use dfs_wire::id::{ChunkId, InodeId, OpId, SessionId};

@@ -20,7 +20,7 @@ use super::outcome::RequestDigest;
 use super::transfer::{self, Placement};
 use super::{
     AllocatedChunk, OpContext, Outcome, Progress, cluster, copy, forget, gc, inventory, names, outcome,
-    trash, upload,
+    trash, trash_usage, upload,
 };
 use crate::coordinator::metadata::model::records::{NodeRecord, UnknownReign};
 use crate::coordinator::metadata::table::error::{MetaError, invalid};
@@ -76,6 +76,8 @@ pub enum Step {
     ExpireUploads,
     /// Take expired entries out of the trash.
     Trash,
+    /// Count what deleted directories take.
+    TrashUsage,
     /// Take deleted directories apart.
     Purge,
     /// Release versions.
@@ -90,9 +92,10 @@ pub enum Step {
 
 impl Step {
     /// All of them, in the order in which one feeds the next.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::ExpireUploads,
         Self::Trash,
+        Self::TrashUsage,
         Self::Purge,
         Self::Release,
         Self::Orphans,
@@ -105,6 +108,7 @@ impl Step {
         match self {
             Self::ExpireUploads => "expire_uploads",
             Self::Trash => "trash",
+            Self::TrashUsage => "trash_usage",
             Self::Purge => "purge",
             Self::Release => "release",
             Self::Orphans => "orphans",
@@ -121,6 +125,7 @@ impl Step {
         match self {
             Self::ExpireUploads => upload::expire(txn, ctx),
             Self::Trash => gc::trash_step(txn, ctx),
+            Self::TrashUsage => trash_usage::step(txn),
             Self::Purge => gc::purge_step(txn, ctx),
             Self::Release => gc::release_step(txn, ctx),
             Self::Orphans => gc::orphan_step(txn, ctx),

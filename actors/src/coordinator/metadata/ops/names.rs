@@ -5,9 +5,9 @@ use dfs_wire::message::metadata::{Delete, Deleted, EntryKind, FileStat, Mkdir, R
 use dfs_wire::path::DfsPath;
 use dfs_wire::status::StatusCode;
 
-use super::OpContext;
+use super::{OpContext, trash_usage};
 use crate::coordinator::metadata::model::chunks::supersede;
-use crate::coordinator::metadata::model::records::{Inode, TrashEntry};
+use crate::coordinator::metadata::model::records::{Inode, TrashEntry, Usage};
 use crate::coordinator::metadata::model::tree::{self, Found, Node};
 use crate::coordinator::metadata::table::error::{
     MetaError, exists, invalid, is_a_directory, not_a_directory, not_empty, not_found,
@@ -144,7 +144,8 @@ pub fn delete(txn: &mut Txn<'_>, ctx: &OpContext, request: &Delete) -> Result<De
     let emptied: u64 = txn.load(keys::TRASH_HORIZON)?.unwrap_or(0);
     let deleted_ms = ctx.now_ms.max(emptied.saturating_add(1));
     let expires_ms = deleted_ms.saturating_add(ctx.policy.trash_ms);
-    let entry = TrashEntry { path: path.clone(), deleted_ms, expires_ms };
+    let mut entry = TrashEntry { path: path.clone(), deleted_ms, expires_ms, usage: Usage::default() };
+    trash_usage::begin(txn, node.id, &node.inode, &mut entry)?;
     txn.put(keys::inode(node.id), &Inode { trashed: true, ..node.inode })?;
     txn.put(keys::trash(node.id), &entry)?;
     txn.put(keys::trash_expiry(expires_ms, node.id), &())?;

@@ -209,11 +209,8 @@ fn forget(txn: &mut Txn<'_>, outcomes: &mut Outcomes, upto_ms: u64, most: usize)
         let op = keys::parse_outcome(key).ok_or_else(|| MetaError::damaged(key, "not an outcome"))?;
         txn.delete(key.clone());
         outcomes.low_water_ms = outcomes.low_water_ms.max(Some(op.stamp_ms()));
-        // Rows of the format before were never counted.
-        if value.first() == Some(&OpOutcome::FORMAT) {
-            outcomes.rows = outcomes.rows.saturating_sub(1);
-            outcomes.bytes = outcomes.bytes.saturating_sub(row_bytes(key, value));
-        }
+        outcomes.rows = outcomes.rows.saturating_sub(1);
+        outcomes.bytes = outcomes.bytes.saturating_sub(row_bytes(key, value));
     }
     Ok(oldest.len())
 }
@@ -232,6 +229,20 @@ pub fn expire(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<Progress, MetaError>
         done = drop_times(txn)?;
     }
     Ok(Progress { done: done as u64, more: done == EXPIRED_AT_ONCE })
+}
+
+/// Counts an outcome that an older build left uncounted: those of its own format.
+///
+/// # Errors
+/// Of the store.
+pub fn count_older(txn: &mut Txn<'_>, key: &[u8], value: &[u8]) -> Result<(), MetaError> {
+    if value.first() == Some(&OpOutcome::FORMAT) {
+        return Ok(());
+    }
+    let mut outcomes = outcomes(txn)?;
+    outcomes.rows = outcomes.rows.saturating_add(1);
+    outcomes.bytes = outcomes.bytes.saturating_add(row_bytes(key, value));
+    txn.put(keys::OUTCOMES.to_vec(), &outcomes)
 }
 
 /// Removes some rows of the table that the format before had for the times of its outcomes.

@@ -8,7 +8,7 @@ use dfs_wire::path::DfsPath;
 use dfs_wire::status::StatusCode;
 
 use super::names::release;
-use super::{OpContext, PAGE_BYTES_MAX};
+use super::{OpContext, PAGE_BYTES_MAX, trash_usage};
 use crate::coordinator::metadata::model::records::{Inode, TrashEntry};
 use crate::coordinator::metadata::model::tree::{self, Found};
 use crate::coordinator::metadata::table::error::{MetaError, exists, invalid, not_found};
@@ -127,6 +127,7 @@ fn remove_entry(txn: &mut Txn<'_>, id: InodeId, entry: &TrashEntry) -> Result<()
     txn.delete(keys::trash(id));
     txn.delete(keys::trash_expiry(entry.expires_ms, id));
     txn.delete(keys::trash_path(&entry.path, entry.deleted_ms, id));
+    trash_usage::end(txn, id, entry)?;
     txn.count(|t| t.trash = t.trash.saturating_sub(1))
 }
 

@@ -15,10 +15,12 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::error::MetaError;
-use crate::coordinator::metadata::model::older::{Inode1, OpOutcome1, UploadSession1, Version1};
+use crate::coordinator::metadata::model::older::{
+    Inode1, OpOutcome1, Totals1, TrashEntry1, UploadSession1, Version1,
+};
 use crate::coordinator::metadata::model::records::{
     ChunkRecord, ClusterMeta, CopyRow, Entry, GroupRow, Inode, OpOutcome, OrphanBatch, Outcomes, Reasons,
-    ReleaseJob, Segment, Tombstone, Totals, TrashEntry, TrashSweep, UploadSession, Version,
+    ReleaseJob, Segment, Tombstone, Totals, TrashEntry, TrashSweep, TrashWalk, UploadSession, Version,
 };
 
 /// The format of the whole store; a newer one is refused.
@@ -27,7 +29,8 @@ use crate::coordinator::metadata::model::records::{
 /// |---|---|
 /// | 1 | the tables of the first build |
 /// | 2 | copies by node, chunks by group; the standing of a node, commit positions |
-pub const FORMAT_VERSION: u32 = 2;
+/// | 3 | what the trash takes; all outcomes are counted |
+pub const FORMAT_VERSION: u32 = 3;
 
 /// A kind of record.
 pub trait Record: Serialize + DeserializeOwned {
@@ -64,9 +67,8 @@ unchanged!(
     ReleaseJob,
     Segment,
     Tombstone,
-    Totals,
-    TrashEntry,
     TrashSweep,
+    TrashWalk,
 );
 
 /// Kinds whose fields changed once: the kind, and what it was before.
@@ -80,7 +82,14 @@ macro_rules! changed {
     })+ };
 }
 
-changed!(Inode: Inode1, OpOutcome: OpOutcome1, UploadSession: UploadSession1, Version: Version1);
+changed!(
+    Inode: Inode1,
+    OpOutcome: OpOutcome1,
+    Totals: Totals1,
+    TrashEntry: TrashEntry1,
+    UploadSession: UploadSession1,
+    Version: Version1,
+);
 
 /// Encodes a record as a value.
 ///

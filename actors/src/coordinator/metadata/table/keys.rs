@@ -19,6 +19,7 @@
 //! O <time> <operation>                  -> ()             of format 1: when to forget an outcome
 //! t <inode>                             -> TrashEntry     roots of deleted trees
 //! T <expiry> <inode>                    -> ()             when to purge it
+//! b <inode>                             -> TrashWalk      a deleted directory that is not counted to its end
 //! P <path> 0 <!deleted> <inode>         -> ()             the latest deletion of a path comes first
 //! p <inode>                             -> ()             a deleted directory being taken apart
 //! r <not before> <version>              -> ReleaseJob     a version whose chunks lose a reference
@@ -95,6 +96,8 @@ pub mod table {
     pub const TRASH: &[u8] = b"t";
     /// Trash entries by expiry.
     pub const TRASH_EXPIRY: &[u8] = b"T";
+    /// Deleted directories that are being counted.
+    pub const TRASH_WALK: &[u8] = b"b";
     /// Directories being taken apart.
     pub const PURGE: &[u8] = b"p";
     /// Versions to release.
@@ -221,6 +224,16 @@ pub fn trash(inode: InodeId) -> Vec<u8> {
 /// The inode of a trash key.
 pub fn parse_trash(key: &[u8]) -> Option<InodeId> {
     Some(InodeId(u64::from_be_bytes(key.strip_prefix(table::TRASH)?.try_into().ok()?)))
+}
+
+/// A deleted directory that is not counted to its end.
+pub fn trash_walk(inode: InodeId) -> Vec<u8> {
+    key(&[table::TRASH_WALK, &inode.0.to_be_bytes()])
+}
+
+/// The inode of such a key.
+pub fn parse_trash_walk(key: &[u8]) -> Option<InodeId> {
+    Some(InodeId(u64::from_be_bytes(key.strip_prefix(table::TRASH_WALK)?.try_into().ok()?)))
 }
 
 /// When to purge a deleted tree.
@@ -415,6 +428,7 @@ mod tests {
         assert_eq!(parse_lease(&lease(1, SessionId(2))), Some(SessionId(2)));
         assert_eq!(parse_outcome(&outcome(OpId(2))), Some(OpId(2)));
         assert_eq!(parse_trash(&trash(InodeId(3))), Some(InodeId(3)));
+        assert_eq!(parse_trash_walk(&trash_walk(InodeId(3))), Some(InodeId(3)));
         assert_eq!(parse_trash_expiry(&trash_expiry(9, InodeId(3))), Some(InodeId(3)));
         assert_eq!(parse_purge(&purge(InodeId(3))), Some(InodeId(3)));
         assert_eq!(parse_release(&release(9, VersionId(3))), Some(VersionId(3)));

@@ -12,7 +12,7 @@ use crate::coordinator::metadata::model::census::{Census, Counting, last_copies}
 use crate::coordinator::metadata::model::copies::{group, placed};
 use crate::coordinator::metadata::model::records::{ChunkRecord, ClusterMeta, GroupRow};
 use crate::coordinator::metadata::ops::inventory::{CopyChange, CopyFinding};
-use crate::coordinator::metadata::table::format::{decode, encode};
+use crate::coordinator::metadata::table::format::{FORMAT_VERSION, decode, encode};
 use crate::coordinator::metadata::table::keys;
 use crate::coordinator::metadata::table::store::{Batch, MetaStoreError, MetadataSnapshot};
 
@@ -172,7 +172,7 @@ fn a_store_of_the_first_format_gets_its_tables_and_an_interrupted_migration_goes
         let rows = lab.table(keys::CLUSTER);
         decode::<ClusterMeta>(keys::CLUSTER, &rows[keys::CLUSTER]).unwrap().format
     };
-    assert_eq!(format(&lab), 2, "an older build must not open what is half done");
+    assert_eq!(format(&lab), FORMAT_VERSION, "an older build must not open what is half done");
     assert!(migrate::run(lab.store.as_ref(), &lab.reign).unwrap() > 0);
     assert_eq!(lab.dump(), whole);
     lab.assert_consistent();

@@ -11,6 +11,7 @@ mod nodes;
 mod operations;
 mod outcomes;
 mod sharing;
+mod trash_usage;
 mod uploads;
 mod writer;
 
@@ -214,6 +215,7 @@ impl Lab {
         assert_eq!((outcomes.rows, outcomes.bytes), (self.count(b"o") as u64, bytes), "outcomes");
         assert_eq!(totals.files + totals.directories + 1, self.count(b"i") as u64, "inodes");
         self.assert_indexed();
+        self.assert_trash_counted();
     }
 }
 

@@ -3,6 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::coordinator::metadata::migrate;
+use crate::coordinator::metadata::model::records::ClusterMeta;
+use crate::coordinator::metadata::table::format::encode;
 use crate::coordinator::metadata::table::store::Batch;
 
 fn mkdir(p: &str) -> Mutation {
@@ -104,6 +107,13 @@ fn outcomes_of_format_1_are_given_again_and_forgotten_with_the_others() {
     let key = [b"o".as_slice(), &op.to_bytes()].concat();
     let writes = vec![(key, Some(value)), (time, Some(vec![1]))];
     lab.store.commit(&[Batch { conditions: Vec::new(), writes }]).unwrap();
+    let meta: ClusterMeta = lab.reader().read(|view| view.expect(keys::CLUSTER)).unwrap();
+    let old = encode(keys::CLUSTER, &ClusterMeta { format: 1, ..meta }).unwrap();
+    let writes = vec![(keys::CLUSTER.to_vec(), Some(old))];
+    lab.store.commit(&[Batch { conditions: Vec::new(), writes }]).unwrap();
+    migrate::run(lab.store.as_ref(), &lab.reign).unwrap();
+    assert_eq!(lab.reader().outcomes().unwrap().rows, 1, "it counts in the bound");
+    lab.assert_consistent();
     assert_eq!(lab.apply_as(op, &mkdir("/a")), Ok(Outcome::Done));
     assert_eq!(lab.reader().stat(&path("/a")).unwrap_err().code(), StatusCode::NotFound, "not done again");
     lab.now_ms += lab.policy.outcome_ms;

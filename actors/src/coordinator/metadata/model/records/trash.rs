@@ -1,0 +1,73 @@
+//! The records of the trash, and what lies in it.
+
+use dfs_wire::id::InodeId;
+use dfs_wire::path::DfsPath;
+use serde::{Deserialize, Serialize};
+
+use super::{FileBody, Inode};
+
+/// What files take, as `du` counts.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    /// Bytes of their contents.
+    pub bytes: u64,
+    /// Those times the copies that each file asks for.
+    pub raw_bytes: u64,
+}
+
+impl Usage {
+    /// What the file takes; nothing for a directory.
+    pub fn of(inode: &Inode) -> Self {
+        let of_body = |body: FileBody| Self {
+            bytes: body.size,
+            raw_bytes: body.size.saturating_mul(u64::from(body.replication)),
+        };
+        inode.file.map_or_else(Self::default, of_body)
+    }
+
+    /// So much more.
+    pub fn add(&mut self, more: Self) {
+        self.bytes = self.bytes.saturating_add(more.bytes);
+        self.raw_bytes = self.raw_bytes.saturating_add(more.raw_bytes);
+    }
+
+    /// So much less.
+    pub fn subtract(&mut self, less: Self) {
+        self.bytes = self.bytes.saturating_sub(less.bytes);
+        self.raw_bytes = self.raw_bytes.saturating_sub(less.raw_bytes);
+    }
+}
+
+/// The root of a deleted tree.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrashEntry {
+    /// The path it had.
+    pub path: DfsPath,
+    /// When it was deleted.
+    pub deleted_ms: u64,
+    /// When it will be purged.
+    pub expires_ms: u64,
+    /// What was counted of it so far.
+    pub usage: Usage,
+}
+
+/// Where the count of a deleted directory goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrashWalk {
+    /// A directory in it, or itself.
+    pub directory: InodeId,
+    /// The name up to which that directory is done, with all that lies below; empty at its begin.
+    pub after: String,
+}
+
+/// How far the trash has been searched for entries that were emptied out of it. One pass is enough: whatever is deleted
+/// meanwhile is dated after the horizon.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrashSweep {
+    /// The horizon it is for; another one begins a new search.
+    pub horizon_ms: u64,
+    /// The last row of the expiry table that was looked at.
+    pub after: Vec<u8>,
+    /// Nothing is left.
+    pub done: bool,
+}
