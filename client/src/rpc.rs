@@ -304,7 +304,8 @@ pub(crate) fn unexpected(response: &impl std::fmt::Debug) -> Error {
     if let Some((end, _)) = shown.char_indices().nth(120) {
         shown.truncate(end);
     }
-    Error::new(StatusCode::ProtocolViolation, format!("unexpected answer: {shown}"))
+    let text = format!("the answer is not one to the question, as if from another build of dfs: {shown}");
+    Error::new(StatusCode::ProtocolViolation, text)
 }
 
 /// Completes an endpoint with the default port.

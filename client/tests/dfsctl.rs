@@ -214,3 +214,55 @@ fn a_node_that_ends_at_once_is_shown_with_the_end_of_its_log() {
     assert!(stdout.contains("its data is removed"), "{stdout}");
     assert!(!dir.path().join(".dfs-dev").exists());
 }
+
+/// Answers the greeting of one connection after the other with a frame, whose head is as it is given.
+fn of_another_build(kind: dfs_wire::frame::FrameKind, head: Vec<u8>) -> String {
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let header = dfs_wire::frame::Header {
+                kind: kind as u8,
+                flags: 0,
+                head_len: u16::try_from(head.len()).expect("a short head"),
+                tail_len: 0,
+                stream: 0,
+                tail_crc: 0,
+                head_crc: 0,
+                sequence: 0,
+            };
+            // The greeting is read first: else the end of the connection takes the answer along.
+            stream.read_exact(&mut [0; 40]).expect("a greeting");
+            stream.write_all(&[&header.seal(&head)[..], &head].concat()).expect("an answer");
+            stream.read_to_end(&mut Vec::new()).ok();
+        }
+    });
+    address
+}
+
+#[test]
+fn a_cluster_of_another_build_is_told_as_that_with_versions_and_what_to_upgrade() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = env!("CARGO_PKG_VERSION");
+    let address = of_another_build(dfs_wire::frame::FrameKind::Welcome, vec![0xff; 7]);
+    let (code, stdout, stderr) = run(dir.path(), &["--endpoint", &address, "--timeout", "5s", "ls"]);
+    assert_eq!((code, stdout.as_str()), (12, ""), "{stderr}");
+    let said = format!(
+        "error[VersionMismatch]: coordinator at {address}: connecting to {address}: a message that dfs {own} (protocol version 1) cannot read: the other side is of another build"
+    );
+    assert!(stderr.starts_with(&said), "{stderr}");
+    let hint = format!("hint: this is dfsctl {own}; use the one that was built with the cluster's nodes");
+    assert!(stderr.contains(&hint) && stderr.contains("the coordinator first"), "{stderr}");
+
+    // As a node says it that cannot read the greeting.
+    let status = dfs_wire::status::Status::new(
+        dfs_client::StatusCode::VersionMismatch,
+        "a message that dfs 9.9.9 cannot read",
+    );
+    let head = dfs_wire::codec::encode(&status).unwrap();
+    let address = of_another_build(dfs_wire::frame::FrameKind::Reject, head);
+    let (code, stdout, stderr) = run(dir.path(), &["--endpoint", &address, "--timeout", "5s", "version"]);
+    assert_eq!((code, stdout), (12, format!("client  {own}\nserver  -\n")), "{stderr}");
+    assert!(stderr.contains("a message that dfs 9.9.9 cannot read") && stderr.contains(&hint), "{stderr}");
+}

@@ -18,7 +18,7 @@ use crate::frame::{FrameKind, Header};
 use crate::id::{ClientId, ClusterId, Epoch, Incarnation, NodeId};
 use crate::limits::{HANDSHAKE_HEAD_BYTES_MAX, HEADER_BYTES, PREFACE_BYTES};
 use crate::status::{Status, StatusCode};
-use crate::version::ProtocolVersion;
+use crate::version::{ProtocolVersion, unreadable};
 
 /// The first four bytes of every connection.
 pub const MAGIC: [u8; 4] = *b"DFS1";
@@ -282,5 +282,5 @@ async fn read_frame<IO: AsyncRead + Unpin>(io: &mut IO) -> Result<(Header, Vec<u
 }
 
 fn decode<T: serde::de::DeserializeOwned>(head: &[u8]) -> Result<T, HandshakeError> {
-    codec::decode(head).map_err(|e| refuse(StatusCode::ProtocolViolation, e.to_string()))
+    codec::decode(head).map_err(|e| refuse(StatusCode::VersionMismatch, unreadable(&e)))
 }

@@ -4,6 +4,24 @@
 //! message of a released version; a new version brings a new message. Features that need no new bytes are bits in
 //! the handshake, never guessed from the version.
 
+use crate::codec::CodecError;
+
+/// What this build calls itself to the other side.
+pub(crate) const BUILD: &str = concat!("dfs ", env!("CARGO_PKG_VERSION"));
+
+/// What is said of a message whose frame is whole and which cannot be read. The versions may be the same: builds between
+/// two releases differ in their messages, too.
+pub(crate) fn unreadable(error: &CodecError) -> String {
+    let version = ProtocolVersion::HIGHEST.number();
+    format!(
+        "a message that {BUILD} (protocol version {version}) cannot read: the other side is of another build ({error})"
+    )
+}
+
+/// What to do about it.
+pub(crate) const UPGRADE: &str =
+    "upgrade the older side: the coordinator first, then the datanodes, clients last";
+
 /// A protocol version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u16)]

@@ -242,14 +242,16 @@ impl Failure {
             StatusCode::OutcomeUnknown | StatusCode::StaleOperation => {
                 "look with 'dfsctl stat PATH' whether it was done before you repeat it"
             }
-            StatusCode::VersionMismatch => {
-                "'dfsctl version' shows both versions; use a dfsctl of the cluster's version"
-            }
+            StatusCode::VersionMismatch => concat!(
+                "this is dfsctl ",
+                env!("CARGO_PKG_VERSION"),
+                "; use the one that was built with the cluster's nodes ('dfs-node --version' there says which), or upgrade them: the coordinator first, then the datanodes, clients last"
+            ),
             StatusCode::WrongCluster => {
                 "the endpoint leads to another cluster than before; check --endpoint and DFS_ENDPOINT"
             }
             StatusCode::ProtocolViolation => {
-                "what answers there does not speak the dfs protocol: is it the coordinator's port?"
+                "what answers there does not speak the dfs protocol of this dfsctl: is it the coordinator's port?"
             }
             StatusCode::Busy => "repeat after a pause, or with a smaller -j",
             StatusCode::Internal => "the log of the node has more",

@@ -82,7 +82,13 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
                 });
             }
             Err(failure) if failure.exit == Exit::Unavailable => context.output.warn(failure.message),
-            Err(failure) => return Err(failure),
+            Err(failure) => {
+                if failure.exit == Exit::Version {
+                    // Its own version is what is needed now.
+                    context.output.print(&view)?;
+                }
+                return Err(failure);
+            }
         }
     }
     context.output.print(&view)?;

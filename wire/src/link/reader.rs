@@ -20,6 +20,7 @@ use crate::limits::{HEAD_BYTES_MAX, HEADER_BYTES};
 use crate::message::{RequestHead, ResponseHead};
 use crate::slab::{Reservation, Slab};
 use crate::status::{Status, StatusCode};
+use crate::version::{UPGRADE, unreadable};
 
 /// Small on purpose: headers and heads go through it, payload is read past it.
 const BUFFER_BYTES: usize = 16 * 1024;
@@ -207,7 +208,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
     }
 
     fn decode<T: DeserializeOwned>(&self) -> Result<T, Status> {
-        codec::decode(&self.head).map_err(|e| violation(e.to_string()))
+        codec::decode(&self.head).map_err(|e| Status::new(StatusCode::VersionMismatch, unreadable(&e)))
     }
 
     async fn data(&mut self, shared: &Arc<Shared>, header: Header) -> Result<(), Status> {
@@ -276,8 +277,8 @@ impl<R: AsyncRead + Unpin> Frames<R> {
                 }
             },
             Err(e) => {
-                let text = format!("this request is not understood here: {e}");
-                (stream, Status::new(StatusCode::Unsupported, text))
+                let text = format!("this request is {}", unreadable(&e));
+                (stream, Status::new(StatusCode::Unsupported, text).hint(UPGRADE))
             }
         };
         // An answer without data never waits; if it fails, the connection has been closed meanwhile.

@@ -84,8 +84,6 @@ async fn what_is_not_a_hello_is_refused() {
     let bad = [
         frame(FrameKind::Request as u8, hello.len(), &hello),
         frame(99, 3, b"abc"),
-        frame(FrameKind::Hello as u8, 3, b"abc"),
-        frame(FrameKind::Hello as u8, hello.len() + 1, &[&hello[..], &[0]].concat()),
         // Only the header is sent: the length alone is enough to refuse.
         frame(FrameKind::Hello as u8, HANDSHAKE_HEAD_BYTES_MAX + 1, &[]),
         damaged,
@@ -94,6 +92,13 @@ async fn what_is_not_a_hello_is_refused() {
     for bytes in bad {
         let status = refused(&[&PREFACE[..], &bytes].concat()).await;
         assert_eq!(status.code, StatusCode::ProtocolViolation, "{status}");
+    }
+    // Whole, and of another build.
+    let longer = frame(FrameKind::Hello as u8, hello.len() + 1, &[&hello[..], &[0]].concat());
+    for bytes in [frame(FrameKind::Hello as u8, 3, b"abc"), longer] {
+        let status = refused(&[&PREFACE[..], &bytes].concat()).await;
+        assert_eq!(status.code, StatusCode::VersionMismatch, "{status}");
+        assert!(status.message.contains("the other side is of another build"), "{status}");
     }
     let good = frame(FrameKind::Hello as u8, hello.len(), &hello);
     assert_eq!(refused(&[&PREFACE[..], &good].concat()).await.code, StatusCode::WrongCluster);
@@ -139,11 +144,11 @@ async fn a_connector_believes_only_an_answer() {
     let head = codec::encode(&no).unwrap();
     let rejected = answered(frame(FrameKind::Reject as u8, head.len(), &head)).await.unwrap_err();
     assert_eq!(rejected.into_status(), no);
-    for bad in
-        [frame(FrameKind::Ping as u8, 1, &[0]), frame(FrameKind::Welcome as u8, 2, b"ab"), frame(250, 0, &[])]
-    {
+    for bad in [frame(FrameKind::Ping as u8, 1, &[0]), frame(250, 0, &[])] {
         assert_eq!(answered(bad).await.unwrap_err().into_status().code, StatusCode::ProtocolViolation);
     }
+    let other = answered(frame(FrameKind::Welcome as u8, 2, b"ab")).await.unwrap_err().into_status();
+    assert_eq!(other.code, StatusCode::VersionMismatch);
     assert_eq!(answered(b"HTTP".to_vec()).await.unwrap_err().into_status().code, StatusCode::ConnectionLost);
 }
 
