@@ -1,9 +1,9 @@
 //! `dfsctl fsck`: checks the metadata against what the nodes hold.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use dfs_wire::id::NodeId;
+use dfs_wire::id::{ChunkId, NodeId};
 use dfs_wire::message::admin::NodeStatus;
 use dfs_wire::message::metadata::{FsckKind, FsckProblem};
 use serde::Serialize;
@@ -80,8 +80,11 @@ pub struct FsckView {
     pub not_looked_at: u64,
     /// How old what is known of each datanode is.
     pub nodes: Vec<NodeSeen>,
-    /// Each thing that is wrong.
+    /// Each thing that is wrong; what is wrong with a chunk once for each file that holds it.
     pub problems: Vec<ProblemView>,
+    /// What is counted already, of chunks that several files may share.
+    #[serde(skip)]
+    counted: BTreeSet<(&'static str, ChunkId, Option<NodeId>)>,
 }
 
 /// One thing that is wrong.
@@ -112,7 +115,8 @@ impl FsckView {
             FsckKind::Orphan => (&mut self.orphans, "orphan"),
             FsckKind::Metadata => (&mut self.metadata, "metadata"),
         };
-        *counter += 1;
+        let first = |chunk| self.counted.insert((kind, chunk, problem.node));
+        *counter += u64::from(problem.chunk.is_none_or(first));
         self.problems.push(ProblemView {
             kind,
             path: problem.path.map(|path| path.to_string()),
@@ -197,8 +201,10 @@ impl View for FsckView {
         }
     }
 
+    /// What is wrong, then how old what is known of each datanode is.
     fn lines(&self) -> serde_json::Result<Vec<String>> {
-        self.problems.iter().map(serde_json::to_string).collect()
+        let seen = self.nodes.iter().map(|node| Ok(serde_json::json!({ "seen": node }).to_string()));
+        self.problems.iter().map(serde_json::to_string).chain(seen).collect()
     }
 }
 
@@ -282,6 +288,32 @@ mod tests {
             );
         }
         view
+    }
+
+    #[test]
+    fn a_chunk_that_files_share_is_named_for_each_and_counted_once() {
+        let mut view = FsckView::default();
+        for (path, node) in [("/a", 1), ("/b", 1), ("/b", 2)] {
+            let problem = FsckProblem {
+                kind: FsckKind::CopyMissing,
+                path: Some(path.parse().unwrap()),
+                chunk: Some(ChunkId(7)),
+                node: Some(NodeId(node)),
+                detail: "x".into(),
+            };
+            view.add(problem, &BTreeMap::new());
+        }
+        assert_eq!((view.missing, view.problems.len()), (2, 3));
+        assert_eq!(super::tests::view(&[FsckKind::Metadata; 2]).metadata, 2);
+    }
+
+    #[test]
+    fn json_lines_tell_the_ages_too() {
+        let mut view = view(&[FsckKind::Orphan]);
+        view.nodes = vec![NodeSeen { node: "dn1".into(), state: "up", age_ms: Some(7) }];
+        let lines = view.lines().unwrap();
+        assert_eq!(lines.len(), 2);
+        assert_eq!(lines[1], r#"{"seen":{"age_ms":7,"node":"dn1","state":"up"}}"#);
     }
 
     #[test]

@@ -237,8 +237,6 @@ impl<V: View> Check<'_, V> {
             let detail = format!("chunk {index} is shared, but its record does not count this version");
             self.problem(FsckKind::Metadata, path, Some(chunk), detail);
         }
-        self.step.chunks += 1;
-        self.step.copies += record.copies.len() as u64;
         if version.state == VersionState::Live {
             self.copies(chunk, index, &record, path);
         }
@@ -299,6 +297,11 @@ impl<V: View> Check<'_, V> {
                 }
             }
             return Ok(());
+        }
+        if record.state == ChunkState::Live {
+            // Here, and not where they are listed: files may share them.
+            self.step.chunks += 1;
+            self.step.copies += record.copies.len() as u64;
         }
         self.holders(id, &record)?;
         if let Some(good) = record.risk()

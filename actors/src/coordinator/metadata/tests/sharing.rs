@@ -223,6 +223,17 @@ fn an_upload_is_found_by_its_path_with_what_is_durable_of_it() {
 }
 
 #[test]
+fn a_chunk_that_files_share_is_counted_once() {
+    let mut lab = Lab::new();
+    lab.put("/a", 10);
+    let before = lab.fsck();
+    lab.copy("/a", "/b");
+    let after = lab.fsck();
+    assert_eq!((after.files, after.chunks, after.copies), (2, before.chunks, before.copies));
+    assert!(before.chunks > 0 && before.copies >= before.chunks, "{before:?}");
+}
+
+#[test]
 fn a_reference_that_nobody_holds_or_counts_is_found() {
     let mut lab = Lab::new();
     lab.put("/a", 10);
