@@ -1,6 +1,12 @@
 //! The command line of `dfs-node`: flags become the top layer of the configuration.
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    ffi::OsString,
+    io::{self, IsTerminal as _, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::{Parser, Subcommand};
 
@@ -11,6 +17,11 @@ use crate::{
 
 /// Exit code for a configuration that cannot be used (`EX_CONFIG` of sysexits.h).
 pub const EXIT_CONFIG: u8 = 78;
+
+/// Exit code if there is no room for what is to be printed, as `dfsctl` has it.
+const EXIT_NO_SPACE: u8 = 9;
+/// Exit code if nobody reads what is printed, as a shell shows SIGPIPE.
+const EXIT_PIPE: u8 = 141;
 
 /// One node of a dfs cluster.
 #[derive(Debug, Parser)]
@@ -65,7 +76,40 @@ fn assignment(text: &str) -> Result<(String, String), String> {
     Ok((key.trim().to_owned(), value.to_owned()))
 }
 
+/// Prints to standard output, and gives the code to exit with.
+fn say(text: &str) -> ExitCode {
+    let mut stdout = io::stdout().lock();
+    let Err(error) = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) else {
+        return ExitCode::SUCCESS;
+    };
+    let code = match error.kind() {
+        io::ErrorKind::BrokenPipe => return ExitCode::from(EXIT_PIPE),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => EXIT_NO_SPACE,
+        _ => 1,
+    };
+    // That nobody can be told is nobody's business: the exit code still tells.
+    writeln!(io::stderr(), "dfs-node: cannot write the output: {error}").unwrap_or_default();
+    ExitCode::from(code)
+}
+
 impl Cli {
+    /// Reads the command line.
+    ///
+    /// # Errors
+    /// The code to exit with, when all is said: help and version were asked for, or the command line is wrong (2).
+    pub fn read(args: impl IntoIterator<Item = OsString>) -> Result<Self, ExitCode> {
+        Self::try_parse_from(args).map_err(|error| {
+            if !error.use_stderr() {
+                let text = error.render();
+                let terminal = io::stdout().is_terminal();
+                return say(&if terminal { text.ansi().to_string() } else { text.to_string() });
+            }
+            // As above.
+            error.print().unwrap_or_default();
+            ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(1))
+        })
+    }
+
     /// The layers these arguments and this environment describe.
     pub fn source(&self, env: impl IntoIterator<Item = (String, String)>) -> Source {
         let mut env: Vec<_> = env.into_iter().collect();
@@ -108,13 +152,11 @@ impl Cli {
             ExitCode::from(EXIT_CONFIG)
         };
         if self.print_config {
-            print!("{}", config::describe(&source).map_err(refused)?);
-            return Err(ExitCode::SUCCESS);
+            return Err(say(&config::describe(&source).map_err(refused)?));
         }
         let live = Live::start(source).map_err(refused)?;
         if self.check_config {
-            println!("the configuration is valid");
-            return Err(ExitCode::SUCCESS);
+            return Err(say("the configuration is valid\n"));
         }
         match &self.command {
             None => Ok(live),
@@ -125,10 +167,7 @@ impl Cli {
 
 fn ask(admin: &HostPort, timeout: Duration) -> ExitCode {
     match telemetry::healthcheck(admin, timeout) {
-        Ok(answer) => {
-            println!("{answer}");
-            ExitCode::SUCCESS
-        }
+        Ok(answer) => say(&format!("{answer}\n")),
         Err(reason) => {
             eprintln!("dfs-node: {reason}");
             ExitCode::FAILURE

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use dfs_node::{cli::Cli, process, roles};
 
 /// The environment, as text: what is none cannot be a name or a value of ours, and must not keep a node from starting.
@@ -12,5 +11,5 @@ fn environment() -> impl Iterator<Item = (String, String)> {
 }
 
 fn main() -> ExitCode {
-    process::run(|| Cli::parse().begin(environment()), roles::start)
+    process::run(|| Cli::read(std::env::args_os())?.begin(environment()), roles::start)
 }

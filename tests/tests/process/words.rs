@@ -83,6 +83,28 @@ fn output_that_cannot_be_written_for_lack_of_space_is_exit_code_9_in_every_verb(
 }
 
 #[test]
+fn a_node_that_cannot_print_what_it_was_asked_ends_as_dfsctl_does() {
+    let binaries = dfs_tests::binaries(dfs_tests::Variant::Plain);
+    for args in
+        [&["--help"][..], &["--version"], &["--print-config", "--role", "coordinator", "--data", "/x"]]
+    {
+        let run = |stdout: Stdio| {
+            let mut command = Command::new(&binaries.node);
+            command.args(args).stdin(Stdio::null()).stdout(stdout).output().expect("it starts")
+        };
+        let said = run(Stdio::piped());
+        assert!(said.status.success() && !said.stdout.is_empty(), "{args:?}: {}", said.status);
+        let said = run(File::options().write(true).open("/dev/full").expect("/dev/full").into());
+        let text = String::from_utf8_lossy(&said.stderr).into_owned();
+        assert_eq!(said.status.code(), Some(9), "{args:?}: {text}");
+        assert!(text.starts_with("dfs-node: cannot write the output: "), "{args:?}: {text}");
+    }
+    let wrong = Command::new(&binaries.node).arg("--frobnicate").output().expect("it starts");
+    assert_eq!(wrong.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&wrong.stderr).contains("--frobnicate"));
+}
+
+#[test]
 fn a_relative_path_of_the_cluster_is_refused_with_the_one_that_works() {
     let cluster = Cluster::start(3, Options::default());
     cluster.ok(&["mkdir", "/data"]);
