@@ -16,7 +16,7 @@ use super::failure::{Failure, Outcome, Tally};
 use super::node_dirs::NodeDirs;
 use super::output::View;
 use super::output::page::Page;
-use super::output::text::{count, plain};
+use super::output::text::{count, plain, size};
 use super::progress::Progress;
 use super::sides::{Found, Side, local_tree};
 use super::transfer::{JOBS_DEFAULT, Moved, NotMoved, OwnedFailure, each, teller};
@@ -273,11 +273,12 @@ fn last_words(context: &Context, view: &SyncView, kept: u64, words: &str) {
     if kept > 0 {
         output.warn(format!("{} not deleted, because not all could be copied", count(kept, "entry")));
     }
-    let verb = if view.dry_run { "would copy" } else { "copied" };
-    output.note(format!(
-        "{verb} {}, {} deleted, {} unchanged: {words}",
-        count(view.copied.len() as u64, "file"),
-        view.deleted.len(),
-        view.unchanged
-    ));
+    let (files, deleted) = (count(view.copied.len() as u64, "file"), view.deleted.len());
+    output.note(match view.dry_run {
+        // Nothing moved: there is no time and no rate.
+        true => {
+            format!("would copy {files} of {}, delete {deleted}, leave {}", size(view.bytes), view.unchanged)
+        }
+        false => format!("copied {files}, {deleted} deleted, {} unchanged: {words}", view.unchanged),
+    });
 }

@@ -64,6 +64,19 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
+fn what_is_said_after_a_stop_works_as_it_stands() {
+    let home = Home::new();
+    let port = free_port().to_string();
+    home.run(&["dev", "up", "--data", "a place", "--nodes", "1", "--port", &port]).ok();
+    let said = home.run(&["dev", "down", "--data", "a place"]).ok().text();
+    assert!(
+        said.ends_with("its data is kept; 'dfsctl dev up --data \"a place\"' starts it again\n"),
+        "{said}"
+    );
+    home.run(&["dev", "up", "--data", "a place"]).ok();
+}
+
+#[test]
 fn a_copy_of_a_clusters_directory_is_refused_and_the_original_is_left_alone() {
     let home = Home::new();
     home.up();

@@ -1,6 +1,12 @@
 //! `dfsctl sync` makes one directory like another, in both directions, and goes on where it was interrupted.
 
-use std::{fs, path::Path, process::Command};
+use std::{
+    fs,
+    os::unix::fs::MetadataExt as _,
+    path::Path,
+    process::Command,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use dfs_tests::{Cluster, Content, Options};
 use serde_json::Value;
@@ -45,6 +51,39 @@ fn a_tree_goes_up_and_comes_back_and_what_is_the_same_does_not_move() {
     assert_eq!(counts(&sync(&cluster, &["tree", "dfs:/up"])), [0, 0, 20]);
     assert_eq!(counts(&sync(&cluster, &["--checksum", "tree", "dfs:/up"])), [1, 0, 19]);
     assert_eq!(cluster.ok(&["diff", "-r", "dfs:/up", "tree"]), "");
+}
+
+#[test]
+fn times_before_1970_and_finer_than_a_millisecond_are_kept_both_ways() {
+    let cluster = Cluster::start(3, Options::default());
+    let tree = cluster.home().join("tree");
+    let times =
+        [(-1, 999_999_999), (-86_400 * 365 * 30, 1), (0, 0), (0, 123_456), (1_700_000_000, 123_456_789)];
+    for (number, (seconds, nanos)) in times.iter().enumerate() {
+        let file = tree.join(number.to_string());
+        write(&file, b"x");
+        let whole = Duration::from_secs(i64::unsigned_abs(*seconds));
+        let whole = if *seconds < 0 { UNIX_EPOCH - whole } else { UNIX_EPOCH + whole };
+        let time = whole + Duration::from_nanos(*nanos);
+        fs::File::options().write(true).open(&file).and_then(|file| file.set_modified(time)).expect("set");
+    }
+    assert_eq!(counts(&sync(&cluster, &["tree", "dfs:/up"])), [times.len(), 0, 0]);
+    assert_eq!(counts(&sync(&cluster, &["tree", "dfs:/up"])), [0, 0, times.len()]);
+    assert_eq!(counts(&sync(&cluster, &["dfs:/up", "back"])), [times.len(), 0, 0]);
+    for (number, time) in times.iter().enumerate() {
+        let meta = fs::metadata(cluster.home().join("back").join(number.to_string())).expect("a file");
+        assert_eq!((meta.mtime(), meta.mtime_nsec()), (time.0, i64::try_from(time.1).expect("nanoseconds")));
+    }
+    assert_eq!(counts(&sync(&cluster, &["dfs:/up", "back"])), [0, 0, times.len()]);
+}
+
+#[test]
+fn a_rehearsal_names_what_would_move_and_no_rate() {
+    let cluster = Cluster::start(3, Options::default());
+    write(&cluster.home().join("tree/a"), &[0; 2048]);
+    let said = cluster.dfsctl(&["sync", "--dry-run", "tree", "dfs:/t"]).run().ok();
+    assert_eq!(said.text(), "would copy tree/a to dfs:/t/a\n");
+    assert_eq!(said.stderr, "would copy 1 file of 2.00 KiB, delete 0, leave 0\n");
 }
 
 #[test]

@@ -48,6 +48,9 @@ pub struct DownView {
     pub purged: bool,
     /// Whether nothing was done because of --dry-run.
     pub dry_run: bool,
+    /// The directory as it was named with --data.
+    #[serde(skip)]
+    named: Option<String>,
 }
 
 impl View for DownView {
@@ -63,7 +66,10 @@ impl View for DownView {
         match (self.purged, self.dry_run) {
             (true, false) => page.line("its data is removed"),
             (true, true) => page.line("would remove its data"),
-            (false, _) => page.line("its data is kept; 'dfsctl dev up' starts it again"),
+            (false, _) => {
+                let named = self.named.as_ref().map_or_else(String::new, |dir| format!(" --data {dir}"));
+                page.line(format!("its data is kept; 'dfsctl dev up{named}' starts it again"));
+            }
         }
     }
 }
@@ -85,6 +91,7 @@ pub fn run(context: &Context, args: &Args) -> Outcome<Exit> {
         killed: Vec::new(),
         purged: args.purge,
         dry_run: args.dry_run,
+        named: args.place.data.as_ref().map(|dir| quoted(&dir.to_string_lossy())),
     };
     if !args.dry_run {
         let _lock = lock_if_possible(&state)?;
@@ -99,6 +106,19 @@ pub fn run(context: &Context, args: &Args) -> Outcome<Exit> {
     }
     context.output.print(&view)?;
     Ok(Exit::Ok)
+}
+
+/// A name as a shell takes it for one word.
+fn quoted(name: &str) -> String {
+    let safe = |c: char| c.is_alphanumeric() || "/._-+:@%".contains(c);
+    match !name.is_empty() && name.chars().all(safe) {
+        true => name.to_owned(),
+        // Within the quotes that a hint has around a command.
+        false => {
+            let special = |c: char| if "\"\\$`".contains(c) { format!("\\{c}") } else { c.to_string() };
+            format!("\"{}\"", name.chars().map(special).collect::<String>())
+        }
+    }
 }
 
 /// The cluster's lock; a disk that is gone must not keep its processes from being stopped.
