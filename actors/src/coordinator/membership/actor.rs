@@ -131,14 +131,15 @@ impl Behaviour for Membership {
                 }
                 reply.send(left.map(|(record, _)| record));
             }
-            MembershipMsg::CheckForget(node, reply) => reply.send(self.state.check_forget(node)),
+            MembershipMsg::CheckForget(node, reply) => reply.send(self.state.check_forget(now, node)),
+            MembershipMsg::BeginForget(node, reply) => reply.send(self.state.begin_forget(now, node)),
+            MembershipMsg::Spare(node) => self.state.spare(node),
             MembershipMsg::Forget(node, reply) => {
-                let forgotten = self.state.forget(now, node);
-                if let Ok(Some((_, transition))) = &forgotten {
-                    Self::log(transition);
+                if let Some(transition) = self.state.forget(now, node) {
+                    Self::log(&transition);
                     self.publish();
                 }
-                reply.send(forgotten.map(|_| ()));
+                reply.send(());
             }
             MembershipMsg::WantInventory(node) => self.state.want_inventory(node),
             MembershipMsg::InventoryDone(node, incarnation) => self.state.inventory_done(node, incarnation),

@@ -24,8 +24,12 @@ pub enum MembershipMsg {
     Leave(Leave, Reply<Option<NodeRecord>>),
     /// Whether a node may be forgotten: it must be gone.
     CheckForget(NodeId, Reply<Result<(), Status>>),
+    /// An operator forgets a node: it is held; until when the metadata may be told comes back, in the coordinator's time.
+    BeginForget(NodeId, Reply<Result<u64, Status>>),
+    /// A node that was to be forgotten is not.
+    Spare(NodeId),
     /// A node is forgotten: that is durable.
-    Forget(NodeId, Reply<Result<(), Status>>),
+    Forget(NodeId, Reply<()>),
     /// An inventory is wanted of this node, or of all.
     WantInventory(Option<NodeId>),
     /// A whole inventory of a node came to its end.

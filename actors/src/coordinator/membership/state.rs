@@ -165,6 +165,8 @@ pub(crate) struct MembershipState {
     history: VecDeque<(u64, NodeId)>,
     forgotten: u64,
     door: admission::Door,
+    /// Nodes that an operator is forgetting, and until when they are held; then it is not known what became of that.
+    forgetting: BTreeMap<NodeId, MonoTime>,
 }
 
 impl MembershipState {
@@ -192,6 +194,7 @@ impl MembershipState {
             history,
             forgotten: first_version,
             door: admission::Door::default(),
+            forgetting: BTreeMap::new(),
         }
     }
 
@@ -240,6 +243,8 @@ impl MembershipState {
             inventory_wanted: true,
         };
         self.nodes.insert(word.node, node);
+        // The writer has let it pass: it is not forgotten.
+        self.forgetting.remove(&word.node);
         if changed {
             self.note_change(word.node);
         }
@@ -262,7 +267,8 @@ impl MembershipState {
         if word.incarnation < node.incarnation {
             return Err(superseded(node));
         }
-        let stands = matches!(node.record.standing, Standing::Member | Standing::Draining);
+        let stands = matches!(node.record.standing, Standing::Member | Standing::Draining)
+            && !self.forgetting.contains_key(&word.node);
         if word.incarnation > node.incarnation || !node.registered || !stands {
             return Ok((again, None));
         }
@@ -381,3 +387,7 @@ mod tests;
 #[cfg(test)]
 #[path = "admission_tests.rs"]
 mod admission_tests;
+
+#[cfg(test)]
+#[path = "forget_tests.rs"]
+mod forget_tests;

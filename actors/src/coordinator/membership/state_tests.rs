@@ -318,7 +318,7 @@ proptest! {
                     state.leave(at(now), &Leave { node: NodeId(id), incarnation: Incarnation(run) });
                 }
                 // Refused while it answers.
-                Step::Forget(id) => drop(state.forget(at(now), NodeId(id))),
+                Step::Forget(id) => drop(forget(&mut state, at(now), id)),
                 Step::Wait(seconds) => {
                     now += seconds;
                     state.tick(at(now));
@@ -383,14 +383,14 @@ fn a_lost_node_and_a_forgotten_one_are_not_taken_in_again() {
         join(&mut state, at(0), &register(id, 5)).unwrap();
     }
     let known = state.version;
-    assert_eq!(state.forget(at(1), NodeId(1)).unwrap_err().code, StatusCode::PreconditionFailed, "it is up");
-    assert_eq!(state.forget(at(1), NodeId(9)).unwrap_err().code, StatusCode::NotFound);
+    let refused = |state: &mut MembershipState, id| forget(state, at(1), id).unwrap_err().code;
+    assert_eq!(refused(&mut state, 1), StatusCode::PreconditionFailed, "it is up");
+    assert_eq!(refused(&mut state, 9), StatusCode::NotFound);
     let (record, transition) = state.mark_lost(at(2), NodeId(2)).unwrap();
     assert_eq!((record.standing, record.since_ms, transition.to), (Standing::Lost, 2_000, NodeState::Lost));
     assert_eq!(state.mark_lost(at(3), NodeId(2)), None, "once is enough");
     state.leave(at(3), &Leave { node: NodeId(1), incarnation: Incarnation(5) }).unwrap();
-    let (record, _) = state.forget(at(4), NodeId(1)).unwrap().unwrap();
-    assert_eq!(record.standing, Standing::Forgotten);
+    assert_eq!(forget(&mut state, at(4), 1).unwrap().unwrap().to, NodeState::Forgotten);
     for id in 1..=2 {
         let beat = state.heartbeat(at(5), &heartbeat(id, 5, 0)).unwrap().0;
         assert!(beat.register_again, "it is told nothing else");
@@ -417,7 +417,7 @@ fn a_forgotten_node_frees_its_place() {
     }
     state.leave(at(1), &Leave { node: NodeId(7), incarnation: Incarnation(1) }).unwrap();
     assert_eq!(state.admit(at(2), None, &register(9_999, 1)).unwrap_err().code, StatusCode::Unavailable);
-    state.forget(at(2), NodeId(7)).unwrap();
+    forget(&mut state, at(2), 7).unwrap();
     join(&mut state, at(2), &register(9_999, 1)).unwrap();
     assert_eq!(state.full().nodes.len(), NODES_MAX);
 }
@@ -435,4 +435,14 @@ fn a_draining_node_drains_on_after_a_silence() {
     assert_eq!(state_of(&state, 1), NodeState::Down, "what cannot be read is not called draining");
     state.heartbeat(at(41), &heartbeat(1, 6, 0)).unwrap();
     assert_eq!(state_of(&state, 1), NodeState::Draining);
+}
+
+/// Forgets a node as an operator does, with a writer that takes no time.
+pub(super) fn forget(
+    state: &mut MembershipState,
+    now: MonoTime,
+    id: u128,
+) -> Result<Option<Transition>, Status> {
+    state.begin_forget(now, NodeId(id))?;
+    Ok(state.forget(now, NodeId(id)))
 }

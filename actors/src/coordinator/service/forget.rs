@@ -5,11 +5,20 @@ use dfs_wire::message::admin::{AdminResponse, ForgetNode, ForgottenNode};
 use dfs_wire::status::{Status, StatusCode};
 
 use super::dispatch::{Asked, CoordinatorService, refused};
-use crate::coordinator::census::reaches;
 use crate::coordinator::membership::{ClusterView, MembershipMsg};
-use crate::coordinator::metadata::ops::forget;
+use crate::coordinator::metadata::ops::forget::{self, Losses};
 use crate::coordinator::metadata::ops::mutation::Mutation;
 use crate::coordinator::metadata::table::error::MetaError;
+use crate::supervisor::AskError;
+
+/// Groups of chunks that are looked at in one go: a millisecond or two.
+const LOOK_ROWS: usize = 4096;
+/// How often all of them are looked at while copies go missing.
+const LOOKS_MAX: u32 = 3;
+
+fn unanswered(error: AskError) -> Status {
+    refused("the register of nodes", error)
+}
 
 /// The one node that an operator calls so. The id of one that is forgotten already counts: a repeat is answered as the
 /// first try was.
@@ -34,8 +43,8 @@ fn called(view: &ClusterView, text: &str) -> Result<(NodeId, String), Status> {
 }
 
 impl CoordinatorService {
-    /// Forgets a node that is gone. It is decided in one batch of the metadata, so that two nodes that are forgotten at the
-    /// same time cannot take the last two copies of a chunk along.
+    /// Forgets a node that is gone. Whether it is gone is decided by the register of nodes, which holds it meanwhile; what
+    /// would be lost with it is counted beside the writer, which looks whether that still holds.
     pub(super) async fn forget_node(
         &self,
         asked: &Asked,
@@ -43,23 +52,71 @@ impl CoordinatorService {
     ) -> Result<AdminResponse, Status> {
         let view = self.view();
         let (node, name) = called(&view, &word.node)?;
-        let membership = &self.parts.membership;
-        let unanswered = |error| refused("the register of nodes", error);
         let check = |reply| MembershipMsg::CheckForget(node, reply);
-        membership.ask(check, self.left(asked)).await.map_err(unanswered)??;
-        let reach = reaches(&view, self.parts.time.now_ms());
-        let reaches = view.nodes.iter().chain(&view.forgotten).map(|n| (n.entry.node, reach(n.entry.node)));
-        let request = forget::ForgetNode { node, accept_loss: word.accept_loss, reaches: reaches.collect() };
-        let counted = self.counted(&view).map_err(MetaError::into_status)?;
-        let loss = self.parts.reader.read(|rows| request.loss(rows)).map_err(MetaError::into_status)?;
-        let answer = ForgottenNode { node, name, copies: counted.census.expected(node), lost: loss.chunks };
+        self.parts.membership.ask(check, self.left(asked)).await.map_err(unanswered)??;
+        let copies = self.counted(&view).map_err(MetaError::into_status)?.census.expected(node);
+        let mut losses = self.losses(node).await?;
         if !word.dry_run {
-            self.change(asked, Mutation::ForgetNode(request)).await?;
-            let forget = |reply| MembershipMsg::Forget(node, reply);
-            membership.ask(forget, self.left(asked)).await.map_err(unanswered)??;
-            tracing::warn!(%node, name = answer.name, copies = answer.copies, lost = answer.lost, "a node is forgotten");
+            losses = self.forget(asked, node, word.accept_loss, losses).await?;
         }
-        Ok(AdminResponse::NodeForgotten(answer))
+        let lost = losses.count().chunks;
+        if !word.dry_run {
+            tracing::warn!(%node, name, copies, lost, "a node is forgotten");
+        }
+        Ok(AdminResponse::NodeForgotten(ForgottenNode { node, name, copies, lost }))
+    }
+
+    /// Looks at all groups of chunks, a page at a time.
+    async fn losses(&self, node: NodeId) -> Result<Losses, Status> {
+        let reader = &self.parts.reader;
+        let mut losses = reader.read(|rows| Losses::new(rows, node)).map_err(MetaError::into_status)?;
+        while !reader.read(|rows| losses.step(rows, LOOK_ROWS)).map_err(MetaError::into_status)? {
+            tokio::task::yield_now().await;
+        }
+        Ok(losses)
+    }
+
+    /// Has the node held and forgotten. Where copies went missing meanwhile it looks again.
+    async fn forget(
+        &self,
+        asked: &Asked,
+        node: NodeId,
+        accept_loss: bool,
+        mut losses: Losses,
+    ) -> Result<Losses, Status> {
+        let membership = &self.parts.membership;
+        let begin = |reply| MembershipMsg::BeginForget(node, reply);
+        let until_ms = membership.ask(begin, self.left(asked)).await.map_err(unanswered)??;
+        let mut looks = 1;
+        loop {
+            let request = forget::ForgetNode { node, accept_loss, losses: losses.clone(), until_ms };
+            match self.change(asked, Mutation::ForgetNode(request)).await {
+                Ok(_) => break,
+                Err(status) if status.code == StatusCode::Busy && looks < LOOKS_MAX => looks += 1,
+                Err(status) => {
+                    // Of an outcome that is not known the metadata decides once the node comes back.
+                    if status.code != StatusCode::OutcomeUnknown {
+                        // If that is lost, the node is held for some seconds more.
+                        let _held_on = membership.try_send(MembershipMsg::Spare(node));
+                    }
+                    return Err(status);
+                }
+            }
+            losses = self.losses(node).await?;
+        }
+        self.note_forgotten(asked, node).await?;
+        Ok(losses)
+    }
+
+    /// Has the register of nodes follow the metadata, where the node is forgotten.
+    pub(super) async fn note_forgotten(&self, asked: &Asked, node: NodeId) -> Result<(), Status> {
+        let forget = |reply| MembershipMsg::Forget(node, reply);
+        self.parts.membership.ask(forget, self.left(asked)).await.map_err(|error| {
+            let text = format!("the node is forgotten, but the register of nodes did not answer: {error}");
+            Status::new(StatusCode::Unavailable, text)
+                .hint("repeat it: that changes nothing more")
+                .at_node(node)
+        })
     }
 
     /// Has every node tell all it has, from the start.

@@ -61,13 +61,16 @@ impl CoordinatorService {
         let admission = membership.ask(admit, left).await.map_err(unanswered)??;
         self.check_reign(asked, &word).await?;
         doorbell::check(&*self.parts.doorbell, &word).await?;
-        let mut records = admission.lost.clone();
-        records.extend(admission.news.then(|| admission.record.clone()));
+        // Its own also where nothing is new: the metadata may say by now that it is forgotten.
+        let records = [admission.lost.as_slice(), std::slice::from_ref(&admission.record)].concat();
         for lost in &admission.lost {
             tracing::warn!(node = %lost.node, name = lost.name, by = %word.node, "another node takes the place of one that is gone");
         }
-        self.remember(asked, records).await?;
         let node = word.node;
+        if let Err(status) = self.remember(asked, records).await {
+            self.follow(asked, node).await?;
+            return Err(status);
+        }
         let register = |reply| MembershipMsg::Register(Box::new(word), admission, reply);
         let state = membership.ask(register, self.left(asked)).await.map_err(unanswered)??;
         let interval = self.parts.config.membership.heartbeat_interval.as_millis();
@@ -110,6 +113,15 @@ impl CoordinatorService {
         Err(Status::new(StatusCode::StaleEpoch, text)
             .hint("restore a newer copy of the metadata; `dfsctl status` has more")
             .at_node(node))
+    }
+
+    /// The metadata did not take a node: if it says that it is forgotten, the register of nodes has to know.
+    async fn follow(&self, asked: &Asked, node: NodeId) -> Result<(), Status> {
+        let known = self.parts.reader.node(node).map_err(MetaError::into_status)?;
+        match known.is_some_and(|known| known.standing == records::Standing::Forgotten) {
+            true => self.note_forgotten(asked, node).await,
+            false => Ok(()),
+        }
     }
 
     /// Makes records durable, all of them or none.

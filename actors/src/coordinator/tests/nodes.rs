@@ -1,6 +1,7 @@
 //! What becomes of nodes, their words and their copies.
 
 use super::*;
+use crate::coordinator::metadata::model::records::Standing;
 
 #[tokio::test(start_paused = true)]
 async fn writes_follow_the_number_of_usable_nodes() {
@@ -250,4 +251,66 @@ async fn a_lost_node_comes_back_by_an_operators_word() {
     assert!(!rig.findings().contains(&"NODE_WAITING".to_owned()));
     rig.try_register(elsewhere).await.unwrap();
     assert_eq!(rig.service.view().state(NodeId(1)), NodeState::Up);
+}
+
+fn forget(name: &str) -> Request {
+    let word =
+        dfs_wire::message::admin::ForgetNode { node: name.to_owned(), accept_loss: true, dry_run: false };
+    Request::Admin(AdminRequest::ForgetNode(word))
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_registers_in_the_moment_it_is_forgotten_is_one_or_the_other_everywhere() {
+    let mut seen = [0, 0];
+    for later in 0..24 {
+        let rig = with_nodes(3).await;
+        rig.pass(40, &[2, 3]).await;
+        // Both are under way at once; the registration begins a little later and later.
+        let registration = async {
+            for _ in 0..later {
+                tokio::task::yield_now().await;
+            }
+            rig.try_register(Register { incarnation: Incarnation(2), ..word(1) }).await
+        };
+        let (forgotten, registered) = tokio::join!(rig.ask(forget("dn-1")), registration);
+        seen[usize::from(forgotten.is_ok())] += 1;
+        assert!(forgotten.is_ok() != registered.is_ok(), "{forgotten:?} {registered:?}");
+        let live = rig.service.view().state(NodeId(1));
+        let reader = crate::coordinator::metadata::reader::MetadataReader::new(rig.store.clone());
+        let durable = reader.node(NodeId(1)).unwrap().unwrap().standing;
+        let expected = match forgotten {
+            Ok(_) => (NodeState::Forgotten, Standing::Forgotten),
+            Err(_) => (NodeState::Up, Standing::Member),
+        };
+        assert_eq!((live, durable), expected);
+        let rig = rig.restart().await;
+        let after = rig.try_register(Register { incarnation: Incarnation(3), ..word(1) }).await;
+        assert_eq!(after.is_ok(), durable == Standing::Member, "{after:?}");
+    }
+    assert!(seen.iter().all(|times| *times > 0), "each was first once: {seen:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_only_the_metadata_knows_to_be_forgotten_is_so_everywhere_when_it_comes_back() {
+    let rig = with_nodes(3).await;
+    rig.pass(40, &[2, 3]).await;
+    // As after a word whose outcome the coordinator did not learn.
+    let record = || {
+        let reader = crate::coordinator::metadata::reader::MetadataReader::new(rig.store.clone());
+        reader.node(NodeId(1)).unwrap().unwrap()
+    };
+    let forgotten = crate::coordinator::metadata::model::records::NodeRecord {
+        standing: Standing::Forgotten,
+        ..record()
+    };
+    let key = crate::coordinator::metadata::table::keys::node(NodeId(1));
+    let value = crate::coordinator::metadata::table::format::encode(&key, &forgotten).unwrap();
+    let writes = vec![(key, Some(value))];
+    rig.store
+        .commit(&[crate::coordinator::metadata::table::store::Batch { conditions: Vec::new(), writes }])
+        .unwrap();
+    let refused = rig.try_register(word(1)).await.unwrap_err();
+    assert_eq!(refused.code, StatusCode::NotAdmitted, "{refused}");
+    assert_eq!(rig.service.view().state(NodeId(1)), NodeState::Forgotten);
+    assert_eq!(record().standing, Standing::Forgotten);
 }

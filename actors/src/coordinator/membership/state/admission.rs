@@ -89,6 +89,11 @@ impl Door {
         self.waiting.remove(&node);
     }
 
+    /// Whether a registration of the node is under way.
+    pub(super) fn is_registering(&self, now: MonoTime, node: NodeId) -> bool {
+        self.held.get(&node).is_some_and(|(_, _, until)| now < *until)
+    }
+
     /// Those that wait for an operator's yes.
     pub(super) fn waiting(&self) -> impl Iterator<Item = &Waiting> {
         self.waiting.values()
@@ -238,6 +243,7 @@ impl MembershipState {
                 .at_node(word.node)
                 .into());
         }
+        self.check_held(now, word.node)?;
         let record = self.record(now, word);
         let Some(known) = self.nodes.get(&word.node) else {
             let lost = self.clashes(now, word)?;

@@ -1,5 +1,22 @@
 //! What is decided of a node, by itself, by an operator, or by what took its place: durable, unlike what follows from
 //! silence.
+//!
+//! # Forgetting against a node that comes back
+//!
+//! Both take their time, for both are made durable. Which of them was first is decided here, by the order of their
+//! messages:
+//!
+//! ```text
+//! begin_forget ---> the node is held: whatever it says, it is asked to come again
+//!   | the writer forgets it, within FORGET_WITHIN, or not at all
+//!   +--> forget     the metadata says so: it is fenced
+//!   +--> spare      the writer refused: it may come back
+//!   +--> (nothing)  nobody knows. After FORGET_HELD it may register: the writer, which looks at what is durable by then,
+//!                   says whether it is forgotten
+//! admit, register, heartbeat before begin_forget ---> the node is registering, or answers: nothing is forgotten
+//! ```
+
+use std::time::Duration;
 
 use dfs_wire::id::NodeId;
 use dfs_wire::message::membership::{Leave, NodeState};
@@ -8,6 +25,14 @@ use dfs_wire::status::{Status, StatusCode};
 use super::{MembershipState, NodeRecord, Transition};
 use crate::coordinator::metadata::model::records::Standing;
 use crate::env::MonoTime;
+
+/// How long the writer has to forget a node. It refuses to do so later.
+pub(super) const FORGET_WITHIN: Duration = Duration::from_secs(8);
+/// How long a node that is being forgotten is told to come again, unless it is known sooner what became of it: longer, so
+/// that the writer forgets nothing after the node's registration came to it.
+pub(super) const FORGET_HELD: Duration = Duration::from_secs(10);
+
+const _: () = assert!(FORGET_WITHIN.as_secs() < FORGET_HELD.as_secs());
 
 impl MembershipState {
     /// The node goes away on purpose. Returns the record to make durable, unless a newer run has taken over. Whatever was
@@ -33,26 +58,52 @@ impl MembershipState {
         }
     }
 
-    /// An operator forgets the node: it is no part of the cluster any more, and its place is free for another one.
-    ///
-    /// Returns the record to make durable, unless it is forgotten already.
+    /// An operator wants to forget the node: from now on it is held, until [`Self::forget`] or [`Self::spare`]. Returns until
+    /// when, in the coordinator's time, the metadata may be told.
     ///
     /// # Errors
-    /// `NotFound`; `PreconditionFailed` while the node answers or may: it has to be stopped first.
-    pub(crate) fn forget(
-        &mut self,
-        now: MonoTime,
-        node: NodeId,
-    ) -> Result<Option<(NodeRecord, Transition)>, Status> {
-        self.check_forget(node)?;
-        Ok(self.decide(now, node, Standing::Forgotten))
+    /// As [`Self::check_forget`].
+    pub(crate) fn begin_forget(&mut self, now: MonoTime, node: NodeId) -> Result<u64, Status> {
+        self.check_forget(now, node)?;
+        self.forgetting.insert(node, now + FORGET_HELD);
+        Ok(self.ms(now + FORGET_WITHIN))
     }
 
-    /// Whether [`Self::forget`] would be refused.
+    /// The node is not forgotten after all.
+    pub(crate) fn spare(&mut self, node: NodeId) {
+        self.forgetting.remove(&node);
+    }
+
+    /// The metadata says that the node is forgotten: it is no part of the cluster any more, and its place is free for
+    /// another one. Returns what changed, if anything did.
+    pub(crate) fn forget(&mut self, now: MonoTime, node: NodeId) -> Option<Transition> {
+        self.forgetting.remove(&node);
+        self.decide(now, node, Standing::Forgotten).map(|(_, transition)| transition)
+    }
+
+    /// Whether the node is told to come again because an operator is forgetting it.
     ///
     /// # Errors
-    /// As there.
-    pub(crate) fn check_forget(&self, node: NodeId) -> Result<(), Status> {
+    /// `Busy`.
+    pub(super) fn check_held(&self, now: MonoTime, node: NodeId) -> Result<(), Status> {
+        match self.forgetting.get(&node) {
+            Some(until) if now < *until => {
+                let name = self.nodes.get(&node).map_or_else(String::new, |n| n.record.name.clone());
+                let text = format!("an operator is forgetting datanode {name} ({node}) at this moment");
+                Err(Status::new(StatusCode::Busy, text)
+                    .hint("what became of that is known within seconds: try again")
+                    .at_node(node))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether [`Self::begin_forget`] would be refused.
+    ///
+    /// # Errors
+    /// `NotFound`; `PreconditionFailed` while the node answers, may, or registers: it has to be stopped first; `Busy` while
+    /// another operator forgets it.
+    pub(crate) fn check_forget(&self, now: MonoTime, node: NodeId) -> Result<(), Status> {
         let Some(known) = self.nodes.get(&node) else {
             let text = format!("no datanode with the id {node} is known");
             return Err(Status::new(StatusCode::NotFound, text).hint("`dfsctl nodes -l` lists their ids"));
@@ -68,7 +119,13 @@ impl MembershipState {
             };
             return Err(Status::new(StatusCode::PreconditionFailed, text).hint(hint).at_node(node));
         }
-        Ok(())
+        if self.door.is_registering(now, node) {
+            let text = format!("datanode {name} ({}) registers at this moment", known.record.address);
+            return Err(Status::new(StatusCode::PreconditionFailed, text)
+                .hint("stop it first: only a node that is gone is forgotten")
+                .at_node(node));
+        }
+        self.check_held(now, node)
     }
 
     fn decide(

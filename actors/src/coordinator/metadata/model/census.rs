@@ -27,7 +27,8 @@ pub struct Count {
 }
 
 impl Count {
-    fn add(&mut self, row: GroupRow) {
+    /// So many more.
+    pub fn add(&mut self, row: GroupRow) {
         self.chunks = self.chunks.saturating_add(row.chunks);
         self.bytes = self.bytes.saturating_add(row.bytes);
     }
@@ -117,31 +118,5 @@ impl Counting {
     /// What was counted.
     pub fn finish(self) -> Census {
         self.census
-    }
-}
-
-/// How many chunks would be lost if `node` never came back and are not lost already: it has the last known copy of them.
-///
-/// # Errors
-/// Of the store, or a damaged row.
-pub fn last_copies(view: &impl View, node: NodeId, reach: Reaches<'_>) -> Result<Count, MetaError> {
-    let mut count = Count::default();
-    let mut range = KeyRange::prefix(table::GROUP);
-    loop {
-        let page = view.scan(&range, crate::coordinator::metadata::table::store::SCAN_PAIRS_MAX)?;
-        let Some((last, _)) = page.last() else { return Ok(count) };
-        range = range.after(last);
-        for (key, value) in &page {
-            let (wanted, copies) =
-                keys::parse_group(key).ok_or_else(|| MetaError::damaged(key, "not a group"))?;
-            if !copies.iter().any(|(at, _)| *at == node) {
-                continue;
-            }
-            let now = Worth::of(wanted, copies.iter().copied(), reach).health();
-            let rest = copies.iter().copied().filter(|(at, _)| *at != node);
-            if now != ChunkHealth::Lost && Worth::of(wanted, rest, reach).health() == ChunkHealth::Lost {
-                count.add(decode(key, value)?);
-            }
-        }
     }
 }

@@ -250,8 +250,8 @@ pub fn put_node(txn: &mut Txn<'_>, node: NodeId, record: &NodeRecord) -> Result<
     if known.as_ref() == Some(record) {
         return Ok(());
     }
-    let fenced = known.is_some_and(|known| matches!(known.standing, Standing::Lost | Standing::Forgotten));
-    if fenced && matches!(record.standing, Standing::Member | Standing::Draining) {
+    let fence = known.filter(|known| matches!(known.standing, Standing::Lost | Standing::Forgotten));
+    if fence.is_some() && matches!(record.standing, Standing::Member | Standing::Draining) {
         let text = format!(
             "{} ({node}) was forgotten, or another node took its place, while it registered",
             record.name
@@ -261,6 +261,14 @@ pub fn put_node(txn: &mut Txn<'_>, node: NodeId, record: &NodeRecord) -> Result<
             text,
             "`dfsctl nodes admit` takes it in again; else start it with an empty data directory",
         ));
+    }
+    // It left, or another node took its place, before it was forgotten or while it was: it is forgotten.
+    let is_stale = |known: &NodeRecord| {
+        let lost = known.standing == Standing::Forgotten && record.standing == Standing::Lost;
+        lost || record.since_ms < known.since_ms
+    };
+    if fence.is_some_and(|known| is_stale(&known)) {
+        return Ok(());
     }
     if record.standing != Standing::Forgotten {
         txn.delete(keys::forgetting(node));

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::coordinator::metadata::migrate;
-use crate::coordinator::metadata::model::census::{Census, Counting, last_copies};
+use crate::coordinator::metadata::model::census::{Census, Counting};
 use crate::coordinator::metadata::model::copies::{group, placed};
 use crate::coordinator::metadata::model::records::{ChunkRecord, ClusterMeta, GroupRow};
 use crate::coordinator::metadata::ops::inventory::{CopyChange, CopyFinding};
@@ -58,7 +58,7 @@ impl Lab {
         counting.finish()
     }
 
-    fn found(&mut self, p: &str, node: u128, change: CopyChange) {
+    pub(super) fn found(&mut self, p: &str, node: u128, change: CopyChange) {
         let read = OpenRead { path: path(p), version: None, first: 0, count: 0 };
         let chunks = self.reader().open_read(&read).unwrap().chunks;
         let finding = |c: &crate::coordinator::metadata::ops::read::LocatedChunk| CopyFinding {
@@ -130,23 +130,6 @@ fn a_change_of_a_nodes_state_is_seen_by_the_next_census_and_rewrites_no_row() {
     assert_eq!(lab.census(&away(&[1, 2, 3])).of(ChunkHealth::Unreachable).chunks, 4);
     assert_eq!(lab.census(&|_| Reach::Gone).of(ChunkHealth::Lost).chunks, 4);
     assert_eq!(lab.dump(), before);
-}
-
-#[test]
-fn the_last_known_copies_of_a_node_are_counted() {
-    let mut lab = Lab::new();
-    lab.put("/a", 10);
-    let last = |lab: &Lab, node: u128, reach: &dyn Fn(NodeId) -> Reach| {
-        lab.reader().read(|view| last_copies(view, NodeId(node), reach)).unwrap().chunks
-    };
-    let down = |_| Reach::Away { announced: false };
-    assert_eq!(last(&lab, 1, &down), 0, "the others may come back");
-    lab.found("/a", 2, CopyChange::Missing { heard_ms: u64::MAX });
-    let third_gone = |node: NodeId| if node.0 == 3 { Reach::Gone } else { down(node) };
-    assert_eq!((last(&lab, 1, &third_gone), last(&lab, 3, &down)), (1, 0));
-    assert_eq!(last(&lab, 2, &third_gone), 0, "what it does not have it cannot take along");
-    lab.found("/a", 1, CopyChange::Corrupt);
-    assert_eq!(last(&lab, 1, &third_gone), 0, "lost already");
 }
 
 #[test]
