@@ -16,6 +16,7 @@
 //!   sockets, the file system, the system clock, environment variables, process exit, global state.
 //! - No behaviour depends on the iteration order of a hash map: the simulator replays a run from its seed.
 
+pub mod budgets;
 pub mod coordinator;
 pub mod datanode;
 pub mod env;

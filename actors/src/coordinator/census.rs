@@ -26,8 +26,6 @@ const AT_ONCE: usize = 4096;
 const STEP: usize = 4096;
 /// From the end of one count to the next.
 const PAUSE: Duration = Duration::from_secs(5);
-/// Messages that may wait for the actor: its own.
-pub(super) const CENSUS_MAILBOX: usize = 4;
 
 /// A count of all chunks.
 #[derive(Debug, Clone, Default)]
@@ -87,13 +85,13 @@ pub(super) enum CensusMsg {
 }
 
 /// The actor.
-pub(super) struct CensusActor {
+pub(super) struct CensusTaker {
     args: CensusArgs,
     /// The count under way, and the picture it is by.
     counting: Option<(Arc<ClusterView>, Counting)>,
 }
 
-impl CensusActor {
+impl CensusTaker {
     /// Looks at some groups. Returns how long to wait before the next.
     fn step(&mut self) -> Result<Duration, MetaError> {
         let fresh = || (Arc::clone(&self.args.view.borrow()), Counting::default());
@@ -112,7 +110,7 @@ impl CensusActor {
     }
 }
 
-impl Behaviour for CensusActor {
+impl Behaviour for CensusTaker {
     type Msg = CensusMsg;
     type Args = CensusArgs;
     const KIND: &'static str = "census";

@@ -1,12 +1,14 @@
-//! The coordinator's part of the supervision tree.
+//! The supervision tree of a coordinator.
 //!
 //! ```text
-//! coordinator (one for one: each finds the others by addresses that outlive restarts)
-//! +- metadata-writer   every change, in groups
-//! +- membership        the register of nodes; publishes the cluster view
-//! +- placement         where new chunks go
-//! +- gc                bounded steps through the writer
-//! +- census            what all chunks are worth, counted again and again
+//! root (rest for one)
+//! +- coordinator (one for one: each finds the others by addresses that outlive restarts)
+//! |  +- metadata-writer   every change, in groups
+//! |  +- membership        the register of nodes; publishes the cluster view
+//! |  +- placement         where new chunks go
+//! |  +- gc                bounded steps through the writer
+//! |  +- census            what all chunks are worth, counted again and again
+//! +- transport            see peer/tree.rs
 //! ```
 
 use std::sync::{Arc, Mutex};
@@ -14,25 +16,24 @@ use std::sync::{Arc, Mutex};
 use dfs_wire::status::Status;
 use futures_util::future::BoxFuture;
 
-use super::census::{CENSUS_MAILBOX, CensusActor, CensusArgs, census_channel};
+use super::census::{CensusArgs, CensusTaker, census_channel};
 use super::service::{CoordinatorConfig, CoordinatorParts, CoordinatorService};
-use crate::coordinator::gc::{GC_MAILBOX, Gc, GcArgs, GcConfig, GcHealth, GcMsg};
-use crate::coordinator::membership::{
-    MEMBERSHIP_MAILBOX, Membership, MembershipArgs, NodeRecord, RememberedNodes, view_channel,
-};
+use crate::budgets::{CENSUS_MAILBOX, GC_MAILBOX, MEMBERSHIP_MAILBOX, PLACEMENT_MAILBOX, WRITER_MAILBOX};
+use crate::coordinator::gc::{Gc, GcArgs, GcConfig, GcHealth, GcMsg};
+use crate::coordinator::membership::{Membership, MembershipArgs, NodeRecord, RememberedNodes, view_channel};
 use crate::coordinator::metadata::model::time::ReignClock;
 use crate::coordinator::metadata::ops::cluster::Reign;
 use crate::coordinator::metadata::reader::MetadataReader;
 use crate::coordinator::metadata::table::error::MetaError;
 use crate::coordinator::metadata::table::store::MetadataStore;
 use crate::coordinator::metadata::writer::{
-    CommitLane, Committer, MetadataWriter, QUEUE_MAX, WriterArgs, WriterMetrics, WriterMsg,
+    CommitLane, Committer, MetadataWriter, WriterArgs, WriterMetrics, WriterMsg,
 };
-use crate::coordinator::placement::{PLACEMENT_MAILBOX, Placement, PlacementArgs};
+use crate::coordinator::placement::{Placement, PlacementArgs};
 use crate::coordinator::service::Doorbell;
 use crate::env::Env;
 use crate::peer::admin::NodeAdmin;
-use crate::supervisor::{Addr, ChildSpec, SupervisorSpec};
+use crate::supervisor::{Addr, ChildSpec, Intensity, SupervisorSpec};
 
 /// What a coordinator is built from.
 pub struct CoordinatorArgs {
@@ -70,6 +71,14 @@ pub struct Coordinator {
     pub metrics: Arc<WriterMetrics>,
 }
 
+impl Coordinator {
+    /// The whole tree, around the part that talks.
+    pub fn root(self, transport: SupervisorSpec) -> SupervisorSpec {
+        let root = SupervisorSpec::rest_for_one("root").intensity(Intensity::OUTER);
+        root.supervisor(self.spec).supervisor(transport)
+    }
+}
+
 /// The records of nodes, in the metadata.
 struct MetadataNodes(MetadataReader);
 
@@ -101,8 +110,7 @@ pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
     let committer = Committer::new(Arc::clone(&store), &reign, config.policy, Arc::clone(&metrics))?;
     let reader = MetadataReader::new(store);
     let (publish, view) = view_channel();
-    // As many as may queue, and those of a group under way.
-    let writer = Addr::new(2 * QUEUE_MAX);
+    let writer = Addr::new(WRITER_MAILBOX);
     let (membership, placement, gc_addr) =
         (Addr::new(MEMBERSHIP_MAILBOX), Addr::new(PLACEMENT_MAILBOX), Addr::new(GC_MAILBOX));
     let writer_args = WriterArgs { committer: Arc::new(Mutex::new(committer)), lane, time: time.clone() };
@@ -125,7 +133,7 @@ pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
         .child(ChildSpec::new::<Membership>("membership", &membership, membership_args))
         .child(ChildSpec::new::<Placement>("placement", &placement, placement_args))
         .child(ChildSpec::new::<Gc>("gc", &gc_addr, gc_args))
-        .child(ChildSpec::new::<CensusActor>("census", &census_addr, census_args));
+        .child(ChildSpec::new::<CensusTaker>("census", &census_addr, census_args));
     let service = Arc::new(CoordinatorService::new(CoordinatorParts {
         reign,
         config,

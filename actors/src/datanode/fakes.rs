@@ -25,7 +25,7 @@ use crate::datanode::chunk_store::{
 use crate::datanode::control::CoordinatorLink;
 use crate::datanode::heartbeat::{HeartbeatConfig, LoadProbe, load_of_store};
 use crate::datanode::inventory::InventoryConfig;
-use crate::datanode::quarantine::OrphanGcConfig;
+use crate::datanode::quarantine::QuarantineConfig;
 use crate::env::Env;
 use crate::supervisor::{ActorTree, Root, Strike, Target};
 
@@ -310,7 +310,7 @@ impl Rig {
             probe: store.clone(),
             heartbeat: HeartbeatConfig::default(),
             inventory: InventoryConfig::default(),
-            orphan_gc: OrphanGcConfig::default(),
+            quarantine: QuarantineConfig::default(),
         });
         let tree = ActorTree::new("dn-7");
         let root = Root::start(Env::for_tests(1), tree.clone(), spec).await.unwrap();

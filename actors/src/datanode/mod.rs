@@ -7,6 +7,7 @@ pub mod control;
 pub(crate) mod fakes;
 pub mod heartbeat;
 pub mod inventory;
+mod load;
 pub mod quarantine;
 mod reads;
 pub mod replication;

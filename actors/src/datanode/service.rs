@@ -23,6 +23,7 @@ use tokio::sync::watch;
 
 use super::BUSY_PAUSE_MS;
 use super::reads::{Reads, in_time};
+use crate::budgets::STREAMING_MAILBOX;
 use crate::datanode::authority::Authority;
 use crate::datanode::chunk_store::{ChunkKey, ChunkStore, StoreError};
 use crate::datanode::reads::ReadPlaces;
@@ -32,8 +33,6 @@ use crate::peer::admin::NodeAdmin;
 use crate::peer::session::{PeerInfo, Service};
 use crate::supervisor::{Addr, Berth, Nursery};
 
-/// Mailbox of a streaming session: a few events of its own tasks.
-const STREAMING_MAILBOX: usize = 16;
 /// Longer uploads than this count as bulk.
 const BULK_BYTES: u32 = 1024 * 1024;
 /// Patience with a disk that checks a whole chunk: 64 MiB, at 1 MiB/s.

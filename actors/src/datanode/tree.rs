@@ -1,25 +1,213 @@
-//! The part of a datanode's supervision tree that keeps it a member of the cluster.
+//! The supervision tree of a datanode.
 //!
 //! ```text
-//! agents (one for one)
-//! +- heartbeat    registration, heartbeats, tombstones; says goodbye when it stops, after the others
-//! +- inventory    what the node has
-//! +- orphan-gc    empties the quarantine
+//! root (rest for one: a node joins when it can serve, and says goodbye before it cannot)
+//! +- datanode (one for one)
+//! |  +- control      the connection to the coordinator
+//! |  +- replication  links to other datanodes
+//! |  +- uploads      nursery: one streaming session for each upload from a client
+//! |  +- copies       nursery: the same for each copy from a primary
+//! +- transport       see peer/tree.rs
+//! +- agents (one for one)
+//!    +- heartbeat    registration, heartbeats, tombstones; says goodbye when it stops, after the others
+//!    +- inventory    what the node has
+//!    +- quarantine   empties it
 //! ```
 
 use std::sync::Arc;
 
-use crate::datanode::authority::{CoordinatorView, Heard, IdentityStore, SelfDescription};
-use crate::datanode::chunk_store::ChunkStore;
-use crate::datanode::control::CoordinatorLink;
-use crate::datanode::heartbeat::{
-    HEARTBEAT_MAILBOX, HeartbeatActor, HeartbeatArgs, HeartbeatConfig, HeartbeatMsg, LoadProbe,
+use dfs_wire::handshake::{Hello, NodePeer, Peer};
+use dfs_wire::limits::CONNECTION_CREDIT_BYTES;
+use dfs_wire::slab::SlabBudget;
+use tokio::sync::watch;
+
+use super::authority::{CoordinatorView, Heard, IdentityStore, NodeAuthority, SelfDescription};
+use super::chunk_store::{ChunkKey, ChunkStore};
+use super::control::{Control, ControlArgs, ControlLink, ControlMsg, CoordinatorLink};
+use super::heartbeat::{Heartbeat, HeartbeatArgs, HeartbeatConfig, HeartbeatMsg, LoadProbe, want_news};
+use super::inventory::{DatanodeHealth, Inventory, InventoryArgs, InventoryConfig, InventoryMsg};
+use super::load::Load;
+use super::quarantine::{Quarantine, QuarantineArgs, QuarantineConfig, QuarantineMsg};
+use super::replication::{PeerLimits, Replication, ReplicationArgs, ReplicationMsg};
+use super::service::{DatanodeLimits, DatanodeParts, DatanodeService, Found};
+use crate::budgets::{
+    CONTROL_MAILBOX, COPIES_MAX, HEARTBEAT_MAILBOX, INVENTORY_MAILBOX, QUARANTINE_MAILBOX,
+    REPLICATION_MAILBOX, UPLOADS_MAX,
 };
-use crate::datanode::inventory::{
-    DatanodeHealth, INVENTORY_MAILBOX, InventoryActor, InventoryArgs, InventoryConfig, InventoryMsg,
-};
-use crate::datanode::quarantine::{ORPHAN_GC_MAILBOX, OrphanGc, OrphanGcArgs, OrphanGcConfig, OrphanGcMsg};
-use crate::supervisor::{Addr, ChildSpec, SupervisorSpec};
+use crate::env::Env;
+use crate::peer::admin::{NodeAdmin, NodeFacts, NodeName};
+use crate::supervisor::{ActorTree, Addr, ChildSpec, Intensity, SupervisorSpec};
+
+/// What a datanode is built from.
+pub struct DatanodeArgs {
+    /// Clock, network and randomness.
+    pub env: Env,
+    /// Who it is.
+    pub me: SelfDescription,
+    /// Where its actors are counted.
+    pub tree: ActorTree,
+    /// Whether deliberate faults are allowed.
+    pub chaos: bool,
+    /// Where the coordinator listens, `host:port`.
+    pub coordinator: String,
+    /// The chunks.
+    pub store: Arc<dyn ChunkStore>,
+    /// Where the membership is kept.
+    pub identity: Arc<dyn IdentityStore>,
+    /// Memory for chunks on their way.
+    pub memory: DatanodeMemory,
+    /// Bounds of requests, as they are now and after each reload.
+    pub limits: watch::Receiver<DatanodeLimits>,
+    /// Times of the heartbeat.
+    pub heartbeat: HeartbeatConfig,
+    /// Bounds of the inventory.
+    pub inventory: InventoryConfig,
+    /// Times of the quarantine.
+    pub quarantine: QuarantineConfig,
+}
+
+/// Memory for chunks on their way.
+#[derive(Clone)]
+pub struct DatanodeMemory {
+    /// For uploads from clients.
+    pub ingest: SlabBudget,
+    /// For copies from primaries.
+    pub replica: SlabBudget,
+    /// What the process may use in all, bytes; reported, not enforced here.
+    pub limit_bytes: u64,
+}
+
+/// A datanode that is not running yet, and how it will be reached.
+pub struct Datanode {
+    /// What serves its requests.
+    pub service: Arc<DatanodeService>,
+    /// What it knows of its coordinator.
+    pub view: Arc<CoordinatorView>,
+    /// Name, actors, uptime.
+    pub admin: NodeAdmin,
+    work: SupervisorSpec,
+    agents: SupervisorSpec,
+}
+
+impl Datanode {
+    /// The whole tree, around the part that talks.
+    pub fn root(self, transport: SupervisorSpec) -> SupervisorSpec {
+        let root = SupervisorSpec::rest_for_one("root").intensity(Intensity::OUTER);
+        root.supervisor(self.work).supervisor(transport).supervisor(self.agents)
+    }
+}
+
+/// Wires the actors of a datanode together: all addresses first, then whoever holds them.
+pub fn datanode(args: DatanodeArgs) -> Datanode {
+    let DatanodeMemory { ingest, replica, limit_bytes } = args.memory;
+    let nursery = |name, max: usize| SupervisorSpec::one_for_one(name).with_nursery(max);
+    let (uploads, upload_nursery) = nursery("uploads", UPLOADS_MAX.min(ingest.total()));
+    let (copies, copy_nursery) = nursery("copies", COPIES_MAX.min(replica.total()));
+    let (control, links) = (Addr::new(CONTROL_MAILBOX), Addr::new(REPLICATION_MAILBOX));
+    let load = Load {
+        store: args.store.clone(),
+        budgets: [ingest.clone(), replica.clone()],
+        nurseries: [upload_nursery.clone(), copy_nursery.clone()],
+        memory_limit: limit_bytes,
+    };
+    let (agents, reached) = agents(AgentsArgs {
+        me: args.me.clone(),
+        link: Arc::new(ControlLink(control.clone())),
+        identity: args.identity,
+        store: args.store.clone(),
+        probe: Arc::new(load),
+        heartbeat: args.heartbeat,
+        inventory: args.inventory,
+        quarantine: args.quarantine,
+    });
+    let Agents { heartbeat, view, .. } = reached;
+    let hello = introduction(&args.me, &view);
+    let work = work(Work {
+        control: (
+            &control,
+            ControlArgs { coordinator: args.coordinator, hello: hello.clone(), budget: replica.clone() },
+        ),
+        links: (&links, ReplicationArgs { hello, budget: replica.clone(), limits: PeerLimits::default() }),
+        nurseries: [uploads, copies],
+    });
+    let admin = admin(&args.me, &view, args.tree, &args.env, args.chaos);
+    let authority =
+        NodeAuthority::new(args.me.node, view.clone(), args.env.clock, want_news(heartbeat.clone()));
+    let service = Arc::new(DatanodeService::new(DatanodeParts {
+        store: args.store,
+        authority: Arc::new(authority),
+        ingest,
+        replica,
+        uploads: upload_nursery,
+        copies: copy_nursery,
+        links,
+        found: found(heartbeat),
+        admin: admin.clone(),
+        limits: args.limits,
+    }));
+    Datanode { service, view, admin, work, agents }
+}
+
+struct Work<'a> {
+    control: (&'a Addr<ControlMsg>, ControlArgs),
+    links: (&'a Addr<ReplicationMsg>, ReplicationArgs),
+    nurseries: [SupervisorSpec; 2],
+}
+
+fn work(parts: Work<'_>) -> SupervisorSpec {
+    let Work { control: (control, control_args), links: (links, links_args), nurseries } = parts;
+    let spec = SupervisorSpec::one_for_one("datanode")
+        .child(ChildSpec::new::<Control>("control", control, control_args))
+        .child(ChildSpec::new::<Replication>("replication", links, links_args));
+    nurseries.into_iter().fold(spec, SupervisorSpec::supervisor)
+}
+
+/// How the node introduces itself where it dials.
+fn introduction(me: &SelfDescription, view: &Arc<CoordinatorView>) -> Arc<dyn Fn() -> Hello + Send + Sync> {
+    let peer = NodePeer { node: me.node, incarnation: me.incarnation, name: me.name.clone() };
+    let view = view.clone();
+    Arc::new(move || Hello {
+        cluster: view.get().cluster,
+        peer: Peer::Datanode(peer.clone()),
+        credentials: Vec::new(),
+        features: 0,
+        connection_credit: CONNECTION_CREDIT_BYTES,
+    })
+}
+
+fn admin(
+    me: &SelfDescription,
+    view: &Arc<CoordinatorView>,
+    tree: ActorTree,
+    env: &Env,
+    chaos: bool,
+) -> NodeAdmin {
+    let view = view.clone();
+    let facts = move || {
+        let known = view.get();
+        NodeFacts { cluster: known.cluster, epoch: known.epoch }
+    };
+    let SelfDescription { node, name, version, .. } = me.clone();
+    NodeAdmin::new(
+        NodeName { node, name, role: "datanode", version, chaos },
+        tree,
+        env.clone(),
+        Arc::new(facts),
+    )
+}
+
+/// Hands on what readers found of copies; the heartbeat tells the coordinator.
+fn found(heartbeat: Addr<HeartbeatMsg>) -> Arc<dyn Fn(ChunkKey, Found) + Send + Sync> {
+    Arc::new(move |key, found| {
+        let word = match found {
+            Found::Corrupt => HeartbeatMsg::Corrupt(key),
+            Found::Missing => HeartbeatMsg::Missing(key),
+        };
+        if let Err(error) = heartbeat.try_send(word) {
+            tracing::warn!(%key, ?found, %error, "a copy is reported with the next inventory");
+        }
+    })
+}
 
 /// What the agents are built from.
 #[derive(Clone)]
@@ -39,7 +227,7 @@ pub struct AgentsArgs {
     /// Bounds of the inventory.
     pub inventory: InventoryConfig,
     /// Times of the quarantine.
-    pub orphan_gc: OrphanGcConfig,
+    pub quarantine: QuarantineConfig,
 }
 
 /// How the agents are reached, and what they share.
@@ -50,7 +238,7 @@ pub struct Agents {
     /// The inventory: can be asked for one.
     pub inventory: Addr<InventoryMsg>,
     /// The collector.
-    pub orphan_gc: Addr<OrphanGcMsg>,
+    pub quarantine: Addr<QuarantineMsg>,
     /// What the node knows of its coordinator; checks grants.
     pub view: Arc<CoordinatorView>,
     /// What needs attention on this node; the heartbeat tells the coordinator.
@@ -70,7 +258,7 @@ pub fn agents(args: AgentsArgs) -> (SupervisorSpec, Agents) {
     let agents = Agents {
         heartbeat: Addr::new(HEARTBEAT_MAILBOX),
         inventory: Addr::new(INVENTORY_MAILBOX),
-        orphan_gc: Addr::new(ORPHAN_GC_MAILBOX),
+        quarantine: Addr::new(QUARANTINE_MAILBOX),
         view: Arc::clone(&view),
         health: Arc::new(DatanodeHealth::default()),
     };
@@ -94,10 +282,10 @@ pub fn agents(args: AgentsArgs) -> (SupervisorSpec, Agents) {
         store: Arc::clone(&args.store),
         health: Arc::clone(&agents.health),
     };
-    let orphan_gc = OrphanGcArgs { config: args.orphan_gc, store: args.store };
+    let quarantine = QuarantineArgs { config: args.quarantine, store: args.store };
     let spec = SupervisorSpec::one_for_one("agents")
-        .child(ChildSpec::new::<HeartbeatActor>("heartbeat", &agents.heartbeat, heartbeat))
-        .child(ChildSpec::new::<InventoryActor>("inventory", &agents.inventory, inventory))
-        .child(ChildSpec::new::<OrphanGc>("orphan-gc", &agents.orphan_gc, orphan_gc));
+        .child(ChildSpec::new::<Heartbeat>("heartbeat", &agents.heartbeat, heartbeat))
+        .child(ChildSpec::new::<Inventory>("inventory", &agents.inventory, inventory))
+        .child(ChildSpec::new::<Quarantine>("quarantine", &agents.quarantine, quarantine));
     (spec, agents)
 }

@@ -18,7 +18,7 @@ pub struct NodeAdmin {
     node: NodeId,
     name: String,
     role: &'static str,
-    version: &'static str,
+    version: String,
     tree: ActorTree,
     env: Env,
     started: MonoTime,
@@ -46,7 +46,7 @@ pub struct NodeName {
     /// `coordinator` or `datanode`.
     pub role: &'static str,
     /// Version of its software.
-    pub version: &'static str,
+    pub version: String,
     /// Whether its configuration allows deliberate faults.
     pub chaos: bool,
 }

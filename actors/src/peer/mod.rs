@@ -5,3 +5,4 @@ pub mod admin;
 pub mod dial;
 pub mod listener;
 pub mod session;
+pub mod tree;

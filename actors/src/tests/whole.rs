@@ -49,7 +49,7 @@ async fn datanode(env: &Env, wire: &Arc<Wire>, id: u128) -> Datanode {
         probe: Arc::new(Room),
         heartbeat: HeartbeatConfig::default(),
         inventory: InventoryConfig::default(),
-        orphan_gc: crate::datanode::quarantine::OrphanGcConfig::default(),
+        quarantine: crate::datanode::quarantine::QuarantineConfig::default(),
     });
     let root = Root::start(env.clone(), ActorTree::new(format!("dn-{id}")), spec).await.unwrap();
     let authority = NodeAuthority::new(

@@ -318,8 +318,8 @@ impl TestNode {
         let links = Addr::new(64);
         let (uploads, upload_nursery) = SupervisorSpec::one_for_one("uploads").with_nursery(slabs);
         let (copies, copy_nursery) = SupervisorSpec::one_for_one("copies").with_nursery(slabs);
-        let name =
-            NodeName { node: id, name: format!("dn{n}"), role: "datanode", version: "test", chaos: true };
+        let (name, version) = (format!("dn{n}"), "test".to_owned());
+        let name = NodeName { node: id, name, role: "datanode", version, chaos: true };
         let facts = Arc::new(|| NodeFacts { cluster: Some(CLUSTER), epoch: Epoch(1) });
         let service = Arc::new(DatanodeService::new(DatanodeParts {
             store: Arc::new(SharedStore(store.clone())),

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use dfs_actors::budgets::INLINE_SLABS;
 use dfs_actors::coordinator::gc::GcConfig;
 use dfs_actors::coordinator::membership::MembershipConfig;
 use dfs_actors::coordinator::metadata::migrate;
@@ -13,20 +14,21 @@ use dfs_actors::coordinator::metadata::ops::Policy;
 use dfs_actors::coordinator::metadata::ops::cluster::{self, Reign};
 use dfs_actors::coordinator::metadata::table::store::MetadataStore;
 use dfs_actors::coordinator::metadata::writer::StoreTrouble;
-use dfs_actors::coordinator::tree::{Coordinator, CoordinatorArgs, coordinator};
+use dfs_actors::coordinator::tree::{CoordinatorArgs, coordinator};
 use dfs_actors::coordinator::{
     CoordinatorConfig, CoordinatorService, Dialing, METADATA_DISK_FULL, METADATA_FAILING,
 };
 use dfs_actors::env::Env;
 use dfs_actors::peer::admin::{NodeAdmin, NodeFacts, NodeName};
-use dfs_actors::supervisor::{ActorTree, Intensity, Root, SupervisorSpec};
+use dfs_actors::peer::tree::Transport;
+use dfs_actors::supervisor::{ActorTree, Root};
 use dfs_wire::auth::ClusterKey;
 use dfs_wire::id::{ClusterId, Epoch, NodeId};
 use dfs_wire::message::admin::ClusterStatus;
 use dfs_wire::message::metadata::ChunkHealth;
 use dfs_wire::slab::{SlabBudget, SlabPool};
 
-use super::{Begun, Transport, bind, drained, observe, ready, transport};
+use super::{Begun, bind, drained, observe, ready, talk};
 use crate::config::Config;
 use crate::metadata::lane::ThreadLane;
 use crate::metadata::redb::{RedbOptions, RedbStore};
@@ -34,8 +36,6 @@ use crate::private;
 use crate::process::Context;
 use crate::telemetry::ClusterHealth;
 
-/// Slabs for payloads that ride in requests. A coordinator's requests bring none, so few are enough to say no.
-const INLINE_SLABS: usize = 16;
 /// Name of the database in the metadata directory.
 const DATABASE: &str = "metadata.redb";
 /// Name of the file in the data directory that says which cluster's coordinator this was.
@@ -84,7 +84,7 @@ pub(super) async fn start(context: &Context, config: &Config) -> anyhow::Result<
     let (bound, address) = bind(env, config).await?;
     let tree = ActorTree::new(config.node.name.clone());
     let admin = NodeAdmin::new(name(config, &reign), tree.clone(), env.clone(), facts(&reign));
-    let Coordinator { spec, service, .. } = coordinator(CoordinatorArgs {
+    let coordinator = coordinator(CoordinatorArgs {
         env: env.clone(),
         store: store as Arc<dyn MetadataStore>,
         lane: Arc::new(ThreadLane::start().context("start the metadata thread")?),
@@ -95,11 +95,11 @@ pub(super) async fn start(context: &Context, config: &Config) -> anyhow::Result<
         gc: GcConfig { interval: config.cluster.gc_interval, ..GcConfig::default() },
         admin: admin.clone(),
     })?;
+    let service = coordinator.service.clone();
     let budget = SlabBudget::new(SlabPool::new(INLINE_SLABS), INLINE_SLABS);
-    let Transport { spec: talk, drain, requests } =
-        transport(bound, service.clone(), budget, &config.node.name, context);
-    let root_spec = SupervisorSpec::rest_for_one("root").intensity(Intensity::OUTER);
-    let root = Root::start(env.clone(), tree.clone(), root_spec.supervisor(spec).supervisor(talk)).await?;
+    let Transport { spec: talk, drain, requests, .. } =
+        talk(bound, service.clone(), budget, &config.node.name, context);
+    let root = Root::start(env.clone(), tree.clone(), coordinator.root(talk)).await?;
     let node = ready(root, tree).await?;
     show(context, &config.node.name, &service);
     probe(context, service);
@@ -138,7 +138,7 @@ fn name(config: &Config, reign: &Reign) -> NodeName {
         node: NodeId(reign.cluster.0),
         name: config.node.name.clone(),
         role: "coordinator",
-        version: env!("CARGO_PKG_VERSION"),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
         chaos: config.chaos.enabled,
     }
 }

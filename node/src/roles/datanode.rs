@@ -3,45 +3,30 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use dfs_actors::datanode::authority::{
-    CoordinatorView, Heard, IdentityStore, Joined, NodeAuthority, SelfDescription,
-};
-use dfs_actors::datanode::chunk_store::{ChunkKey, ChunkStore};
-use dfs_actors::datanode::control::{CONTROL_MAILBOX, Control, ControlArgs, ControlLink};
-use dfs_actors::datanode::heartbeat::{HeartbeatConfig, HeartbeatMsg, LoadProbe, load_of_store, want_news};
+use dfs_actors::budgets::{BULK_UPLOADS_MAX, COPIES_MAX, UPLOADS_MAX, WINDOW_SLABS};
+use dfs_actors::datanode::DatanodeLimits;
+use dfs_actors::datanode::authority::{CoordinatorView, Heard, IdentityStore, Joined, SelfDescription};
+use dfs_actors::datanode::chunk_store::ChunkStore;
+use dfs_actors::datanode::heartbeat::HeartbeatConfig;
 use dfs_actors::datanode::inventory::InventoryConfig;
-use dfs_actors::datanode::quarantine::OrphanGcConfig;
-use dfs_actors::datanode::replication::{PeerLimits, Replication, ReplicationArgs};
+use dfs_actors::datanode::quarantine::QuarantineConfig;
 use dfs_actors::datanode::streaming::UploadLimits;
-use dfs_actors::datanode::tree::{AgentsArgs, agents};
-use dfs_actors::datanode::{DatanodeLimits, DatanodeParts, DatanodeService, Found};
-use dfs_actors::env::Env;
-use dfs_actors::peer::admin::{NodeAdmin, NodeFacts, NodeName};
-use dfs_actors::supervisor::{ActorTree, Addr, ChildSpec, Intensity, Nursery, Root, SupervisorSpec};
+use dfs_actors::datanode::tree::{DatanodeArgs, DatanodeMemory, datanode};
+use dfs_actors::peer::tree::Transport;
+use dfs_actors::supervisor::{ActorTree, Root};
 use dfs_wire::auth::NodeKey;
-use dfs_wire::handshake::{Hello, NodePeer, Peer};
 use dfs_wire::id::NodeId;
-use dfs_wire::limits::{CONNECTION_CREDIT_BYTES, DATA_FRAME_BYTES};
-use dfs_wire::message::membership::NodeLoad;
+use dfs_wire::limits::DATA_FRAME_BYTES;
 use dfs_wire::slab::{SlabBudget, SlabPool};
 use dfs_wire::status::{Status, StatusCode};
 use futures_util::future::BoxFuture;
 
-use super::{Begun, LOOK, Transport, bind, drained, follow, observe, ready, transport};
+use super::{Begun, LOOK, bind, drained, follow, observe, ready, talk};
 use crate::config::{self, Config};
 use crate::private;
 use crate::process::{Context, EXIT_SUPERSEDED};
 use crate::store::{DataDir, DirectIo, FileStore, NodeIdentity, OsDisk, ReadMode, StoreConfig};
 
-/// Slabs that an upload would like: 2 MiB keep a disk busy while the next frames are on their way.
-const WINDOW_SLABS: usize = 8;
-/// Uploads from clients served at once; more wait for their turn, before they hold anything at the replicas.
-const UPLOADS_MAX: usize = 64;
-/// Of them, those of large chunks. Measured: 64 at once on three nodes that share a disk leave one chunk in ten with a
-/// straggler; a third of that keeps the disk as busy.
-const BULK_UPLOADS_MAX: usize = 16;
-/// Copies from primaries served at once.
-const COPIES_MAX: usize = 512;
 /// Descriptors of a datanode besides connections and chunk files: directories, the lock, links to others, what is short.
 const DESCRIPTORS_OTHER: usize = 512;
 
@@ -65,18 +50,37 @@ pub(super) async fn start(context: &Context, config: &Config) -> anyhow::Result<
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let tree = ActorTree::new(config.node.name.clone());
-    let parts = Parts { env: env.clone(), me, store, tree: tree.clone() };
-    let built = build(parts, config, context);
-    let Transport { spec: talk, drain, requests } =
-        transport(bound, built.service.clone(), built.budget, &config.node.name, context);
-    // The agents come last and go first: a node joins when it can serve, and says goodbye before it cannot.
-    let spec = SupervisorSpec::rest_for_one("root").intensity(Intensity::OUTER);
-    let spec = spec.supervisor(built.work).supervisor(talk).supervisor(built.agents);
-    let root = Root::start(env.clone(), tree.clone(), spec).await?;
+    let memory = memory(config, context);
+    let chunks: Arc<dyn ChunkStore> = store.clone();
+    observe::disk(&context.metrics, &config.node.name, &chunks);
+    let built = datanode(DatanodeArgs {
+        env: env.clone(),
+        me,
+        tree: tree.clone(),
+        chaos: config.chaos.enabled,
+        coordinator: config.coordinator.address.to_string(),
+        store: chunks,
+        identity: Arc::new(Identity(store)),
+        memory: memory.clone(),
+        limits: follow(&context.live, limits),
+        heartbeat: HeartbeatConfig::default(),
+        inventory: InventoryConfig {
+            interval: config.cluster.inventory_interval,
+            breaker_percent: config.storage.mass_delete_percent,
+            ..InventoryConfig::default()
+        },
+        quarantine: QuarantineConfig {
+            interval: config.cluster.gc_interval,
+            retention: config.storage.quarantine_retention,
+        },
+    });
+    let (service, admin, view) = (built.service.clone(), built.admin.clone(), built.view.clone());
+    let Transport { spec: talk, drain, requests, .. } =
+        talk(bound, service.clone(), memory.ingest, &config.node.name, context);
+    let root = Root::start(env.clone(), tree.clone(), built.root(talk)).await?;
     let node = ready(root, tree).await?;
-    watch_membership(context, &built.view, &config.node.name);
-    observe::places(&context.metrics, &config.node.name, &built.service);
-    let (service, admin) = (built.service, built.admin);
+    watch_membership(context, &view, &config.node.name);
+    observe::places(&context.metrics, &config.node.name, &service);
     let finish = async move {
         admin.drain();
         drain.send_replace(true);
@@ -126,106 +130,8 @@ fn store_config(config: &Config) -> StoreConfig {
     }
 }
 
-struct Parts {
-    env: Env,
-    me: SelfDescription,
-    store: Arc<FileStore>,
-    tree: ActorTree,
-}
-
-struct Built {
-    work: SupervisorSpec,
-    agents: SupervisorSpec,
-    service: Arc<DatanodeService>,
-    view: Arc<CoordinatorView>,
-    admin: NodeAdmin,
-    budget: SlabBudget,
-}
-
-/// Wires the actors of a datanode together: all addresses first, then whoever holds them.
-fn build(parts: Parts, config: &Config, context: &Context) -> Built {
-    let Parts { env, me, store, tree } = parts;
-    let (ingest, replica) = budgets(config, context);
-    let control = Addr::new(CONTROL_MAILBOX);
-    let (uploads, upload_nursery) =
-        SupervisorSpec::one_for_one("uploads").with_nursery(UPLOADS_MAX.min(ingest.total()));
-    let (copies, copy_nursery) =
-        SupervisorSpec::one_for_one("copies").with_nursery(COPIES_MAX.min(replica.total()));
-    let links = Addr::new(1024);
-    let load = Load {
-        store: store.clone(),
-        budgets: [ingest.clone(), replica.clone()],
-        uploads: upload_nursery.clone(),
-        copies: copy_nursery.clone(),
-        memory_limit: config.memory.limit_bytes as u64,
-    };
-    let identity = Arc::new(Identity(store.clone()));
-    let chunks: Arc<dyn ChunkStore> = store;
-    observe::disk(&context.metrics, &me.name, &chunks);
-    let (agent_spec, agents) = agents(AgentsArgs {
-        me: me.clone(),
-        link: Arc::new(ControlLink(control.clone())),
-        identity,
-        store: chunks.clone(),
-        probe: Arc::new(load),
-        heartbeat: HeartbeatConfig::default(),
-        inventory: InventoryConfig {
-            interval: config.cluster.inventory_interval,
-            breaker_percent: config.storage.mass_delete_percent,
-            ..InventoryConfig::default()
-        },
-        orphan_gc: OrphanGcConfig {
-            interval: config.cluster.gc_interval,
-            retention: config.storage.quarantine_retention,
-        },
-    });
-    let view = agents.view.clone();
-    let hello = introduction(&me, &view);
-    let control_args = ControlArgs {
-        coordinator: config.coordinator.address.to_string(),
-        hello: hello.clone(),
-        budget: replica.clone(),
-    };
-    let links_args = ReplicationArgs { hello, budget: replica.clone(), limits: PeerLimits::default() };
-    let work = SupervisorSpec::one_for_one("datanode")
-        .child(ChildSpec::new::<Control>("control", &control, control_args))
-        .child(ChildSpec::new::<Replication>("replication", &links, links_args))
-        .supervisor(uploads)
-        .supervisor(copies);
-
-    let admin = admin(&me, &view, tree, &env, config.chaos.enabled);
-    let heartbeat = agents.heartbeat;
-    let news = want_news(heartbeat.clone());
-    let service = Arc::new(DatanodeService::new(DatanodeParts {
-        store: chunks,
-        authority: Arc::new(NodeAuthority::new(me.node, view.clone(), env.clock, news)),
-        ingest: ingest.clone(),
-        replica,
-        uploads: upload_nursery,
-        copies: copy_nursery,
-        links,
-        found: found(heartbeat),
-        admin: admin.clone(),
-        limits: follow(&context.live, limits),
-    }));
-    Built { work, agents: agent_spec, service, view, admin, budget: ingest }
-}
-
-/// Hands on what readers found of copies; the heartbeat tells the coordinator.
-fn found(heartbeat: Addr<HeartbeatMsg>) -> Arc<dyn Fn(ChunkKey, Found) + Send + Sync> {
-    Arc::new(move |key, found| {
-        let word = match found {
-            Found::Corrupt => HeartbeatMsg::Corrupt(key),
-            Found::Missing => HeartbeatMsg::Missing(key),
-        };
-        if let Err(error) = heartbeat.try_send(word) {
-            tracing::warn!(%key, ?found, %error, "a copy is reported with the next inventory");
-        }
-    })
-}
-
 /// Memory for uploads from clients, and for copies from primaries.
-fn budgets(config: &Config, context: &Context) -> (SlabBudget, SlabBudget) {
+fn memory(config: &Config, context: &Context) -> DatanodeMemory {
     let slabs = |bytes: usize| (bytes / DATA_FRAME_BYTES).max(1);
     let ingest = slabs(config.memory.ingest_bytes);
     let replica = slabs(config.memory.replica_bytes);
@@ -234,24 +140,7 @@ fn budgets(config: &Config, context: &Context) -> (SlabBudget, SlabBudget) {
     for (purpose, budget) in [("ingest", &ingest), ("replica", &replica)] {
         observe::memory(&context.metrics, &config.node.name, purpose, budget);
     }
-    (ingest, replica)
-}
-
-fn admin(
-    me: &SelfDescription,
-    view: &Arc<CoordinatorView>,
-    tree: ActorTree,
-    env: &Env,
-    chaos: bool,
-) -> NodeAdmin {
-    let view = view.clone();
-    let facts = move || {
-        let known = view.get();
-        NodeFacts { cluster: known.cluster, epoch: known.epoch }
-    };
-    let version = env!("CARGO_PKG_VERSION");
-    let name = NodeName { node: me.node, name: me.name.clone(), role: "datanode", version, chaos };
-    NodeAdmin::new(name, tree, env.clone(), Arc::new(facts))
+    DatanodeMemory { ingest, replica, limit_bytes: config.memory.limit_bytes as u64 }
 }
 
 fn limits(config: &Config) -> DatanodeLimits {
@@ -269,18 +158,6 @@ fn limits(config: &Config) -> DatanodeLimits {
         reads_max,
         bulk_uploads_max: BULK_UPLOADS_MAX,
     }
-}
-
-fn introduction(me: &SelfDescription, view: &Arc<CoordinatorView>) -> Arc<dyn Fn() -> Hello + Send + Sync> {
-    let peer = NodePeer { node: me.node, incarnation: me.incarnation, name: me.name.clone() };
-    let view = view.clone();
-    Arc::new(move || Hello {
-        cluster: view.get().cluster,
-        peer: Peer::Datanode(peer.clone()),
-        credentials: Vec::new(),
-        features: 0,
-        connection_credit: CONNECTION_CREDIT_BYTES,
-    })
 }
 
 /// Keeps the readiness of the process in step with the membership, and ends it when the coordinator says so.
@@ -363,26 +240,5 @@ impl Identity {
         Box::pin(
             async move { changing.await.map_err(|e| Status::new(StatusCode::DiskFailed, e.to_string())) },
         )
-    }
-}
-
-/// What the node reports of its load.
-struct Load {
-    store: Arc<FileStore>,
-    budgets: [SlabBudget; 2],
-    uploads: Nursery,
-    copies: Nursery,
-    memory_limit: u64,
-}
-
-impl LoadProbe for Load {
-    fn load(&self) -> NodeLoad {
-        let slabs: usize = self.budgets.iter().map(|b| b.total() - b.available()).sum();
-        NodeLoad {
-            write_streams: u32::try_from(self.uploads.taken() + self.copies.taken()).unwrap_or(u32::MAX),
-            memory_reserved: (slabs * DATA_FRAME_BYTES) as u64,
-            memory_limit: self.memory_limit,
-            ..load_of_store(&self.store.stats())
-        }
     }
 }

@@ -1,22 +1,21 @@
-//! What each role is made of: from a configuration to running trees of actors.
+//! From a configuration to running trees of actors: here disks, sockets and times are made and handed over; which
+//! actors there are is said in `dfs_actors`, in the `tree` of each role.
 //!
-//! ```text
-//! coordinator: transport (listener, sessions) + coordinator (metadata, membership, placement, gc)
-//! datanode:    transport (listener, sessions) + datanode (control, agents, replication, uploads, copies)
-//! all:         one coordinator and several datanodes, each with a tree of its own, in one process
-//! ```
+//! `all` is one coordinator and several datanodes, each with a tree of its own, in one process.
 
 mod coordinator;
 mod datanode;
 mod observe;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use dfs_actors::env::Env;
-use dfs_actors::peer::listener::{Bound, Listener, ListenerArgs};
-use dfs_actors::peer::session::{Knocks, Places, RequestStats, Service, SessionCommon, SessionLimits};
-use dfs_actors::supervisor::{Addr, ChildSpec, Root, SupervisorSpec};
+use dfs_actors::peer::listener::Bound;
+use dfs_actors::peer::session::{Places, RequestStats, Service, SessionLimits};
+use dfs_actors::peer::tree::{Transport, TransportArgs, transport};
+use dfs_actors::supervisor::Root;
 use dfs_wire::slab::SlabBudget;
 use futures_util::future::{BoxFuture, join_all};
 use tokio::sync::watch;
@@ -62,40 +61,24 @@ async fn start_all(context: &Context, config: &Config) -> anyhow::Result<Vec<Beg
     Ok(begun)
 }
 
-/// The part of a tree that talks: a socket, and a session for each connection.
-struct Transport {
-    spec: SupervisorSpec,
-    drain: watch::Sender<bool>,
-    requests: RequestStats,
-}
-
-fn transport(
+/// The part of a tree that talks, shown as metrics.
+fn talk(
     bound: Bound,
-    service: std::sync::Arc<dyn Service>,
+    service: Arc<dyn Service>,
     budget: SlabBudget,
     name: &str,
     context: &Context,
 ) -> Transport {
     let Context { live, metrics, .. } = context;
     let places = Places::new(live.current().network.places, context.env.clock.clone());
-    let (requests, knocks) = (RequestStats::default(), Knocks::default());
-    observe::requests(metrics, name, &requests);
-    observe::connections(metrics, name, &places, &knocks);
-    let (drain, draining) = watch::channel(false);
     let limits = follow(live, |config| SessionLimits {
         handshake_timeout: config.network.handshake_timeout,
         idle_timeout: config.network.idle_timeout,
     });
-    let sessions = SupervisorSpec::one_for_one("sessions");
-    let (sessions, nursery) = sessions.with_nursery(places.max().total());
-    let common =
-        SessionCommon { service, budget, limits, draining, requests: requests.clone(), places, knocks };
-    let listener = Addr::new(1);
-    let args = ListenerArgs { bound, sessions: nursery, common };
-    let spec = SupervisorSpec::one_for_one("transport")
-        .supervisor(sessions)
-        .child(ChildSpec::new::<Listener>("listener", &listener, args));
-    Transport { spec, drain, requests }
+    let talk = transport(TransportArgs { bound, service, budget, limits, places: places.clone() });
+    observe::requests(metrics, name, &talk.requests);
+    observe::connections(metrics, name, &places, &talk.knocks);
+    talk
 }
 
 /// How often a draining or joining node looks whether it is done.

@@ -13,8 +13,6 @@ use crate::coordinator::metadata::ops::mutation::Mutation;
 use crate::coordinator::metadata::writer::WriterMsg;
 use crate::supervisor::{ActorError, Addr, Behaviour, Ctx};
 
-/// Messages that may wait for the collector: its own, and a few questions.
-pub const GC_MAILBOX: usize = 16;
 /// How long one step may take, its wait in the writer's queue included.
 const STEP_TIMEOUT: Duration = Duration::from_secs(20);
 

@@ -9,7 +9,7 @@ mod health;
 mod messages;
 mod state;
 
-pub use actor::{GC_MAILBOX, Gc, GcArgs};
+pub use actor::{Gc, GcArgs};
 pub use health::{GcHealth, Stuck};
 pub use messages::GcMsg;
 pub use state::GcConfig;

@@ -19,8 +19,6 @@ use super::view::ClusterView;
 use crate::coordinator::metadata::model::time::ReignClock;
 use crate::supervisor::{ActorError, Behaviour, Ctx};
 
-/// Messages that may wait for the membership actor: a few from every node of the largest cluster.
-pub const MEMBERSHIP_MAILBOX: usize = 1024;
 /// Ticks within [`MembershipConfig::suspect_after`].
 const TICKS: u32 = 20;
 

@@ -8,7 +8,7 @@ mod messages;
 mod state;
 mod view;
 
-pub use actor::{MEMBERSHIP_MAILBOX, Membership, MembershipArgs, RememberedNodes};
+pub use actor::{Membership, MembershipArgs, RememberedNodes};
 pub use messages::MembershipMsg;
 pub use state::{
     ADDRESS_BYTES_MAX, MembershipConfig, NODE_NAME_BYTES_MAX, NodeRecord, Waiting, ZONE_BYTES_MAX,

@@ -11,9 +11,6 @@ use super::state::{Candidate, Placed, Pressure, Wanted, place};
 use crate::coordinator::membership::ViewReceiver;
 use crate::supervisor::{ActorError, Behaviour, Ctx};
 
-/// Allocations that may wait for the placement actor.
-pub const PLACEMENT_MAILBOX: usize = 1024;
-
 /// What the actor is built from.
 #[derive(Clone)]
 pub struct PlacementArgs {

@@ -6,6 +6,6 @@ mod actor;
 mod messages;
 mod state;
 
-pub use actor::{PLACEMENT_MAILBOX, Placement, PlacementArgs};
+pub use actor::{Placement, PlacementArgs};
 pub use messages::{PlaceChunks, PlacementMsg};
 pub use state::{Candidate, Placed, not_writable};

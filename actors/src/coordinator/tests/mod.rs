@@ -81,7 +81,7 @@ impl Rig {
             node: NodeId(0xc0),
             name: "coordinator".into(),
             role: "coordinator",
-            version: "0.1.0",
+            version: "0.1.0".into(),
             chaos: false,
         };
         let facts = Arc::new(NodeFacts::default);

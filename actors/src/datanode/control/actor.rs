@@ -9,8 +9,9 @@ use dfs_wire::link::Link;
 use dfs_wire::slab::SlabBudget;
 use dfs_wire::status::{Status, StatusCode};
 
-use super::messages::{CONTROL_MAILBOX, Call, ControlMsg};
+use super::messages::{Call, ControlMsg};
 use super::state::{ControlState, Wait, expect_coordinator};
+use crate::budgets::CONTROL_MAILBOX;
 use crate::peer::dial::{Dialed, dial};
 use crate::supervisor::{ActorError, Behaviour, Ctx};
 

@@ -8,9 +8,6 @@ use dfs_wire::status::Status;
 use crate::peer::dial::Dialed;
 use crate::supervisor::Reply;
 
-/// Bound of the mailbox, and of the calls that wait for a connection.
-pub const CONTROL_MAILBOX: usize = 64;
-
 /// One question to the coordinator.
 #[derive(Debug)]
 pub struct Call {

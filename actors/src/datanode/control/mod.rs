@@ -11,4 +11,4 @@ mod state;
 
 pub use actor::{Control, ControlArgs};
 pub use link::{ControlLink, CoordinatorLink};
-pub use messages::{CONTROL_MAILBOX, Call, ControlMsg};
+pub use messages::{Call, ControlMsg};

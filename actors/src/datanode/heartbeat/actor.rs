@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dfs_wire::message::membership::{
-    DiskHealth, Heartbeat, HeartbeatReply, Leave, MembershipRequest, MembershipResponse, NodeLoad, Register,
+    self, DiskHealth, HeartbeatReply, Leave, MembershipRequest, MembershipResponse, NodeLoad, Register,
     Registered,
 };
 use dfs_wire::message::{Request, Response};
@@ -23,8 +23,6 @@ use crate::datanode::inventory::{DatanodeHealth, InventoryMsg};
 use crate::env::MonoTime;
 use crate::supervisor::{ActorError, Addr, Behaviour, Ctx, TimerId};
 
-/// Messages that may wait for the heartbeat actor: reports of bad copies.
-pub const HEARTBEAT_MAILBOX: usize = 256;
 /// How long the goodbye of an orderly stop may take.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
 /// How often what was heard of the metadata is kept even if no order to delete comes.
@@ -86,7 +84,7 @@ pub struct HeartbeatArgs {
 }
 
 /// The heartbeat actor.
-pub struct HeartbeatActor {
+pub struct Heartbeat {
     args: HeartbeatArgs,
     state: HeartbeatState,
     timer: Option<(MonoTime, TimerId)>,
@@ -94,7 +92,7 @@ pub struct HeartbeatActor {
     keep_at: Option<MonoTime>,
 }
 
-impl HeartbeatActor {
+impl Heartbeat {
     fn call<T: Send + 'static>(
         &self,
         request: MembershipRequest,
@@ -142,7 +140,7 @@ impl HeartbeatActor {
         missing.retain(|copy| {
             !self.args.store.holds(ChunkKey { chunk: copy.chunk, generation: copy.generation })
         });
-        let request = MembershipRequest::Heartbeat(Heartbeat {
+        let request = MembershipRequest::Heartbeat(membership::Heartbeat {
             node: self.args.me.node,
             incarnation: self.args.me.incarnation,
             state_version: self.args.view.get().state_version,
@@ -277,7 +275,7 @@ fn wrong_answer() -> Status {
     Status::new(StatusCode::ProtocolViolation, "the coordinator answered something else than was asked")
 }
 
-impl Behaviour for HeartbeatActor {
+impl Behaviour for Heartbeat {
     type Msg = HeartbeatMsg;
     type Args = HeartbeatArgs;
     const KIND: &'static str = "heartbeat";

@@ -6,6 +6,6 @@ mod actor;
 mod messages;
 mod state;
 
-pub use actor::{HEARTBEAT_MAILBOX, HeartbeatActor, HeartbeatArgs, LoadProbe, load_of_store};
+pub use actor::{Heartbeat, HeartbeatArgs, LoadProbe, load_of_store};
 pub use messages::{HeartbeatMsg, want_news};
 pub use state::HeartbeatConfig;

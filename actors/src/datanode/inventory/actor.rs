@@ -24,9 +24,6 @@ use crate::datanode::control::CoordinatorLink;
 use crate::env::MonoTime;
 use crate::supervisor::{ActorError, Behaviour, Ctx, TimerId};
 
-/// Messages that may wait for the inventory actor.
-pub const INVENTORY_MAILBOX: usize = 16;
-
 /// What a datanode has to say of its own health: the heartbeat passes it on.
 #[derive(Debug, Default)]
 pub struct DatanodeHealth {
@@ -80,7 +77,7 @@ pub struct InventoryArgs {
 }
 
 /// The inventory actor.
-pub struct InventoryActor {
+pub struct Inventory {
     args: InventoryArgs,
     state: InventoryState,
     timer: Option<(MonoTime, TimerId)>,
@@ -104,7 +101,7 @@ fn copy(key: ChunkKey) -> ChunkCopy {
     ChunkCopy { chunk: key.chunk, generation: key.generation }
 }
 
-impl InventoryActor {
+impl Inventory {
     /// Whether a coordinator of this reign is to be obeyed.
     fn obeys(&self, epoch: Epoch) -> bool {
         let known = self.args.view.get();
@@ -202,7 +199,7 @@ impl InventoryActor {
     }
 }
 
-impl Behaviour for InventoryActor {
+impl Behaviour for Inventory {
     type Msg = InventoryMsg;
     type Args = InventoryArgs;
     const KIND: &'static str = "inventory";

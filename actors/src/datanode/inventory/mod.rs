@@ -5,6 +5,6 @@ mod actor;
 mod messages;
 mod state;
 
-pub use actor::{DatanodeHealth, INVENTORY_MAILBOX, InventoryActor, InventoryArgs};
+pub use actor::{DatanodeHealth, Inventory, InventoryArgs};
 pub use messages::InventoryMsg;
 pub use state::InventoryConfig;

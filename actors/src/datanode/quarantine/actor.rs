@@ -3,59 +3,56 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::state::{OrphanGcConfig, OrphanGcState};
+use super::state::{QuarantineConfig, QuarantineState};
 use crate::datanode::chunk_store::{ChunkStore, StoreError};
 use crate::supervisor::{ActorError, Behaviour, Ctx};
 
-/// Messages that may wait for the actor: only its own.
-pub const ORPHAN_GC_MAILBOX: usize = 4;
-
 /// What the actor is built from.
 #[derive(Clone)]
-pub struct OrphanGcArgs {
+pub struct QuarantineArgs {
     /// Its times.
-    pub config: OrphanGcConfig,
+    pub config: QuarantineConfig,
     /// The chunks.
     pub store: Arc<dyn ChunkStore>,
 }
 
 /// A message to the actor.
 #[derive(Debug)]
-pub enum OrphanGcMsg {
+pub enum QuarantineMsg {
     /// Its own: a round ended.
     Ended(Result<u64, StoreError>),
 }
 
 /// The actor.
-pub struct OrphanGc {
+pub struct Quarantine {
     store: Arc<dyn ChunkStore>,
-    state: OrphanGcState,
+    state: QuarantineState,
 }
 
-impl OrphanGc {
-    fn step(&mut self, ctx: &mut Ctx<OrphanGcMsg>) {
+impl Quarantine {
+    fn step(&mut self, ctx: &mut Ctx<QuarantineMsg>) {
         if let Some(age) = self.state.step(ctx.now()) {
             let round = self.store.purge_quarantine(age);
-            ctx.spawn_then(round, OrphanGcMsg::Ended);
+            ctx.spawn_then(round, QuarantineMsg::Ended);
         }
     }
 }
 
-impl Behaviour for OrphanGc {
-    type Msg = OrphanGcMsg;
-    type Args = OrphanGcArgs;
-    const KIND: &'static str = "orphan-gc";
+impl Behaviour for Quarantine {
+    type Msg = QuarantineMsg;
+    type Args = QuarantineArgs;
+    const KIND: &'static str = "quarantine";
 
-    async fn start(args: OrphanGcArgs, ctx: &mut Ctx<OrphanGcMsg>) -> Result<Self, ActorError> {
-        let state = OrphanGcState::new(args.config, ctx.now());
+    async fn start(args: QuarantineArgs, ctx: &mut Ctx<QuarantineMsg>) -> Result<Self, ActorError> {
+        let state = QuarantineState::new(args.config, ctx.now());
         ctx.set_tick((args.config.interval / 4).max(Duration::from_millis(10)));
         let mut this = Self { store: args.store, state };
         this.step(ctx);
         Ok(this)
     }
 
-    async fn handle(&mut self, msg: OrphanGcMsg, ctx: &mut Ctx<OrphanGcMsg>) -> Result<(), ActorError> {
-        let OrphanGcMsg::Ended(outcome) = msg;
+    async fn handle(&mut self, msg: QuarantineMsg, ctx: &mut Ctx<QuarantineMsg>) -> Result<(), ActorError> {
+        let QuarantineMsg::Ended(outcome) = msg;
         match &outcome {
             Ok(0) => {}
             Ok(bytes) => tracing::info!(bytes, "emptied the quarantine"),
@@ -65,7 +62,7 @@ impl Behaviour for OrphanGc {
         Ok(())
     }
 
-    async fn tick(&mut self, ctx: &mut Ctx<OrphanGcMsg>) -> Result<(), ActorError> {
+    async fn tick(&mut self, ctx: &mut Ctx<QuarantineMsg>) -> Result<(), ActorError> {
         self.step(ctx);
         Ok(())
     }

@@ -3,5 +3,5 @@
 mod actor;
 mod state;
 
-pub use actor::{ORPHAN_GC_MAILBOX, OrphanGc, OrphanGcArgs, OrphanGcMsg};
-pub use state::OrphanGcConfig;
+pub use actor::{Quarantine, QuarantineArgs, QuarantineMsg};
+pub use state::QuarantineConfig;

@@ -6,14 +6,14 @@ use crate::env::MonoTime;
 
 /// The times of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OrphanGcConfig {
+pub struct QuarantineConfig {
     /// From one round to the next.
     pub interval: Duration,
     /// How long a chunk stays in quarantine.
     pub retention: Duration,
 }
 
-impl Default for OrphanGcConfig {
+impl Default for QuarantineConfig {
     fn default() -> Self {
         Self { interval: Duration::from_secs(60), retention: Duration::from_secs(15 * 60) }
     }
@@ -21,8 +21,8 @@ impl Default for OrphanGcConfig {
 
 /// The machine: rounds at an interval, never two at once.
 #[derive(Debug)]
-pub(crate) struct OrphanGcState {
-    config: OrphanGcConfig,
+pub(crate) struct QuarantineState {
+    config: QuarantineConfig,
     next_at: MonoTime,
     under_way: bool,
     /// Rounds that came to their end.
@@ -33,9 +33,9 @@ pub(crate) struct OrphanGcState {
     pub freed_bytes: u64,
 }
 
-impl OrphanGcState {
+impl QuarantineState {
     /// A machine whose first round is due at once: the life before may have left something.
-    pub(crate) fn new(config: OrphanGcConfig, now: MonoTime) -> Self {
+    pub(crate) fn new(config: QuarantineConfig, now: MonoTime) -> Self {
         Self { config, next_at: now, under_way: false, rounds: 0, failures: 0, freed_bytes: 0 }
     }
 
@@ -66,8 +66,8 @@ mod tests {
     #[test]
     fn rounds_never_overlap_and_failures_are_tried_again() {
         let at = |s| MonoTime::ZERO + Duration::from_secs(s);
-        let config = OrphanGcConfig::default();
-        let mut state = OrphanGcState::new(config, at(0));
+        let config = QuarantineConfig::default();
+        let mut state = QuarantineState::new(config, at(0));
         assert_eq!(state.step(at(0)), Some(config.retention));
         assert_eq!(state.step(at(999)), None, "one is under way");
         state.ended(at(1_000), None);

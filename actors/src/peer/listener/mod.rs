@@ -6,13 +6,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::budgets::SESSION_MAILBOX;
 use crate::env::Listener as NetListener;
 use crate::env::{Connection, Env, MonoTime};
 use crate::peer::session::{Session, SessionArgs, SessionCommon};
 use crate::supervisor::{ActorError, Addr, Behaviour, ChildSpec, Ctx, Nursery};
 
-/// Bound of a session's mailbox: it is told little.
-const SESSION_MAILBOX: usize = 8;
 /// Pause after a failed accept (too many open files, most often), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Between two lines about failed accepts.

@@ -7,12 +7,13 @@ use std::time::Duration;
 use dfs_wire::status::Status;
 
 use super::*;
+use crate::budgets::{WRITER_MAILBOX, WRITER_QUEUE_MAX};
 use crate::coordinator::metadata::model::time::ReignClock;
 use crate::coordinator::metadata::table::store::{Batch, MetaStoreError, MetadataSnapshot, StoreSpace};
 use crate::coordinator::metadata::writer::StoreTrouble;
 use crate::coordinator::metadata::writer::{
     CommitLane, Committer, GROUP_MAX, GroupEnd, InlineLane, LaneJob, MetadataWriter, MutationResult,
-    QUEUE_MAX, WriterArgs, WriterMetrics, WriterMsg,
+    WriterArgs, WriterMetrics, WriterMsg,
 };
 use crate::env::Env;
 use crate::supervisor::{ActorTree, Addr, ChildSpec, Exit, Root, SupervisorSpec};
@@ -113,7 +114,7 @@ async fn rig(lane: Arc<dyn CommitLane>) -> Rig {
     let env = Env::for_tests(1);
     let time = ReignClock::new(env.clock.clone());
     let args = WriterArgs { committer: Arc::new(Mutex::new(committer)), lane, time: time.clone() };
-    let writer = Addr::new(QUEUE_MAX * 2);
+    let writer = Addr::new(WRITER_MAILBOX);
     let spec = SupervisorSpec::one_for_one("coordinator").child(ChildSpec::new::<MetadataWriter>(
         "metadata-writer",
         &writer,
@@ -246,7 +247,7 @@ async fn a_full_queue_says_so_and_did_nothing() {
     let lane = Arc::new(HeldLane::default());
     let rig = rig(lane.clone()).await;
     let asked: Vec<_> =
-        (0..QUEUE_MAX as u128 + 2).map(|i| rig.ask_later(i, mkdir(&format!("/{i}")))).collect();
+        (0..WRITER_QUEUE_MAX as u128 + 2).map(|i| rig.ask_later(i, mkdir(&format!("/{i}")))).collect();
     settle().await;
     while lane.held() > 0 {
         lane.release();

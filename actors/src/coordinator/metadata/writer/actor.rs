@@ -15,13 +15,12 @@ use dfs_wire::id::OpId;
 use dfs_wire::status::{Status, StatusCode};
 use tokio::sync::oneshot;
 
+use crate::budgets::WRITER_QUEUE_MAX;
 use crate::coordinator::metadata::model::time::ReignClock;
 use crate::coordinator::metadata::ops::mutation::Mutation;
 use crate::coordinator::metadata::writer::committer::{CommitLane, Committer, GroupEnd, Job, MutationResult};
 use crate::supervisor::{ActorError, Behaviour, Ctx, Reply};
 
-/// Mutations that wait for the next group; more are told to come back.
-pub const QUEUE_MAX: usize = 1024;
 /// Mutations of one group: bounds how long one commit may take, and what one failure may leave unknown.
 pub const GROUP_MAX: usize = 128;
 
@@ -67,8 +66,8 @@ pub struct MetadataWriter {
 
 impl MetadataWriter {
     fn enqueue(&mut self, job: Job, ctx: &mut Ctx<WriterMsg>) {
-        if self.queue.len() >= QUEUE_MAX {
-            let text = format!("{QUEUE_MAX} metadata changes are waiting; nothing was done");
+        if self.queue.len() >= WRITER_QUEUE_MAX {
+            let text = format!("{WRITER_QUEUE_MAX} metadata changes are waiting; nothing was done");
             job.reply.send(Err(Status::new(StatusCode::Busy, text).retry_after_ms(100)));
             return;
         }

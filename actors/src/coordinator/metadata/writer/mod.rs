@@ -4,7 +4,7 @@ mod actor;
 mod committer;
 mod store_health;
 
-pub use actor::{GROUP_MAX, MetadataWriter, QUEUE_MAX, WriterArgs, WriterMsg};
+pub use actor::{GROUP_MAX, MetadataWriter, WriterArgs, WriterMsg};
 pub use committer::{
     CommitLane, Committer, GroupEnd, InlineLane, Job, LaneJob, MutationResult, WriterMetrics,
 };

@@ -1,0 +1,58 @@
+//! Every bound of a node on one page: how much of a thing there may be, who takes it, and when it is free again.
+//!
+//! | bound | of what | taken | free again |
+//! |---|---|---|---|
+//! | `memory.ingest_bytes`, in slabs | bytes of uploads on their way to the disk | an upload reserves its window before it is accepted | disk and every live replica are done with the slab |
+//! | `memory.replica_bytes`, in slabs | the same of copies from primaries, apart: primaries that wait for each other cannot hold what both need | as above | as above |
+//! | `memory.read_bytes` / 4 MiB places | reads at once | a reader's first credit | the socket has taken its last byte |
+//! | [`UPLOADS_MAX`] | uploads from clients | a place in the nursery | the session of the upload has ended |
+//! | [`BULK_UPLOADS_MAX`] | those of large chunks among them | a turn, fair between sessions | the upload is answered |
+//! | [`COPIES_MAX`] | copies from primaries | a place in the nursery | the session of the copy has ended |
+//! | [`INLINE_SLABS`] | payloads that ride in requests to a coordinator | the frame arrives | the request is answered |
+//! | `network.places` | connections, by class | the connection is accepted | it is closed; idle clients go first |
+//! | `*_MAILBOX`, [`WRITER_QUEUE_MAX`] | messages queued or being handled | `send`, `ask` | the handler has ended; a full mailbox refuses |
+//!
+//! Each is a gauge of the node's metrics or a row of `dfsctl actors`.
+
+/// Slabs that an upload would like: 2 MiB keep a disk busy while the next frames are on their way.
+pub const WINDOW_SLABS: usize = 8;
+/// Uploads from clients served at once; more wait for their turn, before they hold anything at the replicas.
+pub const UPLOADS_MAX: usize = 64;
+/// Of them, those of large chunks. Measured: 64 at once on three nodes that share a disk leave one chunk in ten with a
+/// straggler; a third of that keeps the disk as busy.
+pub const BULK_UPLOADS_MAX: usize = 16;
+/// Copies from primaries served at once.
+pub const COPIES_MAX: usize = 512;
+/// Slabs for payloads that ride in requests to a coordinator. Its requests bring none, so few are enough to say no.
+pub const INLINE_SLABS: usize = 16;
+
+/// Mutations that wait for the writer's next group; more are told to come back.
+pub const WRITER_QUEUE_MAX: usize = 1024;
+/// The writer: as many as may queue, and those of a group under way.
+pub const WRITER_MAILBOX: usize = 2 * WRITER_QUEUE_MAX;
+/// Registrations and heartbeats that may wait.
+pub const MEMBERSHIP_MAILBOX: usize = 1024;
+/// Allocations that may wait for the placement actor.
+pub const PLACEMENT_MAILBOX: usize = 1024;
+/// The collector of a coordinator: the ends of its steps, and questions.
+pub const GC_MAILBOX: usize = 16;
+/// The census: its own ticks.
+pub const CENSUS_MAILBOX: usize = 4;
+
+/// Calls to the coordinator that may wait, for the actor and for its connection.
+pub const CONTROL_MAILBOX: usize = 64;
+/// The heartbeat: reports of bad copies, and its own answers.
+pub const HEARTBEAT_MAILBOX: usize = 256;
+/// The inventory: its own answers, and wishes for a fresh one.
+pub const INVENTORY_MAILBOX: usize = 16;
+/// The quarantine: its own answers.
+pub const QUARANTINE_MAILBOX: usize = 4;
+/// Uploads and copies that ask for a link to a peer.
+pub const REPLICATION_MAILBOX: usize = 1024;
+/// An upload: a few events of its own tasks.
+pub const STREAMING_MAILBOX: usize = 16;
+
+/// A listener is told nothing.
+pub const LISTENER_MAILBOX: usize = 1;
+/// A session is told little.
+pub const SESSION_MAILBOX: usize = 8;
