@@ -12,6 +12,8 @@ use super::output::text::{count, percent, size};
 use super::used::{Trash, all_used};
 
 const WIDTH: usize = 10;
+/// Columns that are left out on a terminal without room for them, the first one first.
+const SPARE: [&str; 5] = ["CHUNKS", "STATE", "DISK", "USE%", "USED"];
 
 /// Shows the space of the cluster and of each node
 #[derive(Debug, clap::Args)]
@@ -116,7 +118,7 @@ impl View for DfView {
             Column::Number("CHUNKS"),
         ];
         let rows = self.nodes.iter().chain([&self.total]).map(|space| space.row(self.exact));
-        page.table(&columns, rows.collect());
+        page.table_that_fits(&columns, rows.collect(), &SPARE);
         page.line("");
         let show = |bytes: u64| if self.exact { bytes.to_string() } else { size(bytes) };
         let parts = [
@@ -165,4 +167,43 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     let exact = args.bytes;
     context.output.print(&DfView { total, metadata, trash, usable, replication, nodes, exact })?;
     Ok(Exit::Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cmd::output::page::Paint;
+
+    #[test]
+    fn nothing_wraps_at_forty_columns() {
+        let space = |name: &str, state: Option<&str>| SpaceView {
+            name: name.to_owned(),
+            state: state.map(str::to_owned),
+            capacity: 900 << 30,
+            used: 123 << 20,
+            available: 456 << 30,
+            chunks: 12345,
+            ..SpaceView::default()
+        };
+        let nodes = vec![space("datanode-10", Some("suspect"))];
+        let view = DfView {
+            total: space("total", None),
+            metadata: 0,
+            trash: Trash::default(),
+            usable: 1,
+            replication: 3,
+            nodes,
+            exact: false,
+        };
+        let text = |columns| {
+            let mut page = Page::within(Paint::new(false), columns);
+            view.page(&mut page);
+            page.finish()
+        };
+        let narrow = text(Some(40));
+        assert!(narrow.lines().all(|line| line.chars().count() <= 40), "{narrow}");
+        assert!(narrow.starts_with("NODE            USED    AVAIL  USE%\n"), "{narrow}");
+        let wide = "NODE         STATE       DISK     USED    AVAIL  USE%  CHUNKS\n";
+        assert!(text(Some(80)).starts_with(wide) && text(None).starts_with(wide), "{}", text(None));
+    }
 }

@@ -166,8 +166,8 @@ impl From<&Explained> for ExplainView {
 }
 
 impl ExplainView {
-    fn text(&self, paint: Paint) -> String {
-        let mut page = Page::new(paint);
+    fn text(&self, paint: Paint, columns: Option<usize>) -> String {
+        let mut page = Page::within(paint, columns);
         let chunks = count(self.chunk_list.len() as u64, "chunk");
         let copies = self.entry.replication.unwrap_or(0);
         let head = paint.bold(&plain(&self.entry.path));
@@ -238,7 +238,7 @@ pub async fn run(context: &Context, args: Args) -> Outcome<Exit> {
                 if index > 0 {
                     list.human_line("");
                 }
-                tally.count(list.push(&view, |paint| view.text(paint)));
+                tally.count(list.push(&view, |paint| view.text(paint, context.output.columns)));
             }
             Err(e) => tally.fail(e.into()),
         }
@@ -295,6 +295,17 @@ mod tests {
         let few = chunk(&[(1, Good), (2, Corrupt)], &[1, 2]);
         let said = ["only 2 of 3 nodes could take one when it was written"];
         assert_eq!(lacking(&few, 3), said);
+    }
+
+    #[test]
+    fn nothing_wraps_at_forty_columns() {
+        let chunk = chunk(&[(1, CopyState::Good), (2, CopyState::Corrupt)], &[1, 2, 3]);
+        let stat = crate::cmd::output::views::tests::file("/some/path/that/is/longer/than/forty/columns", 3);
+        let view = ExplainView::from(&Explained { stat, chunks: vec![chunk], next: None });
+        let text = view.text(Paint::new(false), Some(40));
+        assert!(text.lines().all(|line| line.chars().count() <= 40), "{text}");
+        assert!(text.contains("  copy on dn1 (address not known): good\n"), "{text}");
+        assert!(view.text(Paint::new(false), None).contains(&format!("  sha256 {}\n", "0".repeat(64))));
     }
 
     #[test]

@@ -13,6 +13,9 @@ use super::output::page::{Column, Field, Page, Tone};
 use super::output::text::{count, duration, plain, present, size};
 use crate::Client;
 
+/// Columns that are left out on a terminal without room for them, the first one first.
+const SPARE: [&str; 8] = ["ZONE", "USED", "ADDRESS", "CHUNKS", "BAD", "DISK", "SEEN", "AVAIL"];
+
 /// Lists the datanodes
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -113,7 +116,7 @@ pub struct NodesView {
 }
 
 /// One datanode.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct NodeView {
     /// Its id.
     pub id: String,
@@ -242,7 +245,12 @@ impl View for NodesView {
             columns.extend(["ID", "VERSION"].map(Column::Text));
             columns.extend(["WRITES/READS", "MEMORY", "QUARANTINE", "UNCONFIRMED"].map(Column::Number));
         }
-        page.table(&columns, self.nodes.iter().map(|node| node.row(self.long)).collect());
+        let rows = self.nodes.iter().map(|node| node.row(self.long)).collect();
+        match self.long {
+            // All of it is wanted.
+            true => page.table(&columns, rows),
+            false => page.table_that_fits(&columns, rows, &SPARE),
+        }
         for node in &self.nodes {
             if let Some(why) = &node.not_writable {
                 page.line(format!("{} takes no new chunks: {}", plain(&node.name), plain(why)));
@@ -304,5 +312,43 @@ pub async fn address_of(client: &Client, text: &str) -> Outcome<Option<String>> 
             Err(Failure::new(Exit::NotFound, "NoSuchNode", message)
                 .hint(format!("write coordinator, HOST:PORT, or one of {}", names.join(", "))))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cmd::output::page::Paint;
+
+    #[test]
+    fn nothing_wraps_at_forty_columns_unless_all_is_wanted() {
+        let text = |long: bool, columns: Option<usize>| {
+            let node = NodeView {
+                name: "datanode-10".to_owned(),
+                address: "127.0.0.1:18080".to_owned(),
+                state: "suspect",
+                disk: "writable",
+                last_seen_ms: Some(12_345),
+                available: 900 << 30,
+                not_writable: Some("it was not heard of for some time, and that is long".to_owned()),
+                ..NodeView::default()
+            };
+            let mut page = Page::within(Paint::new(false), columns);
+            NodesView { nodes: vec![node], long }.page(&mut page);
+            page.finish()
+        };
+        let narrow = text(false, Some(40));
+        assert!(narrow.lines().all(|line| line.chars().count() <= 40), "{narrow}");
+        let expected = "\
+NAME         STATE    SEEN       AVAIL
+datanode-10  suspect  12s ago  900 GiB
+datanode-10 takes no new chunks: it was
+  not heard of for some time, and that
+  is long
+";
+        assert_eq!(narrow, expected);
+        let (wide, long) = (text(false, None), text(true, Some(40)));
+        let titles = ["ADDRESS", "ZONE", "SEEN", "DISK", "USED", "CHUNKS", "BAD"];
+        assert!(titles.iter().all(|title| wide.contains(title) && long.contains(title)), "{wide}{long}");
     }
 }

@@ -432,6 +432,20 @@ cluster   0000000000000000000000000000000c, epoch 2, dfs 0.1.0, up 1m 1s
     }
 
     #[test]
+    fn nothing_wraps_at_forty_columns_and_nothing_is_lost_but_ids() {
+        let mut page = Page::within(Paint::new(false), Some(40));
+        sample(2).page(&mut page);
+        let screen = page.finish();
+        assert!(screen.lines().all(|line| line.chars().count() <= 40), "{screen}");
+        let expected = "\
+space     5.02 MiB used, 2.00 GiB
+          available, disks of 3.00 GiB
+";
+        assert!(screen.contains(expected), "{screen}");
+        assert!(screen.ends_with("      start it, or look at its log\n"), "{screen}");
+    }
+
+    #[test]
     fn a_datanode_that_is_silent_is_named_and_not_said_to_be_up() {
         let lines = |silent: &[(&str, u64)], total| {
             let mut view = sample(0);

@@ -4,6 +4,7 @@
 //! hexadecimal. A command that lists things prints one object with one array (`{"entries": [...]}`) as JSON and
 //! YAML, and one line per thing as JSON lines; every other command prints one object.
 
+pub mod fold;
 pub mod list;
 pub mod page;
 pub mod text;
@@ -124,7 +125,7 @@ impl Output {
     pub fn render(&self, view: &impl View) -> Result<String, String> {
         match self.format {
             Format::Table => {
-                let mut page = Page::new(self.paint);
+                let mut page = Page::within(self.paint, self.columns);
                 view.page(&mut page);
                 Ok(page.finish())
             }

@@ -2,6 +2,7 @@
 
 use comfy_table::{Attribute, Cell, CellAlignment, Color, ContentArrangement, Table, presets};
 
+use super::fold::{cut, fold, width};
 use super::text::plain;
 use crate::cmd::failure::Failure;
 
@@ -61,6 +62,8 @@ impl Paint {
 pub struct Page {
     /// Its colours.
     pub paint: Paint,
+    /// Columns that its lines may take; `None`: any number.
+    columns: Option<usize>,
     text: String,
 }
 
@@ -118,12 +121,30 @@ impl<T: Into<String>> From<T> for Field {
 impl Page {
     /// An empty page.
     pub const fn new(paint: Paint) -> Self {
-        Self { paint, text: String::new() }
+        Self::within(paint, None)
     }
 
-    /// Adds a line.
+    /// An empty page for a terminal of so many columns; `None`: for something else, whose lines have no end.
+    pub const fn within(paint: Paint, columns: Option<usize>) -> Self {
+        Self { paint, columns, text: String::new() }
+    }
+
+    /// Adds a line. If it is folded, what follows stands in by two more.
     pub fn line(&mut self, text: impl AsRef<str>) {
-        self.text.push_str(text.as_ref().trim_end());
+        let text = text.as_ref().trim_end();
+        let indent = text.len() - text.trim_start_matches(' ').len();
+        self.folded(text, indent + 2);
+    }
+
+    fn folded(&mut self, text: &str, indent: usize) {
+        match self.columns {
+            Some(columns) => fold(text, columns, indent).iter().for_each(|line| self.whole(line)),
+            None => self.whole(text),
+        }
+    }
+
+    fn whole(&mut self, line: &str) {
+        self.text.push_str(line);
         self.text.push('\n');
     }
 
@@ -131,11 +152,32 @@ impl Page {
     pub fn field(&mut self, width: usize, label: &str, value: impl AsRef<str>) {
         let label = format!("{label:<width$}");
         let line = format!("{}  {}", self.paint.dim(&label), value.as_ref());
-        self.line(line);
+        self.folded(line.trim_end(), width + 2);
     }
 
     /// Adds an aligned table; with no rows, only its titles.
     pub fn table(&mut self, columns: &[Column], rows: Vec<Vec<Field>>) {
+        self.lines_of(columns, rows).iter().for_each(|line| self.whole(line));
+    }
+
+    /// As [`Self::table`], without the columns of these titles, the first one first, as far as there is no room for them.
+    pub fn table_that_fits(&mut self, columns: &[Column], rows: Vec<Vec<Field>>, spare: &[&str]) {
+        let (mut columns, mut rows, mut spare) = (columns.to_vec(), rows, spare.iter());
+        let room = self.columns.unwrap_or(usize::MAX);
+        loop {
+            let lines = self.lines_of(&columns, rows.clone());
+            let fits = lines.iter().all(|line| width(line) <= room);
+            let Some(title) = spare.next().filter(|_| !fits) else {
+                return lines.iter().for_each(|line| self.whole(&cut(line, room)));
+            };
+            if let Some(place) = columns.iter().position(|column| column.title() == *title) {
+                columns.remove(place);
+                rows.iter_mut().filter(|row| place < row.len()).for_each(|row| drop(row.remove(place)));
+            }
+        }
+    }
+
+    fn lines_of(&self, columns: &[Column], rows: Vec<Vec<Field>>) -> Vec<String> {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
         if self.paint.enabled {
@@ -149,9 +191,7 @@ impl Page {
         for (index, column) in table.column_iter_mut().enumerate() {
             column.set_padding((0, if index == last { 0 } else { 2 }));
         }
-        for line in table.lines() {
-            self.line(line);
-        }
+        table.lines().map(|line| line.trim_end().to_owned()).collect()
     }
 
     fn cell(&self, column: Column, field: Field, title: bool) -> Cell {
