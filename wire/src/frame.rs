@@ -19,6 +19,8 @@
 //! replayed frame and closes the connection. Lengths are checked against [`crate::limits`] before anything is
 //! allocated. A frame of an unknown kind is skipped (its lengths are known) and answered by [`FrameKind::Error`].
 
+use bytes::Buf;
+
 use crate::limits::{DATA_FRAME_BYTES, HEAD_BYTES_MAX, HEADER_BYTES, INLINE_TAIL_BYTES_MAX};
 
 /// What a frame is. Numbers never change; new kinds are appended.
@@ -200,47 +202,22 @@ impl Header {
     /// If the head is longer than `head_max` or the tail longer than its kind allows (a data frame's limit for an
     /// unknown kind, so that it can be skipped).
     pub fn parse(bytes: &[u8; HEADER_BYTES], head_max: usize) -> Result<Self, FrameError> {
-        let [
-            kind,
-            flags,
-            h0,
-            h1,
-            t0,
-            t1,
-            t2,
-            t3,
-            s0,
-            s1,
-            s2,
-            s3,
-            c0,
-            c1,
-            c2,
-            c3,
-            x0,
-            x1,
-            x2,
-            x3,
-            q0,
-            q1,
-            q2,
-            q3,
-        ] = *bytes;
+        let mut fields = bytes.as_slice();
         let header = Self {
-            kind,
-            flags,
-            head_len: u16::from_le_bytes([h0, h1]),
-            tail_len: u32::from_le_bytes([t0, t1, t2, t3]),
-            stream: u32::from_le_bytes([s0, s1, s2, s3]),
-            tail_crc: u32::from_le_bytes([c0, c1, c2, c3]),
-            head_crc: u32::from_le_bytes([x0, x1, x2, x3]),
-            sequence: u32::from_le_bytes([q0, q1, q2, q3]),
+            kind: fields.get_u8(),
+            flags: fields.get_u8(),
+            head_len: fields.get_u16_le(),
+            tail_len: fields.get_u32_le(),
+            stream: fields.get_u32_le(),
+            tail_crc: fields.get_u32_le(),
+            head_crc: fields.get_u32_le(),
+            sequence: fields.get_u32_le(),
         };
         let head_max = head_max.min(HEAD_BYTES_MAX);
         if usize::from(header.head_len) > head_max {
             return Err(FrameError::HeadTooLong { len: header.head_len.into(), max: head_max });
         }
-        let tail_max = FrameKind::from_number(kind).map_or(DATA_FRAME_BYTES, FrameKind::tail_max);
+        let tail_max = FrameKind::from_number(header.kind).map_or(DATA_FRAME_BYTES, FrameKind::tail_max);
         if header.tail_len as usize > tail_max {
             return Err(FrameError::TailTooLong { len: header.tail_len as usize, max: tail_max });
         }
