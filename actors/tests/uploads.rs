@@ -12,7 +12,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dfs_actors::datanode::chunk_store::ChunkKey;
 use dfs_actors::peer::dial::dial;
 use dfs_actors::supervisor::Strike;
 use dfs_actors::supervisor::Target as Victim;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use sha2::Sha256;
 
 use crate::codec;
-use crate::id::{ChunkId, Epoch, Generation, InodeId, NodeId};
+use crate::id::{ChunkId, ChunkKey, Epoch, Generation, InodeId, NodeId};
 
 /// The secret of a whole cluster. Only coordinators hold it.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -100,6 +100,11 @@ pub struct Grant {
 }
 
 impl Grant {
+    /// The bytes it is about.
+    pub const fn chunk_key(&self) -> ChunkKey {
+        ChunkKey { chunk: self.chunk, generation: self.generation }
+    }
+
     /// Signs the grant for one node.
     pub fn sign(&self, key: &NodeKey) -> Mac {
         cut(self.mac(key))

@@ -120,6 +120,21 @@ narrow_id!(
     Incarnation, u64
 );
 
+/// Names one set of bytes: a chunk, and which attempt at it. Ordered by chunk, then generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct ChunkKey {
+    /// The chunk.
+    pub chunk: ChunkId,
+    /// Which attempt at its bytes.
+    pub generation: Generation,
+}
+
+impl fmt::Display for ChunkKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.chunk, self.generation)
+    }
+}
+
 impl OpId {
     /// The coordinator's time when the id was made, as its maker had it.
     pub const fn stamp_ms(self) -> u64 {

@@ -20,33 +20,17 @@
 //!
 //! The futures are `'static` where they can be, so that an actor may spawn them; none of them blocks its thread.
 
-use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dfs_wire::id::{ChunkId, ClusterId, Generation, InodeId, NodeId};
+use dfs_wire::id::{ChunkId, ChunkKey, ClusterId, Generation, InodeId, NodeId};
 use dfs_wire::status::{Status, StatusCode};
 use futures_util::future::BoxFuture;
 
 /// Longest range of one [`ChunkReader::read`].
 pub const READ_BYTES_MAX: u32 = 1024 * 1024;
-
-/// Names one set of bytes: a chunk and which attempt at it. Ordered by chunk, then generation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ChunkKey {
-    /// The chunk.
-    pub chunk: ChunkId,
-    /// The attempt.
-    pub generation: Generation,
-}
-
-impl fmt::Display for ChunkKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.chunk, self.generation)
-    }
-}
 
 /// Everything a chunk says of itself that is known before its bytes are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use dfs_wire::auth::NodeKey;
-use dfs_wire::id::{ChunkId, ClusterId, Epoch, Generation, Incarnation, InodeId, NodeId};
-use dfs_wire::message::inventory::{InventoryAccepted, InventoryReport, InventoryRequest, InventoryResponse};
+use dfs_wire::id::{ChunkId, ChunkKey, ClusterId, Epoch, Generation, Incarnation, InodeId, NodeId};
+use dfs_wire::message::inventory::{
+    InventoryAccepted, InventoryEntry, InventoryReport, InventoryRequest, InventoryResponse,
+};
 use dfs_wire::message::membership::{
     HeartbeatReply, MembershipRequest, MembershipResponse, NodeLoad, Registered, StateFull, StateUpdate,
 };
@@ -19,8 +21,7 @@ use super::tree::{Agents, AgentsArgs, agents};
 use crate::datanode::authority::Heard;
 use crate::datanode::authority::{IdentityStore, Joined, SelfDescription};
 use crate::datanode::chunk_store::{
-    ChunkIdentity, ChunkInfo, ChunkKey, ChunkReader, ChunkStore, ChunkWriter, ReplicaState, StoreError,
-    StoreStats,
+    ChunkIdentity, ChunkInfo, ChunkReader, ChunkStore, ChunkWriter, ReplicaState, StoreError, StoreStats,
 };
 use crate::datanode::control::CoordinatorLink;
 use crate::datanode::heartbeat::{HeartbeatConfig, LoadProbe, load_of_store};
@@ -210,28 +211,18 @@ impl FakeCoordinator {
             }
             MembershipRequest::Heartbeat(beat) => {
                 told.heartbeats += 1;
-                let of = |c: &dfs_wire::message::membership::ChunkCopy| ChunkKey {
-                    chunk: c.chunk,
-                    generation: c.generation,
-                };
-                beat.deleted.iter().map(of).for_each(|key| {
+                for key in beat.deleted {
                     told.tombstones.remove(&key);
                     told.deleted.insert(key);
-                });
+                }
                 told.findings = beat.findings.into_iter().map(|f| f.code).collect();
-                told.corrupt.extend(beat.corrupt.iter().map(of));
-                let tombstones = told.tombstones.iter();
+                told.corrupt.extend(beat.corrupt);
                 Ok(MembershipResponse::Heartbeat(HeartbeatReply {
                     epoch: told.epoch,
                     position: told.position,
                     now_ms: 1_000 + u64::from(told.heartbeats) * 2_000,
                     update: StateUpdate::Unchanged,
-                    tombstones: tombstones
-                        .map(|k| dfs_wire::message::membership::ChunkCopy {
-                            chunk: k.chunk,
-                            generation: k.generation,
-                        })
-                        .collect(),
+                    tombstones: told.tombstones.iter().copied().collect(),
                     register_again: !told.knows,
                     inventory_wanted: false,
                 }))
@@ -257,15 +248,8 @@ impl CoordinatorLink for FakeCoordinator {
         let answer = match request {
             Request::Membership(word) => Self::membership(&mut told, word).map(Response::Membership),
             Request::Inventory(InventoryRequest::Report(report)) => {
-                let unwanted = report.copies.iter().filter(|c| {
-                    told.unwanted.contains_key(&ChunkKey { chunk: c.chunk, generation: c.generation })
-                });
-                let quarantine = unwanted
-                    .map(|c| dfs_wire::message::membership::ChunkCopy {
-                        chunk: c.chunk,
-                        generation: c.generation,
-                    })
-                    .collect();
+                let reported = report.copies.iter().map(InventoryEntry::key);
+                let quarantine = reported.filter(|key| told.unwanted.contains_key(key)).collect();
                 told.reports.push(report);
                 Ok(Response::Inventory(InventoryResponse::Accepted(InventoryAccepted {
                     epoch: told.epoch,
@@ -275,9 +259,7 @@ impl CoordinatorLink for FakeCoordinator {
             }
             Request::Inventory(InventoryRequest::Confirm(word)) => {
                 let mut still = word.copies;
-                still.retain(|c| {
-                    told.unwanted.contains_key(&ChunkKey { chunk: c.chunk, generation: c.generation })
-                });
+                still.retain(|key| told.unwanted.contains_key(key));
                 let accepted =
                     InventoryAccepted { epoch: told.epoch, position: told.position, quarantine: still };
                 Ok(Response::Inventory(InventoryResponse::Confirmed(accepted)))

@@ -6,7 +6,7 @@ use std::time::Duration;
 use dfs_wire::Bytes;
 use dfs_wire::auth::{Grant, GrantOp, Mac};
 use dfs_wire::handshake::{Hello, Peer, Welcome};
-use dfs_wire::id::OpId;
+use dfs_wire::id::{ChunkKey, OpId};
 use dfs_wire::limits::{CHUNK_BYTES_MAX, DATA_FRAME_BYTES, REPLICATION_MAX};
 use dfs_wire::link::{Incoming, Stream};
 use dfs_wire::message::admin::AdminRequest;
@@ -25,7 +25,7 @@ use super::BUSY_PAUSE_MS;
 use super::reads::{Reads, in_time};
 use crate::budgets::STREAMING_MAILBOX;
 use crate::datanode::authority::Authority;
-use crate::datanode::chunk_store::{ChunkKey, ChunkStore, StoreError};
+use crate::datanode::chunk_store::{ChunkStore, StoreError};
 use crate::datanode::reads::ReadPlaces;
 use crate::datanode::replication::{CopyJob, ReplicationMsg, copy_chunk};
 use crate::datanode::streaming::{Job, Streaming, StreamingArgs, Turn, Turns, UploadLimits};
@@ -305,7 +305,7 @@ impl DatanodeService {
             disk: limits.upload.answer,
         };
         let done = reads.send_range(read, stream).await;
-        self.report(ChunkKey { chunk: read.grant.chunk, generation: read.grant.generation }, &done);
+        self.report(read.grant.chunk_key(), &done);
         done.map(|read| Response::Chunk(ChunkResponse::Read(read)))
     }
 
@@ -320,7 +320,7 @@ impl DatanodeService {
 
     async fn verify(&self, asked: &Asked, verify: &VerifyChunk) -> ResponseHead {
         self.parts.authority.check(&verify.grant, &verify.mac, GrantOp::Read)?;
-        let key = ChunkKey { chunk: verify.grant.chunk, generation: verify.grant.generation };
+        let key = verify.grant.chunk_key();
         let failed = |e: StoreError| e.status(self.parts.authority.node());
         // A whole chunk is read for it, so it takes its turn among the reads.
         let place = self.reads.enter(asked.patience(self.limits().prepare_timeout)).await?;

@@ -17,12 +17,13 @@
 use std::sync::Arc;
 
 use dfs_wire::handshake::{Hello, NodePeer, Peer};
+use dfs_wire::id::ChunkKey;
 use dfs_wire::limits::CONNECTION_CREDIT_BYTES;
 use dfs_wire::slab::SlabBudget;
 use tokio::sync::watch;
 
 use super::authority::{CoordinatorView, Heard, IdentityStore, NodeAuthority, SelfDescription};
-use super::chunk_store::{ChunkKey, ChunkStore};
+use super::chunk_store::ChunkStore;
 use super::control::{Control, ControlArgs, ControlLink, ControlMsg, CoordinatorLink};
 use super::heartbeat::{Heartbeat, HeartbeatArgs, HeartbeatConfig, HeartbeatMsg, LoadProbe, want_news};
 use super::inventory::{DatanodeHealth, Inventory, InventoryArgs, InventoryConfig, InventoryMsg};

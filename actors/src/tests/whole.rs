@@ -5,7 +5,7 @@ use dfs_wire::auth::GrantOp;
 use crate::coordinator::metadata::table::store::{Batch, KeyRange, SCAN_PAIRS_MAX};
 use crate::coordinator::tests::*;
 use crate::datanode::authority::{Authority, NodeAuthority, SelfDescription};
-use crate::datanode::chunk_store::{ChunkKey, ChunkStore};
+use crate::datanode::chunk_store::ChunkStore;
 use crate::datanode::control::CoordinatorLink;
 use crate::datanode::fakes::{FakeIdentity, FakeStore, me};
 use crate::datanode::heartbeat::{HeartbeatConfig, want_news};
@@ -86,7 +86,7 @@ fn store(nodes: &[Datanode], allocation: &Allocation) -> StoredChunk {
     let receipts = allocation.targets.iter().map(|target| {
         let node = nodes.iter().find(|n| n.authority.node() == target.node).unwrap();
         node.authority.check(grant, &target.mac, GrantOp::Write).unwrap();
-        let key = ChunkKey { chunk: grant.chunk, generation: grant.generation };
+        let key = grant.chunk_key();
         node.store.chunks.lock().unwrap().insert(key);
         node.authority.sign(grant.chunk, grant.generation, 1, [0; 32]).unwrap()
     });

@@ -18,7 +18,8 @@ use std::path::PathBuf;
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use dfs_actors::datanode::chunk_store::{ChunkInfo, ChunkKey, ReplicaState, StoreError};
+use dfs_actors::datanode::chunk_store::{ChunkInfo, ReplicaState, StoreError};
+use dfs_wire::id::ChunkKey;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::core::Core;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use dfs_actors::datanode::chunk_store::{ChunkInfo, ChunkKey, ReplicaState, StoreError, StoreStats};
-use dfs_wire::id::ClusterId;
+use dfs_actors::datanode::chunk_store::{ChunkInfo, ReplicaState, StoreError, StoreStats};
+use dfs_wire::id::{ChunkKey, ClusterId};
 use rustix::io::Errno;
 use tokio::sync::Semaphore;
 

@@ -22,7 +22,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use dfs_actors::datanode::chunk_store::{ChunkKey, DiskState, StoreError};
+use dfs_actors::datanode::chunk_store::{DiskState, StoreError};
+use dfs_wire::id::ChunkKey;
 use rustix::io::Errno;
 
 use super::disk_io::{DiskDir, DiskFile, DiskIo};

@@ -6,9 +6,9 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use dfs_actors::datanode::chunk_store::{
-    ChunkIdentity, ChunkInfo, ChunkKey, ChunkReader, ChunkStore, ChunkWriter, StoreError, StoreStats,
+    ChunkIdentity, ChunkInfo, ChunkReader, ChunkStore, ChunkWriter, StoreError, StoreStats,
 };
-use dfs_wire::id::ClusterId;
+use dfs_wire::id::{ChunkKey, ClusterId};
 use dfs_wire::limits::CHUNK_BYTES_MAX;
 use futures_util::future::BoxFuture;
 use rustix::io::Errno;

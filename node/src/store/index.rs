@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::Mutex;
 
-use dfs_actors::datanode::chunk_store::{ChunkInfo, ChunkKey, ReplicaState};
+use dfs_actors::datanode::chunk_store::{ChunkInfo, ReplicaState};
+use dfs_wire::id::ChunkKey;
 
 use super::disk::lock;
 use super::format::file_bytes;

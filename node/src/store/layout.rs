@@ -16,7 +16,7 @@
 
 use std::path::{Path, PathBuf};
 
-use dfs_actors::datanode::chunk_store::ChunkKey;
+use dfs_wire::id::ChunkKey;
 use dfs_wire::id::Generation;
 
 /// A time-ordered id begins with 48 bits of milliseconds; a step is 2^14 of them.

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::{Arc, Mutex};
 
-use dfs_actors::datanode::chunk_store::{ChunkInfo, ChunkKey};
+use dfs_actors::datanode::chunk_store::ChunkInfo;
+use dfs_wire::id::ChunkKey;
 
 use super::disk::lock;
 use super::disk_io::DiskFile;

@@ -22,8 +22,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dfs_actors::datanode::chunk_store::{
-    ChunkInfo, ChunkKey, ChunkReader, READ_BYTES_MAX, ReplicaState, StoreError, Verified,
+    ChunkInfo, ChunkReader, READ_BYTES_MAX, ReplicaState, StoreError, Verified,
 };
+use dfs_wire::id::ChunkKey;
 use dfs_wire::limits::{BLOCK_BYTES, SLAB_ALIGN};
 use futures_util::future::BoxFuture;
 

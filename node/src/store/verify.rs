@@ -10,7 +10,8 @@
 
 use std::io;
 
-use dfs_actors::datanode::chunk_store::{ChunkInfo, ChunkKey, READ_BYTES_MAX, ReplicaState, StoreError};
+use dfs_actors::datanode::chunk_store::{ChunkInfo, READ_BYTES_MAX, ReplicaState, StoreError};
+use dfs_wire::id::ChunkKey;
 use sha2::{Digest, Sha256};
 
 use super::core::Core;

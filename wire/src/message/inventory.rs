@@ -6,8 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::membership::ChunkCopy;
-use crate::id::{ChunkId, Epoch, Generation, Incarnation, NodeId};
+use crate::id::{ChunkId, ChunkKey, Epoch, Generation, Incarnation, NodeId};
 
 /// What a datanode reports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,9 +35,9 @@ pub struct InventoryReport {
     /// Which run.
     pub incarnation: Incarnation,
     /// Covers copies after this one; `None` = from the start.
-    pub after: Option<ChunkCopy>,
+    pub after: Option<ChunkKey>,
     /// Covers copies up to and including this one; `None` = to the end.
-    pub upto: Option<ChunkCopy>,
+    pub upto: Option<ChunkKey>,
     /// The latest time of the coordinator that the node had heard when it cut the page: what was recorded before is in
     /// the page, or not on the node. 0 = none yet.
     pub heard_ms: u64,
@@ -59,6 +58,13 @@ pub struct InventoryEntry {
     pub corrupt: bool,
 }
 
+impl InventoryEntry {
+    /// The part that names the bytes.
+    pub const fn key(&self) -> ChunkKey {
+        ChunkKey { chunk: self.chunk, generation: self.generation }
+    }
+}
+
 /// Is the node still to get rid of these?
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InventoryConfirm {
@@ -68,7 +74,7 @@ pub struct InventoryConfirm {
     pub incarnation: Incarnation,
     /// Copies that the answer to a page ordered into quarantine, at most
     /// [`INVENTORY_PAGE_MAX`](crate::limits::INVENTORY_PAGE_MAX).
-    pub copies: Vec<ChunkCopy>,
+    pub copies: Vec<ChunkKey>,
 }
 
 /// What the coordinator answers.
@@ -88,5 +94,5 @@ pub struct InventoryAccepted {
     /// The commit position of its metadata: the node keeps it before it obeys.
     pub position: u64,
     /// Copies that no version, upload or lease reaches and that are older than the grace.
-    pub quarantine: Vec<ChunkCopy>,
+    pub quarantine: Vec<ChunkKey>,
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::admin::HealthFinding;
 use crate::auth::NodeKey;
-use crate::id::{ChunkId, ClusterId, Epoch, Generation, Incarnation, NodeId};
+use crate::id::{ChunkKey, ClusterId, Epoch, Incarnation, NodeId};
 
 /// What a datanode tells the coordinator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -109,15 +109,6 @@ pub enum DiskHealth {
     Failed(String),
 }
 
-/// A copy that was found bad.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct ChunkCopy {
-    /// The chunk.
-    pub chunk: ChunkId,
-    /// Which attempt.
-    pub generation: Generation,
-}
-
 /// Still here.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
@@ -130,11 +121,11 @@ pub struct Heartbeat {
     /// Load and space now.
     pub load: NodeLoad,
     /// Tombstones carried out since the last heartbeat that was answered.
-    pub deleted: Vec<ChunkCopy>,
+    pub deleted: Vec<ChunkKey>,
     /// Copies found bad since then (a mismatch read twice).
-    pub corrupt: Vec<ChunkCopy>,
+    pub corrupt: Vec<ChunkKey>,
     /// Copies that a reader was sent for and that are not there.
-    pub missing: Vec<ChunkCopy>,
+    pub missing: Vec<ChunkKey>,
     /// The latest time of the coordinator that the node had heard before it looked for them: a copy that was recorded
     /// later may have come since.
     pub heard_ms: u64,
@@ -294,7 +285,7 @@ pub struct HeartbeatReply {
     /// What changed.
     pub update: StateUpdate,
     /// Copies to put into quarantine; repeated until confirmed.
-    pub tombstones: Vec<ChunkCopy>,
+    pub tombstones: Vec<ChunkKey>,
     /// The coordinator does not know this run: register again.
     pub register_again: bool,
     /// The coordinator wants a full inventory now.

@@ -7,9 +7,8 @@
 
 use std::sync::Arc;
 
-use dfs_wire::id::{ChunkId, Epoch, NodeId};
+use dfs_wire::id::{ChunkId, ChunkKey, Epoch, NodeId};
 use dfs_wire::message::inventory::InventoryReport;
-use dfs_wire::message::membership::ChunkCopy;
 use dfs_wire::message::metadata::{
     DiskUsage, DiskUsageStep, Explain, FileStat, Fsck, FsckStep, List, Listed, OpenRead, TrashList,
     TrashPage, UploadFound, UploadedChunks, UploadedPage,
@@ -207,7 +206,7 @@ impl MetadataReader {
     ///
     /// # Errors
     /// Of the store.
-    pub fn tombstones(&self, node: NodeId, limit: usize) -> Result<Vec<ChunkCopy>, MetaError> {
+    pub fn tombstones(&self, node: NodeId, limit: usize) -> Result<Vec<ChunkKey>, MetaError> {
         self.read(|view| gc::tombstones(view, node, limit))
     }
 
@@ -232,9 +231,9 @@ impl MetadataReader {
         &self,
         ctx: &OpContext,
         node: NodeId,
-        copies: &[ChunkCopy],
+        copies: &[ChunkKey],
         sight: Sight<'_>,
-    ) -> Result<Vec<ChunkCopy>, MetaError> {
+    ) -> Result<Vec<ChunkKey>, MetaError> {
         self.read(|view| inventory::confirm(view, ctx, node, copies, sight))
     }
 

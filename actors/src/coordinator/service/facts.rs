@@ -4,11 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use dfs_wire::id::{Incarnation, NodeId};
-use dfs_wire::message::inventory::InventoryReport;
-use dfs_wire::message::membership::ChunkCopy;
-
-use crate::datanode::chunk_store::ChunkKey;
+use dfs_wire::id::{ChunkKey, Incarnation, NodeId};
+use dfs_wire::message::inventory::{InventoryEntry, InventoryReport};
 
 /// Copies of each kind that are remembered of a node.
 const KEPT_MAX: usize = 4096;
@@ -46,10 +43,6 @@ pub(super) struct NodeFacts {
     wanted_ms: AtomicU64,
 }
 
-fn key(copy: &ChunkCopy) -> ChunkKey {
-    ChunkKey { chunk: copy.chunk, generation: copy.generation }
-}
-
 fn keep(set: &mut BTreeSet<ChunkKey>, keys: impl Iterator<Item = ChunkKey>) {
     let room = KEPT_MAX.saturating_sub(set.len());
     set.extend(keys.take(room));
@@ -61,12 +54,12 @@ impl NodeFacts {
     }
 
     /// Bad copies told in a heartbeat.
-    pub(super) fn corrupt(&self, node: NodeId, copies: &[ChunkCopy]) {
-        keep(&mut self.lock().entry(node).or_default().corrupt, copies.iter().map(key));
+    pub(super) fn corrupt(&self, node: NodeId, copies: &[ChunkKey]) {
+        keep(&mut self.lock().entry(node).or_default().corrupt, copies.iter().copied());
     }
 
     /// A page of an inventory, and what was ordered into quarantine for it, at this time of the coordinator.
-    pub(super) fn page(&self, report: &InventoryReport, orphans: &[ChunkCopy], now_ms: u64) {
+    pub(super) fn page(&self, report: &InventoryReport, orphans: &[ChunkKey], now_ms: u64) {
         let mut nodes = self.lock();
         let said = nodes.entry(report.node).or_default();
         if report.after.is_none() {
@@ -76,11 +69,8 @@ impl NodeFacts {
             said.orphans_before = std::mem::take(&mut said.orphans_now);
         }
         let bad = report.copies.iter().filter(|copy| copy.corrupt);
-        keep(
-            &mut said.corrupt_now,
-            bad.map(|copy| ChunkKey { chunk: copy.chunk, generation: copy.generation }),
-        );
-        keep(&mut said.orphans_now, orphans.iter().map(key));
+        keep(&mut said.corrupt_now, bad.map(InventoryEntry::key));
+        keep(&mut said.orphans_now, orphans.iter().copied());
         if report.upto.is_none() {
             said.corrupt = std::mem::take(&mut said.corrupt_now);
             said.told_all = Some((report.incarnation, said.began_ms));
@@ -147,12 +137,11 @@ impl NodeFacts {
 #[cfg(test)]
 mod tests {
     use dfs_wire::id::{ChunkId, Generation};
-    use dfs_wire::message::inventory::InventoryEntry;
 
     use super::*;
 
-    fn copy(id: u128) -> ChunkCopy {
-        ChunkCopy { chunk: ChunkId(id), generation: Generation(0) }
+    fn copy(id: u128) -> ChunkKey {
+        ChunkKey { chunk: ChunkId(id), generation: Generation(0) }
     }
 
     fn page(after: Option<u128>, upto: Option<u128>, copies: &[(u128, bool)]) -> InventoryReport {

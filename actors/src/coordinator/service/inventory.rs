@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use dfs_wire::id::{Incarnation, NodeId, OpId};
 use dfs_wire::limits::INVENTORY_PAGE_MAX;
-use dfs_wire::message::inventory::{InventoryAccepted, InventoryConfirm, InventoryReport, InventoryResponse};
-use dfs_wire::message::membership::ChunkCopy;
+use dfs_wire::message::inventory::{
+    InventoryAccepted, InventoryConfirm, InventoryEntry, InventoryReport, InventoryResponse,
+};
 use dfs_wire::status::{Status, StatusCode};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -29,16 +30,14 @@ fn check(report: &InventoryReport) -> Result<(), Status> {
     if report.copies.len() > INVENTORY_PAGE_MAX {
         return invalid("too many copies in one page of an inventory");
     }
-    let place = |copy: &ChunkCopy| (copy.chunk, copy.generation);
-    let mut last = report.after.as_ref().map(place);
-    for copy in &report.copies {
-        let here = (copy.chunk, copy.generation);
+    let mut last = report.after;
+    for here in report.copies.iter().map(InventoryEntry::key) {
         if last.is_some_and(|last| here <= last) {
             return invalid("the copies of an inventory are not in order");
         }
         last = Some(here);
     }
-    if report.upto.as_ref().map(place).is_some_and(|upto| last.is_some_and(|last| last > upto)) {
+    if report.upto.is_some_and(|upto| last.is_some_and(|last| last > upto)) {
         return invalid("an inventory page holds more than it says");
     }
     Ok(())

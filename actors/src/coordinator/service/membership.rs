@@ -1,10 +1,10 @@
 //! Registration, heartbeats and farewells: the words go to the membership actor, what must last to the metadata.
 
-use dfs_wire::id::NodeId;
+use dfs_wire::id::{ChunkKey, NodeId};
 use dfs_wire::limits::TOMBSTONES_PER_HEARTBEAT_MAX;
 use dfs_wire::message::admin::AdminResponse;
 use dfs_wire::message::membership::{
-    ChunkCopy, Heartbeat, HeartbeatReply, Leave, MembershipRequest, MembershipResponse, Register, Registered,
+    Heartbeat, HeartbeatReply, Leave, MembershipRequest, MembershipResponse, Register, Registered,
     StateUpdate,
 };
 use dfs_wire::status::{Status, StatusCode};
@@ -27,7 +27,7 @@ fn unanswered(error: crate::supervisor::AskError) -> Status {
 /// What a heartbeat says of single copies.
 fn findings(word: &Heartbeat) -> Vec<CopyFinding> {
     let finding =
-        |copy: &ChunkCopy, change| CopyFinding { chunk: copy.chunk, generation: copy.generation, change };
+        |copy: &ChunkKey, change| CopyFinding { chunk: copy.chunk, generation: copy.generation, change };
     let corrupt = word.corrupt.iter().map(|copy| finding(copy, CopyChange::Corrupt));
     let change = CopyChange::Missing { heard_ms: word.heard_ms };
     let missing = word.missing.iter().map(|copy| finding(copy, change));
@@ -196,11 +196,7 @@ impl CoordinatorService {
     }
 
     /// What the node is to delete: as much as fits beside the update, and nothing if the metadata is an old copy.
-    fn tombstones(
-        &self,
-        node: NodeId,
-        update: &StateUpdate,
-    ) -> Result<Vec<dfs_wire::message::membership::ChunkCopy>, Status> {
+    fn tombstones(&self, node: NodeId, update: &StateUpdate) -> Result<Vec<ChunkKey>, Status> {
         let nodes = match update {
             StateUpdate::Unchanged => 0,
             StateUpdate::Increment(step) => step.nodes.len(),

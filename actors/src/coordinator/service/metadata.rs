@@ -1,6 +1,6 @@
 //! Requests about the namespace: validated, placed, handed to the writer or answered from committed metadata.
 
-use dfs_wire::id::{NodeId, OpId};
+use dfs_wire::id::{ChunkKey, NodeId, OpId};
 use dfs_wire::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, CHUNKS_PER_REQUEST_MAX, REPLICATION_MAX};
 use dfs_wire::message::membership::NodeState;
 use dfs_wire::message::metadata::{
@@ -353,7 +353,7 @@ impl CoordinatorService {
         let view = self.view();
         let mut step = self.parts.reader.fsck(request, &reaches(&view, self.parts.time.now_ms()))?;
         if step.next.is_none() {
-            let orphan = |(node, key): (NodeId, crate::datanode::chunk_store::ChunkKey)| FsckProblem {
+            let orphan = |(node, key): (NodeId, ChunkKey)| FsckProblem {
                 kind: FsckKind::Orphan,
                 path: None,
                 chunk: Some(key.chunk),

@@ -104,7 +104,7 @@ async fn a_deleted_file_becomes_tombstones_until_each_node_confirms() {
     rig.pass(300, &[1, 2, 3]).await;
     assert!(rig.beat(1, &[], &[]).await.tombstones.is_empty(), "the read lease has not ended");
     rig.pass(400, &[1, 2, 3]).await;
-    let copy = [ChunkCopy { chunk: allocation.grant.chunk, generation: allocation.grant.generation }];
+    let copy = [allocation.grant.chunk_key()];
     for id in 1..=3 {
         assert_eq!(rig.beat(id, &[], &[]).await.tombstones, copy);
         assert_eq!(rig.beat(id, &[], &[]).await.tombstones, copy, "repeated until confirmed");

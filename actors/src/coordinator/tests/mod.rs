@@ -4,7 +4,9 @@ pub(crate) use std::sync::Arc;
 pub(crate) use std::time::Duration;
 
 pub(crate) use dfs_wire::auth::{ClusterKey, GrantOp, Receipt};
-pub(crate) use dfs_wire::id::{ChunkId, ClusterId, Epoch, Generation, Incarnation, NodeId, OpId, SessionId};
+pub(crate) use dfs_wire::id::{
+    ChunkId, ChunkKey, ClusterId, Epoch, Generation, Incarnation, NodeId, OpId, SessionId,
+};
 pub(crate) use dfs_wire::message::admin::{AdminRequest, AdminResponse, HealthLevel};
 pub(crate) use dfs_wire::message::inventory::{
     InventoryEntry, InventoryReport, InventoryRequest, InventoryResponse,
@@ -142,12 +144,7 @@ impl Rig {
         }
     }
 
-    pub(crate) async fn beat(
-        &self,
-        id: u128,
-        deleted: &[ChunkCopy],
-        corrupt: &[ChunkCopy],
-    ) -> HeartbeatReply {
+    pub(crate) async fn beat(&self, id: u128, deleted: &[ChunkKey], corrupt: &[ChunkKey]) -> HeartbeatReply {
         let word = Heartbeat {
             node: NodeId(id),
             incarnation: Incarnation(1),
@@ -239,7 +236,7 @@ impl Rig {
         &self,
         id: u128,
         copies: &[(ChunkId, u32, bool)],
-    ) -> Result<Vec<ChunkCopy>, Status> {
+    ) -> Result<Vec<ChunkKey>, Status> {
         let entry = |&(chunk, generation, corrupt): &(ChunkId, u32, bool)| InventoryEntry {
             chunk,
             generation: Generation(generation),

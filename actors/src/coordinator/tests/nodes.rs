@@ -70,7 +70,7 @@ async fn bad_and_missing_copies_reach_health_fsck_and_readers() {
     let rig = with_nodes(3).await;
     let allocation = rig.put("/f").await;
     let (chunk, generation) = (allocation.grant.chunk, allocation.grant.generation);
-    let copy = ChunkCopy { chunk, generation };
+    let copy = ChunkKey { chunk, generation };
     rig.beat(2, &[], &[copy]).await;
     assert_eq!(rig.findings(), ["CORRUPT_COPIES", "UNDER_REPLICATED"]);
     let read = rig.read("/f").await.unwrap();

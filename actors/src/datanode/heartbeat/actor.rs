@@ -7,6 +7,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use dfs_wire::id::ChunkKey;
 use dfs_wire::message::membership::{
     self, DiskHealth, HeartbeatReply, Leave, MembershipRequest, MembershipResponse, NodeLoad, Register,
     Registered,
@@ -17,7 +18,7 @@ use dfs_wire::status::{Status, StatusCode};
 use super::messages::HeartbeatMsg;
 use super::state::{Effect, HeartbeatConfig, HeartbeatState, Learned};
 use crate::datanode::authority::{ClockReading, CoordinatorView, IdentityStore, SelfDescription};
-use crate::datanode::chunk_store::{ChunkKey, ChunkStore, DiskState, StoreStats};
+use crate::datanode::chunk_store::{ChunkStore, DiskState, StoreStats};
 use crate::datanode::control::CoordinatorLink;
 use crate::datanode::inventory::{DatanodeHealth, InventoryMsg};
 use crate::env::MonoTime;
@@ -137,9 +138,7 @@ impl Heartbeat {
             Effect::Heartbeat { deleted, corrupt, missing } => (deleted, corrupt, missing),
             _ => (Vec::new(), Vec::new(), Vec::new()),
         };
-        missing.retain(|copy| {
-            !self.args.store.holds(ChunkKey { chunk: copy.chunk, generation: copy.generation })
-        });
+        missing.retain(|key| !self.args.store.holds(*key));
         let request = MembershipRequest::Heartbeat(membership::Heartbeat {
             node: self.args.me.node,
             incarnation: self.args.me.incarnation,

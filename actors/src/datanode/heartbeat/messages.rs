@@ -6,8 +6,8 @@ use dfs_wire::message::membership::{HeartbeatReply, Registered};
 use dfs_wire::status::Status;
 
 use crate::datanode::authority::{Joined, WantNews};
-use crate::datanode::chunk_store::ChunkKey;
 use crate::supervisor::Addr;
+use dfs_wire::id::ChunkKey;
 
 /// A message to the heartbeat actor.
 #[derive(Debug)]

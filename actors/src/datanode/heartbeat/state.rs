@@ -27,13 +27,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use dfs_wire::id::Epoch;
+use dfs_wire::id::{ChunkKey, Epoch};
 use dfs_wire::limits::TOMBSTONES_PER_HEARTBEAT_MAX;
-use dfs_wire::message::membership::{ChunkCopy, HeartbeatReply, Registered, StateUpdate};
+use dfs_wire::message::membership::{HeartbeatReply, Registered, StateUpdate};
 use dfs_wire::status::{Status, StatusCode};
 
 use crate::datanode::authority::Joined;
-use crate::datanode::chunk_store::ChunkKey;
 use crate::env::MonoTime;
 
 /// Bad copies told in one heartbeat.
@@ -91,11 +90,11 @@ pub(crate) enum Effect {
     /// Call the coordinator: still here.
     Heartbeat {
         /// Deletes carried out.
-        deleted: Vec<ChunkCopy>,
+        deleted: Vec<ChunkKey>,
         /// Copies found bad.
-        corrupt: Vec<ChunkCopy>,
+        corrupt: Vec<ChunkKey>,
         /// Copies looked for in vain.
-        missing: Vec<ChunkCopy>,
+        missing: Vec<ChunkKey>,
     },
     /// Make this durable.
     Save(Joined),
@@ -222,9 +221,9 @@ impl HeartbeatState {
             let missing = self.missing.iter().filter(|(_, heard)| **heard).map(|(key, _)| *key);
             let missing: Vec<_> = missing.take(CORRUPT_PER_HEARTBEAT_MAX).collect();
             let beat = Effect::Heartbeat {
-                deleted: copies(&deleted),
-                corrupt: copies(&corrupt),
-                missing: copies(&missing),
+                deleted: deleted.clone(),
+                corrupt: corrupt.clone(),
+                missing: missing.clone(),
             };
             self.told = Told { deleted, corrupt, missing };
             vec![beat]
@@ -347,7 +346,7 @@ impl HeartbeatState {
         let news: Vec<ChunkKey> = word
             .tombstones
             .iter()
-            .map(key_of)
+            .copied()
             .filter(|key| !self.deleted.contains(key) && !self.quarantining.contains(key))
             .collect();
         if !news.is_empty() {
@@ -452,18 +451,6 @@ fn interval_of(word: &Registered) -> Duration {
 fn joined(word: &Registered) -> Joined {
     let Registered { cluster, epoch, position, key, .. } = word;
     Joined { cluster: *cluster, key: key.clone(), epoch: *epoch, position: *position }
-}
-
-fn key_of(copy: &ChunkCopy) -> ChunkKey {
-    ChunkKey { chunk: copy.chunk, generation: copy.generation }
-}
-
-fn copy(key: &ChunkKey) -> ChunkCopy {
-    ChunkCopy { chunk: key.chunk, generation: key.generation }
-}
-
-fn copies(keys: &[ChunkKey]) -> Vec<ChunkCopy> {
-    keys.iter().map(copy).collect()
 }
 
 #[cfg(test)]

@@ -38,7 +38,7 @@ fn reply(tombstones: &[u128]) -> HeartbeatReply {
         position: 0,
         now_ms: 2_000,
         update: StateUpdate::Unchanged,
-        tombstones: copies(&tombstones.iter().map(|id| key(*id)).collect::<Vec<_>>()),
+        tombstones: tombstones.iter().map(|id| key(*id)).collect(),
         register_again: false,
         inventory_wanted: false,
     }
@@ -67,9 +67,7 @@ fn active() -> HeartbeatState {
 
 fn told(effects: &[Effect]) -> (Vec<ChunkKey>, Vec<ChunkKey>) {
     match effects {
-        [Effect::Heartbeat { deleted, corrupt, .. }] => {
-            (deleted.iter().map(key_of).collect(), corrupt.iter().map(key_of).collect())
-        }
+        [Effect::Heartbeat { deleted, corrupt, .. }] => (deleted.clone(), corrupt.clone()),
         other => panic!("not a heartbeat: {other:?}"),
     }
 }
@@ -263,7 +261,7 @@ fn a_copy_looked_for_in_vain_is_told_once_the_coordinator_was_heard_of_since_and
     let mut state = active();
     assert!(state.report_missing(key(4)));
     let missing = |effects: &[Effect]| match effects {
-        [Effect::Heartbeat { missing, .. }] => missing.iter().map(key_of).collect::<Vec<_>>(),
+        [Effect::Heartbeat { missing, .. }] => missing.clone(),
         other => panic!("not a heartbeat: {other:?}"),
     };
     assert_eq!(missing(&state.step(at(2_000))), [], "its record may be younger than what was heard");

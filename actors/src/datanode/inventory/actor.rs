@@ -6,20 +6,19 @@
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use dfs_wire::id::Epoch;
+use dfs_wire::id::{ChunkKey, Epoch};
 use dfs_wire::limits::INVENTORY_PAGE_MAX;
 use dfs_wire::message::admin::{HealthFinding, HealthLevel};
 use dfs_wire::message::inventory::{
     InventoryConfirm, InventoryEntry, InventoryReport, InventoryRequest, InventoryResponse,
 };
-use dfs_wire::message::membership::ChunkCopy;
 use dfs_wire::message::{Request, Response};
 use dfs_wire::status::{Status, StatusCode};
 
 use super::messages::InventoryMsg;
 use super::state::{Effect, InventoryConfig, InventoryState, Page, Tripped};
 use crate::datanode::authority::{CoordinatorView, IdentityStore, SelfDescription};
-use crate::datanode::chunk_store::{ChunkInfo, ChunkKey, ChunkStore, ReplicaState};
+use crate::datanode::chunk_store::{ChunkInfo, ChunkStore, ReplicaState};
 use crate::datanode::control::CoordinatorLink;
 use crate::env::MonoTime;
 use crate::supervisor::{ActorError, Behaviour, Ctx, TimerId};
@@ -97,10 +96,6 @@ fn cut(after: Option<ChunkKey>, mut found: Vec<ChunkInfo>) -> (Page, Vec<Invento
     (Page { after, upto }, found.iter().map(entry).collect())
 }
 
-fn copy(key: ChunkKey) -> ChunkCopy {
-    ChunkCopy { chunk: key.chunk, generation: key.generation }
-}
-
 impl Inventory {
     /// Whether a coordinator of this reign is to be obeyed.
     fn obeys(&self, epoch: Epoch) -> bool {
@@ -119,8 +114,8 @@ impl Inventory {
         let report = InventoryReport {
             node: self.args.me.node,
             incarnation: self.args.me.incarnation,
-            after: page.after.map(copy),
-            upto: page.upto.map(copy),
+            after: page.after,
+            upto: page.upto,
             heard_ms: known.clock.map_or(0, |clock| clock.coordinator_ms),
             copies,
         };
@@ -143,8 +138,7 @@ impl Inventory {
                 _ => return Err(Status::new(StatusCode::ProtocolViolation, "not an answer to an inventory")),
             };
             view.update(|known| known.hear(word.epoch, word.position));
-            let key = |c: ChunkCopy| ChunkKey { chunk: c.chunk, generation: c.generation };
-            Ok((word.epoch, word.quarantine.into_iter().map(key).collect()))
+            Ok((word.epoch, word.quarantine))
         }
     }
 
@@ -160,7 +154,7 @@ impl Inventory {
                 let confirm = InventoryConfirm {
                     node: self.args.me.node,
                     incarnation: self.args.me.incarnation,
-                    copies: keys.into_iter().map(copy).collect(),
+                    copies: keys,
                 };
                 ctx.spawn_then(self.ask(InventoryRequest::Confirm(confirm)), InventoryMsg::Confirmed);
             }

@@ -1,9 +1,7 @@
 //! What the inventory actor can be told.
 
-use dfs_wire::id::Epoch;
+use dfs_wire::id::{ChunkKey, Epoch};
 use dfs_wire::status::Status;
-
-use crate::datanode::chunk_store::ChunkKey;
 
 /// A message to the inventory actor.
 #[derive(Debug)]

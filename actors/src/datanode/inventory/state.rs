@@ -18,9 +18,8 @@
 
 use std::time::Duration;
 
-use dfs_wire::id::Epoch;
+use dfs_wire::id::{ChunkKey, Epoch};
 
-use crate::datanode::chunk_store::ChunkKey;
 use crate::env::MonoTime;
 
 /// Chunks put into quarantine at once.

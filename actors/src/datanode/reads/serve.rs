@@ -6,13 +6,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use dfs_wire::id::ChunkKey;
 use dfs_wire::limits::{BLOCK_BYTES, DATA_FRAME_BYTES};
 use dfs_wire::link::{DataFrame, Stream};
 use dfs_wire::message::chunk::{ChunkRead, ReadChunk};
 use dfs_wire::status::{Status, StatusCode};
 
 use crate::datanode::authority::Authority;
-use crate::datanode::chunk_store::{ChunkKey, ChunkReader, ChunkStore, READ_BYTES_MAX, StoreError, Verified};
+use crate::datanode::chunk_store::{ChunkReader, ChunkStore, READ_BYTES_MAX, StoreError, Verified};
 use crate::datanode::reads::places::{Pace, Place, ReadPlaces, TURN, TURN_FRAMES, Verdict, busy};
 
 /// How often a reader that is waited for is looked at.
@@ -52,7 +53,7 @@ impl Reads<'_> {
     }
 
     async fn serve(&self, request: &ReadChunk, stream: &Stream) -> Result<ChunkRead, Status> {
-        let key = ChunkKey { chunk: request.grant.chunk, generation: request.grant.generation };
+        let key = request.grant.chunk_key();
         let mut outlet =
             Outlet { stream, places: self.places, stall: self.stall, queued: 0, pace: Pace::default() };
         if request.len > 0 {

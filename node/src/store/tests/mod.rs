@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dfs_actors::datanode::chunk_store::{
-    ChunkIdentity, ChunkKey, ChunkSeal, ChunkStore, ChunkWriter, READ_BYTES_MAX, StoreError,
+    ChunkIdentity, ChunkSeal, ChunkStore, ChunkWriter, READ_BYTES_MAX, StoreError,
 };
-use dfs_wire::id::{ChunkId, ClusterId, Generation, InodeId, NodeId};
+use dfs_wire::id::{ChunkId, ChunkKey, ClusterId, Generation, InodeId, NodeId};
 use dfs_wire::limits::DATA_FRAME_BYTES;
 use sha2::{Digest, Sha256};
 

@@ -9,8 +9,7 @@
 //! Each step is one batch that leaves the queues as they will be needed next: stop anywhere, start again, and the
 //! end is the same. Nothing here looks at a clock: leases were turned into times when the work was queued.
 
-use dfs_wire::id::{InodeId, NodeId, VersionId};
-use dfs_wire::message::membership::ChunkCopy;
+use dfs_wire::id::{ChunkKey, InodeId, NodeId, VersionId};
 
 use super::names::release;
 use super::trash::release_entry;
@@ -218,14 +217,14 @@ pub fn orphan_step(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<Progress, MetaE
 ///
 /// # Errors
 /// Of the store.
-pub fn tombstones(view: &impl View, node: NodeId, limit: usize) -> Result<Vec<ChunkCopy>, MetaError> {
+pub fn tombstones(view: &impl View, node: NodeId, limit: usize) -> Result<Vec<ChunkKey>, MetaError> {
     let found = view.scan(&KeyRange::prefix(&keys::tombstones(node)), limit)?;
     found
         .iter()
         .map(|(key, _)| {
             let parsed =
                 keys::parse_tombstone(key).ok_or_else(|| MetaError::damaged(key, "not a tombstone"))?;
-            Ok(ChunkCopy { chunk: parsed.1, generation: parsed.2 })
+            Ok(ChunkKey { chunk: parsed.1, generation: parsed.2 })
         })
         .collect()
 }
@@ -234,7 +233,7 @@ pub fn tombstones(view: &impl View, node: NodeId, limit: usize) -> Result<Vec<Ch
 ///
 /// # Errors
 /// Of the store.
-pub fn confirm_deleted(txn: &mut Txn<'_>, node: NodeId, copies: &[ChunkCopy]) -> Result<(), MetaError> {
+pub fn confirm_deleted(txn: &mut Txn<'_>, node: NodeId, copies: &[ChunkKey]) -> Result<(), MetaError> {
     for copy in copies.iter().take(CONFIRMATIONS_MAX) {
         let key = keys::tombstone(node, copy.chunk, copy.generation);
         if txn.get(&key)?.is_none() {

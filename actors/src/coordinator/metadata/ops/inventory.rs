@@ -13,9 +13,8 @@
 
 use std::collections::BTreeSet;
 
-use dfs_wire::id::{ChunkId, Generation, Incarnation, NodeId};
+use dfs_wire::id::{ChunkId, ChunkKey, Generation, Incarnation, NodeId};
 use dfs_wire::message::inventory::{InventoryEntry, InventoryReport};
-use dfs_wire::message::membership::ChunkCopy;
 use dfs_wire::message::metadata::{ChunkHealth, CopyState};
 
 use super::{OpContext, cluster};
@@ -76,7 +75,7 @@ pub struct Sight<'a> {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verdict {
     /// Copies that nothing refers to.
-    pub quarantine: Vec<ChunkCopy>,
+    pub quarantine: Vec<ChunkKey>,
     /// Copies whose state changes.
     pub findings: Vec<CopyFinding>,
 }
@@ -104,7 +103,7 @@ pub fn judge(
             Judgement::Keep => {}
             Judgement::Orphan if !old || outdated => {}
             Judgement::Orphan => {
-                verdict.quarantine.push(ChunkCopy { chunk: entry.chunk, generation: entry.generation });
+                verdict.quarantine.push(entry.key());
             }
             Judgement::Change(change) => verdict.findings.push(CopyFinding {
                 chunk: entry.chunk,
@@ -124,11 +123,11 @@ pub fn confirm(
     view: &impl View,
     ctx: &OpContext,
     node: NodeId,
-    copies: &[ChunkCopy],
+    copies: &[ChunkKey],
     sight: Sight<'_>,
-) -> Result<Vec<ChunkCopy>, MetaError> {
+) -> Result<Vec<ChunkKey>, MetaError> {
     // What a page says of length and damage never made a copy an orphan, so it is not asked for again.
-    let entry = |copy: &ChunkCopy| InventoryEntry {
+    let entry = |copy: &ChunkKey| InventoryEntry {
         chunk: copy.chunk,
         generation: copy.generation,
         len: 0,
@@ -208,7 +207,7 @@ pub fn missing(
     report: &InventoryReport,
     from: Option<ChunkId>,
 ) -> Result<(Vec<CopyFinding>, Option<ChunkId>), MetaError> {
-    let reported: BTreeSet<_> = report.copies.iter().map(|e| (e.chunk, e.generation)).collect();
+    let reported: BTreeSet<_> = report.copies.iter().map(InventoryEntry::key).collect();
     let mut range = KeyRange::prefix(&keys::copies(report.node));
     if let Some(after) = &report.after {
         range = range.from(&keys::copy(report.node, after.chunk));
@@ -216,20 +215,19 @@ pub fn missing(
     if let Some(from) = from {
         range = range.from(&keys::copy(report.node, from));
     }
-    let key_of = |copy: &ChunkCopy| (copy.chunk, copy.generation);
     let mut findings = Vec::new();
     let page = view.scan(&range, MISSING_STEP)?;
     for (key, value) in &page {
         let (_, chunk) = keys::parse_copy(key).ok_or_else(|| MetaError::damaged(key, "not a copy"))?;
         let row: CopyRow = decode(key, value)?;
-        let place = (chunk, row.generation);
-        if report.upto.as_ref().is_some_and(|upto| place > key_of(upto)) {
+        let here = ChunkKey { chunk, generation: row.generation };
+        if report.upto.is_some_and(|upto| here > upto) {
             return Ok((findings, None));
         }
-        let covered = report.after.as_ref().is_none_or(|after| place > key_of(after));
+        let covered = report.after.is_none_or(|after| here > after);
         let expected =
             matches!(row.state, CopyState::Good | CopyState::Unverified) && row.since_ms < report.heard_ms;
-        if covered && expected && !reported.contains(&place) {
+        if covered && expected && !reported.contains(&here) {
             let finding = CopyFinding {
                 chunk,
                 generation: row.generation,

@@ -4,8 +4,7 @@
 //! group, so they become durable together, and only the last one shows.
 
 use dfs_wire::auth::{ClusterKey, NodeKey};
-use dfs_wire::id::{Generation, NodeId, SessionId};
-use dfs_wire::message::membership::ChunkCopy;
+use dfs_wire::id::{ChunkKey, Generation, NodeId, SessionId};
 use dfs_wire::message::metadata::{
     AllocateChunks, CommitUpload, CopyOpened, CopyProgress, Delete, Mkdir, OpenCopy, OpenUpload,
     RecordChunks, Rename, SessionOnly, TrashPurge, Undelete,
@@ -62,7 +61,7 @@ pub enum Mutation {
     /// Forget a node that will not come back.
     ForgetNode(ForgetNode),
     /// Take a node's word that copies are gone (any number).
-    ConfirmDeleted(NodeId, Vec<ChunkCopy>),
+    ConfirmDeleted(NodeId, Vec<ChunkKey>),
     /// Apply what an inventory or a report of bad copies means (any number).
     ApplyFindings(NodeId, Vec<CopyFinding>),
     /// One bounded step of background work.

@@ -106,15 +106,15 @@ fn confirmations_count_only_for_what_was_asked() {
     let mut lab = Lab::new();
     let stat = lab.put("/f", 10);
     let chunk = lab.reader().open_read(&pinned(&stat)).unwrap().chunks.remove(0);
-    let copy = ChunkCopy { chunk: chunk.chunk, generation: chunk.generation };
+    let copy = ChunkKey { chunk: chunk.chunk, generation: chunk.generation };
     let live = lab.dump();
-    lab.apply(&Mutation::ConfirmDeleted(NodeId(1), vec![copy.clone()])).unwrap();
+    lab.apply(&Mutation::ConfirmDeleted(NodeId(1), vec![copy])).unwrap();
     assert_eq!(lab.dump(), live, "nobody asked for it");
     lab.delete("/f", true).unwrap();
     lab.now_ms += lab.policy.read_lease_ms + 1;
     lab.drain();
     for node in [1, 2, 2] {
-        lab.apply(&Mutation::ConfirmDeleted(NodeId(node), vec![copy.clone()])).unwrap();
+        lab.apply(&Mutation::ConfirmDeleted(NodeId(node), vec![copy])).unwrap();
         assert_eq!(lab.totals().chunks, 1, "node 3 has not confirmed");
         lab.assert_consistent();
     }

@@ -103,10 +103,10 @@ fn orphans_are_quarantined_once_they_are_old_and_never_from_a_live_upload() {
     ];
     assert_eq!(lab.take_in(&inventory).quarantine, [], "young");
     lab.now_ms += lab.policy.orphan_grace_ms + 1;
-    let orphan = ChunkCopy { chunk: unknown, generation: Generation(1) };
+    let orphan = ChunkKey { chunk: unknown, generation: Generation(1) };
     assert_eq!(lab.take_in(&inventory).quarantine, std::slice::from_ref(&orphan));
     lab.reallocate(session, 0, 1);
-    let old = ChunkCopy { chunk: live.chunk, generation: Generation(1) };
+    let old = ChunkKey { chunk: live.chunk, generation: Generation(1) };
     assert_eq!(lab.take_in(&inventory).quarantine, [old, orphan], "the generation that was given up");
 }
 
@@ -178,7 +178,7 @@ fn only_the_reported_range_is_compared() {
     let mut lab = Lab::new();
     lab.put("/f", 10 * 65_536);
     let all = chunks(&lab, "/f");
-    let copy = |i: usize| ChunkCopy { chunk: all[i].chunk, generation: all[i].generation };
+    let copy = |i: usize| ChunkKey { chunk: all[i].chunk, generation: all[i].generation };
     let page = |after: Option<usize>, upto: Option<usize>, have: &[usize]| {
         let entries: Vec<_> = have.iter().map(|&i| (&all[i], 65_536)).collect();
         InventoryReport { after: after.map(copy), upto: upto.map(copy), ..report(1, &entries) }

@@ -18,8 +18,7 @@ mod writer;
 use std::sync::Arc;
 
 use dfs_wire::auth::{ClusterKey, Receipt};
-use dfs_wire::id::{ClusterId, Generation, NodeId, OpId, SessionId};
-use dfs_wire::message::membership::ChunkCopy;
+use dfs_wire::id::{ChunkKey, ClusterId, Generation, NodeId, OpId, SessionId};
 use dfs_wire::message::metadata::*;
 use dfs_wire::path::DfsPath;
 use dfs_wire::status::StatusCode;
@@ -154,7 +153,7 @@ impl Lab {
             self.drain();
             let mut told = 0;
             for node in (1..=nodes).map(NodeId) {
-                let copies: Vec<ChunkCopy> = self.reader().tombstones(node, 1000).unwrap();
+                let copies: Vec<ChunkKey> = self.reader().tombstones(node, 1000).unwrap();
                 told += copies.len();
                 self.apply(&Mutation::ConfirmDeleted(node, copies)).unwrap();
             }

@@ -86,7 +86,7 @@ fn a_new_generation_gives_the_old_one_up() {
     lab.commit(session, 196_608, 3).unwrap();
     lab.drain();
     let told = lab.reader().tombstones(NodeId(2), 10).unwrap();
-    assert_eq!(told, [ChunkCopy { chunk: again.chunk, generation: Generation(1) }]);
+    assert_eq!(told, [ChunkKey { chunk: again.chunk, generation: Generation(1) }]);
     lab.drain_and_delete(3);
     assert_eq!((lab.totals().chunks, lab.totals().tombstones), (3, 0), "the live generation stays");
     lab.assert_consistent();
@@ -150,7 +150,7 @@ fn every_generation_that_is_given_up_is_deleted_even_if_two_are_at_the_same_mome
     lab.record(session, vec![stored(&last, 65_536, &[1, 2, 3])]).unwrap();
     lab.commit(session, 65_536, 1).unwrap();
     lab.drain();
-    let given_up = |generation| ChunkCopy { chunk: chunk.chunk, generation: Generation(generation) };
+    let given_up = |generation| ChunkKey { chunk: chunk.chunk, generation: Generation(generation) };
     assert_eq!(lab.reader().tombstones(NodeId(2), 10).unwrap(), [1, 2, 3].map(given_up));
     lab.drain_and_delete(3);
     lab.assert_consistent();
