@@ -228,7 +228,7 @@ fn outdated(seen: &UnknownReign) -> HealthFinding {
 
 /// Whether chunks can be placed at all, and on as many nodes as files ask for by default.
 fn quorum(signs: &Signs<'_>) -> Option<HealthFinding> {
-    let usable = signs.view.nodes.iter().filter(|node| not_writable(&node.candidate()).is_none()).count();
+    let usable = signs.view.nodes.iter().filter(|node| not_writable(node).is_none()).count();
     let wanted = usize::from(signs.policy.replication);
     let needed = wanted.min(usize::from(signs.policy.min_ack)).max(1);
     let total = signs.view.nodes.iter().filter(|node| node.entry.state.belongs()).count();
@@ -254,33 +254,17 @@ fn quorum(signs: &Signs<'_>) -> Option<HealthFinding> {
 mod tests {
     use std::sync::Arc;
 
-    use dfs_wire::id::Incarnation;
-    use dfs_wire::message::membership::{DiskHealth, NodeEntry, NodeLoad, NodeState};
+    use dfs_wire::message::membership::{DiskHealth, NodeLoad, NodeState};
     use dfs_wire::message::metadata::CopyState;
 
     use super::*;
     use crate::coordinator::metadata::ops::mutation::Step;
 
     fn node(id: u128, state: NodeState, disk: DiskHealth) -> Arc<NodeView> {
-        let entry = NodeEntry {
-            node: NodeId(id),
-            name: format!("dn-{id}"),
-            zone: String::new(),
-            address: format!("h:{id}"),
-            state,
-        };
         let load = NodeLoad { available: 1 << 30, disk, ..NodeLoad::default() };
-        Arc::new(NodeView {
-            entry,
-            since_ms: 0,
-            grace_until_ms: None,
-            incarnation: Incarnation(1),
-            version: String::new(),
-            load,
-            heard: None,
-            report: 1,
-            findings: Vec::new(),
-        })
+        let mut node = NodeView { load, ..NodeView::for_tests(id) };
+        (node.entry.state, node.entry.address) = (state, format!("h:{id}"));
+        Arc::new(node)
     }
 
     /// So many chunks with one copy of two, and so many with none.

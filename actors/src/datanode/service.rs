@@ -11,7 +11,7 @@ use dfs_wire::limits::{CHUNK_BYTES_MAX, DATA_FRAME_BYTES, REPLICATION_MAX};
 use dfs_wire::link::{Incoming, Stream};
 use dfs_wire::message::admin::AdminRequest;
 use dfs_wire::message::chunk::{
-    ChunkRequest, ChunkResponse, ChunkVerified, ReadChunk, Target, VerifyChunk, WriteChunk,
+    ChunkRequest, ChunkResponse, ChunkVerified, ReadChunk, VerifyChunk, WriteChunk,
 };
 use dfs_wire::message::replication::{CopyChunk, Replicate, ReplicationRequest, ReplicationResponse};
 use dfs_wire::message::{Request, Response, ResponseHead};
@@ -28,13 +28,13 @@ use crate::datanode::authority::Authority;
 use crate::datanode::chunk_store::{ChunkStore, StoreError};
 use crate::datanode::reads::ReadPlaces;
 use crate::datanode::replication::{CopyJob, ReplicationMsg, copy_chunk};
-use crate::datanode::streaming::{Job, Streaming, StreamingArgs, Turn, Turns, UploadLimits};
+use crate::datanode::streaming::{
+    Admitted, Origin, Streaming, StreamingArgs, Turn, Turns, UploadLimits, WriteOrder,
+};
 use crate::peer::admin::NodeAdmin;
 use crate::peer::session::{PeerInfo, Service};
 use crate::supervisor::{Addr, Berth, Nursery};
 
-/// Longer uploads than this count as bulk.
-const BULK_BYTES: u32 = 1024 * 1024;
 /// Patience with a disk that checks a whole chunk: 64 MiB, at 1 MiB/s.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(64);
 
@@ -49,7 +49,7 @@ pub struct DatanodeLimits {
     pub prepare_timeout: Duration,
     /// Reads served at once; more wait.
     pub reads_max: usize,
-    /// Uploads of more than `BULK_BYTES` served at once; more wait. Few large chunks at a time end soon and together;
+    /// Large uploads served at once; more wait. Few large chunks at a time end soon and together;
     /// many would each take so long that the slowest of their copies count as stragglers.
     pub bulk_uploads_max: usize,
 }
@@ -99,7 +99,7 @@ pub struct DatanodeService {
 struct UploadTurns {
     /// All of them.
     all: Turns,
-    /// Those of more than [`BULK_BYTES`] among them.
+    /// Those of large chunks among them.
     bulk: Turns,
 }
 
@@ -143,9 +143,9 @@ impl DatanodeService {
         }
         let asked = Asked { op: head.op, session, deadline_ms: head.deadline_ms };
         let answer: ResponseHead = match head.body {
-            Request::Chunk(ChunkRequest::Write(write)) => return self.write(asked, write, stream).await,
+            Request::Chunk(ChunkRequest::Write(write)) => return self.write(&asked, write, stream).await,
             Request::Replication(ReplicationRequest::Replicate(copy)) => {
-                return self.replicate(asked, copy, stream).await;
+                return self.replicate(&asked, copy, stream).await;
             }
             Request::Chunk(ChunkRequest::Read(read)) => self.read(&asked, &read, &stream).await,
             Request::Chunk(ChunkRequest::Verify(verify)) => self.verify(&asked, &verify).await,
@@ -167,34 +167,16 @@ impl DatanodeService {
         }
     }
 
-    async fn write(&self, request: Asked, write: WriteChunk, stream: Stream) {
-        let checked = self.check_upload(&write);
-        let wanted = Wanted {
-            op: request.op,
-            session: request.session,
-            patience: request.patience(self.limits().prepare_timeout),
-            grant: write.grant,
-            len_hint: write.len_hint,
-            replicas: write.replicas,
-            min_ack: write.min_ack,
-            from_primary: false,
-        };
-        self.upload(checked, wanted, stream, &self.parts.uploads, &self.parts.ingest).await;
+    async fn write(&self, asked: &Asked, word: WriteChunk, stream: Stream) {
+        let checked = self.check_upload(&word);
+        let order = WriteOrder::of_client(asked.op, word);
+        self.upload(asked, checked.map(|()| order), stream, &self.parts.uploads, &self.parts.ingest).await;
     }
 
-    async fn replicate(&self, request: Asked, copy: Replicate, stream: Stream) {
-        let checked = self.check_write(&copy.grant, &copy.mac);
-        let wanted = Wanted {
-            op: request.op,
-            session: request.session,
-            patience: request.patience(self.limits().prepare_timeout),
-            grant: copy.grant,
-            len_hint: copy.len_hint,
-            replicas: Vec::new(),
-            min_ack: 1,
-            from_primary: true,
-        };
-        self.upload(checked, wanted, stream, &self.parts.copies, &self.parts.replica).await;
+    async fn replicate(&self, asked: &Asked, word: Replicate, stream: Stream) {
+        let checked = self.check_write(&word.grant, &word.mac);
+        let order = WriteOrder::of_primary(asked.op, word);
+        self.upload(asked, checked.map(|()| order), stream, &self.parts.copies, &self.parts.replica).await;
     }
 
     fn check_upload(&self, write: &WriteChunk) -> Result<(), Status> {
@@ -225,26 +207,25 @@ impl DatanodeService {
     /// Starts a streaming session once there is a place and memory for it, or says why not.
     async fn upload(
         &self,
-        checked: Result<(), Status>,
-        wanted: Wanted,
+        asked: &Asked,
+        order: Result<WriteOrder, Status>,
         stream: Stream,
         places: &Nursery,
         budget: &SlabBudget,
     ) {
-        let admitted = match checked {
-            Ok(()) => self.admit(&wanted, places, budget).await,
+        let admitted = match order {
+            Ok(order) => self.admit(asked, &order, places, budget).await.map(|room| (order, room)),
             Err(status) => Err(status),
         };
-        let Admitted { berth, reservation, turns } = match admitted {
+        let (order, Room { berth, reservation, turns }) = match admitted {
             Ok(admitted) => admitted,
             Err(status) => return self.refuse(&stream, status).await,
         };
-        let Wanted { op, grant, len_hint, replicas, min_ack, from_primary, .. } = wanted;
-        let name = grant.chunk.to_string();
-        let job = Job { op, stream, reservation, turns, grant, len_hint, replicas, min_ack, from_primary };
+        let name = order.grant.chunk.to_string();
+        let admitted = Admitted { order, stream, reservation, turns };
         let parts = &self.parts;
         let (store, authority, links) = (parts.store.clone(), parts.authority.clone(), parts.links.clone());
-        let args = StreamingArgs::new(job, store, authority, links, self.limits().upload);
+        let args = StreamingArgs::new(admitted, store, authority, links, self.limits().upload);
         // If the supervisor is down the arguments are dropped with the stream in them, which resets it.
         if let Err(error) = berth.start::<Streaming>(&name, args, STREAMING_MAILBOX).await {
             tracing::warn!(%error, "no streaming session could be started");
@@ -255,29 +236,31 @@ impl DatanodeService {
     /// order, so that whoever waits for a place holds no memory.
     async fn admit(
         &self,
-        wanted: &Wanted,
+        asked: &Asked,
+        order: &WriteOrder,
         places: &Nursery,
         budget: &SlabBudget,
-    ) -> Result<Admitted, Status> {
+    ) -> Result<Room, Status> {
+        let limits = self.limits();
+        let patience = asked.patience(limits.prepare_timeout);
         let busy = |text: String| Status::new(StatusCode::Busy, text).retry_after_ms(BUSY_PAUSE_MS);
         let mut turns = vec![];
         // Copies are not held back: their primaries were.
-        if !wanted.from_primary {
-            let large = wanted.len_hint > BULK_BYTES;
-            let kinds = [(large, &self.turns.bulk, "large uploads"), (true, &self.turns.all, "uploads")];
+        if order.origin == Origin::Client {
+            let kinds =
+                [(order.is_bulk(), &self.turns.bulk, "large uploads"), (true, &self.turns.all, "uploads")];
             for (_, kind, name) in kinds.into_iter().filter(|(needed, ..)| *needed) {
-                let turn = kind.enter(wanted.session, wanted.patience).await;
+                let turn = kind.enter(asked.session, patience).await;
                 let late = || {
                     busy(format!("{} {name} are under way here, and {} wait", kind.taken(), kind.waiting()))
                 };
                 turns.push(turn.ok_or_else(late)?);
             }
         }
-        let berth = places.reserve(wanted.patience).await.map_err(|e| busy(e.to_string()))?;
-        let useful = (wanted.len_hint as usize).div_ceil(DATA_FRAME_BYTES).max(1);
-        let slabs = useful.min(self.limits().window_slabs);
-        match tokio::time::timeout(wanted.patience, budget.reserve(slabs)).await {
-            Ok(reservation) => Ok(Admitted { berth, reservation, turns }),
+        let berth = places.reserve(patience).await.map_err(|e| busy(e.to_string()))?;
+        let useful = (order.len_hint as usize).div_ceil(DATA_FRAME_BYTES).max(1);
+        match tokio::time::timeout(patience, budget.reserve(useful.min(limits.window_slabs))).await {
+            Ok(reservation) => Ok(Room { berth, reservation, turns }),
             Err(_) => {
                 let (free, total) = (budget.available(), budget.total());
                 Err(busy(format!("no memory for another upload: {free} of {total} slabs free")))
@@ -349,22 +332,10 @@ impl DatanodeService {
 }
 
 /// What an upload needs to begin.
-struct Admitted {
+struct Room {
     berth: Berth,
     reservation: Reservation,
     turns: Vec<Turn>,
-}
-
-/// An upload that was asked for.
-struct Wanted {
-    op: OpId,
-    session: u64,
-    patience: Duration,
-    grant: Grant,
-    len_hint: u32,
-    replicas: Vec<Target>,
-    min_ack: u8,
-    from_primary: bool,
 }
 
 /// Who asks, and how long he waits.

@@ -13,7 +13,6 @@ use tokio::sync::watch;
 
 use super::state::Waiting;
 use crate::coordinator::metadata::model::worth::Reach;
-use crate::coordinator::placement::Candidate;
 use crate::env::MonoTime;
 
 /// A node as of one picture.
@@ -45,15 +44,25 @@ impl NodeView {
         matches!(self.entry.state, NodeState::Up | NodeState::Draining)
     }
 
-    /// The node as placement wants it.
-    pub fn candidate(&self) -> Candidate {
-        Candidate {
-            node: self.entry.node,
-            name: self.entry.name.clone(),
-            zone: self.entry.zone.clone(),
-            state: self.entry.state,
-            load: self.load.clone(),
-            report: self.report,
+    /// A node that is up, made its first report and has nothing to say.
+    #[cfg(test)]
+    pub(crate) fn for_tests(id: u128) -> Self {
+        Self {
+            entry: NodeEntry {
+                node: NodeId(id),
+                name: format!("dn-{id}"),
+                zone: String::new(),
+                address: format!("10.0.0.{id}:8081"),
+                state: NodeState::Up,
+            },
+            since_ms: 0,
+            grace_until_ms: None,
+            incarnation: Incarnation(1),
+            version: String::new(),
+            load: NodeLoad::default(),
+            heard: None,
+            report: 1,
+            findings: Vec::new(),
         }
     }
 }
@@ -107,11 +116,6 @@ impl ClusterView {
         let mut silent: Vec<_> = self.nodes.iter().filter_map(of).collect();
         silent.sort_by_key(|node| std::cmp::Reverse(node.silent_ms));
         silent
-    }
-
-    /// Every node as placement wants it.
-    pub fn candidates(&self) -> Vec<Candidate> {
-        self.nodes.iter().map(|n| n.candidate()).collect()
     }
 }
 

@@ -4,11 +4,14 @@
 //! uploads would herd to the node that looked best in the last heartbeat. A restart forgets the promises, which the
 //! nodes' next reports make up for.
 
+use std::borrow::Borrow;
+use std::sync::Arc;
+
 use dfs_wire::status::{Status, StatusCode};
 
 use super::messages::{PlaceChunks, PlacementMsg};
-use super::state::{Candidate, Placed, Pressure, Wanted, place};
-use crate::coordinator::membership::ViewReceiver;
+use super::state::{Placed, Pressure, Wanted, place};
+use crate::coordinator::membership::{NodeView, ViewReceiver};
 use crate::supervisor::{ActorError, Behaviour, Ctx};
 
 /// What the actor is built from.
@@ -25,8 +28,8 @@ pub struct Placement {
 }
 
 /// Places all chunks or none, and takes the promises down if all went well.
-fn place_all(
-    candidates: &[Candidate],
+fn place_all<N: Borrow<NodeView>>(
+    candidates: &[N],
     pressure: &mut Pressure,
     request: &PlaceChunks,
     below: &mut dyn FnMut(u64) -> u64,
@@ -49,7 +52,8 @@ fn place_all(
             other => other?,
         };
         for node in &placed.nodes {
-            let report = candidates.iter().find(|c| c.node == *node).map_or(0, |c| c.report);
+            let report =
+                candidates.iter().map(N::borrow).find(|c| c.entry.node == *node).map_or(0, |c| c.report);
             promised.promise(*node, report, *bytes);
         }
         all.push(placed);
@@ -70,10 +74,11 @@ impl Behaviour for Placement {
     async fn handle(&mut self, msg: PlacementMsg, ctx: &mut Ctx<PlacementMsg>) -> Result<(), ActorError> {
         match msg {
             PlacementMsg::Place(request, reply) => {
-                let candidates = self.view.borrow().candidates();
+                // The published picture itself: what is borrowed is one pointer.
+                let view = Arc::clone(&self.view.borrow());
                 let rng = ctx.env().rng.clone();
                 let placed =
-                    place_all(&candidates, &mut self.pressure, &request, &mut |bound| rng.below(bound));
+                    place_all(&view.nodes, &mut self.pressure, &request, &mut |bound| rng.below(bound));
                 ctx.set_credits(self.pressure.total_bytes());
                 reply.send(placed);
             }
@@ -84,23 +89,16 @@ impl Behaviour for Placement {
 
 #[cfg(test)]
 mod tests {
-    use dfs_wire::id::NodeId;
-    use dfs_wire::message::membership::{NodeLoad, NodeState};
+    use dfs_wire::message::membership::NodeLoad;
 
     use super::*;
 
     #[test]
     fn a_request_that_fails_promises_nothing() {
-        let mut candidate = Candidate {
-            node: NodeId(1),
-            name: "dn-1".into(),
-            zone: String::new(),
-            state: NodeState::Up,
-            load: NodeLoad { available: 10, ..NodeLoad::default() },
-            report: 1,
-        };
+        let load = NodeLoad { available: 10, ..NodeLoad::default() };
+        let mut candidate = NodeView { load, ..NodeView::for_tests(1) };
         let mut pressure = Pressure::default();
-        let mut ask = |candidate: &Candidate, bytes: Vec<u64>| {
+        let mut ask = |candidate: &NodeView, bytes: Vec<u64>| {
             let request = PlaceChunks { bytes, copies: 1, min_ack: 1, exclude: vec![] };
             place_all(std::slice::from_ref(candidate), &mut pressure, &request, &mut |_| 0)
         };

@@ -8,4 +8,4 @@ mod state;
 
 pub use actor::{Placement, PlacementArgs};
 pub use messages::{PlaceChunks, PlacementMsg};
-pub use state::{Candidate, Placed, not_writable};
+pub use state::{Placed, not_writable};

@@ -6,35 +6,21 @@
 //!
 //! Copies of a chunk never share a node, and share a zone only when there are fewer zones with room than copies.
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 
 use dfs_wire::id::NodeId;
-use dfs_wire::message::membership::{DiskHealth, NodeLoad, NodeState};
+use dfs_wire::message::membership::{DiskHealth, NodeState};
 use dfs_wire::message::metadata::PlacementReason;
 use dfs_wire::status::{Status, StatusCode};
 use dfs_wire::units::size;
+
+use crate::coordinator::membership::NodeView;
 
 /// Nodes named in an error text; the rest are counted.
 const NAMED_MAX: usize = 8;
 /// What a client should wait before it asks again: a heartbeat or so.
 const RETRY_AFTER_MS: u32 = 2_000;
-
-/// A node as placement sees it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Candidate {
-    /// Who.
-    pub node: NodeId,
-    /// Its name for people.
-    pub name: String,
-    /// Its failure domain.
-    pub zone: String,
-    /// How it is.
-    pub state: NodeState,
-    /// Its last report.
-    pub load: NodeLoad,
-    /// How many reports it has made: a new number means that `load` is news.
-    pub report: u64,
-}
 
 /// What is asked of placement for one chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,8 +75,9 @@ pub(crate) struct Pressure {
 
 impl Pressure {
     /// Ages promises of nodes that have reported since, and forgets nodes that are gone.
-    pub(crate) fn observe(&mut self, candidates: &[Candidate]) {
-        let known: BTreeMap<NodeId, u64> = candidates.iter().map(|c| (c.node, c.report)).collect();
+    pub(crate) fn observe<N: Borrow<NodeView>>(&mut self, candidates: &[N]) {
+        let report = |c: &N| (c.borrow().entry.node, c.borrow().report);
+        let known: BTreeMap<NodeId, u64> = candidates.iter().map(report).collect();
         self.nodes.retain(|node, _| known.contains_key(node));
         for (node, pressure) in &mut self.nodes {
             let Some(&report) = known.get(node) else { continue };
@@ -136,7 +123,7 @@ impl Pressure {
 /// A candidate that may be chosen, with its numbers.
 struct Usable<'a> {
     at: usize,
-    candidate: &'a Candidate,
+    candidate: &'a NodeView,
     free: u64,
     work: u64,
 }
@@ -153,9 +140,9 @@ impl Usable<'_> {
 }
 
 /// Why a node cannot take a chunk: a stable word, and the numbers.
-fn refusal(candidate: &Candidate, free: u64, wanted: &Wanted<'_>) -> Option<(&'static str, String)> {
+fn refusal(candidate: &NodeView, free: u64, wanted: &Wanted<'_>) -> Option<(&'static str, String)> {
     let load = &candidate.load;
-    match candidate.state {
+    match candidate.entry.state {
         NodeState::Down => return Some(("down", "not heard of for too long".to_owned())),
         NodeState::Suspect => return Some(("suspect", "not heard of lately".to_owned())),
         NodeState::Left => return Some(("left", "stopped on purpose".to_owned())),
@@ -164,7 +151,7 @@ fn refusal(candidate: &Candidate, free: u64, wanted: &Wanted<'_>) -> Option<(&'s
         NodeState::Forgotten => return Some(("forgotten", "an operator forgot it".to_owned())),
         NodeState::Up => {}
     }
-    if wanted.exclude.contains(&candidate.node) {
+    if wanted.exclude.contains(&candidate.entry.node) {
         return Some(("excluded", "just failed the client that asks".to_owned()));
     }
     match &load.disk {
@@ -176,7 +163,7 @@ fn refusal(candidate: &Candidate, free: u64, wanted: &Wanted<'_>) -> Option<(&'s
 }
 
 /// Why new chunks do not go to this node now, as a sentence; `None` if they may.
-pub fn not_writable(candidate: &Candidate) -> Option<String> {
+pub fn not_writable(candidate: &NodeView) -> Option<String> {
     let wanted = Wanted { copies: 1, min_ack: 1, bytes: 1, exclude: &[] };
     refusal(candidate, candidate.load.available, &wanted).map(|(rule, detail)| format!("{rule}: {detail}"))
 }
@@ -188,28 +175,28 @@ pub fn not_writable(candidate: &Candidate) -> Option<String> {
 ///
 /// # Errors
 /// `NoSpace` if it is room that is missing, else `NoWriteQuorum`; both name the nodes and what is wrong with each.
-pub(crate) fn place(
-    candidates: &[Candidate],
+pub(crate) fn place<N: Borrow<NodeView>>(
+    candidates: &[N],
     pressure: &Pressure,
     wanted: &Wanted<'_>,
     below: &mut dyn FnMut(u64) -> u64,
 ) -> Result<Placed, Status> {
     let mut reasons = Vec::with_capacity(candidates.len());
     let mut usable = Vec::new();
-    for (at, candidate) in candidates.iter().enumerate() {
-        let free = candidate.load.available.saturating_sub(pressure.promised_bytes(candidate.node));
+    for (at, candidate) in candidates.iter().map(N::borrow).enumerate() {
+        let free = candidate.load.available.saturating_sub(pressure.promised_bytes(candidate.entry.node));
         let refused = refusal(candidate, free, wanted);
         if refused.is_none() {
             let load = &candidate.load;
             let work = u64::from(load.write_streams)
                 + u64::from(load.disk_queue)
-                + u64::from(pressure.picks(candidate.node));
+                + u64::from(pressure.picks(candidate.entry.node));
             usable.push(Usable { at, candidate, free, work });
         }
         let (rule, detail) = refused.unwrap_or(("enough", String::new()));
         reasons.push(PlacementReason {
-            node: candidate.node,
-            name: candidate.name.clone(),
+            node: candidate.entry.node,
+            name: candidate.entry.name.clone(),
             chosen: false,
             rule: rule.to_owned(),
             detail,
@@ -228,7 +215,7 @@ fn choose(
     below: &mut dyn FnMut(u64) -> u64,
 ) -> Placed {
     let mut nodes = Vec::with_capacity(usize::from(wanted.copies));
-    let mut zones: BTreeMap<String, u32> = BTreeMap::new();
+    let mut zones: BTreeMap<&str, u32> = BTreeMap::new();
     let mut say = |at: usize, chosen: bool, rule: &str, detail: String| {
         if let Some(reason) = reasons.get_mut(at) {
             (reason.chosen, reason.rule, reason.detail) = (chosen, rule.to_owned(), detail);
@@ -238,12 +225,12 @@ fn choose(
         say(one.at, false, "enough", one.detail());
     }
     while nodes.len() < usize::from(wanted.copies) {
-        let taken = |u: &Usable<'_>| zones.get(&u.candidate.zone).copied().unwrap_or(0);
+        let taken = |u: &Usable<'_>| zones.get(u.candidate.entry.zone.as_str()).copied().unwrap_or(0);
         let Some(least) = usable.iter().map(taken).min() else { break };
         let pool: Vec<usize> =
             (0..usable.len()).filter(|&i| usable.get(i).map(taken) == Some(least)).collect();
         for one in usable.iter().filter(|u| taken(u) > least) {
-            say(one.at, false, "zone", format!("zone {:?} has a copy already", one.candidate.zone));
+            say(one.at, false, "zone", format!("zone {:?} has a copy already", one.candidate.entry.zone));
         }
         let Some(first) = draw(&usable, &pool, below) else { break };
         let rest: Vec<usize> = pool.into_iter().filter(|&i| i != first).collect();
@@ -255,13 +242,13 @@ fn choose(
                 lost.at,
                 false,
                 "busier",
-                format!("{}; {} has {}", lost.detail(), won.candidate.name, won.detail()),
+                format!("{}; {} has {}", lost.detail(), won.candidate.entry.name, won.detail()),
             );
         }
         let chosen = usable.swap_remove(winner);
         say(chosen.at, true, "chosen", chosen.detail());
-        *zones.entry(chosen.candidate.zone.clone()).or_default() += 1;
-        nodes.push(chosen.candidate.node);
+        *zones.entry(chosen.candidate.entry.zone.as_str()).or_default() += 1;
+        nodes.push(chosen.candidate.entry.node);
     }
     Placed { nodes, reasons }
 }

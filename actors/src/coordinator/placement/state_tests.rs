@@ -1,21 +1,18 @@
 //! Properties of placement, and its reasons one by one.
 
+use dfs_wire::message::membership::NodeLoad;
 use proptest::prelude::*;
 
 use super::*;
 
-fn candidate(id: u128, zone: &str, available: u64) -> Candidate {
-    Candidate {
-        node: NodeId(id),
-        name: format!("dn-{id}"),
-        zone: zone.to_owned(),
-        state: NodeState::Up,
-        load: NodeLoad { capacity: 1 << 40, available, ..NodeLoad::default() },
-        report: 1,
-    }
+fn candidate(id: u128, zone: &str, available: u64) -> NodeView {
+    let mut node = NodeView::for_tests(id);
+    node.entry.zone = zone.to_owned();
+    node.load = NodeLoad { capacity: 1 << 40, available, ..NodeLoad::default() };
+    node
 }
 
-fn cluster(n: u128) -> Vec<Candidate> {
+fn cluster(n: u128) -> Vec<NodeView> {
     (1..=n).map(|id| candidate(id, "", 1 << 30)).collect()
 }
 
@@ -41,12 +38,12 @@ fn rule_of(placed: &Placed, id: u128) -> &str {
 #[test]
 fn every_refusal_has_its_word() {
     let mut nodes = cluster(12);
-    nodes[9].state = NodeState::Draining;
-    nodes[10].state = NodeState::Lost;
-    nodes[11].state = NodeState::Forgotten;
-    nodes[2].state = NodeState::Down;
-    nodes[3].state = NodeState::Suspect;
-    nodes[4].state = NodeState::Left;
+    nodes[9].entry.state = NodeState::Draining;
+    nodes[10].entry.state = NodeState::Lost;
+    nodes[11].entry.state = NodeState::Forgotten;
+    nodes[2].entry.state = NodeState::Down;
+    nodes[3].entry.state = NodeState::Suspect;
+    nodes[4].entry.state = NodeState::Left;
     nodes[5].load.disk = DiskHealth::Failed("EIO".into());
     nodes[6].load.disk = DiskHealth::Full;
     nodes[7].load.available = 100;
@@ -63,9 +60,9 @@ fn every_refusal_has_its_word() {
 #[test]
 fn two_usable_nodes_are_enough_and_one_is_not() {
     let mut nodes = cluster(3);
-    nodes[0].state = NodeState::Down;
+    nodes[0].entry.state = NodeState::Down;
     assert_eq!(place(&nodes, &Pressure::default(), &wanted(3), &mut numbers(1)).unwrap().nodes.len(), 2);
-    nodes[1].state = NodeState::Suspect;
+    nodes[1].entry.state = NodeState::Suspect;
     let refused = place(&nodes, &Pressure::default(), &wanted(3), &mut numbers(1)).unwrap_err();
     assert_eq!(refused.code, StatusCode::NoWriteQuorum);
     assert!(
@@ -85,7 +82,7 @@ fn missing_room_is_no_space_and_an_empty_cluster_says_so() {
     let refused = place(&nodes, &Pressure::default(), &wanted(3), &mut numbers(1)).unwrap_err();
     assert_eq!(refused.code, StatusCode::NoSpace);
     assert!(refused.message.contains("dn-1 is full (10 B free, 8.00 MiB needed)"), "{refused}");
-    let nobody = place(&[], &Pressure::default(), &wanted(3), &mut numbers(1)).unwrap_err();
+    let nobody = place::<NodeView>(&[], &Pressure::default(), &wanted(3), &mut numbers(1)).unwrap_err();
     assert!(
         nobody.code == StatusCode::NoWriteQuorum && nobody.message.contains("no datanode has registered")
     );
@@ -114,7 +111,7 @@ fn promises_count_until_the_second_report_after_them() {
     pressure.observe(&nodes);
     assert_eq!(pressure.total_bytes(), 0, "the count began anew: an earlier run's promises are void");
     pressure.promise(NodeId(1), 1, 1);
-    pressure.observe(&[]);
+    pressure.observe::<NodeView>(&[]);
     assert_eq!(pressure, Pressure::default(), "a node that is gone is forgotten");
 }
 
@@ -173,9 +170,11 @@ prop_compose! {
         available in prop_oneof![Just(0u64), 0u64..(64 << 20), Just(u64::MAX)],
         disk in prop_oneof![5 => Just(DiskHealth::Writable), 1 => Just(DiskHealth::Full)],
         write_streams in any::<u32>(),
-    ) -> Candidate {
+    ) -> NodeView {
         let load = NodeLoad { available, disk, write_streams, ..NodeLoad::default() };
-        Candidate { node: NodeId(0), name: String::new(), zone: format!("z{zone}"), state, load, report: 1 }
+        let mut node = NodeView { load, ..NodeView::for_tests(0) };
+        (node.entry.zone, node.entry.state) = (format!("z{zone}"), state);
+        node
     }
 }
 
@@ -190,17 +189,17 @@ proptest! {
         seed in any::<u64>(),
     ) {
         for (i, node) in nodes.iter_mut().enumerate() {
-            node.node = NodeId(i as u128);
+            node.entry.node = NodeId(i as u128);
         }
         let mut pressure = Pressure::default();
         pressure.promise(NodeId(0), 1, promised);
         let exclude = [NodeId(excluded)];
         let wanted = Wanted { copies, min_ack: 2, bytes, exclude: &exclude };
-        let fits = |c: &&Candidate| {
-            c.state == NodeState::Up
+        let fits = |c: &&NodeView| {
+            c.entry.state == NodeState::Up
                 && c.load.disk == DiskHealth::Writable
-                && c.node != exclude[0]
-                && c.load.available.saturating_sub(if c.node == NodeId(0) { promised } else { 0 }) >= bytes
+                && c.entry.node != exclude[0]
+                && c.load.available.saturating_sub(if c.entry.node == NodeId(0) { promised } else { 0 }) >= bytes
         };
         let usable: Vec<_> = nodes.iter().filter(fits).collect();
         match place(&nodes, &pressure, &wanted, &mut numbers(seed)) {
@@ -209,7 +208,7 @@ proptest! {
                 prop_assert!(matches!(status.code, StatusCode::NoWriteQuorum | StatusCode::NoSpace));
             }
             Ok(placed) => {
-                let chosen: Vec<_> = placed.nodes.iter().map(|n| usable.iter().find(|c| c.node == *n)).collect();
+                let chosen: Vec<_> = placed.nodes.iter().map(|n| usable.iter().find(|c| c.entry.node == *n)).collect();
                 prop_assert!(chosen.iter().all(Option::is_some), "only usable nodes");
                 let distinct: std::collections::BTreeSet<_> = placed.nodes.iter().collect();
                 prop_assert_eq!(distinct.len(), placed.nodes.len(), "copies never share a node");
@@ -218,8 +217,8 @@ proptest! {
                 let zones = |all: &mut dyn Iterator<Item = &String>| {
                     all.collect::<std::collections::BTreeSet<_>>().len()
                 };
-                let offered = zones(&mut usable.iter().map(|c| &c.zone));
-                let used = zones(&mut chosen.iter().flatten().map(|c| &c.zone));
+                let offered = zones(&mut usable.iter().map(|c| &c.entry.zone));
+                let used = zones(&mut chosen.iter().flatten().map(|c| &c.entry.zone));
                 prop_assert_eq!(used, offered.min(placed.nodes.len()), "as many zones as there are");
                 prop_assert_eq!(placed.reasons.len(), nodes.len());
                 for reason in &placed.reasons {

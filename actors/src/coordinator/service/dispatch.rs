@@ -338,7 +338,7 @@ impl CoordinatorService {
                 inventory_ms: self.facts.inventory_age_ms(id, node.incarnation, now_ms),
                 corrupt_copies: self.facts.corrupt_count(id),
                 tombstones: self.deletions(id).map_err(MetaError::into_status)?,
-                not_writable: not_writable(&node.candidate()).unwrap_or_default(),
+                not_writable: not_writable(node).unwrap_or_default(),
             })
         };
         view.nodes.iter().map(|node| status(node)).collect()

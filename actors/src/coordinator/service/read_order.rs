@@ -80,31 +80,16 @@ pub(super) fn in_order(view: &ClusterView, copies: &[CopyRecord], spread: u128) 
 mod tests {
     use std::sync::Arc;
 
-    use dfs_wire::id::{Incarnation, NodeId};
-    use dfs_wire::message::membership::{NodeEntry, NodeLoad};
+    use dfs_wire::id::NodeId;
+    use dfs_wire::message::membership::NodeLoad;
 
     use super::*;
 
     fn view(nodes: &[(NodeState, NodeLoad)]) -> ClusterView {
         let node = |(i, (state, load)): (usize, &(NodeState, NodeLoad))| {
-            let entry = NodeEntry {
-                node: NodeId(i as u128),
-                name: format!("dn-{i}"),
-                zone: String::new(),
-                address: format!("h{i}:1"),
-                state: *state,
-            };
-            Arc::new(NodeView {
-                entry,
-                since_ms: 0,
-                grace_until_ms: None,
-                incarnation: Incarnation(1),
-                version: String::new(),
-                load: load.clone(),
-                heard: None,
-                report: 1,
-                findings: Vec::new(),
-            })
+            let mut node = NodeView { load: load.clone(), ..NodeView::for_tests(i as u128) };
+            node.entry.state = *state;
+            Arc::new(node)
         };
         let nodes = nodes.iter().enumerate().map(node).collect();
         ClusterView { version: 1, nodes, ..ClusterView::default() }

@@ -5,17 +5,16 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dfs_wire::Bytes;
-use dfs_wire::auth::{Grant, Receipt};
-use dfs_wire::id::OpId;
+use dfs_wire::auth::Receipt;
 use dfs_wire::link::Stream;
-use dfs_wire::message::chunk::{ChunkResponse, ChunkStored, Target};
+use dfs_wire::message::chunk::{ChunkResponse, ChunkStored};
 use dfs_wire::message::replication::{Replicate, ReplicationResponse};
 use dfs_wire::message::{Response, ResponseHead};
-use dfs_wire::slab::Reservation;
 use dfs_wire::status::{Status, StatusCode};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use super::order::{Admitted, Origin};
 use super::pipeline::Upload;
 use super::state::{Effect, Received, UploadLimits, UploadState};
 use super::turns::Turn;
@@ -38,32 +37,10 @@ pub enum StreamingMsg {
     Replica(usize, Box<Result<Receipt, Status>>),
 }
 
-/// One upload to be carried out. Taken by the one life that a streaming session has.
-pub struct Job {
-    /// The operation.
-    pub op: OpId,
-    /// Where to receive and to answer.
-    pub stream: Stream,
-    /// Memory for it.
-    pub reservation: Reservation,
-    /// Its places among the uploads, given back when it ends.
-    pub turns: Vec<Turn>,
-    /// Leave to write, checked.
-    pub grant: Grant,
-    /// Expected length.
-    pub len_hint: u32,
-    /// The other copies; empty on a replica.
-    pub replicas: Vec<Target>,
-    /// Durable copies that are enough.
-    pub min_ack: u8,
-    /// Whether the sender is a primary: its CRCs are checked, its SHA-256 is trusted, its answer is a bare receipt.
-    pub from_primary: bool,
-}
-
 /// What a streaming session is made from.
 #[derive(Clone)]
 pub struct StreamingArgs {
-    job: Arc<Mutex<Option<Job>>>,
+    admitted: Arc<Mutex<Option<Admitted>>>,
     store: Arc<dyn ChunkStore>,
     authority: Arc<dyn Authority>,
     links: Addr<ReplicationMsg>,
@@ -73,13 +50,13 @@ pub struct StreamingArgs {
 impl StreamingArgs {
     /// Arguments for one upload.
     pub fn new(
-        job: Job,
+        admitted: Admitted,
         store: Arc<dyn ChunkStore>,
         authority: Arc<dyn Authority>,
         links: Addr<ReplicationMsg>,
         limits: UploadLimits,
     ) -> Self {
-        Self { job: Arc::new(Mutex::new(Some(job))), store, authority, links, limits }
+        Self { admitted: Arc::new(Mutex::new(Some(admitted))), store, authority, links, limits }
     }
 }
 
@@ -87,7 +64,7 @@ impl StreamingArgs {
 pub struct Streaming {
     state: UploadState,
     stream: Arc<Stream>,
-    from_primary: bool,
+    origin: Origin,
     received: Arc<AtomicU64>,
     replicas: Vec<(AbortHandle, Arc<Gauge>)>,
     _turns: Vec<Turn>,
@@ -99,38 +76,41 @@ impl Behaviour for Streaming {
     const KIND: &'static str = "streaming";
 
     async fn start(args: StreamingArgs, ctx: &mut Ctx<StreamingMsg>) -> Result<Self, ActorError> {
-        let job = args.job.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(job) = job else {
+        let admitted = args.admitted.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Admitted { order, stream, reservation, turns }) = admitted else {
             return Err(ActorError::fatal("take the upload", "a streaming session has one life only"));
         };
-        let nodes: Vec<_> = job.replicas.iter().map(|target| target.node).collect();
-        let limits = if job.from_primary { args.limits.behind_a_primary() } else { args.limits };
-        let state = UploadState::new(ctx.now(), args.authority.node(), &nodes, job.min_ack, limits);
-        ctx.set_credits(job.reservation.bytes());
+        let nodes: Vec<_> = order.replicas.iter().map(|target| target.node).collect();
+        let origin = order.origin;
+        let limits = match origin {
+            Origin::Client => args.limits,
+            Origin::Primary => args.limits.behind_a_primary(),
+        };
+        let state = UploadState::new(ctx.now(), args.authority.node(), &nodes, order.min_ack, limits);
+        ctx.set_credits(reservation.bytes());
         ctx.set_tick(TICK);
-        let stream = Arc::new(job.stream);
+        let stream = Arc::new(stream);
         let received = Arc::new(AtomicU64::new(0));
         // Room for every frame that the reservation lets in, and the end.
-        let room = job.reservation.slabs() + 1;
+        let room = reservation.slabs() + 1;
         let (mut senders, mut replicas) = (Vec::new(), Vec::new());
-        for (index, target) in job.replicas.into_iter().enumerate() {
+        for (index, target) in order.replicas.iter().enumerate() {
             let (sender, items) = mpsc::channel(room);
             let gauge = Arc::new(Gauge::default());
-            let request = Replicate { grant: job.grant.clone(), mac: target.mac, len_hint: job.len_hint };
-            let (op, links, authority) = (job.op, args.links.clone(), args.authority.clone());
+            let request = Replicate { grant: order.grant.clone(), mac: target.mac, len_hint: order.len_hint };
+            let (op, links, authority) = (order.op, args.links.clone(), args.authority.clone());
+            let target = target.clone();
             let forward = Forward { op, target, request, items, links, authority, gauge: gauge.clone() };
             let done = move |outcome| StreamingMsg::Replica(index, Box::new(outcome));
             replicas.push((ctx.spawn_then(forward.run(), done), gauge));
             senders.push(sender);
         }
         let upload = Upload {
-            grant: job.grant,
-            len_hint: job.len_hint,
+            order,
             stream: stream.clone(),
-            reservation: job.reservation,
+            reservation,
             store: args.store,
             authority: args.authority,
-            verify_sha256: !job.from_primary,
             replicas: senders,
             received: received.clone(),
         };
@@ -141,7 +121,7 @@ impl Behaviour for Streaming {
             }
         };
         ctx.spawn_then(upload.run(on_sealed), |outcome| StreamingMsg::Local(Box::new(outcome)));
-        Ok(Self { state, stream, from_primary: job.from_primary, received, replicas, _turns: job.turns })
+        Ok(Self { state, stream, origin, received, replicas, _turns: turns })
     }
 
     async fn handle(&mut self, msg: StreamingMsg, ctx: &mut Ctx<StreamingMsg>) -> Result<(), ActorError> {
@@ -199,7 +179,7 @@ impl Streaming {
     }
 
     fn success(&self, stored: ChunkStored) -> ResponseHead {
-        if !self.from_primary {
+        if self.origin == Origin::Client {
             return Ok(Response::Chunk(ChunkResponse::Stored(stored)));
         }
         let receipt = stored.receipts.into_iter().next();

@@ -6,6 +6,8 @@
 //!          (sha, crc) +-> forward to replica 2 -- its receipt --> copy durable
 //! ```
 //!
+//! What is asked for is one [`WriteOrder`] from the request to the disk, on a primary and on a replica.
+//!
 //! The bytes flow through tasks that the actor owns; the actor sees a few events for each chunk and decides:
 //!
 //! ```text
@@ -20,11 +22,12 @@
 //! too: an fsync that never returns fails the upload, and what the hung write holds stays accounted for.
 
 mod actor;
+mod order;
 mod pipeline;
 mod state;
 mod turns;
 
-pub use actor::{Job, Streaming, StreamingArgs, StreamingMsg};
-pub use pipeline::Upload;
+pub use actor::{Streaming, StreamingArgs, StreamingMsg};
+pub use order::{Admitted, Origin, WriteOrder};
 pub use state::{Effect, Received, UploadLimits, UploadState};
 pub use turns::{Turn, Turns};

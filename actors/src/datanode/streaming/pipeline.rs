@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use dfs_wire::auth::{Grant, Receipt};
+use dfs_wire::auth::Receipt;
 use dfs_wire::link::{DataFrame, Event, Stream};
 use dfs_wire::message::EndHead;
 use dfs_wire::slab::Reservation;
@@ -11,6 +11,7 @@ use dfs_wire::status::{Status, StatusCode};
 use sha2::{Digest, Sha256};
 use tokio::sync::mpsc;
 
+use super::order::{Origin, WriteOrder};
 use crate::datanode::authority::Authority;
 use crate::datanode::chunk_store::{
     ChunkIdentity, ChunkInfo, ChunkSeal, ChunkStore, ChunkWriter, StoreError,
@@ -18,11 +19,9 @@ use crate::datanode::chunk_store::{
 use crate::datanode::replication::ForwardItem;
 
 /// What an upload needs to run.
-pub struct Upload {
-    /// Leave to write; checked before.
-    pub grant: Grant,
-    /// Expected length.
-    pub len_hint: u32,
+pub(crate) struct Upload {
+    /// What is to be written; leave was checked before.
+    pub order: WriteOrder,
     /// Where the bytes come from.
     pub stream: Arc<Stream>,
     /// Memory to receive them into.
@@ -31,8 +30,6 @@ pub struct Upload {
     pub store: Arc<dyn ChunkStore>,
     /// Who signs for them.
     pub authority: Arc<dyn Authority>,
-    /// Whether to check the SHA-256 here. A primary does; a replica relies on it and on the CRC of each frame.
-    pub verify_sha256: bool,
     /// Where else they go; a closed channel is a replica that was cut.
     pub replicas: Vec<mpsc::Sender<ForwardItem>>,
     /// Frames received so far.
@@ -62,18 +59,9 @@ impl Upload {
     ///
     /// # Errors
     /// What the peer or the disk did wrong.
-    pub async fn run(self, on_sealed: impl FnOnce()) -> Result<Receipt, Status> {
-        let Self {
-            grant,
-            len_hint,
-            stream,
-            reservation,
-            store,
-            authority,
-            verify_sha256,
-            replicas,
-            received,
-        } = self;
+    pub(crate) async fn run(self, on_sealed: impl FnOnce()) -> Result<Receipt, Status> {
+        let Self { order, stream, reservation, store, authority, replicas, received } = self;
+        let WriteOrder { origin, grant, len_hint, .. } = order;
         let identity = ChunkIdentity {
             cluster: authority.cluster()?,
             chunk: grant.chunk,
@@ -97,9 +85,10 @@ impl Upload {
             received,
             len_max: grant.len_max,
             len: 0,
-            sha256: Sha256::new(),
+            // A primary checks the SHA-256; a replica relies on it and on the CRC of each frame.
+            sha256: (origin == Origin::Client).then(Sha256::new),
         };
-        let end = intake.drain(verify_sha256).await.map_err(|e| e.into_status(&failed))?;
+        let end = intake.drain().await.map_err(|e| e.into_status(&failed))?;
         let seal = ChunkSeal { len: intake.len, sha256: end.sha256 };
         if let Sink::Stored(info) = &intake.sink {
             // Before anything is made durable elsewhere.
@@ -164,15 +153,16 @@ struct Intake {
     received: Arc<AtomicU64>,
     len_max: u32,
     len: u32,
-    sha256: Sha256,
+    /// Of the bytes so far, where it is checked here.
+    sha256: Option<Sha256>,
 }
 
 impl Intake {
-    async fn drain(&mut self, verify_sha256: bool) -> Result<EndHead, IntakeError> {
+    async fn drain(&mut self) -> Result<EndHead, IntakeError> {
         loop {
             match self.stream.recv().await.map_err(IntakeError::Peer)? {
-                Event::Data(frame) => self.take(frame, verify_sha256).await?,
-                Event::End(end) => return self.check(end, verify_sha256).map_err(IntakeError::Peer),
+                Event::Data(frame) => self.take(frame).await?,
+                Event::End(end) => return self.check(end).map_err(IntakeError::Peer),
                 Event::Response(..) => {
                     let text = "an answer came where data was due";
                     return Err(IntakeError::Peer(Status::new(StatusCode::ProtocolViolation, text)));
@@ -181,7 +171,7 @@ impl Intake {
         }
     }
 
-    async fn take(&mut self, frame: DataFrame, verify_sha256: bool) -> Result<(), IntakeError> {
+    async fn take(&mut self, frame: DataFrame) -> Result<(), IntakeError> {
         let len = u32::try_from(frame.bytes.len()).ok().and_then(|n| self.len.checked_add(n));
         let Some(len) = len.filter(|len| *len <= self.len_max) else {
             let text = format!("the chunk is longer than the {} bytes granted", self.len_max);
@@ -194,8 +184,8 @@ impl Intake {
             replica.send(ForwardItem::Frame(frame.clone())).await.ok();
         }
         self.received.fetch_add(1, Ordering::Relaxed);
-        if verify_sha256 {
-            self.sha256.update(&frame.bytes);
+        if let Some(sha256) = &mut self.sha256 {
+            sha256.update(&frame.bytes);
         }
         match &mut self.sink {
             Sink::Writer(writer) => {
@@ -205,12 +195,13 @@ impl Intake {
         }
     }
 
-    fn check(&mut self, end: EndHead, verify_sha256: bool) -> Result<EndHead, Status> {
+    fn check(&mut self, end: EndHead) -> Result<EndHead, Status> {
         if end.len != u64::from(self.len) {
             let text = format!("{} bytes received where {} were announced", self.len, end.len);
             return Err(Status::new(StatusCode::ChecksumMismatch, text));
         }
-        if verify_sha256 && <[u8; 32]>::from(std::mem::take(&mut self.sha256).finalize()) != end.sha256 {
+        let seen = self.sha256.take().map(|sha256| <[u8; 32]>::from(sha256.finalize()));
+        if seen.is_some_and(|seen| seen != end.sha256) {
             return Err(Status::new(
                 StatusCode::ChecksumMismatch,
                 "the bytes received do not match their SHA-256",
