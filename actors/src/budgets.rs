@@ -11,6 +11,7 @@
 //! | [`INLINE_SLABS`] | payloads that ride in requests to a coordinator | the frame arrives | the request is answered |
 //! | `network.places` | connections, by class | the connection is accepted | it is closed; idle clients go first |
 //! | `*_MAILBOX`, [`WRITER_QUEUE_MAX`] | messages queued or being handled | `send`, `ask` | the handler has ended; a full mailbox refuses |
+//! | [`READS_WAITING_MAX`] | reads of the metadata that wait for a thread | the request is read | a thread takes it; a full queue refuses |
 //!
 //! Each is a gauge of the node's metrics or a row of `dfsctl actors`.
 
@@ -30,6 +31,11 @@ pub const INLINE_SLABS: usize = 16;
 pub const WRITER_QUEUE_MAX: usize = 1024;
 /// The writer: as many as may queue, and those of a group under way.
 pub const WRITER_MAILBOX: usize = 2 * WRITER_QUEUE_MAX;
+/// Threads that read the metadata. Most reads take microseconds from the engine's cache; the others wait for the disk,
+/// which is faster with some of them at once.
+pub const METADATA_READERS: usize = 4;
+/// Reads of the metadata that may wait for a thread; more are told to come back.
+pub const READS_WAITING_MAX: usize = 1024;
 /// Registrations and heartbeats that may wait.
 pub const MEMBERSHIP_MAILBOX: usize = 1024;
 /// Allocations that may wait for the placement actor.

@@ -23,7 +23,7 @@ use crate::coordinator::gc::{Gc, GcArgs, GcConfig, GcHealth, GcMsg};
 use crate::coordinator::membership::{Membership, MembershipArgs, NodeRecord, RememberedNodes, view_channel};
 use crate::coordinator::metadata::model::time::ReignClock;
 use crate::coordinator::metadata::ops::cluster::Reign;
-use crate::coordinator::metadata::reader::MetadataReader;
+use crate::coordinator::metadata::reader::{MetadataReader, ReadLane};
 use crate::coordinator::metadata::table::error::MetaError;
 use crate::coordinator::metadata::table::store::MetadataStore;
 use crate::coordinator::metadata::writer::{
@@ -43,6 +43,8 @@ pub struct CoordinatorArgs {
     pub store: Arc<dyn MetadataStore>,
     /// Where commits block.
     pub lane: Arc<dyn CommitLane>,
+    /// Where reads block.
+    pub reads: Arc<dyn ReadLane>,
     /// The reign it was opened for.
     pub reign: Reign,
     /// The coordinator's time.
@@ -105,7 +107,7 @@ impl RememberedNodes for MetadataNodes {
 /// # Errors
 /// Never in practice, see [`Committer::new`].
 pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
-    let CoordinatorArgs { env, store, lane, reign, time, config, gc, doorbell, admin } = args;
+    let CoordinatorArgs { env, store, lane, reads, reign, time, config, gc, doorbell, admin } = args;
     let metrics = Arc::new(WriterMetrics::default());
     let committer = Committer::new(Arc::clone(&store), &reign, config.policy, Arc::clone(&metrics))?;
     let reader = MetadataReader::new(store);
@@ -140,6 +142,7 @@ pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
         env,
         time,
         reader,
+        reads,
         writer: writer.clone(),
         metrics: Arc::clone(&metrics),
         gc: gc_health,

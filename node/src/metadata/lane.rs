@@ -1,9 +1,20 @@
-//! The one thread on which metadata commits block.
+//! The threads on which metadata blocks: one for commits, some for reads.
 
 use std::io;
-use std::sync::mpsc::{Sender, channel};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use dfs_actors::budgets::{METADATA_READERS, READS_WAITING_MAX};
+use dfs_actors::coordinator::metadata::reader::{LaneFull, ReadLane};
 use dfs_actors::coordinator::metadata::writer::{CommitLane, LaneJob};
+
+/// A job catches its own panics; if one slips through, the thread must not die with it.
+fn run(job: LaneJob) {
+    if std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).is_err() {
+        tracing::error!("a metadata job panicked");
+    }
+}
 
 /// Runs jobs one after another on a thread of its own, which outlives restarts of the writer and ends, after the last
 /// job handed in, when the lane is dropped. The queue is bounded by its user: the writer hands in one job at a time.
@@ -20,12 +31,7 @@ impl ThreadLane {
     pub fn start() -> io::Result<Self> {
         let (jobs, queue) = channel::<LaneJob>();
         std::thread::Builder::new().name("dfs-metadata".to_owned()).spawn(move || {
-            for job in queue {
-                // A job catches its own panics; if one slips through, the thread must not die with it.
-                if std::panic::catch_unwind(std::panic::AssertUnwindSafe(job)).is_err() {
-                    tracing::error!("a metadata job panicked");
-                }
-            }
+            queue.into_iter().for_each(run);
         })?;
         Ok(Self { jobs })
     }
@@ -36,5 +42,91 @@ impl CommitLane for ThreadLane {
         if self.jobs.send(job).is_err() {
             tracing::error!("the metadata thread is gone");
         }
+    }
+}
+
+/// Runs reads on a few threads, first come first served. They end, after the last read handed in, when the pool is dropped.
+#[derive(Debug)]
+pub struct ReadPool {
+    jobs: SyncSender<LaneJob>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl ReadPool {
+    /// Starts the threads.
+    ///
+    /// # Errors
+    /// If the system has no threads to spare.
+    pub fn start() -> io::Result<Self> {
+        let (jobs, queue) = sync_channel::<LaneJob>(READS_WAITING_MAX);
+        let (queue, waiting) = (Arc::new(Mutex::new(queue)), Arc::new(AtomicUsize::new(0)));
+        for reader in 0..METADATA_READERS {
+            let (queue, waiting) = (Arc::clone(&queue), Arc::clone(&waiting));
+            std::thread::Builder::new().name(format!("dfs-read-{reader}")).spawn(move || {
+                while let Some(job) = next(&queue) {
+                    waiting.fetch_sub(1, Ordering::Relaxed);
+                    run(job);
+                }
+            })?;
+        }
+        Ok(Self { jobs, waiting })
+    }
+}
+
+/// The next job; `None` once there will be no more. One thread waits for it, the others for their turn to wait.
+fn next(queue: &Mutex<Receiver<LaneJob>>) -> Option<LaneJob> {
+    queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
+}
+
+impl ReadLane for ReadPool {
+    fn run(&self, job: LaneJob) -> Result<(), LaneFull> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        self.jobs.try_send(job).map_err(|_| {
+            self.waiting.fetch_sub(1, Ordering::Relaxed);
+            LaneFull
+        })
+    }
+
+    fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Sender, channel};
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn reads_go_past_one_that_hangs_and_no_more_wait_than_may() {
+        let pool = ReadPool::start().unwrap();
+        let ((done, ended), (go, hang)) = (channel::<usize>(), channel::<()>());
+        let hang = Arc::new(Mutex::new(hang));
+        let hanging = |done: Sender<usize>| {
+            let hang = Arc::clone(&hang);
+            Box::new(move || {
+                let waited = hang.lock().unwrap().recv();
+                done.send(usize::from(waited.is_ok())).unwrap();
+            })
+        };
+        pool.run(hanging(done.clone())).unwrap();
+        let quick = done.clone();
+        pool.run(Box::new(move || quick.send(7).unwrap())).unwrap();
+        assert_eq!(ended.recv_timeout(Duration::from_secs(5)), Ok(7));
+        pool.run(Box::new(|| panic!("a read"))).unwrap();
+        (1..METADATA_READERS).for_each(|_| pool.run(hanging(done.clone())).unwrap());
+        // Once all threads hang, so many wait.
+        let mut taken = 0;
+        while pool.waiting() > 0 {
+            std::thread::yield_now();
+        }
+        while pool.run(Box::new(|| {})).is_ok() {
+            taken += 1;
+        }
+        assert_eq!((taken, pool.waiting()), (READS_WAITING_MAX, READS_WAITING_MAX));
+        drop(go);
+        (0..METADATA_READERS).for_each(|_| assert_eq!(ended.recv_timeout(Duration::from_secs(5)), Ok(0)));
     }
 }

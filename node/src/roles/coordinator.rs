@@ -30,7 +30,7 @@ use dfs_wire::slab::{SlabBudget, SlabPool};
 
 use super::{Begun, bind, drained, observe, ready, talk};
 use crate::config::Config;
-use crate::metadata::lane::ThreadLane;
+use crate::metadata::lane::{ReadPool, ThreadLane};
 use crate::metadata::redb::{RedbOptions, RedbStore};
 use crate::private;
 use crate::process::Context;
@@ -88,6 +88,7 @@ pub(super) async fn start(context: &Context, config: &Config) -> anyhow::Result<
         env: env.clone(),
         store: store as Arc<dyn MetadataStore>,
         lane: Arc::new(ThreadLane::start().context("start the metadata thread")?),
+        reads: Arc::new(ReadPool::start().context("start the threads that read the metadata")?),
         doorbell: Arc::new(Dialing::new(env.clone(), reign.cluster)),
         reign,
         time,

@@ -190,6 +190,8 @@ pub(super) fn cluster(metrics: &Metrics, node: &str, service: &Arc<CoordinatorSe
         out.gauge("cluster_chunks_counting", help, u64::from(status.counting));
         let help = "Pages of inventories that wait to be judged";
         out.gauge("inventory_pages_waiting", help, service.inventory_pages_waiting() as u64);
+        let help = "Reads of the metadata that wait for a thread";
+        out.gauge("metadata_reads_waiting", help, service.reads_waiting() as u64);
         out.gauge("trash_entries", "Entries in the trash", status.trash_entries);
         out.gauge("trash_bytes", "Bytes of the files in the trash", status.trash_bytes);
         let help =

@@ -1,9 +1,9 @@
 //! Reading the metadata: from committed snapshots, past the writer.
 //!
 //! A change is answered only after its commit, and a snapshot is taken after that answer was read, so whoever was
-//! told of a change sees it (C4 of the contract). The calls are synchronous: a lookup in the engine's cache takes
-//! microseconds, and every operation is bounded (a page, a step), so that an async worker may make them directly.
-//! The longest, a step of `du` or `fsck`, looks at a few thousand rows, some milliseconds.
+//! told of a change sees it (C4 of the contract). The calls block: a lookup in the engine's cache takes microseconds, one
+//! that misses it waits for the disk. So requests make them on a [`ReadLane`], never on an async worker. Every operation is
+//! bounded (a page, a step); the longest, a step of `du` or `fsck`, looks at a few thousand rows, some milliseconds.
 
 use std::sync::Arc;
 
@@ -25,6 +25,34 @@ use crate::coordinator::metadata::model::worth::Reaches;
 use crate::coordinator::metadata::table::error::MetaError;
 use crate::coordinator::metadata::table::store::MetadataStore;
 use crate::coordinator::metadata::table::view::Committed;
+use crate::coordinator::metadata::writer::{InlineLane, LaneJob};
+
+/// Where reads block: several at a time, away from async workers.
+pub trait ReadLane: Send + Sync {
+    /// Takes a job; it is run even if whoever handed it in ends meanwhile.
+    ///
+    /// # Errors
+    /// If as many wait as may: it will not be run.
+    fn run(&self, job: LaneJob) -> Result<(), LaneFull>;
+
+    /// Jobs that wait.
+    fn waiting(&self) -> usize;
+}
+
+/// As many reads wait as may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaneFull;
+
+impl ReadLane for InlineLane {
+    fn run(&self, job: LaneJob) -> Result<(), LaneFull> {
+        job();
+        Ok(())
+    }
+
+    fn waiting(&self) -> usize {
+        0
+    }
+}
 
 /// Answers what only reads. Cheap to clone.
 #[derive(Clone)]

@@ -30,7 +30,7 @@ use crate::coordinator::metadata::model::time::ReignClock;
 use crate::coordinator::metadata::ops::cluster::Reign;
 use crate::coordinator::metadata::ops::mutation::Mutation;
 use crate::coordinator::metadata::ops::{Outcome, Policy};
-use crate::coordinator::metadata::reader::MetadataReader;
+use crate::coordinator::metadata::reader::{MetadataReader, ReadLane};
 use crate::coordinator::metadata::table::error::MetaError;
 use crate::coordinator::metadata::writer::StoreTrouble;
 use crate::coordinator::metadata::writer::{WriterMetrics, WriterMsg};
@@ -97,6 +97,8 @@ pub struct CoordinatorParts {
     pub time: ReignClock,
     /// Committed metadata.
     pub reader: MetadataReader,
+    /// Where reads of it block.
+    pub reads: Arc<dyn ReadLane>,
     /// Who changes metadata.
     pub writer: Addr<WriterMsg>,
     /// What it counts, and how its store does.
@@ -144,11 +146,11 @@ impl CoordinatorService {
     ///
     /// # Errors
     /// The status that the sender is told.
-    pub async fn answer(&self, head: RequestHead) -> ResponseHead {
+    pub async fn answer(self: &Arc<Self>, head: RequestHead) -> ResponseHead {
         self.answer_to(None, head).await
     }
 
-    async fn answer_to(&self, source: Option<IpAddr>, head: RequestHead) -> ResponseHead {
+    async fn answer_to(self: &Arc<Self>, source: Option<IpAddr>, head: RequestHead) -> ResponseHead {
         let limit = match head.deadline_ms {
             0 => DEADLINE_DEFAULT,
             ms => Duration::from_millis(u64::from(ms)).min(DEADLINE_MAX),
@@ -161,7 +163,7 @@ impl CoordinatorService {
                 self.inventory(&asked, report).await.map(Response::Inventory)
             }
             Request::Inventory(InventoryRequest::Confirm(word)) => {
-                self.confirm(&word).map(Response::Inventory)
+                self.apart(&asked, move |service| service.confirm(&word)).await.map(Response::Inventory)
             }
             Request::Admin(AdminRequest::AdmitNode(node)) => {
                 self.admit_node(&asked, &node).await.map(Response::Admin)
@@ -170,6 +172,9 @@ impl CoordinatorService {
                 self.forget_node(&asked, &word).await.map(Response::Admin)
             }
             Request::Admin(AdminRequest::TakeInventories) => self.take_inventories().map(Response::Admin),
+            Request::Admin(request @ (AdminRequest::ClusterStatus | AdminRequest::Nodes)) => {
+                self.apart(&asked, move |service| service.admin(&request)).await.map(Response::Admin)
+            }
             Request::Admin(request) => self.admin(&request).map(Response::Admin),
             other @ (Request::Chunk(_) | Request::Replication(_)) => {
                 let text = format!("{} is answered by datanodes, not by a coordinator", other.name());

@@ -1,5 +1,7 @@
 //! What an operator may end or ask for: a node that will not come back, and a fresh look at all that is there.
 
+use std::sync::Arc;
+
 use dfs_wire::id::NodeId;
 use dfs_wire::message::admin::{AdminResponse, ForgetNode, ForgottenNode};
 use dfs_wire::status::{Status, StatusCode};
@@ -46,7 +48,7 @@ impl CoordinatorService {
     /// Forgets a node that is gone. Whether it is gone is decided by the register of nodes, which holds it meanwhile; what
     /// would be lost with it is counted beside the writer, which looks whether that still holds.
     pub(super) async fn forget_node(
-        &self,
+        self: &Arc<Self>,
         asked: &Asked,
         word: &ForgetNode,
     ) -> Result<AdminResponse, Status> {
@@ -55,7 +57,7 @@ impl CoordinatorService {
         let check = |reply| MembershipMsg::CheckForget(node, reply);
         self.parts.membership.ask(check, self.left(asked)).await.map_err(unanswered)??;
         let copies = self.counted(&view).map_err(MetaError::into_status)?.census.expected(node);
-        let mut losses = self.losses(node).await?;
+        let mut losses = self.losses(asked, node).await?;
         if !word.dry_run {
             losses = self.forget(asked, node, word.accept_loss, losses).await?;
         }
@@ -67,18 +69,27 @@ impl CoordinatorService {
     }
 
     /// Looks at all groups of chunks, a page at a time.
-    async fn losses(&self, node: NodeId) -> Result<Losses, Status> {
-        let reader = &self.parts.reader;
-        let mut losses = reader.read(|rows| Losses::new(rows, node)).map_err(MetaError::into_status)?;
-        while !reader.read(|rows| losses.step(rows, LOOK_ROWS)).map_err(MetaError::into_status)? {
-            tokio::task::yield_now().await;
+    async fn losses(self: &Arc<Self>, asked: &Asked, node: NodeId) -> Result<Losses, Status> {
+        let begin = move |service: &Self| {
+            service.parts.reader.read(|rows| Losses::new(rows, node)).map_err(MetaError::into_status)
+        };
+        let mut losses = self.apart(asked, begin).await?;
+        loop {
+            let page = move |service: &Self| {
+                let all = service.parts.reader.read(|rows| losses.step(rows, LOOK_ROWS));
+                all.map(|all| (losses, all)).map_err(MetaError::into_status)
+            };
+            let (looked, all) = self.apart(asked, page).await?;
+            if all {
+                return Ok(looked);
+            }
+            losses = looked;
         }
-        Ok(losses)
     }
 
     /// Has the node held and forgotten. Where copies went missing meanwhile it looks again.
     async fn forget(
-        &self,
+        self: &Arc<Self>,
         asked: &Asked,
         node: NodeId,
         accept_loss: bool,
@@ -102,7 +113,7 @@ impl CoordinatorService {
                     return Err(status);
                 }
             }
-            losses = self.losses(node).await?;
+            losses = self.losses(asked, node).await?;
         }
         self.note_forgotten(asked, node).await?;
         Ok(losses)

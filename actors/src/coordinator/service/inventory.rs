@@ -17,7 +17,7 @@ use crate::coordinator::census::{heard_of, reaches};
 use crate::coordinator::membership::{ClusterView, MembershipMsg};
 use crate::coordinator::metadata::model::time::Moment;
 use crate::coordinator::metadata::ops::OpContext;
-use crate::coordinator::metadata::ops::inventory::Sight;
+use crate::coordinator::metadata::ops::inventory::{Sight, Verdict};
 use crate::coordinator::metadata::ops::mutation::Mutation;
 use crate::coordinator::metadata::table::error::MetaError;
 
@@ -123,23 +123,33 @@ impl CoordinatorService {
         }))
     }
 
+    /// Judges a page by the picture of now, in which this run of the node must be the registered one.
+    fn judge(&self, report: &InventoryReport) -> Result<Verdict, Status> {
+        let view = self.current(report.node, report.incarnation)?;
+        let ctx = self.judging();
+        let (reach, heard) = (reaches(&view, ctx.now_ms), heard_of(&view, ctx.now_ms));
+        let sight = Sight { reach: &reach, heard: &heard };
+        self.parts.reader.judge(&ctx, report, sight).map_err(MetaError::into_status)
+    }
+
     pub(super) async fn inventory(
-        &self,
+        self: &Arc<Self>,
         asked: &Asked,
         report: InventoryReport,
     ) -> Result<InventoryResponse, Status> {
         check(&report)?;
         let _turn = self.turns.enter(self.left(asked)).await.map_err(|busy| busy.at_node(report.node))?;
-        let view = self.current(report.node, report.incarnation)?;
-        let ctx = self.judging();
-        let reader = &self.parts.reader;
-        let (reach, heard) = (reaches(&view, ctx.now_ms), heard_of(&view, ctx.now_ms));
-        let sight = Sight { reach: &reach, heard: &heard };
-        let verdict = reader.judge(&ctx, &report, sight).map_err(MetaError::into_status)?;
-        let mut findings = verdict.findings;
+        let report = Arc::new(report);
+        let page = Arc::clone(&report);
+        let mut verdict = self.apart(asked, move |service| service.judge(&page)).await?;
+        let mut findings = std::mem::take(&mut verdict.findings);
         let mut from = None;
         loop {
-            let (missing, next) = reader.missing(&report, from).map_err(MetaError::into_status)?;
+            let page = Arc::clone(&report);
+            let step = move |service: &Self| {
+                service.parts.reader.missing(&page, from).map_err(MetaError::into_status)
+            };
+            let (missing, next) = self.apart(asked, step).await?;
             findings.extend(missing);
             while findings.len() >= FINDINGS_PER_CHANGE {
                 let rest = findings.split_off(FINDINGS_PER_CHANGE);
@@ -157,7 +167,6 @@ impl CoordinatorService {
                 .at_node(report.node));
             }
             from = next;
-            tokio::task::yield_now().await;
         }
         if !findings.is_empty() {
             tracing::info!(node = %report.node, findings = findings.len(), "an inventory corrects the metadata");
@@ -171,7 +180,7 @@ impl CoordinatorService {
         }
         Ok(InventoryResponse::Accepted(InventoryAccepted {
             epoch: self.parts.reign.epoch,
-            position: reader.position().map_err(MetaError::into_status)?,
+            position: self.parts.reader.position().map_err(MetaError::into_status)?,
             quarantine: verdict.quarantine,
         }))
     }

@@ -1,5 +1,7 @@
 //! Registration, heartbeats and farewells: the words go to the membership actor, what must last to the metadata.
 
+use std::sync::Arc;
+
 use dfs_wire::id::{ChunkKey, NodeId};
 use dfs_wire::limits::TOMBSTONES_PER_HEARTBEAT_MAX;
 use dfs_wire::message::admin::AdminResponse;
@@ -36,7 +38,7 @@ fn findings(word: &Heartbeat) -> Vec<CopyFinding> {
 
 impl CoordinatorService {
     pub(super) async fn membership(
-        &self,
+        self: &Arc<Self>,
         asked: &Asked,
         request: MembershipRequest,
     ) -> Result<MembershipResponse, Status> {
@@ -162,7 +164,7 @@ impl CoordinatorService {
     }
 
     /// The answer means that all the heartbeat told is durable: the node forgets it then.
-    async fn heartbeat(&self, asked: &Asked, word: Heartbeat) -> Result<HeartbeatReply, Status> {
+    async fn heartbeat(self: &Arc<Self>, asked: &Asked, word: Heartbeat) -> Result<HeartbeatReply, Status> {
         let (node, deleted, found) = (word.node, word.deleted.clone(), findings(&word));
         let counts = (node, word.load.chunks);
         let corrupt = word.corrupt.clone();
@@ -189,24 +191,27 @@ impl CoordinatorService {
         if !deleted.is_empty() {
             self.note(asked, Mutation::ConfirmDeleted(node, deleted)).await?;
         }
-        reply.tombstones = self.tombstones(node, &reply.update)?;
-        // After the orders: no position that the node keeps before it obeys one is older than the order.
-        reply.position = self.parts.reader.position().map_err(MetaError::into_status)?;
-        Ok(reply)
-    }
-
-    /// What the node is to delete: as much as fits beside the update, and nothing if the metadata is an old copy.
-    fn tombstones(&self, node: NodeId, update: &StateUpdate) -> Result<Vec<ChunkKey>, Status> {
-        let nodes = match update {
+        let news = match &reply.update {
             StateUpdate::Unchanged => 0,
             StateUpdate::Increment(step) => step.nodes.len(),
             StateUpdate::Full(all) => all.nodes.len(),
         };
+        let orders = self.apart(asked, move |service| service.orders(node, news)).await?;
+        (reply.tombstones, reply.position) = orders;
+        Ok(reply)
+    }
+
+    /// What the node is to delete, and the commit position: as much as fits beside an update of `news` nodes, and nothing if
+    /// the metadata is an old copy.
+    fn orders(&self, node: NodeId, news: usize) -> Result<(Vec<ChunkKey>, u64), Status> {
         let reader = &self.parts.reader;
-        if nodes > SMALL_UPDATE || reader.unknown_reign().map_err(MetaError::into_status)?.is_some() {
-            return Ok(Vec::new());
-        }
-        reader.tombstones(node, TOMBSTONES_PER_HEARTBEAT_MAX).map_err(MetaError::into_status)
+        let quiet = news > SMALL_UPDATE || reader.unknown_reign().map_err(MetaError::into_status)?.is_some();
+        let tombstones = match quiet {
+            true => Vec::new(),
+            false => reader.tombstones(node, TOMBSTONES_PER_HEARTBEAT_MAX).map_err(MetaError::into_status)?,
+        };
+        // After the orders: no position that the node keeps before it obeys one is older than the order.
+        Ok((tombstones, reader.position().map_err(MetaError::into_status)?))
     }
 
     /// Compares how many chunks a node has with how many it should have. The count is some seconds old, and what was

@@ -1,5 +1,7 @@
 //! Requests about the namespace: validated, placed, handed to the writer or answered from committed metadata.
 
+use std::sync::Arc;
+
 use dfs_wire::id::{ChunkKey, NodeId, OpId};
 use dfs_wire::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, CHUNKS_PER_REQUEST_MAX, REPLICATION_MAX};
 use dfs_wire::message::membership::NodeState;
@@ -73,7 +75,7 @@ fn kept(placed: Placed) -> Placement {
 
 impl CoordinatorService {
     pub(super) async fn metadata(
-        &self,
+        self: &Arc<Self>,
         asked: &Asked,
         request: MetadataRequest,
     ) -> Result<MetadataResponse, Status> {
@@ -89,7 +91,9 @@ impl CoordinatorService {
             | MetadataRequest::Explain(_)
             | MetadataRequest::Fsck(_)
             | MetadataRequest::FindUploads(_)
-            | MetadataRequest::UploadedChunks(_) => self.look(request),
+            | MetadataRequest::UploadedChunks(_) => {
+                self.apart(asked, move |service| service.look(request)).await
+            }
             MetadataRequest::OpenUpload(r) => self.open_upload(asked, r).await,
             MetadataRequest::AllocateChunks(r) => self.allocate(asked, r).await,
             other => self.change_names(asked, other).await,
@@ -248,12 +252,19 @@ impl CoordinatorService {
             .hint("delete files (and purge the trash), or add datanodes or disks"))
     }
 
-    async fn allocate(&self, asked: &Asked, request: AllocateChunks) -> Result<MetadataResponse, Status> {
+    async fn allocate(
+        self: &Arc<Self>,
+        asked: &Asked,
+        request: AllocateChunks,
+    ) -> Result<MetadataResponse, Status> {
         check_count("allocation", request.count as usize)?;
         let session = request.session;
         let key = keys::session(session);
-        let open = self.parts.reader.read(|view| view.load::<UploadSession>(&key));
-        let placements = match open.map_err(MetaError::into_status)? {
+        let load = move |service: &Self| {
+            let open = service.parts.reader.read(|view| view.load::<UploadSession>(&key));
+            open.map_err(MetaError::into_status)
+        };
+        let placements = match self.apart(asked, load).await? {
             Some(upload) => {
                 let wanted = Wanted {
                     first: request.first,

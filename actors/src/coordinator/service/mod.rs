@@ -1,5 +1,6 @@
 //! What a coordinator answers: each conversation in a file of its own, over one [`CoordinatorService`].
 
+mod apart;
 mod dispatch;
 mod doorbell;
 mod facts;

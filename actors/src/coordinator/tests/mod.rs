@@ -24,6 +24,7 @@ pub(crate) use super::tree::{CoordinatorArgs, coordinator};
 pub(crate) use crate::coordinator::gc::{GcConfig, GcMsg};
 pub(crate) use crate::coordinator::metadata::model::time::ReignClock;
 pub(crate) use crate::coordinator::metadata::ops::cluster::{self, Reign};
+pub(crate) use crate::coordinator::metadata::reader::ReadLane;
 pub(crate) use crate::coordinator::metadata::table::memory::MemoryStore;
 pub(crate) use crate::coordinator::metadata::table::store::MetadataStore;
 pub(crate) use crate::coordinator::metadata::writer::InlineLane;
@@ -75,6 +76,10 @@ impl Rig {
     }
 
     pub(crate) async fn over(store: Arc<MemoryStore>, env: Env) -> Self {
+        Self::reading_on(store, env, Arc::new(InlineLane)).await
+    }
+
+    pub(crate) async fn reading_on(store: Arc<MemoryStore>, env: Env, reads: Arc<dyn ReadLane>) -> Self {
         let time = ReignClock::new(env.clock.clone());
         let reign =
             cluster::open(store.as_ref(), ClusterId(0xc1), &ClusterKey([5; 32]), time.now_ms()).unwrap();
@@ -92,6 +97,7 @@ impl Rig {
             env: env.clone(),
             store: store.clone() as Arc<dyn MetadataStore>,
             lane: Arc::new(InlineLane),
+            reads,
             reign: reign.clone(),
             time,
             config: CoordinatorConfig::new("0.1.0"),

@@ -1,7 +1,11 @@
 //! What becomes of nodes, their words and their copies.
 
+use std::sync::Mutex;
+
 use super::*;
 use crate::coordinator::metadata::model::records::Standing;
+use crate::coordinator::metadata::reader::LaneFull;
+use crate::coordinator::metadata::writer::LaneJob;
 
 #[tokio::test(start_paused = true)]
 async fn writes_follow_the_number_of_usable_nodes() {
@@ -313,4 +317,42 @@ async fn a_node_that_only_the_metadata_knows_to_be_forgotten_is_so_everywhere_wh
     assert_eq!(refused.code, StatusCode::NotAdmitted, "{refused}");
     assert_eq!(rig.service.view().state(NodeId(1)), NodeState::Forgotten);
     assert_eq!(record().standing, Standing::Forgotten);
+}
+
+/// A disk of the metadata that does not answer: what is to be read waits, and no more of it than two.
+#[derive(Default)]
+struct Hanging(Mutex<Option<Vec<LaneJob>>>);
+
+impl ReadLane for Hanging {
+    fn run(&self, job: LaneJob) -> Result<(), LaneFull> {
+        match self.0.lock().unwrap().as_mut() {
+            None => job(),
+            Some(jobs) if jobs.len() < 2 => jobs.push(job),
+            Some(_) => return Err(LaneFull),
+        }
+        Ok(())
+    }
+
+    fn waiting(&self) -> usize {
+        self.0.lock().unwrap().as_ref().map_or(0, Vec::len)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_that_hangs_ends_with_its_deadline_and_holds_up_nobody_else() {
+    let lane = Arc::new(Hanging::default());
+    let rig = Rig::reading_on(Arc::new(MemoryStore::new()), Env::for_tests(1), lane.clone()).await;
+    rig.register(1).await;
+    *lane.0.lock().unwrap() = Some(Vec::new());
+    let stat = || rig.meta(MetadataRequest::Stat(PathOnly { path: path("/") }));
+    let began = rig.env.now();
+    let (read, other) = tokio::join!(stat(), rig.ask(Request::Admin(AdminRequest::NodeInfo)));
+    assert!(other.is_ok());
+    assert_eq!(read.unwrap_err().code, StatusCode::DeadlineExceeded);
+    assert_eq!(rig.env.now().since(began), Duration::from_secs(5));
+    stat().await.unwrap_err();
+    assert_eq!((stat().await.unwrap_err().code, rig.service.reads_waiting()), (StatusCode::Busy, 2));
+    // It answers again: whoever gave up is not answered, and all is as before.
+    lane.0.lock().unwrap().take().into_iter().flatten().for_each(|job| job());
+    stat().await.unwrap();
 }
