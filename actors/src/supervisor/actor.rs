@@ -1,4 +1,4 @@
-//! The supervisor actor: carries out what [`policy`](super::policy) decides, and watches for stuck children.
+//! The supervisor actor: carries out what `policy` decides, and watches for stuck children.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -9,12 +9,15 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
-use super::addr::Reply;
-use super::behaviour::{ActorError, Behaviour, ChildExit, ExitCause};
+use super::behaviour::Behaviour;
+use super::child::{ChildSpec, Place, SHUTDOWN_TIMEOUT, Spawned};
 use super::context::{Ctx, OnReady};
-use super::host::Envelope;
-use super::policy::{Action, Event, KILL_GRACE, Limit, Policy};
-use super::spec::{ChildSpec, Place, SHUTDOWN_TIMEOUT, Spawned, SupervisorSpec};
+use super::envelope::Envelope;
+use super::exit::{ActorError, ChildExit, ExitCause};
+use super::messages::SupervisorMsg;
+use super::policy::{Action, Event, Limit, Policy};
+use super::rules::KILL_GRACE;
+use super::spec::SupervisorSpec;
 use super::stats::ActorState;
 
 /// How often children are looked at for being stuck; a limit shorter than four of these shortens it.
@@ -22,20 +25,6 @@ const WATCH_PERIOD: Duration = Duration::from_secs(1);
 
 /// The shortest period of that look.
 const WATCH_PERIOD_MIN: Duration = Duration::from_millis(10);
-
-/// What a supervisor can be told. Opaque: sent by children that become ready, by timers and by a
-/// [`Nursery`](super::Nursery).
-pub enum SupervisorMsg {
-    /// A child is ready.
-    #[doc(hidden)]
-    Ready { child: usize, life: u64 },
-    /// A timer of the policy expired.
-    #[doc(hidden)]
-    Timer { child: usize, timer: u64 },
-    /// Start a temporary child.
-    #[doc(hidden)]
-    Admit { spec: Box<ChildSpec>, berth: OwnedSemaphorePermit, reply: Reply<bool> },
-}
 
 /// A child that runs, starts or ends.
 struct Living {
@@ -65,6 +54,26 @@ pub struct Supervisor {
 }
 
 type SupCtx = Ctx<SupervisorMsg>;
+
+impl SupervisorSpec {
+    /// Adds a supervisor as a child. It is ready once its own children are, has as long for its stop as they may take
+    /// together, and is never taken for stuck.
+    #[must_use]
+    pub fn supervisor(self, inner: SupervisorSpec) -> Self {
+        let child = inner.into_child();
+        self.child(child)
+    }
+
+    /// As a child of another supervisor.
+    #[must_use]
+    pub fn into_child(self) -> ChildSpec {
+        let budget = self.shutdown_budget();
+        ChildSpec::new::<Supervisor>(self.name.clone(), &self.addr.clone(), self)
+            .start_timeout(None)
+            .stuck_after(None)
+            .shutdown_timeout(budget)
+    }
+}
 
 impl Behaviour for Supervisor {
     type Msg = SupervisorMsg;

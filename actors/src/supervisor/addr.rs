@@ -12,7 +12,7 @@ use ractor::{ActorRef, MessagingErr};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::{Instant, timeout_at};
 
-use super::host::Envelope;
+use super::envelope::{Envelope, Ticket};
 use super::stats::Stats;
 
 /// Why a message was not delivered.
@@ -138,18 +138,6 @@ impl<M: Send + 'static> Slot<M> {
     }
 }
 
-/// A place in a bounded mailbox, held while a message is queued or handled.
-pub(crate) struct Ticket {
-    _permit: OwnedSemaphorePermit,
-    stats: Arc<Stats>,
-}
-
-impl Drop for Ticket {
-    fn drop(&mut self) {
-        self.stats.message_left();
-    }
-}
-
 /// Address of an actor. Cheap to clone, and valid across restarts.
 pub struct Addr<M> {
     pub(crate) slot: Arc<Slot<M>>,
@@ -254,8 +242,7 @@ impl<M: Send + 'static> Addr<M> {
     }
 
     fn ticket(&self, permit: OwnedSemaphorePermit) -> Ticket {
-        self.slot.stats.message_entered();
-        Ticket { _permit: permit, stats: Arc::clone(&self.slot.stats) }
+        Ticket::new(permit, Arc::clone(&self.slot.stats))
     }
 
     async fn deliver(&self, msg: M, deadline: Instant) -> Result<(), SendError> {

@@ -13,17 +13,14 @@ use tokio::task::{AbortHandle, JoinSet};
 use tracing::Instrument;
 
 use super::addr::Addr;
-use super::host::{Envelope, panic_text};
+use super::envelope::{Envelope, TimerId};
+use super::exit::panic_text;
 use super::stats::ActorState;
 use super::tree::ActorTree;
 use crate::env::{Env, MonoTime};
 
 /// Told once, when the actor is ready to work.
 pub(crate) type OnReady = Box<dyn FnOnce() + Send + Sync>;
-
-/// Names one timer of one life of an actor; never used twice, so that a stale expiry is recognised.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TimerId(u64);
 
 /// The actor's side of its own life. Handed to every method of [`Behaviour`](super::Behaviour).
 pub struct Ctx<M> {

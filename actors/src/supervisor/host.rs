@@ -4,7 +4,6 @@
 //! slot that senders see. ractor's defaults that would bite are overridden here, once: a child's end never stops its
 //! parent by itself, and the state of an ended actor is dropped before anybody acts on its end.
 
-use std::any::Any;
 use std::future::Future;
 use std::marker::PhantomData;
 use std::panic::AssertUnwindSafe;
@@ -12,38 +11,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
+#[cfg(any(test, feature = "chaos"))]
+use futures_util::future::BoxFuture;
 use ractor::{Actor, ActorProcessingErr, ActorRef, SupervisionEvent};
-use tokio::sync::oneshot;
 use tracing::Instrument;
 
-use super::addr::{Addr, AnySlot, Ticket};
-use super::behaviour::{ActorError, Behaviour, ChildExit, ExitCause};
+use super::addr::{Addr, AnySlot};
+use super::behaviour::Behaviour;
 #[cfg(any(test, feature = "chaos"))]
-use super::chaos::Strike;
-use super::context::{Ctx, OnReady, TimerId};
+use super::chaos::{Weather, suffer};
+use super::context::{Ctx, OnReady};
+use super::envelope::Envelope;
+use super::exit::{ActorError, ChildExit, ExitCause, panic_text};
 use super::stats::{ActorState, Stats};
 use super::tree::{ActorTree, Entry};
 use crate::env::{Clock, Env};
 
 /// A handler that takes longer is counted, and logged. Stop latency and heartbeats depend on it.
 pub const SLOW_HANDLER: Duration = Duration::from_millis(100);
-
-/// What actually travels through ractor's mailbox.
-pub(crate) enum Envelope<M> {
-    /// From outside, with its place in the bounded mailbox.
-    Message(M, Ticket),
-    /// The result of an owned task.
-    Own(M),
-    /// An expired timer. A repeating one waits for `next` to be dropped.
-    Timer { id: TimerId, msg: M, next: Option<oneshot::Sender<()>> },
-    /// The period of `set_tick` has passed.
-    Tick { id: TimerId, _next: oneshot::Sender<()> },
-    /// An owned task panicked.
-    TaskPanicked(String),
-    /// Mischief ordered by a test or an operator.
-    #[cfg(any(test, feature = "chaos"))]
-    Chaos(Strike),
-}
 
 /// What an actor is born with.
 pub(crate) struct Birth<B: Behaviour> {
@@ -89,7 +74,7 @@ pub(crate) struct Life<B: Behaviour> {
     behaviour: Option<B>,
     pub(crate) ctx: Ctx<B::Msg>,
     #[cfg(any(test, feature = "chaos"))]
-    pub(crate) delay: Duration,
+    weather: Weather,
     _tenancy: Tenancy<B::Msg>,
 }
 
@@ -166,6 +151,15 @@ impl<B: Behaviour> Life<B> {
         self.settle(outcome).await
     }
 
+    /// Serves the delay that mischief has put before each message.
+    #[cfg(any(test, feature = "chaos"))]
+    fn weather(&mut self, envelope: &Envelope<B::Msg>) -> BoxFuture<'static, ()> {
+        match self.weather.before(envelope) {
+            Duration::ZERO => Box::pin(std::future::ready(())),
+            wait => self.ctx.env().clock.sleep(wait),
+        }
+    }
+
     async fn child_exited(mut self: Box<Self>, exit: ChildExit) -> Result<Box<Self>, ActorProcessingErr> {
         let Some(behaviour) = self.behaviour.as_mut() else { return Ok(self) };
         let watch = Watch::of::<B>(&self.ctx);
@@ -205,7 +199,10 @@ impl<B: Behaviour> Life<B> {
             Envelope::Timer { .. } | Envelope::Tick { .. } => Ok(()),
             Envelope::TaskPanicked(text) => Err(ActorError::TaskPanicked(text)),
             #[cfg(any(test, feature = "chaos"))]
-            Envelope::Chaos(strike) => super::chaos::suffer(strike, ctx.env()).await,
+            Envelope::Chaos(strike) => {
+                suffer(strike, ctx.env().clock.as_ref()).await;
+                Ok(())
+            }
         }
     }
 
@@ -252,7 +249,7 @@ impl<B: Behaviour> Actor for Host<B> {
             behaviour: None,
             ctx: Ctx::new(myself, addr, env, tree, path, Some(on_ready)),
             #[cfg(any(test, feature = "chaos"))]
-            delay: Duration::ZERO,
+            weather: Weather::default(),
             _tenancy: tenancy,
         };
         Ok(Body { args: Some(args), life: Some(Box::new(life)) })
@@ -275,9 +272,9 @@ impl<B: Behaviour> Actor for Host<B> {
         envelope: Self::Msg,
         body: &mut Body<B>,
     ) -> Result<(), ActorProcessingErr> {
-        let Some(life) = body.life.take() else { return Ok(()) };
+        let Some(mut life) = body.life.take() else { return Ok(()) };
         #[cfg(any(test, feature = "chaos"))]
-        let life = life.weather(&envelope).await;
+        life.weather(&envelope).await;
         body.life = Some(life.handle(envelope).await?);
         Ok(())
     }
@@ -322,10 +319,4 @@ fn exit_of(event: SupervisionEvent) -> Option<ChildExit> {
         }
         _ => None,
     }
-}
-
-/// The text of a panic, if it has one.
-pub(crate) fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no text").to_owned()
 }

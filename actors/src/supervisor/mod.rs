@@ -15,7 +15,7 @@
 //! - An [`Addr`] is made before the actor and stays valid across restarts. Its mailbox is bounded, and an
 //!   [`ask`](Addr::ask) always ends: with the answer, or with an error that tells whether the question took effect.
 //! - Failure: an error returned, a panic (in a handler or in an owned task), a kill, or a handler that does not end
-//!   (`stuck_after`). All of them count the same, and end in a restart by the [`policy`] or in escalation.
+//!   (`stuck_after`). All of them count the same, and end in a restart by the policy (pure: `policy.rs`) or in escalation.
 //! - Owned tasks and timers are gone before a failed actor's successor starts. Only a kill aborts them without waiting,
 //!   at their next await: hence disk work is handed to a pool that finishes or undoes it.
 //! - Nothing here is global to the process: several nodes, each with its [`ActorTree`], run side by side.
@@ -91,27 +91,38 @@ mod addr;
 mod behaviour;
 #[cfg(any(test, feature = "chaos"))]
 mod chaos;
+mod child;
 mod context;
+mod envelope;
+mod exit;
 mod host;
+mod messages;
 mod nursery;
-pub mod policy;
+mod policy;
 mod root;
+mod rules;
 mod spec;
 mod stats;
+#[cfg(any(test, feature = "chaos"))]
+mod strike;
 #[cfg(test)]
 mod tests;
 mod tree;
 
-pub use actor::{Supervisor, SupervisorMsg};
+pub use actor::Supervisor;
 pub use addr::{Addr, AskError, Reply, SendError};
-pub use behaviour::{ActorError, Behaviour, BoxError, ChildExit, ExitCause};
-#[cfg(any(test, feature = "chaos"))]
-pub use chaos::{Strike, Target};
-pub use context::{Ctx, TimerId};
+pub use behaviour::Behaviour;
+pub use child::{ChildSpec, SHUTDOWN_TIMEOUT, START_TIMEOUT, STUCK_AFTER};
+pub use context::Ctx;
+pub use envelope::TimerId;
+pub use exit::{ActorError, BoxError, ChildExit, ExitCause};
 pub use host::SLOW_HANDLER;
+pub use messages::SupervisorMsg;
 pub use nursery::{ADMIT_TIMEOUT, Berth, Nursery, NurseryError};
-pub use policy::{Backoff, Intensity, KILL_GRACE, Restart, Strategy};
 pub use root::{Exit, Root};
-pub use spec::{ChildSpec, SHUTDOWN_TIMEOUT, START_TIMEOUT, STUCK_AFTER, SupervisorSpec};
+pub use rules::{Backoff, Intensity, KILL_GRACE, Restart, Strategy};
+pub use spec::SupervisorSpec;
 pub use stats::{ActorState, StatsSnapshot};
+#[cfg(any(test, feature = "chaos"))]
+pub use strike::{Strike, Target};
 pub use tree::{ActorRow, ActorTree};

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::actor::SupervisorMsg;
 use super::addr::{Addr, AskError};
 use super::behaviour::Behaviour;
-use super::policy::Restart;
-use super::spec::ChildSpec;
+use super::child::ChildSpec;
+use super::messages::SupervisorMsg;
+use super::rules::Restart;
 
 /// How long a supervisor may take to admit a child.
 pub const ADMIT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -6,9 +6,10 @@ use ractor::ActorCell;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::behaviour::ActorError;
-use super::policy::KILL_GRACE;
-use super::spec::{Place, SupervisorSpec};
+use super::child::Place;
+use super::exit::ActorError;
+use super::rules::KILL_GRACE;
+use super::spec::SupervisorSpec;
 use super::stats::ActorState;
 use super::tree::ActorTree;
 use crate::env::Env;

@@ -1,135 +1,18 @@
 //! What a supervisor is told to run: its children in start order, and the rules for each.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
-use ractor::{Actor, ActorCell, SpawnErr};
 use tokio::sync::Semaphore;
-use tokio::task::JoinHandle;
 
-use super::actor::{Supervisor, SupervisorMsg};
-use super::addr::{Addr, AnySlot};
-use super::behaviour::Behaviour;
-use super::context::OnReady;
-use super::host::{Birth, Host};
+use super::addr::Addr;
+use super::child::{ChildSpec, SHUTDOWN_TIMEOUT};
+use super::messages::SupervisorMsg;
 use super::nursery::Nursery;
-use super::policy::{Backoff, Intensity, KILL_GRACE, Restart, Rules, Strategy};
-use super::tree::ActorTree;
-use crate::env::Env;
-
-/// How long a child may take to become ready, unless its spec says otherwise.
-pub const START_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How long a child's orderly stop may take, unless its spec says otherwise.
-pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// How long a child may sit in one handler, unless its spec says otherwise.
-pub const STUCK_AFTER: Duration = Duration::from_secs(30);
+use super::rules::{Intensity, KILL_GRACE, Strategy};
 
 /// Bound of a supervisor's own mailbox: requests to admit children to its nursery.
 const SUPERVISOR_MAILBOX: usize = 64;
-
-/// Where a new actor goes.
-pub(crate) struct Place {
-    pub(crate) env: Env,
-    pub(crate) tree: ActorTree,
-    pub(crate) path: Arc<str>,
-    pub(crate) temporary: bool,
-    pub(crate) parent: Option<ActorCell>,
-    pub(crate) on_ready: OnReady,
-}
-
-pub(crate) type Spawned = Result<(ActorCell, JoinHandle<()>), SpawnErr>;
-type Spawn = Arc<dyn Fn(Place) -> BoxFuture<'static, Spawned> + Send + Sync>;
-
-/// One child of a supervisor. Cheap to clone.
-#[derive(Clone)]
-pub struct ChildSpec {
-    pub(crate) name: String,
-    pub(crate) rules: Rules,
-    pub(crate) stuck_after: Option<Duration>,
-    pub(crate) slot: Arc<dyn AnySlot>,
-    pub(crate) spawn: Spawn,
-}
-
-impl fmt::Debug for ChildSpec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ChildSpec")
-            .field("name", &self.name)
-            .field("rules", &self.rules)
-            .finish_non_exhaustive()
-    }
-}
-
-impl ChildSpec {
-    /// A permanent child called `name` (no slash) that lives at `addr` and is built from `args`, again at each restart.
-    #[must_use]
-    pub fn new<B: Behaviour>(name: impl Into<String>, addr: &Addr<B::Msg>, args: B::Args) -> Self {
-        let home = addr.clone();
-        let spawn = move |place: Place| -> BoxFuture<'static, Spawned> {
-            Box::pin(spawn_at::<B>(home.clone(), args.clone(), place))
-        };
-        Self {
-            name: name.into().replace('/', "-"),
-            rules: Rules {
-                restart: Restart::Permanent,
-                backoff: Backoff::DEFAULT,
-                start_timeout: Some(START_TIMEOUT),
-                shutdown_timeout: SHUTDOWN_TIMEOUT,
-            },
-            stuck_after: Some(STUCK_AFTER),
-            slot: Arc::clone(&addr.slot) as Arc<dyn AnySlot>,
-            spawn: Arc::new(spawn),
-        }
-    }
-
-    /// When to start it again.
-    #[must_use]
-    pub fn restart(mut self, restart: Restart) -> Self {
-        self.rules.restart = restart;
-        self
-    }
-
-    /// How long to wait before that.
-    #[must_use]
-    pub fn backoff(mut self, backoff: Backoff) -> Self {
-        self.rules.backoff = backoff;
-        self
-    }
-
-    /// How long it may take to become ready; `None` waits for ever.
-    #[must_use]
-    pub fn start_timeout(mut self, limit: Option<Duration>) -> Self {
-        self.rules.start_timeout = limit;
-        self
-    }
-
-    /// How long its orderly stop may take.
-    #[must_use]
-    pub fn shutdown_timeout(mut self, limit: Duration) -> Self {
-        self.rules.shutdown_timeout = limit;
-        self
-    }
-
-    /// How long one handler may run before the child counts as stuck and is killed; `None` never.
-    #[must_use]
-    pub fn stuck_after(mut self, limit: Option<Duration>) -> Self {
-        self.stuck_after = limit;
-        self
-    }
-}
-
-async fn spawn_at<B: Behaviour>(addr: Addr<B::Msg>, args: B::Args, place: Place) -> Spawned {
-    let Place { env, tree, path, temporary, parent, on_ready } = place;
-    let birth = Birth::<B> { args, addr, env, tree, path, temporary, on_ready };
-    let (actor, join) = match parent {
-        Some(parent) => Host::spawn_linked(None, Host::<B>::new(), birth, parent).await?,
-        None => Host::spawn(None, Host::<B>::new(), birth).await?,
-    };
-    Ok((actor.get_cell(), join))
-}
 
 /// A supervisor and all it runs. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -188,30 +71,12 @@ impl SupervisorSpec {
         self
     }
 
-    /// Adds a supervisor as a child. It is ready once its own children are, has as long for its stop as they may take
-    /// together, and is never taken for stuck.
-    #[must_use]
-    pub fn supervisor(self, inner: SupervisorSpec) -> Self {
-        let child = inner.into_child();
-        self.child(child)
-    }
-
     /// Lets up to `max` children be started while it runs, through the [`Nursery`] returned.
     #[must_use]
     pub fn with_nursery(mut self, max: usize) -> (Self, Nursery) {
         self.has_nursery = true;
         let nursery = Nursery { addr: self.addr.clone(), berths: Arc::new(Semaphore::new(max)), max };
         (self, nursery)
-    }
-
-    /// As a child of another supervisor.
-    #[must_use]
-    pub fn into_child(self) -> ChildSpec {
-        let budget = self.shutdown_budget();
-        ChildSpec::new::<Supervisor>(self.name.clone(), &self.addr.clone(), self)
-            .start_timeout(None)
-            .stuck_after(None)
-            .shutdown_timeout(budget)
     }
 
     /// The longest that stopping everything under it can take.

@@ -9,8 +9,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ractor::ActorRef;
 
-use super::host::Envelope;
+#[cfg(any(test, feature = "chaos"))]
+use super::chaos::Lever;
+use super::envelope::Envelope;
 use super::stats::{Stats, StatsSnapshot};
+#[cfg(any(test, feature = "chaos"))]
+use super::strike::{Strike, Target};
 
 /// One actor of a [`ActorTree::snapshot`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,7 +35,7 @@ pub(crate) struct Entry {
     kind: &'static str,
     stats: Arc<Stats>,
     #[cfg(any(test, feature = "chaos"))]
-    pub(crate) lever: super::chaos::Lever,
+    lever: Lever,
 }
 
 struct Shared {
@@ -101,7 +105,7 @@ impl ActorTree {
             kind,
             stats: Arc::clone(stats),
             #[cfg(any(test, feature = "chaos"))]
-            lever: super::chaos::Lever::on(actor),
+            lever: Lever::on(actor),
         });
         self.entries().insert(key(path), Arc::clone(&entry));
         entry
@@ -116,10 +120,17 @@ impl ActorTree {
         }
     }
 
-    /// The entries that `wanted` picks by path and kind.
+    /// Strikes every actor that `target` names and tells how many that were.
     #[cfg(any(test, feature = "chaos"))]
-    pub(crate) fn select(&self, wanted: impl Fn(&str, &str) -> bool) -> Vec<Arc<Entry>> {
-        self.entries().values().filter(|entry| wanted(&entry.path, entry.kind)).cloned().collect()
+    #[must_use]
+    pub fn strike(&self, target: &Target, strike: Strike) -> usize {
+        let named = |entry: &Entry| match target {
+            Target::Path(path) => *entry.path == **path,
+            Target::Kind(kind) => entry.kind == kind,
+        };
+        let victims: Vec<_> = self.entries().values().filter(|entry| named(entry)).cloned().collect();
+        tracing::warn!(node = self.node(), ?target, ?strike, victims = victims.len(), "chaos strikes");
+        victims.iter().filter(|victim| victim.lever.pull(strike)).count()
     }
 
     fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Entry>>> {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use proptest::prelude::{Just, any, prop, prop_assert, prop_assert_eq, prop_oneof, proptest};
 use proptest::strategy::Strategy as Choice;
 
+use super::super::rules::Backoff;
 use super::*;
 
 /// A jitter of nothing: 800 + 200 per mille.
