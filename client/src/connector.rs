@@ -5,36 +5,16 @@ use std::io;
 use std::pin::Pin;
 use std::time::Duration;
 
-use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, DuplexStream};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
 /// A boxed reader.
 pub type BoxReader = Box<dyn AsyncRead + Send + Unpin>;
 /// A boxed writer.
 pub type BoxWriter = Box<dyn AsyncWrite + Send + Unpin>;
-/// What [`Connector::connect`] returns.
-pub type ConnectFuture<'a> = Pin<Box<dyn Future<Output = io::Result<Box<dyn Transport>>> + Send + 'a>>;
-
-/// A byte stream in both directions that can be taken apart.
-pub trait Transport: AsyncRead + AsyncWrite + Send + Unpin {
-    /// Its two halves.
-    fn split(self: Box<Self>) -> (BoxReader, BoxWriter);
-}
-
-impl Transport for TcpStream {
-    fn split(self: Box<Self>) -> (BoxReader, BoxWriter) {
-        let (reader, writer) = self.into_split();
-        (Box::new(reader), Box::new(writer))
-    }
-}
-
-impl Transport for DuplexStream {
-    fn split(self: Box<Self>) -> (BoxReader, BoxWriter) {
-        let (reader, writer) = tokio::io::split(*self);
-        (Box::new(reader), Box::new(writer))
-    }
-}
+/// What [`Connector::connect`] returns: both directions of the stream. Dropping both closes it.
+pub type ConnectFuture<'a> = Pin<Box<dyn Future<Output = io::Result<(BoxReader, BoxWriter)>> + Send + 'a>>;
 
 /// Opens byte streams to addresses.
 pub trait Connector: Send + Sync + 'static {
@@ -42,28 +22,42 @@ pub trait Connector: Send + Sync + 'static {
     fn connect<'a>(&'a self, address: &'a str) -> ConnectFuture<'a>;
 }
 
-/// TCP, with the socket options that long transfers and fast failure detection want.
+/// TCP, with the options of [`tune_socket`].
 #[derive(Debug, Clone, Copy, Default)]
 pub struct TcpConnector;
 
-/// Sent bytes that nobody acknowledges for so long mean that the peer is gone.
-const USER_TIMEOUT: Duration = Duration::from_secs(15);
+/// Sent bytes that nobody acknowledges for so long mean that the peer is gone: as long as a session waits for a word of
+/// its peer at most, so that the kernel never gives up a connection that the protocol still waits for.
+const USER_TIMEOUT: Duration = Duration::from_secs(20);
+/// Silence after which the kernel asks whether the peer is still there.
+const KEEPALIVE: Duration = Duration::from_secs(30);
 /// Unsent bytes in the kernel beyond which a socket is not writable: control frames then wait behind little data.
 const NOT_SENT_LOW_WATER: u32 = 512 * 1024;
+
+/// Sets the socket options that long transfers and fast failure detection want, for either end of a connection: nodes
+/// use it too. Buffer sizes are left to the kernel: setting them switches its tuning off, and was slower.
+///
+/// # Errors
+/// If the peer is gone already. Options that a kernel or a sandbox does not know are left out: they only help.
+pub fn tune_socket(stream: &TcpStream) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
+    #[cfg(target_os = "linux")]
+    {
+        let _ = socket.set_tcp_user_timeout(Some(USER_TIMEOUT));
+        let _ = socket.set_tcp_notsent_lowat(NOT_SENT_LOW_WATER);
+    }
+    Ok(())
+}
 
 impl Connector for TcpConnector {
     fn connect<'a>(&'a self, address: &'a str) -> ConnectFuture<'a> {
         Box::pin(async move {
             let stream = TcpStream::connect(address).await?;
-            stream.set_nodelay(true)?;
-            // What follows only helps: an old kernel or a strange sandbox without it still moves files.
-            let socket = SockRef::from(&stream);
-            #[cfg(target_os = "linux")]
-            {
-                let _ = socket.set_tcp_user_timeout(Some(USER_TIMEOUT));
-                let _ = socket.set_tcp_notsent_lowat(NOT_SENT_LOW_WATER);
-            }
-            Ok(Box::new(stream) as Box<dyn Transport>)
+            tune_socket(&stream)?;
+            let (reader, writer) = stream.into_split();
+            Ok((Box::new(reader) as BoxReader, Box::new(writer) as BoxWriter))
         })
     }
 }

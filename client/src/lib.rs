@@ -50,7 +50,7 @@ mod verify;
 
 pub use client::Client;
 pub use config::{COORDINATOR_PORT_DEFAULT, ClientConfig, RetryPolicy, Timeouts};
-pub use connector::{BoxReader, BoxWriter, ConnectFuture, Connector, TcpConnector, Transport};
+pub use connector::{BoxReader, BoxWriter, ConnectFuture, Connector, TcpConnector, tune_socket};
 pub use error::{Error, ErrorKind};
 pub use get::{FileReader, is_resumable};
 pub use local::safe_local_path;

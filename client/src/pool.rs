@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use dfs_wire::handshake::{self, ClientPeer, Hello, Peer as PeerIdentity};
+use dfs_wire::handshake::{ClientPeer, Hello, Peer as PeerIdentity};
 use dfs_wire::id::{ClientId, ClusterId};
 use dfs_wire::limits::CONNECTION_CREDIT_BYTES;
-use dfs_wire::link::{Driver, Link, LinkParams, Role};
+use dfs_wire::link::{Dialed, Driver, Link};
 use dfs_wire::status::{Status, StatusCode};
 use tokio::time::{Instant, timeout};
 
@@ -235,24 +235,24 @@ impl Pool {
             Error::new(StatusCode::Unavailable, text)
                 .with_hint("check the address, that the node runs, and that no firewall is in between")
         };
-        let mut io = match timeout(inner.timeouts.connect, inner.connector.connect(address)).await {
-            Ok(Ok(io)) => io,
+        let (reader, writer) = match timeout(inner.timeouts.connect, inner.connector.connect(address)).await {
+            Ok(Ok(halves)) => halves,
             Ok(Err(e)) => return Err(unreachable(format!("cannot connect to {address}")).caused_by(e)),
             Err(_) => {
                 let seconds = inner.timeouts.connect.as_secs_f32();
                 return Err(unreachable(format!("no connection to {address} within {seconds} s")));
             }
         };
-        let connection_credit = inner.memory.bytes().max(CONNECTION_CREDIT_BYTES);
         let hello = Hello {
             cluster: self.cluster(),
             peer: inner.me.clone(),
             credentials: Vec::new(),
             features: 0,
-            connection_credit,
+            connection_credit: inner.memory.bytes().max(CONNECTION_CREDIT_BYTES),
         };
-        let welcome = match timeout(inner.timeouts.handshake, handshake::connect(&mut io, &hello)).await {
-            Ok(Ok(welcome)) => welcome,
+        let greeting = Link::connect(reader, writer, &hello, inner.memory.credit_budget());
+        let Dialed { link, driver, welcome } = match timeout(inner.timeouts.handshake, greeting).await {
+            Ok(Ok(dialed)) => dialed,
             Ok(Err(e)) => return Err(refused(address, e.into_status())),
             Err(_) => {
                 let seconds = inner.timeouts.handshake.as_secs_f32();
@@ -272,14 +272,6 @@ impl Pool {
             let told = (welcome.time_ms, Instant::now());
             *inner.time.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
         }
-        let (reader, writer) = io.split();
-        let params = LinkParams {
-            role: Role::Connector,
-            budget: inner.memory.credit_budget(),
-            send_credit: welcome.connection_credit,
-            recv_credit: connection_credit,
-        };
-        let (link, driver) = Link::new(reader, writer, params);
         tracing::debug!(address, session = welcome.session, node = %welcome.node, "connected");
         let conn = Arc::new(Conn { link, last_used: Mutex::new(Instant::now()) });
         run(driver, &conn, &inner.timeouts);

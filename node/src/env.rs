@@ -8,19 +8,12 @@ use std::{
 };
 
 use dfs_actors::env::{Clock, Connection, Env, Listener, MonoTime, Net, Rng};
+use dfs_client::tune_socket;
 use futures_util::future::BoxFuture;
-use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 4096;
-/// Sent bytes that nobody acknowledges for so long mean that the peer is gone.
-const USER_TIMEOUT: Duration = Duration::from_secs(20);
-/// Silence after which the kernel asks whether the peer is still there.
-const KEEPALIVE: Duration = Duration::from_secs(30);
-/// Unsent bytes in the kernel beyond which a socket is not writable: control frames then wait behind little data.
-const NOT_SENT_LOW_WATER: u32 = 512 * 1024;
-
 /// The environment of a node in production.
 pub fn system() -> Env {
     Env::new(Arc::new(SystemClock::new()), Arc::new(TcpNet), Arc::new(SystemRng))
@@ -63,8 +56,7 @@ impl Rng for SystemRng {
     }
 }
 
-/// TCP with the socket options that long transfers and fast failure detection want. Buffer sizes are left to the
-/// kernel: setting them switches its tuning off, and was slower.
+/// TCP, with the socket options of every dfs connection: the SDK has them, for both ends.
 #[derive(Clone, Copy, Debug)]
 struct TcpNet;
 
@@ -104,15 +96,7 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 fn split(stream: TcpStream) -> io::Result<Connection> {
-    stream.set_nodelay(true)?;
-    let socket = SockRef::from(&stream);
-    // What follows only helps: an old kernel or a strange sandbox without it still moves files.
-    let _ = socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE));
-    #[cfg(target_os = "linux")]
-    {
-        let _ = socket.set_tcp_user_timeout(Some(USER_TIMEOUT));
-        let _ = socket.set_tcp_notsent_lowat(NOT_SENT_LOW_WATER);
-    }
+    tune_socket(&stream)?;
     let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
     let (reader, writer) = stream.into_split();
     Ok(Connection { reader: Box::new(reader), writer: Box::new(writer), peer, local })

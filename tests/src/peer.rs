@@ -9,7 +9,7 @@ use dfs_wire::{
     handshake::{self, ClientPeer, HandshakeError, Hello, Peer, Welcome},
     id::{ClientId, OpId},
     limits::{CONNECTION_CREDIT_BYTES, HEADER_BYTES},
-    link::{DataFrame, Event, Link, LinkParams, Role, Stream},
+    link::{DataFrame, Dialed, Event, Link, Stream},
     message::{EndHead, Request, RequestHead, Response},
     slab::{SlabBudget, SlabPool},
     status::{Status, StatusCode},
@@ -114,17 +114,10 @@ impl PeerLink {
     /// # Errors
     /// What the node refuses with.
     pub async fn over(stream: TcpStream, hello: &Hello) -> Result<Self, HandshakeError> {
-        let mut peer = ScriptedPeer { stream };
-        let welcome = peer.handshake(hello).await?;
         let budget = SlabBudget::new(SlabPool::new(64), 64);
-        let (reader, writer) = peer.stream.into_split();
-        let params = LinkParams {
-            role: Role::Connector,
-            budget: budget.clone(),
-            send_credit: welcome.connection_credit,
-            recv_credit: CONNECTION_CREDIT_BYTES,
-        };
-        let (link, driver) = Link::new(reader, writer, params);
+        let (reader, writer) = stream.into_split();
+        let greeting = Link::connect(reader, writer, hello, budget.clone());
+        let Dialed { link, driver, .. } = timeout(PATIENCE, greeting).await.expect("an answer in time")?;
         let mut tasks = JoinSet::new();
         tasks.spawn(driver.reader);
         tasks.spawn(driver.writer);

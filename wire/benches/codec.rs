@@ -219,7 +219,7 @@ async fn upload(budget: &SlabBudget) {
         }
         while !matches!(stream.recv().await.expect("an answer"), Event::Response(..)) {}
     });
-    let incoming = server.accept().await.expect("a request");
+    let incoming = server.next_request().await.expect("a request");
     incoming.stream.grant(budget.reserve(16).await);
     for _ in 0..FRAMES {
         black_box(incoming.stream.recv().await.expect("data"));

@@ -158,24 +158,7 @@ pub async fn connect<IO: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// Answers: reads the preface and the hello, lets `decide` accept or refuse, and sends the answer.
-///
-/// `decide` gets the hello and the version chosen. Cancel safety: as [`connect`].
-///
-/// # Errors
-/// If the connection breaks or the connector is refused; it has been told then.
-pub async fn accept<IO, F>(io: &mut IO, decide: F) -> Result<(Hello, Welcome), HandshakeError>
-where
-    IO: AsyncRead + AsyncWrite + Unpin,
-    F: FnOnce(&Hello, ProtocolVersion) -> Result<Welcome, Status>,
-{
-    let (hello, version) = receive(io).await?;
-    let welcome = decide(&hello, version);
-    answer(io, &welcome).await?;
-    Ok((hello, welcome.map_err(HandshakeError::Rejected)?))
-}
-
-/// The first half of [`accept`]: reads the preface and the hello, and tells a peer whose first words make no sense.
+/// The first half of an answer: reads the preface and the hello, and tells a peer whose first words make no sense.
 ///
 /// Cancel safety: as [`connect`], but [`answer`] may still be used to refuse the peer.
 ///
@@ -191,7 +174,7 @@ pub async fn receive<IO: AsyncRead + AsyncWrite + Unpin>(
     outcome
 }
 
-/// The second half of [`accept`]: says yes or no.
+/// The second half of an answer: says yes or no.
 ///
 /// # Errors
 /// If the connection breaks.

@@ -142,7 +142,7 @@ fn script(rng: &mut Rng) -> Vec<u8> {
 /// An owner of the link that grants memory, takes some data and answers some requests.
 async fn serve(link: Link, budget: SlabBudget) {
     let mut kept: Vec<Incoming> = vec![];
-    while let Some(incoming) = link.accept().await {
+    while let Some(incoming) = link.next_request().await {
         if let Some(reservation) = budget.try_reserve(1) {
             incoming.stream.grant(reservation);
         }

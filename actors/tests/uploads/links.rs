@@ -3,8 +3,7 @@
 use dfs_actors::env::Connection;
 use dfs_actors::env::Net as _;
 use dfs_wire::auth::{NodeKey, Receipt};
-use dfs_wire::handshake::{self, Welcome};
-use dfs_wire::link::{LinkParams, Role};
+use dfs_wire::handshake::Welcome;
 use support::CLUSTER;
 
 use super::*;
@@ -33,26 +32,22 @@ async fn a_client_cannot_have_a_node_dial_where_it_likes() {
 
 /// Shakes hands as `node`.
 async fn welcome(connection: Connection, node: NodeId) -> Link {
-    let mut io = tokio::io::join(connection.reader, connection.writer);
-    let decide = |_: &Hello, version: dfs_wire::version::ProtocolVersion| {
-        Ok(Welcome {
-            version: version.number(),
-            cluster: Some(CLUSTER),
-            node,
-            name: "scripted".to_owned(),
-            role: "datanode".to_owned(),
-            session: 1,
-            epoch: Epoch(1),
-            time_ms: 0,
-            features: 0,
-            connection_credit: 64 << 20,
-        })
-    };
-    handshake::accept(&mut io, decide).await.unwrap();
-    let (reader, writer) = io.into_inner();
     let budget = SlabBudget::new(SlabPool::new(16), 16);
-    let params = LinkParams { role: Role::Acceptor, budget, send_credit: 64 << 20, recv_credit: 64 << 20 };
-    let (link, driver) = Link::new(reader, writer, params);
+    let mut accepting = Link::accept(connection.reader, connection.writer, budget);
+    let (hello, version) = accepting.hello().await.unwrap();
+    let welcome = Welcome {
+        version: version.number(),
+        cluster: Some(CLUSTER),
+        node,
+        name: "scripted".to_owned(),
+        role: "datanode".to_owned(),
+        session: 1,
+        epoch: Epoch(1),
+        time_ms: 0,
+        features: 0,
+        connection_credit: 64 << 20,
+    };
+    let (link, driver) = accepting.welcome(&hello, welcome).await.unwrap();
     tokio::spawn(driver.reader);
     tokio::spawn(driver.writer);
     link
@@ -60,7 +55,7 @@ async fn welcome(connection: Connection, node: NodeId) -> Link {
 
 /// Takes one copy in, and signs for it.
 async fn store_one(link: &Link, node: NodeId, key: &NodeKey) {
-    let incoming = link.accept().await.unwrap();
+    let incoming = link.next_request().await.unwrap();
     let Request::Replication(ReplicationRequest::Replicate(copy)) = incoming.head.body else {
         panic!("{incoming:?}")
     };
@@ -86,7 +81,7 @@ async fn a_link_that_closes_just_when_it_is_needed_costs_no_copy() {
     let (node, key) = (w.nodes[1].id, w.nodes[1].key.clone());
     let replica = tokio::spawn(async move {
         let idle = welcome(listener.accept().await.unwrap(), node).await;
-        idle.accept().await.unwrap();
+        idle.next_request().await.unwrap();
         idle.close(Status::new(StatusCode::Unavailable, "no request for too long"));
         let fresh = welcome(listener.accept().await.unwrap(), node).await;
         store_one(&fresh, node, &key).await;

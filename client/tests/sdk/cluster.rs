@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use dfs_client::metadata::{Allocation, EntryKind, FileStat, StoredChunk};
 use dfs_client::{
-    ChunkId, Client, ClientConfig, ClusterId, ConnectFuture, Connector, DfsPath, InodeId, NodeId, OpId,
-    RetryPolicy, StatusCode, Timeouts, Transport, VersionId,
+    BoxReader, BoxWriter, ChunkId, Client, ClientConfig, ClusterId, ConnectFuture, Connector, DfsPath,
+    InodeId, NodeId, OpId, RetryPolicy, StatusCode, Timeouts, VersionId,
 };
 use dfs_wire::auth::Grant;
-use dfs_wire::handshake::{self, Welcome};
+use dfs_wire::handshake::Welcome;
 use dfs_wire::id::{Epoch, Generation, SessionId};
-use dfs_wire::link::{Link, LinkParams, Role};
+use dfs_wire::link::Link;
 use dfs_wire::message::membership::NodeState;
 use dfs_wire::message::metadata::MetadataResponse;
 use dfs_wire::slab::{SlabBudget, SlabPool};
@@ -207,7 +207,7 @@ impl Cluster {
         panic!("never happened: {what}");
     }
 
-    async fn serve(self, mut io: tokio::io::DuplexStream, node: Option<usize>) {
+    async fn serve(self, io: tokio::io::DuplexStream, node: Option<usize>) {
         let deaf = match node {
             Some(node) => matches!(self.lock().nodes[node].fault, Some(Fault::Deaf)),
             None => self.lock().deaf,
@@ -215,37 +215,30 @@ impl Cluster {
         if deaf {
             return tokio::time::sleep(Duration::from_secs(60)).await;
         }
-        let welcome = |hello: &handshake::Hello, version: dfs_wire::version::ProtocolVersion| {
-            assert!(hello.connection_credit >= CREDIT);
-            let (cluster, time_ms) = {
-                let state = self.lock();
-                (ClusterId(1 + state.cluster), if node.is_some() { 0 } else { state.time_ms })
-            };
-            Ok(Welcome {
-                version: version.number(),
-                cluster: Some(cluster),
-                node: node.map_or(NodeId(999), node_id),
-                name: "fake".into(),
-                role: if node.is_some() { "datanode" } else { "coordinator" }.into(),
-                session: self.connections.fetch_add(1, Ordering::Relaxed),
-                epoch: Epoch(1),
-                time_ms,
-                features: 0,
-                connection_credit: CREDIT,
-            })
-        };
-        let Ok((hello, _)) = handshake::accept(&mut io, welcome).await else { return };
         let (reader, writer) = tokio::io::split(io);
-        let params = LinkParams {
-            role: Role::Acceptor,
-            budget: SlabBudget::new(SlabPool::new(8), 64),
-            send_credit: hello.connection_credit,
-            recv_credit: CREDIT,
+        let mut accepting = Link::accept(reader, writer, SlabBudget::new(SlabPool::new(8), 64));
+        let Ok((hello, version)) = accepting.hello().await else { return };
+        assert!(hello.connection_credit >= CREDIT);
+        let (cluster, time_ms) = {
+            let state = self.lock();
+            (ClusterId(1 + state.cluster), if node.is_some() { 0 } else { state.time_ms })
         };
-        let (link, driver) = Link::new(reader, writer, params);
+        let welcome = Welcome {
+            version: version.number(),
+            cluster: Some(cluster),
+            node: node.map_or(NodeId(999), node_id),
+            name: "fake".into(),
+            role: if node.is_some() { "datanode" } else { "coordinator" }.into(),
+            session: self.connections.fetch_add(1, Ordering::Relaxed),
+            epoch: Epoch(1),
+            time_ms,
+            features: 0,
+            connection_credit: CREDIT,
+        };
+        let Ok((link, driver)) = accepting.welcome(&hello, welcome).await else { return };
         tokio::spawn(driver.reader);
         tokio::spawn(driver.writer);
-        while let Some(incoming) = link.accept().await {
+        while let Some(incoming) = link.next_request().await {
             let (cluster, link) = (self.clone(), link.clone());
             match node {
                 None => tokio::spawn(async move { coordinator::serve(&cluster, &link, incoming).await }),
@@ -272,7 +265,8 @@ impl Connector for Cluster {
             let slow = node.is_some_and(|n| matches!(self.lock().nodes[n].fault, Some(Fault::SlowLine)));
             let theirs = if slow { behind_a_slow_line(theirs) } else { theirs };
             tokio::spawn(self.clone().serve(theirs, node));
-            Ok(Box::new(ours) as Box<dyn Transport>)
+            let (reader, writer) = tokio::io::split(ours);
+            Ok((Box::new(reader) as BoxReader, Box::new(writer) as BoxWriter))
         })
     }
 }

@@ -50,8 +50,10 @@ fuzz_target!(|data: &[u8]| {
         peer.shutdown().await.expect("the pipe is open");
         let work = async {
             if accepting {
-                let refuse = |_: &Hello, _| Err(Status::new(StatusCode::Unavailable, "enough"));
-                handshake::accept(&mut io, refuse).await.expect_err("nobody is welcome here");
+                if handshake::receive(&mut io).await.is_ok() {
+                    let enough = Status::new(StatusCode::Unavailable, "enough");
+                    handshake::answer(&mut io, &Err(enough)).await.expect("the pipe is large");
+                }
             } else {
                 let hello = Hello {
                     cluster: None,

@@ -63,7 +63,7 @@ fn frames(script: &[u8]) -> Vec<u8> {
 
 async fn serve(link: Link, budget: SlabBudget, answer: bool) {
     let mut kept = vec![];
-    while let Some(incoming) = link.accept().await {
+    while let Some(incoming) = link.next_request().await {
         if let Some(reservation) = budget.try_reserve(1) {
             incoming.stream.grant(reservation);
         }

@@ -4,7 +4,7 @@
 //!            Link (handle, clones)            Driver (two futures, owned by a task of the connection's owner)
 //!   open ----> Stream <--- inbox --------- reader: header, limits, checksums, credit -> slab -> stream
 //!   request    send / recv / grant          writer: control frames first, then streams in turn under credit
-//!   accept --> Incoming { head, tail, Stream }
+//!   next_request --> Incoming { head, tail, Stream }
 //! ```
 //!
 //! One state machine (`state::Conn`: no I/O, no clock) sits behind a mutex that is never held across an await.
@@ -31,6 +31,7 @@
 //! - nothing waits for an application: what a peer can make this end queue is bounded by the streams it may open, and a
 //!   peer that asks without reading the answers is cut off.
 
+mod opening;
 mod reader;
 mod state;
 mod stream;
@@ -53,6 +54,7 @@ use crate::message::{Request, RequestHead, Response};
 use crate::slab::SlabBudget;
 use crate::status::{Status, StatusCode};
 
+pub use opening::{Accepting, Dialed};
 pub use stream::{DataFrame, Event, Outcome, OutcomeObserver, Stream};
 
 use state::{Conn, OutFrame};
@@ -207,7 +209,7 @@ impl std::fmt::Debug for Driver {
 }
 
 impl Link {
-    /// Takes over a connection after its handshake.
+    /// Takes over a connection after its handshake, which [`Self::connect`] and [`Self::accept`] do themselves.
     pub fn new<R, W>(reader: R, writer: W, params: LinkParams) -> (Self, Driver)
     where
         R: AsyncRead + Unpin + Send + 'static,
@@ -279,7 +281,7 @@ impl Link {
     /// The next request of the peer; `None` once the link is closed. Only one task at a time gets each.
     ///
     /// Cancel safety: nothing is lost.
-    pub async fn accept(&self) -> Option<Incoming> {
+    pub async fn next_request(&self) -> Option<Incoming> {
         let mut incoming = self.handles.incoming.lock().await;
         let next = tokio::select! {
             biased;

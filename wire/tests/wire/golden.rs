@@ -118,11 +118,9 @@ async fn the_handshake_has_its_recorded_bytes() {
     // The recorded bytes are understood by the other side, too.
     let (mut a, mut b) = tokio::io::duplex(1 << 16);
     tokio::io::AsyncWriteExt::write_all(&mut a, &said).await.unwrap();
-    let decide = |hello: &Hello, version| {
-        assert_eq!((hello, version), (&sample::<Hello>(), ProtocolVersion::V1));
-        Ok(welcome.clone())
-    };
-    dfs_wire::handshake::accept(&mut b, decide).await.unwrap();
+    let heard = dfs_wire::handshake::receive(&mut b).await.unwrap();
+    assert_eq!(heard, (sample::<Hello>(), ProtocolVersion::V1));
+    dfs_wire::handshake::answer(&mut b, &Ok(welcome)).await.unwrap();
     let mut sent = vec![0; answered.len()];
     tokio::io::AsyncReadExt::read_exact(&mut a, &mut sent).await.unwrap();
     assert_eq!(sent, answered);

@@ -4,11 +4,13 @@ use std::time::Duration;
 
 use dfs_wire::codec;
 use dfs_wire::frame::{FrameKind, Header};
-use dfs_wire::handshake::{HandshakeError, Hello, MAGIC, Welcome, accept, connect};
+use dfs_wire::handshake::{HandshakeError, Hello, MAGIC, Welcome, connect};
 use dfs_wire::limits::{HANDSHAKE_HEAD_BYTES_MAX, HEADER_BYTES};
+use dfs_wire::link::{Accepting, Link};
+use dfs_wire::slab::{SlabBudget, SlabPool};
 use dfs_wire::status::{Status, StatusCode};
 use dfs_wire::version::ProtocolVersion;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, duplex, split};
 
 use crate::generate::{Counting, generate};
 
@@ -37,6 +39,15 @@ fn frame(kind: u8, head_len: usize, head: &[u8]) -> Vec<u8> {
     [&header.seal(head)[..], head].concat()
 }
 
+fn budget() -> SlabBudget {
+    SlabBudget::new(SlabPool::new(2), 2)
+}
+
+fn accept(io: DuplexStream) -> Accepting<ReadHalf<DuplexStream>, WriteHalf<DuplexStream>> {
+    let (reader, writer) = split(io);
+    Link::accept(reader, writer, budget())
+}
+
 async fn reject_of(mut peer: DuplexStream) -> Status {
     let mut bytes = vec![];
     peer.read_to_end(&mut bytes).await.unwrap();
@@ -47,13 +58,23 @@ async fn reject_of(mut peer: DuplexStream) -> Status {
 
 /// What an acceptor says to `bytes`: it must refuse them, and tell the peer the reason it gives its owner.
 async fn refused(bytes: &[u8]) -> Status {
-    let (mut peer, mut io) = duplex(1 << 17);
+    let (mut peer, io) = duplex(1 << 17);
     peer.write_all(bytes).await.unwrap();
-    let accepting = accept(&mut io, |_, _| Err(Status::new(StatusCode::WrongCluster, "not this one")));
-    let error = tokio::time::timeout(Duration::from_secs(5), accepting).await.expect("it waits for more");
-    drop(io);
+    let mut accepting = accept(io);
+    let heard = tokio::time::timeout(Duration::from_secs(5), accepting.hello()).await;
+    let given = match heard.expect("it waits for more") {
+        Err(error) => {
+            drop(accepting);
+            error.into_status()
+        }
+        Ok(_) => {
+            let status = Status::new(StatusCode::WrongCluster, "not this one");
+            accepting.refuse(status.clone()).await.unwrap();
+            status
+        }
+    };
     let told = reject_of(peer).await;
-    assert_eq!(error.unwrap_err().into_status(), told);
+    assert_eq!(given, told);
     told
 }
 
@@ -109,10 +130,10 @@ async fn half_a_handshake_is_a_lost_connection() {
     let head = codec::encode(&hello()).unwrap();
     let whole = [&PREFACE[..], &frame(FrameKind::Hello as u8, head.len(), &head)].concat();
     for cut in 0..whole.len() {
-        let (mut peer, mut io) = duplex(1 << 16);
+        let (mut peer, io) = duplex(1 << 16);
         peer.write_all(&whole[..cut]).await.unwrap();
         drop(peer);
-        let error = accept(&mut io, |_, _| Ok(welcome(1))).await.unwrap_err();
+        let error = accept(io).hello().await.unwrap_err();
         let silent = matches!(error, HandshakeError::NothingSaid);
         assert!(
             silent == (cut == 0) && (silent || matches!(error, HandshakeError::Io(_))),
@@ -154,10 +175,15 @@ async fn a_connector_believes_only_an_answer() {
 
 #[tokio::test]
 async fn both_sides_agree() {
-    let (mut a, mut b) = duplex(1 << 16);
-    let (said, expected) = (hello(), welcome(1));
-    let answer = expected.clone();
-    let (connected, accepted) = tokio::join!(connect(&mut a, &said), accept(&mut b, |_, _| Ok(answer)));
-    assert_eq!(connected.unwrap(), expected);
-    assert_eq!(accepted.unwrap(), (said, expected));
+    let (a, b) = duplex(1 << 16);
+    let (said, answer) = (hello(), welcome(1));
+    let mut accepting = accept(b);
+    let accepted = async {
+        let heard = accepting.hello().await.unwrap();
+        assert_eq!(heard, (said.clone(), ProtocolVersion::V1));
+        accepting.welcome(&heard.0, answer.clone()).await.unwrap();
+    };
+    let (reader, writer) = split(a);
+    let (connected, ()) = tokio::join!(Link::connect(reader, writer, &said, budget()), accepted);
+    assert_eq!(connected.unwrap().welcome, answer);
 }

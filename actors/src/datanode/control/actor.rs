@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use dfs_wire::handshake::Hello;
 use dfs_wire::id::OpId;
-use dfs_wire::link::Link;
+use dfs_wire::link::{Dialed, Link};
 use dfs_wire::slab::SlabBudget;
 use dfs_wire::status::{Status, StatusCode};
 
 use super::messages::{Call, ControlMsg};
 use super::state::{ControlState, Wait, expect_coordinator};
 use crate::budgets::CONTROL_MAILBOX;
-use crate::peer::dial::{Dialed, dial};
+use crate::peer::dial::dial;
 use crate::supervisor::{ActorError, Behaviour, Ctx};
 
 /// Patience with a dial.

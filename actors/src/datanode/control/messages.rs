@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use dfs_wire::link::Dialed;
 use dfs_wire::message::{Request, Response};
 use dfs_wire::status::Status;
 
-use crate::peer::dial::Dialed;
 use crate::supervisor::Reply;
 
 /// One question to the coordinator.

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use dfs_wire::handshake::Hello;
 use dfs_wire::id::NodeId;
-use dfs_wire::link::{Link, Liveness};
+use dfs_wire::link::{Dialed, Link, Liveness};
 use dfs_wire::slab::SlabBudget;
 use dfs_wire::status::{Status, StatusCode};
 
 use super::state::{Decision, LinkUse, PeerLimits, PeerState};
 use crate::env::MonoTime;
-use crate::peer::dial::{Dialed, dial};
+use crate::peer::dial::dial;
 use crate::supervisor::{ActorError, Behaviour, Ctx, Reply};
 
 /// Patience with a peer that is dialled.

@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dfs_wire::Bytes;
-use dfs_wire::handshake::{self, HandshakeError, Hello, Peer, Welcome};
-use dfs_wire::limits::{CONNECTION_CREDIT_BYTES, SILENT_TICKS_MAX};
-use dfs_wire::link::{Incoming, Link, LinkParams, Liveness, Role};
+use dfs_wire::handshake::{HandshakeError, Hello, Peer, Welcome};
+use dfs_wire::limits::SILENT_TICKS_MAX;
+use dfs_wire::link::{Accepting, Incoming, Link, LinkParams, Liveness, Role};
 use dfs_wire::message::Request;
 use dfs_wire::slab::SlabBudget;
 use dfs_wire::status::{Status, StatusCode};
@@ -236,8 +236,6 @@ fn note(args: &SessionArgs, source: Source, error: &HandshakeError, ctx: &Ctx<Se
     }
 }
 
-type Io = tokio::io::Join<BoxRead, BoxWrite>;
-
 async fn shake_hands(
     args: &SessionArgs,
     connection: Connection,
@@ -245,25 +243,28 @@ async fn shake_hands(
     ctx: &mut Ctx<SessionMsg>,
 ) -> Result<(Link, PeerInfo), HandshakeError> {
     let address = connection.peer;
-    let mut io = tokio::io::join(connection.reader, connection.writer);
-    let (hello, welcome) = match agree(args, place, &mut io).await {
+    let mut accepting = Link::accept(connection.reader, connection.writer, args.budget.clone());
+    let end = end_of_patience(args.limits.handshake_timeout, place, &*ctx.env().clock);
+    tokio::pin!(end);
+    let agreed = tokio::select! {
+        biased;
+        status = &mut end => Err(Refusal::Untold(status)),
+        agreed = agree(args, place, &mut accepting) => agreed,
+    };
+    let (hello, welcome) = match agreed {
         Ok(agreed) => agreed,
         Err(Refusal::Told(error)) => return Err(error),
         Err(Refusal::Untold(status)) => {
             // Whoever does not take it in time learns nothing.
-            let _ =
-                tokio::time::timeout(REFUSAL_TIMEOUT, handshake::answer(&mut io, &Err(status.clone()))).await;
+            let _ = tokio::time::timeout(REFUSAL_TIMEOUT, accepting.refuse(status.clone())).await;
             return Err(HandshakeError::Rejected(status));
         }
     };
-    let (reader, writer) = io.into_inner();
-    let params = LinkParams {
-        role: Role::Acceptor,
-        budget: args.budget.clone(),
-        send_credit: hello.connection_credit,
-        recv_credit: welcome.connection_credit.min(CONNECTION_CREDIT_BYTES),
+    let (link, driver) = tokio::select! {
+        biased;
+        opened = accepting.welcome(&hello, welcome) => opened?,
+        status = end => return Err(HandshakeError::Rejected(status)),
     };
-    let (link, driver) = Link::new(reader, writer, params);
     place.open(link.clone());
     ctx.spawn(driver.reader);
     ctx.spawn(driver.writer);
@@ -276,25 +277,34 @@ enum Refusal {
     Untold(Status),
 }
 
-async fn agree(args: &SessionArgs, place: &Place, io: &mut Io) -> Result<(Hello, Welcome), Refusal> {
-    let limit = args.limits.handshake_timeout;
-    let late = || {
-        let text = format!("the handshake was not finished within {} ms", limit.as_millis());
-        Refusal::Untold(Status::new(StatusCode::DeadlineExceeded, text))
-    };
-    let talk = async {
-        let (hello, version) = handshake::receive(io).await.map_err(Refusal::Told)?;
-        let welcome = args.service.welcome(&hello, version, args.session).map_err(Refusal::Untold)?;
-        place.introduce(&hello.peer).map_err(Refusal::Untold)?;
-        let answer = Ok(welcome);
-        handshake::answer(io, &answer).await.map_err(Refusal::Told)?;
-        Ok((hello, answer.map_err(Refusal::Untold)?))
-    };
-    tokio::select! {
-        biased;
-        () = place.told_to_go() => Err(Refusal::Untold(crowded())),
-        agreed = tokio::time::timeout(limit, talk) => agreed.unwrap_or_else(|_| Err(late())),
+/// Completes, with the reason, when the handshake has to end: its time is over, or somebody else needs the place.
+fn end_of_patience<'a>(
+    limit: Duration,
+    place: &'a Place,
+    clock: &dyn Clock,
+) -> impl Future<Output = Status> + use<'a> {
+    let (told_to_go, late) = (place.told_to_go(), clock.sleep(limit));
+    async move {
+        tokio::select! {
+            biased;
+            () = told_to_go => crowded(),
+            () = late => {
+                let text = format!("the handshake was not finished within {} ms", limit.as_millis());
+                Status::new(StatusCode::DeadlineExceeded, text)
+            }
+        }
     }
+}
+
+async fn agree(
+    args: &SessionArgs,
+    place: &Place,
+    accepting: &mut Accepting<BoxRead, BoxWrite>,
+) -> Result<(Hello, Welcome), Refusal> {
+    let (hello, version) = accepting.hello().await.map_err(Refusal::Told)?;
+    let welcome = args.service.welcome(&hello, version, args.session).map_err(Refusal::Untold)?;
+    place.introduce(&hello.peer).map_err(Refusal::Untold)?;
+    Ok((hello, welcome))
 }
 
 /// What the requests of a session are served with, and counted by.
@@ -319,7 +329,7 @@ async fn serve_requests(link: Link, peer: Arc<PeerInfo>, serving: Serving) {
                 }
                 continue;
             }
-            incoming = link.accept() => incoming,
+            incoming = link.next_request() => incoming,
         };
         let Some(incoming) = incoming else { return };
         serving.served.fetch_add(1, Ordering::Relaxed);

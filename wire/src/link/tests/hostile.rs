@@ -15,7 +15,7 @@ fn acceptor(slabs: usize) -> (RawPeer, Link, SlabBudget) {
 async fn data_that_was_not_granted_closes_the_connection() {
     let (mut peer, link, _) = acceptor(4);
     peer.send(FrameKind::Request, 1, &ask(), &[]).await;
-    let _incoming = within(link.accept()).await.unwrap();
+    let _incoming = within(link.next_request()).await.unwrap();
     peer.data(1, 10).await;
     peer.refused(&link, StatusCode::FlowControl).await;
 }
@@ -24,7 +24,7 @@ async fn data_that_was_not_granted_closes_the_connection() {
 async fn a_stream_number_that_comes_again_while_its_bytes_are_held_closes_the_connection() {
     let (mut peer, link, memory) = acceptor(8);
     peer.send(FrameKind::Request, u32::MAX, &ask(), &[]).await;
-    let incoming = within(link.accept()).await.unwrap();
+    let incoming = within(link.next_request()).await.unwrap();
     incoming.stream.grant(memory.try_reserve(2).unwrap());
     assert_eq!(peer.until(FrameKind::Window).await.stream, u32::MAX);
     peer.data(u32::MAX, DATA_FRAME_BYTES).await;
@@ -38,7 +38,7 @@ async fn a_stream_number_that_comes_again_while_its_bytes_are_held_closes_the_co
 async fn an_end_that_comes_twice_closes_the_connection() {
     let (mut peer, link, _) = acceptor(4);
     peer.send(FrameKind::Request, 1, &ask(), &[]).await;
-    let _incoming = within(link.accept()).await.unwrap();
+    let _incoming = within(link.next_request()).await.unwrap();
     let end = EndHead { len: 0, sha256: [0; 32] };
     peer.send(FrameKind::End, 1, &end, &[]).await;
     peer.send(FrameKind::End, 1, &end, &[]).await;
@@ -64,7 +64,7 @@ async fn a_request_from_the_acceptor_closes_the_connection() {
 async fn a_damaged_payload_closes_the_connection_and_is_never_delivered() {
     let (mut peer, link, memory) = acceptor(4);
     peer.send(FrameKind::Request, 1, &ask(), &[]).await;
-    let incoming = within(link.accept()).await.unwrap();
+    let incoming = within(link.next_request()).await.unwrap();
     incoming.stream.grant(memory.try_reserve(1).unwrap());
     let mut bytes = peer.bytes(FrameKind::Data as u8, 1, &[], &[1; 1000]);
     *bytes.last_mut().unwrap() ^= 1;
@@ -188,7 +188,7 @@ async fn requests_that_nobody_accepts_are_bounded_and_the_rest_is_refused() {
     peer.send(FrameKind::Request, 20_001, &ask(), &[]).await;
     assert_eq!(peer.until(FrameKind::Response).await.stream, 20_001);
     link.close(Status::new(StatusCode::Unavailable, "stopping"));
-    assert!(within(link.accept()).await.is_none());
+    assert!(within(link.next_request()).await.is_none());
     assert_eq!(memory.available(), 2 * STREAMS_MAX, "the payloads went with the connection");
 }
 
@@ -201,7 +201,7 @@ async fn requests_without_memory_for_their_payload_are_refused_not_queued() {
     assert_eq!(head.unwrap_err().code, StatusCode::Busy);
     drop(all);
     peer.send(FrameKind::Request, 3, &ask(), b"tail").await;
-    assert_eq!(&within(link.accept()).await.unwrap().tail[..], b"tail");
+    assert_eq!(&within(link.next_request()).await.unwrap().tail[..], b"tail");
 }
 
 #[tokio::test]
@@ -249,7 +249,7 @@ async fn credit_of_the_connection_survives_thousands_of_resets() {
     let (mut limit, mut sent) = (CREDIT, 0);
     for id in (1..4_001).step_by(2) {
         peer.send(FrameKind::Request, id, &ask(), &[]).await;
-        let incoming = within(link.accept()).await.unwrap();
+        let incoming = within(link.next_request()).await.unwrap();
         incoming.stream.grant(memory.try_reserve(1).unwrap());
         let mut granted = false;
         while !granted || sent + DATA_FRAME_BYTES as u64 > limit {
@@ -281,7 +281,7 @@ async fn credit_of_the_connection_survives_thousands_of_resets() {
 async fn a_peer_that_reads_nothing_but_pings_is_noticed() {
     let (mut peer, link, _) = RawPeer::new(Role::Acceptor, 4, 4096);
     peer.send(FrameKind::Request, 1, &ask(), &[]).await;
-    let incoming = within(link.accept()).await.unwrap();
+    let incoming = within(link.next_request()).await.unwrap();
     incoming.stream.respond(answer(), Bytes::from(vec![1; INLINE_TAIL_BYTES_MAX])).await.unwrap();
     let mut ticks = 0;
     while !link.is_closed() {
@@ -341,7 +341,7 @@ async fn a_frame_that_is_cut_anywhere_ends_with_a_reason() {
         drop(peer);
         within(link.closed()).await;
         assert_eq!(link.status().unwrap().code, StatusCode::ConnectionLost, "cut at {cut}");
-        assert!(within(link.accept()).await.is_none());
+        assert!(within(link.next_request()).await.is_none());
         assert_eq!(memory.available(), 4, "cut at {cut}");
     }
 }

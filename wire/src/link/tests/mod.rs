@@ -5,6 +5,7 @@ use std::time::Duration;
 use sha2::{Digest, Sha256};
 
 mod hostile;
+mod opening;
 mod peer;
 
 use super::*;
@@ -54,7 +55,7 @@ async fn within<F: Future>(future: F) -> F::Output {
 async fn a_request_is_answered_with_both_payloads() {
     let (client, server, _) = pair(4);
     let stream = client.open(&ask(), Bytes::from_static(b"ping")).unwrap();
-    let incoming = within(server.accept()).await.unwrap();
+    let incoming = within(server.next_request()).await.unwrap();
     assert_eq!((&incoming.tail[..], incoming.head), (&b"ping"[..], ask()));
     incoming.stream.respond(answer(), Bytes::from_static(b"pong")).await.unwrap();
     match within(stream.recv()).await.unwrap() {
@@ -81,7 +82,7 @@ async fn an_upload_moves_under_credit_and_gives_it_back() {
         stream.end(EndHead { len, sha256: sha.finalize().into() }).await.unwrap();
         matches!(stream.recv().await, Ok(Event::Response(..)))
     });
-    let incoming = within(server.accept()).await.unwrap();
+    let incoming = within(server.next_request()).await.unwrap();
     incoming.stream.grant(budget.try_reserve(2).unwrap());
     let (mut sha, mut most) = (Sha256::new(), 0);
     loop {
@@ -117,7 +118,7 @@ async fn held_bytes_hold_their_reservation_and_stop_the_sender() {
         }
     });
     const STREAM_FRAMES: usize = crate::limits::STREAM_QUEUE_MAX + 3;
-    let incoming = within(server.accept()).await.unwrap();
+    let incoming = within(server.next_request()).await.unwrap();
     incoming.stream.grant(budget.try_reserve(1).unwrap());
     let Event::Data(held) = within(incoming.stream.recv()).await.unwrap() else { panic!("data first") };
     let next = tokio::time::timeout(Duration::from_millis(50), incoming.stream.recv()).await;
@@ -134,7 +135,7 @@ async fn held_bytes_hold_their_reservation_and_stop_the_sender() {
 async fn an_early_answer_ends_the_sending() {
     let (client, server, budget) = pair(4);
     let stream = client.open(&ask(), Bytes::new()).unwrap();
-    let incoming = within(server.accept()).await.unwrap();
+    let incoming = within(server.next_request()).await.unwrap();
     incoming.stream.grant(budget.try_reserve(1).unwrap());
     incoming.stream.respond(Err(Status::new(StatusCode::NoSpace, "full")), Bytes::new()).await.unwrap();
     let sending = async { while stream.send(frame(0, DATA_FRAME_BYTES)).await.is_ok() {} };
@@ -142,7 +143,7 @@ async fn an_early_answer_ends_the_sending() {
     assert_eq!(within(stream.recv()).await.unwrap_err().code, StatusCode::NoSpace);
     // The connection lives on.
     let again = client.open(&ask(), Bytes::new()).unwrap();
-    within(server.accept()).await.unwrap().stream.respond(answer(), Bytes::new()).await.unwrap();
+    within(server.next_request()).await.unwrap().stream.respond(answer(), Bytes::new()).await.unwrap();
     assert!(matches!(within(again.recv()).await, Ok(Event::Response(..))));
 }
 
@@ -150,7 +151,7 @@ async fn an_early_answer_ends_the_sending() {
 async fn a_failure_overtakes_unsent_data_and_ends_the_wait_of_its_sender() {
     let (client, server, _) = pair(4);
     let stream = client.open(&ask(), Bytes::new()).unwrap();
-    let answering = Arc::new(within(server.accept()).await.unwrap().stream);
+    let answering = Arc::new(within(server.next_request()).await.unwrap().stream);
     let sender = answering.clone();
     let sending = tokio::spawn(async move { while sender.send(frame(0, DATA_FRAME_BYTES)).await.is_ok() {} });
     while answering.queued() < crate::limits::STREAM_QUEUE_MAX {
@@ -166,13 +167,13 @@ async fn a_failure_overtakes_unsent_data_and_ends_the_wait_of_its_sender() {
 async fn a_lost_connection_ends_every_wait() {
     let (client, server, _) = pair(4);
     let stream = client.open(&ask(), Bytes::new()).unwrap();
-    let incoming = within(server.accept()).await.unwrap();
+    let incoming = within(server.next_request()).await.unwrap();
     server.close(Status::new(StatusCode::Unavailable, "stopping"));
     let status = within(stream.recv()).await.unwrap_err();
     assert_eq!(status.code, StatusCode::ConnectionLost, "the request was sent");
     assert!(status.message.contains("stopping"), "the reason travelled: {status}");
     assert!(within(incoming.stream.recv()).await.is_err());
-    assert!(within(server.accept()).await.is_none());
+    assert!(within(server.next_request()).await.is_none());
     assert!(client.open(&ask(), Bytes::new()).is_err());
 }
 
@@ -242,7 +243,7 @@ async fn a_slow_line_is_not_a_dead_peer() {
         });
     }
     let stream = client.open(&ask(), Bytes::new()).unwrap();
-    let incoming = server.accept().await.unwrap();
+    let incoming = server.next_request().await.unwrap();
     incoming.stream.grant(memory.try_reserve(4).unwrap());
     for _ in 0..4 {
         stream.send(frame(1, DATA_FRAME_BYTES)).await.unwrap();
