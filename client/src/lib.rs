@@ -27,7 +27,6 @@ mod backoff;
 mod builders;
 mod checksum;
 mod client;
-pub mod cmd;
 mod config;
 mod connector;
 mod copy;
@@ -61,6 +60,7 @@ pub use options::{
     VerifyReport,
 };
 pub use progress::{Progress, ProgressFn};
+pub use times::{local_time, ns_of};
 
 /// The protocol's types that this API speaks in.
 pub use dfs_wire::{

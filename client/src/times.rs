@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 /// A local time as it travels; `None` if it lies beyond the years 1677 to 2262.
-pub(crate) fn ns_of(time: SystemTime) -> Option<i64> {
+pub fn ns_of(time: SystemTime) -> Option<i64> {
     match time.duration_since(SystemTime::UNIX_EPOCH) {
         Ok(since) => i64::try_from(since.as_nanos()).ok(),
         Err(before) => i64::try_from(-i128::try_from(before.duration().as_nanos()).ok()?).ok(),
@@ -11,7 +11,7 @@ pub(crate) fn ns_of(time: SystemTime) -> Option<i64> {
 }
 
 /// The local time that a file gets.
-pub(crate) fn local_time(nanos: i64) -> SystemTime {
+pub fn local_time(nanos: i64) -> SystemTime {
     let distance = Duration::from_nanos(nanos.unsigned_abs());
     let moved = match nanos < 0 {
         true => SystemTime::UNIX_EPOCH.checked_sub(distance),

@@ -1,0 +1,245 @@
+//! `dfsctl cp`: copies files and directories within the cluster.
+
+use std::collections::BTreeSet;
+
+use dfs_wire::message::metadata::{EntryKind, FileStat, Precondition};
+use dfs_wire::path::DfsPath;
+
+use crate::complete::remote_paths;
+use crate::connect::context::Context;
+use crate::output::exit::Exit;
+use crate::output::failure::{Failure, Outcome, Tally};
+use crate::output::progress::Progress;
+use crate::output::text::{count, plain};
+use crate::paths::place::{Place, Wish, decide};
+use crate::paths::remote::{Expanded, RemoteArg, bad_path, expand_each};
+use crate::paths::walk::Walk;
+use crate::rehearse;
+use crate::transfer::{JOBS_DEFAULT, Moved, NotMoved, Summary, Targets, each, named, teller};
+use dfs_client::{Client, CopyOptions, MkdirOptions};
+
+/// Copies files and directories within the cluster
+///
+/// No byte moves: a copy shares the bytes of its source until one of the two is replaced or deleted. Each file is
+/// visible whole or not at all. A destination that is a directory takes the sources in, as with the Unix cp.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Sources (paths or patterns), then the destination
+    #[arg(required = true, num_args = 2.., value_name = "PATH", value_parser = RemoteArg::parse, add = remote_paths())]
+    paths: Vec<RemoteArg>,
+    /// Directories too, with all they hold
+    #[arg(short, long, visible_short_alias = 'R')]
+    recursive: bool,
+    /// Do not replace a file that is there
+    #[arg(short, long)]
+    no_clobber: bool,
+    /// Make missing directories on the way
+    #[arg(long)]
+    parents: bool,
+    /// Keep the files' modification times
+    #[arg(short, long)]
+    preserve: bool,
+    /// Take the destination exactly, even if it is a directory
+    #[arg(short = 'T', long)]
+    no_target_directory: bool,
+    /// Take paths as they are written, without patterns
+    #[arg(long)]
+    literal: bool,
+    /// Files that are copied at the same time
+    #[arg(short, long, value_name = "N", default_value_t = JOBS_DEFAULT, value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: u16,
+    /// Say what would be done and do nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// One file to copy.
+#[derive(Debug)]
+struct Job {
+    from: FileStat,
+    to: DfsPath,
+}
+
+/// All there is to do.
+#[derive(Debug, Default)]
+struct Plan {
+    jobs: Vec<Job>,
+    /// Directories that hold nothing: the others come with their files.
+    directories: BTreeSet<DfsPath>,
+    failed: Vec<NotMoved>,
+    targets: Targets,
+}
+
+/// Runs `dfsctl cp`.
+///
+/// # Errors
+/// If a source is not there, the destination does not fit, or the cluster cannot be reached.
+pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+    let Some((target, sources)) = args.paths.split_last() else {
+        return Err(Failure::usage("cp needs a source and a destination"));
+    };
+    let client = context.client().await?;
+    let several = sources.len() > 1;
+    let Expanded { paths, failed, .. } = expand_each(&client, sources, args.literal).await;
+    let mut plan = Plan { failed: failed.into_iter().map(NotMoved::from).collect(), ..Plan::default() };
+    if !paths.is_empty() {
+        let wish = Wish {
+            several: several || paths.len() > 1,
+            exact: args.no_target_directory,
+            make: args.parents || args.recursive,
+        };
+        let place = decide(&client, target, wish).await?;
+        for from in &paths {
+            if let Err(failure) = plan.add(&client, &args, from, &place).await {
+                plan.failed.push(NotMoved::from_source(from.to_string(), failure));
+            }
+        }
+    }
+    carry_out(context, &client, &args, plan).await
+}
+
+impl Plan {
+    async fn add(&mut self, client: &Client, args: &Args, from: &DfsPath, place: &Place) -> Outcome {
+        let stat = client.stat(from).await?;
+        let to = match (from.name(), place) {
+            (Some(name), _) => place.of(name)?,
+            (None, Place::Into(directory) | Place::Exactly(directory)) => directory.clone(),
+        };
+        if stat.kind == EntryKind::File {
+            return self.add_file(stat, to);
+        }
+        let shown = plain(from.as_str());
+        if !args.recursive {
+            let message = format!("'{shown}' is a directory");
+            return Err(Failure::new(Exit::Precondition, "IsADirectory", message)
+                .hint("-r copies it with all it holds"));
+        }
+        if to.starts_with(from) {
+            return Err(Failure::usage(format!(
+                "'{shown}' cannot be copied to '{}': that is itself or lies inside it",
+                plain(to.as_str())
+            )));
+        }
+        self.add_tree(client, from, &to).await
+    }
+
+    async fn add_tree(&mut self, client: &Client, top: &DfsPath, to: &DfsPath) -> Outcome {
+        self.directories.insert(to.clone());
+        let mut walk = Walk::new(client, top, true);
+        while let Some(stat) = walk.next().await? {
+            let below = stat.path.segments().skip(top.segments().count());
+            let mut target = to.clone();
+            for name in below {
+                target = target.join(name).map_err(|e| bad_path(&e.to_string()))?;
+            }
+            if let Some(parent) = target.parent() {
+                self.directories.remove(&parent);
+            }
+            match stat.kind {
+                EntryKind::Directory => {
+                    self.directories.insert(target);
+                }
+                EntryKind::File => {
+                    let from = stat.path.to_string();
+                    if let Err(failure) = self.add_file(stat, target) {
+                        self.failed.push(NotMoved::from_source(from, failure));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add_file(&mut self, from: FileStat, to: DfsPath) -> Outcome {
+        self.targets.take(from.path.as_str(), to.as_str())?;
+        self.jobs.push(Job { from, to });
+        Ok(())
+    }
+}
+
+async fn carry_out(context: &Context, client: &Client, args: &Args, plan: Plan) -> Outcome<Exit> {
+    let output = context.output;
+    let mut summary = Summary { dry_run: args.dry_run, ..Summary::default() };
+    let (mut tally, mut directories) = (Tally::default(), Tally::default());
+    let progress = Progress::new(&output, None);
+    let tell = teller(&output, &progress, plan.jobs.len() + plan.failed.len() + plan.directories.len());
+    for not_moved in plan.failed {
+        summary.add(&mut tally, Err(not_moved), &tell);
+    }
+    for path in &plan.directories {
+        let made = match args.dry_run {
+            true => rehearse::mkdir(client, path, true).await,
+            false => client.mkdir(path, MkdirOptions::new().parents(true)).await.map_err(Failure::from),
+        };
+        match made {
+            Ok(()) => {
+                directories.done += 1;
+                summary.directories += u64::from(!args.dry_run);
+            }
+            Err(failure) => {
+                let target = Some(path.to_string());
+                summary.add(&mut directories, Err(NotMoved { target, ..NotMoved::from(failure) }), &tell);
+            }
+        }
+    }
+    let options = CopyOptions::new()
+        .precondition(if args.no_clobber { Precondition::Absent } else { Precondition::Any })
+        .parents(args.parents || args.recursive)
+        .preserve(args.preserve);
+    let work = |job: Job| {
+        let (source, target) = (job.from.path.to_string(), job.to.to_string());
+        named(source, target, copy(client.clone(), options.clone(), args.dry_run, job))
+    };
+    each(plan.jobs, usize::from(args.jobs), work, |outcome| {
+        let outcome = outcome.unwrap_or_else(|failure| Err(failure.into()));
+        summary.add(&mut tally, outcome, &tell);
+    })
+    .await;
+    summary.seconds = progress.finish(summary.bytes).0;
+    if !(tally.nothing() && directories.done == 0) {
+        output.print(&summary)?;
+    }
+    if !args.dry_run && tally.done > 0 {
+        output.note(format!("copied {}, no byte moved", count(tally.done, "file")));
+    }
+    tally.finish_with("files", directories, "directories")?;
+    Ok(Exit::Ok)
+}
+
+async fn copy(client: Client, options: CopyOptions, dry_run: bool, job: Job) -> Outcome<Moved> {
+    let mut moved = Moved {
+        source: job.from.path.to_string(),
+        target: job.to.to_string(),
+        size: job.from.size,
+        version: None,
+        chunks: None,
+        degraded_chunks: 0,
+        retries: 0,
+        resumed_bytes: 0,
+        source_changed: false,
+    };
+    if job.from.path == job.to {
+        let shown = plain(job.to.as_str());
+        return Err(Failure::usage(format!("'{shown}' and '{shown}' are the same file")));
+    }
+    let (absent, parents) = (options.precondition == Precondition::Absent, options.parents);
+    if dry_run {
+        let rehearsed = rehearse::put(&client, &job.to, parents, options.precondition).await;
+        return rehearsed.map(|()| moved).map_err(|failure| hinted(failure, absent, parents));
+    }
+    let copied = client.copy(&job.from.path, &job.to, options).await;
+    let stat = copied.map_err(|e| hinted(e.into(), absent, parents))?;
+    moved.size = stat.size;
+    moved.version = Some(stat.version.to_string());
+    moved.chunks = Some(stat.chunk_count);
+    Ok(moved)
+}
+
+fn hinted(failure: Failure, absent: bool, parents: bool) -> Failure {
+    match failure.code {
+        "PreconditionFailed" if absent => failure.hint("without -n a file that is there is replaced"),
+        "NotFound" if !parents => failure.hint("--parents makes missing directories on the way"),
+        "IsADirectory" => failure.hint("end the path with a slash to put the file into the directory"),
+        _ => failure,
+    }
+}

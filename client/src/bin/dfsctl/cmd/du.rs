@@ -1,0 +1,108 @@
+//! `dfsctl du`: sums up what directories hold.
+
+use dfs_wire::message::metadata::EntryKind;
+use dfs_wire::path::DfsPath;
+use serde::Serialize;
+
+use crate::complete::remote_paths;
+use crate::connect::context::Context;
+use crate::output::exit::Exit;
+use crate::output::failure::Outcome;
+use crate::output::list::List;
+use crate::output::text::{plain, size};
+use crate::paths::remote::{RemoteArg, expand_all};
+use crate::paths::walk::Walk;
+use dfs_client::{Client, Usage};
+
+/// Sums up what directories hold
+///
+/// Bytes, bytes with all copies, files, and the path: one line for each directory in PATH, then PATH itself.
+#[derive(Debug, clap::Args)]
+#[command(disable_help_flag = true)]
+pub(crate) struct Args {
+    /// Directories, files or patterns [default: /]
+    #[arg(value_name = "PATH", value_parser = RemoteArg::parse, add = remote_paths())]
+    paths: Vec<RemoteArg>,
+    /// Only the sum of each PATH
+    #[arg(short, long)]
+    summarize: bool,
+    /// Exact numbers of bytes
+    #[arg(short, long)]
+    bytes: bool,
+    /// Sizes for people; they are unless -b is given
+    #[arg(short, long)]
+    human_readable: bool,
+    /// Take paths as they are written, without patterns
+    #[arg(long)]
+    literal: bool,
+    /// Print help
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
+}
+
+/// What one tree holds.
+#[derive(Debug, Serialize)]
+pub(crate) struct UsageView {
+    /// Its path.
+    pub path: String,
+    /// Bytes, counted once.
+    pub bytes: u64,
+    /// The same times the copies that are wanted.
+    pub raw_bytes: u64,
+    /// Files.
+    pub files: u64,
+    /// Directories.
+    pub directories: u64,
+}
+
+impl UsageView {
+    fn new(path: &DfsPath, usage: Usage) -> Self {
+        let Usage { files, directories, bytes, raw_bytes } = usage;
+        Self { path: path.to_string(), bytes, raw_bytes, files, directories }
+    }
+
+    fn line(&self, exact: bool) -> String {
+        let show = |bytes: u64| if exact { bytes.to_string() } else { size(bytes) };
+        format!(
+            "{:>10}  {:>10} raw  {:>7} files  {}",
+            show(self.bytes),
+            show(self.raw_bytes),
+            self.files,
+            plain(&self.path)
+        )
+    }
+}
+
+/// Runs `dfsctl du`.
+///
+/// # Errors
+/// If a path is not there.
+pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+    let client = context.client().await?;
+    let root = [RemoteArg { text: "/".to_owned(), directory: false }];
+    let paths = if args.paths.is_empty() { &root[..] } else { &args.paths };
+    let (paths, mut tally) = expand_all(context, &client, paths, args.literal).await;
+    let mut list = List::new(context.output, "usage");
+    for path in &paths {
+        let outcome = one(&client, &args, path, &mut list).await;
+        tally.count(outcome);
+    }
+    list.finish_after(&tally)?;
+    tally.finish("paths")?;
+    Ok(Exit::Ok)
+}
+
+async fn one(client: &Client, args: &Args, path: &DfsPath, list: &mut List) -> Outcome {
+    let total = client.du(path).await?;
+    if !args.summarize {
+        let mut walk = Walk::new(client, path, false);
+        while let Some(stat) = walk.next().await? {
+            if stat.kind == EntryKind::Directory && stat.path != *path {
+                let view = UsageView::new(&stat.path, client.du(&stat.path).await?);
+                list.push(&view, |_| view.line(args.bytes))?;
+            }
+        }
+    }
+    let view = UsageView::new(path, total);
+    list.push(&view, |_| view.line(args.bytes))
+}

@@ -1,0 +1,335 @@
+//! `dfsctl explain`: where the chunks of files are, and why there.
+
+use dfs_wire::message::metadata::{ChunkExplanation, CopyState, Explained, ReplicaLocation};
+use serde::Serialize;
+
+use crate::complete::remote_paths;
+use crate::connect::context::Context;
+use crate::output::exit::Exit;
+use crate::output::failure::Outcome;
+use crate::output::list::List;
+use crate::output::page::{Page, Paint};
+use crate::output::text::{count, plain, present, size};
+use crate::output::views::EntryView;
+use crate::paths::remote::{RemoteArg, expand_all};
+
+/// Shows where the chunks of files are, and why there
+///
+/// For each chunk its id, size and SHA-256, its copies, and what placement thought of each node when it chose.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Files or patterns
+    #[arg(required = true, value_name = "PATH", value_parser = RemoteArg::parse, add = remote_paths())]
+    paths: Vec<RemoteArg>,
+    /// Take paths as they are written, without patterns
+    #[arg(long)]
+    literal: bool,
+}
+
+/// One file.
+#[derive(Debug, Serialize)]
+pub(crate) struct ExplainView {
+    /// The file.
+    #[serde(flatten)]
+    pub entry: EntryView,
+    /// Its chunks, in order.
+    pub chunk_list: Vec<ChunkView>,
+}
+
+/// One chunk.
+#[derive(Debug, Serialize)]
+pub(crate) struct ChunkView {
+    /// Its place in the file.
+    pub index: u32,
+    /// Its id.
+    pub chunk: String,
+    /// Which attempt was committed.
+    pub generation: u32,
+    /// Its bytes.
+    pub size: u32,
+    /// SHA-256 of them.
+    pub sha256: String,
+    /// Versions that hold it.
+    pub references: u32,
+    /// What it is worth now: `safe`, `maintenance`, `under_replicated`, `unreachable` or `lost`.
+    pub health: &'static str,
+    /// Its copies.
+    pub replicas: Vec<ReplicaView>,
+    /// What placement thought of each node.
+    pub reasons: Vec<ReasonView>,
+    /// Why it has fewer copies than the file wants, beyond what its copies say by themselves.
+    pub lacking: Vec<String>,
+}
+
+/// One copy.
+#[derive(Debug, Serialize)]
+pub(crate) struct ReplicaView {
+    /// The node's name.
+    pub node: String,
+    /// The node's id.
+    pub node_id: String,
+    /// Where the node listens; null if that is not known.
+    pub address: Option<String>,
+    /// `up`, `suspect`, `down`, `left`, `draining`, `lost` or `forgotten`.
+    pub node_state: &'static str,
+    /// `good`, `unverified`, `corrupt`, `missing` or `dropping`, as far as the coordinator knows.
+    pub copy: &'static str,
+}
+
+/// What placement thought of one node.
+#[derive(Debug, Serialize)]
+pub(crate) struct ReasonView {
+    /// The node's name.
+    pub node: String,
+    /// The node's id.
+    pub node_id: String,
+    /// Whether it was chosen.
+    pub chosen: bool,
+    /// Stable word for the rule that decided.
+    pub rule: String,
+    /// The numbers behind it.
+    pub detail: String,
+}
+
+/// Bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl From<&ReplicaLocation> for ReplicaView {
+    fn from(replica: &ReplicaLocation) -> Self {
+        Self {
+            node: replica.name.clone(),
+            node_id: replica.node.to_string(),
+            address: present(replica.address.clone()),
+            node_state: replica.node_state.name(),
+            copy: replica.copy.name(),
+        }
+    }
+}
+
+impl ChunkView {
+    fn new(chunk: &ChunkExplanation, wanted: u8) -> Self {
+        let reasons = chunk.reasons.iter().map(|reason| ReasonView {
+            node: reason.name.clone(),
+            node_id: reason.node.to_string(),
+            chosen: reason.chosen,
+            rule: reason.rule.clone(),
+            detail: reason.detail.clone(),
+        });
+        Self {
+            index: chunk.index,
+            chunk: chunk.chunk.to_string(),
+            generation: chunk.generation.0,
+            size: chunk.len,
+            sha256: hex(&chunk.sha256),
+            references: chunk.references,
+            health: chunk.health.name(),
+            replicas: chunk.replicas.iter().map(ReplicaView::from).collect(),
+            reasons: reasons.collect(),
+            lacking: lacking(chunk, wanted),
+        }
+    }
+}
+
+/// Why a chunk has fewer copies than wanted, beyond what its copies say by themselves.
+fn lacking(chunk: &ChunkExplanation, wanted: u8) -> Vec<String> {
+    let wanted = usize::from(wanted);
+    let usable = |copy| matches!(copy, CopyState::Good | CopyState::Unverified);
+    if chunk.replicas.iter().filter(|replica| usable(replica.copy)).count() >= wanted {
+        return Vec::new();
+    }
+    let mut why = Vec::new();
+    let chosen: Vec<_> = chunk.reasons.iter().filter(|reason| reason.chosen).collect();
+    for reason in &chosen {
+        if chunk.replicas.iter().all(|replica| replica.node != reason.node) {
+            why.push(format!("the copy planned on {} never arrived", reason.name));
+        }
+    }
+    if !chosen.is_empty() && chosen.len() < wanted {
+        why.push(format!("only {} of {wanted} nodes could take one when it was written", chosen.len()));
+    }
+    why
+}
+
+impl From<&Explained> for ExplainView {
+    fn from(explained: &Explained) -> Self {
+        Self {
+            entry: EntryView::from(&explained.stat),
+            chunk_list: explained
+                .chunks
+                .iter()
+                .map(|chunk| ChunkView::new(chunk, explained.stat.replication))
+                .collect(),
+        }
+    }
+}
+
+impl ExplainView {
+    fn text(&self, paint: Paint, columns: Option<usize>) -> String {
+        let mut page = Page::within(paint, columns);
+        let chunks = count(self.chunk_list.len() as u64, "chunk");
+        let copies = self.entry.replication.unwrap_or(0);
+        let head = paint.bold(&plain(&self.entry.path));
+        let wanted = count(u64::from(copies), "copy");
+        page.line(format!("{head}: {} in {chunks}, {wanted} wanted of each", size(self.entry.size)));
+        page.line(format!("version {}", self.entry.version.as_deref().unwrap_or("-")));
+        for chunk in &self.chunk_list {
+            chunk.text(&mut page);
+        }
+        page.finish()
+    }
+}
+
+impl ReplicaView {
+    /// One phrase: where, and how good that is.
+    fn text(&self, paint: Paint) -> String {
+        let address = self.address.as_deref().unwrap_or("address not known");
+        let head = format!("  copy on {} ({}): ", plain(&self.node), plain(address));
+        let phrase = match (self.copy, self.node_state) {
+            ("good", "up") => paint.green("good"),
+            ("unverified", "up") => paint.yellow("there, not verified yet"),
+            (copy, "up") => paint.red(copy),
+            ("good", state) => paint.red(&format!("was good, but the node is {state}")),
+            (copy, state) => paint.red(&format!("{copy}, and the node is {state}")),
+        };
+        head + &phrase
+    }
+}
+
+impl ChunkView {
+    fn text(&self, page: &mut Page) {
+        let paint = page.paint;
+        page.line("");
+        let head = paint.bold(&format!("chunk {}", self.index));
+        page.line(format!(
+            "{head}  {}  generation {}  {}",
+            self.chunk,
+            self.generation,
+            size(u64::from(self.size))
+        ));
+        page.line(format!("  sha256 {}", self.sha256));
+        for replica in &self.replicas {
+            page.line(replica.text(paint));
+        }
+        for why in &self.lacking {
+            page.line(paint.yellow(&format!("  lacks a copy: {}", plain(why))));
+        }
+        for reason in &self.reasons {
+            let mark = if reason.chosen { "chosen" } else { "passed over" };
+            let (node, rule, detail) = (plain(&reason.node), plain(&reason.rule), plain(&reason.detail));
+            page.line(paint.dim(&format!("  {mark}: {node} ({rule}) {detail}")));
+        }
+    }
+}
+
+/// Runs `dfsctl explain`.
+///
+/// # Errors
+/// If a path is not there or is a directory.
+pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+    let client = context.operator().await?;
+    let (paths, mut tally) = expand_all(context, &client, &args.paths, args.literal).await;
+    let mut list = List::new(context.output, "files");
+    for (index, path) in paths.iter().enumerate() {
+        match client.explain(path).await {
+            Ok(explained) => {
+                let view = ExplainView::from(&explained);
+                if index > 0 {
+                    list.human_line("");
+                }
+                tally.count(list.push(&view, |paint| view.text(paint, context.output.columns)));
+            }
+            Err(e) => tally.fail(e.into()),
+        }
+    }
+    list.finish_after(&tally)?;
+    tally.finish("files")?;
+    Ok(Exit::Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use dfs_wire::id::{ChunkId, Generation, NodeId};
+    use dfs_wire::message::membership::NodeState;
+    use dfs_wire::message::metadata::{ChunkHealth, PlacementReason};
+
+    use super::*;
+
+    fn chunk(copies: &[(u128, CopyState)], chosen: &[u128]) -> ChunkExplanation {
+        let replicas = copies.iter().map(|(id, copy)| ReplicaLocation {
+            node: NodeId(*id),
+            name: format!("dn{id}"),
+            address: String::new(),
+            mac: Default::default(),
+            node_state: NodeState::Up,
+            copy: *copy,
+        });
+        let reasons = [1, 2, 3].map(|id| PlacementReason {
+            node: NodeId(id),
+            name: format!("dn{id}"),
+            chosen: chosen.contains(&id),
+            rule: String::new(),
+            detail: String::new(),
+        });
+        ChunkExplanation {
+            index: 0,
+            chunk: ChunkId(1),
+            generation: Generation(1),
+            len: 1,
+            sha256: [0; 32],
+            references: 1,
+            health: ChunkHealth::Safe,
+            replicas: replicas.collect(),
+            reasons: reasons.to_vec(),
+        }
+    }
+
+    #[test]
+    fn a_chunk_with_too_few_copies_says_why() {
+        use CopyState::{Corrupt, Good, Unverified};
+        let all = chunk(&[(1, Good), (2, Unverified), (3, Good)], &[1, 2, 3]);
+        assert_eq!(lacking(&all, 3), [""; 0]);
+        let late = chunk(&[(1, Good), (2, Good)], &[1, 2, 3]);
+        assert_eq!(lacking(&late, 3), ["the copy planned on dn3 never arrived"]);
+        let few = chunk(&[(1, Good), (2, Corrupt)], &[1, 2]);
+        let said = ["only 2 of 3 nodes could take one when it was written"];
+        assert_eq!(lacking(&few, 3), said);
+    }
+
+    #[test]
+    fn nothing_wraps_at_forty_columns() {
+        let chunk = chunk(&[(1, CopyState::Good), (2, CopyState::Corrupt)], &[1, 2, 3]);
+        let stat = crate::output::views::tests::file("/some/path/that/is/longer/than/forty/columns", 3);
+        let view = ExplainView::from(&Explained { stat, chunks: vec![chunk], next: None });
+        let text = view.text(Paint::new(false), Some(40));
+        assert!(text.lines().all(|line| line.chars().count() <= 40), "{text}");
+        assert!(text.contains("  copy on dn1 (address not known): good\n"), "{text}");
+        assert!(view.text(Paint::new(false), None).contains(&format!("  sha256 {}\n", "0".repeat(64))));
+    }
+
+    #[test]
+    fn a_copy_has_one_phrase() {
+        let said = |copy: CopyState, node_state: NodeState, address: &str| {
+            let mut chunk = chunk(&[(1, copy)], &[1]);
+            let replica = chunk.replicas.first_mut().unwrap();
+            (replica.node_state, replica.address) = (node_state, address.to_owned());
+            ReplicaView::from(&*replica).text(Paint::new(false))
+        };
+        let text = [
+            said(CopyState::Good, NodeState::Up, "h:1"),
+            said(CopyState::Unverified, NodeState::Up, "h:1"),
+            said(CopyState::Corrupt, NodeState::Up, "h:1"),
+            said(CopyState::Good, NodeState::Down, ""),
+            said(CopyState::Missing, NodeState::Left, "h:1"),
+        ];
+        let expected = [
+            "  copy on dn1 (h:1): good",
+            "  copy on dn1 (h:1): there, not verified yet",
+            "  copy on dn1 (h:1): corrupt",
+            "  copy on dn1 (address not known): was good, but the node is down",
+            "  copy on dn1 (h:1): missing, and the node is left",
+        ];
+        assert_eq!(text, expected);
+    }
+}

@@ -1,0 +1,31 @@
+//! One file per verb. A verb borrows nothing from another: what two of them share has a room of its own.
+
+pub(crate) mod actors;
+pub(crate) mod cat;
+pub(crate) mod checksum;
+pub(crate) mod completion;
+pub(crate) mod context;
+pub(crate) mod cp;
+pub(crate) mod df;
+pub(crate) mod diff;
+pub(crate) mod du;
+pub(crate) mod explain;
+pub(crate) mod find;
+pub(crate) mod fsck;
+pub(crate) mod get;
+pub(crate) mod head;
+pub(crate) mod ls;
+pub(crate) mod man;
+pub(crate) mod mkdir;
+pub(crate) mod mv;
+pub(crate) mod nodes;
+pub(crate) mod put;
+pub(crate) mod rm;
+pub(crate) mod stat;
+pub(crate) mod status;
+pub(crate) mod sync;
+pub(crate) mod trash;
+pub(crate) mod tree;
+pub(crate) mod undelete;
+pub(crate) mod verify;
+pub(crate) mod version;

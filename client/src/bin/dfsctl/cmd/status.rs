@@ -1,0 +1,493 @@
+//! `dfsctl status`: is all well, and what needs attention?
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use dfs_wire::message::admin::{ClusterStatus, HealthFinding, HealthLevel, SilentNode};
+use serde::Serialize;
+
+use crate::connect::context::Context;
+use crate::output::View;
+use crate::output::exit::Exit;
+use crate::output::failure::Outcome;
+use crate::output::page::{Page, Paint};
+use crate::output::text::{count, duration, plain, present, size};
+use crate::output::used::{Trash, all_used};
+use crate::watch::{self, watch};
+
+/// Findings that the first screen shows; the whole stays under 24 lines.
+const FINDINGS_SHOWN: usize = 5;
+/// Silent datanodes that the first screen names: they share its line with others.
+const SILENT_SHOWN: usize = 2;
+
+/// Says whether all is well, and what needs attention
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Exit with 10 if something needs attention, 11 if data is lost or cannot be reached
+    #[arg(long)]
+    check: bool,
+    /// Again and again, every so many seconds [default: 2]
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = watch::interval, conflicts_with = "check")]
+    watch: Option<Duration>,
+}
+
+/// What `status` prints.
+#[derive(Debug, Serialize)]
+pub(crate) struct StatusView {
+    /// `ok`, `warn` or `error`.
+    pub health: &'static str,
+    /// What needs attention.
+    pub findings: Vec<FindingView>,
+    /// Modes in force that are weaker than what dfs promises.
+    pub unsafe_modes: Vec<String>,
+    /// Id of the cluster.
+    pub cluster: String,
+    /// The coordinator's reign.
+    pub epoch: u64,
+    /// Version of the coordinator's software.
+    pub version: String,
+    /// Milliseconds since the coordinator started.
+    pub uptime_ms: u64,
+    /// Datanodes that count as up, the silent ones among them.
+    pub nodes_up: u32,
+    /// How many of those were not heard of for more than two heartbeats: whether they are up is not known.
+    pub nodes_silent: u32,
+    /// The first of these, the longest silent first.
+    pub silent: Vec<SilentView>,
+    /// Datanodes known.
+    pub nodes_total: u32,
+    /// Bytes of all data file systems, each counted once.
+    pub capacity: u64,
+    /// Bytes that all of it takes: contents of chunks, footers, quarantine, metadata.
+    pub used: u64,
+    /// Bytes that chunks may still take.
+    pub available: u64,
+    /// Bytes of new files that this is enough for, with all their copies.
+    pub usable: u64,
+    /// Copies that are made by default.
+    pub replication: u8,
+    /// Bytes of the contents of chunks, all copies.
+    pub used_chunks: u64,
+    /// Bytes of their footers.
+    pub used_footers: u64,
+    /// Bytes of the files in quarantine.
+    pub used_quarantine: u64,
+    /// Bytes of the metadata.
+    pub used_metadata: u64,
+    /// Files.
+    pub files: u64,
+    /// Directories.
+    pub directories: u64,
+    /// Chunks.
+    pub chunks: u64,
+    /// Live chunks by what they are worth: `safe`, `maintenance`, `under_replicated`, `unreachable` and `lost`.
+    pub chunk_health: BTreeMap<&'static str, u64>,
+    /// They are being counted since a node changed its state: the numbers are of before.
+    pub counting: bool,
+    /// Entries in the trash.
+    pub trash_entries: u64,
+    /// Bytes of the files in them.
+    pub trash_bytes: u64,
+    /// Those times the copies that each file asks for: a part of `used_chunks`.
+    pub trash_raw_bytes: u64,
+    /// A large directory that was deleted is being counted: there are more bytes than said.
+    pub trash_counting: bool,
+    /// Deletions that nodes have not confirmed.
+    pub tombstones: u64,
+    /// Uploads open.
+    pub uploads_open: u64,
+    /// Outcomes of operations that are remembered.
+    pub outcomes: u64,
+    /// Bytes that they take, about.
+    pub outcome_bytes: u64,
+    /// Bytes that they may take before the oldest are forgotten early.
+    pub outcome_bytes_max: u64,
+    /// How far back they reach, in milliseconds.
+    pub outcomes_reach_ms: u64,
+}
+
+/// One thing that needs attention.
+#[derive(Debug, Serialize)]
+pub(crate) struct FindingView {
+    /// Stable code.
+    pub code: String,
+    /// `ok`, `warn` or `error`.
+    pub level: &'static str,
+    /// What it is.
+    pub message: String,
+    /// What to do, or null.
+    pub hint: Option<String>,
+}
+
+/// A datanode that counts as up and was not heard of lately.
+#[derive(Debug, Serialize)]
+pub(crate) struct SilentView {
+    /// Its name for people.
+    pub name: String,
+    /// Milliseconds since it was last heard of.
+    pub silent_ms: u64,
+}
+
+fn level_name(level: HealthLevel) -> &'static str {
+    match level {
+        HealthLevel::Ok => "ok",
+        HealthLevel::Warn => "warn",
+        HealthLevel::Error => "error",
+    }
+}
+
+impl From<HealthFinding> for FindingView {
+    fn from(finding: HealthFinding) -> Self {
+        let HealthFinding { code, level, message, hint } = finding;
+        Self { code, level: level_name(level), message, hint: present(hint) }
+    }
+}
+
+impl From<SilentNode> for SilentView {
+    fn from(node: SilentNode) -> Self {
+        let SilentNode { name, silent_ms } = node;
+        Self { name, silent_ms }
+    }
+}
+
+impl From<ClusterStatus> for StatusView {
+    fn from(status: ClusterStatus) -> Self {
+        let used = all_used(&status);
+        let mut findings = status.findings;
+        // The worst first; the screen is small.
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+        Self {
+            health: level_name(status.health),
+            findings: findings.into_iter().map(FindingView::from).collect(),
+            unsafe_modes: status.unsafe_modes,
+            cluster: status.cluster.to_string(),
+            epoch: status.epoch.0,
+            version: status.version,
+            uptime_ms: status.uptime_ms,
+            nodes_up: status.nodes_up,
+            nodes_silent: status.nodes_silent,
+            silent: status.silent.into_iter().map(SilentView::from).collect(),
+            nodes_total: status.nodes_total,
+            capacity: status.capacity,
+            used,
+            available: status.available,
+            usable: status.usable,
+            replication: status.replication,
+            used_chunks: status.used,
+            used_footers: status.footers,
+            used_quarantine: status.quarantine,
+            used_metadata: status.metadata,
+            files: status.files,
+            directories: status.directories,
+            chunks: status.chunks,
+            chunk_health: status
+                .health_of_chunks
+                .iter()
+                .map(|(word, chunks)| (word.name(), *chunks))
+                .collect(),
+            counting: status.counting,
+            trash_entries: status.trash_entries,
+            trash_bytes: status.trash_bytes,
+            trash_raw_bytes: status.trash_raw_bytes,
+            trash_counting: status.trash_counting,
+            tombstones: status.tombstones,
+            uploads_open: status.uploads_open,
+            outcomes: status.outcomes,
+            outcome_bytes: status.outcome_bytes,
+            outcome_bytes_max: status.outcome_bytes_max,
+            outcomes_reach_ms: status.outcomes_reach_ms,
+        }
+    }
+}
+
+fn toned(paint: Paint, level: &str, text: &str) -> String {
+    match level {
+        "ok" => paint.green(text),
+        "warn" => paint.yellow(text),
+        _ => paint.red(text),
+    }
+}
+
+impl View for StatusView {
+    fn page(&self, page: &mut Page) {
+        const WIDTH: usize = 8;
+        let paint = page.paint;
+        let verdict = match self.health {
+            "ok" => "OK",
+            "warn" => "WARN: data is safe, something needs attention",
+            _ => "ERROR: data cannot be written or read",
+        };
+        page.field(WIDTH, "health", toned(paint, self.health, verdict));
+        if !self.unsafe_modes.is_empty() {
+            let modes = self.unsafe_modes.iter().map(|mode| plain(mode)).collect::<Vec<_>>().join(", ");
+            page.field(WIDTH, "UNSAFE", paint.red(&modes));
+        }
+        page.field(WIDTH, "nodes", self.nodes(paint));
+        let space = [self.used, self.available, self.capacity, self.usable].map(size);
+        let [used, available, capacity, usable] = &space;
+        page.field(WIDTH, "space", format!("{used} used, {available} available, disks of {capacity}"));
+        let copies = count(u64::from(self.replication), "copy");
+        page.field(WIDTH, "usable", format!("{usable} of files, in {copies}"));
+        let files =
+            [count(self.files, "file"), count(self.directories, "directory"), count(self.chunks, "chunk")];
+        page.field(WIDTH, "files", files.join(", "));
+        page.field(WIDTH, "copies", self.copies(paint));
+        let trash = Trash {
+            entries: self.trash_entries,
+            bytes: self.trash_bytes,
+            raw_bytes: self.trash_raw_bytes,
+            counting: self.trash_counting,
+        };
+        page.field(WIDTH, "trash", trash.phrase(size));
+        let [uploads, deletions] = [count(self.uploads_open, "upload"), count(self.tombstones, "deletion")];
+        page.field(WIDTH, "pending", format!("{uploads} open, {deletions} unconfirmed"));
+        let [took, bound] = [self.outcome_bytes, self.outcome_bytes_max].map(size);
+        let reach = duration(self.outcomes_reach_ms);
+        let kept = count(self.outcomes, "outcome");
+        page.field(WIDTH, "repeats", format!("known for {reach}: {kept} in {took} of {bound}"));
+        let up = duration(self.uptime_ms);
+        page.field(
+            WIDTH,
+            "cluster",
+            format!("{}, epoch {}, dfs {}, up {up}", self.cluster, self.epoch, self.version),
+        );
+        self.findings_page(page);
+    }
+}
+
+impl StatusView {
+    /// How many nodes are up, and of which it is not known: they counted as up when they were last heard of.
+    fn nodes(&self, paint: Paint) -> String {
+        let heard = self.nodes_up.saturating_sub(self.nodes_silent);
+        let mut said = vec![format!("{heard} of {} up", count(u64::from(self.nodes_total), "datanode"))];
+        for node in self.silent.iter().take(SILENT_SHOWN) {
+            let silent = format!("{} silent for {}", plain(&node.name), duration(node.silent_ms));
+            said.push(paint.yellow(&silent));
+        }
+        let named = self.silent.len().min(SILENT_SHOWN);
+        let more = usize::try_from(self.nodes_silent).unwrap_or(usize::MAX).saturating_sub(named);
+        if more > 0 {
+            said.push(paint.yellow(&format!("{more} more silent")));
+        }
+        said.join(", ")
+    }
+
+    /// What the copies of the chunks are like, the worst first: never "all there" for what cannot be read or was not counted.
+    fn copies(&self, paint: Paint) -> String {
+        let chunks = |word: &str| self.chunk_health.get(word).copied().unwrap_or(0);
+        let mut said = Vec::new();
+        for (word, phrase) in [("lost", "lost"), ("unreachable", "that cannot be read now")] {
+            if chunks(word) > 0 {
+                said.push(paint.red(&format!("{} {phrase}", count(chunks(word), "chunk"))));
+            }
+        }
+        if chunks("under_replicated") > 0 {
+            let some = count(chunks("under_replicated"), "chunk");
+            said.push(paint.yellow(&format!("{some} with fewer good copies than asked for")));
+        }
+        if chunks("maintenance") > 0 {
+            let some = count(chunks("maintenance"), "chunk");
+            said.push(format!("{some} with copies on datanodes that stopped for a while"));
+        }
+        if self.counting {
+            said.push(paint.yellow("counting"));
+        }
+        match said.is_empty() {
+            true if self.nodes_silent > 0 => "all there when all were last heard of".to_owned(),
+            true => "all there".to_owned(),
+            false => said.join(", "),
+        }
+    }
+
+    fn findings_page(&self, page: &mut Page) {
+        let paint = page.paint;
+        if !self.findings.is_empty() {
+            page.line("");
+        }
+        for finding in self.findings.iter().take(FINDINGS_SHOWN) {
+            let head =
+                toned(paint, finding.level, &format!("{:<5} {}", finding.level.to_uppercase(), finding.code));
+            page.line(format!("{head}  {}", plain(&finding.message)));
+            if let Some(hint) = &finding.hint {
+                page.line(format!("      {}", plain(hint)));
+            }
+        }
+        if let Some(more) = self.findings.len().checked_sub(FINDINGS_SHOWN).filter(|more| *more > 0) {
+            page.line(format!("and {more} more: dfsctl status -o yaml"));
+        }
+    }
+}
+
+/// Runs `dfsctl status`.
+///
+/// # Errors
+/// If the cluster cannot be asked.
+pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+    let client = context.operator().await?;
+    if let Some(interval) = args.watch {
+        let client = &client;
+        return watch(context, interval, || async move { Ok(StatusView::from(client.status().await?)) })
+            .await;
+    }
+    let status = client.status().await?;
+    let exit = match status.health {
+        _ if !args.check => Exit::Ok,
+        HealthLevel::Ok => Exit::Ok,
+        HealthLevel::Warn => Exit::HealthWarn,
+        HealthLevel::Error => Exit::HealthError,
+    };
+    context.output.print(&StatusView::from(status))?;
+    Ok(exit)
+}
+
+#[cfg(test)]
+mod tests {
+    use dfs_wire::id::{ClusterId, Epoch};
+    use dfs_wire::message::metadata::ChunkHealth;
+
+    use super::*;
+
+    fn sample(findings: usize) -> StatusView {
+        let finding = |index: usize| HealthFinding {
+            code: "NODE_DOWN".into(),
+            level: if index == 1 { HealthLevel::Error } else { HealthLevel::Warn },
+            message: format!("datanode-{index} was not heard of for 35 s"),
+            hint: "start it, or look at its log".into(),
+        };
+        StatusView::from(ClusterStatus {
+            cluster: ClusterId(0xc),
+            epoch: Epoch(2),
+            version: "0.1.0".into(),
+            health: if findings == 0 { HealthLevel::Ok } else { HealthLevel::Error },
+            findings: (0..findings).map(finding).collect(),
+            nodes_up: 3,
+            nodes_silent: 0,
+            silent: Vec::new(),
+            nodes_total: 3,
+            capacity: 3 << 30,
+            available: 2 << 30,
+            usable: (2 << 30) / 3,
+            replication: 3,
+            used: 1 << 20,
+            footers: 5 << 12,
+            quarantine: 3 << 20,
+            metadata: 1 << 20,
+            files: 1,
+            directories: 2,
+            chunks: 5,
+            health_of_chunks: vec![(ChunkHealth::Safe, 5)],
+            counting: false,
+            trash_entries: 2,
+            trash_bytes: 1 << 20,
+            trash_raw_bytes: 3 << 20,
+            trash_counting: false,
+            tombstones: 0,
+            uploads_open: 1,
+            outcomes: 1200,
+            outcome_bytes: 96 << 10,
+            outcome_bytes_max: 256 << 20,
+            outcomes_reach_ms: 86_400_000,
+            unsafe_modes: vec!["min_ack=1".into()],
+            uptime_ms: 61_000,
+        })
+    }
+
+    fn text(view: &StatusView) -> String {
+        let mut page = Page::new(Paint::new(false));
+        view.page(&mut page);
+        page.finish()
+    }
+
+    #[test]
+    fn the_first_screen_says_what_matters() {
+        let expected = "\
+health    OK
+UNSAFE    min_ack=1
+nodes     3 of 3 datanodes up
+space     5.02 MiB used, 2.00 GiB available, disks of 3.00 GiB
+usable    683 MiB of files, in 3 copies
+files     1 file, 2 directories, 5 chunks
+copies    all there
+trash     3.00 MiB of what is used, for files of 1.00 MiB in 2 entries
+pending   1 upload open, 0 deletions unconfirmed
+repeats   known for 1d 0h: 1200 outcomes in 96.0 KiB of 256 MiB
+cluster   0000000000000000000000000000000c, epoch 2, dfs 0.1.0, up 1m 1s
+";
+        assert_eq!(text(&sample(0)), expected);
+    }
+
+    #[test]
+    fn the_trash_is_told_in_numbers() {
+        let json = serde_json::to_value(sample(0)).unwrap();
+        assert_eq!((&json["trash_entries"], &json["trash_bytes"]), (&2.into(), &(1 << 20).into()));
+        assert_eq!((&json["trash_raw_bytes"], &json["trash_counting"]), (&(3 << 20).into(), &false.into()));
+    }
+
+    #[test]
+    fn the_first_screen_fits_a_terminal_and_shows_the_worst_first() {
+        let screen = text(&sample(20));
+        assert!(screen.lines().count() <= 24, "{screen}");
+        assert!(screen.contains("\nERROR NODE_DOWN  datanode-1 was"), "{screen}");
+        assert!(screen.ends_with("and 15 more: dfsctl status -o yaml\n"), "{screen}");
+    }
+
+    #[test]
+    fn nothing_wraps_at_forty_columns_and_nothing_is_lost_but_ids() {
+        let mut page = Page::within(Paint::new(false), Some(40));
+        sample(2).page(&mut page);
+        let screen = page.finish();
+        assert!(screen.lines().all(|line| line.chars().count() <= 40), "{screen}");
+        let expected = "\
+space     5.02 MiB used, 2.00 GiB
+          available, disks of 3.00 GiB
+";
+        assert!(screen.contains(expected), "{screen}");
+        assert!(screen.ends_with("      start it, or look at its log\n"), "{screen}");
+    }
+
+    #[test]
+    fn a_datanode_that_is_silent_is_named_and_not_said_to_be_up() {
+        let lines = |silent: &[(&str, u64)], total| {
+            let mut view = sample(0);
+            let node = |&(name, silent_ms): &(&str, u64)| SilentView { name: name.to_owned(), silent_ms };
+            (view.silent, view.nodes_silent) = (silent.iter().map(node).collect(), total);
+            let kept = |line: &&str| line.starts_with("nodes") || line.starts_with("copies");
+            text(&view).lines().filter(kept).collect::<Vec<_>>().join("\n")
+        };
+        let expected = "\
+nodes     2 of 3 datanodes up, datanode-2 silent for 4s
+copies    all there when all were last heard of";
+        assert_eq!(lines(&[("datanode-2", 4_300)], 1), expected);
+        let all = lines(&[("a", 9_000), ("b", 8_000), ("c", 7_000)], 3);
+        assert!(
+            all.contains("0 of 3 datanodes up, a silent for 9s, b silent for 8s, 1 more silent"),
+            "{all}"
+        );
+        let mut view = sample(0);
+        (view.silent, view.nodes_silent) =
+            (vec![SilentView { name: "datanode-2".to_owned(), silent_ms: 4_300 }], 1);
+        let json = serde_json::to_value(&view).unwrap();
+        assert_eq!((&json["nodes_up"], &json["nodes_silent"]), (&3.into(), &1.into()));
+        assert_eq!(json["silent"], serde_json::json!([{ "name": "datanode-2", "silent_ms": 4_300 }]));
+    }
+
+    #[test]
+    fn copies_are_all_there_only_if_all_were_counted_and_can_be_read() {
+        let said = |counts: &[(ChunkHealth, u64)], counting| {
+            let mut view = sample(0);
+            view.chunk_health = counts.iter().map(|(word, chunks)| (word.name(), *chunks)).collect();
+            view.counting = counting;
+            view.copies(Paint::new(false))
+        };
+        use ChunkHealth::{Lost, Maintenance, Safe, UnderReplicated, Unreachable};
+        assert_eq!(said(&[(Safe, 5)], false), "all there");
+        assert_eq!(said(&[(Safe, 5)], true), "counting");
+        assert_eq!(
+            said(&[(Unreachable, 1), (Lost, 2)], false),
+            "2 chunks lost, 1 chunk that cannot be read now"
+        );
+        let short = said(&[(UnderReplicated, 3), (Maintenance, 4)], false);
+        let expected = "3 chunks with fewer good copies than asked for, 4 chunks with copies on datanodes that stopped for a while";
+        assert_eq!(short, expected);
+    }
+}

@@ -1,0 +1,119 @@
+//! `dfsctl dev status`: the nodes and their processes.
+
+use serde::Serialize;
+
+use super::Place;
+use super::ready::is_ready;
+use super::state::{ClusterState, NodeRecord, RunState};
+use super::up::endpoint;
+use crate::connect::context::Context;
+use crate::output::View;
+use crate::output::exit::Exit;
+use crate::output::failure::Outcome;
+use crate::output::page::{Column, Field, Page, Tone};
+
+/// What `dev status` prints.
+#[derive(Debug, Serialize)]
+pub(crate) struct StatusView {
+    /// Where the coordinator listens.
+    pub endpoint: String,
+    /// The cluster's directory.
+    pub dir: String,
+    /// Settings passed to every node.
+    pub set: Vec<String>,
+    /// Every node, the coordinator first.
+    pub nodes: Vec<NodeView>,
+}
+
+/// One node.
+#[derive(Debug, Serialize)]
+pub(crate) struct NodeView {
+    /// Its name.
+    pub name: String,
+    /// `coordinator` or `datanode`.
+    pub role: String,
+    /// Its process; null if it does not run.
+    pub pid: Option<u32>,
+    /// `running`, `paused` or `stopped`.
+    pub state: RunState,
+    /// Whether it says that it is ready.
+    pub ready: bool,
+    /// Where it listens.
+    pub address: String,
+    /// Where its health and metrics are, by HTTP.
+    pub admin_address: String,
+    /// What it owns.
+    pub data_dir: String,
+    /// Its log.
+    pub log: String,
+}
+
+impl NodeView {
+    fn new(node: &NodeRecord) -> Self {
+        let state = node.state();
+        Self {
+            name: node.name.clone(),
+            role: node.role.clone(),
+            pid: node.alive().map(|process| process.pid),
+            state,
+            ready: state == RunState::Running && is_ready(&node.admin_address),
+            address: node.address.clone(),
+            admin_address: node.admin_address.clone(),
+            data_dir: node.data_dir.display().to_string(),
+            log: node.log.display().to_string(),
+        }
+    }
+}
+
+/// Every node as it is now.
+pub(crate) fn views(state: &ClusterState) -> Vec<NodeView> {
+    state.nodes.iter().map(NodeView::new).collect()
+}
+
+impl View for StatusView {
+    fn page(&self, page: &mut Page) {
+        page.field(8, "endpoint", &self.endpoint);
+        page.field(8, "data", &self.dir);
+        if !self.set.is_empty() {
+            page.field(8, "settings", self.set.join(" "));
+        }
+        page.line("");
+        let columns = ["NAME", "ROLE", "PID", "STATE", "ADDRESS", "ADMIN", "DATA"].map(Column::Text);
+        let rows = self.nodes.iter().map(|node| {
+            let (state, tone) = match (node.state, node.ready) {
+                (RunState::Running, true) => ("ready", Tone::Good),
+                (RunState::Running, false) => ("not ready", Tone::Warn),
+                (RunState::Paused, _) => ("paused", Tone::Warn),
+                (RunState::Stopped, _) => ("stopped", Tone::Bad),
+            };
+            vec![
+                node.name.as_str().into(),
+                node.role.as_str().into(),
+                node.pid.map_or_else(|| "-".into(), |pid| Field::from(pid.to_string())),
+                Field::toned(state, tone),
+                node.address.as_str().into(),
+                node.admin_address.as_str().into(),
+                node.data_dir.as_str().into(),
+            ]
+        });
+        page.table(&columns, rows.collect());
+    }
+}
+
+/// Runs `dfsctl dev status`.
+///
+/// # Errors
+/// If there is no cluster.
+pub(crate) fn run(context: &Context, place: &Place) -> Outcome<Exit> {
+    let state = place.load()?;
+    if let Err(failure) = state.must_be_in_place() {
+        context.output.warn(failure.message);
+    }
+    context.output.print(&StatusView {
+        endpoint: endpoint(&state),
+        dir: state.dir.display().to_string(),
+        set: state.set.clone(),
+        nodes: views(&state),
+    })?;
+    Ok(Exit::Ok)
+}

@@ -1,0 +1,10 @@
+//! Paths of the cluster and of this machine: as written, as patterns, as trees, side by side.
+
+pub(crate) mod glob;
+pub(crate) mod local;
+pub(crate) mod node_dirs;
+pub(crate) mod pinned;
+pub(crate) mod place;
+pub(crate) mod remote;
+pub(crate) mod sides;
+pub(crate) mod walk;

@@ -1,0 +1,37 @@
+//! Listing entry by entry.
+
+use std::collections::VecDeque;
+
+use dfs_wire::message::metadata::FileStat;
+use dfs_wire::path::DfsPath;
+
+use crate::output::failure::Outcome;
+use dfs_client::{Client, ListPages};
+
+/// The entries of a directory, or of the tree below it, in order; holds one page at a time.
+#[derive(Debug)]
+pub(crate) struct Walk {
+    pages: ListPages,
+    page: VecDeque<FileStat>,
+}
+
+impl Walk {
+    /// Lists `directory`; `recursive` = all that is below it, a directory before what it holds.
+    pub(crate) fn new(client: &Client, directory: &DfsPath, recursive: bool) -> Self {
+        Self { pages: client.list(directory, recursive), page: VecDeque::new() }
+    }
+
+    /// The next entry; `None` at the end. A file lists itself.
+    ///
+    /// # Errors
+    /// If the cluster cannot be asked or the directory is not there.
+    pub(crate) async fn next(&mut self) -> Outcome<Option<FileStat>> {
+        while self.page.is_empty() {
+            match self.pages.next_page().await? {
+                Some(page) => self.page = page.into(),
+                None => return Ok(None),
+            }
+        }
+        Ok(self.page.pop_front())
+    }
+}
