@@ -83,9 +83,9 @@ pub enum GrantOp {
 pub struct Grant {
     /// The reign it was given in.
     pub epoch: Epoch,
-    /// What it allows.
+    /// Whether it is leave to write or to read.
     pub op: GrantOp,
-    /// The chunk.
+    /// The only chunk that it is good for.
     pub chunk: ChunkId,
     /// Which attempt at the chunk's bytes.
     pub generation: Generation,
@@ -126,11 +126,11 @@ impl Grant {
 pub struct Receipt {
     /// The node that stored it.
     pub node: NodeId,
-    /// The chunk.
+    /// The chunk that was stored.
     pub chunk: ChunkId,
     /// Which attempt at the chunk's bytes.
     pub generation: Generation,
-    /// Its length.
+    /// Bytes of the chunk.
     pub len: u32,
     /// The SHA-256 of its bytes.
     pub sha256: [u8; 32],

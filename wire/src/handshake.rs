@@ -28,7 +28,7 @@ pub const MAGIC: [u8; 4] = *b"DFS1";
 pub struct Hello {
     /// The cluster it means to reach; `None` = whichever answers.
     pub cluster: Option<ClusterId>,
-    /// Who it is.
+    /// Who connects, and in which role.
     pub peer: Peer,
     /// Proof of that; empty until authentication is built.
     pub credentials: Vec<u8>,
@@ -38,12 +38,12 @@ pub struct Hello {
     pub connection_credit: u64,
 }
 
-/// Who connects.
+/// Who connects, and in which role: it decides what may be asked, and which places are taken.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Peer {
-    /// A client.
+    /// A program that stores and reads files.
     Client(ClientPeer),
-    /// A datanode.
+    /// A datanode: to its coordinator, or to another datanode with a copy.
     Datanode(NodePeer),
     /// Somebody who looks after the cluster. Places are kept for such connections; they move no chunks.
     Operator(ClientPeer),
@@ -61,7 +61,7 @@ pub struct ClientPeer {
 /// A node that connects.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodePeer {
-    /// Its id.
+    /// Id of its data directory.
     pub node: NodeId,
     /// This run of it.
     pub incarnation: Incarnation,
@@ -76,7 +76,7 @@ pub struct Welcome {
     pub version: u16,
     /// The cluster; `None` if the acceptor has not joined one yet.
     pub cluster: Option<ClusterId>,
-    /// The acceptor.
+    /// Id of the node that answers.
     pub node: NodeId,
     /// Its name for people.
     pub name: String,

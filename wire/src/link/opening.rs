@@ -14,7 +14,7 @@ use crate::version::ProtocolVersion;
 /// A connection whose peer said welcome. Nothing moves on it until the driver's halves are run.
 #[derive(Debug)]
 pub struct Dialed {
-    /// The handle.
+    /// Opens streams, or hears of requests, once the driver runs.
     pub link: Link,
     /// The work of the connection, to be spawned by its owner.
     pub driver: Driver,

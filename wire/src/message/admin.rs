@@ -57,9 +57,9 @@ pub struct ForgetNode {
 /// What forgetting a datanode ends, or would end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ForgottenNode {
-    /// Its id.
+    /// Id of the node, as on its disk.
     pub node: NodeId,
-    /// Its name.
+    /// The name it had, for people.
     pub name: String,
     /// Copies of live chunks that were still expected on it.
     pub copies: u64,
@@ -72,7 +72,7 @@ pub struct ForgottenNode {
 pub struct Chaos {
     /// Path in the tree, or a kind.
     pub actor: String,
-    /// What to do.
+    /// The harm that is done to it.
     pub action: ChaosAction,
 }
 
@@ -87,16 +87,16 @@ pub enum ChaosAction {
     Pause(u32),
 }
 
-/// What is answered.
+/// The answer to an [`AdminRequest`], one variant for each.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum AdminResponse {
-    /// About the node.
+    /// The node that answers, of itself.
     NodeInfo(NodeInfo),
-    /// About the cluster.
+    /// The cluster as the coordinator sees it.
     ClusterStatus(Box<ClusterStatus>),
-    /// About every datanode.
+    /// Every datanode as the coordinator sees it.
     Nodes(Vec<NodeStatus>),
-    /// The actors.
+    /// Every actor of the node that answers, a parent before its children.
     Actors(Vec<ActorInfo>),
     /// So many actors were hit.
     Chaos(u32),
@@ -108,10 +108,10 @@ pub enum AdminResponse {
     InventoriesWanted,
 }
 
-/// About one node.
+/// What a node says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeInfo {
-    /// Its id.
+    /// Id of its data directory.
     pub node: NodeId,
     /// Its name for people.
     pub name: String,
@@ -149,7 +149,7 @@ pub struct HealthFinding {
     pub level: HealthLevel,
     /// A sentence with names and numbers.
     pub message: String,
-    /// What to do.
+    /// What an operator can do about it.
     pub hint: String,
 }
 
@@ -165,7 +165,7 @@ pub struct SilentNode {
 /// The cluster as the coordinator sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClusterStatus {
-    /// The cluster.
+    /// Id of the cluster.
     pub cluster: ClusterId,
     /// The coordinator's reign.
     pub epoch: Epoch,
@@ -173,7 +173,7 @@ pub struct ClusterStatus {
     pub version: String,
     /// The worst level of the findings.
     pub health: HealthLevel,
-    /// What needs attention.
+    /// Everything that needs attention.
     pub findings: Vec<HealthFinding>,
     /// Datanodes that count as up, the silent ones among them.
     pub nodes_up: u32,
@@ -245,7 +245,7 @@ impl ClusterStatus {
 /// A datanode as the coordinator sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeStatus {
-    /// Its id.
+    /// Id of its data directory.
     pub node: NodeId,
     /// Its name for people.
     pub name: String,
@@ -277,12 +277,12 @@ pub struct NodeStatus {
     pub not_writable: String,
 }
 
-/// One actor.
+/// An actor as its supervisor sees it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActorInfo {
     /// Place in the tree, `/`-separated.
     pub path: String,
-    /// What it is.
+    /// The kind of actor: the same for all that do the same work.
     pub kind: String,
     /// `running`, `restarting`, `stopped`, ...
     pub state: String,

@@ -14,7 +14,7 @@ use crate::status::Status;
 /// A replica to forward to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
-    /// The node.
+    /// The node that is to hold the copy.
     pub node: NodeId,
     /// Where it listens, `host:port`.
     pub address: String,
@@ -104,9 +104,9 @@ pub struct ChunkStored {
 /// A replica that has no durable copy.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplicaFailure {
-    /// The node.
+    /// The node that was to hold the copy.
     pub node: NodeId,
-    /// Why.
+    /// Why it has none.
     pub status: Status,
 }
 
@@ -124,7 +124,7 @@ pub struct ChunkRead {
 /// A chunk that was checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChunkVerified {
-    /// Its length.
+    /// Bytes of the chunk, all of them read.
     pub len: u32,
     /// The SHA-256 computed from its bytes.
     pub sha256: [u8; 32],

@@ -11,7 +11,7 @@ use crate::id::{ChunkId, ChunkKey, Epoch, Generation, Incarnation, NodeId};
 /// What a datanode reports.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum InventoryRequest {
-    /// One page.
+    /// A page of what the node has.
     Report(InventoryReport),
     /// Is the node still to get rid of these? Asked just before it does.
     Confirm(InventoryConfirm),
@@ -30,9 +30,9 @@ impl InventoryRequest {
 /// One page of an inventory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InventoryReport {
-    /// Who.
+    /// The node that holds the copies.
     pub node: NodeId,
-    /// Which run.
+    /// Which run of that node speaks: a late word of an earlier one is refused.
     pub incarnation: Incarnation,
     /// Covers copies after this one; `None` = from the start.
     pub after: Option<ChunkKey>,
@@ -45,14 +45,14 @@ pub struct InventoryReport {
     pub copies: Vec<InventoryEntry>,
 }
 
-/// One copy.
+/// A copy that a node has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InventoryEntry {
-    /// The chunk.
+    /// The chunk that it is a copy of.
     pub chunk: ChunkId,
-    /// Which attempt.
+    /// The attempt at the chunk that it holds.
     pub generation: Generation,
-    /// Its length.
+    /// Bytes of its contents.
     pub len: u32,
     /// The node knows it to be bad.
     pub corrupt: bool,
@@ -68,9 +68,9 @@ impl InventoryEntry {
 /// Is the node still to get rid of these?
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InventoryConfirm {
-    /// Who.
+    /// The node that is to get rid of them.
     pub node: NodeId,
-    /// Which run.
+    /// Which run of that node speaks: a late word of an earlier one is refused.
     pub incarnation: Incarnation,
     /// Copies that the answer to a page ordered into quarantine, at most
     /// [`INVENTORY_PAGE_MAX`](crate::limits::INVENTORY_PAGE_MAX).

@@ -12,11 +12,11 @@ use crate::id::{ChunkKey, ClusterId, Epoch, Incarnation, NodeId};
 /// What a datanode tells the coordinator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MembershipRequest {
-    /// First word of a run.
+    /// The first word of a run: who the node is and what it brings.
     Register(Register),
-    /// Still here.
+    /// Sent at each interval: load, and news of single copies.
     Heartbeat(Heartbeat),
-    /// Going away on purpose.
+    /// The node stops on purpose: it is neither suspect nor down.
     Leave(Leave),
 }
 
@@ -87,7 +87,7 @@ pub struct NodeLoad {
     pub disk_queue: u32,
     /// Bytes of receive memory reserved.
     pub memory_reserved: u64,
-    /// The memory bound.
+    /// Bytes of receive memory that may be reserved at most.
     pub memory_limit: u64,
     /// State of the disk.
     pub disk: DiskHealth,
@@ -109,12 +109,12 @@ pub enum DiskHealth {
     Failed(String),
 }
 
-/// Still here.
+/// What a registered node says at each interval: its load, and what became of its copies since the last answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
-    /// Who.
+    /// The node that sends it.
     pub node: NodeId,
-    /// Which run.
+    /// Which run of that node speaks: a late word of an earlier one is refused.
     pub incarnation: Incarnation,
     /// Version of the cluster state it knows; 0 = none.
     pub state_version: u64,
@@ -134,12 +134,12 @@ pub struct Heartbeat {
     pub findings: Vec<HealthFinding>,
 }
 
-/// Going away on purpose.
+/// The last word of a node that stops on purpose.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Leave {
-    /// Who.
+    /// The node that stops.
     pub node: NodeId,
-    /// Which run.
+    /// Which run of that node speaks: a late word of an earlier one is refused.
     pub incarnation: Incarnation,
 }
 
@@ -200,7 +200,7 @@ impl std::fmt::Display for NodeState {
 /// A node in the cluster state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeEntry {
-    /// Who.
+    /// Id of the node: the entry replaces an older one of the same id.
     pub node: NodeId,
     /// Name for people.
     pub name: String,
@@ -237,7 +237,7 @@ pub struct StateIncrement {
 /// The whole cluster state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StateFull {
-    /// Its version.
+    /// The version that the next heartbeat names, to be told of changes only.
     pub version: u64,
     /// Every node.
     pub nodes: Vec<NodeEntry>,
@@ -246,18 +246,18 @@ pub struct StateFull {
 /// What the coordinator answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MembershipResponse {
-    /// Welcome.
+    /// The node is taken in: its key, its heartbeat interval, and the cluster state.
     Registered(Registered),
-    /// Heard.
+    /// What changed, and what the node is to do.
     Heartbeat(HeartbeatReply),
-    /// Goodbye.
+    /// The goodbye is noted: the node may stop.
     Left,
 }
 
-/// Welcome.
+/// A node was taken in: what it needs to take part.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registered {
-    /// The cluster.
+    /// The cluster that the node belongs to from now on; a fresh disk keeps it.
     pub cluster: ClusterId,
     /// The coordinator's reign.
     pub epoch: Epoch,
@@ -273,7 +273,7 @@ pub struct Registered {
     pub state: StateFull,
 }
 
-/// Heard.
+/// The answer to a heartbeat: what changed, and what the node is to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeartbeatReply {
     /// The coordinator's reign.
@@ -282,7 +282,7 @@ pub struct HeartbeatReply {
     pub position: u64,
     /// The coordinator's clock, milliseconds.
     pub now_ms: u64,
-    /// What changed.
+    /// What changed in the cluster since the version that the heartbeat named.
     pub update: StateUpdate,
     /// Copies to put into quarantine; repeated until confirmed.
     pub tombstones: Vec<ChunkKey>,

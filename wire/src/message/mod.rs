@@ -44,7 +44,7 @@ pub struct RequestHead {
     pub deadline_ms: u32,
     /// Trace context, if the sender traces.
     pub trace: Option<TraceContext>,
-    /// What is asked.
+    /// The request itself.
     pub body: Request,
 }
 

@@ -12,18 +12,18 @@ use crate::path::DfsPath;
 /// File or directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum EntryKind {
-    /// A file.
+    /// Has a version, and chunks.
     File,
-    /// A directory.
+    /// Holds entries; has neither version nor chunks.
     Directory,
 }
 
 /// Attributes of a path.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileStat {
-    /// Its path.
+    /// Where it was found.
     pub path: DfsPath,
-    /// Its inode.
+    /// The inode: stays through renames, and names the entry in the trash.
     pub inode: InodeId,
     /// File or directory.
     pub kind: EntryKind,
@@ -46,7 +46,7 @@ pub struct FileStat {
 /// A file that has just become visible, at the path its upload was opened for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommittedFile {
-    /// Its inode.
+    /// The inode: stays through renames, and names the entry in the trash.
     pub inode: InodeId,
     /// Bytes.
     pub size: u64,
@@ -89,7 +89,7 @@ impl CommittedFile {
 pub enum MetadataResponse {
     /// Done; nothing to say.
     Done,
-    /// Attributes.
+    /// Attributes of the path that was asked about.
     Stat(FileStat),
     /// A page of entries.
     Listed(Listed),
@@ -136,7 +136,7 @@ pub struct Listed {
     pub next: Option<DfsPath>,
 }
 
-/// What was deleted.
+/// What became of a deleted file or directory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Deleted {
     /// Its inode: the name of the trash entry.
@@ -183,7 +183,7 @@ pub struct DiskUsageStep {
 /// The upload is open.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UploadOpened {
-    /// The session.
+    /// Names the upload in every later request about it.
     pub session: SessionId,
     /// The inode the file will have.
     pub inode: InodeId,
@@ -246,7 +246,7 @@ pub struct ChunkLocation {
     pub index: u32,
     /// Leave to read it.
     pub grant: Grant,
-    /// Its length.
+    /// Bytes of the chunk.
     pub len: u32,
     /// SHA-256 of its bytes.
     pub sha256: [u8; 32],
@@ -257,7 +257,7 @@ pub struct ChunkLocation {
 /// One copy of a chunk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReplicaLocation {
-    /// The node.
+    /// The node that holds it.
     pub node: NodeId,
     /// Its name for people.
     pub name: String,
@@ -334,7 +334,7 @@ impl ChunkHealth {
 /// Why chunks are where they are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explained {
-    /// The file.
+    /// The file that was asked about, as it is now.
     pub stat: FileStat,
     /// The chunks of this page.
     pub chunks: Vec<ChunkExplanation>,
@@ -347,11 +347,11 @@ pub struct Explained {
 pub struct ChunkExplanation {
     /// Its place in the file.
     pub index: u32,
-    /// The chunk.
+    /// Id of the chunk, as in logs and on disks.
     pub chunk: ChunkId,
     /// Which attempt was committed.
     pub generation: Generation,
-    /// Its length.
+    /// Bytes of the chunk.
     pub len: u32,
     /// SHA-256 of its bytes.
     pub sha256: [u8; 32],
@@ -359,7 +359,7 @@ pub struct ChunkExplanation {
     pub references: u32,
     /// What it is worth now.
     pub health: ChunkHealth,
-    /// Its copies.
+    /// Every copy that is known of, whatever it is worth.
     pub replicas: Vec<ReplicaLocation>,
     /// What placement thought of each node when it chose.
     pub reasons: Vec<PlacementReason>,
@@ -368,7 +368,7 @@ pub struct ChunkExplanation {
 /// What placement thought of one node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlacementReason {
-    /// The node.
+    /// The node that was thought of.
     pub node: NodeId,
     /// Its name for people.
     pub name: String,
@@ -391,7 +391,7 @@ pub struct FsckStep {
     pub chunks: u64,
     /// Copies looked at.
     pub copies: u64,
-    /// What is wrong.
+    /// What this step found wrong.
     pub problems: Vec<FsckProblem>,
     /// Where to continue; `None` = done.
     pub next: Option<Vec<u8>>,
@@ -419,14 +419,14 @@ pub enum FsckKind {
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FsckProblem {
-    /// What kind.
+    /// The rule that is broken.
     pub kind: FsckKind,
     /// The file, if it has a path.
     pub path: Option<DfsPath>,
-    /// The chunk.
+    /// The chunk, if the problem is of one.
     pub chunk: Option<ChunkId>,
-    /// The node.
+    /// The node, if the problem is of what one holds.
     pub node: Option<NodeId>,
-    /// A sentence.
+    /// What was found, in a sentence for people.
     pub detail: String,
 }

@@ -123,14 +123,14 @@ impl MetadataRequest {
 /// A request that is about a path and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PathOnly {
-    /// The path.
+    /// What it is about: a file or a directory.
     pub path: DfsPath,
 }
 
 /// A request that is about an upload session and nothing else.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionOnly {
-    /// The session.
+    /// What it is about: as `OpenUpload` or `OpenCopy` named it.
     pub session: SessionId,
 }
 
@@ -159,7 +159,7 @@ pub struct List {
 /// Move a file or directory; one atomic commit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Rename {
-    /// What to move.
+    /// The file or directory to move, with all that it holds.
     pub from: DfsPath,
     /// Its new path, exactly (never "into it").
     pub to: DfsPath,
@@ -170,7 +170,7 @@ pub struct Rename {
 /// Move a file or directory to the trash; one atomic commit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delete {
-    /// What to delete.
+    /// The file or directory to delete.
     pub path: DfsPath,
     /// Allow a directory that is not empty.
     pub recursive: bool,
@@ -210,7 +210,7 @@ pub struct TrashPurge {
 /// A bounded step of counting what a tree holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DiskUsage {
-    /// The tree.
+    /// The root of the tree: a directory, or a single file.
     pub path: DfsPath,
     /// Continue after this path, as given by the step before.
     pub after: Option<DfsPath>,
@@ -254,9 +254,9 @@ pub struct OpenUpload {
 /// Ask where to put chunks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AllocateChunks {
-    /// The upload.
+    /// The open upload that the chunks belong to.
     pub session: SessionId,
-    /// Which chunks.
+    /// Place in the file of the first chunk wanted.
     pub first: u32,
     /// How many, up to [`crate::limits::CHUNKS_PER_REQUEST_MAX`].
     pub count: u32,
@@ -279,7 +279,7 @@ pub struct StoredChunk {
 /// Say that chunks are durable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordChunks {
-    /// The upload.
+    /// The open upload that the chunks belong to.
     pub session: SessionId,
     /// The chunks, up to [`crate::limits::CHUNKS_PER_REQUEST_MAX`].
     pub chunks: Vec<StoredChunk>,
@@ -288,7 +288,7 @@ pub struct RecordChunks {
 /// Make the file visible: one atomic commit.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommitUpload {
-    /// The upload.
+    /// The open upload that ends here.
     pub session: SessionId,
     /// The last chunks, if not recorded before.
     pub chunks: Vec<StoredChunk>,
@@ -303,7 +303,7 @@ pub struct CommitUpload {
 /// Where the chunks of a version are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenRead {
-    /// The file.
+    /// The file to read.
     pub path: DfsPath,
     /// The version to keep reading, even if it was replaced or deleted since; `None` = the current one.
     pub version: Option<PinnedVersion>,
@@ -318,14 +318,14 @@ pub struct OpenRead {
 pub struct PinnedVersion {
     /// The file's inode.
     pub inode: InodeId,
-    /// Its version.
+    /// The version of its contents that was opened.
     pub version: VersionId,
 }
 
 /// Why each chunk of a file is where it is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explain {
-    /// The file.
+    /// The file whose chunks are explained.
     pub path: DfsPath,
     /// First chunk of the page.
     pub first: u32,
@@ -341,7 +341,7 @@ pub struct Fsck {
 /// Begin a copy of a file: a new version that shares the chunks of the one that is at `from` now. No byte moves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenCopy {
-    /// The file.
+    /// The file to copy.
     pub from: DfsPath,
     /// Where its copy will be visible.
     pub to: DfsPath,
@@ -358,7 +358,7 @@ pub struct OpenCopy {
 /// A page of an upload's chunks.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UploadedChunks {
-    /// The upload.
+    /// The open upload that the chunks belong to.
     pub session: SessionId,
     /// First place of the page.
     pub first: u32,

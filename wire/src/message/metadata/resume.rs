@@ -13,9 +13,9 @@ pub struct CopyOpened {
     pub lease_ms: u64,
     /// The version that is copied, whatever becomes of its path.
     pub version: VersionId,
-    /// Its bytes.
+    /// Bytes of that version.
     pub size: u64,
-    /// Its chunks.
+    /// Chunks of that version.
     pub chunk_count: u32,
 }
 
@@ -31,7 +31,7 @@ pub struct CopyProgress {
 /// An open upload that can be gone on with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UploadFound {
-    /// The upload.
+    /// Names the upload in every later request about it.
     pub session: SessionId,
     /// What its opener said of where the bytes come from.
     pub resume: u128,
