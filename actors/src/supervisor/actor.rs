@@ -4,21 +4,23 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use ractor::{ActorCell, ActorId};
+use ractor::{ActorCell, ActorId, SpawnErr};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::behaviour::Behaviour;
-use super::child::{ChildSpec, Place, SHUTDOWN_TIMEOUT, Spawned};
+use super::child::{ChildSpec, Place, SHUTDOWN_TIMEOUT};
 use super::context::{Ctx, OnReady};
 use super::envelope::Envelope;
 use super::exit::{ActorError, ChildExit, ExitCause};
 use super::messages::SupervisorMsg;
 use super::policy::{Action, Event, Limit, Policy};
+use super::remains::{Alive, Remains};
 use super::rules::KILL_GRACE;
 use super::spec::SupervisorSpec;
 use super::stats::ActorState;
+use crate::env::MonoTime;
 
 /// How often children are looked at for being stuck; a limit shorter than four of these shortens it.
 const WATCH_PERIOD: Duration = Duration::from_secs(1);
@@ -30,6 +32,10 @@ const WATCH_PERIOD_MIN: Duration = Duration::from_millis(10);
 struct Living {
     cell: ActorCell,
     join: JoinHandle<()>,
+    /// Tells when its state and its tasks are gone.
+    remains: Remains,
+    /// Its end was reported; what is left of it is waited for.
+    dead: bool,
     life: u64,
     /// What to report instead of a plain "killed".
     verdict: Option<String>,
@@ -40,7 +46,8 @@ struct Guest {
     spec: Box<ChildSpec>,
     path: Arc<str>,
     living: Living,
-    killed_at: Option<crate::env::MonoTime>,
+    /// When it was killed, or ended.
+    ending_since: Option<MonoTime>,
     _berth: OwnedSemaphorePermit,
 }
 
@@ -95,6 +102,11 @@ impl Behaviour for Supervisor {
         match msg {
             SupervisorMsg::Ready { child, life } => self.decide(Event::Ready { child, life }, ctx).await,
             SupervisorMsg::Timer { child, timer } => self.decide(Event::Timer { child, timer }, ctx).await,
+            SupervisorMsg::Gone { child, life } => self.child_gone(child, life, ctx).await,
+            SupervisorMsg::GuestGone(id) => {
+                self.guests.remove(&id);
+                Ok(())
+            }
             SupervisorMsg::Admit { spec, berth, reply } => {
                 if !reply.is_closed() {
                     reply.send(self.admit(spec, berth, ctx).await);
@@ -125,15 +137,15 @@ impl Behaviour for Supervisor {
         if exit.cause != ExitCause::Stopped {
             ctx.addr().slot.stats.count_child_failure();
         }
-        if let Some(guest) = self.guests.remove(&exit.id) {
-            bury_guest(guest, &exit.cause).await;
+        if self.guests.contains_key(&exit.id) {
+            self.guest_exited(&exit, ctx);
             return Ok(());
         }
         let own =
             |living: &Option<Living>| living.as_ref().is_some_and(|living| living.cell.get_id() == exit.id);
         let Some(child) = self.children.iter().position(own) else { return Ok(()) };
-        let cause = self.bury(child, exit.cause).await;
-        self.decide(Event::Exited { child, cause }, ctx).await
+        let gone = self.note_end(child, &exit.cause, ctx);
+        self.decide(Event::Exited { child, cause: exit.cause, gone }, ctx).await
     }
 }
 
@@ -180,13 +192,16 @@ impl Supervisor {
             drop(me.cast(Envelope::Own(SupervisorMsg::Ready { child, life })));
         });
         match spawn(spec, format!("{}/{}", ctx.path(), spec.name).into(), false, tell, ctx).await {
-            Ok((cell, join)) => {
+            Ok(born) => {
                 if let Some(slot) = self.children.get_mut(child) {
-                    *slot = Some(Living { cell, join, life, verdict: None });
+                    *slot = Some(Living { life, ..born });
                 }
                 None
             }
-            Err(error) => Some(Event::Exited { child, cause: ExitCause::Failed(error.to_string()) }),
+            Err(error) => {
+                let cause = ExitCause::Failed(error.to_string());
+                Some(Event::Exited { child, cause, gone: true })
+            }
         }
     }
 
@@ -226,17 +241,44 @@ impl Supervisor {
         }
     }
 
-    /// Waits until a child that has ended is really gone, its task included, and says how it ended.
-    async fn bury(&mut self, child: usize, cause: ExitCause) -> ExitCause {
-        let Some(mut living) = self.children.get_mut(child).and_then(Option::take) else { return cause };
-        // ractor reports the end of a killed actor just before it drops its state.
-        drop(timeout(KILL_GRACE, &mut living.join).await);
+    /// Notes how a child ended. Tells whether nothing is left of it; else that is told later, and not waited for here.
+    fn note_end(&mut self, child: usize, cause: &ExitCause, ctx: &mut SupCtx) -> bool {
+        let Some(living) = self.children.get_mut(child).and_then(Option::as_mut) else { return true };
+        living.dead = true;
         if let (ExitCause::Killed, Some(verdict), Some(spec)) =
-            (&cause, living.verdict, self.spec.children.get(child))
+            (cause, living.verdict.take(), self.spec.children.get(child))
         {
             spec.slot.stats().set_last_exit(verdict);
         }
-        cause
+        let life = living.life;
+        let gone = watch_remains(living, SupervisorMsg::Gone { child, life }, ctx);
+        if gone && let Some(living) = self.children.get_mut(child) {
+            *living = None;
+        }
+        gone
+    }
+
+    async fn child_gone(&mut self, child: usize, life: u64, ctx: &mut SupCtx) -> Result<(), ActorError> {
+        if let Some(living) = self.children.get_mut(child)
+            && living.as_ref().is_some_and(|living| living.life == life)
+        {
+            *living = None;
+        }
+        self.decide(Event::Gone { child, life }, ctx).await
+    }
+
+    /// Its berth is free when nothing is left of it.
+    fn guest_exited(&mut self, exit: &ChildExit, ctx: &mut SupCtx) {
+        let Some(guest) = self.guests.get_mut(&exit.id) else { return };
+        guest.spec.slot.close();
+        guest.living.dead = true;
+        guest.ending_since.get_or_insert(ctx.now());
+        if let ExitCause::Failed(reason) = &exit.cause {
+            tracing::warn!(path = %guest.path, reason, "temporary actor failed");
+        }
+        if watch_remains(&guest.living, SupervisorMsg::GuestGone(exit.id), ctx) {
+            self.guests.remove(&exit.id);
+        }
     }
 
     async fn give_up(&mut self, child: usize, limit: Limit, ctx: &SupCtx) -> ActorError {
@@ -259,9 +301,9 @@ impl Supervisor {
         }
         let path: Arc<str> = format!("{}/{}", ctx.path(), spec.name).into();
         match spawn(&spec, Arc::clone(&path), true, Box::new(|| {}), ctx).await {
-            Ok((cell, join)) => {
-                let (id, living) = (cell.get_id(), Living { cell, join, life: 1, verdict: None });
-                self.guests.insert(id, Guest { spec, path, living, killed_at: None, _berth: berth });
+            Ok(living) => {
+                let id = living.cell.get_id();
+                self.guests.insert(id, Guest { spec, path, living, ending_since: None, _berth: berth });
                 true
             }
             Err(error) => {
@@ -287,14 +329,14 @@ impl Supervisor {
         let now = ctx.now();
         let mut unkillable = None;
         for guest in self.guests.values_mut() {
-            if let Some(killed_at) = guest.killed_at {
-                if now.since(killed_at) > KILL_GRACE {
+            if let Some(since) = guest.ending_since {
+                if now.since(since) > KILL_GRACE {
                     unkillable = Some(guest.path.to_string());
                 }
             } else if let Some(verdict) = stuck(&guest.spec, ctx).or_else(|| unready(&guest.spec, ctx)) {
                 tracing::warn!(path = %guest.path, verdict, "killing a temporary actor");
                 guest.spec.slot.stats().count_stuck();
-                guest.killed_at = Some(now);
+                guest.ending_since = Some(now);
                 guest.living.cell.kill();
             }
         }
@@ -314,6 +356,7 @@ impl Supervisor {
             if tokio::time::timeout_at(deadline, &mut guest.living.join).await.is_err() {
                 end_by_force(&guest.spec, &mut guest.living).await;
             }
+            outlive(&guest.spec, &guest.living).await;
             guest.spec.slot.close();
         }
         for (spec, living) in self.spec.children.iter().zip(&mut self.children).rev() {
@@ -322,6 +365,7 @@ impl Supervisor {
                 if timeout(spec.rules.shutdown_timeout, &mut living.join).await.is_err() {
                     end_by_force(spec, &mut living).await;
                 }
+                outlive(spec, &living).await;
             }
             spec.slot.close();
             if spec.slot.stats().state() == ActorState::BackingOff {
@@ -337,9 +381,20 @@ async fn spawn(
     temporary: bool,
     on_ready: OnReady,
     ctx: &SupCtx,
-) -> Spawned {
+) -> Result<Living, SpawnErr> {
     let (env, tree, parent) = (ctx.env().clone(), ctx.tree().clone(), Some(ctx.myself().get_cell()));
-    (spec.spawn)(Place { env, tree, path, temporary, parent, on_ready }).await
+    let (alive, remains) = Alive::begin();
+    let (cell, join) = (spec.spawn)(Place { env, tree, path, temporary, parent, on_ready, alive }).await?;
+    Ok(Living { cell, join, remains, dead: false, life: 1, verdict: None })
+}
+
+/// Whether nothing is left of a dead child; else `told` comes when that is so.
+fn watch_remains(dead: &Living, told: SupervisorMsg, ctx: &mut SupCtx) -> bool {
+    let gone = dead.remains.are_gone();
+    if !gone {
+        ctx.spawn_then(dead.remains.clone().gone(), |()| told);
+    }
+    gone
 }
 
 async fn end_by_force(spec: &ChildSpec, living: &mut Living) {
@@ -350,11 +405,10 @@ async fn end_by_force(spec: &ChildSpec, living: &mut Living) {
     }
 }
 
-async fn bury_guest(mut guest: Guest, cause: &ExitCause) {
-    guest.spec.slot.close();
-    drop(timeout(KILL_GRACE, &mut guest.living.join).await);
-    if let ExitCause::Failed(reason) = cause {
-        tracing::warn!(path = %guest.path, reason, "temporary actor failed");
+/// Waits for what is left of a child whose end was reported already.
+async fn outlive(spec: &ChildSpec, living: &Living) {
+    if living.dead && timeout(KILL_GRACE, living.remains.clone().gone()).await.is_err() {
+        tracing::error!(child = spec.name, "something of a dead child actor outlives its supervisor");
     }
 }
 

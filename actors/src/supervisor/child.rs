@@ -12,6 +12,7 @@ use super::addr::{Addr, AnySlot};
 use super::behaviour::Behaviour;
 use super::context::OnReady;
 use super::host::{Birth, Host};
+use super::remains::Alive;
 use super::rules::{Backoff, Restart, Rules};
 use super::tree::ActorTree;
 use crate::env::Env;
@@ -33,6 +34,7 @@ pub(crate) struct Place {
     pub(crate) temporary: bool,
     pub(crate) parent: Option<ActorCell>,
     pub(crate) on_ready: OnReady,
+    pub(crate) alive: Alive,
 }
 
 pub(crate) type Spawned = Result<(ActorCell, JoinHandle<()>), SpawnErr>;
@@ -116,8 +118,8 @@ impl ChildSpec {
 }
 
 async fn spawn_at<B: Behaviour>(addr: Addr<B::Msg>, args: B::Args, place: Place) -> Spawned {
-    let Place { env, tree, path, temporary, parent, on_ready } = place;
-    let birth = Birth::<B> { args, addr, env, tree, path, temporary, on_ready };
+    let Place { env, tree, path, temporary, parent, on_ready, alive } = place;
+    let birth = Birth::<B> { args, addr, env, tree, path, temporary, on_ready, alive };
     let (actor, join) = match parent {
         Some(parent) => Host::spawn_linked(None, Host::<B>::new(), birth, parent).await?,
         None => Host::spawn(None, Host::<B>::new(), birth).await?,

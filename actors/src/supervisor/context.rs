@@ -15,6 +15,7 @@ use tracing::Instrument;
 use super::addr::Addr;
 use super::envelope::{Envelope, TimerId};
 use super::exit::panic_text;
+use super::remains::Alive;
 use super::stats::ActorState;
 use super::tree::ActorTree;
 use crate::env::{Env, MonoTime};
@@ -35,6 +36,7 @@ pub struct Ctx<M> {
     tick: Option<TimerId>,
     span: tracing::Span,
     on_ready: Option<OnReady>,
+    alive: Alive,
 }
 
 impl<M: Send + 'static> Ctx<M> {
@@ -45,11 +47,25 @@ impl<M: Send + 'static> Ctx<M> {
         tree: ActorTree,
         path: Arc<str>,
         on_ready: Option<OnReady>,
+        alive: Alive,
     ) -> Self {
         // Detached: else it would lie in the span of whichever handler of the supervisor started it.
         let span = tracing::info_span!(parent: None, "actor", node = %tree.node(), path = %path);
         let (tasks, timers) = (JoinSet::new(), BTreeMap::new());
-        Self { myself, addr, env, tree, path, tasks, timers, next_timer: 0, tick: None, span, on_ready }
+        Self {
+            myself,
+            addr,
+            env,
+            tree,
+            path,
+            tasks,
+            timers,
+            next_timer: 0,
+            tick: None,
+            span,
+            on_ready,
+            alive,
+        }
     }
 
     /// Its own address, valid across restarts.
@@ -103,7 +119,7 @@ impl<M: Send + 'static> Ctx<M> {
                 drop(myself.cast(Envelope::TaskPanicked(panic_text(panic.as_ref()))));
             }
         };
-        let handle = self.tasks.spawn(guarded.instrument(self.span.clone()));
+        let handle = self.tasks.spawn(self.alive.clone().during(guarded.instrument(self.span.clone())));
         self.reap();
         handle
     }

@@ -23,6 +23,7 @@ use super::chaos::{Weather, suffer};
 use super::context::{Ctx, OnReady};
 use super::envelope::Envelope;
 use super::exit::{ActorError, ChildExit, ExitCause, panic_text};
+use super::remains::Alive;
 use super::stats::{ActorState, Stats};
 use super::tree::{ActorTree, Entry};
 use crate::env::{Clock, Env};
@@ -40,6 +41,7 @@ pub(crate) struct Birth<B: Behaviour> {
     /// Leaves the tree with its end, instead of staying there as stopped.
     pub(crate) temporary: bool,
     pub(crate) on_ready: OnReady,
+    pub(crate) alive: Alive,
 }
 
 /// Holds the slot while the actor lives, and leaves it on every way out, a kill included.
@@ -69,13 +71,14 @@ impl<M: Send + 'static> Drop for Tenancy<M> {
     }
 }
 
-/// A living actor. Fields drop in this order: state, tasks, slot.
+/// A living actor. Fields drop in this order: state, tasks, slot, and at last the word that it is gone.
 pub(crate) struct Life<B: Behaviour> {
     behaviour: Option<B>,
     pub(crate) ctx: Ctx<B::Msg>,
     #[cfg(any(test, feature = "chaos"))]
     weather: Weather,
     _tenancy: Tenancy<B::Msg>,
+    _alive: Alive,
 }
 
 /// What ractor keeps for an actor: its life, between handlers.
@@ -240,17 +243,18 @@ impl<B: Behaviour> Actor for Host<B> {
         myself: ActorRef<Self::Msg>,
         birth: Birth<B>,
     ) -> Result<Body<B>, ActorProcessingErr> {
-        let Birth { args, addr, env, tree, path, temporary, on_ready } = birth;
+        let Birth { args, addr, env, tree, path, temporary, on_ready, alive } = birth;
         addr.slot.stats.begin_life(env.now());
         let entry = tree.enter(&path, B::KIND, &addr.slot.stats, &myself);
         let tenancy =
             Tenancy { addr: addr.clone(), myself: myself.clone(), tree: tree.clone(), entry, temporary };
         let life = Life {
             behaviour: None,
-            ctx: Ctx::new(myself, addr, env, tree, path, Some(on_ready)),
+            ctx: Ctx::new(myself, addr, env, tree, path, Some(on_ready), alive.clone()),
             #[cfg(any(test, feature = "chaos"))]
             weather: Weather::default(),
             _tenancy: tenancy,
+            _alive: alive,
         };
         Ok(Body { args: Some(args), life: Some(Box::new(life)) })
     }

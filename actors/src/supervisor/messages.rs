@@ -1,5 +1,6 @@
 //! What a supervisor can be told.
 
+use ractor::ActorId;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::addr::Reply;
@@ -14,6 +15,12 @@ pub enum SupervisorMsg {
     /// A timer of the policy expired.
     #[doc(hidden)]
     Timer { child: usize, timer: u64 },
+    /// Nothing is left of a life of a child.
+    #[doc(hidden)]
+    Gone { child: usize, life: u64 },
+    /// Nothing is left of a temporary child.
+    #[doc(hidden)]
+    GuestGone(ActorId),
     /// Start a temporary child.
     #[doc(hidden)]
     Admit { spec: Box<ChildSpec>, berth: OwnedSemaphorePermit, reply: Reply<bool> },

@@ -99,6 +99,7 @@ mod host;
 mod messages;
 mod nursery;
 mod policy;
+mod remains;
 mod root;
 mod rules;
 mod spec;

@@ -30,6 +30,15 @@ pub(super) enum Event {
         child: usize,
         /// How.
         cause: ExitCause,
+        /// Whether nothing is left of it. Else [`Event::Gone`] follows, or its time runs out.
+        gone: bool,
+    },
+    /// Nothing is left of a life that ended.
+    Gone {
+        /// Which child.
+        child: usize,
+        /// Which of its lives.
+        life: u64,
     },
     /// A timer that was armed expired.
     Timer {
@@ -97,7 +106,7 @@ pub(super) enum Action {
 pub(super) enum Limit {
     /// Its [`Intensity`] was exceeded.
     Restarts(Intensity),
-    /// A killed child was still there after [`KILL_GRACE`].
+    /// Something of a child that was killed, or that ended, was still there after [`KILL_GRACE`].
     Unkillable,
 }
 
@@ -107,7 +116,7 @@ impl fmt::Display for Limit {
             Self::Restarts(limit) => {
                 write!(f, "more than {} restarts within {} s", limit.max_restarts, limit.window.as_secs())
             }
-            Self::Unkillable => write!(f, "still running {} s after a kill", KILL_GRACE.as_secs()),
+            Self::Unkillable => write!(f, "still running {} s after its end", KILL_GRACE.as_secs()),
         }
     }
 }
@@ -127,6 +136,9 @@ impl fmt::Display for Limit {
 ///      └─────────────── ended ◀──── Stopping ◀──┴─ Doomed   │
 ///                                      └────────────────────┘
 /// ```
+///
+/// Wherever it says "ended" the child is `Dying` first, as long as something of the dead life still runs. If that takes
+/// longer than [`KILL_GRACE`] from the end or the kill, the supervisor gives up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// To be started when its turn comes.
@@ -141,10 +153,23 @@ enum Phase {
     Stopping { timer: u64 },
     /// Killed. `failed`: through a fault of its own, so that the restart counts.
     Killing { timer: u64, failed: bool },
+    /// Ended, but something of it still runs. `fate`: what becomes of it when that is gone.
+    Dying { timer: u64, fate: Fate },
     /// Will wait for its turn after a while.
     BackingOff { timer: u64 },
     /// Will not be started again.
     Ended,
+}
+
+/// What becomes of a child that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It failed: it is started again after a wait, and that counts.
+    Retry,
+    /// It was told to end for a sibling's sake: it comes back without a mark against it.
+    Return,
+    /// It is not started again.
+    End,
 }
 
 #[derive(Debug)]
@@ -165,7 +190,8 @@ impl Child {
     }
 
     fn ending(&self) -> bool {
-        matches!(self.phase, Phase::Doomed | Phase::Stopping { .. } | Phase::Killing { .. })
+        let Self { phase, .. } = self;
+        matches!(phase, Phase::Doomed | Phase::Stopping { .. } | Phase::Killing { .. } | Phase::Dying { .. })
     }
 }
 
@@ -219,7 +245,8 @@ impl Policy {
         match *event {
             Event::Begin => {}
             Event::Ready { child, life } => self.ready(child, life, now),
-            Event::Exited { child, ref cause } => self.exited(child, cause, now, dice),
+            Event::Exited { child, ref cause, gone } => self.exited(child, cause, gone, now, dice),
+            Event::Gone { child, life } => self.gone(child, life, now, dice),
             Event::Timer { child, timer } => self.timer(child, timer),
             Event::Stuck { child, life } => self.stuck(child, life),
         }
@@ -248,26 +275,46 @@ impl Policy {
         }
     }
 
-    fn exited(&mut self, at: usize, cause: &ExitCause, now: MonoTime, dice: u64) {
+    fn exited(&mut self, at: usize, cause: &ExitCause, gone: bool, now: MonoTime, dice: u64) {
         let Some(child) = self.children.get(at) else { return };
         let wanted = match child.rules.restart {
             Restart::Permanent => true,
             Restart::Transient => *cause != ExitCause::Stopped,
             Restart::Temporary => false,
         };
-        match child.phase {
-            Phase::Starting { .. } | Phase::Running if wanted => self.failed(at, now, dice),
-            Phase::Killing { failed: true, .. } if child.rules.restart != Restart::Temporary => {
-                self.failed(at, now, dice);
+        let lasting = child.rules.restart != Restart::Temporary;
+        let fate = match child.phase {
+            Phase::Waiting | Phase::Dying { .. } | Phase::BackingOff { .. } | Phase::Ended => return,
+            Phase::Starting { .. } | Phase::Running if wanted => Fate::Retry,
+            Phase::Killing { failed: true, .. } if lasting => Fate::Retry,
+            Phase::Doomed | Phase::Stopping { .. } | Phase::Killing { failed: false, .. } if lasting => {
+                Fate::Return
             }
-            // It was told to end for a sibling's sake: it comes back without a mark against it.
-            Phase::Doomed | Phase::Stopping { .. } | Phase::Killing { failed: false, .. }
-                if child.rules.restart != Restart::Temporary =>
-            {
-                self.set_phase(at, Phase::Waiting);
-            }
-            Phase::Waiting | Phase::BackingOff { .. } | Phase::Ended => {}
-            _ => {
+            _ => Fate::End,
+        };
+        if gone {
+            return self.meet(at, fate, now, dice);
+        }
+        // The time of a killed child began with the kill.
+        let timer = match child.phase {
+            Phase::Killing { timer, .. } => timer,
+            _ => self.arm(at, KILL_GRACE),
+        };
+        self.set_phase(at, Phase::Dying { timer, fate });
+    }
+
+    fn gone(&mut self, at: usize, life: u64, now: MonoTime, dice: u64) {
+        let Some(child) = self.children.get(at).filter(|child| child.life == life) else { return };
+        if let Phase::Dying { fate, .. } = child.phase {
+            self.meet(at, fate, now, dice);
+        }
+    }
+
+    fn meet(&mut self, at: usize, fate: Fate, now: MonoTime, dice: u64) {
+        match fate {
+            Fate::Retry => self.failed(at, now, dice),
+            Fate::Return => self.set_phase(at, Phase::Waiting),
+            Fate::End => {
                 self.set_phase(at, Phase::Ended);
                 self.actions.push(Action::Ended(at));
             }
@@ -314,7 +361,9 @@ impl Policy {
             Some(Phase::BackingOff { timer }) if timer == expired => self.set_phase(at, Phase::Waiting),
             Some(Phase::Starting { timer }) if timer == expired => self.kill(at, true),
             Some(Phase::Stopping { timer }) if timer == expired => self.kill(at, false),
-            Some(Phase::Killing { timer, .. }) if timer == expired => self.escalate(at, Limit::Unkillable),
+            Some(Phase::Killing { timer, .. } | Phase::Dying { timer, .. }) if timer == expired => {
+                self.escalate(at, Limit::Unkillable);
+            }
             _ => {}
         }
     }
@@ -347,7 +396,11 @@ impl Policy {
     /// Does what has become possible: stops before starts, one stop at a time from the end, starts from the front.
     fn advance(&mut self) {
         let quiet = !self.children.iter().any(|child| {
-            matches!(child.phase, Phase::Stopping { .. } | Phase::Killing { failed: false, .. })
+            let Child { phase, .. } = child;
+            matches!(
+                phase,
+                Phase::Stopping { .. } | Phase::Dying { .. } | Phase::Killing { failed: false, .. }
+            )
         });
         if let Some(at) = self.children.iter().rposition(|child| child.phase == Phase::Doomed)
             && quiet

@@ -8,6 +8,7 @@ use tokio::time::timeout;
 
 use super::child::Place;
 use super::exit::ActorError;
+use super::remains::Alive;
 use super::rules::KILL_GRACE;
 use super::spec::SupervisorSpec;
 use super::stats::ActorState;
@@ -58,7 +59,8 @@ impl Root {
         let on_ready = Box::new(move || {
             tell_ready.send_replace(true);
         });
-        let place = Place { env, tree, path, temporary: false, parent: None, on_ready };
+        let (alive, _remains) = Alive::begin();
+        let place = Place { env, tree, path, temporary: false, parent: None, on_ready, alive };
         let (cell, join) = (child.spawn)(place)
             .await
             .map_err(|error| ActorError::fatal("start the root supervisor", error))?;

@@ -31,6 +31,8 @@ struct World {
     lives: Vec<u64>,
     /// Living children.
     alive: BTreeSet<usize>,
+    /// Dead children of which something still runs.
+    dying: BTreeSet<usize>,
     timers: Vec<(MonoTime, usize, u64)>,
     log: Vec<Action>,
     escalated: bool,
@@ -41,7 +43,8 @@ impl World {
         let policy = Policy::new(strategy, intensity, kinds.iter().map(|kind| rules(*kind)));
         let lives = vec![0; kinds.len()];
         let (now, alive, timers, log) = (MonoTime::ZERO, BTreeSet::new(), Vec::new(), Vec::new());
-        let mut world = Self { policy, now, lives, alive, timers, log, escalated: false };
+        let dying = BTreeSet::new();
+        let mut world = Self { policy, now, lives, alive, dying, timers, log, escalated: false };
         world.feed(Event::Begin);
         world
     }
@@ -53,6 +56,7 @@ impl World {
             match *action {
                 Action::Start { child, life } => {
                     assert!(self.alive.insert(child), "started {child} twice");
+                    assert!(!self.dying.contains(&child), "started {child} beside what is left of it");
                     assert_eq!(life, self.lives[child] + 1, "lives count by one");
                     self.lives[child] = life;
                 }
@@ -74,7 +78,19 @@ impl World {
 
     fn exit(&mut self, child: usize, cause: ExitCause) -> Vec<Action> {
         assert!(self.alive.remove(&child), "{child} is not alive");
-        self.feed(Event::Exited { child, cause })
+        self.feed(Event::Exited { child, cause, gone: true })
+    }
+
+    /// It ends, and something of it goes on.
+    fn linger(&mut self, child: usize, cause: ExitCause) -> Vec<Action> {
+        assert!(self.alive.remove(&child), "{child} is not alive");
+        self.dying.insert(child);
+        self.feed(Event::Exited { child, cause, gone: false })
+    }
+
+    fn gone(&mut self, child: usize) -> Vec<Action> {
+        assert!(self.dying.remove(&child), "{child} does not linger");
+        self.feed(Event::Gone { child, life: self.lives[child] })
     }
 
     /// Lets time pass to the next timer and fires it.
@@ -240,6 +256,41 @@ fn a_start_that_takes_too_long_is_killed() {
 }
 
 #[test]
+fn what_is_left_of_a_child_is_waited_for_and_the_siblings_go_on_meanwhile() {
+    let mut world = World::new(Strategy::OneForOne, GENEROUS, &[Restart::Permanent; 2]).all_up();
+    assert!(matches!(world.linger(0, failed())[..], [Action::Arm { child: 0, after: KILL_GRACE, .. }]));
+    assert!(matches!(world.exit(1, failed())[0], Action::BackOff { child: 1, .. }));
+    assert_eq!(starts(&world.next_timer()), [1], "it does not wait for its sibling");
+    assert!(world.feed(Event::Gone { child: 0, life: 0 }).is_empty(), "an old life");
+    assert!(matches!(world.gone(0)[..], [Action::BackOff { child: 0, streak: 1, .. }, Action::Arm { .. }]));
+}
+
+#[test]
+fn what_is_left_of_a_child_for_too_long_escalates() {
+    let gives_up = [Action::Escalate { child: 0, limit: Limit::Unkillable }];
+    let mut world = World::new(Strategy::OneForOne, GENEROUS, &[Restart::Permanent]).all_up();
+    world.linger(0, failed());
+    assert_eq!(world.next_timer(), gives_up);
+
+    // A killed one has the time from its kill on, not as much again after its end.
+    let mut world = World::new(Strategy::OneForOne, GENEROUS, &[Restart::Permanent]).all_up();
+    world.feed(Event::Stuck { child: 0, life: 1 });
+    assert_eq!(world.linger(0, ExitCause::Killed), []);
+    assert_eq!(world.next_timer(), gives_up);
+}
+
+#[test]
+fn rest_for_one_stops_and_starts_nobody_beside_what_is_left_of_a_later_sibling() {
+    let mut world = World::new(Strategy::RestForOne, GENEROUS, &[Restart::Permanent; 3]).all_up();
+    world.exit(0, failed());
+    assert_eq!(starts(&world.next_timer()), [] as [usize; 0]);
+    assert!(!world.linger(2, ExitCause::Stopped).contains(&Action::Stop(1)), "one at a time");
+    assert!(world.gone(2).contains(&Action::Stop(1)));
+    world.linger(1, ExitCause::Stopped);
+    assert_eq!(starts(&world.gone(1)), [0]);
+}
+
+#[test]
 fn stale_events_change_nothing() {
     let mut world = World::new(Strategy::OneForOne, GENEROUS, &[Restart::Permanent]);
     let started = world.timers.clone();
@@ -249,7 +300,7 @@ fn stale_events_change_nothing() {
         "the timer of a dead life"
     );
     assert!(world.feed(Event::Ready { child: 0, life: 1 }).is_empty(), "a message that its death overtook");
-    assert!(world.feed(Event::Exited { child: 7, cause: failed() }).is_empty(), "no such child");
+    assert!(world.feed(Event::Exited { child: 7, cause: failed(), gone: true }).is_empty(), "no such child");
 }
 
 /// One step of a random history; which child it hits is a number modulo those it can hit.
@@ -259,6 +310,8 @@ enum Step {
     Fail(usize),
     Stop(usize),
     Killed(usize),
+    Linger(usize),
+    Gone(usize),
     Stuck(usize),
     Timer,
     Wait(u64),
@@ -270,6 +323,8 @@ fn step() -> impl Choice<Value = Step> {
         2 => any::<usize>().prop_map(Step::Fail),
         1 => any::<usize>().prop_map(Step::Stop),
         1 => any::<usize>().prop_map(Step::Killed),
+        1 => any::<usize>().prop_map(Step::Linger),
+        2 => any::<usize>().prop_map(Step::Gone),
         1 => any::<usize>().prop_map(Step::Stuck),
         4 => Just(Step::Timer),
         1 => (0..30_000u64).prop_map(Step::Wait),
@@ -282,8 +337,11 @@ fn kind() -> impl Choice<Value = Restart> {
 
 impl World {
     fn pick(&self, number: usize) -> Option<usize> {
-        let alive: Vec<_> = self.alive.iter().copied().collect();
-        (!alive.is_empty()).then(|| alive[number % alive.len()])
+        Self::pick_of(&self.alive, number)
+    }
+
+    fn pick_of(children: &BTreeSet<usize>, number: usize) -> Option<usize> {
+        children.iter().nth(number.checked_rem(children.len())?).copied()
     }
 
     fn apply(&mut self, step: Step) -> Vec<Action> {
@@ -292,6 +350,8 @@ impl World {
             Step::Fail(n) => self.pick(n).map(|child| self.exit(child, failed())),
             Step::Stop(n) => self.pick(n).map(|child| self.exit(child, ExitCause::Stopped)),
             Step::Killed(n) => self.pick(n).map(|child| self.exit(child, ExitCause::Killed)),
+            Step::Linger(n) => self.pick(n).map(|child| self.linger(child, failed())),
+            Step::Gone(n) => Self::pick_of(&self.dying, n).map(|child| self.gone(child)),
             Step::Stuck(n) => {
                 self.pick(n).map(|child| self.feed(Event::Stuck { child, life: self.lives[child] }))
             }
@@ -307,6 +367,9 @@ impl World {
     /// Lets everything that can come up come up.
     fn calm_down(&mut self) {
         for _ in 0..10_000 {
+            while let Some(child) = Self::pick_of(&self.dying, 0) {
+                self.gone(child);
+            }
             let due: Vec<_> = self.alive.iter().copied().collect();
             for child in due {
                 match self.policy.children[child].phase {
@@ -341,7 +404,7 @@ proptest! {
             if rest {
                 for child in starts(&actions) {
                     prop_assert!(world.policy.children[..child].iter().all(Child::settled));
-                    prop_assert!(!world.alive.iter().any(|other| *other > child));
+                    prop_assert!(!world.alive.iter().chain(&world.dying).any(|other| *other > child));
                 }
             }
             let stopping = world.policy.children.iter().filter(|c| matches!(c.phase, Phase::Stopping { .. })).count();

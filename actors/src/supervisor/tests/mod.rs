@@ -47,6 +47,8 @@ enum Order {
     Stop,
     /// Owns a task that never ends, and notes its end.
     OwnTask,
+    /// Owns a task that blocks its thread until the other end is dropped.
+    OwnBlock(std::sync::mpsc::Receiver<()>),
     /// Owns a task that panics.
     OwnPanic,
     /// Arms timers: a one-shot, one that is cancelled, and an interval.
@@ -134,6 +136,9 @@ impl Behaviour for Probe {
                     let _trace = trace;
                     std::future::pending::<()>().await;
                 });
+            }
+            Order::OwnBlock(until) => {
+                ctx.spawn(async move { while until.recv().is_ok() {} });
             }
             Order::OwnPanic => {
                 ctx.spawn(async { panic!("task told to panic") });

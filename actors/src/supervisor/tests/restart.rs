@@ -94,6 +94,46 @@ async fn a_stuck_actor_is_killed_and_restarted() {
     assert_eq!(tree.get("root/b").unwrap().stats.restarts, 0);
 }
 
+/// In real time: what blocks a thread does not see a paused clock.
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn what_is_left_of_a_dead_child_keeps_nobody_waiting_but_the_child() {
+    let journal = Journal::default();
+    let [a, b, c] = trio(&journal);
+    let spec = SupervisorSpec::one_for_one("root").child(a.spec()).child(b.spec());
+    let (spec, nursery) = spec.with_nursery(2);
+    let (root, tree) = grow(spec).await;
+    let (release, until) = std::sync::mpsc::channel();
+    let (release_guest, guest_until) = std::sync::mpsc::channel();
+    a.tell(Order::OwnBlock(until)).await;
+    nursery.try_reserve().unwrap().start_spec(c.spec()).await.unwrap();
+    c.tell(Order::OwnBlock(guest_until)).await;
+    let restarts = |path: &str| tree.get(path).unwrap().stats.restarts;
+    assert_eq!((a.sum().await, c.sum().await), (Ok(0), Ok(0)), "their tasks have been given to them");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    for path in ["root/a", "root/c"] {
+        assert_eq!(tree.strike(&Target::Path(path.to_owned()), Strike::Kill), 1);
+    }
+    // The supervisor sees to others: it restarts one and admits another, long before the time of the dead is over.
+    let began = tokio::time::Instant::now();
+    b.upset(Order::Panic).await;
+    assert_eq!(b.sum().await, Ok(0));
+    let guest = nursery.start::<Probe>("guest", Subject::new("guest", &journal).args, 4).await.unwrap();
+    assert_eq!(guest.ask(Order::Get, SOON).await, Ok(0));
+    assert!(began.elapsed() < KILL_GRACE / 2, "{:?}", began.elapsed());
+    assert_eq!(
+        (restarts("root/a"), restarts("root/b")),
+        (0, 1),
+        "no second life beside the first one's task"
+    );
+    assert_eq!(nursery.taken(), 2, "nor is there room for another in place of the dead guest");
+    drop(release);
+    assert_eq!(a.addr.ask(Order::Get, KILL_GRACE).await, Ok(0));
+    assert_eq!(restarts("root/a"), 1);
+    drop(release_guest);
+    assert!(nursery.reserve(KILL_GRACE).await.is_ok());
+    root.shutdown().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_start_that_hangs_is_killed_and_tried_again() {
     let journal = Journal::default();
