@@ -6,6 +6,7 @@ use dfs_wire::status::StatusCode;
 use tokio::time::Instant;
 
 use crate::config::RetryPolicy;
+use crate::env::Env;
 use crate::error::Error;
 
 /// How many attempts one costs that failed for a reason which waiting does not mend.
@@ -27,6 +28,7 @@ const ATTEMPTS_FREE: u32 = 2;
 #[derive(Debug, Clone)]
 pub(crate) struct Backoff {
     policy: RetryPolicy,
+    env: Env,
     failing_since: Option<Instant>,
     busy_since: Option<Instant>,
     failures: u32,
@@ -34,8 +36,9 @@ pub(crate) struct Backoff {
 }
 
 impl Backoff {
-    pub(crate) fn new(policy: &RetryPolicy) -> Self {
-        Self { policy: policy.clone(), failing_since: None, busy_since: None, failures: 0, pauses: 0 }
+    pub(crate) fn new(policy: &RetryPolicy, env: &Env) -> Self {
+        let (policy, env) = (policy.clone(), env.clone());
+        Self { policy, env, failing_since: None, busy_since: None, failures: 0, pauses: 0 }
     }
 
     /// Something moved: the budget starts again.
@@ -78,7 +81,7 @@ impl Backoff {
         let floor = Duration::from_millis(error.retry_after_ms().unwrap_or(0).min(10_000).into());
         let floor = if patience.is_some() { floor.min(SHORT_LOOK) } else { floor };
         // Between one half and all of the ceiling: spreads a crowd without ever retrying at once.
-        Some((floor + ceiling.mul_f64(rand::random_range(0.5..=1.0))).min(left))
+        Some((floor + ceiling.mul_f64(self.env.between_half_and_one())).min(left))
     }
 
     /// Waits before the next attempt.
@@ -120,7 +123,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn pauses_grow_and_end() {
-        let mut backoff = Backoff::new(&policy());
+        let mut backoff = Backoff::new(&policy(), &Env::system());
         let error = Error::new(StatusCode::Unavailable, "x");
         let pauses: Vec<_> = std::iter::from_fn(|| backoff.next_pause(&error, None)).collect();
         assert_eq!(pauses.len(), 3);
@@ -135,7 +138,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn too_few_nodes_are_told_within_two_seconds() {
         let policy = RetryPolicy::default();
-        let mut backoff = Backoff::new(&policy);
+        let mut backoff = Backoff::new(&policy, &Env::system());
         let short = Error::new(StatusCode::NoWriteQuorum, "x");
         let begun = Instant::now();
         while let Some(pause) = backoff.next_pause(&short, Some(QUORUM_PATIENCE)) {
@@ -149,7 +152,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_queue_is_waited_for_longer_than_a_failure() {
-        let mut backoff = Backoff::new(&policy());
+        let mut backoff = Backoff::new(&policy(), &Env::system());
         let busy = Error::new(StatusCode::Busy, "x");
         for _ in 0..20 {
             tokio::time::advance(Duration::from_secs(10)).await;

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use dfs_wire::id::{ClusterId, OpId};
 
 use crate::config::ClientConfig;
-use crate::connector::{Connector, TcpConnector};
+use crate::connector::Connector;
+use crate::env::Env;
 use crate::error::Error;
 use crate::get::Waits;
 use crate::memory::MemoryBound;
@@ -21,6 +22,7 @@ pub struct Client {
 
 pub(crate) struct Inner {
     pub(crate) config: ClientConfig,
+    pub(crate) env: Env,
     pub(crate) pool: Pool,
     pub(crate) rpc: Rpc,
     /// Memory of uploads. Apart from that of downloads, so that a file piped from one to the other cannot stall.
@@ -53,7 +55,7 @@ impl Client {
     /// `Unavailable` if none answers within [`crate::RetryPolicy::connect_budget`], `VersionMismatch` if one answers in
     /// another version, `InvalidArgument` if an endpoint is malformed.
     pub async fn connect(config: ClientConfig) -> Result<Self, Error> {
-        Self::connect_with(config, Arc::new(TcpConnector)).await
+        Self::connect_in(config, Env::system()).await
     }
 
     /// As [`Self::connect`], over something else than TCP.
@@ -61,15 +63,32 @@ impl Client {
     /// # Errors
     /// As [`Self::connect`].
     pub async fn connect_with(config: ClientConfig, connector: Arc<dyn Connector>) -> Result<Self, Error> {
+        Self::connect_in(config, Env { connector, ..Env::system() }).await
+    }
+
+    /// As [`Self::connect`], in a world of the caller's choice.
+    ///
+    /// # Errors
+    /// As [`Self::connect`].
+    pub async fn connect_in(config: ClientConfig, env: Env) -> Result<Self, Error> {
         let slabs = config.slabs_per_direction();
         let (upload_memory, download_memory) = (MemoryBound::new(slabs), MemoryBound::new(slabs));
-        let pool = Pool::new(&config, connector, download_memory.clone());
+        let pool = Pool::new(&config, env.clone(), download_memory.clone());
         let rpc = Rpc::new(&config, pool.clone())?;
         rpc.connect().await?;
         let (upload_pace, download_pace) = (Pace::default(), Pace::default());
         let waits = Waits::default();
-        let inner =
-            Inner { config, pool, rpc, upload_memory, download_memory, upload_pace, download_pace, waits };
+        let inner = Inner {
+            config,
+            env,
+            pool,
+            rpc,
+            upload_memory,
+            download_memory,
+            upload_pace,
+            download_pace,
+            waits,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 

@@ -12,7 +12,7 @@ use dfs_wire::status::{Status, StatusCode};
 use tokio::time::{Instant, timeout};
 
 use crate::config::{ClientConfig, Timeouts};
-use crate::connector::Connector;
+use crate::env::Env;
 use crate::error::Error;
 use crate::memory::MemoryBound;
 
@@ -87,7 +87,7 @@ pub(crate) struct Pool {
 }
 
 struct PoolInner {
-    connector: Arc<dyn Connector>,
+    env: Env,
     me: PeerIdentity,
     timeouts: Timeouts,
     cluster: OnceLock<ClusterId>,
@@ -98,10 +98,10 @@ struct PoolInner {
 }
 
 impl Pool {
-    pub(crate) fn new(config: &ClientConfig, connector: Arc<dyn Connector>, memory: MemoryBound) -> Self {
-        let me = ClientPeer { client: ClientId(rand::random()), name: config.agent.clone() };
+    pub(crate) fn new(config: &ClientConfig, env: Env, memory: MemoryBound) -> Self {
+        let me = ClientPeer { client: ClientId(env.u128()), name: config.agent.clone() };
         let inner = PoolInner {
-            connector,
+            env,
             me: if config.operator { PeerIdentity::Operator(me) } else { PeerIdentity::Client(me) },
             timeouts: config.timeouts.clone(),
             cluster: OnceLock::new(),
@@ -110,6 +110,11 @@ impl Pool {
             peers: Mutex::new(BTreeMap::new()),
         };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// The world it connects in.
+    pub(crate) fn env(&self) -> &Env {
+        &self.inner.env
     }
 
     /// The cluster that answered first; nothing else is talked to after.
@@ -235,7 +240,7 @@ impl Pool {
             Error::new(StatusCode::Unavailable, text)
                 .with_hint("check the address, that the node runs, and that no firewall is in between")
         };
-        let (reader, writer) = match timeout(inner.timeouts.connect, inner.connector.connect(address)).await {
+        let (reader, writer) = match timeout(inner.timeouts.connect, inner.env.connector.connect(address)).await {
             Ok(Ok(halves)) => halves,
             Ok(Err(e)) => return Err(unreachable(format!("cannot connect to {address}")).caused_by(e)),
             Err(_) => {

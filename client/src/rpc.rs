@@ -24,11 +24,6 @@ use crate::pool::{Conn, Pool};
 /// Times that one mutation takes a new stamp because its own is told to be too old.
 const STAMPS_MAX: u32 = 3;
 
-/// An id for the logs, of a request that changes no metadata.
-pub(crate) fn log_id() -> OpId {
-    OpId(rand::random())
-}
-
 /// A duration as the wire has it.
 pub(crate) fn millis(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
@@ -107,7 +102,7 @@ impl Rpc {
     /// Finds a coordinator that answers, trying each endpoint in turn within the budget for connecting.
     pub(crate) async fn connect(&self) -> Result<(), Error> {
         let policy = RetryPolicy { budget: self.retry.connect_budget, ..self.retry.clone() };
-        let mut backoff = Backoff::new(&policy);
+        let mut backoff = Backoff::new(&policy, self.pool.env());
         let limit = Limit::after(Some(policy.budget));
         loop {
             let mut last = None;
@@ -135,9 +130,14 @@ impl Rpc {
         self.metadata(None, body, Manner { mutation: false, final_code: None }).await
     }
 
+    /// An id for the logs, of a request that changes no metadata.
+    pub(crate) fn log_id(&self) -> OpId {
+        OpId(self.pool.env().u128())
+    }
+
     /// A new operation id, with the coordinator's time for a stamp.
     pub(crate) fn new_op(&self) -> OpId {
-        OpId::time_ordered(self.pool.time_ms(), rand::random())
+        OpId::time_ordered(self.pool.time_ms(), self.pool.env().u128())
     }
 
     /// Asks the coordinator to change something, under this operation id or a new one. However often it is sent, it is
@@ -192,7 +192,7 @@ impl Rpc {
         body: Request,
         manner: Manner,
     ) -> Result<Response, Error> {
-        let mut backoff = Backoff::new(&self.retry);
+        let mut backoff = Backoff::new(&self.retry, self.pool.env());
         let limit = Limit::after(self.retry.limit);
         let mut op = given.unwrap_or_else(|| self.new_op());
         let (mut doubt, mut stamps) = (false, 0);

@@ -88,7 +88,7 @@ async fn check_copy(
     let tries_max = if matches!(replica.node_state, NodeState::Up | NodeState::Draining) { TRIES } else { 1 };
     let mut tries = 0;
     loop {
-        let mut absorber = Absorber::new(Target::Nowhere, reader.meter.clone());
+        let mut absorber = Absorber::new(Target::Nowhere, reader.meter.clone(), reader.inner.env.workers);
         tries += 1;
         let wanted = Wanted { location, part, held: &held };
         match reader.read_copy(&mut Copies::only(replica), wanted, &mut absorber).await {

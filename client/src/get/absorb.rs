@@ -8,10 +8,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dfs_wire::limits::SLAB_ALIGN;
-use dfs_wire::status::StatusCode;
-use tokio::task::JoinHandle;
 
-use crate::digest::{BATCH_FRAMES, Hash, Sha, run};
+use crate::digest::{BATCH_FRAMES, Hash, Sha};
+use crate::env::{Job, Workers};
 use crate::error::Error;
 use crate::progress::Meter;
 
@@ -42,7 +41,8 @@ pub(crate) struct Absorber {
     meter: Meter,
     /// `None` while a job has it.
     hash: Option<Hash>,
-    job: Option<JoinHandle<Result<Hash, Error>>>,
+    job: Option<Job<Result<Hash, Error>>>,
+    workers: Workers,
     batch: Vec<Bytes>,
     kept: Vec<Bytes>,
     /// Bytes taken in, those of the batch included.
@@ -50,9 +50,9 @@ pub(crate) struct Absorber {
 }
 
 impl Absorber {
-    pub(crate) fn new(target: Target, meter: Meter) -> Self {
+    pub(crate) fn new(target: Target, meter: Meter, workers: Workers) -> Self {
         let hash = Some(Hash::default());
-        Self { target, meter, hash, job: None, batch: Vec::new(), kept: Vec::new(), taken: 0 }
+        Self { target, meter, hash, job: None, workers, batch: Vec::new(), kept: Vec::new(), taken: 0 }
     }
 
     /// Bytes taken in so far.
@@ -67,7 +67,7 @@ impl Absorber {
         if self.batch.len() >= BATCH_FRAMES {
             self.settle().await?;
             let (work, _) = self.work();
-            self.job = Some(tokio::task::spawn_blocking(work));
+            self.job = Some(self.workers.start(work));
         }
         Ok(())
     }
@@ -80,7 +80,7 @@ impl Absorber {
             let (work, bytes) = self.work();
             // Writing may block whatever the size; hashing alone only does so for many bytes.
             let weight = if to_file { usize::MAX } else { bytes };
-            self.hash = Some(run(weight, work).await??);
+            self.hash = Some(self.workers.run(weight, work).await??);
         }
         Ok(())
     }
@@ -108,8 +108,7 @@ impl Absorber {
 
     async fn settle(&mut self) -> Result<(), Error> {
         if let Some(job) = self.job.take() {
-            let lost = |e| Error::new(StatusCode::Internal, "a worker of this process was lost").caused_by(e);
-            self.hash = Some(job.await.map_err(lost)??);
+            self.hash = Some(job.await??);
         }
         Ok(())
     }

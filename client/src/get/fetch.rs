@@ -75,7 +75,7 @@ impl Reader {
     ///
     /// Cancel safety: streams are reset; bytes already written to a file stay.
     pub(crate) async fn fetch(&self, part: Part, held: &Held, absorber: &mut Absorber) -> Result<(), Error> {
-        let mut backoff = Backoff::new(&self.inner.config.retry);
+        let mut backoff = Backoff::new(&self.inner.config.retry, &self.inner.env);
         let mut attempts = Attempts::default();
         let mut afresh = false;
         let mut hopeless = false;

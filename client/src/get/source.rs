@@ -17,7 +17,7 @@ use crate::error::Error;
 use crate::memory::Held;
 use crate::patience::patiently;
 use crate::pool::Conn;
-use crate::rpc::{log_id, millis};
+use crate::rpc::millis;
 
 /// Patience with a connection to a node that the coordinator knows to be away.
 const AWAY_CONNECT: Duration = Duration::from_millis(500);
@@ -96,7 +96,7 @@ impl Source {
         let body = Request::Chunk(ChunkRequest::Read(read));
         // How long the node may let it wait for its turn: "busy" comes before the patience with a silent node ends.
         let deadline_ms = millis(config.timeouts.read_stall / 2);
-        let request = RequestHead { op: log_id(), deadline_ms, trace: None, body };
+        let request = RequestHead { op: reader.inner.rpc.log_id(), deadline_ms, trace: None, body };
         let opened = conn.link().open(&request, bytes::Bytes::new());
         let stream = opened.map_err(|status| CopyError::Unreachable(status.into()))?;
         if let Some(credit) = held.credit() {

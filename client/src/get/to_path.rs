@@ -15,7 +15,7 @@ use super::absorb::Place;
 use super::part_file::{Keep, PartFile};
 use super::{Absorber, Part, Reader, Target, WINDOW_SLABS, open, to_writer};
 use crate::client::Client;
-use crate::digest::{Hash, blocking};
+use crate::digest::Hash;
 use crate::error::Error;
 use crate::memory::MemoryBound;
 use crate::options::{GetOptions, GetOutcome};
@@ -38,10 +38,11 @@ pub(super) async fn get(
     options: &GetOptions,
 ) -> Result<GetOutcome, Error> {
     let (reader, range) = open(client, path, options).await?;
+    let workers = client.inner.env.workers;
     let destination = local.to_owned();
-    let destination = match blocking(move || look_at(&destination)).await?? {
+    let destination = match workers.blocking(move || look_at(&destination)).await?? {
         Destination::Device(file) => {
-            return to_writer::get(reader, range, &mut to_writer::Device(Arc::new(file))).await;
+            return to_writer::get(reader, range, &mut to_writer::Device(Arc::new(file), workers)).await;
         }
         Destination::Regular(path) => path,
     };
@@ -57,9 +58,9 @@ pub(super) async fn get(
     };
     let bounds = (range.start, range.end);
     let mut part_file =
-        blocking(move || PartFile::open(&destination, &stat, bounds, keep, overwrite)).await??;
+        workers.blocking(move || PartFile::open(&destination, &stat, bounds, keep, overwrite)).await??;
     let resumed = fetch_all(&reader, &range, &mut part_file).await?;
-    blocking(move || part_file.finish(overwrite)).await??;
+    workers.blocking(move || part_file.finish(overwrite)).await??;
     Ok(reader.outcome(len, resumed))
 }
 
@@ -72,7 +73,7 @@ async fn is_there(
     let len = range.end - range.start;
     let path = destination.to_owned();
     let open = move || File::open(&path).ok().filter(|f| f.metadata().is_ok_and(|m| m.len() == len));
-    let Some(file) = blocking(open).await? else { return Ok(false) };
+    let Some(file) = reader.inner.env.workers.blocking(open).await? else { return Ok(false) };
     let path = Arc::new(destination.to_owned());
     let start = Place { file: Arc::new(file), direct: None, path, offset: 0 };
     for part in reader.parts(range) {
@@ -88,7 +89,8 @@ async fn is_there(
 /// Whether the bytes of a whole chunk lie at a place.
 async fn holds(reader: &Reader, part: Part, place: Place) -> Result<bool, Error> {
     let location = reader.pages.location(part.index, false).await?;
-    Ok(blocking(move || hash_place(&place, part.len)).await? == Some(location.sha256))
+    Ok(reader.inner.env.workers.blocking(move || hash_place(&place, part.len)).await?
+        == Some(location.sha256))
 }
 
 fn look_at(local: &Path) -> Result<Destination, Error> {
@@ -164,7 +166,7 @@ async fn fetch(reader: Arc<Reader>, part: Part, place: Place, claimed: bool) -> 
     let patience = reader.inner.config.retry.busy_budget;
     let held = reader.inner.download_memory.acquire(slabs, patience).await?;
     let turn = reader.inner.download_pace.enter(part.len.into(), patience).await?;
-    let mut absorber = Absorber::new(Target::File(place), reader.meter.clone());
+    let mut absorber = Absorber::new(Target::File(place), reader.meter.clone(), reader.inner.env.workers);
     reader.fetch(part, &held, &mut absorber).await?;
     turn.done(part.len.into());
     Ok(Placed { part, resumed: false })

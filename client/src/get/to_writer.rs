@@ -13,6 +13,7 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{Absorber, Part, Reader, Target};
+use crate::env::Workers;
 use crate::error::Error;
 use crate::memory::{Held, MemoryBound};
 use crate::options::GetOutcome;
@@ -56,13 +57,13 @@ impl Deliver for Memory {
 }
 
 /// Into a local pipe or device, which may block.
-pub(super) struct Device(pub(super) Arc<File>);
+pub(super) struct Device(pub(super) Arc<File>, pub(super) Workers);
 
 impl Deliver for Device {
     async fn deliver(&mut self, frames: &[Bytes]) -> io::Result<()> {
         let (file, frames) = (self.0.clone(), frames.to_vec());
         let write = move || frames.iter().try_for_each(|frame| (&*file).write_all(frame));
-        tokio::task::spawn_blocking(write).await.map_err(io::Error::other)?
+        self.1.blocking(write).await.map_err(io::Error::other)?
     }
 
     async fn finish(&mut self) -> io::Result<()> {
@@ -115,7 +116,7 @@ pub(super) async fn fetch(reader: Arc<Reader>, part: Part, held: Held) -> Result
     // After the memory, as everybody: who has a turn waits for nobody who waits for one.
     let patience = reader.inner.config.retry.busy_budget;
     let turn = reader.inner.download_pace.enter(part.len.into(), patience).await?;
-    let mut absorber = Absorber::new(Target::Memory, reader.meter.clone());
+    let mut absorber = Absorber::new(Target::Memory, reader.meter.clone(), reader.inner.env.workers);
     reader.fetch(part, &held, &mut absorber).await?;
     turn.done(part.len.into());
     Ok(Fetched { frames: absorber.into_kept(), _held: held })

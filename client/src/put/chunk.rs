@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind};
 use crate::memory::{Held, MemoryBound};
 use crate::options::DegradedChunk;
 use crate::patience::patiently;
-use crate::rpc::{log_id, millis, unexpected};
+use crate::rpc::{millis, unexpected};
 
 /// A place that was chosen before this is asked for again: leave to write ends with its time, and nodes fill up.
 const PLACE_AGE_MAX: Duration = Duration::from_secs(10);
@@ -73,7 +73,7 @@ pub(super) async fn upload(
     mut allocation: Option<Allocation>,
     given_up: Generation,
 ) -> Result<Uploaded, Error> {
-    let mut backoff = Backoff::new(&session.inner.config.retry);
+    let mut backoff = Backoff::new(&session.inner.config.retry, &session.inner.env);
     // Taken before a node is asked, for all attempts: a stream that is open never waits for this client's memory.
     let memory = seat(&session, &source).await?;
     // What the coordinator is told to give up: the last generation that came for this chunk, used or not.
@@ -182,7 +182,7 @@ async fn attempt(
     let conn = inner.pool.get(&primary.address, links).await.map_err(failed)?;
     let request = write_request(session, place, primary, replicas, source.len(), patience);
     let stream = conn.link().open(&request, bytes::Bytes::new()).map_err(|s| failed(s.into()))?;
-    let mut feed = Feed::new(source.clone(), memory.clone(), patience);
+    let mut feed = Feed::new(source.clone(), memory.clone(), patience, inner.env.workers);
     let mut sent = 0;
     let outcome = send(session, conn.link(), &stream, &mut feed, &mut sent).await;
     let fail = |error: Error| Failure { sent, touched: stream.is_credited(), ..failed(error) };
@@ -220,7 +220,12 @@ fn write_request(
     };
     // Twice the client's own patience: a writer that waits for its turn is cut by its client, not by the node.
     let deadline_ms = millis(patience.saturating_mul(2));
-    RequestHead { op: log_id(), deadline_ms, trace: None, body: Request::Chunk(ChunkRequest::Write(write)) }
+    RequestHead {
+        op: session.inner.rpc.log_id(),
+        deadline_ms,
+        trace: None,
+        body: Request::Chunk(ChunkRequest::Write(write)),
+    }
 }
 
 enum SendError {

@@ -11,10 +11,10 @@ use bytes::Bytes;
 use dfs_wire::limits::DATA_FRAME_BYTES;
 use dfs_wire::link::DataFrame;
 use dfs_wire::status::StatusCode;
-use tokio::task::JoinHandle;
 
 use super::source::{self, Seen};
-use crate::digest::{BATCH_FRAMES, Hash, Sha, blocking, run};
+use crate::digest::{BATCH_FRAMES, Hash, Sha};
+use crate::env::{Job, Workers};
 use crate::error::Error;
 use crate::memory::{Held, MemoryBound, freeze};
 
@@ -56,19 +56,24 @@ pub(crate) struct Feed {
     /// Bytes handed to batches.
     taken: u64,
     hash: Option<Hash>,
-    ahead: Option<JoinHandle<Result<Batch, Error>>>,
+    ahead: Option<Job<Result<Batch, Error>>>,
+    workers: Workers,
 }
 
 impl Feed {
-    pub(crate) fn new(source: ChunkSource, memory: MemoryBound, patience: Duration) -> Self {
-        Self { source, memory, patience, taken: 0, hash: Some(Hash::default()), ahead: None }
+    pub(crate) fn new(
+        source: ChunkSource,
+        memory: MemoryBound,
+        patience: Duration,
+        workers: Workers,
+    ) -> Self {
+        Self { source, memory, patience, taken: 0, hash: Some(Hash::default()), ahead: None, workers }
     }
 
     /// The next frames; empty at the end.
     pub(crate) async fn next(&mut self) -> Result<Vec<DataFrame>, Error> {
         if let Some(ahead) = self.ahead.take() {
-            let lost = |e| Error::new(StatusCode::Internal, "a worker of this process was lost").caused_by(e);
-            let batch = ahead.await.map_err(lost)??;
+            let batch = ahead.await??;
             return Ok(self.handed_out(batch));
         }
         let left = self.source.len() - self.taken;
@@ -83,14 +88,14 @@ impl Feed {
                 let held = self.memory.acquire(slabs, self.patience).await?;
                 let part = self.part(range, held.slabs());
                 self.taken += u64::from(part.len);
-                blocking(move || read_batch(&part, held, hash)).await??
+                self.workers.blocking(move || read_batch(&part, held, hash)).await??
             }
             ChunkSource::Frames(frames) => {
                 let first = usize::try_from(self.taken).unwrap_or(usize::MAX) / DATA_FRAME_BYTES;
                 let part: Vec<Bytes> = frames.iter().skip(first).take(BATCH_FRAMES).cloned().collect();
                 let bytes = part.iter().map(Bytes::len).sum::<usize>();
                 self.taken += bytes as u64;
-                run(bytes, move || hash_batch(part, hash)).await?
+                self.workers.run(bytes, move || hash_batch(part, hash)).await?
             }
         };
         Ok(self.handed_out(batch))
@@ -110,14 +115,14 @@ impl Feed {
                 if let Some(held) = self.memory.try_acquire(slabs) {
                     let part = self.part(range, held.slabs());
                     self.taken += u64::from(part.len);
-                    self.ahead = Some(tokio::task::spawn_blocking(move || read_batch(&part, held, hash)));
+                    self.ahead = Some(self.workers.start(move || read_batch(&part, held, hash)));
                 }
             }
             ChunkSource::Frames(all) => {
                 let first = usize::try_from(self.taken).unwrap_or(usize::MAX) / DATA_FRAME_BYTES;
                 let part: Vec<Bytes> = all.iter().skip(first).take(BATCH_FRAMES).cloned().collect();
                 self.taken += part.iter().map(|f| f.len() as u64).sum::<u64>();
-                self.ahead = Some(tokio::task::spawn_blocking(move || Ok(hash_batch(part, hash))));
+                self.ahead = Some(self.workers.start(move || Ok(hash_batch(part, hash))));
             }
         }
         frames
@@ -207,7 +212,7 @@ pub(crate) struct Opened {
 }
 
 /// Opens a local file for reading.
-pub(crate) async fn open_file(path: PathBuf) -> Result<Opened, Error> {
+pub(crate) async fn open_file(path: PathBuf, workers: Workers) -> Result<Opened, Error> {
     let open = move || {
         let failed = |e: io::Error| {
             let hint = match e.kind() {
@@ -227,5 +232,5 @@ pub(crate) async fn open_file(path: PathBuf) -> Result<Opened, Error> {
         let seen = metadata.is_file().then(|| Seen::first(&file)).transpose().map_err(failed)?;
         Ok(Opened { file: Arc::new(file), regular: seen.map(|seen| (seen, seen.size())) })
     };
-    blocking(open).await?
+    workers.blocking(open).await?
 }

@@ -10,11 +10,10 @@ use bytes::Bytes;
 use dfs_wire::limits::DATA_FRAME_BYTES;
 use dfs_wire::slab::Slab;
 use tokio::io::{AsyncRead, AsyncReadExt};
-use tokio::task::JoinHandle;
 
 use super::feed::{ChunkSource, FileRange, Opened, open_file};
 use super::source::{self, Seen};
-use crate::digest::blocking;
+use crate::env::{Job, Workers};
 use crate::error::Error;
 use crate::memory::{Held, MemoryBound, Place, freeze};
 use crate::options::PutSource;
@@ -33,18 +32,20 @@ pub(crate) enum Input {
 }
 
 impl Input {
-    pub(crate) async fn open(source: PutSource) -> Result<Self, Error> {
+    pub(crate) async fn open(source: PutSource, workers: Workers) -> Result<Self, Error> {
         Ok(match source {
             PutSource::Bytes(bytes) => Self::Bytes { bytes, next: 0 },
-            PutSource::Reader(reader) => Self::Stream(Box::new(StreamInput::new(Pull::Async(reader)))),
+            PutSource::Reader(reader) => {
+                Self::Stream(Box::new(StreamInput::new(Pull::Async(reader), workers)))
+            }
             PutSource::Path(path) => {
-                let Opened { file, regular } = open_file(path.clone()).await?;
+                let Opened { file, regular } = open_file(path.clone(), workers).await?;
                 match regular {
                     Some((seen, len)) if len > 0 => {
                         Self::File { file, path: Arc::new(path), seen, len, next: 0 }
                     }
                     // Files of /proc say that they are empty and are not: what claims to be empty is read to its end.
-                    _ => Self::Stream(Box::new(StreamInput::new(Pull::Blocking(file)))),
+                    _ => Self::Stream(Box::new(StreamInput::new(Pull::Blocking(file), workers))),
                 }
             }
         })
@@ -68,9 +69,9 @@ impl Input {
     }
 
     /// How the source differs from what it was when the put began; `None` if it does not, or is no file.
-    pub(crate) async fn changed(self) -> Result<Option<Error>, Error> {
+    pub(crate) async fn changed(self, workers: Workers) -> Result<Option<Error>, Error> {
         let Self::File { file, path, seen, .. } = self else { return Ok(None) };
-        blocking(move || seen.changed(&file, &path).map(|how| source::changed(&path, &how))).await
+        workers.blocking(move || seen.changed(&file, &path).map(|how| source::changed(&path, &how))).await
     }
 
     /// The next chunk; `None` at the end. A chunk of a stream holds its memory until it is dropped.
@@ -122,7 +123,7 @@ struct Filling {
     len: usize,
 }
 
-type BlockingRead = JoinHandle<(Filling, io::Result<bool>)>;
+type BlockingRead = Job<(Filling, io::Result<bool>)>;
 
 /// A stream of unknown length, and the chunk that is being gathered from it.
 pub(crate) struct StreamInput {
@@ -133,11 +134,21 @@ pub(crate) struct StreamInput {
     filling: Option<Filling>,
     reading: Option<BlockingRead>,
     ended: bool,
+    workers: Workers,
 }
 
 impl StreamInput {
-    fn new(pull: Pull) -> Self {
-        Self { pull, held: None, frames: Vec::new(), gathered: 0, filling: None, reading: None, ended: false }
+    fn new(pull: Pull, workers: Workers) -> Self {
+        Self {
+            pull,
+            held: None,
+            frames: Vec::new(),
+            gathered: 0,
+            filling: None,
+            reading: None,
+            ended: false,
+            workers,
+        }
     }
 
     /// Gathers one whole chunk: it may have to be sent again, and a slow pipe must not keep a datanode waiting.
@@ -172,7 +183,7 @@ impl StreamInput {
                     return Err(io::Error::other("a chunk is larger than its memory"));
                 };
                 let file = file.clone();
-                self.reading = Some(tokio::task::spawn_blocking(move || {
+                self.reading = Some(self.workers.start(move || {
                     let ended = fill_blocking(&file, &mut filling, wanted);
                     (filling, ended)
                 }));
@@ -243,7 +254,7 @@ mod tests {
 
     async fn lengths(source: PutSource) -> Vec<Vec<usize>> {
         let memory = MemoryBound::new(8);
-        let mut input = Input::open(source).await.unwrap();
+        let mut input = Input::open(source, Workers::Pool).await.unwrap();
         let mut out = Vec::new();
         while let Some(chunk) = input.next_chunk(CHUNK, &memory, SOON).await.unwrap() {
             out.push(match &chunk {
@@ -275,7 +286,7 @@ mod tests {
     async fn a_cancelled_read_loses_nothing() {
         let (mut writer, reader) = tokio::io::duplex(1024);
         let memory = MemoryBound::new(4);
-        let mut input = Input::open(PutSource::reader(reader)).await.unwrap();
+        let mut input = Input::open(PutSource::reader(reader), Workers::Pool).await.unwrap();
         tokio::io::AsyncWriteExt::write_all(&mut writer, b"first").await.unwrap();
         let early =
             tokio::time::timeout(Duration::from_millis(20), input.next_chunk(CHUNK, &memory, SOON)).await;

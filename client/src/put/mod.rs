@@ -70,7 +70,7 @@ impl Client {
         options: PutOptions,
     ) -> Result<PutOutcome, Error> {
         let doing = || format!("put {path}");
-        let input = Input::open(source).await.map_err(|e| e.context(doing()))?;
+        let input = Input::open(source, self.inner.env.workers).await.map_err(|e| e.context(doing()))?;
         if options.parents {
             self.make_far_parents(path).await?;
         }
@@ -99,7 +99,7 @@ impl Client {
         file: Option<Identity>,
         len: Option<u64>,
     ) -> Result<Transfer, Error> {
-        let tag = resume::tag(path, options, file, len).await?;
+        let tag = resume::tag(path, options, file, len, self.inner.env.workers).await?;
         if let Some(tag) = tag.filter(|_| options.resume)
             && let Some((session, known)) = Session::find(&self.inner, path, options, len, tag).await?
         {
@@ -173,7 +173,7 @@ impl Transfer {
                 Step::Renew => self.session.renew().await?,
             }
         }
-        let changed = input.changed().await?;
+        let changed = input.changed(self.session.inner.env.workers).await?;
         let source_changed = match changed {
             Some(error) if !allow_changing => return Err(error),
             changed => changed.map(|error| error.message().to_owned()),
@@ -199,11 +199,11 @@ impl Transfer {
             .checked_add(1)
             .ok_or_else(|| Error::new(StatusCode::InvalidArgument, "the file has too many chunks"))?;
         if let Some(sum) = &mut self.sum {
-            sum.add(index, source.clone()).await?;
+            sum.add(index, source.clone(), self.session.inner.env.workers).await?;
         }
         let known = self.known.remove(&index);
         if let Some(stored) = known.as_ref().and_then(|chunk| chunk.stored)
-            && resume::is_stored(&source, stored).await?
+            && resume::is_stored(&source, stored, self.session.inner.env.workers).await?
         {
             return self.resume_chunk(index, stored);
         }

@@ -11,7 +11,8 @@ use dfs_wire::path::DfsPath;
 use super::feed::{ChunkSource, read_through};
 use super::input::Identity;
 use crate::client::{Client, Inner};
-use crate::digest::{Hash, blocking};
+use crate::digest::Hash;
+use crate::env::Workers;
 use crate::error::Error;
 use crate::options::PutOptions;
 use crate::rpc::unexpected;
@@ -43,6 +44,7 @@ pub(super) async fn tag(
     options: &PutOptions,
     file: Option<Identity>,
     len: Option<u64>,
+    workers: Workers,
 ) -> Result<Option<u128>, Error> {
     let Some((source, seen)) = file else { return Ok(None) };
     let few = len.is_none_or(|len| len <= u64::from(options.chunk_size.unwrap_or(CHUNK_BYTES_DEFAULT)));
@@ -53,28 +55,34 @@ pub(super) async fn tag(
         "{path} {seen:?} {:?} {:?} {:?} {} {:?}",
         options.chunk_size, options.replication, options.precondition, options.parents, options.mtime_ns
     );
-    blocking(move || {
-        let whole = source.canonicalize().unwrap_or_else(|_| source.to_path_buf());
-        let mut hash = Hash::default();
-        hash.update(whole.as_os_str().as_encoded_bytes());
-        hash.update(&[0]);
-        hash.update(how.as_bytes());
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = hash.finish();
-        Some(u128::from_be_bytes([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]))
-    })
-    .await
+    workers
+        .blocking(move || {
+            let whole = source.canonicalize().unwrap_or_else(|_| source.to_path_buf());
+            let mut hash = Hash::default();
+            hash.update(whole.as_os_str().as_encoded_bytes());
+            hash.update(&[0]);
+            hash.update(how.as_bytes());
+            let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p, ..] = hash.finish();
+            Some(u128::from_be_bytes([a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]))
+        })
+        .await
 }
 
 /// Whether a chunk of the source is what was stored.
-pub(super) async fn is_stored(source: &ChunkSource, stored: StoredBytes) -> Result<bool, Error> {
+pub(super) async fn is_stored(
+    source: &ChunkSource,
+    stored: StoredBytes,
+    workers: Workers,
+) -> Result<bool, Error> {
     if source.len() != u64::from(stored.len) {
         return Ok(false);
     }
     let source = source.clone();
-    blocking(move || {
-        let mut hash = Hash::default();
-        read_through(&source, |bytes| hash.update(bytes))?;
-        Ok(hash.finish() == stored.sha256)
-    })
-    .await?
+    workers
+        .blocking(move || {
+            let mut hash = Hash::default();
+            read_through(&source, |bytes| hash.update(bytes))?;
+            Ok(hash.finish() == stored.sha256)
+        })
+        .await?
 }

@@ -6,7 +6,8 @@
 use std::collections::BTreeMap;
 
 use super::feed::{ChunkSource, read_through};
-use crate::digest::{Hash, Sha, blocking};
+use crate::digest::{Hash, Sha};
+use crate::env::Workers;
 use crate::error::Error;
 
 /// The sum so far.
@@ -19,17 +20,23 @@ pub(super) struct WholeSum {
 
 impl WholeSum {
     /// Adds the next chunk.
-    pub(super) async fn add(&mut self, index: u32, source: ChunkSource) -> Result<(), Error> {
+    pub(super) async fn add(
+        &mut self,
+        index: u32,
+        source: ChunkSource,
+        workers: Workers,
+    ) -> Result<(), Error> {
         let mut whole = std::mem::take(&mut self.whole);
-        let (whole, chunk) = blocking(move || {
-            let mut chunk = Hash::default();
-            read_through(&source, |bytes| {
-                whole.update(bytes);
-                chunk.update(bytes);
-            })?;
-            Ok::<_, Error>((whole, chunk.finish()))
-        })
-        .await??;
+        let (whole, chunk) = workers
+            .blocking(move || {
+                let mut chunk = Hash::default();
+                read_through(&source, |bytes| {
+                    whole.update(bytes);
+                    chunk.update(bytes);
+                })?;
+                Ok::<_, Error>((whole, chunk.finish()))
+            })
+            .await??;
         self.whole = whole;
         self.chunks.insert(index, chunk);
         Ok(())
