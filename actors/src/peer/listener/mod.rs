@@ -28,6 +28,8 @@ const START_MARGIN: Duration = Duration::from_secs(5);
 pub struct Bound {
     address: SocketAddr,
     socket: Arc<Mutex<Option<Box<dyn NetListener>>>>,
+    /// Sessions begun at this address, in all lives of the listener: sessions outlive it, so numbers go on.
+    begun: Arc<AtomicU64>,
 }
 
 impl Bound {
@@ -37,7 +39,8 @@ impl Bound {
     /// The socket's error.
     pub async fn bind(env: &Env, address: &str) -> io::Result<Self> {
         let socket = env.net.listen(address).await?;
-        Ok(Self { address: socket.local_addr(), socket: Arc::new(Mutex::new(Some(socket))) })
+        let (address, socket) = (socket.local_addr(), Arc::new(Mutex::new(Some(socket))));
+        Ok(Self { address, socket, begun: Arc::default() })
     }
 
     /// The address really bound.
@@ -93,12 +96,12 @@ impl Behaviour for Listener {
 }
 
 async fn accept(env: Env, mut socket: Box<dyn NetListener>, args: ListenerArgs) {
-    static NEXT_SESSION: AtomicU64 = AtomicU64::new(1);
     let mut failures = Failures::default();
     loop {
         match socket.accept().await {
             Ok(connection) => {
-                start_session(connection, &args, NEXT_SESSION.fetch_add(1, Ordering::Relaxed)).await
+                let number = args.bound.begun.fetch_add(1, Ordering::Relaxed) + 1;
+                start_session(connection, &args, number).await
             }
             Err(error) => {
                 if let Some(count) = failures.note(env.now()) {
