@@ -1,11 +1,30 @@
 //! The behaviour of a dfs node: what its actors are, what they decide and how they are kept running.
 //!
 //! ```text
-//! root (one for one, outer intensity: escalation ends the process)
-//! ├── transport      listener, and a nursery of connections: one session actor each
-//! ├── coordinator    metadata writer and sessions, membership, placement, repair, balancer, garbage collection
-//! ├── datanode       disks, streaming sessions, replication, heartbeat, inventory, orphans, scrub
-//! └── observation    health, metrics, the actor tree
+//! root                   of a coordinator (rest for one, outer intensity: escalation ends the process)
+//! +- coordinator         (one for one)
+//! |  +- metadata-writer  every change, in groups
+//! |  +- membership       the register of nodes
+//! |  +- placement        where new chunks go
+//! |  +- gc               what nobody needs any more is deleted
+//! |  +- census           what all chunks are worth
+//! +- transport           (one for one)
+//!    +- sessions         nursery: one session for each connection
+//!    +- listener         the socket
+//!
+//! root                   of a datanode (the same)
+//! +- datanode            (one for one)
+//! |  +- control          the connection to the coordinator
+//! |  +- replication      links to other datanodes
+//! |  +- uploads          nursery: one streaming session for each upload from a client
+//! |  +- copies           nursery: the same for each copy from a primary
+//! +- transport           (one for one)
+//! |  +- sessions         nursery: one session for each connection
+//! |  +- listener         the socket
+//! +- agents              (one for one)
+//!    +- heartbeat        registration, heartbeats, tombstones
+//!    +- inventory        what the node has
+//!    +- quarantine       empties it
 //! ```
 //!
 //! Rules of this crate:

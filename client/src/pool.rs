@@ -240,14 +240,15 @@ impl Pool {
             Error::new(StatusCode::Unavailable, text)
                 .with_hint("check the address, that the node runs, and that no firewall is in between")
         };
-        let (reader, writer) = match timeout(inner.timeouts.connect, inner.env.connector.connect(address)).await {
-            Ok(Ok(halves)) => halves,
-            Ok(Err(e)) => return Err(unreachable(format!("cannot connect to {address}")).caused_by(e)),
-            Err(_) => {
-                let seconds = inner.timeouts.connect.as_secs_f32();
-                return Err(unreachable(format!("no connection to {address} within {seconds} s")));
-            }
-        };
+        let (reader, writer) =
+            match timeout(inner.timeouts.connect, inner.env.connector.connect(address)).await {
+                Ok(Ok(halves)) => halves,
+                Ok(Err(e)) => return Err(unreachable(format!("cannot connect to {address}")).caused_by(e)),
+                Err(_) => {
+                    let seconds = inner.timeouts.connect.as_secs_f32();
+                    return Err(unreachable(format!("no connection to {address} within {seconds} s")));
+                }
+            };
         let hello = Hello {
             cluster: self.cluster(),
             peer: inner.me.clone(),

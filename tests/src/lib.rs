@@ -34,6 +34,7 @@ mod ports;
 mod proc_fs;
 mod proxy;
 mod rng;
+pub mod sim;
 mod wait;
 
 pub use binaries::{Binaries, Variant, binaries, example};
