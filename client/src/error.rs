@@ -43,7 +43,9 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
-    fn of(code: StatusCode) -> Self {
+    /// The kind that a status code of the protocol is of; a code that this version does not know is
+    /// [`Internal`](Self::Internal).
+    pub fn of(code: StatusCode) -> Self {
         match code {
             StatusCode::InvalidArgument | StatusCode::InvalidPath | StatusCode::Unsupported => {
                 Self::InvalidArgument
@@ -102,12 +104,12 @@ struct Inner {
 
 impl Error {
     /// A failure with a stable code and a sentence (lower case, no full stop).
-    pub fn new(code: StatusCode, message: impl Into<String>) -> Self {
+    pub(crate) fn new(code: StatusCode, message: impl Into<String>) -> Self {
         Self::build(ErrorKind::of(code), Some(code), message.into())
     }
 
     /// A failure of this machine's files or streams.
-    pub fn local(message: impl Into<String>, source: io::Error) -> Self {
+    pub(crate) fn local(message: impl Into<String>, source: io::Error) -> Self {
         let kind = match source.kind() {
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => ErrorKind::NoSpace,
             _ => ErrorKind::LocalIo,
@@ -199,14 +201,14 @@ impl Error {
 
     /// Says what was being done, in front of the message.
     #[must_use]
-    pub fn context(mut self, doing: impl fmt::Display) -> Self {
+    pub(crate) fn context(mut self, doing: impl fmt::Display) -> Self {
         self.inner.message = format!("{doing}: {}", self.inner.message);
         self
     }
 
     /// Adds what to do next, unless the error knows already.
     #[must_use]
-    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+    pub(crate) fn with_hint(mut self, hint: impl Into<String>) -> Self {
         if self.inner.hint.is_empty() {
             self.inner.hint = hint.into();
         }
@@ -215,14 +217,14 @@ impl Error {
 
     /// Adds the node, unless one is named already.
     #[must_use]
-    pub fn at_node(mut self, node: NodeId) -> Self {
+    pub(crate) fn at_node(mut self, node: NodeId) -> Self {
         self.inner.node.get_or_insert(node);
         self
     }
 
     /// Adds the chunk, unless one is named already.
     #[must_use]
-    pub fn about_chunk(mut self, chunk: ChunkId) -> Self {
+    pub(crate) fn about_chunk(mut self, chunk: ChunkId) -> Self {
         self.inner.chunk.get_or_insert(chunk);
         self
     }
@@ -236,7 +238,7 @@ impl Error {
 
     /// Adds what caused it.
     #[must_use]
-    pub fn caused_by(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
+    pub(crate) fn caused_by(mut self, source: impl StdError + Send + Sync + 'static) -> Self {
         self.inner.source.get_or_insert_with(|| Arc::new(source));
         self
     }

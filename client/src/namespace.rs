@@ -26,6 +26,14 @@ pub struct ListPages {
 }
 
 impl ListPages {
+    /// Begins behind `path`, which lies in (or, in a recursive listing, anywhere below) the directory and need not be
+    /// there. Entries come in the order of the bytes of their names.
+    #[must_use]
+    pub fn after(mut self, path: DfsPath) -> Self {
+        self.after = Some(path);
+        self
+    }
+
     /// The next page, in order; `None` after the last. A page may be empty without being the last.
     ///
     /// Cancel safety: a cancelled call can be repeated.

@@ -5,6 +5,7 @@
 mod documents;
 mod manifests;
 mod rooms;
+mod sdk;
 mod source;
 mod tree;
 
@@ -106,6 +107,17 @@ fn text_is_clean() {
 #[test]
 fn rooms_import_only_what_they_may() {
     of_each(rooms::misplaced_import);
+}
+
+#[test]
+fn the_sdk_is_apart_from_the_command_and_small() {
+    of_each(sdk::named_command);
+    no_complaints(sdk::too_public(&sources()));
+}
+
+#[test]
+fn verbs_do_not_borrow_from_verbs() {
+    of_each(sdk::borrowed);
 }
 
 #[test]

@@ -98,7 +98,7 @@ pub(crate) fn misplaced_import(source: &Source) -> Vec<String> {
 }
 
 /// The line on which the code names a path: in a `use`, with or without braces, or written out where it is used.
-fn names(source: &Source, path: &str) -> Option<usize> {
+pub(crate) fn names(source: &Source, path: &str) -> Option<usize> {
     let code = source.code.as_str();
     let below = format!("{path}::");
     let used = code.match_indices("use ").find(|(at, word)| {

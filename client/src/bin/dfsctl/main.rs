@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
-use clap::{Parser, ValueEnum};
+use clap::{CommandFactory, Parser, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{Cli, Verb};
@@ -40,7 +40,7 @@ const WIND_DOWN: Duration = Duration::from_millis(300);
 
 /// Runs dfsctl with the arguments of the process.
 fn main() -> ExitCode {
-    completion::answer_shell();
+    completion::answer_shell(Cli::command);
     let args = find::with_unix_flags(std::env::args_os().collect());
     let cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
@@ -219,7 +219,7 @@ fn dispatch<'a>(verb: Verb, context: &'a Context) -> Pin<Box<dyn Future<Output =
         Verb::Actors(args) => Box::pin(actors::run(context, args)),
         Verb::Context(args) => Box::pin(async move { cmd::context::run(context, args) }),
         Verb::Dev(args) => Box::pin(dev::run(context, args)),
-        Verb::Man(args) => Box::pin(async move { man::run(context, &args) }),
+        Verb::Man(args) => Box::pin(async move { man::run(context, &args, Cli::command()) }),
         Verb::Completion(args) => Box::pin(async move { completion::run(&args) }),
         Verb::Version(args) => Box::pin(version::run(context, args)),
     }

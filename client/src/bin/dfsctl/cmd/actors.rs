@@ -4,9 +4,9 @@ use clap::Subcommand;
 use dfs_wire::message::admin::ActorInfo;
 use serde::Serialize;
 
-use crate::cmd::nodes::address_of;
 use crate::complete::nodes;
 use crate::connect::context::Context;
+use crate::connect::node::address_of;
 use crate::output::View;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};

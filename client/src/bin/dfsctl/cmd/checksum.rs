@@ -12,7 +12,7 @@ use crate::connect::context::Context;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome, Tally};
 use crate::output::list::List;
-use crate::output::text::plain;
+use crate::output::text::{hex, plain};
 use crate::paths::remote::{RemoteArg, bad_path, expand_all};
 use crate::paths::walk::Walk;
 use dfs_client::Client;
@@ -150,10 +150,6 @@ fn line(sha256: &str, name: &str) -> String {
     let escaped = name.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r");
     let mark = if escaped == name { "" } else { "\\" };
     format!("{mark}{sha256}  {escaped}\n")
-}
-
-fn hex(sha256: &[u8; 32]) -> String {
-    sha256.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 async fn check(

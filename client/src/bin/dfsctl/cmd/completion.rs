@@ -1,9 +1,8 @@
 //! `dfsctl completion`: what makes a shell complete words of dfsctl.
 
-use clap::{CommandFactory, ValueEnum};
+use clap::{Command, ValueEnum};
 use clap_complete::env::{CompleteEnv, Shells};
 
-use crate::cli::Cli;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
 use crate::output::write_stdout;
@@ -34,9 +33,9 @@ enum For {
     Fish,
 }
 
-/// Answers a shell that asks for completions, and ends the process then.
-pub(crate) fn answer_shell() {
-    CompleteEnv::with_factory(Cli::command).var(VARIABLE).bin("dfsctl").complete();
+/// Answers a shell that asks for completions of `command`, and ends the process then.
+pub(crate) fn answer_shell(command: fn() -> Command) {
+    CompleteEnv::with_factory(command).var(VARIABLE).bin("dfsctl").complete();
 }
 
 /// Runs `dfsctl completion`.

@@ -9,7 +9,7 @@ use crate::output::exit::Exit;
 use crate::output::failure::Outcome;
 use crate::output::list::List;
 use crate::output::page::{Page, Paint};
-use crate::output::text::{count, plain, present, size};
+use crate::output::text::{count, hex, plain, present, size};
 use crate::output::views::EntryView;
 use crate::paths::remote::{RemoteArg, expand_all};
 
@@ -89,11 +89,6 @@ pub(crate) struct ReasonView {
     pub rule: String,
     /// The numbers behind it.
     pub detail: String,
-}
-
-/// Bytes as hexadecimal digits.
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 impl From<&ReplicaLocation> for ReplicaView {

@@ -9,13 +9,13 @@ use dfs_wire::path::DfsPath;
 use futures_util::FutureExt;
 
 use crate::args::ByteRange;
-use crate::cmd::cat::{self, bytes_of, hinted};
 use crate::complete::any_paths;
 use crate::connect::context::Context;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome, Tally};
 use crate::output::progress::Progress;
 use crate::output::text::{count, plain, size};
+use crate::paths::content::{bytes_of, directory_hint, hinted, print_all};
 use crate::paths::local::{Target, check_name, check_no_link};
 use crate::paths::remote::{Expanded, RemoteArg, expand_each};
 use crate::paths::walk::Walk;
@@ -111,7 +111,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     let (sources, target) = split(&args)?;
     let client = context.client().await?;
     if target == "-" && !args.dry_run {
-        return cat::print_all(context, &client, &sources, args.literal, args.range).await;
+        return print_all(context, &client, &sources, args.literal, args.range).await;
     }
     let Expanded { paths, failed, .. } = expand_each(&client, &sources, args.literal).await;
     let several = paths.len().max(sources.len()) > 1;
@@ -148,7 +148,7 @@ async fn rehearse_print(client: &Client, path: &DfsPath) -> Outcome<FileStat> {
         EntryKind::File => Ok(stat),
         EntryKind::Directory => {
             let message = format!("'{}' is a directory", plain(path.as_str()));
-            Err(cat::directory_hint(Failure::new(Exit::Precondition, "IsADirectory", message)))
+            Err(directory_hint(Failure::new(Exit::Precondition, "IsADirectory", message)))
         }
     }
 }

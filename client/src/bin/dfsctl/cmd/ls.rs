@@ -12,7 +12,7 @@ use crate::output::failure::Outcome;
 use crate::output::list::List;
 use crate::output::text::plain;
 use crate::output::views::{EntryView, Shape};
-use crate::paths::remote::{RemoteArg, expand_all};
+use crate::paths::remote::{RemoteArg, below, expand_all};
 use crate::paths::walk::Walk;
 use dfs_client::Client;
 
@@ -147,12 +147,6 @@ async fn list_one(client: &Client, args: &Args, directory: &DfsPath, list: &mut 
     }
     args.sort(&mut held);
     held.iter().try_for_each(|stat| args.push(list, stat, below(directory, &stat.path)))
-}
-
-/// `path` as seen from `directory`.
-pub(crate) fn below<'a>(directory: &DfsPath, path: &'a DfsPath) -> &'a str {
-    let rest = path.as_str().strip_prefix(directory.as_str()).unwrap_or(path.as_str());
-    rest.trim_start_matches('/')
 }
 
 #[cfg(test)]

@@ -3,10 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 
-use clap::CommandFactory;
+use clap::Command;
 use serde::Serialize;
 
-use crate::cli::Cli;
 use crate::connect::context::Context;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
@@ -49,12 +48,12 @@ impl View for ManView {
     }
 }
 
-/// Runs `dfsctl man`.
+/// Runs `dfsctl man`: the pages of `command`.
 ///
 /// # Errors
 /// If a page cannot be written.
-pub(crate) fn run(context: &Context, args: &Args) -> Outcome<Exit> {
-    let pages = pages()?;
+pub(crate) fn run(context: &Context, args: &Args, command: Command) -> Outcome<Exit> {
+    let pages = pages(command)?;
     let Some(dir) = &args.dir else {
         // The command itself comes first.
         write_stdout(pages.first().map_or(&[][..], |(_, text)| text))?;
@@ -76,8 +75,8 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome<Exit> {
 }
 
 /// The name and the text of each page.
-fn pages() -> Outcome<Vec<(String, Vec<u8>)>> {
-    let mut root = Cli::command().disable_help_subcommand(true);
+fn pages(command: Command) -> Outcome<Vec<(String, Vec<u8>)>> {
+    let mut root = command.disable_help_subcommand(true);
     root.build();
     let mut pages = Vec::new();
     let mut open = vec![("dfsctl".to_owned(), root)];
@@ -94,11 +93,14 @@ fn pages() -> Outcome<Vec<(String, Vec<u8>)>> {
 
 #[cfg(test)]
 mod tests {
+    use clap::CommandFactory;
+
     use super::*;
+    use crate::cli::Cli;
 
     #[test]
     fn every_verb_has_a_page_with_its_flags() {
-        let pages = pages().unwrap();
+        let pages = pages(Cli::command()).unwrap();
         let text = |name: &str| {
             let page = pages.iter().find(|(page, _)| page == name);
             String::from_utf8(page.unwrap_or_else(|| panic!("no {name}")).1.clone()).unwrap()

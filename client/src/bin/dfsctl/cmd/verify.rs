@@ -5,7 +5,6 @@ use dfs_wire::path::DfsPath;
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 
-use crate::cmd::explain::hex;
 use crate::complete::remote_paths;
 use crate::connect::context::Context;
 use crate::output::exit::Exit;
@@ -13,7 +12,7 @@ use crate::output::failure::{Failure, Outcome, Tally};
 use crate::output::list::List;
 use crate::output::page::{Page, Paint};
 use crate::output::progress::Progress;
-use crate::output::text::{count, plain, present, size};
+use crate::output::text::{count, hex, plain, present, size};
 use crate::paths::remote::{RemoteArg, expand_all};
 use crate::paths::walk::Walk;
 use crate::transfer::OwnedFailure;

@@ -5,3 +5,4 @@ pub(crate) mod context;
 pub(crate) mod endpoint;
 pub(crate) mod environment;
 pub(crate) mod global;
+pub(crate) mod node;

@@ -1,5 +1,6 @@
 //! Exit codes: what a script may rely on. A number never changes its meaning; an unknown number is a failure.
 
+use dfs_client::ErrorKind;
 use dfs_wire::status::StatusCode;
 
 macro_rules! exits {
@@ -69,35 +70,33 @@ exits! {
 }
 
 impl Exit {
-    /// The exit code that stands for a status code.
-    pub(crate) const fn of(code: StatusCode) -> Self {
+    /// The exit code that stands for a status code: that of its kind, but for the codes whose kind says less than a script
+    /// may rely on.
+    pub(crate) fn of(code: StatusCode) -> Self {
         match code {
-            StatusCode::NotFound | StatusCode::VersionGone => Self::NotFound,
-            StatusCode::AlreadyExists
-            | StatusCode::PreconditionFailed
-            | StatusCode::IsADirectory
-            | StatusCode::NotADirectory
-            | StatusCode::DirectoryNotEmpty => Self::Precondition,
-            StatusCode::InvalidArgument | StatusCode::InvalidPath => Self::Usage,
-            StatusCode::PermissionDenied | StatusCode::NotAdmitted => Self::Denied,
+            StatusCode::Unsupported | StatusCode::ProtocolViolation | StatusCode::FlowControl => {
+                Self::Version
+            }
             StatusCode::WrongCluster => Self::Config,
-            StatusCode::VersionMismatch
-            | StatusCode::Unsupported
-            | StatusCode::ProtocolViolation
-            | StatusCode::FlowControl => Self::Version,
-            StatusCode::StaleEpoch
-            | StatusCode::Unavailable
-            | StatusCode::Busy
-            | StatusCode::DeadlineExceeded
-            | StatusCode::NoWriteQuorum
-            | StatusCode::ReplicasUnreachable
-            | StatusCode::DiskFailed
-            | StatusCode::Straggler
-            | StatusCode::ConnectionLost
-            | StatusCode::NotRegistered => Self::Unavailable,
-            StatusCode::NoSpace => Self::NoSpace,
-            StatusCode::Corrupt | StatusCode::ChecksumMismatch => Self::Integrity,
-            StatusCode::OutcomeUnknown | StatusCode::StaleOperation => Self::OutcomeUnknown,
+            StatusCode::NotAdmitted => Self::Denied,
+            StatusCode::OpIdReuse | StatusCode::ChunkExists | StatusCode::SessionClosed => Self::Other,
+            code => Self::of_kind(ErrorKind::of(code)),
+        }
+    }
+
+    /// The exit code that stands for a kind of failure.
+    pub(crate) fn of_kind(kind: ErrorKind) -> Self {
+        match kind {
+            ErrorKind::InvalidArgument => Self::Usage,
+            ErrorKind::NotFound => Self::NotFound,
+            ErrorKind::Conflict => Self::Precondition,
+            ErrorKind::Denied => Self::Denied,
+            ErrorKind::Unavailable => Self::Unavailable,
+            ErrorKind::Integrity => Self::Integrity,
+            ErrorKind::NoSpace => Self::NoSpace,
+            ErrorKind::VersionMismatch => Self::Version,
+            ErrorKind::OutcomeUnknown => Self::OutcomeUnknown,
+            ErrorKind::SourceChanged => Self::SourceChanged,
             _ => Self::Other,
         }
     }

@@ -210,8 +210,7 @@ fn said_once(message: String) -> String {
 fn local_exit(error: &Error) -> Exit {
     let io = std::error::Error::source(error).and_then(|source| source.downcast_ref::<io::Error>());
     match (error.kind(), io.map(io::Error::kind)) {
-        (ErrorKind::NoSpace, _) => Exit::NoSpace,
-        (ErrorKind::SourceChanged, _) => Exit::SourceChanged,
+        (kind @ (ErrorKind::NoSpace | ErrorKind::SourceChanged), _) => Exit::of_kind(kind),
         (_, Some(io::ErrorKind::BrokenPipe)) => Exit::Pipe,
         (_, Some(io::ErrorKind::NotFound)) => Exit::NotFound,
         (_, Some(io::ErrorKind::AlreadyExists)) => Exit::Precondition,

@@ -23,6 +23,11 @@ fn hostile(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
+/// Bytes as hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 /// Milliseconds since 1970 as RFC 3339 in UTC, to the second; what is out of range as the number.
 pub(crate) fn time(millis: u64) -> String {
     match i64::try_from(millis / 1000).ok().and_then(|s| Timestamp::from_second(s).ok()) {

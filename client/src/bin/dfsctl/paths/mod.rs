@@ -1,5 +1,7 @@
 //! Paths of the cluster and of this machine: as written, as patterns, as trees, side by side.
 
+pub(crate) mod compare;
+pub(crate) mod content;
 pub(crate) mod glob;
 pub(crate) mod local;
 pub(crate) mod node_dirs;

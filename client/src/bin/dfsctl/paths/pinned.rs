@@ -5,10 +5,10 @@ use std::ops::Range;
 use dfs_wire::message::metadata::{EntryKind, FileStat, PinnedVersion};
 use dfs_wire::path::DfsPath;
 
-use crate::cmd::cat::{directory_hint, hinted};
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
 use crate::output::text::plain;
+use crate::paths::content::{directory_hint, hinted};
 use dfs_client::{Client, GetOptions};
 
 /// A version that stays the same however many pieces are read.

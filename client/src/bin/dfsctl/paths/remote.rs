@@ -170,6 +170,12 @@ pub(crate) fn not_a_directory(path: &DfsPath) -> Failure {
     Failure::new(Exit::Precondition, "NotADirectory", message)
 }
 
+/// `path` as seen from `directory`.
+pub(crate) fn below<'a>(directory: &DfsPath, path: &'a DfsPath) -> &'a str {
+    let rest = path.as_str().strip_prefix(directory.as_str()).unwrap_or(path.as_str());
+    rest.trim_start_matches('/')
+}
+
 /// A failure about a path that breaks a rule.
 pub(crate) fn bad_path(why: &str) -> Failure {
     Failure::new(Exit::Usage, "InvalidPath", why)

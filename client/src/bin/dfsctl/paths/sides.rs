@@ -10,7 +10,7 @@ use dfs_wire::path::DfsPath;
 
 use crate::output::failure::{Failure, Outcome};
 use crate::output::text::plain;
-use crate::paths::remote::{RemoteArg, bad_path};
+use crate::paths::remote::{RemoteArg, bad_path, below};
 use crate::paths::walk::Walk;
 use dfs_client::Client;
 use dfs_client::ns_of;
@@ -122,7 +122,7 @@ impl Side {
                 let mut walk = Walk::new(client, top, true);
                 while let Some(stat) = walk.next().await? {
                     if stat.path != *top {
-                        tree.insert(crate::cmd::ls::below(top, &stat.path).to_owned(), Found::from(&stat));
+                        tree.insert(below(top, &stat.path).to_owned(), Found::from(&stat));
                     }
                 }
                 Ok(tree)

@@ -21,6 +21,12 @@ impl Walk {
         Self { pages: client.list(directory, recursive), page: VecDeque::new() }
     }
 
+    /// Lists `directory` from the first entry behind `after`, a path in it, which need not be there.
+    pub(crate) fn after(client: &Client, directory: &DfsPath, after: Option<DfsPath>) -> Self {
+        let pages = client.list(directory, false);
+        Self { pages: after.into_iter().fold(pages, ListPages::after), page: VecDeque::new() }
+    }
+
     /// The next entry; `None` at the end. A file lists itself.
     ///
     /// # Errors

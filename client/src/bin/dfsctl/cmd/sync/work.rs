@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use dfs_wire::path::DfsPath;
 
 use super::plan::Copy;
-use crate::cmd::diff;
 use crate::output::failure::{Failure, Outcome};
+use crate::paths::compare::are_same;
 use crate::paths::local::Target;
 use crate::paths::sides::{Found, Side};
 use crate::rehearse;
@@ -85,7 +85,7 @@ impl Worker {
     /// If it cannot be read or written.
     pub(super) async fn copy(&self, copy: Copy, progress: Option<ProgressFn>) -> Outcome<Done> {
         let (source, target) = (self.source(&copy.name)?, self.target(&copy.name)?);
-        if copy.compare && diff::are_same(&self.client, &source, &target).await? {
+        if copy.compare && are_same(&self.client, &source, &target).await? {
             return Ok(Done::Same);
         }
         let mut moved = Moved {

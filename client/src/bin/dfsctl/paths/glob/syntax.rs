@@ -1,21 +1,10 @@
-//! Patterns on remote paths: `*` and `?` within a name, `[]` sets, `{}` alternatives, `**` any number of names.
-//!
-//! They work on characters, not bytes (which the usual crates do): `?` is one `é`. A leading dot is nothing special;
-//! a backslash takes the next character as it is. A pattern is matched directory by directory, so that
-//! `/logs/2026-*/app.log` lists `/logs` and asks for one path in each directory that matches, not the whole tree; only
-//! `**` reads all that is below.
+//! What patterns mean: reading them, and matching paths and names.
 
-use std::collections::BTreeMap;
-
-use dfs_wire::message::metadata::{EntryKind, FileStat};
 use dfs_wire::path::DfsPath;
 
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
 use crate::output::text::plain;
-use crate::paths::remote::absent_is_none;
-use crate::paths::walk::Walk;
-use dfs_client::Client;
 
 /// Alternatives that braces may stand for.
 const ALTERNATIVES_MAX: usize = 256;
@@ -52,7 +41,7 @@ impl NamePattern {
 
 /// One character of a name, or what may stand for some.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Token {
+pub(super) enum Token {
     Char(char),
     AnyChar,
     AnyChars,
@@ -74,7 +63,7 @@ impl Token {
 
 /// A part of a path pattern between two slashes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Segment {
+pub(super) enum Segment {
     Name(Vec<Token>),
     /// `**`
     AnyNames,
@@ -83,15 +72,15 @@ enum Segment {
 /// A pattern on paths: what matches one of its alternatives.
 #[derive(Debug)]
 pub(crate) struct Pattern {
-    alternatives: Vec<Alternative>,
+    pub(super) alternatives: Vec<Alternative>,
 }
 
 #[derive(Debug)]
-struct Alternative {
+pub(super) struct Alternative {
     /// The directories before the first special character.
-    base: DfsPath,
+    pub(super) base: DfsPath,
     /// What comes after; empty if nothing is special.
-    rest: Vec<Segment>,
+    pub(super) rest: Vec<Segment>,
 }
 
 impl Pattern {
@@ -121,20 +110,6 @@ impl Pattern {
         };
         self.alternatives.iter().any(|one| one.base.is_root() && one.rest.iter().all(any))
     }
-
-    /// Every path of the cluster that matches, in order.
-    ///
-    /// # Errors
-    /// If the cluster cannot be asked; that a directory is not there is not an error.
-    pub(crate) async fn find(&self, client: &Client) -> Outcome<Vec<FileStat>> {
-        let mut found = BTreeMap::new();
-        for alternative in &self.alternatives {
-            for stat in alternative.find(client).await? {
-                found.insert(stat.path.clone(), stat);
-            }
-        }
-        Ok(found.into_values().collect())
-    }
 }
 
 impl Alternative {
@@ -160,79 +135,19 @@ impl Alternative {
         let names: Vec<_> = path.segments().skip(self.base.segments().count()).collect();
         path.starts_with(&self.base) && path_matches(&self.rest, &names)
     }
-
-    async fn find(&self, client: &Client) -> Outcome<Vec<FileStat>> {
-        let Some(mut level) = absent_is_none(client.stat(&self.base).await)?.map(|stat| vec![stat]) else {
-            return Ok(Vec::new());
-        };
-        for (index, segment) in self.rest.iter().enumerate() {
-            let Segment::Name(tokens) = segment else {
-                // From here on everything below is read once and matched against all that is left.
-                return everything_below(client, &level, self.rest.get(index..).unwrap_or_default()).await;
-            };
-            let mut next = Vec::new();
-            for directory in level.iter().filter(|stat| stat.kind == EntryKind::Directory) {
-                match literal(tokens).map(|name| directory.path.join(&name)) {
-                    Some(Ok(path)) => next.extend(absent_is_none(client.stat(&path).await)?),
-                    Some(Err(_)) => {}
-                    None => {
-                        below(
-                            client,
-                            &directory.path,
-                            false,
-                            |names| names.last().is_some_and(|name| name_matches(tokens, name)),
-                            &mut next,
-                        )
-                        .await?
-                    }
-                }
-            }
-            level = next;
-        }
-        Ok(level)
-    }
 }
 
-async fn everything_below(client: &Client, level: &[FileStat], rest: &[Segment]) -> Outcome<Vec<FileStat>> {
-    let mut found = Vec::new();
-    for directory in level.iter().filter(|stat| stat.kind == EntryKind::Directory) {
-        below(client, &directory.path, true, |names| path_matches(rest, names), &mut found).await?;
-    }
-    Ok(found)
-}
-
-/// Adds what lies in (or anywhere below) `directory` and whose names from there on satisfy `wanted`.
-async fn below(
-    client: &Client,
-    directory: &DfsPath,
-    recursive: bool,
-    wanted: impl Fn(&[&str]) -> bool,
-    found: &mut Vec<FileStat>,
-) -> Outcome {
-    let depth = directory.segments().count();
-    let mut walk = Walk::new(client, directory, recursive);
-    loop {
-        match walk.next().await {
-            Ok(Some(stat)) => {
-                let names: Vec<_> = stat.path.segments().skip(depth).collect();
-                if !names.is_empty() && wanted(&names) {
-                    found.push(stat);
-                }
-            }
-            Ok(None) => return Ok(()),
-            // It went away between two looks.
-            Err(failure) if failure.is_not_found() => return Ok(()),
-            Err(failure) => return Err(failure),
-        }
-    }
+/// What every name begins with that satisfies the tokens.
+pub(super) fn prefix(tokens: &[Token]) -> String {
+    tokens.iter().map_while(|token| if let Token::Char(c) = token { Some(*c) } else { None }).collect()
 }
 
 /// The name that tokens without anything special stand for.
-fn literal(tokens: &[Token]) -> Option<String> {
+pub(super) fn literal(tokens: &[Token]) -> Option<String> {
     tokens.iter().map(|token| if let Token::Char(c) = token { Some(*c) } else { None }).collect()
 }
 
-fn path_matches(pattern: &[Segment], names: &[&str]) -> bool {
+pub(super) fn path_matches(pattern: &[Segment], names: &[&str]) -> bool {
     match (pattern.split_first(), names.split_first()) {
         (None, _) => names.is_empty(),
         // A last `**` is everything below, not the directory itself.
@@ -249,7 +164,7 @@ fn path_matches(pattern: &[Segment], names: &[&str]) -> bool {
 }
 
 /// Matches one name: only the last `*` is ever tried again, which is enough and takes time length x length at most.
-fn name_matches(tokens: &[Token], name: &str) -> bool {
+pub(super) fn name_matches(tokens: &[Token], name: &str) -> bool {
     let name: Vec<char> = name.chars().collect();
     let (mut at, mut next) = (0, 0);
     let mut star = None;
@@ -280,7 +195,7 @@ fn name_matches(tokens: &[Token], name: &str) -> bool {
 }
 
 /// The tokens of a pattern without braces.
-fn tokens(text: &str) -> Result<Vec<Token>, String> {
+pub(super) fn tokens(text: &str) -> Result<Vec<Token>, String> {
     let mut tokens = Vec::new();
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {

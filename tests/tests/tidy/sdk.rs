@@ -1,0 +1,120 @@
+//! Rules on the client: the SDK stays apart from the command over it and small enough to be known, and verbs of the
+//! command do not borrow from verbs.
+
+use crate::rooms::names;
+use crate::source::Source;
+
+/// What only the command is built with.
+const OF_THE_COMMAND: &[&str] = &[
+    "clap",
+    "clap_complete",
+    "clap_mangen",
+    "comfy_table",
+    "humantime",
+    "indicatif",
+    "jiff",
+    "serde_yaml_ng",
+    "strsim",
+    "tracing_subscriber",
+    "walkdir",
+];
+/// Most public items of the SDK, those that a macro makes and re-exports of the protocol's types among them.
+const PUBLIC_MAX: usize = 150;
+/// Where the verbs are.
+const VERBS: &str = "client/src/bin/dfsctl/cmd/";
+
+fn is_sdk(path: &str) -> bool {
+    path.starts_with("client/src/") && !path.starts_with("client/src/bin/")
+}
+
+pub(crate) fn named_command(source: &Source) -> Vec<String> {
+    if !is_sdk(&source.path) {
+        return vec![];
+    }
+    let named = |name: &&str| names(source, name).map(|line| (line, (*name).to_owned()));
+    let complaint =
+        |(line, name)| format!("{}:{line}: `{name}` belongs to dfsctl, not to the SDK", source.path);
+    OF_THE_COMMAND.iter().filter_map(named).map(complaint).collect()
+}
+
+pub(crate) fn too_public(sources: &[Source]) -> Vec<String> {
+    let count: usize = sources.iter().filter(|source| is_sdk(&source.path)).map(public_items).sum();
+    match count > PUBLIC_MAX {
+        true => vec![format!("client/src: {count} public items, more than {PUBLIC_MAX}")],
+        false => vec![],
+    }
+}
+
+/// The public items of a file: declared, made by the builders' macro (a line with a field and how it is taken), or
+/// re-exported from the protocol.
+fn public_items(source: &Source) -> usize {
+    let item = |line: &str| {
+        let Some(rest) = line.trim_start().strip_prefix("pub ") else { return false };
+        let mut words = rest.split([' ', '<', '(']).filter(|word| !["async", "const"].contains(word));
+        let kinds = ["fn", "struct", "enum", "trait", "type", "static", "mod"];
+        words.next().is_some_and(|word| kinds.contains(&word)) || rest.starts_with("const ")
+    };
+    let made = |line: &str| {
+        let how = line.trim().split_once(": ").map_or("", |(_, how)| how);
+        (how.starts_with("plain ") || how.starts_with("some ")) && how.ends_with(',')
+    };
+    let own = source.code.lines().filter(|line| item(line) || made(line)).count();
+    own + source.code.split_once("pub use dfs_wire::").map_or(0, |(_, rest)| {
+        let list = rest.split_once(';').map_or(rest, |(list, _)| list);
+        let list: String = list.chars().filter(|c| !c.is_whitespace()).collect();
+        list.replace("},", ",")
+            .replace(['{', '}'], ",")
+            .split(',')
+            .filter(|item| !item.is_empty() && !item.ends_with("::"))
+            .count()
+    })
+}
+
+pub(crate) fn borrowed(source: &Source) -> Vec<String> {
+    let Some(verb) = source.path.strip_prefix(VERBS) else { return vec![] };
+    let verb = verb.split(['/', '.']).next().unwrap_or_default();
+    let named = |rest: &str| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next() == Some(verb);
+    let lines = source.code.lines().enumerate();
+    let other = lines.filter(|(_, line)| line.split("crate::cmd::").skip(1).any(|rest| !named(rest)));
+    other
+        .map(|(line, _)| format!("{}:{}: a verb does not borrow from a verb", source.path, line + 1))
+        .collect()
+}
+
+#[cfg(test)]
+mod bites {
+    use super::*;
+
+    #[test]
+    fn the_sdk_names_nothing_of_the_command() {
+        let complaints = |path: &str| named_command(&Source::new(path, "use clap::Parser;")).len();
+        assert_eq!(complaints("client/src/put/mod.rs"), 1);
+        assert_eq!(complaints("client/src/bin/dfsctl/args.rs"), 0);
+    }
+
+    #[test]
+    fn public_items_are_counted() {
+        let count = |text: &str| public_items(&Source::new("client/src/a.rs", text));
+        assert_eq!(
+            count("pub fn a() {}\n    pub async fn b() {}\npub const C: u8 = 1;\npub(crate) fn d() {}\n"),
+            3
+        );
+        assert_eq!(count("        parents: plain bool,\n        op: some OpId,\n    pub field: u8,\n"), 2);
+        assert_eq!(
+            count("pub use dfs_wire::{\n    id::{A, B},\n    message::{c, d},\n    path::E,\n};\n"),
+            5
+        );
+        let many = Source::new("client/src/a.rs", &"pub fn a() {}\n".repeat(PUBLIC_MAX + 1));
+        assert_eq!(too_public(&[many]).len(), 1);
+    }
+
+    #[test]
+    fn a_verb_that_borrows_is_seen() {
+        let complaints = |text: &str| borrowed(&Source::new("client/src/bin/dfsctl/cmd/put.rs", text)).len();
+        assert_eq!(complaints("use crate::cmd::cat::hinted;"), 1);
+        assert_eq!(complaints("use crate::cmd::puts::Job;"), 1);
+        assert_eq!(complaints("use crate::cmd::{cat, put};"), 1);
+        assert_eq!(complaints("use crate::cmd::put::plan::Job;"), 0);
+        assert_eq!(complaints("use crate::paths::remote::RemoteArg;"), 0);
+    }
+}
