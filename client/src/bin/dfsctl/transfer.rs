@@ -1,8 +1,10 @@
 //! Moving many files at once: some at a time, going on when one fails.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use dfs_wire::path::DfsPath;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
@@ -11,6 +13,8 @@ use crate::output::failure::{Failure, FailureView, Outcome, Tally};
 use crate::output::page::Page;
 use crate::output::progress::Progress;
 use crate::output::{Output, View};
+use crate::rehearse;
+use dfs_client::{Client, MkdirOptions};
 
 /// Files that move at the same time unless the user says otherwise. Small files wait mostly for syncs that many of
 /// them share, so more at once are faster (64 measured twice as fast as 16); the memory of large ones has its own
@@ -48,7 +52,7 @@ pub(crate) async fn each<J, T, F>(
 
 /// Tells of failures as they come, if there are other items: the failure of a single one is told at the end. For
 /// people only the first ones; the machine formats have all.
-pub(crate) fn teller(output: &Output, progress: &Progress, items: usize) -> impl Fn(&Failure) {
+pub(crate) fn teller(output: &Output, progress: &Progress, items: usize) -> impl Fn(&Failure) + use<> {
     const TOLD_MAX: usize = 20;
     let told = AtomicUsize::new(0);
     let (output, progress) = (*output, progress.clone());
@@ -176,7 +180,7 @@ impl View for Summary {
 
 impl Summary {
     /// Adds an outcome, and tells of a failure at once if other files follow.
-    pub(crate) fn add(&mut self, tally: &mut Tally, transfer: Transfer, tell: &impl Fn(&Failure)) {
+    fn add(&mut self, tally: &mut Tally, transfer: Transfer, tell: &dyn Fn(&Failure)) {
         match transfer {
             Ok(moved) => {
                 tally.done += 1;
@@ -189,6 +193,88 @@ impl Summary {
                 self.failed.push(not_moved);
             }
         }
+    }
+}
+
+/// The books of a command that moves files: what is printed at the end, what decides the exit code, and what is told
+/// meanwhile.
+pub(crate) struct Ledger {
+    /// What is printed.
+    pub summary: Summary,
+    files: Tally,
+    directories: Tally,
+    tell: Box<dyn Fn(&Failure)>,
+}
+
+impl Ledger {
+    /// Begins with what failed before anything moved. `tell` hears of each failure.
+    pub(crate) fn new(tell: impl Fn(&Failure) + 'static, summary: Summary, failed: Vec<NotMoved>) -> Self {
+        let (files, directories) = (Tally::default(), Tally::default());
+        let mut ledger = Self { summary, files, directories, tell: Box::new(tell) };
+        for not_moved in failed {
+            ledger.summary.add(&mut ledger.files, Err(not_moved), &ledger.tell);
+        }
+        ledger
+    }
+
+    /// Makes directories, or finds out whether they could be made.
+    pub(crate) async fn make(&mut self, client: &Client, directories: &BTreeSet<DfsPath>) {
+        for path in directories {
+            let made = match self.summary.dry_run {
+                true => rehearse::mkdir(client, path, true).await,
+                false => client.mkdir(path, MkdirOptions::new().parents(true)).await.map_err(Failure::from),
+            };
+            match made {
+                Ok(()) => {
+                    self.directories.done += 1;
+                    self.summary.directories += u64::from(!self.summary.dry_run);
+                }
+                Err(failure) => {
+                    let target = Some(path.to_string());
+                    let not_made = NotMoved { target, ..NotMoved::from(failure) };
+                    self.summary.add(&mut self.directories, Err(not_made), &self.tell);
+                }
+            }
+        }
+    }
+
+    /// Moves every file, `width` at once; `seen` gets each outcome, with how many there are so far.
+    pub(crate) async fn each<J, F>(
+        &mut self,
+        jobs: Vec<J>,
+        width: u16,
+        work: impl Fn(J) -> F,
+        mut seen: impl FnMut(u64, &Transfer),
+    ) where
+        F: Future<Output = Outcome<Transfer>> + Send + 'static,
+    {
+        let mut done = 0;
+        each(jobs, usize::from(width), work, |outcome| {
+            let outcome = outcome.unwrap_or_else(|failure| Err(failure.into()));
+            done += 1;
+            seen(done, &outcome);
+            self.summary.add(&mut self.files, outcome, &self.tell);
+        })
+        .await;
+    }
+
+    /// Files that were moved.
+    pub(crate) fn moved(&self) -> u64 {
+        self.files.done
+    }
+
+    /// Whether something failed and nothing worked: then there is no result to print, only the failure.
+    pub(crate) fn nothing(&self) -> bool {
+        self.files.nothing() && self.directories.done == 0
+    }
+
+    /// The end of the command.
+    ///
+    /// # Errors
+    /// If anything failed.
+    pub(crate) fn finish(self) -> Outcome<Exit> {
+        self.files.finish_with("files", self.directories, "directories")?;
+        Ok(Exit::Ok)
     }
 }
 

@@ -8,15 +8,15 @@ use dfs_wire::path::DfsPath;
 use crate::complete::remote_paths;
 use crate::connect::context::Context;
 use crate::output::exit::Exit;
-use crate::output::failure::{Failure, Outcome, Tally};
+use crate::output::failure::{Failure, Outcome};
 use crate::output::progress::Progress;
 use crate::output::text::{count, plain};
 use crate::paths::place::{Place, Wish, decide};
 use crate::paths::remote::{Expanded, RemoteArg, bad_path, expand_each};
 use crate::paths::walk::Walk;
 use crate::rehearse;
-use crate::transfer::{JOBS_DEFAULT, Moved, NotMoved, Summary, Targets, each, named, teller};
-use dfs_client::{Client, CopyOptions, MkdirOptions};
+use crate::transfer::{JOBS_DEFAULT, Ledger, Moved, NotMoved, Summary, Targets, named, teller};
+use dfs_client::{Client, CopyOptions};
 
 /// Copies files and directories within the cluster
 ///
@@ -159,29 +159,11 @@ impl Plan {
 
 async fn carry_out(context: &Context, client: &Client, args: &Args, plan: Plan) -> Outcome<Exit> {
     let output = context.output;
-    let mut summary = Summary { dry_run: args.dry_run, ..Summary::default() };
-    let (mut tally, mut directories) = (Tally::default(), Tally::default());
+    let summary = Summary { dry_run: args.dry_run, ..Summary::default() };
     let progress = Progress::new(&output, None);
     let tell = teller(&output, &progress, plan.jobs.len() + plan.failed.len() + plan.directories.len());
-    for not_moved in plan.failed {
-        summary.add(&mut tally, Err(not_moved), &tell);
-    }
-    for path in &plan.directories {
-        let made = match args.dry_run {
-            true => rehearse::mkdir(client, path, true).await,
-            false => client.mkdir(path, MkdirOptions::new().parents(true)).await.map_err(Failure::from),
-        };
-        match made {
-            Ok(()) => {
-                directories.done += 1;
-                summary.directories += u64::from(!args.dry_run);
-            }
-            Err(failure) => {
-                let target = Some(path.to_string());
-                summary.add(&mut directories, Err(NotMoved { target, ..NotMoved::from(failure) }), &tell);
-            }
-        }
-    }
+    let mut ledger = Ledger::new(tell, summary, plan.failed);
+    ledger.make(client, &plan.directories).await;
     let options = CopyOptions::new()
         .precondition(if args.no_clobber { Precondition::Absent } else { Precondition::Any })
         .parents(args.parents || args.recursive)
@@ -190,20 +172,15 @@ async fn carry_out(context: &Context, client: &Client, args: &Args, plan: Plan) 
         let (source, target) = (job.from.path.to_string(), job.to.to_string());
         named(source, target, copy(client.clone(), options.clone(), args.dry_run, job))
     };
-    each(plan.jobs, usize::from(args.jobs), work, |outcome| {
-        let outcome = outcome.unwrap_or_else(|failure| Err(failure.into()));
-        summary.add(&mut tally, outcome, &tell);
-    })
-    .await;
-    summary.seconds = progress.finish(summary.bytes).0;
-    if !(tally.nothing() && directories.done == 0) {
-        output.print(&summary)?;
+    ledger.each(plan.jobs, args.jobs, work, |_, _| {}).await;
+    ledger.summary.seconds = progress.finish(ledger.summary.bytes).0;
+    if !ledger.nothing() {
+        output.print(&ledger.summary)?;
     }
-    if !args.dry_run && tally.done > 0 {
-        output.note(format!("copied {}, no byte moved", count(tally.done, "file")));
+    if !args.dry_run && ledger.moved() > 0 {
+        output.note(format!("copied {}, no byte moved", count(ledger.moved(), "file")));
     }
-    tally.finish_with("files", directories, "directories")?;
-    Ok(Exit::Ok)
+    ledger.finish()
 }
 
 async fn copy(client: Client, options: CopyOptions, dry_run: bool, job: Job) -> Outcome<Moved> {

@@ -12,14 +12,14 @@ use crate::args::ByteRange;
 use crate::complete::any_paths;
 use crate::connect::context::Context;
 use crate::output::exit::Exit;
-use crate::output::failure::{Failure, Outcome, Tally};
+use crate::output::failure::{Failure, Outcome};
 use crate::output::progress::Progress;
 use crate::output::text::{count, plain, size};
 use crate::paths::content::{bytes_of, directory_hint, hinted, print_all};
 use crate::paths::local::{Target, check_name, check_no_link};
 use crate::paths::remote::{Expanded, RemoteArg, expand_each};
 use crate::paths::walk::Walk;
-use crate::transfer::{JOBS_DEFAULT, Moved, NotMoved, Summary, Targets, each, named, teller};
+use crate::transfer::{JOBS_DEFAULT, Ledger, Moved, NotMoved, Summary, Targets, Transfer, named, teller};
 use dfs_client::local_time;
 use dfs_client::{Client, GetOptions};
 
@@ -290,16 +290,12 @@ async fn add_tree(
 
 async fn carry_out(context: &Context, client: &Client, args: &Args, plan: Plan) -> Outcome<Exit> {
     let output = context.output;
-    let mut summary = Summary { dry_run: args.dry_run, directories: plan.directories, ..Summary::default() };
-    let mut tally = Tally::default();
+    let summary = Summary { dry_run: args.dry_run, directories: plan.directories, ..Summary::default() };
     let total = plan.jobs.len() + plan.failed.len();
     let bytes =
         if args.range.is_some() { None } else { Some(plan.jobs.iter().map(|job| job.stat.size).sum()) };
     let progress = Progress::new(&output, bytes);
-    let tell = teller(&output, &progress, total);
-    for not_moved in plan.failed {
-        summary.add(&mut tally, Err(not_moved), &tell);
-    }
+    let mut ledger = Ledger::new(teller(&output, &progress, total), summary, plan.failed);
     let how = How {
         range: args.range,
         resume: args.resume,
@@ -307,7 +303,6 @@ async fn carry_out(context: &Context, client: &Client, args: &Args, plan: Plan) 
         preserve: args.preserve,
         dry_run: args.dry_run,
     };
-    let mut done = 0;
     let work = |job: Job| {
         let (source, target) = (job.stat.path.to_string(), job.target.to_string_lossy().into_owned());
         let (begun, path) = (context.begun.clone(), job.target.clone());
@@ -316,24 +311,20 @@ async fn carry_out(context: &Context, client: &Client, args: &Args, plan: Plan) 
         let fetched = fetched.inspect(move |_| begun.remove(&path));
         named(source, target, fetched)
     };
-    each(plan.jobs, usize::from(args.jobs), work, |outcome| {
-        let outcome = outcome.unwrap_or_else(|failure| Err(failure.into()));
-        done += 1;
+    let seen = |done: u64, outcome: &Transfer| {
         progress.files(done, total as u64);
-        if let (Ok(moved), true) = (&outcome, output.verbose > 0) {
+        if let (Ok(moved), true) = (outcome, output.verbose > 0) {
             progress.pause(|| output.note(format!("{} -> {}", plain(&moved.source), plain(&moved.target))));
         }
-        summary.add(&mut tally, outcome, &tell);
-    })
-    .await;
-    let (seconds, words) = progress.finish(summary.bytes);
-    summary.seconds = seconds;
-    output.print(&summary)?;
+    };
+    ledger.each(plan.jobs, args.jobs, work, seen).await;
+    let (seconds, words) = progress.finish(ledger.summary.bytes);
+    ledger.summary.seconds = seconds;
+    output.print(&ledger.summary)?;
     if !args.dry_run {
-        last_words(context, &summary, &words);
+        last_words(context, &ledger.summary, &words);
     }
-    tally.finish("files")?;
-    Ok(Exit::Ok)
+    ledger.finish()
 }
 
 fn last_words(context: &Context, summary: &Summary, words: &str) {

@@ -14,15 +14,15 @@ use crate::args;
 use crate::complete::any_paths;
 use crate::connect::context::Context;
 use crate::output::exit::Exit;
-use crate::output::failure::{Failure, Outcome, Tally};
+use crate::output::failure::{Failure, Outcome};
 use crate::output::progress::Progress;
 use crate::output::text::plain;
 use crate::paths::place::{Wish, decide};
 use crate::paths::remote::RemoteArg;
 use crate::rehearse;
-use crate::transfer::{JOBS_DEFAULT, Moved, NotMoved, Summary, Targets, each, named, teller};
+use crate::transfer::{JOBS_DEFAULT, Ledger, Moved, NotMoved, Summary, Targets, Transfer, named, teller};
 use dfs_client::ns_of;
-use dfs_client::{Client, MkdirOptions, PutOptions, PutSource};
+use dfs_client::{Client, PutOptions, PutSource};
 
 /// Stores files of this machine in the cluster
 ///
@@ -143,36 +143,13 @@ async fn carry_out(context: &Context, client: &Client, args: &Args, plan: Plan) 
     let output = context.output;
     let left_out = plan.left_out(output.verbose > 0);
     let passed_over = plan.skipped.into_iter().chain(plan.cluster_dirs.into_iter().map(|(name, _)| name));
-    let mut summary = Summary { dry_run: args.dry_run, skipped: passed_over.collect(), ..Summary::default() };
-    let (mut tally, mut directories) = (Tally::default(), Tally::default());
+    let summary = Summary { dry_run: args.dry_run, skipped: passed_over.collect(), ..Summary::default() };
     let total = plan.jobs.len() + plan.failed.len();
     let items = total + plan.directories.len();
     let known = plan.jobs.iter().all(|job| job.source.is_some());
     let progress = Progress::new(&output, known.then(|| plan.jobs.iter().map(|job| job.size).sum()));
-    let tell = teller(&output, &progress, items);
-    for not_moved in plan.failed {
-        summary.add(&mut tally, Err(not_moved), &tell);
-    }
-    for path in &plan.directories {
-        let made = match args.dry_run {
-            true => rehearse::mkdir(client, path, true).await,
-            false => {
-                let options = MkdirOptions::new().parents(true);
-                client.mkdir(path, options).await.map_err(Failure::from)
-            }
-        };
-        match made {
-            Ok(()) => {
-                directories.done += 1;
-                summary.directories += u64::from(!args.dry_run);
-            }
-            Err(failure) => {
-                let target = Some(path.to_string());
-                summary.add(&mut directories, Err(NotMoved { target, ..NotMoved::from(failure) }), &tell);
-            }
-        }
-    }
-    let mut done = 0;
+    let mut ledger = Ledger::new(teller(&output, &progress, items), summary, plan.failed);
+    ledger.make(client, &plan.directories).await;
     let work = |job: Job| {
         let (source, target) = (job.shown(), job.target.to_string());
         named(
@@ -181,25 +158,21 @@ async fn carry_out(context: &Context, client: &Client, args: &Args, plan: Plan) 
             store(client.clone(), options(args, &job, &progress), (args.dry_run, args.preserve), job),
         )
     };
-    each(plan.jobs, usize::from(args.jobs), work, |outcome| {
-        let outcome = outcome.unwrap_or_else(|failure| Err(failure.into()));
-        done += 1;
+    let seen = |done: u64, outcome: &Transfer| {
         progress.files(done, total as u64);
-        if let (Ok(moved), true) = (&outcome, output.verbose > 0) {
+        if let (Ok(moved), true) = (outcome, output.verbose > 0) {
             progress.pause(|| output.note(format!("{} -> {}", moved.source, plain(&moved.target))));
         }
-        summary.add(&mut tally, outcome, &tell);
-    })
-    .await;
-    let (seconds, words) = progress.finish(summary.bytes);
-    summary.seconds = seconds;
-    output.print(&summary)?;
+    };
+    ledger.each(plan.jobs, args.jobs, work, seen).await;
+    let (seconds, words) = progress.finish(ledger.summary.bytes);
+    ledger.summary.seconds = seconds;
+    output.print(&ledger.summary)?;
     left_out.iter().for_each(|text| output.warn(text));
     if !args.dry_run {
-        last_words(context, &summary, &words);
+        last_words(context, &ledger.summary, &words);
     }
-    tally.finish_with("files", directories, "directories")?;
-    Ok(Exit::Ok)
+    ledger.finish()
 }
 
 fn options(args: &Args, job: &Job, progress: &Progress) -> PutOptions {
