@@ -280,11 +280,6 @@ impl StoreError {
         };
         Status::new(code, self.to_string()).at_node(node)
     }
-
-    /// Whether the same request may succeed here later without anybody's help.
-    pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Busy { .. } | Self::NoSpace { .. })
-    }
 }
 
 /// One disk full of chunks.
@@ -424,7 +419,7 @@ mod tests {
         let disk: Arc<str> = Arc::from("/data/a");
         let full = StoreError::NoSpace { disk: disk.clone(), needed: 3, available: 2, reserve: 1 };
         assert_eq!(full.to_string(), "disk /data/a is full: 3 bytes needed, 2 available, 1 kept in reserve");
-        assert!(full.is_transient() && full.code() == "disk_full");
+        assert_eq!(full.code(), "disk_full");
         let lost = StoreError::NotFound { disk, key };
         assert_eq!(lost.to_string(), format!("chunk {:032x}.7 is not on disk /data/a", 0xabc));
     }

@@ -220,12 +220,6 @@ impl<M: Send + 'static> Addr<M> {
         }
     }
 
-    /// Whether the actor is up at this moment.
-    #[must_use]
-    pub fn is_up(&self) -> bool {
-        matches!(self.target(), Some(Some(_)))
-    }
-
     /// Messages queued or being handled.
     #[must_use]
     pub fn depth(&self) -> u64 {

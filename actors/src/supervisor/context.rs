@@ -138,34 +138,35 @@ impl<M: Send + 'static> Ctx<M> {
         })
     }
 
-    /// Tasks it owns, timers included.
-    #[must_use]
-    pub fn task_count(&self) -> usize {
-        self.tasks.len()
-    }
-
     /// Tells the actor `msg` once `after` has passed.
     pub fn send_after(&mut self, after: Duration, msg: M) -> TimerId {
         let (id, myself, sleep) = (self.fresh_timer(), self.myself.clone(), self.env.clock.sleep(after));
         let task = async move {
             sleep.await;
-            drop(myself.cast(Envelope::Timer { id, msg, next: None }));
+            drop(myself.cast(Envelope::Timer { id, msg }));
         };
         self.arm(id, task)
     }
 
-    /// Tells the actor what `make` makes, again and again, `period` after the last one was handled: a slow actor is
-    /// never behind by more than one.
-    pub fn send_interval(&mut self, period: Duration, make: impl Fn() -> M + Send + 'static) -> TimerId {
-        self.repeat(period, move |id, next| Envelope::Timer { id, msg: make(), next: Some(next) })
-    }
-
-    /// Calls [`Behaviour::tick`](super::Behaviour::tick) each `period`, in place of any earlier period.
+    /// Calls [`Behaviour::tick`](super::Behaviour::tick) again and again, `period` after the last one was handled, in
+    /// place of any earlier period: a slow actor is never behind by more than one.
     pub fn set_tick(&mut self, period: Duration) {
         if let Some(old) = self.tick.take() {
             self.cancel(old);
         }
-        self.tick = Some(self.repeat(period, |id, next| Envelope::Tick { id, _next: next }));
+        let (id, myself, clock) = (self.fresh_timer(), self.myself.clone(), Arc::clone(&self.env.clock));
+        let task = async move {
+            loop {
+                clock.sleep(period).await;
+                let (next, handled) = oneshot::channel();
+                if myself.cast(Envelope::Tick { id, _next: next }).is_err() {
+                    return;
+                }
+                // Never sent on: dropped when the tick has been handled.
+                let _dropped = handled.await;
+            }
+        };
+        self.tick = Some(self.arm(id, task));
     }
 
     /// Cancels a timer. Its message is not delivered any more, even if it had expired already.
@@ -225,25 +226,5 @@ impl<M: Send + 'static> Ctx<M> {
         let handle = self.spawn(task);
         self.timers.insert(id, handle);
         id
-    }
-
-    fn repeat(
-        &mut self,
-        period: Duration,
-        envelope: impl Fn(TimerId, oneshot::Sender<()>) -> Envelope<M> + Send + 'static,
-    ) -> TimerId {
-        let (id, myself, clock) = (self.fresh_timer(), self.myself.clone(), Arc::clone(&self.env.clock));
-        let task = async move {
-            loop {
-                clock.sleep(period).await;
-                let (next, handled) = oneshot::channel();
-                if myself.cast(envelope(id, next)).is_err() {
-                    return;
-                }
-                // Never sent on: dropped when the message has been handled.
-                let _dropped = handled.await;
-            }
-        };
-        self.arm(id, task)
     }
 }

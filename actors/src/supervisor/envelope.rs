@@ -14,9 +14,9 @@ pub(crate) enum Envelope<M> {
     Message(M, Ticket),
     /// The result of an owned task.
     Own(M),
-    /// An expired timer. A repeating one waits for `next` to be dropped.
-    Timer { id: TimerId, msg: M, next: Option<oneshot::Sender<()>> },
-    /// The period of `set_tick` has passed.
+    /// An expired timer.
+    Timer { id: TimerId, msg: M },
+    /// The period of `set_tick` has passed. The next one begins when `_next` is dropped.
     Tick { id: TimerId, _next: oneshot::Sender<()> },
     /// An owned task panicked.
     TaskPanicked(String),

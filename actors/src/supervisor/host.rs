@@ -192,12 +192,10 @@ impl<B: Behaviour> Life<B> {
         envelope: Envelope<B::Msg>,
     ) -> Result<(), ActorError> {
         match envelope {
-            // The ticket, like `next` below, lives until the handler has ended: it bounds queue and work alike.
+            // The ticket, like `_next` below, lives until the handler has ended: it bounds queue and work alike.
             Envelope::Message(msg, _ticket) => behaviour.handle(msg, ctx).await,
             Envelope::Own(msg) => behaviour.handle(msg, ctx).await,
-            Envelope::Timer { id, msg, next } if ctx.expired(id, next.is_none()) => {
-                behaviour.handle(msg, ctx).await
-            }
+            Envelope::Timer { id, msg } if ctx.expired(id, true) => behaviour.handle(msg, ctx).await,
             Envelope::Tick { id, _next } if ctx.expired(id, false) => behaviour.tick(ctx).await,
             Envelope::Timer { .. } | Envelope::Tick { .. } => Ok(()),
             Envelope::TaskPanicked(text) => Err(ActorError::TaskPanicked(text)),

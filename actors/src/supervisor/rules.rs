@@ -43,8 +43,6 @@ impl Intensity {
     pub const DEFAULT: Self = Self { max_restarts: 5, window: Duration::from_secs(60) };
     /// For a supervisor of supervisors.
     pub const OUTER: Self = Self { max_restarts: 3, window: Duration::from_secs(600) };
-    /// For children that should be tried again for ever, such as links to peers: backoff alone limits the rate.
-    pub const UNLIMITED: Self = Self { max_restarts: u32::MAX, window: Duration::from_secs(60) };
 }
 
 /// The wait before a restart: doubles from `base` to `max` with each failure in a row, plus or minus a fifth.

@@ -60,7 +60,7 @@ async fn a_timer_cancelled_after_it_expired_is_not_delivered_either() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_interval_never_queues_up_behind_a_slow_handler() {
+async fn a_tick_never_queues_up_behind_a_slow_handler() {
     let journal = Journal::default();
     let a = Subject::new("a", &journal);
     let (_root, _tree) = alone(&a).await;

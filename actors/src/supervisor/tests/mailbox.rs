@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Restarts as often as a test may need.
+const PATIENT: Intensity = Intensity { max_restarts: 100, ..Intensity::DEFAULT };
+
 async fn alone(subject: &Subject) -> (Root, ActorTree) {
     grow(SupervisorSpec::one_for_one("root").child(subject.spec())).await
 }
@@ -62,13 +65,13 @@ async fn a_question_ends_when_it_is_dropped_unanswered_and_when_nobody_is_there(
     assert!(AskError::Down.had_no_effect() && !AskError::Dead.had_no_effect());
     root.shutdown().await;
     assert_eq!(a.sum().await, Err(AskError::Down));
-    assert!(!a.addr.is_up());
+    assert_eq!(a.addr.try_send(Order::Add(1)), Err(SendError::Down));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_message_waits_for_an_actor_that_is_being_restarted_but_not_for_ever() {
     let a = Subject::new("a", &Journal::default());
-    let spec = SupervisorSpec::one_for_one("root").intensity(Intensity::UNLIMITED).child(a.spec());
+    let spec = SupervisorSpec::one_for_one("root").intensity(PATIENT).child(a.spec());
     let (_root, tree) = grow(spec).await;
     *a.args.screws.failing_starts.lock().unwrap() = 3;
     a.upset(Order::Fail).await;

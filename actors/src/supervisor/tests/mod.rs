@@ -51,7 +51,7 @@ enum Order {
     OwnBlock(std::sync::mpsc::Receiver<()>),
     /// Owns a task that panics.
     OwnPanic,
-    /// Arms timers: a one-shot, one that is cancelled, and an interval.
+    /// Arms timers: a one-shot, one that is cancelled, and the tick.
     Timers,
     /// Arms a one-shot and keeps its name.
     Arm,
@@ -147,12 +147,17 @@ impl Behaviour for Probe {
                 ctx.send_after(secs(10), Order::Note("once"));
                 let cancelled = ctx.send_after(secs(10), Order::Note("cancelled"));
                 ctx.cancel(cancelled);
-                ctx.send_interval(secs(4), || Order::Note("again"));
+                ctx.set_tick(secs(4));
             }
             Order::Arm => self.armed = Some(ctx.send_after(secs(5), Order::Note("too late"))),
             Order::Disarm => self.armed.into_iter().for_each(|timer| ctx.cancel(timer)),
             Order::Note(what) => journal.note(what),
         }
+        Ok(())
+    }
+
+    async fn tick(&mut self, _ctx: &mut Ctx<Order>) -> Result<(), ActorError> {
+        self.args.screws.journal.note("again");
         Ok(())
     }
 

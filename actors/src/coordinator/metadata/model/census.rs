@@ -59,11 +59,6 @@ impl Census {
         self.copies(node, CopyState::Good).chunks + self.copies(node, CopyState::Unverified).chunks
     }
 
-    /// Whether the metadata names the node for any copy of a live chunk that may be good.
-    pub fn holds_anything(&self, node: NodeId) -> bool {
-        self.expected(node) > 0
-    }
-
     /// The nodes that may have copies of chunks that cannot be read now, and of how many.
     pub fn unreachable_on(&self) -> impl Iterator<Item = (NodeId, u64)> + '_ {
         self.away.iter().map(|(node, chunks)| (*node, *chunks))

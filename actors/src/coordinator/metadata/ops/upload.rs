@@ -41,14 +41,6 @@ pub(super) fn open_session(view: &impl View, session: SessionId) -> Result<Uploa
     view.load(&keys::session(session))?.ok_or_else(|| session_closed(session))
 }
 
-/// Whether an upload is open.
-///
-/// # Errors
-/// Of the store.
-pub fn is_open(view: &impl View, session: SessionId) -> Result<bool, MetaError> {
-    Ok(view.get(&keys::session(session))?.is_some())
-}
-
 /// The upload that this operation has opened before, if it is open still.
 ///
 /// # Errors

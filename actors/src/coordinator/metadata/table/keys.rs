@@ -184,12 +184,6 @@ pub fn risk(good: u8, chunk: ChunkId) -> Vec<u8> {
     key(&[table::RISK, &[good], &chunk.to_bytes()])
 }
 
-/// Good copies and chunk of a risk's key.
-pub fn parse_risk(key: &[u8]) -> Option<(u8, ChunkId)> {
-    let (good, chunk) = key.strip_prefix(table::RISK)?.split_first()?;
-    Some((*good, ChunkId::from_bytes(chunk.try_into().ok()?)))
-}
-
 /// An upload session.
 pub fn session(session: SessionId) -> Vec<u8> {
     key(&[table::SESSION, &session.to_bytes()])
@@ -424,7 +418,6 @@ mod tests {
         assert_eq!(parse_entry(&entry(InodeId(7), "ü b")), Some((InodeId(7), "ü b")));
         assert_eq!(parse_segment(&segment(VersionId(8), 9)), Some((VersionId(8), 9)));
         assert_eq!(parse_chunk(&chunk(ChunkId(5))), Some(ChunkId(5)));
-        assert_eq!(parse_risk(&risk(2, ChunkId(5))), Some((2, ChunkId(5))));
         assert_eq!(parse_lease(&lease(1, SessionId(2))), Some(SessionId(2)));
         assert_eq!(parse_outcome(&outcome(OpId(2))), Some(OpId(2)));
         assert_eq!(parse_trash(&trash(InodeId(3))), Some(InodeId(3)));
