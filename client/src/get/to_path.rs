@@ -12,10 +12,11 @@ use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant};
 
 use super::absorb::Place;
-use super::part_file::{Keep, PartFile};
+use super::part_file::{Keep, LOCK_PATIENCE, LOCK_POLL, PartFile};
 use super::{Absorber, Part, Reader, Target, WINDOW_SLABS, open, to_writer};
 use crate::client::Client;
 use crate::digest::Hash;
+use crate::env::Workers;
 use crate::error::Error;
 use crate::memory::MemoryBound;
 use crate::options::{GetOptions, GetOutcome};
@@ -57,11 +58,27 @@ pub(super) async fn get(
         (false, false) => Keep::Nothing,
     };
     let bounds = (range.start, range.end);
-    let mut part_file =
-        workers.blocking(move || PartFile::open(&destination, &stat, bounds, keep, overwrite)).await??;
+    let env = client.inner.env.clone();
+    let open = move |patient| PartFile::open(&destination, &stat, bounds, keep, overwrite, patient, &env);
+    let mut part_file = open_patiently(workers, open).await?;
     let resumed = fetch_all(&reader, &range, &mut part_file).await?;
     workers.blocking(move || part_file.finish(overwrite)).await??;
     Ok(reader.outcome(len, resumed))
+}
+
+/// Opens a part file once the last write of the get that left it has ended, or was waited for long enough.
+async fn open_patiently<F>(workers: Workers, open: F) -> Result<PartFile, Error>
+where
+    F: Fn(bool) -> Result<Option<PartFile>, Error> + Clone + Send + 'static,
+{
+    let began = Instant::now();
+    loop {
+        let (open, patient) = (open.clone(), began.elapsed() < LOCK_PATIENCE);
+        if let Some(part_file) = workers.blocking(move || open(patient)).await?? {
+            return Ok(part_file);
+        }
+        tokio::time::sleep(LOCK_POLL).await;
+    }
 }
 
 /// Whether the destination holds exactly the bytes wanted. Looks no further than the first chunk that differs.

@@ -12,7 +12,7 @@ use dfs_wire::limits::DATA_FRAME_BYTES;
 use dfs_wire::link::DataFrame;
 use dfs_wire::status::StatusCode;
 
-use super::source::{self, Seen};
+use super::source::{self, Seen, TICK};
 use crate::digest::{BATCH_FRAMES, Hash, Sha};
 use crate::env::{Job, Workers};
 use crate::error::Error;
@@ -213,6 +213,7 @@ pub(crate) struct Opened {
 
 /// Opens a local file for reading.
 pub(crate) async fn open_file(path: PathBuf, workers: Workers) -> Result<Opened, Error> {
+    let named = path.clone();
     let open = move || {
         let failed = |e: io::Error| {
             let hint = match e.kind() {
@@ -230,7 +231,18 @@ pub(crate) async fn open_file(path: PathBuf, workers: Workers) -> Result<Opened,
                 .with_hint("put its files one by one, or use `dfsctl put -r`"));
         }
         let seen = metadata.is_file().then(|| Seen::first(&file)).transpose().map_err(failed)?;
-        Ok(Opened { file: Arc::new(file), regular: seen.map(|seen| (seen, seen.size())) })
+        Ok((Arc::new(file), seen))
     };
-    workers.blocking(open).await?
+    let (file, seen) = workers.blocking(open).await??;
+    let seen = match seen {
+        Some(None) => {
+            tokio::time::sleep(TICK).await;
+            let file = file.clone();
+            let again = workers.blocking(move || Seen::again(&file)).await?;
+            Some(again.map_err(|e| Error::local_file("opening", &named, e))?)
+        }
+        Some(seen) => seen,
+        None => None,
+    };
+    Ok(Opened { file, regular: seen.map(|seen| (seen, seen.size())) })
 }

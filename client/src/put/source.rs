@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use crate::error::Error;
 
 /// Times of files are as fine as the kernel's tick: who writes within the one of the first look leaves no trace.
-const TICK: Duration = Duration::from_millis(20);
+pub(super) const TICK: Duration = Duration::from_millis(20);
 
 /// What tells one state of a file from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,15 +23,16 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Looks at an open file. One that was changed just now is looked at a moment later. Blocks.
-    pub(super) fn first(file: &File) -> std::io::Result<Self> {
+    /// Looks at an open file. `None` if it was changed just now: it is to be looked at again after [`TICK`]. Blocks.
+    pub(super) fn first(file: &File) -> std::io::Result<Option<Self>> {
         let metadata = file.metadata()?;
         let age = metadata.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
-        if age.is_some_and(|age| age < TICK) {
-            std::thread::sleep(TICK);
-            return Ok(Self::of(&file.metadata()?));
-        }
-        Ok(Self::of(&metadata))
+        Ok(age.is_none_or(|age| age >= TICK).then(|| Self::of(&metadata)))
+    }
+
+    /// Looks at an open file, whenever it was changed. Blocks.
+    pub(super) fn again(file: &File) -> std::io::Result<Self> {
+        file.metadata().map(|metadata| Self::of(&metadata))
     }
 
     /// Its bytes.
@@ -89,8 +90,12 @@ mod tests {
         fs::write(&path, "0123456789").unwrap();
         let open = || {
             let file = File::open(&path).unwrap();
-            (Seen::first(&file).unwrap(), file)
+            std::thread::sleep(TICK);
+            (Seen::first(&file).unwrap().unwrap(), file)
         };
+        let fresh = File::open(&path).unwrap();
+        fs::write(&path, "0123456789").unwrap();
+        assert_eq!(Seen::first(&fresh).unwrap(), None, "it may be changed again without a trace");
         let (seen, file) = open();
         assert_eq!(seen.changed(&file, &path), None);
         fs::read(&path).unwrap();

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags, RenameFlags, Stat};
 use rustix::io::Errno;
 
+use crate::env::Env;
+
 /// Fresh names that are tried before giving up: more than one is never needed.
 const NAMES_TRIED: u32 = 3;
 /// What the names of part files begin and end with.
@@ -41,12 +43,12 @@ impl Directory {
     }
 
     /// Makes a file under a random name, which no file here has and none that is to come can count on.
-    pub(super) fn create(&self) -> io::Result<(File, OsString)> {
+    pub(super) fn create(&self, env: &Env) -> io::Result<(File, OsString)> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mode = Mode::from_raw_mode(0o666);
         let mut tried = 0;
         loop {
-            let name = OsString::from(format!(".dfs-{:032x}.part", rand::random::<u128>()));
+            let name = OsString::from(format!(".dfs-{:032x}.part", env.u128()));
             match rustix::fs::openat(&self.fd, &name, flags, mode) {
                 Ok(fd) => return Ok((File::from(fd), name)),
                 Err(Errno::EXIST) if tried < NAMES_TRIED => tried += 1,
@@ -130,8 +132,8 @@ mod tests {
     fn fresh_names_are_told_from_those_of_users() {
         let dir = tempfile::tempdir().unwrap();
         let directory = Directory::of(&dir.path().join("x")).unwrap();
-        let (file, name) = directory.create().unwrap();
-        let (_, other) = directory.create().unwrap();
+        let (file, name) = directory.create(&Env::system()).unwrap();
+        let (_, other) = directory.create(&Env::system()).unwrap();
         assert_ne!(name, other);
         for theirs in
             [".x.dfs-part", ".dfs-.part", ".dfs-0123.part", &format!(".dfs-{}.part", "G".repeat(32))]

@@ -16,8 +16,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dfs_wire::message::metadata::FileStat;
 use dfs_wire::status::StatusCode;
@@ -26,14 +25,16 @@ use rustix::fs::{FlockOperation, OFlags};
 use self::directory::Directory;
 use self::trailer::{Trailer, inode_of, whole_len};
 use super::absorb::Place;
+use crate::env::Env;
 use crate::error::Error;
 
 /// From this size on the page cache is passed by: filling cold memory costs more than the disk does.
 const DIRECT_FROM: u64 = 16 * 1024 * 1024;
 
 /// How long a part file's lock is waited for. A get that was given up holds it until its last write has ended.
-const LOCK_PATIENCE: Duration = Duration::from_secs(5);
-const LOCK_POLL: Duration = Duration::from_millis(20);
+pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(5);
+/// Between two looks at such a lock.
+pub(super) const LOCK_POLL: Duration = Duration::from_millis(20);
 
 /// What becomes of the part if the get does not end well, and of one that lies there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,16 +65,19 @@ pub(super) struct PartFile {
 
 impl PartFile {
     /// Makes a part file for `destination` and bytes `start .. end` of a version, or opens the one that an earlier get
-    /// kept: then the chunks that it brought are reported by [`Self::claimed`].
+    /// kept: then the chunks that it brought are reported by [`Self::claimed`]. `None` if that one is locked still, and the
+    /// caller is `patient`: to be tried again after [`LOCK_POLL`].
     ///
-    /// Blocks.
+    /// Blocks, but for no lock.
     pub(super) fn open(
         destination: &Path,
         stat: &FileStat,
         (start, end): (u64, u64),
         keep: Keep,
         overwrite: bool,
-    ) -> Result<Self, Error> {
+        patient: bool,
+        env: &Env,
+    ) -> Result<Option<Self>, Error> {
         let Some(name) = destination.file_name() else {
             let text = format!("{} is not a file name", destination.display());
             return Err(Error::new(StatusCode::InvalidArgument, text));
@@ -99,21 +103,33 @@ impl PartFile {
             sequence: 0,
             chunks: Vec::new(),
         };
-        let older = if keep == Keep::Nothing { None } else { look_through(&directory, &wanted, keep) };
+        let older = match keep {
+            Keep::Nothing => None,
+            _ => match look_through(&directory, &wanted, keep, patient) {
+                Ok(older) => older,
+                Err(InUse) => return Ok(None),
+            },
+        };
         let part = match older {
             Some(found) => Self::adopt(directory, destination, found, keep),
-            None => Self::create(directory, destination, wanted, keep).map_err(failed)?,
+            None => Self::create(directory, destination, wanted, keep, env).map_err(failed)?,
         };
-        part.prepare().map_err(failed)
+        part.prepare().map(Some).map_err(failed)
     }
 
-    fn create(directory: Directory, destination: &Path, wanted: Trailer, keep: Keep) -> io::Result<Self> {
-        let (file, name) = directory.create()?;
+    fn create(
+        directory: Directory,
+        destination: &Path,
+        wanted: Trailer,
+        keep: Keep,
+        env: &Env,
+    ) -> io::Result<Self> {
+        let (file, name) = directory.create(env)?;
         let found = Found { file, trailer: wanted, name };
         // From here on it is removed if anything fails.
         let mut part = Self::adopt(directory, destination, found, Keep::Nothing);
         // Without locks a later get could not tell whether it may have the file.
-        let locked = lock(&part.file);
+        let locked = try_lock(&part.file) == Lock::Taken;
         part.trailer.mode = attributes::mark(&part.file)?;
         (part.trailer.inode, part.trailer.born) = inode_of(&part.file.metadata()?);
         part.trailer.name = part.name.to_string_lossy().into_owned();
@@ -244,9 +260,17 @@ struct Found {
     name: OsString,
 }
 
+/// The part to go on with is locked by the last write of the get that left it.
+struct InUse;
+
 /// Looks at every part here that no get is at work on: gives the one to go on with, removes the others that were for
-/// the same destination, and those that hold nothing.
-fn look_through(directory: &Directory, wanted: &Trailer, keep: Keep) -> Option<Found> {
+/// the same destination, and those that hold nothing. Who is not `patient` passes by the one to go on with if it is locked.
+fn look_through(
+    directory: &Directory,
+    wanted: &Trailer,
+    keep: Keep,
+    patient: bool,
+) -> Result<Option<Found>, InUse> {
     let mut chosen = None;
     for name in directory.names_of_parts() {
         let Some((file, trailer)) = recognise(directory, &name) else { continue };
@@ -255,16 +279,21 @@ fn look_through(directory: &Directory, wanted: &Trailer, keep: Keep) -> Option<F
         if !fits && !useless {
             continue;
         }
-        let locked = if fits { lock(&file) } else { try_lock(&file) == Lock::Taken };
+        let lock = try_lock(&file);
+        if fits && patient && lock == Lock::Held {
+            return Err(InUse);
+        }
         // Until it was locked, another get may have gone on with it, or have made it somebody's whole file.
-        let Some(trailer) = locked.then(|| read(directory, &name, &file)).flatten() else { continue };
+        let Some(trailer) = (lock == Lock::Taken).then(|| read(directory, &name, &file)).flatten() else {
+            continue;
+        };
         if fits && !trailer.chunks.is_empty() {
             chosen = Some(Found { file, trailer, name });
         } else {
             directory.remove(&name, &file);
         }
     }
-    chosen
+    Ok(chosen)
 }
 
 /// Opens a file if it is proved to be a part of a get of this user.
@@ -314,22 +343,12 @@ enum Lock {
     Impossible,
 }
 
+/// Locks a part file, so that two gets never write one.
 fn try_lock(file: &File) -> Lock {
     match rustix::fs::flock(file, FlockOperation::NonBlockingLockExclusive) {
         Ok(()) => Lock::Taken,
         Err(rustix::io::Errno::WOULDBLOCK) => Lock::Held,
         Err(_) => Lock::Impossible,
-    }
-}
-
-/// Locks a part file, so that two gets never write one. Blocks for [`LOCK_PATIENCE`] at most.
-fn lock(file: &File) -> bool {
-    let began = Instant::now();
-    loop {
-        match try_lock(file) {
-            Lock::Held if began.elapsed() < LOCK_PATIENCE => thread::sleep(LOCK_POLL),
-            outcome => return outcome == Lock::Taken,
-        }
     }
 }
 
