@@ -13,6 +13,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use dfs_wire::id::NodeId;
 use dfs_wire::status::Status;
 use futures_util::future::BoxFuture;
 
@@ -20,7 +21,8 @@ use super::census::{CensusArgs, CensusTaker, census_channel};
 use super::service::{CoordinatorConfig, CoordinatorParts, CoordinatorService};
 use crate::budgets::{CENSUS_MAILBOX, GC_MAILBOX, MEMBERSHIP_MAILBOX, PLACEMENT_MAILBOX, WRITER_MAILBOX};
 use crate::coordinator::gc::{Gc, GcArgs, GcConfig, GcHealth, GcMsg};
-use crate::coordinator::membership::{Membership, MembershipArgs, NodeRecord, RememberedNodes, view_channel};
+use crate::coordinator::membership::{Membership, MembershipArgs, RememberedNodes, view_channel};
+use crate::coordinator::metadata::model::records::NodeRecord;
 use crate::coordinator::metadata::model::time::ReignClock;
 use crate::coordinator::metadata::ops::cluster::Reign;
 use crate::coordinator::metadata::reader::{MetadataReader, ReadLane};
@@ -85,19 +87,8 @@ impl Coordinator {
 struct MetadataNodes(MetadataReader);
 
 impl RememberedNodes for MetadataNodes {
-    fn load(&self) -> BoxFuture<'static, Result<Vec<NodeRecord>, Status>> {
-        let nodes = self.0.nodes().map_err(MetaError::into_status).map(|nodes| {
-            let record =
-                |(node, r): (_, crate::coordinator::metadata::model::records::NodeRecord)| NodeRecord {
-                    node,
-                    name: r.name,
-                    zone: r.zone,
-                    address: r.address,
-                    standing: r.standing,
-                    since_ms: r.since_ms,
-                };
-            nodes.into_iter().map(record).collect()
-        });
+    fn load(&self) -> BoxFuture<'static, Result<Vec<(NodeId, NodeRecord)>, Status>> {
+        let nodes = self.0.nodes().map_err(MetaError::into_status);
         Box::pin(async move { nodes })
     }
 }

@@ -4,11 +4,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use dfs_actors::coordinator::metadata::model::outcome::{OpenedUpload, Outcome};
 use dfs_actors::coordinator::metadata::model::records::StoredReason;
 use dfs_actors::coordinator::metadata::model::time::Moment;
 use dfs_actors::coordinator::metadata::ops::mutation::Mutation;
 use dfs_actors::coordinator::metadata::ops::transfer::Placement;
-use dfs_actors::coordinator::metadata::ops::{OpenedUpload, Outcome, Policy, cluster};
+use dfs_actors::coordinator::metadata::ops::{Policy, cluster};
 use dfs_actors::coordinator::metadata::reader::MetadataReader;
 use dfs_actors::coordinator::metadata::table::store::MetadataStore;
 use dfs_actors::coordinator::metadata::writer::StoreTrouble;

@@ -8,7 +8,7 @@ use dfs_wire::id::OpId;
 use super::health::GcHealth;
 use super::messages::GcMsg;
 use super::state::{GcConfig, GcState};
-use crate::coordinator::metadata::ops::Outcome;
+use crate::coordinator::metadata::model::outcome::Outcome;
 use crate::coordinator::metadata::ops::mutation::Mutation;
 use crate::coordinator::metadata::writer::WriterMsg;
 use crate::supervisor::{ActorError, Addr, Behaviour, Ctx};

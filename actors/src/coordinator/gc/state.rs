@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use crate::coordinator::metadata::ops::Progress;
+use crate::coordinator::metadata::model::outcome::Progress;
 use crate::coordinator::metadata::ops::mutation::Step;
 use crate::env::MonoTime;
 

@@ -131,6 +131,6 @@ pub(super) fn waiting(waiting: &Waiting) -> HealthFinding {
         "NODE_WAITING",
         HealthLevel::Warn,
         format!("datanode {} ({}) waits for an operator's yes: {}", record.name, record.address, waiting.why),
-        &format!("let it in with `dfsctl nodes admit {}`, or stop it", record.node),
+        &format!("let it in with `dfsctl nodes admit {}`, or stop it", waiting.node),
     )
 }

@@ -7,15 +7,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dfs_wire::id::ClusterId;
+use dfs_wire::id::{ClusterId, NodeId};
 use dfs_wire::message::membership::NodeState;
 use dfs_wire::status::Status;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::messages::MembershipMsg;
-use super::state::{MembershipConfig, MembershipState, NodeRecord, Transition};
+use super::state::{MembershipConfig, MembershipState, Transition};
 use super::view::ClusterView;
+use crate::coordinator::metadata::model::records::NodeRecord;
 use crate::coordinator::metadata::model::time::ReignClock;
 use crate::supervisor::{ActorError, Behaviour, Ctx};
 
@@ -25,7 +26,7 @@ const TICKS: u32 = 20;
 /// Where the records of nodes are remembered.
 pub trait RememberedNodes: Send + Sync + 'static {
     /// Every record.
-    fn load(&self) -> BoxFuture<'static, Result<Vec<NodeRecord>, Status>>;
+    fn load(&self) -> BoxFuture<'static, Result<Vec<(NodeId, NodeRecord)>, Status>>;
 }
 
 /// What the actor is built from.

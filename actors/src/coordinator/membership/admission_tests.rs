@@ -46,7 +46,7 @@ fn a_node_with_the_name_and_the_address_of_a_silent_one_takes_its_place() {
     state.heartbeat(at(31), &heartbeat(3, 5, 0)).unwrap();
     let admitted = state.admit(at(32), None, &like(2, 1, 1)).unwrap();
     assert_eq!(
-        admitted.lost.iter().map(|r| (r.node.0, r.standing)).collect::<Vec<_>>(),
+        admitted.lost.iter().map(|(node, r)| (node.0, r.standing)).collect::<Vec<_>>(),
         [(1, Standing::Lost)]
     );
     // The old process was only frozen, and speaks again before the new one is in: that is decided already.
@@ -83,13 +83,13 @@ fn of_two_that_come_as_one_at_the_same_moment_the_second_is_refused() {
 fn after_a_restart_of_the_coordinator_nobody_takes_a_place_that_may_be_another_s() {
     let mut state = empty();
     let Admission { record, .. } = state.admit(at(0), None, &register(1, 5)).unwrap();
-    state = MembershipState::new(open(), CLUSTER, vec![record.clone()], 1, (at(0), 0));
+    state = MembershipState::new(open(), CLUSTER, vec![(NodeId(1), record.clone())], 1, (at(0), 0));
     let status = refusal(&mut state, at(1), &like(2, 1, 1));
     assert!(status.message.contains("which is suspect"), "{status}");
     join(&mut state, at(2), &register(1, 5)).unwrap();
     // Two that were taken in with one name before names were looked at: whoever comes first has it.
-    let twin = NodeRecord { node: NodeId(9), ..record.clone() };
-    state = MembershipState::new(open(), CLUSTER, vec![record, twin], 1, (at(0), 0));
+    let twin = (NodeId(9), record.clone());
+    state = MembershipState::new(open(), CLUSTER, vec![(NodeId(1), record), twin], 1, (at(0), 0));
     join(&mut state, at(1), &register(1, 5)).unwrap();
     refusal(&mut state, at(2), &like(9, 1, 1));
 }
@@ -119,7 +119,7 @@ fn beyond_a_number_of_nodes_an_operator_is_asked() {
     state.say_yes(at(42), NodeId(1)).unwrap();
     pass(&mut state, 42, 80);
     let back = state.admit(at(80), None, &register(1, 2)).unwrap();
-    assert_eq!(back.lost.iter().map(|r| r.node.0).collect::<Vec<_>>(), [5]);
+    assert_eq!(back.lost.iter().map(|(node, _)| node.0).collect::<Vec<_>>(), [5]);
     // Who asks no more is not shown for ever.
     refusal(&mut state, at(80), &register(77, 1));
     assert!(!state.tick_door(at(139)) && state.tick_door(at(140)) && state.view().waiting.is_empty());

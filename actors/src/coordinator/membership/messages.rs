@@ -6,7 +6,8 @@ use dfs_wire::id::{Incarnation, NodeId};
 use dfs_wire::message::membership::{Heartbeat, Leave, Register, StateFull};
 use dfs_wire::status::Status;
 
-use super::state::{Admission, Heard, NodeRecord};
+use super::state::{Admission, Heard};
+use crate::coordinator::metadata::model::records::NodeRecord;
 use crate::supervisor::Reply;
 
 /// A message to the membership actor.

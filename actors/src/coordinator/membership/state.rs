@@ -38,9 +38,8 @@ use dfs_wire::message::membership::{Heartbeat, NodeLoad, NodeState, Register, St
 use dfs_wire::status::Status;
 
 pub(crate) use self::admission::Admission;
-pub use self::admission::Waiting;
 use self::words::{bounded, shortened, superseded};
-use crate::coordinator::metadata::model::records::Standing;
+use crate::coordinator::metadata::model::records::{NodeRecord, Standing};
 use crate::env::MonoTime;
 
 mod admission;
@@ -92,23 +91,6 @@ impl Default for MembershipConfig {
     }
 }
 
-/// What is kept of a node in the metadata, so that an error can name it years later.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NodeRecord {
-    /// Who.
-    pub node: NodeId,
-    /// Its name for people.
-    pub name: String,
-    /// Its failure domain.
-    pub zone: String,
-    /// Where it listens.
-    pub address: String,
-    /// What lasts of its state.
-    pub standing: Standing,
-    /// Since when, in the coordinator's time.
-    pub since_ms: u64,
-}
-
 /// The part of a heartbeat's answer that membership knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heard {
@@ -135,6 +117,7 @@ pub(crate) struct Transition {
 
 #[derive(Debug, Clone)]
 struct Node {
+    id: NodeId,
     record: NodeRecord,
     /// The run that registered last; 0 = none in this life of the machine.
     incarnation: Incarnation,
@@ -177,11 +160,12 @@ impl MembershipState {
     pub(crate) fn new(
         config: MembershipConfig,
         cluster: ClusterId,
-        remembered: Vec<NodeRecord>,
+        remembered: Vec<(NodeId, NodeRecord)>,
         first_version: u64,
         now: (MonoTime, u64),
     ) -> Self {
-        let nodes = remembered.into_iter().map(|r| (r.node, Node::remembered(r, now.1))).collect();
+        let nodes =
+            remembered.into_iter().map(|(id, record)| (id, Node::remembered(id, record, now.1))).collect();
         let history = VecDeque::new();
         Self {
             config,
@@ -215,7 +199,7 @@ impl MembershipState {
         admitted: &Admission,
     ) -> Result<Vec<Transition>, Status> {
         self.door.release(word.node);
-        let lost = admitted.lost.iter().filter_map(|lost| self.mark_lost(now, lost.node));
+        let lost = admitted.lost.iter().filter_map(|(lost, _)| self.mark_lost(now, *lost));
         let mut transitions: Vec<_> = lost.map(|(_, transition)| transition).collect();
         let judged = self.judge(now, word).map_err(|refusal| refusal.status)?;
         let before = self.nodes.get(&word.node);
@@ -230,6 +214,7 @@ impl MembershipState {
         let since_ms = before.filter(|_| from == Some(to)).map_or(self.ms(now), |n| n.since_ms);
         let name = record.name.clone();
         let node = Node {
+            id: word.node,
             record,
             incarnation: word.incarnation,
             version: word.version.clone(),
@@ -350,12 +335,13 @@ const fn live(standing: Standing) -> NodeState {
 
 impl Node {
     /// A node that has not been heard of yet.
-    fn remembered(record: NodeRecord, now_ms: u64) -> Self {
+    fn remembered(id: NodeId, record: NodeRecord, now_ms: u64) -> Self {
         let (state, since_ms) = match record.standing {
             Standing::Member | Standing::Draining => (NodeState::Suspect, now_ms),
             decided => (live(decided), record.since_ms),
         };
         Self {
+            id,
             record,
             incarnation: Incarnation(0),
             version: String::new(),
@@ -375,7 +361,7 @@ impl Node {
         let from = std::mem::replace(&mut self.state, to);
         (from != to).then(|| {
             self.since_ms = now_ms;
-            Transition { node: self.record.node, name: self.record.name.clone(), from: Some(from), to }
+            Transition { node: self.id, name: self.record.name.clone(), from: Some(from), to }
         })
     }
 }

@@ -136,9 +136,14 @@ fn a_coordinator_that_slept_blames_nobody() {
 fn after_a_restart_of_the_coordinator_known_nodes_are_suspect_before_they_are_down() {
     let mut state = empty();
     let Ok(Admission { record: one, .. }) = state.admit(at(0), None, &register(1, 5)) else { panic!() };
-    let left = NodeRecord { node: NodeId(2), name: "dn-2".into(), standing: Standing::Left, ..one.clone() };
-    state =
-        MembershipState::new(MembershipConfig::default(), CLUSTER, vec![one, left], 1, (at(100), 100_000));
+    let left = NodeRecord { name: "dn-2".into(), standing: Standing::Left, ..one.clone() };
+    state = MembershipState::new(
+        MembershipConfig::default(),
+        CLUSTER,
+        vec![(NodeId(1), one), (NodeId(2), left)],
+        1,
+        (at(100), 100_000),
+    );
     assert_eq!((state_of(&state, 1), state_of(&state, 2)), (NodeState::Suspect, NodeState::Left));
     assert!(pass(&mut state, 100, 129).is_empty());
     let (heard, _) = state.heartbeat(at(129), &heartbeat(1, 5, 77)).unwrap();
@@ -427,7 +432,8 @@ fn a_draining_node_drains_on_after_a_silence() {
     let mut state = empty();
     let Ok(Admission { record, .. }) = state.admit(at(0), None, &register(1, 5)) else { panic!() };
     let record = NodeRecord { standing: Standing::Draining, ..record };
-    state = MembershipState::new(MembershipConfig::default(), CLUSTER, vec![record], 1, (at(0), 0));
+    state =
+        MembershipState::new(MembershipConfig::default(), CLUSTER, vec![(NodeId(1), record)], 1, (at(0), 0));
     assert_eq!(state_of(&state, 1), NodeState::Suspect);
     join(&mut state, at(1), &register(1, 6)).unwrap();
     assert_eq!(state_of(&state, 1), NodeState::Draining);

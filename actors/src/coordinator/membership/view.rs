@@ -11,7 +11,7 @@ use dfs_wire::message::admin::{HealthFinding, SilentNode};
 use dfs_wire::message::membership::{NodeEntry, NodeLoad, NodeState};
 use tokio::sync::watch;
 
-use super::state::Waiting;
+use crate::coordinator::metadata::model::records::NodeRecord;
 use crate::coordinator::metadata::model::worth::Reach;
 use crate::env::MonoTime;
 
@@ -65,6 +65,19 @@ impl NodeView {
             findings: Vec::new(),
         }
     }
+}
+
+/// A node that waits for an operator's yes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Waiting {
+    /// Its id.
+    pub node: NodeId,
+    /// As it would be remembered.
+    pub record: NodeRecord,
+    /// Why it has to wait.
+    pub why: String,
+    /// When it last asked.
+    pub asked: MonoTime,
 }
 
 /// The whole cluster as of one instant.

@@ -20,10 +20,11 @@ use super::ops::read::{ExplainPage, ReadPage};
 use super::ops::{
     OpContext, cluster, fsck, gc, inventory, list, names, outcome, read, resume, trash, trash_usage,
 };
-use crate::coordinator::metadata::model::records::{Known, NodeRecord, Outcomes, Totals, UnknownReign};
+use crate::coordinator::metadata::model::records::{Known, NodeRecord, Outcomes, UnknownReign};
 use crate::coordinator::metadata::model::worth::Reaches;
 use crate::coordinator::metadata::table::error::MetaError;
 use crate::coordinator::metadata::table::store::MetadataStore;
+use crate::coordinator::metadata::table::totals::Totals;
 use crate::coordinator::metadata::table::view::Committed;
 use crate::coordinator::metadata::writer::{InlineLane, LaneJob};
 

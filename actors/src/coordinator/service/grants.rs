@@ -11,7 +11,7 @@ use dfs_wire::message::metadata::{Allocation, ChunkLocation, ReplicaLocation};
 
 use super::read_order::in_order;
 use crate::coordinator::membership::ClusterView;
-use crate::coordinator::metadata::ops::AllocatedChunk;
+use crate::coordinator::metadata::model::outcome::AllocatedChunk;
 use crate::coordinator::metadata::ops::read::LocatedChunk;
 
 /// Nodes whose keys are kept: more than a cluster has, in case ids change.

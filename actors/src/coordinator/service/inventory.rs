@@ -1,8 +1,6 @@
 //! What a page of a datanode's inventory means.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use dfs_wire::id::{Incarnation, NodeId, OpId};
 use dfs_wire::limits::INVENTORY_PAGE_MAX;
@@ -10,7 +8,6 @@ use dfs_wire::message::inventory::{
     InventoryAccepted, InventoryConfirm, InventoryEntry, InventoryReport, InventoryResponse,
 };
 use dfs_wire::status::{Status, StatusCode};
-use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::dispatch::{Asked, CoordinatorService, not_registered};
 use crate::coordinator::census::{heard_of, reaches};
@@ -41,47 +38,6 @@ fn check(report: &InventoryReport) -> Result<(), Status> {
         return invalid("an inventory page holds more than it says");
     }
     Ok(())
-}
-
-/// Pages that are judged at once: when many nodes return together, the others wait their turn, and clients are served
-/// meanwhile.
-const JUDGED_AT_ONCE: usize = 4;
-
-/// The turns of inventory pages. As many wait as there are nodes: each tells one page at a time.
-#[derive(Debug)]
-pub(super) struct InventoryTurns {
-    places: Semaphore,
-    waiting: AtomicUsize,
-}
-
-impl Default for InventoryTurns {
-    fn default() -> Self {
-        Self { places: Semaphore::new(JUDGED_AT_ONCE), waiting: AtomicUsize::new(0) }
-    }
-}
-
-impl InventoryTurns {
-    /// Waits for a turn, first come first served. Cancel safety: who gives up waits no more.
-    async fn enter(&self, patience: Duration) -> Result<SemaphorePermit<'_>, Status> {
-        struct Waiting<'a>(&'a AtomicUsize);
-        impl Drop for Waiting<'_> {
-            fn drop(&mut self) {
-                self.0.fetch_sub(1, Ordering::Relaxed);
-            }
-        }
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        let _counted = Waiting(&self.waiting);
-        let turn = tokio::time::timeout(patience, self.places.acquire()).await;
-        turn.ok().and_then(Result::ok).ok_or_else(|| {
-            Status::new(StatusCode::Busy, "many datanodes tell what they have at once")
-                .hint("the page is told again by itself in some seconds")
-        })
-    }
-
-    /// Pages that wait for their turn.
-    fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
-    }
 }
 
 impl CoordinatorService {
@@ -183,28 +139,5 @@ impl CoordinatorService {
             position: self.parts.reader.position().map_err(MetaError::into_status)?,
             quarantine: verdict.quarantine,
         }))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn pages_of_many_nodes_are_judged_a_few_at_a_time_and_who_waits_too_long_is_told() {
-        let turns = InventoryTurns::default();
-        let patience = Duration::from_secs(1);
-        let mut taken = Vec::new();
-        for _ in 0..JUDGED_AT_ONCE {
-            taken.push(turns.enter(patience).await.unwrap());
-        }
-        assert_eq!(turns.enter(patience).await.unwrap_err().code, StatusCode::Busy);
-        assert_eq!(turns.waiting(), 0, "who gave up waits no more");
-        let (next, _) = tokio::join!(turns.enter(patience), async {
-            tokio::task::yield_now().await;
-            assert_eq!(turns.waiting(), 1);
-            taken.pop();
-        });
-        assert!(next.is_ok());
     }
 }

@@ -13,8 +13,8 @@ use dfs_wire::status::{Status, StatusCode};
 
 use super::dispatch::{Asked, CoordinatorService, refused};
 use super::doorbell;
-use crate::coordinator::membership::{MembershipMsg, NodeRecord, Waiting};
-use crate::coordinator::metadata::model::records::{self, Known};
+use crate::coordinator::membership::{MembershipMsg, Waiting};
+use crate::coordinator::metadata::model::records::{self, Known, NodeRecord};
 use crate::coordinator::metadata::ops::inventory::{CopyChange, CopyFinding};
 use crate::coordinator::metadata::ops::mutation::Mutation;
 use crate::coordinator::metadata::table::error::MetaError;
@@ -64,9 +64,9 @@ impl CoordinatorService {
         self.check_reign(asked, &word).await?;
         doorbell::check(&*self.parts.doorbell, &word).await?;
         // Its own also where nothing is new: the metadata may say by now that it is forgotten.
-        let records = [admission.lost.as_slice(), std::slice::from_ref(&admission.record)].concat();
-        for lost in &admission.lost {
-            tracing::warn!(node = %lost.node, name = lost.name, by = %word.node, "another node takes the place of one that is gone");
+        let records = [admission.lost.clone(), vec![(word.node, admission.record.clone())]].concat();
+        for (node, lost) in &admission.lost {
+            tracing::warn!(%node, name = lost.name, by = %word.node, "another node takes the place of one that is gone");
         }
         let node = word.node;
         if let Err(status) = self.remember(asked, records).await {
@@ -127,29 +127,21 @@ impl CoordinatorService {
     }
 
     /// Makes records durable, all of them or none.
-    async fn remember(&self, asked: &Asked, records: Vec<NodeRecord>) -> Result<(), Status> {
+    async fn remember(&self, asked: &Asked, records: Vec<(NodeId, NodeRecord)>) -> Result<(), Status> {
         if records.is_empty() {
             return Ok(());
         }
-        let mut durable = Vec::with_capacity(records.len());
-        for record in records {
-            let NodeRecord { node, name, zone, address, standing, since_ms } = record;
-            let known = self.parts.reader.node(node).map_err(MetaError::into_status)?;
-            let registered_ms = known.map_or(self.parts.time.now_ms(), |r| r.registered_ms);
-            durable
-                .push((node, records::NodeRecord { name, zone, address, registered_ms, standing, since_ms }));
-        }
-        self.note(asked, Mutation::PutNodes(durable)).await.map(|_| ())
+        self.note(asked, Mutation::PutNodes(records)).await.map(|_| ())
     }
 
     /// An operator says yes to a node that waits.
     pub(super) async fn admit_node(&self, asked: &Asked, called: &str) -> Result<AdminResponse, Status> {
         let view = self.view();
-        let is_called = |w: &&Waiting| w.record.name == called || w.record.node.to_string() == called;
-        let mut found = view.waiting.iter().filter(is_called).map(|w| w.record.node);
+        let is_called = |w: &&Waiting| w.record.name == called || w.node.to_string() == called;
+        let mut found = view.waiting.iter().filter(is_called).map(|w| w.node);
         let (Some(node), None) = (found.next(), found.next()) else {
             let all: Vec<_> =
-                view.waiting.iter().map(|w| format!("{} ({})", w.record.name, w.record.node)).collect();
+                view.waiting.iter().map(|w| format!("{} ({})", w.record.name, w.node)).collect();
             let all = if all.is_empty() { "none".to_owned() } else { all.join(", ") };
             let text = format!("'{called}' is not the name or id of one datanode that waits to be admitted");
             return Err(Status::new(StatusCode::NotFound, text)
@@ -159,7 +151,7 @@ impl CoordinatorService {
         let record = self.parts.membership.ask(yes, self.left(asked)).await.map_err(unanswered)??;
         let name = record.name.clone();
         tracing::info!(%node, name, "an operator admits a node");
-        self.remember(asked, vec![record]).await?;
+        self.remember(asked, vec![(node, record)]).await?;
         Ok(AdminResponse::NodeAdmitted(name))
     }
 
@@ -226,9 +218,10 @@ impl CoordinatorService {
     }
 
     async fn leave(&self, asked: &Asked, word: Leave) -> Result<(), Status> {
+        let node = word.node;
         let leave = |reply| MembershipMsg::Leave(word, reply);
         match self.parts.membership.ask(leave, self.left(asked)).await.map_err(unanswered)? {
-            Some(record) => self.remember(asked, vec![record]).await,
+            Some(record) => self.remember(asked, vec![(node, record)]).await,
             None => Ok(()),
         }
     }

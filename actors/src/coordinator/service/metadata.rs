@@ -14,11 +14,11 @@ use dfs_wire::status::{Status, StatusCode};
 
 use super::dispatch::{Asked, CoordinatorService, refused, unexpected};
 use crate::coordinator::census::reaches;
+use crate::coordinator::metadata::model::outcome::{AllocatedChunk, OpenedUpload, Outcome};
 use crate::coordinator::metadata::model::records::{StoredReason, UploadSession};
 use crate::coordinator::metadata::model::worth::Worth;
 use crate::coordinator::metadata::ops::mutation::Mutation;
 use crate::coordinator::metadata::ops::transfer::Placement;
-use crate::coordinator::metadata::ops::{AllocatedChunk, OpenedUpload, Outcome};
 use crate::coordinator::metadata::table::error::MetaError;
 use crate::coordinator::metadata::table::keys;
 use crate::coordinator::metadata::table::view::View;

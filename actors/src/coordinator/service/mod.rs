@@ -11,6 +11,7 @@ mod membership;
 mod metadata;
 mod read_order;
 mod space;
+mod turns;
 
 #[cfg(test)]
 pub(super) use dispatch::speaks_for_itself;

@@ -17,8 +17,9 @@ use dfs_wire::message::membership::{NodeState, Register};
 use dfs_wire::status::{Status, StatusCode};
 
 use super::words::{check_texts, fenced, superseded};
-use super::{MembershipState, NODES_MAX, Node, NodeRecord};
-use crate::coordinator::metadata::model::records::Standing;
+use super::{MembershipState, NODES_MAX, Node};
+use crate::coordinator::membership::view::Waiting;
+use crate::coordinator::metadata::model::records::{NodeRecord, Standing};
 use crate::env::MonoTime;
 
 /// How long a name and an address are held for a node whose registration is under way.
@@ -44,7 +45,7 @@ pub struct Admission {
     /// The record differs from what is remembered: make it durable before [`MembershipState::register`].
     pub news: bool,
     /// Nodes whose place it takes, as they are to be remembered: durable together with `record`.
-    pub lost: Vec<NodeRecord>,
+    pub lost: Vec<(NodeId, NodeRecord)>,
 }
 
 /// Why a registration may not go on.
@@ -59,17 +60,6 @@ impl From<Status> for Refusal {
     fn from(status: Status) -> Self {
         Self { status, needs_yes: false }
     }
-}
-
-/// A node that waits for an operator's yes.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waiting {
-    /// As it would be remembered.
-    pub record: NodeRecord,
-    /// Why it has to wait.
-    pub why: String,
-    /// When it last asked.
-    pub asked: MonoTime,
 }
 
 /// Nodes at the door.
@@ -129,13 +119,13 @@ impl Door {
         Ok(())
     }
 
-    fn wait(&mut self, now: MonoTime, record: NodeRecord, why: &Status) {
-        if self.waiting.len() >= WAITING_MAX && !self.waiting.contains_key(&record.node) {
+    fn wait(&mut self, now: MonoTime, node: NodeId, record: NodeRecord, why: &Status) {
+        if self.waiting.len() >= WAITING_MAX && !self.waiting.contains_key(&node) {
             let oldest = self.waiting.iter().min_by_key(|(_, w)| w.asked).map(|(id, _)| *id);
             oldest.and_then(|id| self.waiting.remove(&id));
         }
         let why = why.message.clone();
-        self.waiting.insert(record.node, Waiting { record, why, asked: now });
+        self.waiting.insert(node, Waiting { node, record, why, asked: now });
     }
 
     /// Counts an unknown node against where it comes from.
@@ -192,7 +182,7 @@ impl MembershipState {
             Ok(admission) => self.door.hold(now, word).map(|()| admission),
             Err(Refusal { status, needs_yes }) => {
                 if needs_yes {
-                    self.door.wait(now, self.record(now, word), &status);
+                    self.door.wait(now, word.node, self.record(now, word), &status);
                 }
                 Err(status)
             }
@@ -212,7 +202,7 @@ impl MembershipState {
                 .hint("one that asks is shown by `dfsctl status`; it asks again every few seconds"));
         };
         let record = NodeRecord { standing: Standing::Left, since_ms: self.ms(now), ..waiting.record };
-        self.nodes.insert(node, Node::remembered(record.clone(), self.ms(now)));
+        self.nodes.insert(node, Node::remembered(node, record.clone(), self.ms(now)));
         self.note_change(node);
         Ok(record)
     }
@@ -222,11 +212,12 @@ impl MembershipState {
     }
 
     fn record(&self, now: MonoTime, word: &Register) -> NodeRecord {
+        let known = self.nodes.get(&word.node);
         NodeRecord {
-            node: word.node,
             name: word.name.clone(),
             zone: word.zone.clone(),
             address: word.address.clone(),
+            registered_ms: known.map_or(self.ms(now), |n| n.record.registered_ms),
             standing: Standing::Member,
             since_ms: self.ms(now),
         }
@@ -275,12 +266,12 @@ impl MembershipState {
     }
 
     /// The nodes whose place this one takes: they have its name and its address, and answer no more.
-    fn clashes(&self, now: MonoTime, word: &Register) -> Result<Vec<NodeRecord>, Status> {
+    fn clashes(&self, now: MonoTime, word: &Register) -> Result<Vec<(NodeId, NodeRecord)>, Status> {
         let mine = self.nodes.get(&word.node).map(|n| &n.record);
         let unchanged = mine.is_some_and(|r| r.name == word.name && r.address == word.address);
         let mut lost = Vec::new();
         let others = self.nodes.values().filter(|n| {
-            n.record.node != word.node
+            n.id != word.node
                 && n.state.belongs()
                 && (n.record.name == word.name || n.record.address == word.address)
         });
@@ -292,7 +283,8 @@ impl MembershipState {
             }
             if other.record.name == word.name && other.record.address == word.address {
                 let since_ms = self.ms(now);
-                lost.push(NodeRecord { standing: Standing::Lost, since_ms, ..other.record.clone() });
+                let record = NodeRecord { standing: Standing::Lost, since_ms, ..other.record.clone() };
+                lost.push((other.id, record));
             }
         }
         Ok(lost)
@@ -300,7 +292,7 @@ impl MembershipState {
 
     fn clash(&self, word: &Register, other: &Node) -> Status {
         let (record, state) = (&other.record, other.state);
-        let (theirs, id) = (format!("{} ({})", record.name, record.address), record.node);
+        let (theirs, id) = (format!("{} ({})", record.name, record.address), other.id);
         let (text, hint) = match (record.name == word.name, record.address == word.address) {
             (true, true) => (
                 format!(

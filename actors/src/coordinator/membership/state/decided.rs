@@ -22,8 +22,8 @@ use dfs_wire::id::NodeId;
 use dfs_wire::message::membership::{Leave, NodeState};
 use dfs_wire::status::{Status, StatusCode};
 
-use super::{MembershipState, NodeRecord, Transition};
-use crate::coordinator::metadata::model::records::Standing;
+use super::{MembershipState, Transition};
+use crate::coordinator::metadata::model::records::{NodeRecord, Standing};
 use crate::env::MonoTime;
 
 /// How long the writer has to forget a node. It refuses to do so later.

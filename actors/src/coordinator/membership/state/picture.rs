@@ -71,7 +71,7 @@ impl MembershipState {
 impl Node {
     fn entry(&self) -> NodeEntry {
         NodeEntry {
-            node: self.record.node,
+            node: self.id,
             name: self.record.name.clone(),
             zone: self.record.zone.clone(),
             address: self.record.address.clone(),

@@ -4,8 +4,8 @@ use dfs_wire::message::admin::HealthFinding;
 use dfs_wire::message::membership::{DiskHealth, NodeLoad, Register};
 use dfs_wire::status::{Status, StatusCode};
 
-use super::{ADDRESS_BYTES_MAX, NODE_NAME_BYTES_MAX, Node, NodeRecord, ZONE_BYTES_MAX};
-use crate::coordinator::metadata::model::records::Standing;
+use super::{ADDRESS_BYTES_MAX, NODE_NAME_BYTES_MAX, Node, ZONE_BYTES_MAX};
+use crate::coordinator::metadata::model::records::{NodeRecord, Standing};
 
 /// Characters that are kept of why a disk takes no writes.
 const DISK_REASON_CHARS_MAX: usize = 120;
@@ -67,12 +67,12 @@ pub(super) fn superseded(node: &Node) -> Status {
     );
     Status::new(StatusCode::AlreadyExists, text)
         .hint("two processes run on copies of one data directory: stop one, or restart this one if it is the right one")
-        .at_node(node.record.node)
+        .at_node(node.id)
 }
 
 /// Why a node that is lost or forgotten is not taken in.
 pub(super) fn fenced(node: &Node) -> Status {
-    let NodeRecord { node: id, name, .. } = &node.record;
+    let (id, name) = (node.id, &node.record.name);
     let text = match node.record.standing {
         Standing::Lost => format!(
             "the node id {id} of {name} is lost: another node took its name and address, and its copies do not count"
@@ -83,5 +83,5 @@ pub(super) fn fenced(node: &Node) -> Status {
         .hint(format!(
             "to use this machine, start it with an empty data directory; if what it holds is needed, `dfsctl nodes admit {id}`"
         ))
-        .at_node(*id)
+        .at_node(id)
 }

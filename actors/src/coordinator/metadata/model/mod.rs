@@ -3,7 +3,9 @@
 pub mod census;
 pub mod chunks;
 pub mod copies;
+mod formats;
 pub mod older;
+pub mod outcome;
 pub mod records;
 pub mod time;
 pub mod tree;

@@ -6,11 +6,10 @@ use dfs_wire::path::DfsPath;
 use dfs_wire::status::Status;
 use serde::Deserialize;
 
-use super::records::{
-    FileBody, Inode, OpOutcome, Totals, TrashEntry, UploadSession, Usage, Version, VersionState,
-};
+use super::records::{FileBody, Inode, OpOutcome, TrashEntry, UploadSession, Version, VersionState};
 use super::time::ns;
-use crate::coordinator::metadata::ops::{AllocatedChunk, OpenedUpload, Outcome, Progress};
+use crate::coordinator::metadata::model::outcome::{AllocatedChunk, OpenedUpload, Outcome, Progress};
+use crate::coordinator::metadata::table::totals::{Totals, Usage};
 
 /// Format 1 of [`OpOutcome`].
 #[derive(Deserialize)]

@@ -7,7 +7,7 @@ use dfs_wire::path::DfsPath;
 use dfs_wire::status::Status;
 use serde::{Deserialize, Serialize};
 
-use crate::coordinator::metadata::ops::Outcome;
+use super::outcome::Outcome;
 
 mod nodes;
 mod reigns;
@@ -15,7 +15,7 @@ mod trash;
 
 pub use nodes::{NodeRecord, Standing};
 pub use reigns::{Known, ReignStart, Reigns, UnknownReign};
-pub use trash::{TrashEntry, TrashSweep, TrashWalk, Usage};
+pub use trash::{TrashEntry, TrashSweep, TrashWalk};
 
 /// Chunk places of one segment.
 pub const SEGMENT_CHUNKS: u32 = 32;
@@ -31,32 +31,6 @@ pub struct ClusterMeta {
     pub key: ClusterKey,
     /// When it was formatted.
     pub created_ms: u64,
-}
-
-/// How many of each there are, kept in step with the tables.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Totals {
-    /// Files, those in the trash included.
-    pub files: u64,
-    /// Directories, those in the trash included, the root not.
-    pub directories: u64,
-    /// Chunk records, dying ones included.
-    pub chunks: u64,
-    /// Chunks with fewer good copies than wanted.
-    pub under_replicated: u64,
-    /// Of those, chunks of which no copy is known that may be good.
-    pub lost: u64,
-    /// Entries in the trash.
-    pub trash: u64,
-    /// What was counted of them so far.
-    pub trash_usage: Usage,
-    /// Tombstones not yet confirmed.
-    pub tombstones: u64,
-    /// Upload sessions open.
-    pub uploads: u64,
-    /// How often a live chunk had a good copy less, or began with one at most: while this stays, no chunk has come to
-    /// depend on fewer copies than a look at all of them saw.
-    pub worsened: u64,
 }
 
 /// What a name in a directory stands for.

@@ -23,13 +23,14 @@ use dfs_wire::id::{ClusterId, Epoch, InodeId, NodeId};
 use dfs_wire::status::StatusCode;
 
 use crate::coordinator::metadata::model::records::{
-    ClusterMeta, Inode, Known, NodeRecord, Reigns, Standing, Totals, UnknownReign,
+    ClusterMeta, Inode, Known, NodeRecord, Reigns, Standing, UnknownReign,
 };
 use crate::coordinator::metadata::model::time::ns;
 use crate::coordinator::metadata::table::error::MetaError;
 use crate::coordinator::metadata::table::format::{FORMAT_VERSION, decode, encode};
 use crate::coordinator::metadata::table::keys::{self, table};
 use crate::coordinator::metadata::table::store::{Batch, BatchOutcome, Condition, KeyRange, MetadataStore};
+use crate::coordinator::metadata::table::totals::Totals;
 use crate::coordinator::metadata::table::txn::Txn;
 use crate::coordinator::metadata::table::view::{Committed, View};
 

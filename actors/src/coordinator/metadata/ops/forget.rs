@@ -21,10 +21,11 @@ use dfs_wire::id::NodeId;
 use dfs_wire::message::metadata::CopyState;
 use dfs_wire::status::StatusCode;
 
+use super::OpContext;
 use super::cluster::{nodes, totals};
-use super::{OpContext, Progress};
 use crate::coordinator::metadata::model::census::Count;
 use crate::coordinator::metadata::model::chunks::{PUT_OPS_MAX, put_chunk, remove_chunk};
+use crate::coordinator::metadata::model::outcome::Progress;
 use crate::coordinator::metadata::model::records::{ChunkRecord, ChunkState, NodeRecord, Standing};
 use crate::coordinator::metadata::table::error::MetaError;
 use crate::coordinator::metadata::table::format::decode;

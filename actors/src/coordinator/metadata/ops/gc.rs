@@ -11,12 +11,13 @@
 
 use dfs_wire::id::{ChunkKey, InodeId, NodeId, VersionId};
 
+use super::OpContext;
 use super::names::release;
 use super::trash::release_entry;
-use super::{OpContext, Progress};
 use crate::coordinator::metadata::model::chunks::{
     DROP_OPS_MAX, drop_reference, put_chunk, put_tombstone, remove_chunk,
 };
+use crate::coordinator::metadata::model::outcome::Progress;
 use crate::coordinator::metadata::model::records::{
     ChunkRecord, ChunkState, Entry, Inode, OrphanBatch, ReleaseJob, SEGMENT_CHUNKS, Segment, Slot,
     TrashEntry, TrashSweep, Version, VersionState,

@@ -17,10 +17,8 @@ use super::forget::ForgetNode;
 use super::inventory::CopyFinding;
 use super::outcome::RequestDigest;
 use super::transfer::{self, Placement};
-use super::{
-    AllocatedChunk, OpContext, Outcome, Progress, cluster, copy, forget, gc, inventory, names, outcome,
-    trash, trash_usage, upload,
-};
+use super::{OpContext, cluster, copy, forget, gc, inventory, names, outcome, trash, trash_usage, upload};
+use crate::coordinator::metadata::model::outcome::{AllocatedChunk, Outcome, Progress};
 use crate::coordinator::metadata::model::records::{NodeRecord, UnknownReign};
 use crate::coordinator::metadata::table::error::{MetaError, invalid};
 use crate::coordinator::metadata::table::txn::{Overlay, Txn};

@@ -7,12 +7,13 @@ use dfs_wire::status::StatusCode;
 
 use super::{OpContext, trash_usage};
 use crate::coordinator::metadata::model::chunks::supersede;
-use crate::coordinator::metadata::model::records::{Inode, TrashEntry, Usage};
+use crate::coordinator::metadata::model::records::{Inode, TrashEntry};
 use crate::coordinator::metadata::model::tree::{self, Found, Node};
 use crate::coordinator::metadata::table::error::{
     MetaError, exists, invalid, is_a_directory, not_a_directory, not_empty, not_found,
 };
 use crate::coordinator::metadata::table::keys;
+use crate::coordinator::metadata::table::totals::Usage;
 use crate::coordinator::metadata::table::txn::Txn;
 use crate::coordinator::metadata::table::view::View;
 

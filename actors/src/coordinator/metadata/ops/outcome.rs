@@ -48,7 +48,8 @@ use dfs_wire::status::{Status, StatusCode};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
-use super::{OpContext, Outcome, Progress};
+use super::OpContext;
+use crate::coordinator::metadata::model::outcome::{Outcome, Progress};
 use crate::coordinator::metadata::model::records::{OpOutcome, Outcomes};
 use crate::coordinator::metadata::table::error::MetaError;
 use crate::coordinator::metadata::table::format::{Record, encode};

@@ -8,9 +8,10 @@ use dfs_wire::limits::{CHUNKS_PER_REQUEST_MAX, REPLICATION_MAX};
 use dfs_wire::message::metadata::{AllocateChunks, CopyState, StoredChunk};
 use dfs_wire::status::StatusCode;
 
+use super::OpContext;
 use super::upload::{CHUNKS_MAX, open_session, renew_lease};
-use super::{AllocatedChunk, OpContext};
 use crate::coordinator::metadata::model::chunks::{PUT_OPS_MAX, put_chunk};
+use crate::coordinator::metadata::model::outcome::AllocatedChunk;
 use crate::coordinator::metadata::model::records::{
     ChunkRecord, ChunkState, CopyRecord, Orphan, OrphanBatch, Reasons, SEGMENT_CHUNKS, Segment, Slot,
     StoredReason, UploadSession, version_of,

@@ -16,12 +16,13 @@
 use dfs_wire::id::InodeId;
 use dfs_wire::message::metadata::EntryKind;
 
-use super::Progress;
-use crate::coordinator::metadata::model::records::{Entry, Inode, TrashEntry, TrashWalk, Usage};
+use crate::coordinator::metadata::model::outcome::Progress;
+use crate::coordinator::metadata::model::records::{Entry, Inode, TrashEntry, TrashWalk};
 use crate::coordinator::metadata::table::error::MetaError;
 use crate::coordinator::metadata::table::format::decode;
 use crate::coordinator::metadata::table::keys::{self, table};
 use crate::coordinator::metadata::table::store::KeyRange;
+use crate::coordinator::metadata::table::totals::Usage;
 use crate::coordinator::metadata::table::txn::Txn;
 use crate::coordinator::metadata::table::view::View;
 
@@ -43,7 +44,7 @@ pub(super) fn begin(
     inode: &Inode,
     entry: &mut TrashEntry,
 ) -> Result<(), MetaError> {
-    entry.usage = Usage::of(inode);
+    entry.usage = inode.usage();
     if inode.kind() == EntryKind::Directory {
         let start = TrashWalk { directory: id, after: String::new() };
         if let Some(rest) = walk(txn, id, start, &mut { AT_ONCE }, &mut entry.usage)? {
@@ -129,7 +130,7 @@ fn walk(
                 below = Some(entry.inode);
                 break;
             }
-            usage.add(Usage::of(&view.expect(&keys::inode(entry.inode))?));
+            usage.add(view.expect::<Inode>(&keys::inode(entry.inode))?.usage());
         }
         if let Some(below) = below {
             (directory, after) = (below, String::new());

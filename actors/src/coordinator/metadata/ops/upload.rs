@@ -12,9 +12,10 @@ use dfs_wire::message::metadata::{CommitUpload, CommittedFile, EntryKind, OpenUp
 use dfs_wire::path::DfsPath;
 use dfs_wire::status::StatusCode;
 
+use super::OpContext;
 use super::outcome::reused;
-use super::{OpContext, OpenedUpload, Progress};
 use crate::coordinator::metadata::model::chunks::supersede;
+use crate::coordinator::metadata::model::outcome::{OpenedUpload, Progress};
 use crate::coordinator::metadata::model::records::{
     FileBody, Inode, ReleaseJob, SEGMENT_CHUNKS, UploadSession, Version, VersionState, version_of,
 };

@@ -5,5 +5,6 @@ pub mod format;
 pub mod keys;
 pub mod memory;
 pub mod store;
+pub mod totals;
 pub mod txn;
 pub mod view;

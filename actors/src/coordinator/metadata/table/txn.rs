@@ -16,8 +16,8 @@ use super::keys;
 use super::store::{
     BATCH_BYTES_MAX, BATCH_OPS_MAX, Batch, Condition, KeyRange, MetadataSnapshot, Pair, SCAN_PAIRS_MAX,
 };
+use super::totals::Totals;
 use super::view::View;
-use crate::coordinator::metadata::model::records::Totals;
 
 type Writes = BTreeMap<Vec<u8>, Option<Vec<u8>>>;
 

@@ -23,12 +23,13 @@ use dfs_wire::message::metadata::*;
 use dfs_wire::path::DfsPath;
 use dfs_wire::status::StatusCode;
 
+use super::model::outcome::{AllocatedChunk, OpenedUpload, Outcome, Progress};
 use super::ops::cluster::{self, Reign};
 use super::ops::mutation::{Mutation, ReceiptKeys, Step};
 use super::ops::transfer::Placement;
-use super::ops::{AllocatedChunk, OpContext, OpenedUpload, Outcome, Policy};
+use super::ops::{OpContext, Policy};
 use super::reader::MetadataReader;
-use crate::coordinator::metadata::model::records::{StoredReason, Totals, UploadSession};
+use crate::coordinator::metadata::model::records::{StoredReason, UploadSession};
 use crate::coordinator::metadata::model::worth::Reach;
 use crate::coordinator::metadata::table::error::MetaError;
 use crate::coordinator::metadata::table::keys;
@@ -36,6 +37,7 @@ use crate::coordinator::metadata::table::memory::MemoryStore;
 use crate::coordinator::metadata::table::store::{
     BATCH_OPS_MAX, BatchOutcome, KeyRange, MetadataStore, Pair,
 };
+use crate::coordinator::metadata::table::totals::Totals;
 use crate::coordinator::metadata::table::txn::Overlay;
 use crate::coordinator::metadata::table::view::View as _;
 
@@ -127,7 +129,7 @@ impl Lab {
         self.apply(&Mutation::Rename(Rename { from: path(from), to: path(to), replace }))
     }
 
-    pub(super) fn step(&mut self, step: Step) -> super::ops::Progress {
+    pub(super) fn step(&mut self, step: Step) -> Progress {
         match self.apply(&Mutation::Step(step)).unwrap() {
             Outcome::Progress(progress) => progress,
             other => panic!("{other:?}"),

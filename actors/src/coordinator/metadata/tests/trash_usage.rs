@@ -7,10 +7,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::coordinator::metadata::migrate;
-use crate::coordinator::metadata::model::records::{ClusterMeta, Entry, Inode, TrashEntry, Usage};
+use crate::coordinator::metadata::model::records::{ClusterMeta, Entry, Inode, TrashEntry};
 use crate::coordinator::metadata::ops::trash_usage::is_counting;
 use crate::coordinator::metadata::table::format::{decode, encode};
 use crate::coordinator::metadata::table::store::Batch;
+use crate::coordinator::metadata::table::totals::Usage;
 
 impl Lab {
     /// Each entry of the trash, and the sum of the files at or below it.
@@ -28,7 +29,7 @@ impl Lab {
         let sum = |root: InodeId| {
             let (mut usage, mut queue) = (Usage::default(), vec![root]);
             while let Some(id) = queue.pop() {
-                usage.add(Usage::of(&inodes[&id]));
+                usage.add(inodes[&id].usage());
                 queue.extend(below.get(&id).into_iter().flatten());
             }
             usage

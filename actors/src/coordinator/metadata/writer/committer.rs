@@ -21,10 +21,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use dfs_wire::id::OpId;
 use dfs_wire::status::{Status, StatusCode};
 
+use crate::coordinator::metadata::model::outcome::Outcome;
 use crate::coordinator::metadata::model::time::{COMMITTED_EVERY_MS, Moment};
 use crate::coordinator::metadata::ops::cluster::Reign;
 use crate::coordinator::metadata::ops::mutation::{Mutation, ReceiptKeys};
-use crate::coordinator::metadata::ops::{OpContext, Outcome, Policy, outcome};
+use crate::coordinator::metadata::ops::{OpContext, Policy, outcome};
 use crate::coordinator::metadata::table::error::{FREE_SPACE_HINT, MetaError};
 use crate::coordinator::metadata::table::format::encode;
 use crate::coordinator::metadata::table::keys;

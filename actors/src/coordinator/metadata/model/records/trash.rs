@@ -5,38 +5,7 @@ use dfs_wire::path::DfsPath;
 use serde::{Deserialize, Serialize};
 
 use super::{FileBody, Inode};
-
-/// What files take, as `du` counts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Usage {
-    /// Bytes of their contents.
-    pub bytes: u64,
-    /// Those times the copies that each file asks for.
-    pub raw_bytes: u64,
-}
-
-impl Usage {
-    /// What the file takes; nothing for a directory.
-    pub fn of(inode: &Inode) -> Self {
-        let of_body = |body: FileBody| Self {
-            bytes: body.size,
-            raw_bytes: body.size.saturating_mul(u64::from(body.replication)),
-        };
-        inode.file.map_or_else(Self::default, of_body)
-    }
-
-    /// So much more.
-    pub fn add(&mut self, more: Self) {
-        self.bytes = self.bytes.saturating_add(more.bytes);
-        self.raw_bytes = self.raw_bytes.saturating_add(more.raw_bytes);
-    }
-
-    /// So much less.
-    pub fn subtract(&mut self, less: Self) {
-        self.bytes = self.bytes.saturating_sub(less.bytes);
-        self.raw_bytes = self.raw_bytes.saturating_sub(less.raw_bytes);
-    }
-}
+use crate::coordinator::metadata::table::totals::Usage;
 
 /// The root of a deleted tree.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,4 +39,15 @@ pub struct TrashSweep {
     pub after: Vec<u8>,
     /// Nothing is left.
     pub done: bool,
+}
+
+impl Inode {
+    /// What the file takes; nothing for a directory.
+    pub fn usage(&self) -> Usage {
+        let of_body = |body: FileBody| Usage {
+            bytes: body.size,
+            raw_bytes: body.size.saturating_mul(u64::from(body.replication)),
+        };
+        self.file.map_or_else(Usage::default, of_body)
+    }
 }
