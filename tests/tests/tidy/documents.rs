@@ -28,6 +28,21 @@ pub(crate) fn dead_links(
     complaints
 }
 
+/// Files and folders of the repository that a document names in back quotes and that are not there.
+pub(crate) fn names_of_nothing(path: &str, text: &str, exists: &dyn Fn(&str) -> bool) -> Vec<String> {
+    const ROOMS: [&str; 7] = ["wire/", "actors/", "node/", "client/", "tests/", "configs/", "compose/"];
+    let mut complaints = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let quoted = line.split('`').skip(1).step_by(2);
+        let paths = quoted.filter(|name| ROOMS.iter().any(|room| name.starts_with(room)));
+        // Patterns and placeholders are no names.
+        let names = paths.filter(|name| !name.contains(|c: char| c.is_whitespace() || "<>*{}$…".contains(c)));
+        let gone = names.filter(|name| !exists(name.trim_end_matches('/')));
+        complaints.extend(gone.map(|name| format!("{path}:{}: `{name}` is not there", number + 1)));
+    }
+    complaints
+}
+
 /// Link targets outside code blocks, with their lines.
 fn links(text: &str) -> Vec<(usize, String)> {
     let mut fenced = false;
@@ -84,6 +99,13 @@ pub(crate) fn undocumented_codes(protocol: &str, codes: &[StatusCode]) -> Vec<St
 #[cfg(test)]
 mod bites {
     use super::*;
+
+    #[test]
+    fn a_file_that_is_not_there_is_not_named() {
+        let exists = |path: &str| path == "wire/src/id.rs" || path == "wire/src";
+        let text = "See `wire/src/id.rs`, `wire/src/` and `wire/src/gone.rs`, not `wire/src/<name>.rs` or `other/a.rs`.";
+        assert_eq!(names_of_nothing("a.md", text, &exists), ["a.md:1: `wire/src/gone.rs` is not there"]);
+    }
 
     #[test]
     fn dead_links_are_seen() {

@@ -97,6 +97,31 @@ pub(crate) fn misplaced_import(source: &Source) -> Vec<String> {
     complaints
 }
 
+/// What is not as in every other room of the actors: parts of a room that are public beside its façade, and actors that
+/// are called so.
+pub(crate) fn odd_room(source: &Source) -> Vec<String> {
+    let path = &source.path;
+    if !path.starts_with("actors/src/") {
+        return vec![];
+    }
+    let mut complaints = Vec::new();
+    for (number, line) in source.code.lines().enumerate() {
+        let line = line.trim();
+        for part in ["state", "actor", "messages"] {
+            if line.starts_with("pub") && line.ends_with(&format!("mod {part};")) {
+                let text = "`mod.rs` hands on what others may use; the parts of a room are its own";
+                complaints.push(format!("{path}:{}: `{line}`: {text}", number + 1));
+            }
+        }
+        let name = line.split("struct ").nth(1).unwrap_or_default();
+        let name: String = name.chars().take_while(|c| c.is_alphanumeric()).collect();
+        if name.len() > "Actor".len() && name.ends_with("Actor") {
+            complaints.push(format!("{path}:{}: `{name}`: an actor is called by what it is", number + 1));
+        }
+    }
+    complaints
+}
+
 /// The line on which the code names a path: in a `use`, with or without braces, or written out where it is used.
 pub(crate) fn names(source: &Source, path: &str) -> Option<usize> {
     let code = source.code.as_str();
@@ -119,7 +144,7 @@ pub(crate) fn names(source: &Source, path: &str) -> Option<usize> {
 }
 
 /// The paths that a `use` tree names: `a::{b, c::{d}}` gives `a::b` and `a::c::d`.
-fn expand(tree: &str) -> Vec<String> {
+pub(crate) fn expand(tree: &str) -> Vec<String> {
     let tree: String = tree.split(" as ").next().unwrap_or(tree).split_whitespace().collect();
     let Some((prefix, list)) = tree.split_once('{') else { return vec![tree] };
     let list = list.strip_suffix('}').unwrap_or(list);
@@ -154,6 +179,15 @@ mod bites {
         assert_eq!(complaints("node/src/a.rs", "use std::net::TcpStream;"), 0);
         assert_eq!(complaints("wire/src/link/tests.rs", "use tokio::time::sleep;"), 0);
         assert_eq!(complaints("wire/src/link/tests/peer.rs", "use tokio::time::sleep;"), 0);
+    }
+
+    #[test]
+    fn rooms_are_alike() {
+        let odd = |path, text| odd_room(&Source::new(path, text)).len();
+        assert_eq!(odd("actors/src/a/mod.rs", "pub mod state;\nmod actor;\npub(crate) mod messages;"), 2);
+        assert_eq!(odd("actors/src/a/actor.rs", "pub struct LeaseActor {\n}"), 1);
+        assert_eq!(odd("actors/src/a/actor.rs", "pub struct Lease {\n}\nstruct Actors;"), 0);
+        assert_eq!(odd("node/src/a/mod.rs", "pub mod state;"), 0);
     }
 
     #[test]

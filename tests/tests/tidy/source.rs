@@ -4,6 +4,8 @@
 const FILE_LINES_MAX: usize = 500;
 /// Longest function, in lines from its `fn` to its closing brace.
 const FUNCTION_LINES_MAX: usize = 70;
+/// Nine functions in ten of a crate are no longer than this.
+const FUNCTION_LINES_P90: usize = 25;
 /// The only file with `unsafe` code.
 const UNSAFE_HOME: &str = "node/src/store/map.rs";
 
@@ -150,6 +152,24 @@ pub(crate) fn too_long(source: &Source, files: &[(&str, usize)], fns: &[(&str, &
     complaints
 }
 
+/// Crates of whose functions more than a tenth are longer than [`FUNCTION_LINES_P90`].
+pub(crate) fn long_on_the_whole(sources: &[Source]) -> Vec<String> {
+    let mut lengths: std::collections::BTreeMap<&str, Vec<usize>> = std::collections::BTreeMap::new();
+    for source in sources.iter().filter(|source| source.path.contains("/src/")) {
+        let room = source.path.split('/').next().unwrap_or_default();
+        let lines = functions(&source.code).into_iter().map(|(_, _, lines)| lines);
+        lengths.entry(room).or_default().extend(lines);
+    }
+    let too_long = |(room, mut lines): (&str, Vec<usize>)| {
+        lines.sort_unstable();
+        let p90 = lines.get(lines.len() * 9 / 10).copied().unwrap_or(0);
+        (p90 > FUNCTION_LINES_P90).then(|| {
+            format!("{room}: a tenth of the functions has {p90} lines or more, not {FUNCTION_LINES_P90}")
+        })
+    };
+    lengths.into_iter().filter_map(too_long).collect()
+}
+
 pub(crate) fn no_module_doc(source: &Source) -> Vec<String> {
     let first = source.text.lines().find(|line| !line.trim().is_empty() && !line.starts_with("#!["));
     let documented = first.is_some_and(|line| line.starts_with("//!"));
@@ -226,6 +246,17 @@ pub(crate) fn unclean(path: &str, text: &str) -> Vec<String> {
 #[cfg(test)]
 mod bites {
     use super::*;
+
+    #[test]
+    fn a_crate_of_long_functions_is_told() {
+        let function = |lines: usize| format!("fn f() {{\n{}}}\n", "    x();\n".repeat(lines - 2));
+        let of = |long: usize| {
+            let text = function(5).repeat(100 - long) + &function(26).repeat(long);
+            long_on_the_whole(&[Source::new("x/src/a.rs", &text)])
+        };
+        assert_eq!((of(10).len(), of(11).len()), (1, 1));
+        assert_eq!(of(9), [] as [&str; 0]);
+    }
 
     fn sample(text: &str) -> Source {
         Source::new("node/src/sample.rs", text)

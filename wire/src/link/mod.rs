@@ -31,6 +31,7 @@
 //! - nothing waits for an application: what a peer can make this end queue is bounded by the streams it may open, and a
 //!   peer that asks without reading the answers is cut off.
 
+mod data;
 mod opening;
 mod reader;
 mod state;
@@ -54,8 +55,9 @@ use crate::message::{Request, RequestHead, Response};
 use crate::slab::SlabBudget;
 use crate::status::{Status, StatusCode};
 
+pub use data::{DataFrame, Event};
 pub use opening::{Accepting, Dialed};
-pub use stream::{DataFrame, Event, Outcome, OutcomeObserver, Stream};
+pub use stream::{Outcome, OutcomeObserver, Stream};
 
 use state::{Conn, OutFrame};
 

@@ -11,8 +11,9 @@ use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt, BufReader, ReadBuf};
 use tokio::sync::mpsc;
 
+use super::data::{DataFrame, Event, checksums};
 use super::state::DataPlan;
-use super::stream::{DataFrame, Event, Stream, checksums};
+use super::stream::Stream;
 use super::{CloseOnDrop, Incoming, Role, Shared};
 use crate::codec;
 use crate::frame::{FrameError, FrameKind, Header, PingHead, WindowHead};
@@ -237,7 +238,7 @@ impl<R: AsyncRead + Unpin> Frames<R> {
         slab: &mut Slab,
         len: usize,
         crc: u32,
-    ) -> Result<[u32; super::stream::BLOCKS_PER_FRAME], Status> {
+    ) -> Result<[u32; super::data::BLOCKS_PER_FRAME], Status> {
         let Some(part) = slab.get_mut(..len) else { return Err(violation("a tail is longer than a slab")) };
         self.reader.read_exact(part).await.map_err(io_error)?;
         let (blocks, whole) = checksums(part);

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+pub use super::health::{HealthFinding, HealthLevel};
 use super::membership::{NodeLoad, NodeState};
 use super::metadata::ChunkHealth;
 use crate::id::{ClusterId, Epoch, NodeId};
@@ -127,30 +128,6 @@ pub struct NodeInfo {
     pub chaos: bool,
     /// Whether it is draining.
     pub draining: bool,
-}
-
-/// How bad it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-pub enum HealthLevel {
-    /// All is well.
-    Ok,
-    /// Data is safe, something needs attention.
-    Warn,
-    /// Data cannot be written or read.
-    Error,
-}
-
-/// One thing that needs attention.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HealthFinding {
-    /// Stable code (`NODE_DOWN`, `UNDER_REPLICATED`, `NO_WRITE_QUORUM`, `DISK_FULL`, ...).
-    pub code: String,
-    /// How bad.
-    pub level: HealthLevel,
-    /// A sentence with names and numbers.
-    pub message: String,
-    /// What an operator can do about it.
-    pub hint: String,
 }
 
 /// A datanode that counts as up and was not heard of for more than two heartbeats.

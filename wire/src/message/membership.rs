@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::admin::HealthFinding;
+use super::health::HealthFinding;
 use crate::auth::NodeKey;
 use crate::id::{ChunkKey, ClusterId, Epoch, Incarnation, NodeId};
 

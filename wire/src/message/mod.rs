@@ -14,6 +14,7 @@
 
 pub mod admin;
 pub mod chunk;
+pub mod health;
 pub mod inventory;
 pub mod membership;
 pub mod metadata;

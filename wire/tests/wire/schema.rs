@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::recorded;
 
 /// The files that define what travels in heads, in the order of the document.
-pub(crate) const FILES: [(&str, &str); 13] = [
+pub(crate) const FILES: [(&str, &str); 14] = [
     ("Heads of frames", "src/message/mod.rs"),
     ("Handshake", "src/handshake.rs"),
     ("Status", "src/status.rs"),
@@ -19,6 +19,7 @@ pub(crate) const FILES: [(&str, &str); 13] = [
     ("Membership", "src/message/membership.rs"),
     ("Inventory", "src/message/inventory.rs"),
     ("Admin", "src/message/admin.rs"),
+    ("Health", "src/message/health.rs"),
 ];
 
 /// A definition: its kind, name, meaning, and lines.

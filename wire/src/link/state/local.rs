@@ -7,7 +7,7 @@ use crate::codec;
 use crate::credit::RecvCredit;
 use crate::frame::{FrameKind, PingHead};
 use crate::limits::{DATA_FRAME_BYTES, IDLE_TICKS_MAX, SILENT_TICKS_MAX, STREAM_QUEUE_MAX, STREAMS_MAX};
-use crate::link::stream::Event;
+use crate::link::data::Event;
 use crate::link::{Liveness, Role};
 use crate::slab::Reservation;
 use crate::status::{Status, StatusCode};

@@ -26,7 +26,7 @@ use bytes::Bytes;
 use tokio::sync::Notify;
 
 use super::Role;
-use super::stream::Event;
+use super::data::Event;
 use crate::credit::{RecvCredit, SendCredit};
 use crate::frame::FrameKind;
 use crate::limits::STREAMS_MAX;

@@ -6,7 +6,7 @@ use super::{Conn, DataPlan, Leftovers, StreamState, Wake};
 use crate::credit::Overspent;
 use crate::limits::{ABUSE_PER_TICK_MAX, CONTROL_QUEUE_MAX, DATA_FRAME_BYTES, STREAMS_MAX};
 use crate::link::Role;
-use crate::link::stream::Event;
+use crate::link::data::Event;
 use crate::message::EndHead;
 use crate::status::{Status, StatusCode};
 

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::*;
 use crate::limits::{BLOCK_BYTES, DATA_FRAME_BYTES};
-use crate::link::stream::DataFrame;
+use crate::link::data::DataFrame;
 use crate::message::admin::AdminResponse;
 use crate::message::{EndHead, Response};
 use crate::slab::SlabBudget;

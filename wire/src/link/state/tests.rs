@@ -3,7 +3,7 @@
 use super::*;
 use crate::limits::{CONTROL_QUEUE_MAX, DATA_FRAME_BYTES, IDLE_TICKS_MAX, SILENT_TICKS_MAX};
 use crate::link::Liveness;
-use crate::link::stream::DataFrame;
+use crate::link::data::DataFrame;
 use crate::message::EndHead;
 use crate::slab::SlabBudget;
 
