@@ -4,13 +4,17 @@
 //! hands in an [`Env`] when it builds the tree, and the simulator hands in another. Disks are not part of `Env`,
 //! because each disk actor owns exactly one; their traits stand beside the actors that use them (`chunk_store`).
 
+use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
 use std::ops::{Add, Sub};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 
@@ -73,6 +77,50 @@ pub trait Clock: Send + Sync + 'static {
 
     /// Completes once `span` has passed on the monotonic clock. Cancel safety: dropping it forgets it.
     fn sleep(&self, span: Duration) -> BoxFuture<'static, ()>;
+}
+
+/// The time for something was up before it had come to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the time was up")]
+pub struct TimeUp;
+
+impl std::fmt::Debug for dyn Clock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Clock({:?})", self.now())
+    }
+}
+
+impl dyn Clock {
+    /// Completes at `at`; at once if that has passed.
+    pub fn sleep_until(&self, at: MonoTime) -> BoxFuture<'static, ()> {
+        self.sleep(at.since(self.now()))
+    }
+
+    /// What comes of `work`, if it comes within `span`. What is there already counts, even if the time is up as well.
+    /// Cancel safety: that of `work`, which is dropped when the time is up.
+    ///
+    /// # Errors
+    /// [`TimeUp`].
+    pub async fn timeout<T>(&self, span: Duration, work: impl Future<Output = T>) -> Result<T, TimeUp> {
+        let (mut work, mut alarm) = (pin!(work), None);
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = work.as_mut().poll(cx) {
+                return Poll::Ready(Ok(done));
+            }
+            // Outside tokio's budget, which work that is always busy would use up: then the time would never be up.
+            let alarm = alarm.get_or_insert_with(|| tokio::task::unconstrained(self.sleep(span)));
+            alarm.poll_unpin(cx).map(|()| Err(TimeUp))
+        })
+        .await
+    }
+
+    /// As [`timeout`](Self::timeout), until `at`.
+    ///
+    /// # Errors
+    /// [`TimeUp`].
+    pub async fn timeout_at<T>(&self, at: MonoTime, work: impl Future<Output = T>) -> Result<T, TimeUp> {
+        self.timeout(at.since(self.now()), work).await
+    }
 }
 
 /// Source of randomness: jitter, identifiers, sampling. Not for keys; the node makes those itself.
@@ -289,5 +337,34 @@ mod tests {
         assert_eq!(clock.now().since(before), Duration::from_secs(3600));
         assert_eq!(clock.wall_ms(), 5_000 + 3_600_000);
         assert_eq!(before.since(clock.now()), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_done_in_time_counts_and_what_is_not_is_dropped() {
+        let clock: Arc<dyn Clock> = Arc::new(TokioClock::starting_at(0));
+        let (second, began) = (Duration::from_secs(1), clock.now());
+        assert_eq!(clock.timeout(second, async { 7 }).await, Ok(7));
+        assert_eq!(clock.timeout(Duration::ZERO, async { 7 }).await, Ok(7), "it was there already");
+        assert_eq!(clock.timeout(second, clock.sleep(second * 2)).await, Err(TimeUp));
+        assert_eq!(clock.now().since(began), second);
+        assert_eq!(clock.timeout_at(began, clock.sleep(second)).await, Err(TimeUp));
+        clock.sleep_until(began + second * 3).await;
+        clock.sleep_until(began).await;
+        assert_eq!(clock.now().since(began), second * 3);
+    }
+
+    /// Seen to hang for ever with an alarm inside the budget.
+    #[tokio::test]
+    async fn work_that_is_always_busy_runs_out_of_time() {
+        let clock: Arc<dyn Clock> = Arc::new(TokioClock::starting_at(0));
+        let busy = poll_fn(|cx| {
+            // Uses up what a task may do before it must yield, and asks to be polled again.
+            while tokio::task::coop::has_budget_remaining() {
+                let _ = pin!(tokio::task::consume_budget()).poll(cx);
+            }
+            cx.waker().wake_by_ref();
+            Poll::<()>::Pending
+        });
+        assert_eq!(clock.timeout(Duration::from_millis(20), busy).await, Err(TimeUp));
     }
 }

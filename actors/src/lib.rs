@@ -35,6 +35,15 @@
 //!   sockets, the file system, the system clock, environment variables, process exit, global state.
 //! - No behaviour depends on the iteration order of a hash map: the simulator replays a run from its seed.
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        reason = "tests move the clock and wait; the build without them is held to the bans"
+    )
+)]
+
 pub mod budgets;
 pub mod coordinator;
 pub mod datanode;

@@ -1,5 +1,7 @@
 //! Uploads to and reads from three datanodes, on a network and disks in memory, under virtual time.
 
+#![allow(clippy::disallowed_methods, reason = "tests wait, and have tasks of their own")]
+
 mod support;
 
 #[path = "uploads/links.rs"]
@@ -19,7 +21,7 @@ use dfs_wire::auth::{Grant, GrantOp};
 use dfs_wire::handshake::{ClientPeer, Hello, Peer};
 use dfs_wire::id::*;
 use dfs_wire::limits::DATA_FRAME_BYTES;
-use dfs_wire::link::{DataFrame, Event, Link, Stream};
+use dfs_wire::link::{DataFrame, Dialed, Event, Link, Stream};
 use dfs_wire::message::chunk::*;
 use dfs_wire::message::replication::{CopyChunk, Replicate, ReplicationRequest, ReplicationResponse};
 use dfs_wire::message::{EndHead, Request, RequestHead, Response};
@@ -67,10 +69,13 @@ impl World {
         self.link_as(node, hello(NodeId(99))).await
     }
 
+    async fn dial(&self, node: usize, hello: &Hello) -> Dialed {
+        let (env, address) = (env_on(&self.net), &self.nodes[node].address);
+        dial(&env, address, hello, &self.budget, Duration::from_secs(5)).await.unwrap()
+    }
+
     async fn link_as(&self, node: usize, hello: Hello) -> Link {
-        let node = &self.nodes[node];
-        let env = env_on(&self.net);
-        let dialed = dial(&env, &node.address, &hello, &self.budget, Duration::from_secs(5)).await.unwrap();
+        let dialed = self.dial(node, &hello).await;
         tokio::spawn(dialed.driver.reader);
         tokio::spawn(dialed.driver.writer);
         dialed.link

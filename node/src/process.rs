@@ -299,9 +299,14 @@ mod tests {
 
     async fn started(drain: BoxFuture<'static, ()>) -> (Started, Addr<()>, Context) {
         let tree = ActorTree::new("test");
-        let addr = Addr::new(4);
-        let spec = SupervisorSpec::one_for_one("root").child(ChildSpec::new::<Glass>("glass", &addr, ()));
-        let root = Root::start(env::system(), tree.clone(), spec).await.expect("a root");
+        let env = env::system();
+        let addr = Addr::new(&env.clock, 4);
+        let spec = SupervisorSpec::one_for_one(&env.clock, "root").child(ChildSpec::new::<Glass>(
+            "glass",
+            &addr,
+            (),
+        ));
+        let root = Root::start(env, tree.clone(), spec).await.expect("a root");
         assert!(root.ready(Duration::from_secs(5)).await);
         let live = Live::start(Source::for_role(Role::All)).expect("the defaults hold");
         let (metrics, readiness) = (Metrics::new(), Readiness::default());

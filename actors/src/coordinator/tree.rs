@@ -33,7 +33,7 @@ use crate::coordinator::metadata::writer::{
 };
 use crate::coordinator::placement::{Placement, PlacementArgs};
 use crate::coordinator::service::Doorbell;
-use crate::env::Env;
+use crate::env::{Clock, Env};
 use crate::peer::admin::NodeAdmin;
 use crate::supervisor::{Addr, ChildSpec, Intensity, SupervisorSpec};
 
@@ -73,12 +73,13 @@ pub struct Coordinator {
     pub gc: Addr<GcMsg>,
     /// Counters of the writer.
     pub metrics: Arc<WriterMetrics>,
+    clock: Arc<dyn Clock>,
 }
 
 impl Coordinator {
     /// The whole tree, around the part that talks.
     pub fn root(self, transport: SupervisorSpec) -> SupervisorSpec {
-        let root = SupervisorSpec::rest_for_one("root").intensity(Intensity::OUTER);
+        let root = SupervisorSpec::rest_for_one(&self.clock, "root").intensity(Intensity::OUTER);
         root.supervisor(self.spec).supervisor(transport)
     }
 }
@@ -102,10 +103,14 @@ pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
     let metrics = Arc::new(WriterMetrics::default());
     let committer = Committer::new(Arc::clone(&store), &reign, config.policy, Arc::clone(&metrics))?;
     let reader = MetadataReader::new(store);
+    let clock = &env.clock;
     let (publish, view) = view_channel();
-    let writer = Addr::new(WRITER_MAILBOX);
-    let (membership, placement, gc_addr) =
-        (Addr::new(MEMBERSHIP_MAILBOX), Addr::new(PLACEMENT_MAILBOX), Addr::new(GC_MAILBOX));
+    let writer = Addr::new(clock, WRITER_MAILBOX);
+    let (membership, placement, gc_addr) = (
+        Addr::new(clock, MEMBERSHIP_MAILBOX),
+        Addr::new(clock, PLACEMENT_MAILBOX),
+        Addr::new(clock, GC_MAILBOX),
+    );
     let writer_args = WriterArgs { committer: Arc::new(Mutex::new(committer)), lane, time: time.clone() };
     let membership_args = MembershipArgs {
         config: config.membership,
@@ -116,17 +121,18 @@ pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
     };
     let placement_args = PlacementArgs { view: view.clone() };
     let (counted, census) = census_channel();
-    let census_addr = Addr::new(CENSUS_MAILBOX);
+    let census_addr = Addr::new(clock, CENSUS_MAILBOX);
     let census_args =
         CensusArgs { reader: reader.clone(), view: view.clone(), time: time.clone(), publish: counted };
     let gc_health = Arc::new(GcHealth::default());
     let gc_args = GcArgs { config: gc, writer: writer.clone(), health: Arc::clone(&gc_health) };
-    let spec = SupervisorSpec::one_for_one("coordinator")
+    let spec = SupervisorSpec::one_for_one(clock, "coordinator")
         .child(ChildSpec::new::<MetadataWriter>("metadata-writer", &writer, writer_args))
         .child(ChildSpec::new::<Membership>("membership", &membership, membership_args))
         .child(ChildSpec::new::<Placement>("placement", &placement, placement_args))
         .child(ChildSpec::new::<Gc>("gc", &gc_addr, gc_args))
         .child(ChildSpec::new::<CensusTaker>("census", &census_addr, census_args));
+    let clock = clock.clone();
     let service = Arc::new(CoordinatorService::new(CoordinatorParts {
         reign,
         config,
@@ -144,5 +150,5 @@ pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
         doorbell,
         admin,
     }));
-    Ok(Coordinator { spec, service, writer, gc: gc_addr, metrics })
+    Ok(Coordinator { clock, spec, service, writer, gc: gc_addr, metrics })
 }

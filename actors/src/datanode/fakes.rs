@@ -284,6 +284,7 @@ impl Rig {
     pub(crate) async fn start(chunks: std::ops::Range<u128>) -> Self {
         let (store, coordinator) = (FakeStore::with(chunks), Arc::new(FakeCoordinator::default()));
         let identity = Arc::new(FakeIdentity::default());
+        let env = Env::for_tests(1);
         let (spec, agents) = agents(AgentsArgs {
             me: me(),
             link: coordinator.clone(),
@@ -293,9 +294,10 @@ impl Rig {
             heartbeat: HeartbeatConfig::default(),
             inventory: InventoryConfig::default(),
             quarantine: QuarantineConfig::default(),
+            clock: env.clock.clone(),
         });
         let tree = ActorTree::new("dn-7");
-        let root = Root::start(Env::for_tests(1), tree.clone(), spec).await.unwrap();
+        let root = Root::start(env, tree.clone(), spec).await.unwrap();
         assert!(root.ready(Duration::from_secs(1)).await);
         Self { root, tree, agents, store, coordinator, identity }
     }

@@ -31,6 +31,7 @@ use crate::datanode::replication::{CopyJob, ReplicationMsg, copy_chunk};
 use crate::datanode::streaming::{
     Admitted, Origin, Streaming, StreamingArgs, Turn, Turns, UploadLimits, WriteOrder,
 };
+use crate::env::Clock;
 use crate::peer::admin::NodeAdmin;
 use crate::peer::session::{PeerInfo, Service};
 use crate::supervisor::{Addr, Berth, Nursery};
@@ -77,6 +78,8 @@ pub struct DatanodeParts {
     pub admin: NodeAdmin,
     /// Bounds; what they are when a request comes counts for it. Reads at once are fixed at the start.
     pub limits: watch::Receiver<DatanodeLimits>,
+    /// What is waited by.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// What is wrong with a copy that somebody came for.
@@ -107,8 +110,10 @@ impl DatanodeService {
     /// A service of these parts.
     pub fn new(parts: DatanodeParts) -> Self {
         let DatanodeLimits { reads_max, bulk_uploads_max, .. } = *parts.limits.borrow();
-        let turns = UploadTurns { all: Turns::new(parts.uploads.max()), bulk: Turns::new(bulk_uploads_max) };
-        Self { parts, reads: ReadPlaces::new(reads_max), turns }
+        let turns = |max| Turns::new(max, parts.clock.clone());
+        let turns = UploadTurns { all: turns(parts.uploads.max()), bulk: turns(bulk_uploads_max) };
+        let reads = ReadPlaces::new(reads_max, parts.clock.clone());
+        Self { parts, reads, turns }
     }
 
     fn limits(&self) -> DatanodeLimits {
@@ -259,7 +264,7 @@ impl DatanodeService {
         }
         let berth = places.reserve(patience).await.map_err(|e| busy(e.to_string()))?;
         let useful = (order.len_hint as usize).div_ceil(DATA_FRAME_BYTES).max(1);
-        match tokio::time::timeout(patience, budget.reserve(useful.min(limits.window_slabs))).await {
+        match self.parts.clock.timeout(patience, budget.reserve(useful.min(limits.window_slabs))).await {
             Ok(reservation) => Ok(Room { berth, reservation, turns }),
             Err(_) => {
                 let (free, total) = (budget.available(), budget.total());
@@ -308,15 +313,11 @@ impl DatanodeService {
         // A whole chunk is read for it, so it takes its turn among the reads.
         let place = self.reads.enter(asked.patience(self.limits().prepare_timeout)).await?;
         let store = self.parts.store.clone();
-        // In a task of its own: on a disk that hangs the check goes on, and keeps its place.
-        let check = tokio::spawn(async move {
-            let verified = store.verify(key).await;
-            drop(place);
-            verified
-        });
-        let aborted = |_| Status::new(StatusCode::Internal, "a check was aborted");
-        let checked = async { check.await.map_err(aborted)?.map_err(failed) };
-        let verified = in_time(VERIFY_TIMEOUT, checked).await.map_err(|status| status.about_chunk(key.chunk));
+        let check = self.reads.work(place, async move { store.verify(key).await });
+        let checked = async { check.await?.map_err(failed) };
+        let verified = in_time(&self.parts.clock, VERIFY_TIMEOUT, checked)
+            .await
+            .map_err(|status| status.about_chunk(key.chunk));
         self.report(key, &verified);
         let info = verified?;
         Ok(Response::Chunk(ChunkResponse::Verified(ChunkVerified { len: info.len, sha256: info.sha256 })))
@@ -326,7 +327,15 @@ impl DatanodeService {
         self.check_write(&request.grant, &request.mac)?;
         let parts = &self.parts;
         let (store, authority, links) = (parts.store.clone(), parts.authority.clone(), parts.links.clone());
-        let job = CopyJob { op, request, store, authority, links, budget: parts.replica.clone() };
+        let job = CopyJob {
+            op,
+            request,
+            store,
+            authority,
+            links,
+            budget: parts.replica.clone(),
+            clock: parts.clock.clone(),
+        };
         copy_chunk(job).await.map(|receipt| Response::Replication(ReplicationResponse::Stored(receipt)))
     }
 }

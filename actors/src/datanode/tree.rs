@@ -35,7 +35,7 @@ use crate::budgets::{
     CONTROL_MAILBOX, COPIES_MAX, HEARTBEAT_MAILBOX, INVENTORY_MAILBOX, QUARANTINE_MAILBOX,
     REPLICATION_MAILBOX, UPLOADS_MAX,
 };
-use crate::env::Env;
+use crate::env::{Clock, Env};
 use crate::peer::admin::{NodeAdmin, NodeFacts, NodeName};
 use crate::supervisor::{ActorTree, Addr, ChildSpec, Intensity, SupervisorSpec};
 
@@ -86,6 +86,7 @@ pub struct Datanode {
     pub view: Arc<CoordinatorView>,
     /// Name, actors, uptime.
     pub admin: NodeAdmin,
+    clock: Arc<dyn Clock>,
     work: SupervisorSpec,
     agents: SupervisorSpec,
 }
@@ -93,7 +94,7 @@ pub struct Datanode {
 impl Datanode {
     /// The whole tree, around the part that talks.
     pub fn root(self, transport: SupervisorSpec) -> SupervisorSpec {
-        let root = SupervisorSpec::rest_for_one("root").intensity(Intensity::OUTER);
+        let root = SupervisorSpec::rest_for_one(&self.clock, "root").intensity(Intensity::OUTER);
         root.supervisor(self.work).supervisor(transport).supervisor(self.agents)
     }
 }
@@ -101,10 +102,11 @@ impl Datanode {
 /// Wires the actors of a datanode together: all addresses first, then whoever holds them.
 pub fn datanode(args: DatanodeArgs) -> Datanode {
     let DatanodeMemory { ingest, replica, limit_bytes } = args.memory;
-    let nursery = |name, max: usize| SupervisorSpec::one_for_one(name).with_nursery(max);
+    let clock = args.env.clock.clone();
+    let nursery = |name, max: usize| SupervisorSpec::one_for_one(&clock, name).with_nursery(max);
     let (uploads, upload_nursery) = nursery("uploads", UPLOADS_MAX.min(ingest.total()));
     let (copies, copy_nursery) = nursery("copies", COPIES_MAX.min(replica.total()));
-    let (control, links) = (Addr::new(CONTROL_MAILBOX), Addr::new(REPLICATION_MAILBOX));
+    let (control, links) = (Addr::new(&clock, CONTROL_MAILBOX), Addr::new(&clock, REPLICATION_MAILBOX));
     let load = Load {
         store: args.store.clone(),
         budgets: [ingest.clone(), replica.clone()],
@@ -120,10 +122,12 @@ pub fn datanode(args: DatanodeArgs) -> Datanode {
         heartbeat: args.heartbeat,
         inventory: args.inventory,
         quarantine: args.quarantine,
+        clock: clock.clone(),
     });
     let Agents { heartbeat, view, .. } = reached;
     let hello = introduction(&args.me, &view);
     let work = work(Work {
+        clock: &clock,
         control: (
             &control,
             ControlArgs { coordinator: args.coordinator, hello: hello.clone(), budget: replica.clone() },
@@ -145,19 +149,21 @@ pub fn datanode(args: DatanodeArgs) -> Datanode {
         found: found(heartbeat),
         admin: admin.clone(),
         limits: args.limits,
+        clock: clock.clone(),
     }));
-    Datanode { service, view, admin, work, agents }
+    Datanode { clock, service, view, admin, work, agents }
 }
 
 struct Work<'a> {
+    clock: &'a Arc<dyn Clock>,
     control: (&'a Addr<ControlMsg>, ControlArgs),
     links: (&'a Addr<ReplicationMsg>, ReplicationArgs),
     nurseries: [SupervisorSpec; 2],
 }
 
 fn work(parts: Work<'_>) -> SupervisorSpec {
-    let Work { control: (control, control_args), links: (links, links_args), nurseries } = parts;
-    let spec = SupervisorSpec::one_for_one("datanode")
+    let Work { clock, control: (control, control_args), links: (links, links_args), nurseries } = parts;
+    let spec = SupervisorSpec::one_for_one(clock, "datanode")
         .child(ChildSpec::new::<Control>("control", control, control_args))
         .child(ChildSpec::new::<Replication>("replication", links, links_args));
     nurseries.into_iter().fold(spec, SupervisorSpec::supervisor)
@@ -229,6 +235,8 @@ pub struct AgentsArgs {
     pub inventory: InventoryConfig,
     /// Times of the quarantine.
     pub quarantine: QuarantineConfig,
+    /// What they wait by.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// How the agents are reached, and what they share.
@@ -257,9 +265,9 @@ pub fn agents(args: AgentsArgs) -> (SupervisorSpec, Agents) {
         None => CoordinatorView::new(None, None, Heard::default()),
     };
     let agents = Agents {
-        heartbeat: Addr::new(HEARTBEAT_MAILBOX),
-        inventory: Addr::new(INVENTORY_MAILBOX),
-        quarantine: Addr::new(QUARANTINE_MAILBOX),
+        heartbeat: Addr::new(&args.clock, HEARTBEAT_MAILBOX),
+        inventory: Addr::new(&args.clock, INVENTORY_MAILBOX),
+        quarantine: Addr::new(&args.clock, QUARANTINE_MAILBOX),
         view: Arc::clone(&view),
         health: Arc::new(DatanodeHealth::default()),
     };
@@ -284,7 +292,7 @@ pub fn agents(args: AgentsArgs) -> (SupervisorSpec, Agents) {
         health: Arc::clone(&agents.health),
     };
     let quarantine = QuarantineArgs { config: args.quarantine, store: args.store };
-    let spec = SupervisorSpec::one_for_one("agents")
+    let spec = SupervisorSpec::one_for_one(&args.clock, "agents")
         .child(ChildSpec::new::<Heartbeat>("heartbeat", &agents.heartbeat, heartbeat))
         .child(ChildSpec::new::<Inventory>("inventory", &agents.inventory, inventory))
         .child(ChildSpec::new::<Quarantine>("quarantine", &agents.quarantine, quarantine));

@@ -29,7 +29,7 @@ pub async fn dial(
         let greeting = Link::connect(connection.reader, connection.writer, hello, budget.clone());
         greeting.await.map_err(HandshakeError::into_status)
     };
-    tokio::time::timeout(timeout, attempt).await.unwrap_or_else(|_| {
+    env.clock.timeout(timeout, attempt).await.unwrap_or_else(|_| {
         let text = format!("{address} did not answer within {} ms", timeout.as_millis());
         Err(Status::new(StatusCode::DeadlineExceeded, text))
     })

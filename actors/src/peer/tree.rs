@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use super::listener::{Bound, Listener, ListenerArgs};
 use super::session::{Knocks, Places, RequestStats, Service, SessionCommon, SessionLimits};
 use crate::budgets::LISTENER_MAILBOX;
+use crate::env::Clock;
 use crate::supervisor::{Addr, ChildSpec, SupervisorSpec};
 
 /// What the talking part is built from.
@@ -28,6 +29,8 @@ pub struct TransportArgs {
     pub limits: watch::Receiver<SessionLimits>,
     /// Who may be connected.
     pub places: Places,
+    /// What the node waits by.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// The talking part, not running yet, and what is to be seen of it.
@@ -44,10 +47,10 @@ pub struct Transport {
 
 /// Builds the talking part.
 pub fn transport(args: TransportArgs) -> Transport {
-    let TransportArgs { bound, service, budget, limits, places } = args;
+    let TransportArgs { bound, service, budget, limits, places, clock } = args;
     let (requests, knocks) = (RequestStats::default(), Knocks::default());
     let (drain, draining) = watch::channel(false);
-    let sessions = SupervisorSpec::one_for_one("sessions");
+    let sessions = SupervisorSpec::one_for_one(&clock, "sessions");
     let (sessions, nursery) = sessions.with_nursery(places.max().total());
     let common = SessionCommon {
         service,
@@ -59,8 +62,9 @@ pub fn transport(args: TransportArgs) -> Transport {
         knocks: knocks.clone(),
     };
     let listener = ListenerArgs { bound, sessions: nursery, common };
-    let spec = SupervisorSpec::one_for_one("transport")
-        .supervisor(sessions)
-        .child(ChildSpec::new::<Listener>("listener", &Addr::new(LISTENER_MAILBOX), listener));
+    let spec =
+        SupervisorSpec::one_for_one(&clock, "transport")
+            .supervisor(sessions)
+            .child(ChildSpec::new::<Listener>("listener", &Addr::new(&clock, LISTENER_MAILBOX), listener));
     Transport { spec, drain, requests, knocks }
 }

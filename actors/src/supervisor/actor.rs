@@ -7,7 +7,6 @@ use std::time::Duration;
 use ractor::{ActorCell, ActorId, SpawnErr};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
 
 use super::behaviour::Behaviour;
 use super::child::{ChildSpec, Place, SHUTDOWN_TIMEOUT};
@@ -20,7 +19,7 @@ use super::remains::{Alive, Remains};
 use super::rules::KILL_GRACE;
 use super::spec::SupervisorSpec;
 use super::stats::ActorState;
-use crate::env::MonoTime;
+use crate::env::{Clock, MonoTime};
 
 /// How often children are looked at for being stuck; a limit shorter than four of these shortens it.
 const WATCH_PERIOD: Duration = Duration::from_secs(1);
@@ -129,8 +128,8 @@ impl Behaviour for Supervisor {
         self.watch_guests(ctx).await
     }
 
-    async fn stop(&mut self, _ctx: &mut SupCtx) {
-        self.stop_all().await;
+    async fn stop(&mut self, ctx: &mut SupCtx) {
+        self.stop_all(&ctx.env().clock).await;
     }
 
     async fn child_exited(&mut self, exit: ChildExit, ctx: &mut SupCtx) -> Result<(), ActorError> {
@@ -286,7 +285,7 @@ impl Supervisor {
         let name = spec.map(|spec| spec.name.clone()).unwrap_or_default();
         let last = spec.and_then(|spec| spec.slot.stats().last_exit()).unwrap_or_default();
         tracing::error!(child = name, parent = ctx.path(), %limit, last, "supervisor gives up");
-        self.stop_all().await;
+        self.stop_all(&ctx.env().clock).await;
         ActorError::Escalated { child: name, reason: format!("{limit}; last end: {last}") }
     }
 
@@ -341,31 +340,31 @@ impl Supervisor {
             }
         }
         let Some(child) = unkillable else { return Ok(()) };
-        self.stop_all().await;
+        self.stop_all(&ctx.env().clock).await;
         Err(ActorError::Escalated { child, reason: Limit::Unkillable.to_string() })
     }
 
     /// Ends everything in order: guests together, then the children one by one, the last one started first.
-    async fn stop_all(&mut self) {
+    async fn stop_all(&mut self, clock: &Arc<dyn Clock>) {
         let mut guests = std::mem::take(&mut self.guests);
         for guest in guests.values() {
             guest.living.cell.stop(Some("stop: the supervisor stops".to_owned()));
         }
-        let deadline = tokio::time::Instant::now() + SHUTDOWN_TIMEOUT;
+        let deadline = clock.now() + SHUTDOWN_TIMEOUT;
         for guest in guests.values_mut() {
-            if tokio::time::timeout_at(deadline, &mut guest.living.join).await.is_err() {
-                end_by_force(&guest.spec, &mut guest.living).await;
+            if clock.timeout_at(deadline, &mut guest.living.join).await.is_err() {
+                end_by_force(&guest.spec, &mut guest.living, clock).await;
             }
-            outlive(&guest.spec, &guest.living).await;
+            outlive(&guest.spec, &guest.living, clock).await;
             guest.spec.slot.close();
         }
         for (spec, living) in self.spec.children.iter().zip(&mut self.children).rev() {
             if let Some(mut living) = living.take() {
                 living.cell.stop(Some("stop: the supervisor stops".to_owned()));
-                if timeout(spec.rules.shutdown_timeout, &mut living.join).await.is_err() {
-                    end_by_force(spec, &mut living).await;
+                if clock.timeout(spec.rules.shutdown_timeout, &mut living.join).await.is_err() {
+                    end_by_force(spec, &mut living, clock).await;
                 }
-                outlive(spec, &living).await;
+                outlive(spec, &living, clock).await;
             }
             spec.slot.close();
             if spec.slot.stats().state() == ActorState::BackingOff {
@@ -397,17 +396,17 @@ fn watch_remains(dead: &Living, told: SupervisorMsg, ctx: &mut SupCtx) -> bool {
     gone
 }
 
-async fn end_by_force(spec: &ChildSpec, living: &mut Living) {
+async fn end_by_force(spec: &ChildSpec, living: &mut Living, clock: &Arc<dyn Clock>) {
     tracing::warn!(child = spec.name, "child actor did not stop in time, killing it");
     living.cell.kill();
-    if timeout(KILL_GRACE, &mut living.join).await.is_err() {
+    if clock.timeout(KILL_GRACE, &mut living.join).await.is_err() {
         tracing::error!(child = spec.name, "child actor outlives its kill");
     }
 }
 
 /// Waits for what is left of a child whose end was reported already.
-async fn outlive(spec: &ChildSpec, living: &Living) {
-    if living.dead && timeout(KILL_GRACE, living.remains.clone().gone()).await.is_err() {
+async fn outlive(spec: &ChildSpec, living: &Living, clock: &Arc<dyn Clock>) {
+    if living.dead && clock.timeout(KILL_GRACE, living.remains.clone().gone()).await.is_err() {
         tracing::error!(child = spec.name, "something of a dead child actor outlives its supervisor");
     }
 }

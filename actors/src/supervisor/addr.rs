@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use ractor::{ActorRef, MessagingErr};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
-use tokio::time::{Instant, timeout_at};
 
 use super::envelope::{Envelope, Ticket};
 use super::stats::Stats;
+use crate::env::{Clock, MonoTime};
 
 /// Why a message was not delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -99,6 +99,8 @@ pub(crate) enum Occupant<M> {
 pub(crate) struct Slot<M> {
     occupant: watch::Sender<Occupant<M>>,
     permits: Arc<Semaphore>,
+    /// What those wait by who send here.
+    pub(crate) clock: Arc<dyn Clock>,
     pub(crate) stats: Arc<Stats>,
 }
 
@@ -157,17 +159,18 @@ impl<M> fmt::Debug for Addr<M> {
 
 impl<M: Send + 'static> Addr<M> {
     /// An address whose mailbox holds at most `capacity` messages, the one being handled included. Nobody lives there
-    /// until a supervisor starts a child on it.
+    /// until a supervisor starts a child on it. Whoever sends or asks waits by `clock`.
     ///
     /// # Panics
     /// If `capacity` is 0 or beyond what a semaphore can count.
     #[must_use]
-    pub fn new(capacity: usize) -> Self {
+    pub fn new(clock: &Arc<dyn Clock>, capacity: usize) -> Self {
         assert!(capacity > 0, "a mailbox without room can never deliver");
         Self {
             slot: Arc::new(Slot {
                 occupant: watch::Sender::new(Occupant::Down),
                 permits: Arc::new(Semaphore::new(capacity)),
+                clock: Arc::clone(clock),
                 stats: Arc::new(Stats::new(capacity)),
             }),
         }
@@ -196,7 +199,7 @@ impl<M: Send + 'static> Addr<M> {
     /// # Errors
     /// [`SendError::Busy`] if no room came up, [`SendError::Down`] if the actor did not.
     pub async fn send(&self, msg: M, timeout: Duration) -> Result<(), SendError> {
-        self.deliver(msg, Instant::now() + timeout).await
+        self.deliver(msg, self.slot.clock.now() + timeout).await
     }
 
     /// Asks and waits for the answer, at most `timeout` in all. `question` builds the message around the way back.
@@ -210,13 +213,13 @@ impl<M: Send + 'static> Addr<M> {
         question: impl FnOnce(Reply<T>) -> M,
         timeout: Duration,
     ) -> Result<T, AskError> {
-        let deadline = Instant::now() + timeout;
+        let deadline = self.slot.clock.now() + timeout;
         let (reply, answer) = Reply::channel();
         self.deliver(question(reply), deadline).await?;
-        match timeout_at(deadline, answer).await {
+        match self.slot.clock.timeout_at(deadline, answer).await {
             Ok(Ok(value)) => Ok(value),
             Ok(Err(_dropped)) => Err(AskError::Dead),
-            Err(_elapsed) => Err(AskError::Timeout),
+            Err(_time_up) => Err(AskError::Timeout),
         }
     }
 
@@ -239,11 +242,12 @@ impl<M: Send + 'static> Addr<M> {
         Ticket::new(permit, Arc::clone(&self.slot.stats))
     }
 
-    async fn deliver(&self, msg: M, deadline: Instant) -> Result<(), SendError> {
+    async fn deliver(&self, msg: M, deadline: MonoTime) -> Result<(), SendError> {
         if self.target().is_none() {
             return Err(SendError::Down);
         }
-        let permit = match timeout_at(deadline, Arc::clone(&self.slot.permits).acquire_owned()).await {
+        let (clock, room) = (&self.slot.clock, Arc::clone(&self.slot.permits).acquire_owned());
+        let permit = match clock.timeout_at(deadline, room).await {
             Ok(Ok(permit)) => permit,
             _ => return Err(SendError::Busy),
         };
@@ -263,7 +267,7 @@ impl<M: Send + 'static> Addr<M> {
                     Err(_) => return Err(SendError::Down),
                 }
             }
-            if !matches!(timeout_at(deadline, moves.changed()).await, Ok(Ok(()))) {
+            if !matches!(clock.timeout_at(deadline, moves.changed()).await, Ok(Ok(()))) {
                 return Err(SendError::Down);
             }
         }

@@ -34,6 +34,7 @@ pub struct Ctx<M> {
     timers: BTreeMap<TimerId, AbortHandle>,
     next_timer: u64,
     tick: Option<TimerId>,
+    alarm: Option<(MonoTime, TimerId)>,
     span: tracing::Span,
     on_ready: Option<OnReady>,
     alive: Alive,
@@ -62,6 +63,7 @@ impl<M: Send + 'static> Ctx<M> {
             timers,
             next_timer: 0,
             tick: None,
+            alarm: None,
             span,
             on_ready,
             alive,
@@ -169,6 +171,18 @@ impl<M: Send + 'static> Ctx<M> {
         self.tick = Some(self.arm(id, task));
     }
 
+    /// Tells the actor `msg` at `at`, in place of what an earlier call asked for; `None` asks for nothing more. Asked for
+    /// the instant that it waits for already, it changes nothing: so a state can say after each step when it is due.
+    pub fn wake_at(&mut self, at: Option<MonoTime>, msg: M) {
+        if self.alarm.map(|(due, _)| due) == at {
+            return;
+        }
+        if let Some((_, old)) = self.alarm.take() {
+            self.cancel(old);
+        }
+        self.alarm = at.map(|at| (at, self.send_after(at.since(self.now()), msg)));
+    }
+
     /// Cancels a timer. Its message is not delivered any more, even if it had expired already.
     pub fn cancel(&mut self, timer: TimerId) {
         if let Some(task) = self.timers.remove(&timer) {
@@ -202,6 +216,9 @@ impl<M: Send + 'static> Ctx<M> {
 
     /// Whether an expired timer still counts. `once` forgets it.
     pub(crate) fn expired(&mut self, timer: TimerId, once: bool) -> bool {
+        if self.alarm.is_some_and(|(_, alarm)| alarm == timer) {
+            self.alarm = None;
+        }
         if once { self.timers.remove(&timer).is_some() } else { self.timers.contains_key(&timer) }
     }
 

@@ -274,9 +274,13 @@ impl<B: Behaviour> Actor for Host<B> {
         envelope: Self::Msg,
         body: &mut Body<B>,
     ) -> Result<(), ActorProcessingErr> {
-        let Some(mut life) = body.life.take() else { return Ok(()) };
+        let Some(life) = body.life.take() else { return Ok(()) };
         #[cfg(any(test, feature = "chaos"))]
-        life.weather(&envelope).await;
+        let life = {
+            let mut life = life;
+            life.weather(&envelope).await;
+            life
+        };
         body.life = Some(life.handle(envelope).await?);
         Ok(())
     }

@@ -72,11 +72,12 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let tally = Addr::new(64); // at most 64 messages queued or being handled
-//! let spec = SupervisorSpec::one_for_one("root")
+//! let env = Env::for_tests(1);
+//! let tally = Addr::new(&env.clock, 64); // at most 64 messages queued or being handled
+//! let spec = SupervisorSpec::one_for_one(&env.clock, "root")
 //!     .child(ChildSpec::new::<Tally>("tally", &tally, TallyArgs { initial: 40 }).restart(Restart::Permanent));
 //! let tree = ActorTree::new("node-1");
-//! let root = Root::start(Env::for_tests(1), tree.clone(), spec).await?;
+//! let root = Root::start(env, tree.clone(), spec).await?;
 //!
 //! tally.send(TallyMsg::Add(2), Duration::from_secs(1)).await?;
 //! assert!(tally.ask(TallyMsg::Total, Duration::from_secs(1)).await? >= 2);
@@ -95,6 +96,7 @@ mod child;
 mod context;
 mod envelope;
 mod exit;
+mod first_life;
 mod host;
 mod messages;
 mod nursery;
@@ -106,6 +108,7 @@ mod spec;
 mod stats;
 #[cfg(any(test, feature = "chaos"))]
 mod strike;
+mod tasks;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -117,6 +120,7 @@ pub use child::{ChildSpec, SHUTDOWN_TIMEOUT, START_TIMEOUT, STUCK_AFTER};
 pub use context::Ctx;
 pub use envelope::TimerId;
 pub use exit::{ActorError, BoxError, ChildExit, ExitCause};
+pub use first_life::FirstLife;
 pub use host::SLOW_HANDLER;
 pub use messages::SupervisorMsg;
 pub use nursery::{ADMIT_TIMEOUT, Berth, Nursery, NurseryError};
@@ -126,4 +130,5 @@ pub use spec::SupervisorSpec;
 pub use stats::{ActorState, StatsSnapshot};
 #[cfg(any(test, feature = "chaos"))]
 pub use strike::{Strike, Target};
+pub use tasks::Tasks;
 pub use tree::{ActorRow, ActorTree};

@@ -78,7 +78,8 @@ impl Nursery {
     /// # Errors
     /// [`NurseryError::Full`].
     pub async fn reserve(&self, timeout: Duration) -> Result<Berth, NurseryError> {
-        match tokio::time::timeout(timeout, Arc::clone(&self.berths).acquire_owned()).await {
+        let room = Arc::clone(&self.berths).acquire_owned();
+        match self.addr.slot.clock.timeout(timeout, room).await {
             Ok(Ok(permit)) => Ok(Berth { addr: self.addr.clone(), permit }),
             _ => Err(NurseryError::Full { max: self.max }),
         }
@@ -110,7 +111,7 @@ impl Berth {
         args: B::Args,
         mailbox: usize,
     ) -> Result<Addr<B::Msg>, NurseryError> {
-        let addr = Addr::new(mailbox);
+        let addr = Addr::new(&self.addr.slot.clock, mailbox);
         self.start_spec(ChildSpec::new::<B>(name, &addr, args)).await?;
         Ok(addr)
     }

@@ -1,10 +1,10 @@
 //! The root of a node's tree: started once, and its end is the end of the process.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::ActorCell;
 use tokio::sync::watch;
-use tokio::time::timeout;
 
 use super::child::Place;
 use super::exit::ActorError;
@@ -13,7 +13,7 @@ use super::rules::KILL_GRACE;
 use super::spec::SupervisorSpec;
 use super::stats::ActorState;
 use super::tree::ActorTree;
-use crate::env::Env;
+use crate::env::{Clock, Env};
 
 /// How the tree of a node ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +41,7 @@ impl Exit {
 /// A running tree of actors. Dropping it kills them all; [`Root::shutdown`] is the orderly way.
 pub struct Root {
     cell: ActorCell,
+    clock: Arc<dyn Clock>,
     budget: Duration,
     ready: watch::Receiver<bool>,
     exit: watch::Receiver<Option<Exit>>,
@@ -56,6 +57,7 @@ impl Root {
         let (tell_exit, exit) = watch::channel(None);
         let (budget, path) = (spec.shutdown_budget(), spec.name.clone().into());
         let child = spec.into_child();
+        let clock = Arc::clone(&env.clock);
         let on_ready = Box::new(move || {
             tell_ready.send_replace(true);
         });
@@ -64,8 +66,7 @@ impl Root {
         let (cell, join) = (child.spawn)(place)
             .await
             .map_err(|error| ActorError::fatal("start the root supervisor", error))?;
-        // Not owned by an actor, because it outlives them all: it ends with the root, whatever way that ends.
-        tokio::spawn(async move {
+        let watch = async move {
             drop(join.await);
             child.slot.close();
             let stats = child.slot.stats();
@@ -75,14 +76,15 @@ impl Root {
                 _ if last == "killed" => Exit::Killed,
                 _ => Exit::Escalated(last),
             }));
-        });
-        Ok(Self { cell, budget, ready, exit })
+        };
+        tokio::spawn(watch);
+        Ok(Self { cell, clock, budget, ready, exit })
     }
 
     /// Waits up to `limit` until every actor of the tree is up; tells whether they are. Cancel safe.
     pub async fn ready(&self, limit: Duration) -> bool {
         let mut ready = self.ready.clone();
-        matches!(timeout(limit, ready.wait_for(|ready| *ready)).await, Ok(Ok(_)))
+        matches!(self.clock.timeout(limit, ready.wait_for(|ready| *ready)).await, Ok(Ok(_)))
     }
 
     /// Waits until the tree has ended, for as long as that takes. Cancel safe.
@@ -98,11 +100,11 @@ impl Root {
     /// Stops the tree in order, and kills it if it takes longer than all its limits together.
     pub async fn shutdown(&self) -> Exit {
         self.cell.stop(Some("stop: shutdown".to_owned()));
-        if let Ok(exit) = timeout(self.budget, self.wait()).await {
+        if let Ok(exit) = self.clock.timeout(self.budget, self.wait()).await {
             return exit;
         }
         self.cell.kill();
-        timeout(KILL_GRACE, self.wait()).await.unwrap_or(Exit::Killed)
+        self.clock.timeout(KILL_GRACE, self.wait()).await.unwrap_or(Exit::Killed)
     }
 }
 

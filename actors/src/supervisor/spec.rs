@@ -10,6 +10,7 @@ use super::child::{ChildSpec, SHUTDOWN_TIMEOUT};
 use super::messages::SupervisorMsg;
 use super::nursery::Nursery;
 use super::rules::{Intensity, KILL_GRACE, Strategy};
+use crate::env::Clock;
 
 /// Bound of a supervisor's own mailbox: requests to admit children to its nursery.
 const SUPERVISOR_MAILBOX: usize = 64;
@@ -26,27 +27,27 @@ pub struct SupervisorSpec {
 }
 
 impl SupervisorSpec {
-    fn new(name: impl Into<String>, strategy: Strategy) -> Self {
+    fn new(clock: &Arc<dyn Clock>, name: impl Into<String>, strategy: Strategy) -> Self {
         Self {
             name: name.into().replace('/', "-"),
             strategy,
             intensity: Intensity::DEFAULT,
             children: Vec::new(),
             has_nursery: false,
-            addr: Addr::new(SUPERVISOR_MAILBOX),
+            addr: Addr::new(clock, SUPERVISOR_MAILBOX),
         }
     }
 
     /// A supervisor whose children fail independently of each other.
     #[must_use]
-    pub fn one_for_one(name: impl Into<String>) -> Self {
-        Self::new(name, Strategy::OneForOne)
+    pub fn one_for_one(clock: &Arc<dyn Clock>, name: impl Into<String>) -> Self {
+        Self::new(clock, name, Strategy::OneForOne)
     }
 
     /// A supervisor whose later children depend on the earlier ones, and restart with them.
     #[must_use]
-    pub fn rest_for_one(name: impl Into<String>) -> Self {
-        Self::new(name, Strategy::RestForOne)
+    pub fn rest_for_one(clock: &Arc<dyn Clock>, name: impl Into<String>) -> Self {
+        Self::new(clock, name, Strategy::RestForOne)
     }
 
     /// How many restarts it performs before it gives up.

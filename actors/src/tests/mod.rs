@@ -1,3 +1,3 @@
-//! Both roles together: what holds between a coordinator and its datanodes.
+//! What no single room can be held to: both roles together, and the bans of the crate.
 
 mod whole;

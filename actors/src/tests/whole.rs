@@ -50,6 +50,7 @@ async fn datanode(env: &Env, wire: &Arc<Wire>, id: u128) -> Datanode {
         heartbeat: HeartbeatConfig::default(),
         inventory: InventoryConfig::default(),
         quarantine: crate::datanode::quarantine::QuarantineConfig::default(),
+        clock: env.clock.clone(),
     });
     let root = Root::start(env.clone(), ActorTree::new(format!("dn-{id}")), spec).await.unwrap();
     let authority = NodeAuthority::new(

@@ -315,9 +315,10 @@ impl TestNode {
         let tree = ActorTree::new(format!("dn{n}"));
         let pool = SlabPool::new(2 * slabs);
         let (ingest, replica) = (SlabBudget::new(pool.clone(), slabs), SlabBudget::new(pool, slabs));
-        let links = Addr::new(64);
-        let (uploads, upload_nursery) = SupervisorSpec::one_for_one("uploads").with_nursery(slabs);
-        let (copies, copy_nursery) = SupervisorSpec::one_for_one("copies").with_nursery(slabs);
+        let links = Addr::new(&env.clock, 64);
+        let (uploads, upload_nursery) =
+            SupervisorSpec::one_for_one(&env.clock, "uploads").with_nursery(slabs);
+        let (copies, copy_nursery) = SupervisorSpec::one_for_one(&env.clock, "copies").with_nursery(slabs);
         let (name, version) = (format!("dn{n}"), "test".to_owned());
         let name = NodeName { node: id, name, role: "datanode", version, chaos: true };
         let facts = Arc::new(|| NodeFacts { cluster: Some(CLUSTER), epoch: Epoch(1) });
@@ -339,6 +340,7 @@ impl TestNode {
                 bulk_uploads_max: 8,
             })
             .1,
+            clock: env.clock.clone(),
         }));
         let (drain, draining) = watch::channel(false);
         let limits = SessionLimits {
@@ -355,7 +357,8 @@ impl TestNode {
             places: Places::new(places, env.clock.clone()),
             knocks: Knocks::default(),
         };
-        let (sessions, nursery) = SupervisorSpec::one_for_one("sessions").with_nursery(places.total());
+        let (sessions, nursery) =
+            SupervisorSpec::one_for_one(&env.clock, "sessions").with_nursery(places.total());
         let bound = Bound::bind(&env, &format!("mem:{n}")).await.unwrap();
         let listen = ListenerArgs { bound, sessions: nursery, common };
         let args = ReplicationArgs {
@@ -363,13 +366,13 @@ impl TestNode {
             budget: replica.clone(),
             limits: PeerLimits::default(),
         };
-        let spec = SupervisorSpec::one_for_one("root")
+        let spec = SupervisorSpec::one_for_one(&env.clock, "root")
             .intensity(Intensity::OUTER)
             .child(ChildSpec::new::<Replication>("replication", &links, args))
             .supervisor(uploads)
             .supervisor(copies)
             .supervisor(sessions)
-            .child(ChildSpec::new::<Listener>("listener", &Addr::new(1), listen));
+            .child(ChildSpec::new::<Listener>("listener", &Addr::new(&env.clock, 1), listen));
         let root = Root::start(env, tree.clone(), spec).await.unwrap();
         assert!(root.ready(Duration::from_secs(5)).await);
         Self { id, key, address: format!("mem:{n}"), store, tree, ingest, replica, root, drain }

@@ -108,3 +108,15 @@ async fn a_link_that_nobody_uses_is_closed_by_the_end_that_opened_it() {
     assert_eq!(w.put(&link, 2, &content(MIB)).await.unwrap().receipts.len(), 3);
     w.settled().await;
 }
+
+/// Seen to fail with one counter for the whole process.
+#[tokio::test(start_paused = true)]
+async fn sessions_are_counted_by_their_listener_across_its_lives() {
+    let w = world(16).await;
+    let number = async |node: usize| w.dial(node, &hello(NodeId(99))).await.welcome.session;
+    assert_eq!((number(0).await, number(0).await), (1, 2));
+    assert_eq!(number(1).await, 1, "each node counts its own");
+    assert_eq!(w.nodes[0].tree.strike(&Victim::Path("root/listener".into()), Strike::Kill), 1);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(number(0).await, 3, "sessions of the life before may still be there");
+}

@@ -75,7 +75,8 @@ fn talk(
         handshake_timeout: config.network.handshake_timeout,
         idle_timeout: config.network.idle_timeout,
     });
-    let talk = transport(TransportArgs { bound, service, budget, limits, places: places.clone() });
+    let clock = context.env.clock.clone();
+    let talk = transport(TransportArgs { bound, service, budget, limits, places: places.clone(), clock });
     observe::requests(metrics, name, &talk.requests);
     observe::connections(metrics, name, &places, &talk.knocks);
     talk

@@ -164,6 +164,7 @@ async fn talk(env: &Env, name: &str, service: Arc<dyn Service>, budget: SlabBudg
         budget,
         limits: fixed(SessionLimits { handshake_timeout: PATIENCE, idle_timeout: Duration::from_secs(60) }),
         places: Places::new(places, env.clock.clone()),
+        clock: env.clock.clone(),
     })
 }
 

@@ -34,7 +34,7 @@ impl CoordinatorService {
             .hint("try again in a moment")
             .retry_after_ms(100));
         }
-        match tokio::time::timeout(self.left(asked), told).await {
+        match self.parts.env.clock.timeout(self.left(asked), told).await {
             Ok(Ok(answer)) => answer,
             Ok(Err(_)) => {
                 Err(Status::new(StatusCode::Internal, "a read of the metadata ended without an answer")

@@ -138,8 +138,9 @@ pub(super) struct Asked {
 impl CoordinatorService {
     /// A service of these parts.
     pub fn new(parts: CoordinatorParts) -> Self {
+        let turns = InventoryTurns::new(parts.env.clock.clone());
         let signer = Signer::new(parts.reign.key.clone(), parts.reign.epoch);
-        Self { parts, signer, facts: NodeFacts::default(), turns: InventoryTurns::default() }
+        Self { parts, signer, facts: NodeFacts::default(), turns }
     }
 
     /// Answers one request of this process, within its deadline.

@@ -1,10 +1,13 @@
 //! The turns in which inventory pages are judged.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use dfs_wire::status::{Status, StatusCode};
 use tokio::sync::{Semaphore, SemaphorePermit};
+
+use crate::env::Clock;
 
 /// Pages that are judged at once: when many nodes return together, the others wait their turn, and clients are served
 /// meanwhile.
@@ -13,17 +16,16 @@ const JUDGED_AT_ONCE: usize = 4;
 /// The turns of inventory pages. As many wait as there are nodes: each tells one page at a time.
 #[derive(Debug)]
 pub(super) struct InventoryTurns {
+    clock: Arc<dyn Clock>,
     places: Semaphore,
     waiting: AtomicUsize,
 }
 
-impl Default for InventoryTurns {
-    fn default() -> Self {
-        Self { places: Semaphore::new(JUDGED_AT_ONCE), waiting: AtomicUsize::new(0) }
-    }
-}
-
 impl InventoryTurns {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, places: Semaphore::new(JUDGED_AT_ONCE), waiting: AtomicUsize::new(0) }
+    }
+
     /// Waits for a turn, first come first served. Cancel safety: who gives up waits no more.
     pub(super) async fn enter(&self, patience: Duration) -> Result<SemaphorePermit<'_>, Status> {
         struct Waiting<'a>(&'a AtomicUsize);
@@ -34,7 +36,7 @@ impl InventoryTurns {
         }
         self.waiting.fetch_add(1, Ordering::Relaxed);
         let _counted = Waiting(&self.waiting);
-        let turn = tokio::time::timeout(patience, self.places.acquire()).await;
+        let turn = self.clock.timeout(patience, self.places.acquire()).await;
         turn.ok().and_then(Result::ok).ok_or_else(|| {
             Status::new(StatusCode::Busy, "many datanodes tell what they have at once")
                 .hint("the page is told again by itself in some seconds")
@@ -53,7 +55,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn pages_of_many_nodes_are_judged_a_few_at_a_time_and_who_waits_too_long_is_told() {
-        let turns = InventoryTurns::default();
+        let turns = InventoryTurns::new(crate::env::Env::for_tests(1).clock);
         let patience = Duration::from_secs(1);
         let mut taken = Vec::new();
         for _ in 0..JUDGED_AT_ONCE {

@@ -105,10 +105,10 @@ impl Control {
 
 /// Sends one call on its way, in a task that ends with the actor.
 fn send(link: Link, call: Call, ctx: &mut Ctx<ControlMsg>) {
-    let op = OpId(ctx.env().rng.u128());
+    let (op, clock) = (OpId(ctx.env().rng.u128()), Arc::clone(&ctx.env().clock));
     ctx.spawn(async move {
         let millis = u32::try_from(call.timeout.as_millis()).unwrap_or(u32::MAX);
-        let asked = tokio::time::timeout(call.timeout, link.request(op, millis, call.request)).await;
+        let asked = clock.timeout(call.timeout, link.request(op, millis, call.request)).await;
         let late = || Status::new(StatusCode::DeadlineExceeded, "the coordinator did not answer in time");
         call.reply.send(asked.unwrap_or_else(|_| Err(late())).map(|(response, _)| response));
     });

@@ -22,7 +22,7 @@ use crate::datanode::chunk_store::{ChunkStore, DiskState, StoreStats};
 use crate::datanode::control::CoordinatorLink;
 use crate::datanode::inventory::{DatanodeHealth, InventoryMsg};
 use crate::env::MonoTime;
-use crate::supervisor::{ActorError, Addr, Behaviour, Ctx, TimerId};
+use crate::supervisor::{ActorError, Addr, Behaviour, Ctx};
 
 /// How long the goodbye of an orderly stop may take.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -88,7 +88,6 @@ pub struct HeartbeatArgs {
 pub struct Heartbeat {
     args: HeartbeatArgs,
     state: HeartbeatState,
-    timer: Option<(MonoTime, TimerId)>,
     /// When what was heard is kept again; `None` while that is under way.
     keep_at: Option<MonoTime>,
 }
@@ -186,7 +185,7 @@ impl Heartbeat {
                 }
             }
         }
-        self.rearm(ctx);
+        ctx.wake_at(self.state.wakes_at(), HeartbeatMsg::Wake);
     }
 
     fn learn(&self, learned: Learned, now: MonoTime) {
@@ -237,17 +236,6 @@ impl Heartbeat {
         ctx.spawn_then(task, HeartbeatMsg::Quarantined);
     }
 
-    fn rearm(&mut self, ctx: &mut Ctx<HeartbeatMsg>) {
-        let wanted = self.state.wakes_at();
-        if self.timer.as_ref().map(|(at, _)| *at) == wanted {
-            return;
-        }
-        if let Some((_, old)) = self.timer.take() {
-            ctx.cancel(old);
-        }
-        self.timer = wanted.map(|at| (at, ctx.send_after(at.since(ctx.now()), HeartbeatMsg::Wake)));
-    }
-
     fn step(&mut self, ctx: &mut Ctx<HeartbeatMsg>) {
         let effects = self.state.step(ctx.now());
         self.carry_out(effects, ctx);
@@ -281,7 +269,7 @@ impl Behaviour for Heartbeat {
 
     async fn start(args: HeartbeatArgs, ctx: &mut Ctx<HeartbeatMsg>) -> Result<Self, ActorError> {
         let state = HeartbeatState::new(args.config, args.identity.joined(), ctx.now());
-        let mut this = Self { args, state, timer: None, keep_at: Some(ctx.now() + KEPT_EVERY) };
+        let mut this = Self { args, state, keep_at: Some(ctx.now() + KEPT_EVERY) };
         // A node that was told to stop does not come back by a restart of this actor.
         if this.args.view.verdict().is_none() {
             this.step(ctx);
@@ -292,10 +280,7 @@ impl Behaviour for Heartbeat {
     async fn handle(&mut self, msg: HeartbeatMsg, ctx: &mut Ctx<HeartbeatMsg>) -> Result<(), ActorError> {
         let (now, epoch, jitter) = (ctx.now(), self.args.view.epoch(), ctx.env().rng.u64());
         let effects = match msg {
-            HeartbeatMsg::Wake => {
-                self.timer = None;
-                self.state.step(now)
-            }
+            HeartbeatMsg::Wake => self.state.step(now),
             HeartbeatMsg::Corrupt(key) => {
                 if !self.state.report_corrupt(key) {
                     tracing::warn!(chunk = %key.chunk, "too many bad copies wait to be reported: the inventory will tell");
@@ -345,12 +330,12 @@ impl Behaviour for Heartbeat {
         Ok(())
     }
 
-    async fn stop(&mut self, _ctx: &mut Ctx<HeartbeatMsg>) {
+    async fn stop(&mut self, ctx: &mut Ctx<HeartbeatMsg>) {
         if !self.state.is_active() {
             return;
         }
-        let kept =
-            tokio::time::timeout(LEAVE_TIMEOUT, self.args.identity.keep(self.args.view.get().heard)).await;
+        let keep = self.args.identity.keep(self.args.view.get().heard);
+        let kept = ctx.env().clock.timeout(LEAVE_TIMEOUT, keep).await;
         if !matches!(kept, Ok(Ok(()))) {
             tracing::warn!(?kept, "what was heard of the metadata could not be kept");
         }

@@ -20,8 +20,7 @@ use super::state::{Effect, InventoryConfig, InventoryState, Page, Tripped};
 use crate::datanode::authority::{CoordinatorView, IdentityStore, SelfDescription};
 use crate::datanode::chunk_store::{ChunkInfo, ChunkStore, ReplicaState};
 use crate::datanode::control::CoordinatorLink;
-use crate::env::MonoTime;
-use crate::supervisor::{ActorError, Behaviour, Ctx, TimerId};
+use crate::supervisor::{ActorError, Behaviour, Ctx};
 
 /// What a datanode has to say of its own health: the heartbeat passes it on.
 #[derive(Debug, Default)]
@@ -79,7 +78,6 @@ pub struct InventoryArgs {
 pub struct Inventory {
     args: InventoryArgs,
     state: InventoryState,
-    timer: Option<(MonoTime, TimerId)>,
 }
 
 /// Cuts a page out of the index: one more than a page is looked at, to know whether this is the last.
@@ -183,13 +181,7 @@ impl Inventory {
         self.carry_out(effect, ctx);
         let next = self.state.step(ctx.now());
         self.carry_out(next, ctx);
-        let wanted = self.state.wakes_at();
-        if self.timer.as_ref().map(|(at, _)| *at) != wanted {
-            if let Some((_, old)) = self.timer.take() {
-                ctx.cancel(old);
-            }
-            self.timer = wanted.map(|at| (at, ctx.send_after(at.since(ctx.now()), InventoryMsg::Wake)));
-        }
+        ctx.wake_at(self.state.wakes_at(), InventoryMsg::Wake);
     }
 }
 
@@ -202,7 +194,7 @@ impl Behaviour for Inventory {
         let mut state = InventoryState::new(args.config, ctx.now());
         // The life before may have ended in the middle of one.
         state.want(ctx.now() + args.config.retry);
-        let mut this = Self { args, state, timer: None };
+        let mut this = Self { args, state };
         this.proceed(None, ctx);
         Ok(this)
     }
@@ -218,10 +210,7 @@ impl Behaviour for Inventory {
                 self.state.want_one(now);
                 None
             }
-            InventoryMsg::Wake => {
-                self.timer = None;
-                None
-            }
+            InventoryMsg::Wake => None,
             InventoryMsg::Answered(Ok((epoch, _))) if !self.obeys(epoch) => {
                 tracing::warn!(%epoch, "an answer of a coordinator that is not obeyed is dropped");
                 self.state.abandon(now);

@@ -22,9 +22,12 @@ use std::time::Duration;
 
 use dfs_wire::Bytes;
 use dfs_wire::status::{Status, StatusCode};
+use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::datanode::BUSY_PAUSE_MS;
+use crate::env::Clock;
+use crate::supervisor::Tasks;
 
 /// How long a reader may be waited for in all before it must have taken [`TURN_FRAMES`].
 pub(in crate::datanode) const TURN: Duration = Duration::from_secs(5);
@@ -32,11 +35,13 @@ pub(in crate::datanode) const TURN: Duration = Duration::from_secs(5);
 pub(in crate::datanode) const TURN_FRAMES: u64 = 4;
 
 /// The places of a node.
-#[derive(Debug)]
 pub(in crate::datanode) struct ReadPlaces {
     free: Arc<Semaphore>,
     max: usize,
     waiting: AtomicUsize,
+    clock: Arc<dyn Clock>,
+    /// At most one or two a place: the piece that is sent next, or a check.
+    tasks: Tasks,
 }
 
 /// One place, for as long as a clone of it lives.
@@ -61,8 +66,30 @@ impl Drop for Waiting<'_> {
 }
 
 impl ReadPlaces {
-    pub(in crate::datanode) fn new(max: usize) -> Self {
-        Self { free: Arc::new(Semaphore::new(max)), max, waiting: AtomicUsize::new(0) }
+    pub(in crate::datanode) fn new(max: usize, clock: Arc<dyn Clock>) -> Self {
+        let (free, waiting) = (Arc::new(Semaphore::new(max)), AtomicUsize::new(0));
+        Self { free, max, waiting, clock, tasks: Tasks::default() }
+    }
+
+    /// What is waited by here.
+    pub(in crate::datanode) fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// Begins `work` on the disk, in a task of its own that keeps `place` until it has ended: on a disk that hangs it
+    /// goes on when nobody waits for it any more, and what it holds is still there.
+    pub(in crate::datanode) fn work<T: Send + 'static>(
+        &self,
+        place: Place,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, Status>> {
+        let done = self.tasks.spawn(async move {
+            let done = work.await;
+            drop(place);
+            done
+        });
+        let aborted = || Status::new(StatusCode::Internal, "work on the disk was aborted");
+        Box::pin(async move { done.await.ok_or_else(aborted) })
     }
 
     /// How many there are.
@@ -91,7 +118,7 @@ impl ReadPlaces {
     /// `Busy` after `patience`.
     pub(in crate::datanode) async fn enter(&self, patience: Duration) -> Result<Place, Status> {
         let _waiting = Waiting::among(&self.waiting);
-        let permit = tokio::time::timeout(patience, Arc::clone(&self.free).acquire_owned()).await;
+        let permit = self.clock.timeout(patience, Arc::clone(&self.free).acquire_owned()).await;
         let permit = permit.ok().and_then(Result::ok).ok_or_else(|| busy("too many reads at once"))?;
         Ok(Place { _permit: Arc::new(permit) })
     }
@@ -192,7 +219,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_place_is_free_when_the_last_of_its_bytes_is_gone() {
-        let places = ReadPlaces::new(1);
+        let places = ReadPlaces::new(1, crate::env::Env::for_tests(1).clock);
         let place = places.enter(LOOK).await.unwrap();
         let mut bytes = place.hold(Bytes::from_static(b"abcdef"));
         drop(place);

@@ -15,6 +15,7 @@ use dfs_wire::status::{Status, StatusCode};
 use crate::datanode::authority::Authority;
 use crate::datanode::chunk_store::{ChunkReader, ChunkStore, READ_BYTES_MAX, StoreError, Verified};
 use crate::datanode::reads::places::{Pace, Place, ReadPlaces, TURN, TURN_FRAMES, Verdict, busy};
+use crate::env::Clock;
 
 /// How often a reader that is waited for is looked at.
 const LOOK: Duration = Duration::from_millis(250);
@@ -47,6 +48,7 @@ impl Reads<'_> {
         stream: &Stream,
     ) -> Result<ChunkRead, Status> {
         tokio::select! {
+            biased; // Once. What was found out about the copy counts, even if nobody is there any more.
             sent = self.serve(request, stream) => sent,
             status = gone(stream) => Err(status),
         }
@@ -57,7 +59,8 @@ impl Reads<'_> {
         let mut outlet =
             Outlet { stream, places: self.places, stall: self.stall, queued: 0, pace: Pace::default() };
         if request.len > 0 {
-            tokio::time::timeout(self.stall, stream.credited()).await.map_err(|_| outlet.stalled())??;
+            let credited = self.places.clock().timeout(self.stall, stream.credited()).await;
+            credited.map_err(|_| outlet.stalled())??;
         }
         let place = self.places.enter(self.patience).await?;
         let opened = async { self.store.open(key).await.map_err(|e| self.failed(key, &e)) };
@@ -84,17 +87,15 @@ impl Reads<'_> {
         let piece_at = |offset: u32| {
             let read =
                 (offset < range.end).then(|| reader.read(offset, READ_BYTES_MAX.min(range.end - offset)))?;
-            // A read that hangs keeps the place, too: its buffer is there.
-            let place = place.clone();
-            Some(tokio::spawn(async move {
-                read.await.map(|piece| Verified { bytes: place.hold(piece.bytes), ..piece })
-            }))
+            let held = place.clone();
+            let piece =
+                async move { read.await.map(|piece| Verified { bytes: held.hold(piece.bytes), ..piece }) };
+            Some(self.places.work(place.clone(), piece))
         };
         // The next piece is fetched while this one is sent.
         let mut next = piece_at(offset);
         while let Some(fetch) = next.take() {
-            let aborted = |_| Status::new(StatusCode::Internal, "a read was aborted");
-            let fetched = async { fetch.await.map_err(aborted)?.map_err(|e| self.failed(key, &e)) };
+            let fetched = async { fetch.await?.map_err(|e| self.failed(key, &e)) };
             let Verified { bytes: mut rest, block_crcs } = self.in_time(key, fetched).await?;
             offset = offset.saturating_add(u32::try_from(rest.len()).unwrap_or(u32::MAX));
             if rest.is_empty() {
@@ -122,7 +123,7 @@ impl Reads<'_> {
         key: ChunkKey,
         work: impl Future<Output = Result<T, Status>>,
     ) -> Result<T, Status> {
-        in_time(self.disk, work).await.map_err(|status| status.about_chunk(key.chunk))
+        in_time(self.places.clock(), self.disk, work).await.map_err(|status| status.about_chunk(key.chunk))
     }
 }
 
@@ -131,10 +132,11 @@ impl Reads<'_> {
 /// # Errors
 /// What `work` fails with; `DeadlineExceeded`, which says nothing about the bytes.
 pub(in crate::datanode) async fn in_time<T>(
+    clock: &Arc<dyn Clock>,
     limit: Duration,
     work: impl Future<Output = Result<T, Status>>,
 ) -> Result<T, Status> {
-    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| {
+    clock.timeout(limit, work).await.unwrap_or_else(|_| {
         let text = format!("the disk gave no answer for {} s", limit.as_secs());
         Err(Status::new(StatusCode::DeadlineExceeded, text))
     })
@@ -178,7 +180,7 @@ impl Outlet<'_> {
         work: impl Fn() -> F,
     ) -> Result<(), Status> {
         loop {
-            if let Ok(done) = tokio::time::timeout(LOOK.min(self.stall), work()).await {
+            if let Ok(done) = self.places.clock().timeout(LOOK.min(self.stall), work()).await {
                 return done;
             }
             let taken = self.queued.saturating_sub(self.stream.queued() as u64);

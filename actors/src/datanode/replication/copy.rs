@@ -18,6 +18,7 @@ use super::actor::ReplicationMsg;
 use super::forward::link_to;
 use crate::datanode::authority::Authority;
 use crate::datanode::chunk_store::{ChunkIdentity, ChunkSeal, ChunkStore, StoreError};
+use crate::env::Clock;
 use crate::supervisor::Addr;
 
 /// Longest standstill of the source.
@@ -41,6 +42,8 @@ pub struct CopyJob {
     pub links: Addr<ReplicationMsg>,
     /// Memory to receive into.
     pub budget: SlabBudget,
+    /// What is waited by.
+    pub clock: Arc<dyn Clock>,
 }
 
 /// Copies one chunk from a peer to this node's disk. The SHA-256 that the source names is checked here.
@@ -70,7 +73,7 @@ pub async fn copy_chunk(job: CopyJob) -> Result<Receipt, Status> {
         }
         Err(e) => return Err(failed(e)),
     };
-    let link = link_to(&job.links, job.authority.as_ref(), &job.request.source).await?;
+    let link = link_to(&job.links, job.authority.as_ref(), &job.clock, &job.request.source).await?;
     let read = ReadChunk {
         grant: job.request.source_grant.clone(),
         mac: job.request.source.mac,
@@ -80,11 +83,11 @@ pub async fn copy_chunk(job: CopyJob) -> Result<Receipt, Status> {
     let body = Request::Chunk(ChunkRequest::Read(read));
     let head = RequestHead { op: job.op, deadline_ms: TURN_MS, trace: None, body };
     let stream = link.open(&head, Bytes::new())?;
-    let reservation = tokio::time::timeout(STALL, job.budget.reserve(SLABS)).await;
+    let reservation = job.clock.timeout(STALL, job.budget.reserve(SLABS)).await;
     stream.grant(reservation.map_err(|_| Status::new(StatusCode::Busy, "no memory to receive a copy into"))?);
     let (mut sha256, mut len) = (Sha256::new(), 0u32);
     let read = loop {
-        let event = tokio::time::timeout(STALL, stream.recv()).await;
+        let event = job.clock.timeout(STALL, stream.recv()).await;
         match event.map_err(|_| Status::new(StatusCode::DeadlineExceeded, "the source stood still"))?? {
             Event::Data(frame) => {
                 sha256.update(&frame.bytes);

@@ -16,6 +16,7 @@ use tokio::sync::mpsc;
 
 use super::actor::{LinkRequest, ReplicationMsg};
 use crate::datanode::authority::Authority;
+use crate::env::Clock;
 use crate::supervisor::{Addr, AskError};
 
 /// Patience with the replication actor and the dial behind it.
@@ -75,6 +76,8 @@ pub struct Forward {
     pub links: Addr<ReplicationMsg>,
     /// Who knows where the replica is.
     pub authority: Arc<dyn Authority>,
+    /// What is waited by.
+    pub clock: Arc<dyn Clock>,
     /// Where progress is shown.
     pub gauge: Arc<Gauge>,
 }
@@ -116,7 +119,7 @@ impl Forward {
     async fn begin(&self) -> Result<Arc<Stream>, Status> {
         let mut tried = false;
         loop {
-            let link = link_to(&self.links, self.authority.as_ref(), &self.target).await?;
+            let link = link_to(&self.links, self.authority.as_ref(), &self.clock, &self.target).await?;
             let body = Request::Replication(ReplicationRequest::Replicate(self.request.clone()));
             let head = RequestHead { op: self.op, deadline_ms: 0, trace: None, body };
             let failed = match link.open(&head, Bytes::new()) {
@@ -140,10 +143,11 @@ impl Forward {
 pub(super) async fn link_to(
     links: &Addr<ReplicationMsg>,
     authority: &dyn Authority,
+    clock: &Arc<dyn Clock>,
     target: &Target,
 ) -> Result<Link, Status> {
     let node = target.node;
-    let address = address_of(authority, target).await?;
+    let address = address_of(authority, clock, target).await?;
     let asked =
         links.ask(|reply| ReplicationMsg::Link(LinkRequest { node, address, reply }), LINK_TIMEOUT).await;
     asked.unwrap_or_else(|e: AskError| {
@@ -153,15 +157,19 @@ pub(super) async fn link_to(
 
 /// What the client names is fresh from the coordinator, if it is honest; what this node was told may be a heartbeat old,
 /// and the target may have just joined or moved. So where they differ, news is asked for and waited for a little.
-async fn address_of(authority: &dyn Authority, target: &Target) -> Result<String, Status> {
+async fn address_of(
+    authority: &dyn Authority,
+    clock: &Arc<dyn Clock>,
+    target: &Target,
+) -> Result<String, Status> {
     let told = async {
         while authority.address_of(target.node).as_ref() != Some(&target.address) {
             authority.want_news();
-            tokio::time::sleep(NEWS_LOOK).await;
+            clock.sleep(NEWS_LOOK).await;
         }
     };
     // Whether it came or not, what is known now counts.
-    tokio::time::timeout(NEWS_TIMEOUT, told).await.ok();
+    clock.timeout(NEWS_TIMEOUT, told).await.ok();
     authority.address_of(target.node).ok_or_else(|| {
         let text = format!("the coordinator has told this node of no node {}", target.node);
         Status::new(StatusCode::NotRegistered, text)

@@ -1,7 +1,7 @@
 //! The shell around an upload.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dfs_wire::Bytes;
@@ -21,7 +21,7 @@ use super::turns::Turn;
 use crate::datanode::authority::Authority;
 use crate::datanode::chunk_store::ChunkStore;
 use crate::datanode::replication::{Forward, Gauge, ReplicationMsg, Sent};
-use crate::supervisor::{ActorError, Addr, Behaviour, Ctx};
+use crate::supervisor::{ActorError, Addr, Behaviour, Ctx, FirstLife};
 
 /// How often an upload looks at the clock.
 const TICK: Duration = Duration::from_millis(250);
@@ -40,7 +40,7 @@ pub enum StreamingMsg {
 /// What a streaming session is made from.
 #[derive(Clone)]
 pub struct StreamingArgs {
-    admitted: Arc<Mutex<Option<Admitted>>>,
+    admitted: FirstLife<Admitted>,
     store: Arc<dyn ChunkStore>,
     authority: Arc<dyn Authority>,
     links: Addr<ReplicationMsg>,
@@ -56,7 +56,7 @@ impl StreamingArgs {
         links: Addr<ReplicationMsg>,
         limits: UploadLimits,
     ) -> Self {
-        Self { admitted: Arc::new(Mutex::new(Some(admitted))), store, authority, links, limits }
+        Self { admitted: FirstLife::new(admitted), store, authority, links, limits }
     }
 }
 
@@ -76,10 +76,7 @@ impl Behaviour for Streaming {
     const KIND: &'static str = "streaming";
 
     async fn start(args: StreamingArgs, ctx: &mut Ctx<StreamingMsg>) -> Result<Self, ActorError> {
-        let admitted = args.admitted.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(Admitted { order, stream, reservation, turns }) = admitted else {
-            return Err(ActorError::fatal("take the upload", "a streaming session has one life only"));
-        };
+        let Admitted { order, stream, reservation, turns } = args.admitted.claim("take the upload")?;
         let nodes: Vec<_> = order.replicas.iter().map(|target| target.node).collect();
         let origin = order.origin;
         let limits = match origin {
@@ -99,8 +96,8 @@ impl Behaviour for Streaming {
             let gauge = Arc::new(Gauge::default());
             let request = Replicate { grant: order.grant.clone(), mac: target.mac, len_hint: order.len_hint };
             let (op, links, authority) = (order.op, args.links.clone(), args.authority.clone());
-            let target = target.clone();
-            let forward = Forward { op, target, request, items, links, authority, gauge: gauge.clone() };
+            let (target, clock, seen) = (target.clone(), ctx.env().clock.clone(), gauge.clone());
+            let forward = Forward { op, target, request, items, links, authority, clock, gauge: seen };
             let done = move |outcome| StreamingMsg::Replica(index, Box::new(outcome));
             replicas.push((ctx.spawn_then(forward.run(), done), gauge));
             senders.push(sender);

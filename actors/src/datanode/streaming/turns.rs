@@ -16,6 +16,8 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::env::Clock;
+
 /// How many times what is left a session may hold.
 const SPREAD: usize = 3;
 
@@ -87,6 +89,7 @@ struct Shared {
 #[derive(Debug, Clone)]
 pub struct Turns {
     shared: Arc<Mutex<Shared>>,
+    clock: Arc<dyn Clock>,
 }
 
 /// One place, until it is dropped.
@@ -105,10 +108,10 @@ struct Waiting<'a> {
 }
 
 impl Turns {
-    /// `max` places.
-    pub fn new(max: usize) -> Self {
+    /// `max` places, waited for by `clock`.
+    pub fn new(max: usize, clock: Arc<dyn Clock>) -> Self {
         let shared = Shared { queue: Queue::new(max), calls: BTreeMap::new() };
-        Self { shared: Arc::new(Mutex::new(shared)) }
+        Self { shared: Arc::new(Mutex::new(shared)), clock }
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
@@ -140,7 +143,7 @@ impl Turns {
             Waiting { turns: self, ticket, session, called: false }
         };
         self.admit();
-        waiting.called = matches!(tokio::time::timeout(patience, called).await, Ok(Ok(())));
+        waiting.called = matches!(self.clock.timeout(patience, called).await, Ok(Ok(())));
         waiting.called.then(|| Turn { turns: self.clone(), session })
     }
 
@@ -186,11 +189,15 @@ mod tests {
 
     use super::*;
 
+    fn turns(max: usize) -> Turns {
+        Turns::new(max, crate::env::Env::for_tests(1).clock)
+    }
+
     const SOON: Duration = Duration::from_millis(10);
 
     #[tokio::test(start_paused = true)]
     async fn one_session_leaves_places_for_the_next() {
-        let turns = Turns::new(16);
+        let turns = turns(16);
         let mut first = vec![];
         while let Some(turn) = turns.enter(1, SOON).await {
             first.push(turn);
@@ -208,7 +215,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_place_that_is_given_back_goes_to_the_session_with_fewest() {
-        let turns = Turns::new(1);
+        let turns = turns(1);
         let only = turns.enter(1, SOON).await.unwrap();
         let (again, other) = (turns.enter(1, SOON * 9), turns.enter(2, SOON * 9));
         tokio::pin!(again, other);
@@ -224,7 +231,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whoever_is_called_and_gone_passes_the_place_on() {
-        let turns = Turns::new(1);
+        let turns = turns(1);
         let only = turns.enter(1, SOON).await.unwrap();
         {
             let gone = turns.enter(2, SOON * 9);

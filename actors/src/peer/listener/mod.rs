@@ -2,15 +2,15 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::budgets::SESSION_MAILBOX;
 use crate::env::Listener as NetListener;
 use crate::env::{Connection, Env, MonoTime};
 use crate::peer::session::{Session, SessionArgs, SessionCommon};
-use crate::supervisor::{ActorError, Addr, Behaviour, ChildSpec, Ctx, Nursery};
+use crate::supervisor::{ActorError, Addr, Behaviour, ChildSpec, Ctx, FirstLife, Nursery};
 
 /// Pause after a failed accept (too many open files, most often), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -27,7 +27,7 @@ const START_MARGIN: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct Bound {
     address: SocketAddr,
-    socket: Arc<Mutex<Option<Box<dyn NetListener>>>>,
+    socket: FirstLife<Box<dyn NetListener>>,
     /// Sessions begun at this address, in all lives of the listener: sessions outlive it, so numbers go on.
     begun: Arc<AtomicU64>,
 }
@@ -39,8 +39,11 @@ impl Bound {
     /// The socket's error.
     pub async fn bind(env: &Env, address: &str) -> io::Result<Self> {
         let socket = env.net.listen(address).await?;
-        let (address, socket) = (socket.local_addr(), Arc::new(Mutex::new(Some(socket))));
-        Ok(Self { address, socket, begun: Arc::default() })
+        Ok(Self { address: socket.local_addr(), socket: FirstLife::new(socket), begun: Arc::default() })
+    }
+
+    fn next_session(&self) -> u64 {
+        self.begun.fetch_add(1, Ordering::Relaxed) + 1
     }
 
     /// The address really bound.
@@ -75,8 +78,7 @@ impl Behaviour for Listener {
 
     async fn start(args: ListenerArgs, ctx: &mut Ctx<ListenerMsg>) -> Result<Self, ActorError> {
         let address = args.bound.address;
-        let bound = args.bound.socket.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let socket = match bound {
+        let socket = match args.bound.socket.take() {
             Some(socket) => socket,
             None => ctx
                 .env()
@@ -99,10 +101,7 @@ async fn accept(env: Env, mut socket: Box<dyn NetListener>, args: ListenerArgs) 
     let mut failures = Failures::default();
     loop {
         match socket.accept().await {
-            Ok(connection) => {
-                let number = args.bound.begun.fetch_add(1, Ordering::Relaxed) + 1;
-                start_session(connection, &args, number).await
-            }
+            Ok(connection) => start_session(&env, connection, &args).await,
             Err(error) => {
                 if let Some(count) = failures.note(env.now()) {
                     tracing::warn!(%error, count, "accepting connections failed");
@@ -132,8 +131,8 @@ impl Failures {
     }
 }
 
-async fn start_session(connection: Connection, args: &ListenerArgs, session: u64) {
-    let peer = connection.peer;
+async fn start_session(env: &Env, connection: Connection, args: &ListenerArgs) {
+    let (peer, session) = (connection.peer, args.bound.next_session());
     // There are never more connections than places but for those that were told to go: they go within moments.
     let berth = match args.sessions.reserve(ROOM_TIMEOUT).await {
         Ok(berth) => berth,
@@ -144,7 +143,7 @@ async fn start_session(connection: Connection, args: &ListenerArgs, session: u64
     };
     let spec = |args: SessionArgs| {
         let patience = args.limits.handshake_timeout + START_MARGIN;
-        let home = Addr::new(SESSION_MAILBOX);
+        let home = Addr::new(&env.clock, SESSION_MAILBOX);
         ChildSpec::new::<Session>(format!("{session}"), &home, args).start_timeout(Some(patience))
     };
     let args = SessionArgs::new(connection, session, &args.common);

@@ -1,7 +1,7 @@
 //! The shell around a session.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dfs_wire::Bytes;
@@ -22,7 +22,7 @@ use super::requests::RequestStats;
 use super::state::{SessionLimits, SessionState, Verdict};
 use super::{PeerInfo, Service};
 use crate::env::{BoxRead, BoxWrite, Clock, Connection};
-use crate::supervisor::{ActorError, Behaviour, Ctx};
+use crate::supervisor::{ActorError, Behaviour, Ctx, FirstLife};
 
 /// How often a session looks whether its peer is alive. The third silent look in a row ends it: 15 to 20 s after the peer's
 /// last word, for that came at any time between two looks.
@@ -49,8 +49,8 @@ pub enum SessionMsg {
 /// What a session is made from.
 #[derive(Clone)]
 pub struct SessionArgs {
-    /// The connection and its place; taken by the one life that a session has.
-    pub arrived: Arc<Mutex<Option<Arrived>>>,
+    /// The connection and its place; a session has one life only.
+    pub arrived: FirstLife<Arrived>,
     /// Number of the session.
     pub session: u64,
     /// What serves its requests.
@@ -79,7 +79,7 @@ impl SessionArgs {
         let SessionCommon { service, budget, limits, draining, requests, places, knocks } = common.clone();
         let place = places.arrive(session, connection.peer.ip());
         Self {
-            arrived: Arc::new(Mutex::new(Some(Arrived { connection, place }))),
+            arrived: FirstLife::new(Arrived { connection, place }),
             knocks,
             session,
             service,
@@ -124,10 +124,7 @@ impl Behaviour for Session {
     const KIND: &'static str = "session";
 
     async fn start(args: SessionArgs, ctx: &mut Ctx<SessionMsg>) -> Result<Self, ActorError> {
-        let arrived = args.arrived.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(Arrived { connection, place }) = arrived else {
-            return Err(ActorError::fatal("take the connection", "a session has one life only"));
-        };
+        let Arrived { connection, place } = args.arrived.claim("take the connection")?;
         let source = connection.peer.ip().into();
         let (link, peer) = match shake_hands(&args, connection, &place, ctx).await {
             Ok(done) => done,
@@ -247,7 +244,7 @@ async fn shake_hands(
     let end = end_of_patience(args.limits.handshake_timeout, place, &*ctx.env().clock);
     tokio::pin!(end);
     let agreed = tokio::select! {
-        biased;
+        biased; // Whoever has to go need not be heard.
         status = &mut end => Err(Refusal::Untold(status)),
         agreed = agree(args, place, &mut accepting) => agreed,
     };
@@ -256,12 +253,12 @@ async fn shake_hands(
         Err(Refusal::Told(error)) => return Err(error),
         Err(Refusal::Untold(status)) => {
             // Whoever does not take it in time learns nothing.
-            let _ = tokio::time::timeout(REFUSAL_TIMEOUT, accepting.refuse(status.clone())).await;
+            let _ = ctx.env().clock.timeout(REFUSAL_TIMEOUT, accepting.refuse(status.clone())).await;
             return Err(HandshakeError::Rejected(status));
         }
     };
     let (link, driver) = tokio::select! {
-        biased;
+        biased; // Whoever is welcomed is, even if only just.
         opened = accepting.welcome(&hello, welcome) => opened?,
         status = end => return Err(HandshakeError::Rejected(status)),
     };
@@ -286,7 +283,7 @@ fn end_of_patience<'a>(
     let (told_to_go, late) = (place.told_to_go(), clock.sleep(limit));
     async move {
         tokio::select! {
-            biased;
+            biased; // Once; the place is the better reason.
             () = told_to_go => crowded(),
             () = late => {
                 let text = format!("the handshake was not finished within {} ms", limit.as_millis());
@@ -322,7 +319,7 @@ async fn serve_requests(link: Link, peer: Arc<PeerInfo>, serving: Serving) {
     let mut requests = JoinSet::new();
     loop {
         let incoming = tokio::select! {
-            biased;
+            biased; // There are no more ends than beginnings, so these do not starve.
             Some(done) = requests.join_next(), if !requests.is_empty() => {
                 if let Err(e) = done && e.is_panic() {
                     tracing::error!(session = peer.session, "a request panicked; its stream was reset");

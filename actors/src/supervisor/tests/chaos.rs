@@ -6,7 +6,8 @@ use super::*;
 async fn actors_are_struck_by_path_and_by_kind_and_come_back() {
     let journal = Journal::default();
     let [a, b, _] = trio(&journal);
-    let (_root, tree) = grow(SupervisorSpec::one_for_one("root").child(a.spec()).child(b.spec())).await;
+    let (_root, tree) =
+        grow(SupervisorSpec::one_for_one(&clock(), "root").child(a.spec()).child(b.spec())).await;
     journal.take();
     assert_eq!(tree.strike(&Target::Path("root/a".into()), Strike::Panic), 1);
     tokio::time::sleep(Duration::from_millis(1)).await;
@@ -24,7 +25,7 @@ async fn actors_are_struck_by_path_and_by_kind_and_come_back() {
 #[tokio::test(start_paused = true)]
 async fn a_pause_looks_like_a_handler_that_does_not_end() {
     let a = Subject::new("a", &Journal::default());
-    let spec = SupervisorSpec::one_for_one("root").child(a.spec().stuck_after(Some(secs(10))));
+    let spec = SupervisorSpec::one_for_one(&clock(), "root").child(a.spec().stuck_after(Some(secs(10))));
     let (_root, tree) = grow(spec).await;
     assert_eq!(tree.strike(&Target::Kind("probe".into()), Strike::Pause(secs(5))), 1);
     let began = tokio::time::Instant::now();
@@ -39,7 +40,7 @@ async fn a_pause_looks_like_a_handler_that_does_not_end() {
 #[tokio::test(start_paused = true)]
 async fn a_delay_slows_every_message_until_it_is_lifted() {
     let a = Subject::new("a", &Journal::default());
-    let (_root, tree) = grow(SupervisorSpec::one_for_one("root").child(a.spec())).await;
+    let (_root, tree) = grow(SupervisorSpec::one_for_one(&clock(), "root").child(a.spec())).await;
     let target = Target::Path("root/a".into());
     let took = async || {
         let began = tokio::time::Instant::now();
@@ -56,8 +57,9 @@ async fn a_delay_slows_every_message_until_it_is_lifted() {
 async fn killing_a_supervisor_restarts_everything_under_it() {
     let journal = Journal::default();
     let [a, b, _] = trio(&journal);
-    let inner = SupervisorSpec::one_for_one("inner").child(b.spec());
-    let (_root, tree) = grow(SupervisorSpec::one_for_one("root").child(a.spec()).supervisor(inner)).await;
+    let inner = SupervisorSpec::one_for_one(&clock(), "inner").child(b.spec());
+    let (_root, tree) =
+        grow(SupervisorSpec::one_for_one(&clock(), "root").child(a.spec()).supervisor(inner)).await;
     a.tell(Order::Add(3)).await;
     b.tell(Order::Add(3)).await;
     assert_eq!((a.sum().await, b.sum().await), (Ok(3), Ok(3)));
@@ -69,8 +71,8 @@ async fn killing_a_supervisor_restarts_everything_under_it() {
 
 #[tokio::test(start_paused = true)]
 async fn temporary_children_die_with_their_supervisor_and_make_room() {
-    let (inner, nursery) = SupervisorSpec::one_for_one("sessions").with_nursery(1);
-    let (_root, tree) = grow(SupervisorSpec::one_for_one("root").supervisor(inner)).await;
+    let (inner, nursery) = SupervisorSpec::one_for_one(&clock(), "sessions").with_nursery(1);
+    let (_root, tree) = grow(SupervisorSpec::one_for_one(&clock(), "root").supervisor(inner)).await;
     let args = Subject::new("guest", &Journal::default()).args;
     let guest = nursery.start::<Probe>("guest", args.clone(), 4).await.unwrap();
     assert_eq!(guest.ask(Order::Get, SOON).await, Ok(0));

@@ -3,7 +3,7 @@
 use super::*;
 
 async fn alone(subject: &Subject) -> (Root, ActorTree) {
-    grow(SupervisorSpec::one_for_one("root").child(subject.spec())).await
+    grow(SupervisorSpec::one_for_one(&clock(), "root").child(subject.spec())).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -60,6 +60,25 @@ async fn a_timer_cancelled_after_it_expired_is_not_delivered_either() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_alarm_replaces_the_one_before_and_rings_once() {
+    let journal = Journal::default();
+    let a = Subject::new("a", &journal);
+    let (_root, _tree) = alone(&a).await;
+    a.tell(Order::WakeAfter(Some(secs(10)), "late")).await;
+    a.tell(Order::WakeAfter(Some(secs(5)), "early")).await;
+    a.tell(Order::WakeAfter(Some(secs(5)), "the same instant changes nothing")).await;
+    tokio::time::sleep(secs(30)).await;
+    assert_eq!(journal.take(), ["a up", "early"]);
+    a.tell(Order::WakeAfter(Some(secs(5)), "again")).await;
+    tokio::time::sleep(secs(6)).await;
+    assert_eq!(journal.take(), ["again"], "it rang, so the next one is a new one");
+    a.tell(Order::WakeAfter(Some(secs(5)), "called off")).await;
+    a.tell(Order::WakeAfter(None, "nothing")).await;
+    tokio::time::sleep(secs(30)).await;
+    assert_eq!(journal.take(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_tick_never_queues_up_behind_a_slow_handler() {
     let journal = Journal::default();
     let a = Subject::new("a", &journal);
@@ -74,7 +93,7 @@ async fn a_tick_never_queues_up_behind_a_slow_handler() {
 #[tokio::test(start_paused = true)]
 async fn a_nursery_bounds_its_children_and_forgets_those_that_end() {
     let journal = Journal::default();
-    let (spec, nursery) = SupervisorSpec::one_for_one("root").with_nursery(2);
+    let (spec, nursery) = SupervisorSpec::one_for_one(&clock(), "root").with_nursery(2);
     let (root, tree) = grow(spec).await;
     let args = |name| Subject::new(name, &journal).args;
     let first = nursery.start::<Probe>("guest", args("one"), 4).await.unwrap();
@@ -98,7 +117,7 @@ async fn a_nursery_bounds_its_children_and_forgets_those_that_end() {
 
 #[tokio::test(start_paused = true)]
 async fn a_stuck_temporary_child_is_killed() {
-    let (spec, nursery) = SupervisorSpec::one_for_one("root").with_nursery(2);
+    let (spec, nursery) = SupervisorSpec::one_for_one(&clock(), "root").with_nursery(2);
     let (_root, tree) = grow(spec).await;
     let guest = Subject::new("guest", &Journal::default());
     nursery.try_reserve().unwrap().start_spec(guest.spec().stuck_after(Some(secs(5)))).await.unwrap();
@@ -126,8 +145,9 @@ async fn several_trees_run_in_one_process() {
 async fn the_snapshot_tells_who_is_who() {
     let journal = Journal::default();
     let [a, b, c] = trio(&journal);
-    let inner = SupervisorSpec::rest_for_one("disks").child(c.spec());
-    let spec = SupervisorSpec::one_for_one("root").child(b.spec()).child(a.spec()).supervisor(inner);
+    let inner = SupervisorSpec::rest_for_one(&clock(), "disks").child(c.spec());
+    let spec =
+        SupervisorSpec::one_for_one(&clock(), "root").child(b.spec()).child(a.spec()).supervisor(inner);
     let (_root, tree) = grow(spec).await;
     let rows: Vec<_> = tree.snapshot().into_iter().map(|row| (row.path, row.kind, row.parent)).collect();
     let expected = [

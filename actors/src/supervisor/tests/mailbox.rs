@@ -6,7 +6,7 @@ use super::*;
 const PATIENT: Intensity = Intensity { max_restarts: 100, ..Intensity::DEFAULT };
 
 async fn alone(subject: &Subject) -> (Root, ActorTree) {
-    grow(SupervisorSpec::one_for_one("root").child(subject.spec())).await
+    grow(SupervisorSpec::one_for_one(&clock(), "root").child(subject.spec())).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -71,7 +71,7 @@ async fn a_question_ends_when_it_is_dropped_unanswered_and_when_nobody_is_there(
 #[tokio::test(start_paused = true)]
 async fn a_message_waits_for_an_actor_that_is_being_restarted_but_not_for_ever() {
     let a = Subject::new("a", &Journal::default());
-    let spec = SupervisorSpec::one_for_one("root").intensity(PATIENT).child(a.spec());
+    let spec = SupervisorSpec::one_for_one(&clock(), "root").intensity(PATIENT).child(a.spec());
     let (_root, tree) = grow(spec).await;
     *a.args.screws.failing_starts.lock().unwrap() = 3;
     a.upset(Order::Fail).await;

@@ -10,10 +10,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use super::*;
-use crate::env::Env;
+use crate::env::{Clock, Env};
 
 /// Longer than anything here should take, shorter than any time limit under test.
 const SOON: Duration = Duration::from_secs(1);
+
+fn clock() -> Arc<dyn Clock> {
+    Env::for_tests(11).clock
+}
 
 const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -53,6 +57,8 @@ enum Order {
     OwnPanic,
     /// Arms timers: a one-shot, one that is cancelled, and the tick.
     Timers,
+    /// Asks to be woken after a while, or not any more.
+    WakeAfter(Option<Duration>, &'static str),
     /// Arms a one-shot and keeps its name.
     Arm,
     /// Cancels what `Arm` armed.
@@ -149,6 +155,9 @@ impl Behaviour for Probe {
                 ctx.cancel(cancelled);
                 ctx.set_tick(secs(4));
             }
+            Order::WakeAfter(after, what) => {
+                ctx.wake_at(after.map(|after| ctx.now() + after), Order::Note(what));
+            }
             Order::Arm => self.armed = Some(ctx.send_after(secs(5), Order::Note("too late"))),
             Order::Disarm => self.armed.into_iter().for_each(|timer| ctx.cancel(timer)),
             Order::Note(what) => journal.note(what),
@@ -177,7 +186,7 @@ struct Subject {
 impl Subject {
     fn new(name: &'static str, journal: &Journal) -> Self {
         let screws = Screws { journal: journal.clone(), ..Screws::default() };
-        Self { addr: Addr::new(8), args: ProbeArgs { name, screws } }
+        Self { addr: Addr::new(&clock(), 8), args: ProbeArgs { name, screws } }
     }
 
     fn spec(&self) -> ChildSpec {

@@ -6,7 +6,7 @@ use super::*;
 async fn a_panic_restarts_that_actor_only_and_its_address_stays_valid() {
     let journal = Journal::default();
     let [a, b, c] = trio(&journal);
-    let spec = SupervisorSpec::one_for_one("root").child(a.spec()).child(b.spec()).child(c.spec());
+    let spec = SupervisorSpec::one_for_one(&clock(), "root").child(a.spec()).child(b.spec()).child(c.spec());
     let (_root, tree) = grow(spec).await;
     for subject in [&a, &b, &c] {
         subject.tell(Order::Add(7)).await;
@@ -26,7 +26,7 @@ async fn a_panic_restarts_that_actor_only_and_its_address_stays_valid() {
 async fn rest_for_one_restarts_the_later_siblings_in_order() {
     let journal = Journal::default();
     let [a, b, c] = trio(&journal);
-    let spec = SupervisorSpec::rest_for_one("root").child(a.spec()).child(b.spec()).child(c.spec());
+    let spec = SupervisorSpec::rest_for_one(&clock(), "root").child(a.spec()).child(b.spec()).child(c.spec());
     let (_root, _tree) = grow(spec).await;
     assert_eq!(journal.take(), ["a up", "b up", "c up"]);
     a.tell(Order::Add(1)).await;
@@ -42,7 +42,7 @@ async fn a_failed_start_is_tried_again_with_growing_waits() {
     let a = Subject::new("a", &journal);
     *a.args.screws.failing_starts.lock().unwrap() = 4;
     let began = tokio::time::Instant::now();
-    let (_root, tree) = grow(SupervisorSpec::one_for_one("root").child(a.spec())).await;
+    let (_root, tree) = grow(SupervisorSpec::one_for_one(&clock(), "root").child(a.spec())).await;
     let took = began.elapsed();
     // 100 + 200 + 400 + 800 ms, each give or take a fifth.
     assert!(took > Duration::from_millis(1190) && took < Duration::from_millis(1810), "{took:?}");
@@ -53,9 +53,10 @@ async fn a_failed_start_is_tried_again_with_growing_waits() {
 async fn too_many_restarts_escalate_to_the_root_and_end_it_with_a_code() {
     let journal = Journal::default();
     let [a, b, c] = trio(&journal);
-    let inner = SupervisorSpec::one_for_one("inner").child(b.spec()).child(c.spec());
+    let inner = SupervisorSpec::one_for_one(&clock(), "inner").child(b.spec()).child(c.spec());
     let outer = Intensity { max_restarts: 1, window: secs(600) };
-    let spec = SupervisorSpec::one_for_one("root").intensity(outer).child(a.spec()).supervisor(inner);
+    let spec =
+        SupervisorSpec::one_for_one(&clock(), "root").intensity(outer).child(a.spec()).supervisor(inner);
     let (root, tree) = grow(spec).await;
     *c.args.screws.failing_starts.lock().unwrap() = u32::MAX;
     c.upset(Order::Fail).await;
@@ -77,7 +78,9 @@ async fn too_many_restarts_escalate_to_the_root_and_end_it_with_a_code() {
 async fn a_stuck_actor_is_killed_and_restarted() {
     let journal = Journal::default();
     let [a, b, _] = trio(&journal);
-    let spec = SupervisorSpec::one_for_one("root").child(a.spec().stuck_after(Some(secs(5)))).child(b.spec());
+    let spec = SupervisorSpec::one_for_one(&clock(), "root")
+        .child(a.spec().stuck_after(Some(secs(5))))
+        .child(b.spec());
     let (_root, tree) = grow(spec).await;
     a.tell(Order::Sleep(secs(4))).await;
     tokio::time::sleep(secs(10)).await;
@@ -99,7 +102,7 @@ async fn a_stuck_actor_is_killed_and_restarted() {
 async fn what_is_left_of_a_dead_child_keeps_nobody_waiting_but_the_child() {
     let journal = Journal::default();
     let [a, b, c] = trio(&journal);
-    let spec = SupervisorSpec::one_for_one("root").child(a.spec()).child(b.spec());
+    let spec = SupervisorSpec::one_for_one(&clock(), "root").child(a.spec()).child(b.spec());
     let (spec, nursery) = spec.with_nursery(2);
     let (root, tree) = grow(spec).await;
     let (release, until) = std::sync::mpsc::channel();
@@ -140,7 +143,7 @@ async fn a_start_that_hangs_is_killed_and_tried_again() {
     let a = Subject::new("a", &journal);
     *a.args.screws.start_takes.lock().unwrap() = secs(1000);
     let tree = ActorTree::new("n");
-    let spec = SupervisorSpec::one_for_one("root").child(a.spec().start_timeout(Some(secs(2))));
+    let spec = SupervisorSpec::one_for_one(&clock(), "root").child(a.spec().start_timeout(Some(secs(2))));
     let root = Root::start(Env::for_tests(1), tree.clone(), spec).await.unwrap();
     assert!(!root.ready(secs(3)).await);
     *a.args.screws.start_takes.lock().unwrap() = Duration::ZERO;
@@ -152,7 +155,7 @@ async fn a_start_that_hangs_is_killed_and_tried_again() {
 async fn kinds_of_restart_are_obeyed() {
     let journal = Journal::default();
     let [a, b, c] = trio(&journal);
-    let spec = SupervisorSpec::one_for_one("root")
+    let spec = SupervisorSpec::one_for_one(&clock(), "root")
         .child(a.spec().restart(Restart::Permanent))
         .child(b.spec().restart(Restart::Transient))
         .child(c.spec().restart(Restart::Temporary));

@@ -7,8 +7,9 @@ async fn children_stop_one_by_one_the_last_one_first() {
     let journal = Journal::default();
     let [a, b, c] = trio(&journal);
     let d = Subject::new("d", &journal);
-    let inner = SupervisorSpec::one_for_one("inner").child(b.spec()).child(c.spec());
-    let spec = SupervisorSpec::one_for_one("root").child(a.spec()).supervisor(inner).child(d.spec());
+    let inner = SupervisorSpec::one_for_one(&clock(), "inner").child(b.spec()).child(c.spec());
+    let spec =
+        SupervisorSpec::one_for_one(&clock(), "root").child(a.spec()).supervisor(inner).child(d.spec());
     let (root, tree) = grow(spec).await;
     assert_eq!(journal.take(), ["a up", "b up", "c up", "d up"]);
     // However long each takes: the next one begins when it has ended.
@@ -24,7 +25,7 @@ async fn children_stop_one_by_one_the_last_one_first() {
 async fn a_child_that_does_not_stop_in_time_is_killed_and_the_others_stop_in_order() {
     let journal = Journal::default();
     let [a, b, c] = trio(&journal);
-    let spec = SupervisorSpec::one_for_one("root")
+    let spec = SupervisorSpec::one_for_one(&clock(), "root")
         .child(a.spec())
         .child(b.spec().shutdown_timeout(secs(2)))
         .child(c.spec());
@@ -42,7 +43,7 @@ async fn a_child_that_does_not_stop_in_time_is_killed_and_the_others_stop_in_ord
 async fn a_tree_can_be_shut_down_while_a_child_is_backing_off() {
     let journal = Journal::default();
     let [a, b, _] = trio(&journal);
-    let spec = SupervisorSpec::one_for_one("root").child(a.spec()).child(b.spec());
+    let spec = SupervisorSpec::one_for_one(&clock(), "root").child(a.spec()).child(b.spec());
     let (root, tree) = grow(spec).await;
     b.upset(Order::Fail).await;
     tokio::time::sleep(Duration::from_millis(10)).await;
@@ -56,8 +57,9 @@ async fn a_tree_can_be_shut_down_while_a_child_is_backing_off() {
 async fn dropping_the_root_leaves_no_actor_behind() {
     let journal = Journal::default();
     let [a, b, _] = trio(&journal);
-    let inner = SupervisorSpec::one_for_one("inner").child(b.spec());
-    let (root, _tree) = grow(SupervisorSpec::one_for_one("root").child(a.spec()).supervisor(inner)).await;
+    let inner = SupervisorSpec::one_for_one(&clock(), "inner").child(b.spec());
+    let (root, _tree) =
+        grow(SupervisorSpec::one_for_one(&clock(), "root").child(a.spec()).supervisor(inner)).await;
     journal.take();
     drop(root);
     tokio::time::sleep(secs(1)).await;

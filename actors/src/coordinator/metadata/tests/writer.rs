@@ -114,12 +114,9 @@ async fn rig(lane: Arc<dyn CommitLane>) -> Rig {
     let env = Env::for_tests(1);
     let time = ReignClock::new(env.clock.clone());
     let args = WriterArgs { committer: Arc::new(Mutex::new(committer)), lane, time: time.clone() };
-    let writer = Addr::new(WRITER_MAILBOX);
-    let spec = SupervisorSpec::one_for_one("coordinator").child(ChildSpec::new::<MetadataWriter>(
-        "metadata-writer",
-        &writer,
-        args,
-    ));
+    let writer = Addr::new(&env.clock, WRITER_MAILBOX);
+    let spec = SupervisorSpec::one_for_one(&env.clock, "coordinator")
+        .child(ChildSpec::new::<MetadataWriter>("metadata-writer", &writer, args));
     let root = Root::start(env, ActorTree::new("test"), spec).await.unwrap();
     Rig { store, metrics, writer, time, root }
 }
