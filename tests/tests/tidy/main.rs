@@ -157,6 +157,19 @@ fn dependencies_are_declared_once() {
 }
 
 #[test]
+fn dependencies_are_used() {
+    let all = sources();
+    let manifests = files().into_iter().filter(|path| path.ends_with("/Cargo.toml"));
+    let unused = |path: String| {
+        let room = path.trim_end_matches("Cargo.toml").to_owned();
+        let inside: Vec<_> = all.iter().filter(|source| source.path.starts_with(&room)).collect();
+        let names = |name: &str| inside.iter().any(|source| source.word(name).is_some());
+        manifests::unused(&path, &read(&path), &names)
+    };
+    no_complaints(manifests.flat_map(unused).collect());
+}
+
+#[test]
 fn every_profile_unwinds() {
     no_complaints(manifests::aborting(&read("Cargo.toml")));
 }

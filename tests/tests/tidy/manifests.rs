@@ -50,6 +50,24 @@ pub(crate) fn misdeclared(path: &str, text: &str) -> Vec<String> {
     complaints
 }
 
+/// Dependencies that no source file of the crate names. `names` says whether one does.
+pub(crate) fn unused(path: &str, text: &str, names: &dyn Fn(&str) -> bool) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let mut section = "";
+    for (number, line) in text.lines().enumerate() {
+        let line = line.trim();
+        if let Some(name) = line.strip_prefix('[') {
+            section = name.trim_end_matches(']');
+        } else if section.ends_with("dependencies") && !section.starts_with("workspace") {
+            let name = line.split(['.', '=', ' ', '#']).next().unwrap_or_default();
+            if !name.is_empty() && !names(&name.replace('-', "_")) {
+                complaints.push(format!("{path}:{}: `{name}` is not used", number + 1));
+            }
+        }
+    }
+    complaints
+}
+
 pub(crate) fn aborting(text: &str) -> Vec<String> {
     let abort = |line: &&str| line.trim_start().starts_with("panic") && line.contains("abort");
     let found = text
@@ -62,6 +80,13 @@ pub(crate) fn aborting(text: &str) -> Vec<String> {
 #[cfg(test)]
 mod bites {
     use super::*;
+
+    #[test]
+    fn a_dependency_that_nobody_names_is_told() {
+        let text = "[dependencies]\nserde.workspace = true\n# why\ntokio-util = { workspace = true }\n[lints]\nworkspace = true";
+        let told = unused("x/Cargo.toml", text, &|name| name == "serde");
+        assert_eq!(told, ["x/Cargo.toml:4: `tokio-util` is not used"]);
+    }
 
     const LINTS: &str = "[lints]\nworkspace = true\n";
 
