@@ -114,7 +114,7 @@ impl dyn Clock {
         .await
     }
 
-    /// As [`timeout`](Self::timeout), until `at`.
+    /// As `timeout`, until `at`.
     ///
     /// # Errors
     /// [`TimeUp`].

@@ -1,7 +1,7 @@
 //! Who belongs to the cluster and how they are.
 //!
-//! [`state`] is the register of nodes as a pure machine; [`view`] is the picture of it that everyone else reads;
-//! [`actor`] gives it a mailbox, a clock and a voice.
+//! `state` is the register of nodes as a pure machine; `view` is the picture of it that everyone else reads;
+//! `actor` gives it a mailbox, a clock and a voice.
 
 mod actor;
 mod messages;

@@ -10,8 +10,8 @@
 //!   txn.rs: Overlay -> batches            store.rs: MetadataStore (memory, redb; engines live in dfs-node)
 //! ```
 //!
-//! [`keys`] draws the tables, [`records`] says what is in them, [`format`](mod@format) how they are written; [`worth`] says what a chunk
-//! is worth, [`census`] what all of them are. Everything but the actor is pure.
+//! [`table::keys`] draws the tables, [`model::records`] says what is in them, [`table::format`] how they are written; [`model::worth`] says what a chunk
+//! is worth, [`model::census`] what all of them are. Everything but the actor is pure.
 
 pub mod migrate;
 pub mod model;

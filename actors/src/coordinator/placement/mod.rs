@@ -1,6 +1,6 @@
 //! Where new chunks go, and why.
 //!
-//! [`state`] decides, from numbers alone; [`actor`] owns what was promised since the nodes last reported.
+//! `state` decides, from numbers alone; `actor` owns what was promised since the nodes last reported.
 
 mod actor;
 mod messages;

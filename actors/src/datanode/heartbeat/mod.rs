@@ -1,6 +1,6 @@
 //! A datanode's side of membership: joining, heartbeats, and what the coordinator's answers ask for.
 //!
-//! [`state`] is the pure machine, [`actor`] its shell.
+//! `state` is the pure machine, `actor` its shell.
 
 mod actor;
 mod messages;

@@ -1,7 +1,7 @@
 //! What the things in the trash take, counted as they come and go.
 //!
 //! A file is counted with its deletion. A directory stays as it was deleted, for no path leads into it: so the first
-//! [`AT_ONCE`] entries below it are counted with its deletion, and the others in bounded steps.
+//! `AT_ONCE` entries below it are counted with its deletion, and the others in bounded steps.
 //!
 //! ```text
 //! delete ----> t <inode> (counted so far), totals      one transaction
