@@ -251,6 +251,7 @@ pub struct TokioClock {
 impl TokioClock {
     /// A clock that starts now, and whose wall clock reads `wall_ms` at this moment.
     #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the Clock")]
     pub fn starting_at(wall_ms: u64) -> Self {
         Self { started: tokio::time::Instant::now(), wall_start_ms: wall_ms }
     }
@@ -265,6 +266,7 @@ impl Clock for TokioClock {
         self.wall_start_ms.saturating_add(self.now().as_micros() / 1000)
     }
 
+    #[expect(clippy::disallowed_methods, reason = "this is the Clock")]
     fn sleep(&self, span: Duration) -> BoxFuture<'static, ()> {
         Box::pin(tokio::time::sleep(span))
     }

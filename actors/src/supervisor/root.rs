@@ -77,6 +77,7 @@ impl Root {
                 _ => Exit::Escalated(last),
             }));
         };
+        #[expect(clippy::disallowed_methods, reason = "outlives all actors, and ends with the root")]
         tokio::spawn(watch);
         Ok(Self { cell, clock, budget, ready, exit })
     }

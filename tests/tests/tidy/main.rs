@@ -3,6 +3,7 @@
 //! Each rule is a pure function from text to complaints, with a bad sample that proves it bites.
 
 mod circles;
+mod determinism;
 mod documents;
 mod manifests;
 mod rooms;
@@ -138,6 +139,15 @@ fn modules_form_no_circle() {
 #[test]
 fn the_roles_do_not_know_each_other() {
     no_complaints(circles::across_walls(&sources()));
+}
+
+#[test]
+fn a_run_of_the_actors_follows_from_its_seed() {
+    of_each(determinism::tossed_coins);
+    of_each(determinism::process_state);
+    let samples = "actors/src/tests/bans.rs";
+    let samples = Source::new(samples, &read(samples));
+    no_complaints(determinism::unproved_bans(&read("actors/.clippy.toml"), &samples));
 }
 
 #[test]
