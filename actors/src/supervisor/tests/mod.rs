@@ -9,14 +9,33 @@ mod shutdown;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
+
 use super::*;
-use crate::env::{Clock, Env};
+use crate::env::{Clock, Env, MonoTime};
 
 /// Longer than anything here should take, shorter than any time limit under test.
 const SOON: Duration = Duration::from_secs(1);
 
 fn clock() -> Arc<dyn Clock> {
     Env::for_tests(11).clock
+}
+
+/// Time that stands still: however slow the machine is, no deadline passes.
+struct StoppedClock;
+
+impl Clock for StoppedClock {
+    fn now(&self) -> MonoTime {
+        MonoTime::ZERO
+    }
+
+    fn wall_ms(&self) -> u64 {
+        0
+    }
+
+    fn sleep(&self, span: Duration) -> BoxFuture<'static, ()> {
+        if span.is_zero() { Box::pin(std::future::ready(())) } else { Box::pin(std::future::pending()) }
+    }
 }
 
 const fn secs(n: u64) -> Duration {
@@ -51,8 +70,8 @@ enum Order {
     Stop,
     /// Owns a task that never ends, and notes its end.
     OwnTask,
-    /// Owns a task that blocks its thread until the other end is dropped.
-    OwnBlock(std::sync::mpsc::Receiver<()>),
+    /// Owns a task that says so when it blocks its thread, until the other end is dropped.
+    OwnBlock(std::sync::mpsc::Sender<()>, std::sync::mpsc::Receiver<()>),
     /// Owns a task that panics.
     OwnPanic,
     /// Arms timers: a one-shot, one that is cancelled, and the tick.
@@ -143,8 +162,11 @@ impl Behaviour for Probe {
                     std::future::pending::<()>().await;
                 });
             }
-            Order::OwnBlock(until) => {
-                ctx.spawn(async move { while until.recv().is_ok() {} });
+            Order::OwnBlock(begun, until) => {
+                ctx.spawn(async move {
+                    begun.send(()).unwrap();
+                    while until.recv().is_ok() {}
+                });
             }
             Order::OwnPanic => {
                 ctx.spawn(async { panic!("task told to panic") });
@@ -185,8 +207,12 @@ struct Subject {
 
 impl Subject {
     fn new(name: &'static str, journal: &Journal) -> Self {
+        Self::by(&clock(), name, journal)
+    }
+
+    fn by(clock: &Arc<dyn Clock>, name: &'static str, journal: &Journal) -> Self {
         let screws = Screws { journal: journal.clone(), ..Screws::default() };
-        Self { addr: Addr::new(&clock(), 8), args: ProbeArgs { name, screws } }
+        Self { addr: Addr::new(clock, 8), args: ProbeArgs { name, screws } }
     }
 
     fn spec(&self) -> ChildSpec {
@@ -210,8 +236,12 @@ impl Subject {
 
 /// A tree that is up.
 async fn grow(spec: SupervisorSpec) -> (Root, ActorTree) {
+    grow_in(Env::for_tests(11), spec).await
+}
+
+async fn grow_in(env: Env, spec: SupervisorSpec) -> (Root, ActorTree) {
     let tree = ActorTree::new("test-node");
-    let root = Root::start(Env::for_tests(11), tree.clone(), spec).await.unwrap();
+    let root = Root::start(env, tree.clone(), spec).await.unwrap();
     assert!(root.ready(secs(30)).await, "all children come up");
     (root, tree)
 }
