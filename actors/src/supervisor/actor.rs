@@ -15,7 +15,7 @@ use super::envelope::Envelope;
 use super::exit::{ActorError, ChildExit, ExitCause};
 use super::messages::SupervisorMsg;
 use super::policy::{Action, Event, Limit, Policy};
-use super::remains::{Alive, Remains};
+use super::remains::Remains;
 use super::rules::KILL_GRACE;
 use super::spec::SupervisorSpec;
 use super::stats::ActorState;
@@ -382,7 +382,7 @@ async fn spawn(
     ctx: &SupCtx,
 ) -> Result<Living, SpawnErr> {
     let (env, tree, parent) = (ctx.env().clone(), ctx.tree().clone(), Some(ctx.myself().get_cell()));
-    let (alive, remains) = Alive::begin();
+    let (alive, remains) = ctx.alive().begin_below();
     let (cell, join) = (spec.spawn)(Place { env, tree, path, temporary, parent, on_ready, alive }).await?;
     Ok(Living { cell, join, remains, dead: false, life: 1, verdict: None })
 }

@@ -70,6 +70,11 @@ impl<M: Send + 'static> Ctx<M> {
         }
     }
 
+    /// The life that it belongs to.
+    pub(crate) fn alive(&self) -> &Alive {
+        &self.alive
+    }
+
     /// Its own address, valid across restarts.
     #[must_use]
     pub fn addr(&self) -> &Addr<M> {

@@ -1,7 +1,9 @@
-//! What is left of a life of an actor: its state and every task it owns.
+//! What is left of a life of an actor: its state, every task it owns and, of a supervisor, all that of its children.
 //!
 //! An abort and a kill work at the next await. What blocks a thread outlives them, and a second life beside it could not
 //! be safe: so whoever starts the next one asks first whether the last one is gone.
+
+use std::sync::Arc;
 
 use tokio::sync::watch;
 
@@ -10,6 +12,8 @@ use tokio::sync::watch;
 pub(crate) struct Alive {
     /// Dropping the last one is the word.
     _held: watch::Sender<()>,
+    /// The life of the supervisor: it is not gone while a child is not.
+    _above: Option<Arc<Alive>>,
 }
 
 /// Tells when everything that belonged to one life is gone. Cheap to clone.
@@ -17,10 +21,19 @@ pub(crate) struct Alive {
 pub(crate) struct Remains(watch::Receiver<()>);
 
 impl Alive {
-    /// For a new life.
+    /// For a new life that nobody is above.
     pub(crate) fn begin() -> (Self, Remains) {
+        Self::below(None)
+    }
+
+    /// For a new life below this one.
+    pub(crate) fn begin_below(&self) -> (Self, Remains) {
+        Self::below(Some(Arc::new(self.clone())))
+    }
+
+    fn below(above: Option<Arc<Self>>) -> (Self, Remains) {
         let (alive, remains) = watch::channel(());
-        (Self { _held: alive }, Remains(remains))
+        (Self { _held: alive, _above: above }, Remains(remains))
     }
 
     /// Runs `work` as a part of this life.
@@ -60,5 +73,15 @@ mod tests {
         task.abort();
         remains.clone().gone().await;
         assert!(remains.are_gone());
+    }
+
+    #[test]
+    fn a_life_is_not_gone_before_those_below_it() {
+        let (above, remains) = Alive::begin();
+        let (child, of_child) = above.begin_below();
+        drop(above);
+        assert!(!remains.are_gone() && !of_child.are_gone());
+        drop(child);
+        assert!(remains.are_gone() && of_child.are_gone());
     }
 }

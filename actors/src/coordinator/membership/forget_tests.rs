@@ -1,5 +1,6 @@
 //! A node that is forgotten against the same node that comes back.
 
+use dfs_wire::message::membership::Leave;
 use dfs_wire::status::StatusCode;
 
 use super::tests::{at, empty, heartbeat, join, pass, register, state_of};
@@ -22,6 +23,9 @@ fn a_node_that_comes_back_while_it_is_being_forgotten_comes_too_late() {
     assert!(state.heartbeat(at(40), &heartbeat(1, 5, 0)).unwrap().0.register_again);
     assert_eq!(state.admit(at(41), None, &register(1, 6)).unwrap_err().code, StatusCode::Busy);
     assert_eq!(state.begin_forget(at(41), NodeId(1)).unwrap_err().code, StatusCode::Busy, "one at a time");
+    let goodbye = Leave { node: NodeId(1), incarnation: Incarnation(5) };
+    assert_eq!(state.leave(at(41), &goodbye), None, "a late goodbye would undo it");
+    assert_eq!(state.say_yes(at(41), NodeId(1)).unwrap_err().code, StatusCode::Busy);
     assert_eq!(state_of(&state, 1), NodeState::Down);
     assert_eq!(state.forget(at(42), NodeId(1)).map(|t| t.to), Some(NodeState::Forgotten));
     assert_eq!(state.admit(at(43), None, &register(1, 6)).unwrap_err().code, StatusCode::NotAdmitted);

@@ -146,6 +146,34 @@ async fn what_is_left_of_a_dead_child_keeps_nobody_waiting_but_the_child() {
     assert_eq!(root.shutdown().await, Exit::Stopped);
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn a_supervisor_that_was_killed_is_not_started_beside_what_is_left_of_its_children() {
+    let (journal, clock) = (Journal::default(), Arc::new(StoppedClock) as Arc<dyn Clock>);
+    let [a, b] = ["a", "b"].map(|name| Subject::by(&clock, name, &journal));
+    let at_once = Backoff { base: Duration::ZERO, max: Duration::ZERO, reset_after: secs(60) };
+    let inner = SupervisorSpec::one_for_one(&clock, "inner").child(a.spec().backoff(at_once));
+    let spec = SupervisorSpec::one_for_one(&clock, "root").supervisor(inner).child(b.spec().backoff(at_once));
+    let (root, tree) = grow_in(Env { clock: clock.clone(), ..Env::for_tests(11) }, spec).await;
+    let (begun, blocked) = std::sync::mpsc::channel();
+    let (release, until) = std::sync::mpsc::channel();
+    a.tell(Order::OwnBlock(begun, until)).await;
+    blocked.recv().unwrap();
+    assert_eq!(tree.strike(&Target::Path("root/inner".to_owned()), Strike::Kill), 1);
+    let restarts = |path: &str| tree.get(path).unwrap().stats.restarts;
+    // Twice, so that the one above has had all the time it needs.
+    for time in 1..=2 {
+        b.tell(Order::Panic).await;
+        see(|| restarts("root/b") == time).await;
+        assert_eq!(b.sum().await, Ok(0));
+    }
+    // Time stands still, so a restart that is decided stays one that waits for its moment.
+    let waits = || tree.get("root/inner").unwrap().stats.state == ActorState::BackingOff;
+    assert!(!waits(), "no second life beside the task");
+    drop(release);
+    see(waits).await;
+    assert_eq!(root.shutdown().await, Exit::Stopped);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_start_that_hangs_is_killed_and_tried_again() {
     let journal = Journal::default();

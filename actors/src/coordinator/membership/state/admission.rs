@@ -194,8 +194,9 @@ impl MembershipState {
     /// Returns the record to make durable.
     ///
     /// # Errors
-    /// `NotFound` if no such node has asked lately.
+    /// `NotFound` if no such node has asked lately; `Busy` while another operator forgets it.
     pub(crate) fn say_yes(&mut self, now: MonoTime, node: NodeId) -> Result<NodeRecord, Status> {
+        self.check_held(now, node)?;
         let Some(waiting) = self.door.waiting.remove(&node) else {
             let text = format!("no datanode with the id {node} waits to be admitted");
             return Err(Status::new(StatusCode::NotFound, text)

@@ -36,10 +36,11 @@ const _: () = assert!(FORGET_WITHIN.as_secs() < FORGET_HELD.as_secs());
 
 impl MembershipState {
     /// The node goes away on purpose. Returns the record to make durable, unless a newer run has taken over. Whatever was
-    /// being done with the node ends: it is a member again when it comes back.
+    /// being done with the node ends: it is a member again when it comes back. Of one that is being forgotten nothing is
+    /// remembered meanwhile: its goodbye would look like an operator's yes to whoever finds the record later.
     pub(crate) fn leave(&mut self, now: MonoTime, word: &Leave) -> Option<(NodeRecord, Transition)> {
         let node = self.nodes.get(&word.node)?;
-        if node.incarnation != word.incarnation {
+        if node.incarnation != word.incarnation || self.check_held(now, word.node).is_err() {
             return None;
         }
         match node.record.standing {

@@ -3,7 +3,7 @@
 use dfs_wire::id::{ChunkId, Generation, InodeId, NodeId, VersionId};
 use dfs_wire::message::metadata::CopyState;
 
-use super::copies::{COPIES_MAX, REINDEX_OPS_MAX, reindex};
+use super::copies::{COPIES_MAX, REINDEX_OPS_MAX, group, reindex};
 use super::records::{
     ChunkRecord, ChunkState, NodeRecord, ReleaseJob, Standing, Tombstone, Version, VersionState,
 };
@@ -48,7 +48,7 @@ pub fn put_chunk(
             t.lost = t.lost.saturating_add(u64::from(is_lost)).saturating_sub(u64::from(was_lost))
         })?;
     }
-    if worsens(old, new) {
+    if unsettles(old, new) {
         txn.count(|t| t.worsened = t.worsened.wrapping_add(1))?;
     }
     if old.is_none() {
@@ -57,11 +57,13 @@ pub fn put_chunk(
     Ok(())
 }
 
-/// Whether a live chunk has a good copy less than before, or begins with one at most.
-fn worsens(old: Option<&ChunkRecord>, new: &ChunkRecord) -> bool {
+/// Whether who has looked at the copies of all chunks by groups, on which nodes each may have its last one, may be wrong
+/// by now: a live chunk has a good copy less than before, or has one at most and is in another group, which the look may
+/// have passed already.
+fn unsettles(old: Option<&ChunkRecord>, new: &ChunkRecord) -> bool {
     let good = |record: &ChunkRecord| (record.state == ChunkState::Live).then(|| record.good());
     match (old.and_then(good), good(new)) {
-        (Some(before), Some(after)) => after < before,
+        (Some(before), Some(after)) => after < before || after <= 1 && old.and_then(group) != group(new),
         (None, Some(after)) => after <= 1,
         (_, None) => false,
     }
@@ -78,8 +80,11 @@ pub fn remove_chunk(txn: &mut Txn<'_>, chunk: ChunkId, old: &ChunkRecord) -> Res
     txn.count(|t| t.chunks = t.chunks.saturating_sub(1))
 }
 
-/// Whether an operator forgot the node: nothing more is asked of it.
-fn is_forgotten(view: &impl View, node: NodeId) -> Result<bool, MetaError> {
+/// Whether an operator forgot the node: nothing more is asked of it, or heard.
+///
+/// # Errors
+/// Of the store.
+pub(crate) fn is_forgotten(view: &impl View, node: NodeId) -> Result<bool, MetaError> {
     let known: Option<NodeRecord> = view.load(&keys::node(node))?;
     Ok(known.is_some_and(|record| record.standing == Standing::Forgotten))
 }

@@ -18,7 +18,7 @@ use dfs_wire::message::inventory::{InventoryEntry, InventoryReport};
 use dfs_wire::message::metadata::{ChunkHealth, CopyState};
 
 use super::{OpContext, cluster};
-use crate::coordinator::metadata::model::chunks::{PUT_OPS_MAX, put_chunk};
+use crate::coordinator::metadata::model::chunks::{PUT_OPS_MAX, is_forgotten, put_chunk};
 use crate::coordinator::metadata::model::copies::COPIES_MAX;
 use crate::coordinator::metadata::model::records::{ChunkRecord, ChunkState, CopyRecord, CopyRow};
 use crate::coordinator::metadata::model::worth::{Reaches, Worth};
@@ -241,7 +241,8 @@ pub fn missing(
     Ok((findings, next))
 }
 
-/// Applies findings, at most [`CHANGES_MAX`] at a time, each only if the record still is as it was judged.
+/// Applies findings, at most [`CHANGES_MAX`] at a time, each only if the record still is as it was judged. Those of a node
+/// that was forgotten meanwhile are of no account.
 ///
 /// # Errors
 /// Of the store.
@@ -251,6 +252,9 @@ pub fn apply(
     node: NodeId,
     findings: &[CopyFinding],
 ) -> Result<u64, MetaError> {
+    if is_forgotten(txn, node)? {
+        return Ok(0);
+    }
     let mut done = 0;
     for finding in findings.iter().take(CHANGES_MAX) {
         let Some(old) = txn.load::<ChunkRecord>(&keys::chunk(finding.chunk))? else { continue };

@@ -130,7 +130,9 @@ fn walk(
                 below = Some(entry.inode);
                 break;
             }
-            usage.add(view.expect::<Inode>(&keys::inode(entry.inode))?.usage());
+            // An entry that stands for nothing takes nothing: it is for `fsck` to find, and stops neither this nor a start.
+            let inode: Option<Inode> = view.load(&keys::inode(entry.inode))?;
+            usage.add(inode.map_or_else(Usage::default, |inode| inode.usage()));
         }
         if let Some(below) = below {
             (directory, after) = (below, String::new());
@@ -138,7 +140,8 @@ fn walk(
             if directory == root {
                 return Ok(None);
             }
-            let inode: Inode = view.expect(&keys::inode(directory))?;
+            // Nor is there a way back from a directory that is not there.
+            let Some(inode) = view.load::<Inode>(&keys::inode(directory))? else { return Ok(None) };
             (directory, after) = (inode.parent, inode.name);
             *left -= 1;
         }

@@ -46,7 +46,7 @@ pub struct Totals {
     pub tombstones: u64,
     /// Upload sessions open.
     pub uploads: u64,
-    /// How often a live chunk had a good copy less, or began with one at most: while this stays, no chunk has come to
-    /// depend on fewer copies than a look at all of them saw.
+    /// How often a live chunk had a good copy less, began with one at most, or had one at most while its copies changed:
+    /// while this stays, a look at all of them has missed none that depends on one node.
     pub worsened: u64,
 }

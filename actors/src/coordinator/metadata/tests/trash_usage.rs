@@ -227,6 +227,27 @@ fn make(lab: &mut Lab, change: Change) {
     }
 }
 
+#[test]
+fn an_entry_that_stands_for_nothing_stops_neither_a_deletion_nor_the_count() {
+    let mut lab = Lab::new();
+    for i in 0..10 {
+        lab.put(&format!("/d/{i}"), 10);
+    }
+    for name in ["2", "8"] {
+        let entry =
+            lab.dump().into_iter().find(|(key, _)| key.starts_with(b"d") && key.ends_with(name.as_bytes()));
+        let (key, value) = entry.unwrap();
+        let entry: crate::coordinator::metadata::model::records::Entry = decode(&key, &value).unwrap();
+        let writes = vec![(keys::inode(entry.inode), None)];
+        lab.store.commit(&[Batch { conditions: Vec::new(), writes }]).unwrap();
+    }
+    lab.delete("/d", false).unwrap();
+    while lab.is_counting() {
+        lab.step(Step::TrashUsage);
+    }
+    assert_eq!(lab.totals().trash_usage.bytes, 8 * 10);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
     #[test]
