@@ -13,7 +13,8 @@
 //! | `*_MAILBOX`, [`WRITER_QUEUE_MAX`] | messages queued or being handled | `send`, `ask` | the handler has ended; a full mailbox refuses |
 //! | [`READS_WAITING_MAX`] | reads of the metadata that wait for a thread | the request is read | a thread takes it; a full queue refuses |
 //!
-//! Each is a gauge of the node's metrics or a row of `dfsctl actors`.
+//! Mailboxes are rows of `dfsctl actors`; memory, places and connections of a datanode are gauges of its metrics. The mailbox of
+//! a supervisor is its own matter.
 
 /// Slabs that an upload would like: 2 MiB keep a disk busy while the next frames are on their way.
 pub const WINDOW_SLABS: usize = 8;

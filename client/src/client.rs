@@ -8,11 +8,11 @@ use crate::config::ClientConfig;
 use crate::connector::Connector;
 use crate::env::Env;
 use crate::error::Error;
-use crate::get::Waits;
 use crate::memory::MemoryBound;
 use crate::pace::Pace;
 use crate::pool::Pool;
 use crate::rpc::Rpc;
+use crate::waits::Waits;
 
 /// A handle to a cluster. Clones share its connections and its memory bound; the last one closes them.
 #[derive(Clone)]

@@ -28,7 +28,7 @@ pub enum ErrorKind {
     Integrity,
     /// No room.
     NoSpace,
-    /// The two sides have no protocol version in common.
+    /// The two sides have no protocol version in common, or are of builds that cannot read each other.
     VersionMismatch,
     /// The mutation was sent and its outcome could not be learned.
     OutcomeUnknown,

@@ -47,6 +47,7 @@ mod put;
 mod rpc;
 mod times;
 mod verify;
+mod waits;
 
 pub use client::Client;
 pub use config::{COORDINATOR_PORT_DEFAULT, ClientConfig, RetryPolicy, Timeouts};

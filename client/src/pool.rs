@@ -171,6 +171,13 @@ impl Pool {
         }
     }
 
+    /// A connection to `address` that is open already, if there is one. Does not dial.
+    pub(crate) fn open_one(&self, address: &str) -> Option<Arc<Conn>> {
+        let (conn, ..) = self.peer(address).least_busy()?;
+        conn.touch();
+        Some(conn)
+    }
+
     /// Whether `address` failed so lately that others are to be preferred.
     pub(crate) fn is_cooling(&self, address: &str) -> bool {
         let peer = self.peers().get(address).cloned();

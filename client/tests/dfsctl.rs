@@ -215,6 +215,74 @@ fn a_node_that_ends_at_once_is_shown_with_the_end_of_its_log() {
     assert!(!dir.path().join(".dfs-dev").exists());
 }
 
+/// A frame without a tail.
+fn frame(kind: dfs_wire::frame::FrameKind, stream: u32, head: &[u8]) -> Vec<u8> {
+    let header = dfs_wire::frame::Header {
+        kind: kind as u8,
+        flags: 0,
+        head_len: u16::try_from(head.len()).expect("a short head"),
+        tail_len: 0,
+        stream,
+        tail_crc: 0,
+        head_crc: 0,
+        sequence: 0,
+    };
+    [&header.seal(head)[..], head].concat()
+}
+
+/// Welcomes everybody, and answers each request with what cannot be read.
+fn that_cannot_be_read() -> String {
+    use dfs_wire::frame::{FrameKind, Header};
+    use dfs_wire::handshake::Welcome;
+    use dfs_wire::limits::{HEADER_BYTES, PREFACE_BYTES};
+    use std::io::{Read, Write};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = listener.local_addr().expect("an address").to_string();
+    let welcome = Welcome {
+        version: 1,
+        cluster: None,
+        node: dfs_wire::id::NodeId(1),
+        name: "c".into(),
+        role: "coordinator".into(),
+        session: 1,
+        epoch: dfs_wire::id::Epoch(1),
+        time_ms: 1_000,
+        features: 0,
+        connection_credit: 1 << 20,
+    };
+    let welcome = dfs_wire::codec::encode(&welcome).expect("a welcome");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            stream.read_exact(&mut [0; PREFACE_BYTES]).expect("a preface");
+            let mut next = || {
+                let mut bytes = [0; HEADER_BYTES];
+                stream.read_exact(&mut bytes).ok()?;
+                let header = Header::parse(&bytes, 1 << 16).ok()?;
+                stream.read_exact(&mut vec![0; usize::from(header.head_len)]).ok()?;
+                let answer = match FrameKind::from_number(header.kind)? {
+                    FrameKind::Hello => frame(FrameKind::Welcome, 0, &welcome),
+                    FrameKind::Request => frame(FrameKind::Response, header.stream, &[0xff; 7]),
+                    _ => vec![],
+                };
+                stream.write_all(&answer).ok()
+            };
+            while next().is_some() {}
+        }
+    });
+    address
+}
+
+#[test]
+fn what_was_changed_is_not_known_if_the_answer_cannot_be_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let endpoint = that_cannot_be_read();
+    let said =
+        |verb: &[&str]| run(dir.path(), &[&["--endpoint", &endpoint, "--timeout", "5s"], verb].concat());
+    let (code, stdout, stderr) = said(&["mkdir", "/d"]);
+    assert!(stderr.starts_with("error[OutcomeUnknown]"), "{code} {stdout} {stderr}");
+    assert!(stderr.contains("the other side is of another build"), "{stderr}");
+}
+
 /// Answers the greeting of one connection after the other with a frame, whose head is as it is given.
 fn of_another_build(kind: dfs_wire::frame::FrameKind, head: Vec<u8>) -> String {
     use std::io::{Read, Write};
@@ -222,19 +290,9 @@ fn of_another_build(kind: dfs_wire::frame::FrameKind, head: Vec<u8>) -> String {
     let address = listener.local_addr().expect("an address").to_string();
     std::thread::spawn(move || {
         for mut stream in listener.incoming().map_while(Result::ok) {
-            let header = dfs_wire::frame::Header {
-                kind: kind as u8,
-                flags: 0,
-                head_len: u16::try_from(head.len()).expect("a short head"),
-                tail_len: 0,
-                stream: 0,
-                tail_crc: 0,
-                head_crc: 0,
-                sequence: 0,
-            };
             // The greeting is read first: else the end of the connection takes the answer along.
             stream.read_exact(&mut [0; 40]).expect("a greeting");
-            stream.write_all(&[&header.seal(&head)[..], &head].concat()).expect("an answer");
+            stream.write_all(&frame(kind, 0, &head)).expect("an answer");
             stream.read_to_end(&mut Vec::new()).ok();
         }
     });

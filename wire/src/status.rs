@@ -76,7 +76,7 @@ status_codes! {
     WrongCluster = 10, false;
     /// The request carries an older coordinator epoch than the node has seen.
     StaleEpoch = 11, true;
-    /// No common protocol version.
+    /// No common protocol version, or a message that only another build can read.
     VersionMismatch = 12, false;
     /// The node cannot serve now (starting, draining, without its metadata); nothing was done.
     Unavailable = 13, true;

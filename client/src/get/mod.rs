@@ -13,7 +13,6 @@ mod part_file;
 mod source;
 mod to_path;
 mod to_writer;
-mod waits;
 
 use std::ops::Range;
 use std::path::Path;
@@ -34,7 +33,6 @@ pub(crate) use absorb::{Absorber, Target};
 pub(crate) use fetch::{CopyError, Part, Reader};
 pub(crate) use pages::Pages;
 pub(crate) use source::{Copies, Wanted};
-pub(crate) use waits::Waits;
 
 pub use file_reader::FileReader;
 pub use part_file::is_resumable;

@@ -79,12 +79,18 @@ impl Source {
     ) -> Result<Self, CopyError> {
         let config = &reader.inner.config;
         let links = config.links_per_datanode;
-        let connected = reader.inner.pool.get(&replica.address, links);
-        // A host that is off refuses nothing: it is not waited for if the node is known to be away.
-        let patience = if replica.node_state.answers() { Duration::MAX } else { AWAY_CONNECT };
-        let late = |_| Error::new(StatusCode::Unavailable, format!("no connection to {}", replica.address));
-        let connected = timeout(patience, connected).await.map_err(late);
-        let conn = connected.and_then(|conn| conn).map_err(CopyError::Unreachable)?;
+        let pool = &reader.inner.pool;
+        let connected = match pool.open_one(&replica.address) {
+            // A host that is off refuses nothing: it is not waited for if the node is known to be away.
+            None if !replica.node_state.answers() => {
+                let dialled = timeout(AWAY_CONNECT, pool.get(&replica.address, links)).await;
+                let late = format!("no connection to {}", replica.address);
+                dialled.unwrap_or_else(|_| Err(Error::new(StatusCode::Unavailable, late)))
+            }
+            Some(conn) if !replica.node_state.answers() => Ok(conn),
+            _ => pool.get(&replica.address, links).await,
+        };
+        let conn = connected.map_err(CopyError::Unreachable)?;
         let Wanted { location, part, held } = wanted;
         let done = u32::try_from(done).unwrap_or(u32::MAX).min(part.len);
         let read = ReadChunk {

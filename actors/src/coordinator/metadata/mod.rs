@@ -3,11 +3,11 @@
 //! ```text
 //!              Mutation (by value)                     MetadataRequest that only reads
 //!                     |                                            |
-//!   writer.rs: one writer, group commit                reader.rs: over committed snapshots
+//!   writer/: one writer, group commit                  reader.rs: over committed snapshots
 //!                     |                                            |
 //!                ops/* on a Txn  ------------ the same View ------ ops/* on a snapshot
 //!                     |                                            |
-//!   txn.rs: Overlay -> batches            store.rs: MetadataStore (memory, redb; engines live in dfs-node)
+//!   table/txn.rs: Overlay -> batches      table/store.rs: MetadataStore (memory, redb; engines live in dfs-node)
 //! ```
 //!
 //! [`table::keys`] draws the tables, [`model::records`] says what is in them, [`table::format`] how they are written; [`model::worth`] says what a chunk

@@ -87,7 +87,7 @@ impl CoordinatorService {
         }
     }
 
-    /// Has the node held and forgotten. Where copies went missing meanwhile it looks again.
+    /// Has the node held and forgotten. Where copies changed meanwhile it looks again.
     async fn forget(
         self: &Arc<Self>,
         asked: &Asked,

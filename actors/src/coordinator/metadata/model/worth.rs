@@ -13,8 +13,8 @@
 //!   else                                    lost
 //! ```
 //!
-//! `fsck`, `status`, `explain`, metrics, the judgement of inventories, `nodes forget` and placement all ask here, so that no two
-//! of them can disagree. Nothing is stored: a node that changes its state changes no row of a chunk.
+//! `fsck`, `status`, `explain`, metrics and the judgement of inventories all ask here, so that no two of them can disagree.
+//! `nodes forget` asks for more: what was never verified proves nothing there. Nothing is stored: a node that changes its state changes no row of a chunk.
 
 use dfs_wire::id::NodeId;
 use dfs_wire::message::membership::NodeState;

@@ -165,8 +165,8 @@ fn check_losses(view: &impl View, record: &NodeRecord, losses: &Losses) -> Resul
     if losses.seen != Seen::now(view)? {
         return Err(MetaError::refused_with_hint(
             StatusCode::Busy,
-            format!("copies went missing while those on {name} were counted: nothing was done"),
-            "try again once no datanode reports any more",
+            format!("copies or nodes changed while the copies on {name} were counted: nothing was done"),
+            "try again when the cluster is quieter",
         ));
     }
     if count.chunks == 0 {

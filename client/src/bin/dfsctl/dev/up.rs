@@ -109,7 +109,7 @@ impl View for UpView {
         page.line("");
         page.line("try:");
         for command in &self.commands {
-            page.line(format!("  {command}"));
+            page.whole(&format!("  {command}"));
         }
         page.line("");
         page.line("stop it with 'dfsctl dev down'. All on one machine and without authentication: not for production.");

@@ -63,7 +63,7 @@ pub(crate) fn cut(text: &str, columns: usize) -> String {
 }
 
 /// The lines of a text that take no more than so many columns; all but the first stand in by `indent`. A word that is longer
-/// than a line is cut.
+/// than a line is cut, but for paths, which somebody may copy: the terminal wraps those and loses nothing.
 pub(crate) fn fold(text: &str, columns: usize, indent: usize) -> Vec<String> {
     let columns = columns.max(COLUMNS_MIN);
     let indent = indent.min(columns / 2);
@@ -80,8 +80,9 @@ pub(crate) fn fold(text: &str, columns: usize, indent: usize) -> Vec<String> {
             line.push(' ');
             used += 1;
         }
-        line.push_str(&cut(word, columns.saturating_sub(used)));
-        used += wide.min(columns.saturating_sub(used));
+        let room = if word.contains('/') { wide } else { columns.saturating_sub(used) };
+        line.push_str(&cut(word, room));
+        used += wide.min(room);
         begun = true;
     }
     lines.push(line.trim_end().to_owned());
@@ -93,12 +94,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_are_folded_between_words_and_only_a_long_word_is_cut() {
+    fn lines_are_folded_between_words_and_long_words_are_cut_but_for_paths() {
         let folded = |text: &str, indent| fold(text, 20, indent).join("\n");
         assert_eq!(folded("short", 2), "short");
         assert_eq!(folded("one two three four five six", 2), "one two three four\n  five six");
         assert_eq!(folded("    in by four and more", 6), "    in by four and\n      more");
         assert_eq!(folded("a word_that_is_longer_than_a_line b", 2), "a word_that_is_long\u{2026}\n  b");
+        assert_eq!(
+            folded("a /path/that_is_longer_than_a_line b", 2),
+            "a /path/that_is_longer_than_a_line\n  b"
+        );
         assert_eq!(folded("label     value of it", 10), "label     value of\n          it");
         assert_eq!(folded("", 2), "");
     }

@@ -143,7 +143,8 @@ impl Page {
         }
     }
 
-    fn whole(&mut self, line: &str) {
+    /// Adds a line as it is: one to be copied, such as a command.
+    pub(crate) fn whole(&mut self, line: &str) {
         self.text.push_str(line);
         self.text.push('\n');
     }
