@@ -278,6 +278,19 @@ mod bites {
     }
 
     #[test]
+    fn a_command_is_a_crate_of_its_own() {
+        let files = sources(&[
+            ("x/src/lib.rs", "mod a;"),
+            ("x/src/bin/c/main.rs", "mod dev;\nmod way;"),
+            ("x/src/bin/c/dev/mod.rs", "use crate::way::Way;\npub struct State;"),
+            ("x/src/bin/c/way.rs", "use crate::dev::State;\npub struct Way;"),
+        ]);
+        assert_eq!(circles(&files, &[("x/src/", Among::Files)]), [] as [&str; 0]);
+        let complaint = "x/src/bin/c/: a circle: dev -> way -> dev";
+        assert_eq!(circles(&files, &[("x/src/bin/c/", Among::Files)]), [complaint]);
+    }
+
+    #[test]
     fn the_roles_are_held_apart() {
         let files = sources(&[
             ("actors/src/coordinator/a.rs", "use crate::datanode::authority::Heard;"),

@@ -25,6 +25,7 @@ const LONG_FUNCTIONS: &[(&str, &str, usize)] = &[];
 const CRATES: &[(&str, Among)] = &[
     ("actors/src/", Among::Files),
     ("client/src/", Among::Folders),
+    ("client/src/bin/dfsctl/", Among::Files),
     ("node/src/", Among::Folders),
     ("tests/src/", Among::Files),
     ("wire/src/", Among::Files),

@@ -6,8 +6,8 @@ use crate::cmd::{
     actors, cat, checksum, completion, context, cp, df, diff, du, explain, find, fsck, get, head, ls, man,
     mkdir, mv, nodes, put, rm, stat, status, sync, trash, tree, undelete, verify, version,
 };
-use crate::connect::global::Global;
 use crate::dev;
+use crate::global::Global;
 use crate::output::exit::Exit;
 
 const ABOUT: &str = "Stores and reads files of a dfs cluster, and shows how it is.";

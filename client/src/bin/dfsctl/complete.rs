@@ -11,8 +11,8 @@ use dfs_wire::path::DfsPath;
 
 use crate::connect::config_file::{self, ConfigFile};
 use crate::connect::context::Context;
-use crate::connect::global::Global;
-use crate::dev::state::ClusterState;
+use crate::connect::endpoint::Said;
+use crate::dev_cluster::state::ClusterState;
 use crate::output::Output;
 use crate::output::failure::Outcome;
 use crate::paths::walk::Walk;
@@ -121,8 +121,8 @@ fn candidate(mark: &str, stat: &FileStat, begun: &str) -> Option<String> {
 /// What a question to the cluster comes to; `None` if nothing does in time.
 fn ask<T>(question: impl AsyncFnOnce(&Context) -> Outcome<T>) -> Option<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
-    let global = Global { timeout: Some(PATIENCE), ..Global::default() };
-    let context = Context::new(global, Output::new(Default::default(), Default::default(), true, 0));
+    let output = Output::new(Default::default(), Default::default(), true, 0);
+    let context = Context::new(Said::default(), Some(PATIENCE), output);
     runtime.block_on(async { tokio::time::timeout(PATIENCE, question(&context)).await.ok()?.ok() })
 }
 

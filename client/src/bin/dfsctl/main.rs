@@ -7,6 +7,8 @@ mod cmd;
 mod complete;
 mod connect;
 mod dev;
+mod dev_cluster;
+mod global;
 mod output;
 mod paths;
 mod rehearse;
@@ -49,7 +51,7 @@ fn main() -> ExitCode {
     let global = cli.global;
     let output = Output::new(global.output, global.color, global.quiet, global.verbose);
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    let outcome = environment::check(names).and_then(|()| run(cli.verb, &Context::new(global, output)));
+    let outcome = environment::check(names).and_then(|()| run(cli.verb, &global.context(output)));
     let exit = outcome.unwrap_or_else(|failure| {
         output.failure(&failure);
         failure.exit
@@ -139,7 +141,7 @@ fn run(verb: Verb, context: &Context) -> Outcome<Exit> {
         Verb::Completion(args) => return completion::run(args),
         Verb::Dev(args) => {
             if let Some(program) = args.program() {
-                return Err(dev::process::become_program(program));
+                return Err(dev::launch::become_program(program));
             }
         }
         _ => {}

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use crate::connect::config_file::{self, ConfigFile};
 use crate::connect::endpoint::{Endpoint, Said};
-use crate::connect::global::Global;
 use crate::output::Output;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
@@ -29,7 +28,8 @@ pub(crate) struct Context {
     pub output: Output,
     /// Files of this machine that were begun to be written.
     pub begun: Begun,
-    global: Global,
+    said: Said,
+    timeout: Option<Duration>,
 }
 
 /// Files of this machine that a command began to write, for the last words of one that is interrupted.
@@ -55,9 +55,9 @@ impl Begun {
 }
 
 impl Context {
-    /// From the global flags.
-    pub(crate) fn new(global: Global, output: Output) -> Self {
-        Self { output, begun: Begun::default(), global }
+    /// With what the command line says of the cluster, and after how long without success to give up.
+    pub(crate) fn new(said: Said, timeout: Option<Duration>, output: Output) -> Self {
+        Self { output, begun: Begun::default(), said, timeout }
     }
 
     /// Where the cluster is.
@@ -66,13 +66,11 @@ impl Context {
     /// If an address somebody wrote is not one.
     pub(crate) fn endpoint(&self) -> Outcome<Endpoint> {
         let here = std::env::current_dir().unwrap_or_default();
-        let said =
-            Said { endpoint: self.global.endpoint.as_deref(), context: self.global.context.as_deref() };
         let env = |name: &str| std::env::var(name).ok();
         let config = || {
             config_file::path(env).map_or_else(|| Ok(ConfigFile::default()), |path| ConfigFile::read(&path))
         };
-        Endpoint::resolve(said, env, &here, config)
+        Endpoint::resolve(&self.said, env, &here, config)
     }
 
     /// Connects.
@@ -100,7 +98,7 @@ impl Context {
         let mut config = ClientConfig::new(endpoint.addresses.clone());
         config.agent = concat!("dfsctl/", env!("CARGO_PKG_VERSION")).to_owned();
         config.retry.connect_budget = CONNECT_DEFAULT;
-        if let Some(timeout) = self.global.timeout {
+        if let Some(timeout) = self.timeout {
             config.give_up_after(timeout.max(TIMEOUT_MIN));
         }
         change(&mut config);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 
 use crate::connect::config_file::ConfigFile;
-use crate::dev::state::ClusterState;
+use crate::dev_cluster::state::ClusterState;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
 use crate::output::text::plain;
@@ -58,12 +58,12 @@ pub(crate) struct Endpoint {
 }
 
 /// What the command line says of the cluster.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Said<'a> {
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Said {
     /// `--endpoint`.
-    pub endpoint: Option<&'a str>,
+    pub endpoint: Option<String>,
     /// `--context`.
-    pub context: Option<&'a str>,
+    pub context: Option<String>,
 }
 
 impl Endpoint {
@@ -72,17 +72,17 @@ impl Endpoint {
     /// # Errors
     /// If an address that somebody wrote is not one, or a context is not known.
     pub(crate) fn resolve(
-        said: Said<'_>,
+        said: &Said,
         env: impl Fn(&str) -> Option<String>,
         here: &Path,
         config: impl Fn() -> Outcome<ConfigFile>,
     ) -> Outcome<Self> {
         let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
         let named = |name: &str| Self::parse(config()?.endpoint(name)?, Origin::Named(name.to_owned()));
-        if let Some(text) = said.endpoint {
+        if let Some(text) = &said.endpoint {
             return Self::parse(text, Origin::Flag);
         }
-        if let Some(name) = said.context {
+        if let Some(name) = &said.context {
             return named(name);
         }
         if let Some(text) = env("DFS_ENDPOINT") {
@@ -191,10 +191,12 @@ mod tests {
             Ok(ConfigFile { current: Some("far".to_owned()), contexts: contexts.into_iter().collect() })
         };
         let said = match flag {
-            Some(text) if text.starts_with('@') => Said { endpoint: None, context: text.strip_prefix('@') },
-            endpoint => Said { endpoint, context: None },
+            Some(text) if text.starts_with('@') => {
+                Said { endpoint: None, context: text.strip_prefix('@').map(str::to_owned) }
+            }
+            endpoint => Said { endpoint: endpoint.map(str::to_owned), context: None },
         };
-        Endpoint::resolve(said, env, here, config)
+        Endpoint::resolve(&said, env, here, config)
     }
 
     #[test]
@@ -211,7 +213,7 @@ mod tests {
         assert_eq!(first(None, &[("DFS_ENDPOINT", "")]), "f:2", "the current context");
         assert_eq!(first(Some("@near"), &all), "n:1");
         assert_eq!(first(None, &[("DFS_CONTEXT", "near"), ("COORDINATOR_HOST", "c")]), "n:1");
-        let none = Endpoint::resolve(Said::default(), |_| None, here, || Ok(ConfigFile::default())).unwrap();
+        let none = Endpoint::resolve(&Said::default(), |_| None, here, || Ok(ConfigFile::default())).unwrap();
         assert_eq!((none.addresses.join(","), none.origin), ("localhost:8080".to_owned(), Origin::Default));
         assert_eq!(resolve(Some("@none"), &[], here).unwrap_err().code, "NoSuchContext");
         assert_eq!(first(Some("a, b:7,dfs://c:1/"), &[]), "a:8080,b:7,c:1");

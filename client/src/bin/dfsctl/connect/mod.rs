@@ -4,5 +4,4 @@ pub(crate) mod config_file;
 pub(crate) mod context;
 pub(crate) mod endpoint;
 pub(crate) mod environment;
-pub(crate) mod global;
 pub(crate) mod node;

@@ -9,9 +9,10 @@ use rustix::process::Signal;
 use serde::Serialize;
 
 use super::Place;
-use super::process::Process;
-use super::state::{ClusterState, Lock, NodeRecord, RunState, ignore_not_empty};
 use crate::connect::context::Context;
+use crate::dev_cluster::node::NodeRecord;
+use crate::dev_cluster::process::{Process, RunState};
+use crate::dev_cluster::state::{ClusterState, Lock, ignore_not_empty};
 use crate::output::View;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};

@@ -9,9 +9,9 @@ use clap::Args as ClapArgs;
 use serde::Serialize;
 
 use super::Place;
-use super::state::NodeRecord;
 use crate::complete::dev_nodes;
 use crate::connect::context::Context;
+use crate::dev_cluster::node::NodeRecord;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
 use crate::output::list::List;

@@ -1,13 +1,11 @@
 //! `dfsctl dev`: a local cluster of real processes, for trying things out.
 
 pub(crate) mod down;
-pub(crate) mod file;
+pub(crate) mod launch;
 pub(crate) mod logs;
 pub(crate) mod node;
 pub(crate) mod ports;
-pub(crate) mod process;
 pub(crate) mod ready;
-pub(crate) mod state;
 pub(crate) mod status;
 pub(crate) mod up;
 
@@ -16,9 +14,9 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, Subcommand};
 
-use self::file::{Meaning, StateFile};
-use self::state::{ClusterState, DIR_DEFAULT};
 use crate::connect::context::Context;
+use crate::dev_cluster::file::{Meaning, StateFile};
+use crate::dev_cluster::state::{ClusterState, DIR_DEFAULT};
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome, reason};
 
@@ -142,6 +140,6 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
         Verb::Pause(args) => node::pause(context, &args),
         Verb::Resume(args) => node::resume(context, &args),
         Verb::Start(args) => node::start(context, &args).await,
-        Verb::Exec { program } => Err(process::become_program(&program)),
+        Verb::Exec { program } => Err(launch::become_program(&program)),
     }
 }

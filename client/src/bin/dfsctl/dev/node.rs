@@ -7,11 +7,13 @@ use rustix::process::Signal;
 use serde::Serialize;
 
 use super::down::{kill as kill_and_wait, lock_if_possible};
-use super::process::{Process, node_binary};
-use super::state::{ClusterState, Lock, NodeRecord, RunState};
+use super::launch::node_binary;
 use super::{Place, ready, up};
 use crate::complete::dev_nodes;
 use crate::connect::context::Context;
+use crate::dev_cluster::node::NodeRecord;
+use crate::dev_cluster::process::{Process, RunState};
+use crate::dev_cluster::state::{ClusterState, Lock};
 use crate::output::View;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome, Tally};

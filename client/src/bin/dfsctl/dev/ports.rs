@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 
-use super::state::{ClusterState, RunState};
+use crate::dev_cluster::process::RunState;
+use crate::dev_cluster::state::ClusterState;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
 
@@ -92,7 +93,7 @@ pub(crate) fn port_taken(port: u16, whose: &str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dev::state::NodeRecord;
+    use crate::dev_cluster::node::NodeRecord;
 
     #[test]
     fn taken_ports_are_passed_over_and_none_is_given_twice() {

@@ -4,10 +4,11 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use super::process::tail;
-use super::state::{ClusterState, NodeRecord, RunState};
-use super::up::Started;
+use super::launch::tail;
 use crate::connect::context::Context;
+use crate::dev_cluster::node::NodeRecord;
+use crate::dev_cluster::process::RunState;
+use crate::dev_cluster::state::ClusterState;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
 
@@ -15,6 +16,15 @@ use crate::output::failure::{Failure, Outcome};
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Lines of a log that a failure shows.
 const LOG_LINES: usize = 12;
+
+/// A node that was started now.
+#[derive(Debug)]
+pub(crate) struct Started {
+    /// Its name.
+    pub name: String,
+    /// Where in its log this run begins.
+    pub log_from: u64,
+}
 
 /// Waits until every node says that it is ready and the coordinator knows every datanode.
 ///

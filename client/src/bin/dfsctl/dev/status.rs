@@ -4,9 +4,10 @@ use serde::Serialize;
 
 use super::Place;
 use super::ready::is_ready;
-use super::state::{ClusterState, NodeRecord, RunState};
-use super::up::endpoint;
 use crate::connect::context::Context;
+use crate::dev_cluster::node::NodeRecord;
+use crate::dev_cluster::process::RunState;
+use crate::dev_cluster::state::ClusterState;
 use crate::output::View;
 use crate::output::exit::Exit;
 use crate::output::failure::Outcome;
@@ -110,7 +111,7 @@ pub(crate) fn run(context: &Context, place: &Place) -> Outcome<Exit> {
         context.output.warn(failure.message);
     }
     context.output.print(&StatusView {
-        endpoint: endpoint(&state),
+        endpoint: state.endpoint(),
         dir: state.dir.display().to_string(),
         set: state.set.clone(),
         nodes: views(&state),

@@ -10,13 +10,16 @@ use clap::Args as ClapArgs;
 use rustix::process::Signal;
 use serde::Serialize;
 
+use super::launch::{Launch, clean_command, node_binary};
 use super::ports::{Ports, is_free, move_stopped, no_ports, port_of, port_taken, ports_of};
-use super::process::{Launch, clean_command, node_binary};
-use super::ready;
-use super::state::{ClusterState, DIR_DEFAULT, Lock, NodeRecord, RunState, absolute};
+use super::ready::{self, Started};
 use super::status::{NodeView, views};
 use crate::connect::context::Context;
 use crate::connect::endpoint::{Endpoint, Origin, PORT_DEFAULT};
+use crate::dev_cluster::file::absolute;
+use crate::dev_cluster::node::NodeRecord;
+use crate::dev_cluster::process::RunState;
+use crate::dev_cluster::state::{ClusterState, DIR_DEFAULT, Lock};
 use crate::output::View;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
@@ -155,11 +158,11 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     }
     let started = start_missing(&mut state, &binary, &here)?;
     ready::wait(context, &state, &started, READY_LIMIT).await?;
-    if let Some(text) = elsewhere(context.endpoint(), &endpoint(&state)) {
+    if let Some(text) = elsewhere(context.endpoint(), &state.endpoint()) {
         context.output.warn(text);
     }
     context.output.print(&UpView {
-        endpoint: endpoint(&state),
+        endpoint: state.endpoint(),
         dir: state.dir.display().to_string(),
         started: started.iter().map(|start| start.name.clone()).collect(),
         seconds: begun.elapsed().as_secs_f64(),
@@ -308,15 +311,6 @@ pub(crate) fn also_started(mut failure: Failure, started: &[Started]) -> Failure
     failure
 }
 
-/// A node that was started now.
-#[derive(Debug)]
-pub(crate) struct Started {
-    /// Its name.
-    pub name: String,
-    /// Where in its log this run begins.
-    pub log_from: u64,
-}
-
 /// Starts every node that does not run and lets the paused ones go on.
 fn start_missing(state: &mut ClusterState, binary: &Path, here: &Path) -> Outcome<Vec<Started>> {
     let mut started = Vec::new();
@@ -345,7 +339,7 @@ fn start_missing(state: &mut ClusterState, binary: &Path, here: &Path) -> Outcom
 /// # Errors
 /// If its port is taken or its process cannot be started.
 pub(crate) fn start_node(state: &mut ClusterState, index: usize, binary: &Path) -> Outcome<Started> {
-    let coordinator = endpoint(state);
+    let coordinator = state.endpoint();
     let automatic = settings_for(state.datanodes().count());
     let set = state.set.clone();
     let Some(node) = state.nodes.get_mut(index) else { return Err(Failure::usage("no such node")) };
@@ -387,7 +381,7 @@ fn arguments(node: &NodeRecord, coordinator: &str, automatic: &[String], set: &[
 fn check_settings(state: &ClusterState, binary: &Path) -> Outcome {
     for node in state.coordinator().into_iter().chain(state.datanodes().take(1)) {
         let automatic = settings_for(state.datanodes().count());
-        let mut args = arguments(node, &endpoint(state), &automatic, &state.set);
+        let mut args = arguments(node, &state.endpoint(), &automatic, &state.set);
         args.push("--check-config".into());
         let output = clean_command(binary).args(args).output();
         let output = output.map_err(|e| Failure::local("start", binary, &e))?;
@@ -412,11 +406,6 @@ fn settings_for(datanodes: usize) -> Vec<String> {
         2 => vec!["cluster.replication=2".to_owned()],
         _ => Vec::new(),
     }
-}
-
-/// Where the coordinator listens.
-pub(crate) fn endpoint(state: &ClusterState) -> String {
-    state.coordinator().map(|node| node.address.clone()).unwrap_or_default()
 }
 
 /// Three commands that work as they stand, typed where `dev up` was.

@@ -4,6 +4,7 @@ pub(crate) mod compare;
 pub(crate) mod content;
 pub(crate) mod glob;
 pub(crate) mod local;
+pub(crate) mod look;
 pub(crate) mod node_dirs;
 pub(crate) mod pinned;
 pub(crate) mod place;

@@ -1,6 +1,6 @@
 //! Remote paths as a user writes them: `/a/b` or `dfs:/a/b`, perhaps with a pattern, perhaps with a final slash.
 
-use dfs_wire::message::metadata::{EntryKind, FileStat};
+use dfs_wire::message::metadata::EntryKind;
 use dfs_wire::path::DfsPath;
 
 use crate::connect::context::Context;
@@ -8,7 +8,8 @@ use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome, Tally};
 use crate::output::text::plain;
 use crate::paths::glob::{self, Pattern};
-use dfs_client::{Client, StatusCode};
+use crate::paths::look::{absent_is_none, not_a_directory};
+use dfs_client::Client;
 
 /// What a user wrote for a remote path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,26 +149,6 @@ pub(crate) async fn expand_all(
         tally.fail(failure);
     }
     (paths, tally)
-}
-
-/// What is at a path, or nothing.
-///
-/// # Errors
-/// If the cluster cannot be asked.
-pub(crate) fn absent_is_none(found: Result<FileStat, dfs_client::Error>) -> Outcome<Option<FileStat>> {
-    match found {
-        Ok(stat) => Ok(Some(stat)),
-        Err(e) if matches!(e.status_code(), Some(StatusCode::NotFound | StatusCode::NotADirectory)) => {
-            Ok(None)
-        }
-        Err(e) => Err(e.into()),
-    }
-}
-
-/// A failure about a file where only a directory will do.
-pub(crate) fn not_a_directory(path: &DfsPath) -> Failure {
-    let message = format!("'{}' is a file, not a directory", plain(path.as_str()));
-    Failure::new(Exit::Precondition, "NotADirectory", message)
 }
 
 /// `path` as seen from `directory`.

@@ -12,7 +12,7 @@ use dfs_wire::path::DfsPath;
 
 use super::syntax::{Alternative, Pattern, Segment, Token, literal, name_matches, path_matches, prefix};
 use crate::output::failure::Outcome;
-use crate::paths::remote::absent_is_none;
+use crate::paths::look::absent_is_none;
 use crate::paths::walk::Walk;
 use dfs_client::Client;
 

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use crate::output::{Color, Format};
+use crate::connect::context::Context;
+use crate::connect::endpoint::Said;
+use crate::output::{Color, Format, Output};
 use crate::{args, complete};
 
 /// Flags of every verb.
-#[derive(Debug, Clone, Default, clap::Args)]
+#[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Options of every verb")]
 pub(crate) struct Global {
     /// Coordinator to talk to; several with commas between
@@ -38,4 +40,11 @@ pub(crate) struct Global {
     /// Say more; twice for the log of the client
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
+}
+
+impl Global {
+    /// What every command works with, as these flags have it.
+    pub(crate) fn context(self, output: Output) -> Context {
+        Context::new(Said { endpoint: self.endpoint, context: self.context }, self.timeout, output)
+    }
 }

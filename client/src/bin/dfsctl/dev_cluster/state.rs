@@ -8,10 +8,8 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
-use super::file::{FILE, Meaning, StateFile};
-use super::process::Process;
+use super::file::{FILE, Meaning, StateFile, absolute};
+use super::node::NodeRecord;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome, reason};
 use crate::output::text::plain;
@@ -34,49 +32,6 @@ pub(crate) struct ClusterState {
     pub nodes: Vec<NodeRecord>,
 }
 
-/// One node of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct NodeRecord {
-    /// `coordinator`, `datanode-1`, ...
-    pub name: String,
-    /// `coordinator` or `datanode`.
-    pub role: String,
-    /// Where it listens.
-    pub address: String,
-    /// Where its health and metrics are, by HTTP.
-    pub admin_address: String,
-    /// What it owns.
-    pub data_dir: PathBuf,
-    /// Its log.
-    pub log: PathBuf,
-    /// The process that was started last, if any.
-    pub process: Option<Process>,
-}
-
-/// How a node's process is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum RunState {
-    /// It runs.
-    Running,
-    /// It was stopped with `dev pause`.
-    Paused,
-    /// There is no such process.
-    Stopped,
-}
-
-impl NodeRecord {
-    /// How its process is now.
-    pub(crate) fn state(&self) -> RunState {
-        self.process.as_ref().map_or(RunState::Stopped, Process::state)
-    }
-
-    /// Its process, if there is one now.
-    pub(crate) fn alive(&self) -> Option<&Process> {
-        self.process.as_ref().filter(|process| process.state() != RunState::Stopped)
-    }
-}
-
 impl ClusterState {
     /// A cluster without nodes.
     pub(crate) fn new(dir: PathBuf) -> Self {
@@ -86,6 +41,11 @@ impl ClusterState {
     /// The coordinator.
     pub(crate) fn coordinator(&self) -> Option<&NodeRecord> {
         self.nodes.iter().find(|node| node.role == "coordinator")
+    }
+
+    /// Where the coordinator listens; empty if there is none.
+    pub(crate) fn endpoint(&self) -> String {
+        self.coordinator().map(|node| node.address.clone()).unwrap_or_default()
     }
 
     /// The datanodes.
@@ -153,12 +113,7 @@ impl ClusterState {
     }
 
     fn of(file: StateFile, dir: PathBuf) -> Self {
-        let nodes = file.nodes.into_iter().map(|node| NodeRecord {
-            data_dir: dir.join(&node.data_dir),
-            log: dir.join(&node.log),
-            ..node
-        });
-        let nodes = nodes.collect();
+        let nodes = file.nodes.into_iter().map(|node| node.placed(|path| dir.join(path))).collect();
         Self { moved_from: (file.dir != dir).then_some(file.dir), dir, set: file.set, nodes }
     }
 
@@ -284,11 +239,6 @@ pub(crate) fn ignore_not_empty(error: io::Error) -> io::Result<()> {
     }
 }
 
-/// The directory's absolute path without links, as far as it exists.
-pub(crate) fn absolute(dir: &Path) -> PathBuf {
-    fs::canonicalize(dir).or_else(|_| std::path::absolute(dir)).unwrap_or_else(|_| dir.to_owned())
-}
-
 /// Keeps two commands from changing one cluster at the same time; freed on drop.
 #[derive(Debug)]
 pub(crate) struct Lock {
@@ -322,19 +272,11 @@ impl Lock {
 
 #[cfg(test)]
 mod tests {
+    use super::super::node::tests::coordinator;
     use super::*;
 
     fn sample(dir: &Path) -> ClusterState {
-        let node = NodeRecord {
-            name: "coordinator".into(),
-            role: "coordinator".into(),
-            address: "127.0.0.1:1".into(),
-            admin_address: "127.0.0.1:2".into(),
-            data_dir: dir.join("coordinator"),
-            log: dir.join("logs/coordinator.log"),
-            process: None,
-        };
-        ClusterState { nodes: vec![node], ..ClusterState::new(absolute(dir)) }
+        ClusterState { nodes: vec![coordinator(dir)], ..ClusterState::new(absolute(dir)) }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::state::{NodeRecord, absolute};
+use super::node::NodeRecord;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
 
@@ -74,11 +74,7 @@ impl StateFile {
     /// The state of the cluster in `dir`, with the places of the nodes below it.
     pub(crate) fn new(dir: &Path, set: &[String], nodes: &[NodeRecord]) -> Self {
         let relative = |path: &Path| path.strip_prefix(dir).unwrap_or(path).to_owned();
-        let nodes = nodes.iter().map(|node| NodeRecord {
-            data_dir: relative(&node.data_dir),
-            log: relative(&node.log),
-            ..node.clone()
-        });
+        let nodes = nodes.iter().map(|node| node.clone().placed(relative));
         Self {
             format: FORMAT,
             dir: dir.to_owned(),
@@ -183,25 +179,19 @@ impl StateFile {
     }
 }
 
+/// The directory's absolute path without links, as far as it exists.
+pub(crate) fn absolute(dir: &Path) -> PathBuf {
+    fs::canonicalize(dir).or_else(|_| std::path::absolute(dir)).unwrap_or_else(|_| dir.to_owned())
+}
+
 fn is_name(component: Component<'_>) -> bool {
     matches!(component, Component::Normal(_))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::node::tests::coordinator;
     use super::*;
-
-    fn node(dir: &Path) -> NodeRecord {
-        NodeRecord {
-            name: "coordinator".into(),
-            role: "coordinator".into(),
-            address: "127.0.0.1:1".into(),
-            admin_address: "127.0.0.1:2".into(),
-            data_dir: dir.join("coordinator"),
-            log: dir.join("logs/coordinator.log"),
-            process: None,
-        }
-    }
 
     fn meaning(dir: &Path) -> Meaning {
         StateFile::read(dir).unwrap().unwrap().meaning(dir)
@@ -221,7 +211,7 @@ mod tests {
     fn a_directory_that_was_moved_is_the_cluster_and_one_that_was_copied_is_not() {
         let home = tempfile::tempdir().unwrap();
         let dir = made(&home.path().join("a"));
-        StateFile::new(&dir, &[], &[node(&dir)]).write().unwrap();
+        StateFile::new(&dir, &[], &[coordinator(&dir)]).write().unwrap();
         assert_eq!(meaning(&dir), Meaning::Home);
         let copy = home.path().join("copy");
         copied(&dir, &copy);
@@ -240,7 +230,7 @@ mod tests {
         let dir = made(&home.path().join("a"));
         let mut old = serde_json::to_value(StateFile::new(&dir, &[], &[])).unwrap();
         old["format"] = 1.into();
-        old["nodes"] = serde_json::to_value([node(&dir)]).unwrap();
+        old["nodes"] = serde_json::to_value([coordinator(&dir)]).unwrap();
         for field in ["id", "leads_from"] {
             old.as_object_mut().unwrap().remove(field);
         }
@@ -265,7 +255,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let (dir, here, there) =
             (made(&home.path().join("a")), home.path().join("here"), home.path().join("there"));
-        StateFile::new(&dir, &[], &[node(&dir)]).write_leading(&here).unwrap();
+        StateFile::new(&dir, &[], &[coordinator(&dir)]).write_leading(&here).unwrap();
         assert_eq!(meaning(&here), Meaning::Leads { own: true });
         copied(&here, &there);
         assert_eq!(meaning(&there), Meaning::Leads { own: false });
@@ -276,7 +266,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let dir = absolute(home.path());
         for place in ["/etc", "..", "a/../../b", ""] {
-            let outside = NodeRecord { data_dir: place.into(), ..node(&dir) };
+            let outside = NodeRecord { data_dir: place.into(), ..coordinator(&dir) };
             StateFile::new(&dir, &[], &[outside]).write().unwrap();
             assert_eq!(StateFile::read(&dir).unwrap_err().code, "BadState", "{place}");
         }
