@@ -177,7 +177,7 @@ impl std::fmt::Debug for Connection {
 }
 
 /// A bound listening socket.
-pub trait Listener: Send + Sync {
+pub trait ListeningSocket: Send + Sync {
     /// Waits for the next incoming connection. Cancel safety: a connection is either returned or still queued.
     ///
     /// # Errors
@@ -200,7 +200,7 @@ pub trait Net: Send + Sync + 'static {
     ///
     /// # Errors
     /// The socket's error, such as `AddrInUse`.
-    fn listen<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Listener>>>;
+    fn listen<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, io::Result<Box<dyn ListeningSocket>>>;
 }
 
 /// Everything outside the process that an actor may touch but for its own disk. Cheap to clone.
@@ -308,7 +308,7 @@ impl Net for NoNet {
         Box::pin(async { Err(io::ErrorKind::NetworkUnreachable.into()) })
     }
 
-    fn listen<'a>(&'a self, _addr: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
+    fn listen<'a>(&'a self, _addr: &'a str) -> BoxFuture<'a, io::Result<Box<dyn ListeningSocket>>> {
         Box::pin(async { Err(io::ErrorKind::AddrNotAvailable.into()) })
     }
 }

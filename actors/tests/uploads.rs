@@ -16,7 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dfs_actors::peer::dial::dial;
 use dfs_actors::supervisor::Strike;
-use dfs_actors::supervisor::Target as Victim;
+use dfs_actors::supervisor::StrikeTarget;
 use dfs_wire::auth::{Grant, GrantOp};
 use dfs_wire::handshake::{ClientPeer, Hello, Peer};
 use dfs_wire::id::*;
@@ -270,7 +270,7 @@ async fn a_panic_in_a_streaming_session_ends_that_upload_only() {
     tokio::time::sleep(Duration::from_millis(100)).await;
     let uploads = w.nodes[0].tree.snapshot();
     let path = uploads.iter().find(|row| row.kind == "streaming").unwrap().path.clone();
-    assert_eq!(w.nodes[0].tree.strike(&Victim::Path(path), Strike::Panic), 1);
+    assert_eq!(w.nodes[0].tree.strike(&StrikeTarget::Path(path), Strike::Panic), 1);
     assert!(victim.recv().await.is_err(), "the client is told");
     let bytes = content(MIB);
     assert_eq!(
@@ -288,7 +288,7 @@ async fn panics_of_the_standing_actors_are_survived() {
     for kind in ["replication", "listener", "session"] {
         let link = w.link(0).await;
         w.put(&link, 100, &content(10)).await.ok();
-        assert!(w.nodes[0].tree.strike(&Victim::Kind(kind.into()), Strike::Panic) >= 1, "{kind}");
+        assert!(w.nodes[0].tree.strike(&StrikeTarget::Kind(kind.into()), Strike::Panic) >= 1, "{kind}");
         tokio::time::sleep(Duration::from_secs(2)).await;
         let link = w.link(0).await;
         let bytes = content(MIB);

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use dfs_actors::env::{Clock, Connection, Env, Listener, MonoTime, Net, Rng};
+use dfs_actors::env::{Clock, Connection, Env, ListeningSocket, MonoTime, Net, Rng};
 use dfs_client::tune_socket;
 use futures_util::future::BoxFuture;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
@@ -70,14 +70,14 @@ impl Net for TcpNet {
         })
     }
 
-    fn listen<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
+    fn listen<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, io::Result<Box<dyn ListeningSocket>>> {
         Box::pin(async move {
             let mut last = io::Error::new(io::ErrorKind::AddrNotAvailable, "the name has no address");
             for address in lookup_host(addr).await? {
                 match bind(address) {
                     Ok(listener) => {
                         let local = listener.local_addr()?;
-                        return Ok(Box::new(TcpAcceptor { listener, local }) as Box<dyn Listener>);
+                        return Ok(Box::new(TcpAcceptor { listener, local }) as Box<dyn ListeningSocket>);
                     }
                     Err(error) => last = error,
                 }
@@ -107,7 +107,7 @@ struct TcpAcceptor {
     local: SocketAddr,
 }
 
-impl Listener for TcpAcceptor {
+impl ListeningSocket for TcpAcceptor {
     fn accept(&mut self) -> BoxFuture<'_, io::Result<Connection>> {
         Box::pin(async {
             loop {

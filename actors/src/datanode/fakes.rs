@@ -28,7 +28,7 @@ use crate::datanode::heartbeat::{HeartbeatConfig, LoadProbe, load_of_store};
 use crate::datanode::inventory::InventoryConfig;
 use crate::datanode::quarantine::QuarantineConfig;
 use crate::env::Env;
-use crate::supervisor::{ActorTree, Root, Strike, Target};
+use crate::supervisor::{ActorTree, Root, Strike, StrikeTarget};
 
 pub(crate) fn key(id: u128) -> ChunkKey {
     ChunkKey { chunk: ChunkId(id), generation: Generation(1) }
@@ -325,7 +325,7 @@ impl Rig {
 
     /// Makes the actors of one kind panic and gives them time to return.
     pub(crate) async fn panic(&self, kind: &str) {
-        assert_eq!(self.tree.strike(&Target::Kind(kind.to_owned()), Strike::Panic), 1, "no {kind}");
+        assert_eq!(self.tree.strike(&StrikeTarget::Kind(kind.to_owned()), Strike::Panic), 1, "no {kind}");
         self.pass(3).await;
         for (other, restarts) in self.restarts() {
             assert_eq!(restarts, u64::from(other == kind), "{other} after a panic in {kind}");

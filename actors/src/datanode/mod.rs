@@ -15,7 +15,7 @@ mod service;
 pub mod streaming;
 pub mod tree;
 
-pub use service::{DatanodeLimits, DatanodeParts, DatanodeService, Found};
+pub use service::{CopyFault, DatanodeLimits, DatanodeParts, DatanodeService};
 
 /// What a refused client is asked to wait.
 const BUSY_PAUSE_MS: u32 = 250;

@@ -73,7 +73,7 @@ pub struct DatanodeParts {
     /// Links to peers.
     pub links: Addr<ReplicationMsg>,
     /// Who is told of copies that are not as the coordinator thinks.
-    pub found: Arc<dyn Fn(ChunkKey, Found) + Send + Sync>,
+    pub found: Arc<dyn Fn(ChunkKey, CopyFault) + Send + Sync>,
     /// Name, actors, uptime.
     pub admin: NodeAdmin,
     /// Bounds; what they are when a request comes counts for it. Reads at once are fixed at the start.
@@ -84,7 +84,7 @@ pub struct DatanodeParts {
 
 /// What is wrong with a copy that somebody came for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
+pub enum CopyFault {
     /// A mismatch was read twice.
     Corrupt,
     /// It is not here.
@@ -146,15 +146,15 @@ impl DatanodeService {
         if self.parts.admin.is_draining() && !matches!(head.body, Request::Admin(_)) {
             return self.refuse(&stream, Status::new(StatusCode::Unavailable, "the node is draining")).await;
         }
-        let asked = Asked { op: head.op, session, deadline_ms: head.deadline_ms };
+        let asker = Asker { op: head.op, session, deadline_ms: head.deadline_ms };
         let answer: ResponseHead = match head.body {
-            Request::Chunk(ChunkRequest::Write(write)) => return self.write(&asked, write, stream).await,
+            Request::Chunk(ChunkRequest::Write(write)) => return self.write(&asker, write, stream).await,
             Request::Replication(ReplicationRequest::Replicate(copy)) => {
-                return self.replicate(&asked, copy, stream).await;
+                return self.replicate(&asker, copy, stream).await;
             }
-            Request::Chunk(ChunkRequest::Read(read)) => self.read(&asked, &read, &stream).await,
-            Request::Chunk(ChunkRequest::Verify(verify)) => self.verify(&asked, &verify).await,
-            Request::Replication(ReplicationRequest::Copy(copy)) => self.copy(asked.op, copy).await,
+            Request::Chunk(ChunkRequest::Read(read)) => self.read(&asker, &read, &stream).await,
+            Request::Chunk(ChunkRequest::Verify(verify)) => self.verify(&asker, &verify).await,
+            Request::Replication(ReplicationRequest::Copy(copy)) => self.copy(asker.op, copy).await,
             Request::Admin(
                 request @ (AdminRequest::NodeInfo | AdminRequest::Actors | AdminRequest::Chaos(_)),
             ) => self.parts.admin.answer(&request).map(Response::Admin),
@@ -172,16 +172,16 @@ impl DatanodeService {
         }
     }
 
-    async fn write(&self, asked: &Asked, word: WriteChunk, stream: Stream) {
+    async fn write(&self, asker: &Asker, word: WriteChunk, stream: Stream) {
         let checked = self.check_upload(&word);
-        let order = WriteOrder::of_client(asked.op, word);
-        self.upload(asked, checked.map(|()| order), stream, &self.parts.uploads, &self.parts.ingest).await;
+        let order = WriteOrder::of_client(asker.op, word);
+        self.upload(asker, checked.map(|()| order), stream, &self.parts.uploads, &self.parts.ingest).await;
     }
 
-    async fn replicate(&self, asked: &Asked, word: Replicate, stream: Stream) {
+    async fn replicate(&self, asker: &Asker, word: Replicate, stream: Stream) {
         let checked = self.check_write(&word.grant, &word.mac);
-        let order = WriteOrder::of_primary(asked.op, word);
-        self.upload(asked, checked.map(|()| order), stream, &self.parts.copies, &self.parts.replica).await;
+        let order = WriteOrder::of_primary(asker.op, word);
+        self.upload(asker, checked.map(|()| order), stream, &self.parts.copies, &self.parts.replica).await;
     }
 
     fn check_upload(&self, write: &WriteChunk) -> Result<(), Status> {
@@ -212,17 +212,17 @@ impl DatanodeService {
     /// Starts a streaming session once there is a place and memory for it, or says why not.
     async fn upload(
         &self,
-        asked: &Asked,
+        asker: &Asker,
         order: Result<WriteOrder, Status>,
         stream: Stream,
         places: &Nursery,
         budget: &SlabBudget,
     ) {
         let admitted = match order {
-            Ok(order) => self.admit(asked, &order, places, budget).await.map(|room| (order, room)),
+            Ok(order) => self.admit(asker, &order, places, budget).await.map(|room| (order, room)),
             Err(status) => Err(status),
         };
-        let (order, Room { berth, reservation, turns }) = match admitted {
+        let (order, UploadRoom { berth, reservation, turns }) = match admitted {
             Ok(admitted) => admitted,
             Err(status) => return self.refuse(&stream, status).await,
         };
@@ -241,13 +241,13 @@ impl DatanodeService {
     /// order, so that whoever waits for a place holds no memory.
     async fn admit(
         &self,
-        asked: &Asked,
+        asker: &Asker,
         order: &WriteOrder,
         places: &Nursery,
         budget: &SlabBudget,
-    ) -> Result<Room, Status> {
+    ) -> Result<UploadRoom, Status> {
         let limits = self.limits();
-        let patience = asked.patience(limits.prepare_timeout);
+        let patience = asker.patience(limits.prepare_timeout);
         let busy = |text: String| Status::new(StatusCode::Busy, text).retry_after_ms(BUSY_PAUSE_MS);
         let mut turns = vec![];
         // Copies are not held back: their primaries were.
@@ -255,7 +255,7 @@ impl DatanodeService {
             let kinds =
                 [(order.is_bulk(), &self.turns.bulk, "large uploads"), (true, &self.turns.all, "uploads")];
             for (_, kind, name) in kinds.into_iter().filter(|(needed, ..)| *needed) {
-                let turn = kind.enter(asked.session, patience).await;
+                let turn = kind.enter(asker.session, patience).await;
                 let late = || {
                     busy(format!("{} {name} are under way here, and {} wait", kind.taken(), kind.waiting()))
                 };
@@ -265,7 +265,7 @@ impl DatanodeService {
         let berth = places.reserve(patience).await.map_err(|e| busy(e.to_string()))?;
         let useful = (order.len_hint as usize).div_ceil(DATA_FRAME_BYTES).max(1);
         match self.parts.clock.timeout(patience, budget.reserve(useful.min(limits.window_slabs))).await {
-            Ok(reservation) => Ok(Room { berth, reservation, turns }),
+            Ok(reservation) => Ok(UploadRoom { berth, reservation, turns }),
             Err(_) => {
                 let (free, total) = (budget.available(), budget.total());
                 Err(busy(format!("no memory for another upload: {free} of {total} slabs free")))
@@ -281,14 +281,14 @@ impl DatanodeService {
         }
     }
 
-    async fn read(&self, asked: &Asked, read: &ReadChunk, stream: &Stream) -> ResponseHead {
+    async fn read(&self, asker: &Asker, read: &ReadChunk, stream: &Stream) -> ResponseHead {
         self.parts.authority.check(&read.grant, &read.mac, GrantOp::Read)?;
         let limits = self.limits();
         let reads = Reads {
             store: self.parts.store.as_ref(),
             authority: self.parts.authority.as_ref(),
             places: &self.reads,
-            patience: asked.patience(limits.prepare_timeout),
+            patience: asker.patience(limits.prepare_timeout),
             stall: limits.upload.idle,
             disk: limits.upload.answer,
         };
@@ -300,18 +300,18 @@ impl DatanodeService {
     /// Tells the coordinator of a copy that was just found bad, or not found.
     fn report<T>(&self, key: ChunkKey, outcome: &Result<T, Status>) {
         match outcome.as_ref().err().map(|status| status.code) {
-            Some(StatusCode::Corrupt) => (self.parts.found)(key, Found::Corrupt),
-            Some(StatusCode::NotFound) => (self.parts.found)(key, Found::Missing),
+            Some(StatusCode::Corrupt) => (self.parts.found)(key, CopyFault::Corrupt),
+            Some(StatusCode::NotFound) => (self.parts.found)(key, CopyFault::Missing),
             _ => {}
         }
     }
 
-    async fn verify(&self, asked: &Asked, verify: &VerifyChunk) -> ResponseHead {
+    async fn verify(&self, asker: &Asker, verify: &VerifyChunk) -> ResponseHead {
         self.parts.authority.check(&verify.grant, &verify.mac, GrantOp::Read)?;
         let key = verify.grant.chunk_key();
         let failed = |e: StoreError| e.status(self.parts.authority.node());
         // A whole chunk is read for it, so it takes its turn among the reads.
-        let place = self.reads.enter(asked.patience(self.limits().prepare_timeout)).await?;
+        let place = self.reads.enter(asker.patience(self.limits().prepare_timeout)).await?;
         let store = self.parts.store.clone();
         let check = self.reads.work(place, async move { store.verify(key).await });
         let checked = async { check.await?.map_err(failed) };
@@ -341,20 +341,20 @@ impl DatanodeService {
 }
 
 /// What an upload needs to begin.
-struct Room {
+struct UploadRoom {
     berth: Berth,
     reservation: Reservation,
     turns: Vec<Turn>,
 }
 
 /// Who asks, and how long he waits.
-struct Asked {
+struct Asker {
     op: OpId,
     session: u64,
     deadline_ms: u32,
 }
 
-impl Asked {
+impl Asker {
     fn patience(&self, limit: Duration) -> Duration {
         match self.deadline_ms {
             0 => limit,

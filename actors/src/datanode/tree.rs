@@ -30,7 +30,7 @@ use super::inventory::{DatanodeHealth, Inventory, InventoryArgs, InventoryConfig
 use super::load::Load;
 use super::quarantine::{Quarantine, QuarantineArgs, QuarantineConfig, QuarantineMsg};
 use super::replication::{PeerLimits, Replication, ReplicationArgs, ReplicationMsg};
-use super::service::{DatanodeLimits, DatanodeParts, DatanodeService, Found};
+use super::service::{CopyFault, DatanodeLimits, DatanodeParts, DatanodeService};
 use crate::budgets::{
     CONTROL_MAILBOX, COPIES_MAX, HEARTBEAT_MAILBOX, INVENTORY_MAILBOX, QUARANTINE_MAILBOX,
     REPLICATION_MAILBOX, UPLOADS_MAX,
@@ -204,11 +204,11 @@ fn admin(
 }
 
 /// Hands on what readers found of copies; the heartbeat tells the coordinator.
-fn found(heartbeat: Addr<HeartbeatMsg>) -> Arc<dyn Fn(ChunkKey, Found) + Send + Sync> {
+fn found(heartbeat: Addr<HeartbeatMsg>) -> Arc<dyn Fn(ChunkKey, CopyFault) + Send + Sync> {
     Arc::new(move |key, found| {
         let word = match found {
-            Found::Corrupt => HeartbeatMsg::Corrupt(key),
-            Found::Missing => HeartbeatMsg::Missing(key),
+            CopyFault::Corrupt => HeartbeatMsg::Corrupt(key),
+            CopyFault::Missing => HeartbeatMsg::Missing(key),
         };
         if let Err(error) = heartbeat.try_send(word) {
             tracing::warn!(%key, ?found, %error, "a copy is reported with the next inventory");

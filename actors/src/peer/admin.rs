@@ -168,7 +168,7 @@ fn actor_info(row: ActorRow, now: MonoTime) -> ActorInfo {
 #[cfg(any(test, feature = "chaos"))]
 impl NodeAdmin {
     fn chaos(&self, chaos: &dfs_wire::message::admin::Chaos) -> Result<AdminResponse, Status> {
-        use crate::supervisor::{Strike, Target};
+        use crate::supervisor::{Strike, StrikeTarget};
         use dfs_wire::message::admin::ChaosAction;
         let strike = match chaos.action {
             ChaosAction::Kill => Strike::Kill,
@@ -176,7 +176,11 @@ impl NodeAdmin {
             ChaosAction::Pause(millis) => Strike::Pause(std::time::Duration::from_millis(millis.into())),
         };
         let path = chaos.actor.contains('/');
-        let target = if path { Target::Path(chaos.actor.clone()) } else { Target::Kind(chaos.actor.clone()) };
+        let target = if path {
+            StrikeTarget::Path(chaos.actor.clone())
+        } else {
+            StrikeTarget::Kind(chaos.actor.clone())
+        };
         Ok(AdminResponse::Chaos(u32::try_from(self.tree.strike(&target, strike)).unwrap_or(u32::MAX)))
     }
 }

@@ -9,12 +9,12 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 
 use super::behaviour::Behaviour;
-use super::child::{ChildSpec, Place, SHUTDOWN_TIMEOUT};
+use super::child::{ChildSpec, SHUTDOWN_TIMEOUT, SpawnContext};
 use super::context::{Ctx, OnReady};
 use super::envelope::Envelope;
 use super::exit::{ActorError, ChildExit, ExitCause};
 use super::messages::SupervisorMsg;
-use super::policy::{Action, Event, Limit, Policy};
+use super::policy::{Action, Event, Limit, RestartPolicy};
 use super::remains::Remains;
 use super::rules::KILL_GRACE;
 use super::spec::SupervisorSpec;
@@ -53,7 +53,7 @@ struct Guest {
 /// Keeps children running.
 pub struct Supervisor {
     spec: SupervisorSpec,
-    policy: Policy,
+    policy: RestartPolicy,
     children: Vec<Option<Living>>,
     guests: BTreeMap<ActorId, Guest>,
     guests_ever: u64,
@@ -89,7 +89,7 @@ impl Behaviour for Supervisor {
 
     async fn start(spec: SupervisorSpec, ctx: &mut SupCtx) -> Result<Self, ActorError> {
         let rules = spec.children.iter().map(|child| child.rules);
-        let policy = Policy::new(spec.strategy, spec.intensity, rules);
+        let policy = RestartPolicy::new(spec.strategy, spec.intensity, rules);
         let children = spec.children.iter().map(|_| None).collect();
         ctx.set_tick(watch_period(&spec));
         let mut supervisor = Self { spec, policy, children, guests: BTreeMap::new(), guests_ever: 0 };
@@ -383,7 +383,8 @@ async fn spawn(
 ) -> Result<Living, SpawnErr> {
     let (env, tree, parent) = (ctx.env().clone(), ctx.tree().clone(), Some(ctx.myself().get_cell()));
     let (alive, remains) = ctx.alive().begin_below();
-    let (cell, join) = (spec.spawn)(Place { env, tree, path, temporary, parent, on_ready, alive }).await?;
+    let (cell, join) =
+        (spec.spawn)(SpawnContext { env, tree, path, temporary, parent, on_ready, alive }).await?;
     Ok(Living { cell, join, remains, dead: false, life: 1, verdict: None })
 }
 

@@ -96,7 +96,7 @@ pub(crate) enum Occupant<M> {
 }
 
 /// One place in the supervision tree, whoever lives there at the moment.
-pub(crate) struct Slot<M> {
+pub(crate) struct ActorSlot<M> {
     occupant: watch::Sender<Occupant<M>>,
     permits: Arc<Semaphore>,
     /// What those wait by who send here.
@@ -112,7 +112,7 @@ pub(crate) trait AnySlot: Send + Sync {
     fn stats(&self) -> &Arc<Stats>;
 }
 
-impl<M: Send + 'static> AnySlot for Slot<M> {
+impl<M: Send + 'static> AnySlot for ActorSlot<M> {
     fn close(&self) {
         self.occupant.send_replace(Occupant::Closed);
     }
@@ -122,7 +122,7 @@ impl<M: Send + 'static> AnySlot for Slot<M> {
     }
 }
 
-impl<M: Send + 'static> Slot<M> {
+impl<M: Send + 'static> ActorSlot<M> {
     /// Opens the slot to senders.
     pub(crate) fn occupy(&self, actor: ActorRef<Envelope<M>>) {
         self.occupant.send_replace(Occupant::Up(actor));
@@ -142,7 +142,7 @@ impl<M: Send + 'static> Slot<M> {
 
 /// Address of an actor. Cheap to clone, and valid across restarts.
 pub struct Addr<M> {
-    pub(crate) slot: Arc<Slot<M>>,
+    pub(crate) slot: Arc<ActorSlot<M>>,
 }
 
 impl<M> Clone for Addr<M> {
@@ -167,7 +167,7 @@ impl<M: Send + 'static> Addr<M> {
     pub fn new(clock: &Arc<dyn Clock>, capacity: usize) -> Self {
         assert!(capacity > 0, "a mailbox without room can never deliver");
         Self {
-            slot: Arc::new(Slot {
+            slot: Arc::new(ActorSlot {
                 occupant: watch::Sender::new(Occupant::Down),
                 permits: Arc::new(Semaphore::new(capacity)),
                 clock: Arc::clone(clock),

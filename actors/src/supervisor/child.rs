@@ -27,7 +27,7 @@ pub const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 pub const STUCK_AFTER: Duration = Duration::from_secs(30);
 
 /// Where a new actor goes.
-pub(crate) struct Place {
+pub(crate) struct SpawnContext {
     pub(crate) env: Env,
     pub(crate) tree: ActorTree,
     pub(crate) path: Arc<str>,
@@ -38,7 +38,7 @@ pub(crate) struct Place {
 }
 
 pub(crate) type Spawned = Result<(ActorCell, JoinHandle<()>), SpawnErr>;
-type Spawn = Arc<dyn Fn(Place) -> BoxFuture<'static, Spawned> + Send + Sync>;
+type Spawn = Arc<dyn Fn(SpawnContext) -> BoxFuture<'static, Spawned> + Send + Sync>;
 
 /// One child of a supervisor. Cheap to clone.
 #[derive(Clone)]
@@ -64,8 +64,8 @@ impl ChildSpec {
     #[must_use]
     pub fn new<B: Behaviour>(name: impl Into<String>, addr: &Addr<B::Msg>, args: B::Args) -> Self {
         let home = addr.clone();
-        let spawn = move |place: Place| -> BoxFuture<'static, Spawned> {
-            Box::pin(spawn_at::<B>(home.clone(), args.clone(), place))
+        let spawn = move |context: SpawnContext| -> BoxFuture<'static, Spawned> {
+            Box::pin(spawn_at::<B>(home.clone(), args.clone(), context))
         };
         Self {
             name: name.into().replace('/', "-"),
@@ -117,8 +117,8 @@ impl ChildSpec {
     }
 }
 
-async fn spawn_at<B: Behaviour>(addr: Addr<B::Msg>, args: B::Args, place: Place) -> Spawned {
-    let Place { env, tree, path, temporary, parent, on_ready, alive } = place;
+async fn spawn_at<B: Behaviour>(addr: Addr<B::Msg>, args: B::Args, context: SpawnContext) -> Spawned {
+    let SpawnContext { env, tree, path, temporary, parent, on_ready, alive } = context;
     let birth = Birth::<B> { args, addr, env, tree, path, temporary, on_ready, alive };
     let (actor, join) = match parent {
         Some(parent) => Host::spawn_linked(None, Host::<B>::new(), birth, parent).await?,

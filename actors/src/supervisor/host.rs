@@ -25,7 +25,7 @@ use super::envelope::Envelope;
 use super::exit::{ActorError, ChildExit, ExitCause, panic_text};
 use super::remains::Alive;
 use super::stats::{ActorState, Stats};
-use super::tree::{ActorTree, Entry};
+use super::tree::{ActorEntry, ActorTree};
 use crate::env::{Clock, Env};
 
 /// A handler that takes longer is counted, and logged. Stop latency and heartbeats depend on it.
@@ -49,7 +49,7 @@ struct Tenancy<M: Send + 'static> {
     addr: Addr<M>,
     myself: ActorRef<Envelope<M>>,
     tree: ActorTree,
-    entry: Arc<Entry>,
+    entry: Arc<ActorEntry>,
     temporary: bool,
 }
 
@@ -100,14 +100,14 @@ impl<B> Host<B> {
 }
 
 /// Watches one handler: what is needed apart from the context that the handler borrows.
-struct Watch {
+struct HandlerWatch {
     stats: Arc<Stats>,
     clock: Arc<dyn Clock>,
     span: tracing::Span,
     kind: &'static str,
 }
 
-impl Watch {
+impl HandlerWatch {
     fn of<B: Behaviour>(ctx: &Ctx<B::Msg>) -> Self {
         let (stats, clock) = (Arc::clone(&ctx.addr().slot.stats), Arc::clone(&ctx.env().clock));
         Self { stats, clock, span: ctx.span().clone(), kind: B::KIND }
@@ -149,7 +149,7 @@ impl<B: Behaviour> Life<B> {
         envelope: Envelope<B::Msg>,
     ) -> Result<Box<Self>, ActorProcessingErr> {
         let Some(behaviour) = self.behaviour.as_mut() else { return Ok(self) };
-        let watch = Watch::of::<B>(&self.ctx);
+        let watch = HandlerWatch::of::<B>(&self.ctx);
         let outcome = watch.run(Self::dispatch(behaviour, &mut self.ctx, envelope)).await;
         self.settle(outcome).await
     }
@@ -165,7 +165,7 @@ impl<B: Behaviour> Life<B> {
 
     async fn child_exited(mut self: Box<Self>, exit: ChildExit) -> Result<Box<Self>, ActorProcessingErr> {
         let Some(behaviour) = self.behaviour.as_mut() else { return Ok(self) };
-        let watch = Watch::of::<B>(&self.ctx);
+        let watch = HandlerWatch::of::<B>(&self.ctx);
         let outcome = watch.run(behaviour.child_exited(exit, &mut self.ctx)).await;
         self.settle(outcome).await
     }

@@ -129,6 +129,6 @@ pub use rules::{Backoff, Intensity, KILL_GRACE, Restart, Strategy};
 pub use spec::SupervisorSpec;
 pub use stats::{ActorState, StatsSnapshot};
 #[cfg(any(test, feature = "chaos"))]
-pub use strike::{Strike, Target};
+pub use strike::{Strike, StrikeTarget};
 pub use tasks::Tasks;
 pub use tree::{ActorRow, ActorTree};

@@ -140,7 +140,7 @@ impl fmt::Display for Limit {
 /// Wherever it says "ended" the child is `Dying` first, as long as something of the dead life still runs. If that takes
 /// longer than [`KILL_GRACE`] from the end or the kill, the supervisor gives up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum ChildPhase {
     /// To be started when its turn comes.
     Waiting,
     /// Started, not ready.
@@ -175,7 +175,7 @@ enum Fate {
 #[derive(Debug)]
 struct Child {
     rules: Rules,
-    phase: Phase,
+    phase: ChildPhase,
     life: u64,
     streak: u32,
     /// When this life became ready.
@@ -186,18 +186,24 @@ struct Child {
 
 impl Child {
     fn settled(&self) -> bool {
-        matches!(self.phase, Phase::Running | Phase::Ended)
+        matches!(self.phase, ChildPhase::Running | ChildPhase::Ended)
     }
 
     fn ending(&self) -> bool {
         let Self { phase, .. } = self;
-        matches!(phase, Phase::Doomed | Phase::Stopping { .. } | Phase::Killing { .. } | Phase::Dying { .. })
+        matches!(
+            phase,
+            ChildPhase::Doomed
+                | ChildPhase::Stopping { .. }
+                | ChildPhase::Killing { .. }
+                | ChildPhase::Dying { .. }
+        )
     }
 }
 
 /// The restart policy of one supervisor.
 #[derive(Debug)]
-pub(super) struct Policy {
+pub(super) struct RestartPolicy {
     strategy: Strategy,
     intensity: Intensity,
     children: Vec<Child>,
@@ -208,7 +214,7 @@ pub(super) struct Policy {
     actions: Vec<Action>,
 }
 
-impl Policy {
+impl RestartPolicy {
     /// A policy for children with these rules, in start order. Nothing happens before [`Event::Begin`].
     #[must_use]
     pub(super) fn new(
@@ -218,7 +224,7 @@ impl Policy {
     ) -> Self {
         let child = |rules| Child {
             rules,
-            phase: Phase::Waiting,
+            phase: ChildPhase::Waiting,
             life: 0,
             streak: 0,
             up_since: None,
@@ -256,11 +262,11 @@ impl Policy {
         std::mem::take(&mut self.actions)
     }
 
-    fn phase(&self, child: usize) -> Option<Phase> {
+    fn phase(&self, child: usize) -> Option<ChildPhase> {
         self.children.get(child).map(|child| child.phase)
     }
 
-    fn set_phase(&mut self, child: usize, phase: Phase) {
+    fn set_phase(&mut self, child: usize, phase: ChildPhase) {
         if let Some(child) = self.children.get_mut(child) {
             child.phase = phase;
         }
@@ -268,8 +274,8 @@ impl Policy {
 
     fn ready(&mut self, at: usize, life: u64, now: MonoTime) {
         let Some(child) = self.children.get_mut(at) else { return };
-        if child.life == life && matches!(child.phase, Phase::Starting { .. }) {
-            child.phase = Phase::Running;
+        if child.life == life && matches!(child.phase, ChildPhase::Starting { .. }) {
+            child.phase = ChildPhase::Running;
             child.up_since = Some(now);
             child.been_up = true;
         }
@@ -284,10 +290,15 @@ impl Policy {
         };
         let lasting = child.rules.restart != Restart::Temporary;
         let fate = match child.phase {
-            Phase::Waiting | Phase::Dying { .. } | Phase::BackingOff { .. } | Phase::Ended => return,
-            Phase::Starting { .. } | Phase::Running if wanted => Fate::Retry,
-            Phase::Killing { failed: true, .. } if lasting => Fate::Retry,
-            Phase::Doomed | Phase::Stopping { .. } | Phase::Killing { failed: false, .. } if lasting => {
+            ChildPhase::Waiting
+            | ChildPhase::Dying { .. }
+            | ChildPhase::BackingOff { .. }
+            | ChildPhase::Ended => return,
+            ChildPhase::Starting { .. } | ChildPhase::Running if wanted => Fate::Retry,
+            ChildPhase::Killing { failed: true, .. } if lasting => Fate::Retry,
+            ChildPhase::Doomed | ChildPhase::Stopping { .. } | ChildPhase::Killing { failed: false, .. }
+                if lasting =>
+            {
                 Fate::Return
             }
             _ => Fate::End,
@@ -297,15 +308,15 @@ impl Policy {
         }
         // The time of a killed child began with the kill.
         let timer = match child.phase {
-            Phase::Killing { timer, .. } => timer,
+            ChildPhase::Killing { timer, .. } => timer,
             _ => self.arm(at, KILL_GRACE),
         };
-        self.set_phase(at, Phase::Dying { timer, fate });
+        self.set_phase(at, ChildPhase::Dying { timer, fate });
     }
 
     fn gone(&mut self, at: usize, life: u64, now: MonoTime, dice: u64) {
         let Some(child) = self.children.get(at).filter(|child| child.life == life) else { return };
-        if let Phase::Dying { fate, .. } = child.phase {
+        if let ChildPhase::Dying { fate, .. } = child.phase {
             self.meet(at, fate, now, dice);
         }
     }
@@ -313,9 +324,9 @@ impl Policy {
     fn meet(&mut self, at: usize, fate: Fate, now: MonoTime, dice: u64) {
         match fate {
             Fate::Retry => self.failed(at, now, dice),
-            Fate::Return => self.set_phase(at, Phase::Waiting),
+            Fate::Return => self.set_phase(at, ChildPhase::Waiting),
             Fate::End => {
-                self.set_phase(at, Phase::Ended);
+                self.set_phase(at, ChildPhase::Ended);
                 self.actions.push(Action::Ended(at));
             }
         }
@@ -340,7 +351,7 @@ impl Policy {
         let (after, streak) = (backoff.delay(child.streak, dice), child.streak);
         self.actions.push(Action::BackOff { child: at, after, streak });
         let timer = self.arm(at, after);
-        self.set_phase(at, Phase::BackingOff { timer });
+        self.set_phase(at, ChildPhase::BackingOff { timer });
         if self.strategy == Strategy::RestForOne {
             self.doom_after(at);
         }
@@ -349,8 +360,8 @@ impl Policy {
     fn doom_after(&mut self, at: usize) {
         for child in self.children.iter_mut().skip(at + 1) {
             child.phase = match child.phase {
-                Phase::Running | Phase::Starting { .. } => Phase::Doomed,
-                Phase::BackingOff { .. } => Phase::Waiting,
+                ChildPhase::Running | ChildPhase::Starting { .. } => ChildPhase::Doomed,
+                ChildPhase::BackingOff { .. } => ChildPhase::Waiting,
                 other => other,
             };
         }
@@ -358,10 +369,12 @@ impl Policy {
 
     fn timer(&mut self, at: usize, expired: u64) {
         match self.phase(at) {
-            Some(Phase::BackingOff { timer }) if timer == expired => self.set_phase(at, Phase::Waiting),
-            Some(Phase::Starting { timer }) if timer == expired => self.kill(at, true),
-            Some(Phase::Stopping { timer }) if timer == expired => self.kill(at, false),
-            Some(Phase::Killing { timer, .. } | Phase::Dying { timer, .. }) if timer == expired => {
+            Some(ChildPhase::BackingOff { timer }) if timer == expired => {
+                self.set_phase(at, ChildPhase::Waiting)
+            }
+            Some(ChildPhase::Starting { timer }) if timer == expired => self.kill(at, true),
+            Some(ChildPhase::Stopping { timer }) if timer == expired => self.kill(at, false),
+            Some(ChildPhase::Killing { timer, .. } | ChildPhase::Dying { timer, .. }) if timer == expired => {
                 self.escalate(at, Limit::Unkillable);
             }
             _ => {}
@@ -369,8 +382,10 @@ impl Policy {
     }
 
     fn stuck(&mut self, at: usize, life: u64) {
-        let hit =
-            self.children.get(at).is_some_and(|child| child.life == life && child.phase == Phase::Running);
+        let hit = self
+            .children
+            .get(at)
+            .is_some_and(|child| child.life == life && child.phase == ChildPhase::Running);
         if hit {
             self.kill(at, true);
         }
@@ -379,7 +394,7 @@ impl Policy {
     fn kill(&mut self, at: usize, failed: bool) {
         self.actions.push(Action::Kill(at));
         let timer = self.arm(at, KILL_GRACE);
-        self.set_phase(at, Phase::Killing { timer, failed });
+        self.set_phase(at, ChildPhase::Killing { timer, failed });
     }
 
     fn escalate(&mut self, child: usize, limit: Limit) {
@@ -399,23 +414,27 @@ impl Policy {
             let Child { phase, .. } = child;
             matches!(
                 phase,
-                Phase::Stopping { .. } | Phase::Dying { .. } | Phase::Killing { failed: false, .. }
+                ChildPhase::Stopping { .. }
+                    | ChildPhase::Dying { .. }
+                    | ChildPhase::Killing { failed: false, .. }
             )
         });
-        if let Some(at) = self.children.iter().rposition(|child| child.phase == Phase::Doomed)
+        if let Some(at) = self.children.iter().rposition(|child| child.phase == ChildPhase::Doomed)
             && quiet
             && let Some(after) = self.children.get(at).map(|child| child.rules.shutdown_timeout)
         {
             self.actions.push(Action::Stop(at));
             let timer = self.arm(at, after);
-            self.set_phase(at, Phase::Stopping { timer });
+            self.set_phase(at, ChildPhase::Stopping { timer });
         }
         for at in 0..self.children.len() {
-            if self.phase(at) == Some(Phase::Waiting) && self.may_start(at) {
+            if self.phase(at) == Some(ChildPhase::Waiting) && self.may_start(at) {
                 self.start(at);
             }
         }
-        if !self.announced && self.children.iter().all(|child| child.been_up || child.phase == Phase::Ended) {
+        if !self.announced
+            && self.children.iter().all(|child| child.been_up || child.phase == ChildPhase::Ended)
+        {
             self.announced = true;
             self.actions.push(Action::AllUp);
         }
@@ -427,7 +446,7 @@ impl Policy {
             // The first time in order; afterwards the siblings are independent.
             Strategy::OneForOne => {
                 after.first().is_some_and(|child| child.been_up)
-                    || before.iter().all(|child| child.been_up || child.phase == Phase::Ended)
+                    || before.iter().all(|child| child.been_up || child.phase == ChildPhase::Ended)
             }
             Strategy::RestForOne => before.iter().all(Child::settled) && !after.iter().any(Child::ending),
         }
@@ -441,7 +460,7 @@ impl Policy {
         self.actions.push(Action::Start { child: at, life });
         // Timer 0 is never armed: it stands for no limit.
         let timer = limit.map_or(0, |after| self.arm(at, after));
-        self.set_phase(at, Phase::Starting { timer });
+        self.set_phase(at, ChildPhase::Starting { timer });
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use ractor::ActorCell;
 use tokio::sync::watch;
 
-use super::child::Place;
+use super::child::SpawnContext;
 use super::exit::ActorError;
 use super::remains::Alive;
 use super::rules::KILL_GRACE;
@@ -62,8 +62,8 @@ impl Root {
             tell_ready.send_replace(true);
         });
         let (alive, _remains) = Alive::begin();
-        let place = Place { env, tree, path, temporary: false, parent: None, on_ready, alive };
-        let (cell, join) = (child.spawn)(place)
+        let context = SpawnContext { env, tree, path, temporary: false, parent: None, on_ready, alive };
+        let (cell, join) = (child.spawn)(context)
             .await
             .map_err(|error| ActorError::fatal("start the root supervisor", error))?;
         let watch = async move {

@@ -17,7 +17,7 @@ pub enum Strike {
 
 /// Whom to strike.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
+pub enum StrikeTarget {
     /// The actor at this path.
     Path(String),
     /// All actors of this kind.

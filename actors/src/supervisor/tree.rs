@@ -14,7 +14,7 @@ use super::chaos::Lever;
 use super::envelope::Envelope;
 use super::stats::{Stats, StatsSnapshot};
 #[cfg(any(test, feature = "chaos"))]
-use super::strike::{Strike, Target};
+use super::strike::{Strike, StrikeTarget};
 
 /// One actor of a [`ActorTree::snapshot`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct ActorRow {
 }
 
 /// A registered actor.
-pub(crate) struct Entry {
+pub(crate) struct ActorEntry {
     path: Arc<str>,
     kind: &'static str,
     stats: Arc<Stats>,
@@ -41,7 +41,7 @@ pub(crate) struct Entry {
 struct Shared {
     node: String,
     /// By path with each separator replaced by the lowest character, so that parents come right before their children.
-    entries: Mutex<BTreeMap<String, Arc<Entry>>>,
+    entries: Mutex<BTreeMap<String, Arc<ActorEntry>>>,
 }
 
 /// All actors of one node. Cheap to clone.
@@ -97,10 +97,10 @@ impl ActorTree {
         kind: &'static str,
         stats: &Arc<Stats>,
         actor: &ActorRef<Envelope<M>>,
-    ) -> Arc<Entry> {
+    ) -> Arc<ActorEntry> {
         #[cfg(not(any(test, feature = "chaos")))]
         let _unused_without_chaos = actor;
-        let entry = Arc::new(Entry {
+        let entry = Arc::new(ActorEntry {
             path: Arc::clone(path),
             kind,
             stats: Arc::clone(stats),
@@ -112,7 +112,7 @@ impl ActorTree {
     }
 
     /// Removes an actor, unless a successor has its path by now.
-    pub(crate) fn forget(&self, entry: &Arc<Entry>) {
+    pub(crate) fn forget(&self, entry: &Arc<ActorEntry>) {
         let mut entries = self.entries();
         let key = key(&entry.path);
         if entries.get(&key).is_some_and(|now| Arc::ptr_eq(now, entry)) {
@@ -123,22 +123,22 @@ impl ActorTree {
     /// Strikes every actor that `target` names and tells how many that were.
     #[cfg(any(test, feature = "chaos"))]
     #[must_use]
-    pub fn strike(&self, target: &Target, strike: Strike) -> usize {
-        let named = |entry: &Entry| match target {
-            Target::Path(path) => *entry.path == **path,
-            Target::Kind(kind) => entry.kind == kind,
+    pub fn strike(&self, target: &StrikeTarget, strike: Strike) -> usize {
+        let named = |entry: &ActorEntry| match target {
+            StrikeTarget::Path(path) => *entry.path == **path,
+            StrikeTarget::Kind(kind) => entry.kind == kind,
         };
         let victims: Vec<_> = self.entries().values().filter(|entry| named(entry)).cloned().collect();
         tracing::warn!(node = self.node(), ?target, ?strike, victims = victims.len(), "chaos strikes");
         victims.iter().filter(|victim| victim.lever.pull(strike)).count()
     }
 
-    fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Entry>>> {
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Arc<ActorEntry>>> {
         self.shared.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Entry {
+impl ActorEntry {
     fn row(&self) -> ActorRow {
         let parent = self.path.rsplit_once('/').map(|(parent, _)| parent.to_owned());
         ActorRow { path: self.path.to_string(), kind: self.kind, parent, stats: self.stats.snapshot() }

@@ -13,7 +13,7 @@ use dfs_actors::datanode::chunk_store::*;
 use dfs_actors::datanode::replication::{PeerLimits, Replication, ReplicationArgs};
 use dfs_actors::datanode::streaming::UploadLimits;
 use dfs_actors::datanode::{DatanodeLimits, DatanodeParts, DatanodeService};
-use dfs_actors::env::Listener as NetListener;
+use dfs_actors::env::ListeningSocket;
 use dfs_actors::env::{Connection, Env, Net, SeededRng, TokioClock};
 use dfs_actors::peer::admin::{NodeAdmin, NodeFacts, NodeName};
 use dfs_actors::peer::listener::{Bound, Listener, ListenerArgs};
@@ -69,19 +69,19 @@ impl Net for MemNet {
         .boxed()
     }
 
-    fn listen<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, io::Result<Box<dyn NetListener>>> {
+    fn listen<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, io::Result<Box<dyn ListeningSocket>>> {
         async move {
             let port = port_of(addr);
             let (sender, incoming) = mpsc::unbounded_channel();
             self.listeners.lock().unwrap().insert(port, sender);
             let address = SocketAddr::from(([127, 0, 0, 1], port));
-            Ok(Box::new(MemListener { address, incoming }) as Box<dyn NetListener>)
+            Ok(Box::new(MemListener { address, incoming }) as Box<dyn ListeningSocket>)
         }
         .boxed()
     }
 }
 
-impl NetListener for MemListener {
+impl ListeningSocket for MemListener {
     fn accept(&mut self) -> BoxFuture<'_, io::Result<Connection>> {
         async { self.incoming.recv().await.ok_or_else(|| io::ErrorKind::NotConnected.into()) }.boxed()
     }

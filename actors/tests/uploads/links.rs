@@ -116,7 +116,7 @@ async fn sessions_are_counted_by_their_listener_across_its_lives() {
     let number = async |node: usize| w.dial(node, &hello(NodeId(99))).await.welcome.session;
     assert_eq!((number(0).await, number(0).await), (1, 2));
     assert_eq!(number(1).await, 1, "each node counts its own");
-    assert_eq!(w.nodes[0].tree.strike(&Victim::Path("root/listener".into()), Strike::Kill), 1);
+    assert_eq!(w.nodes[0].tree.strike(&StrikeTarget::Path("root/listener".into()), Strike::Kill), 1);
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(number(0).await, 3, "sessions of the life before may still be there");
 }

@@ -8,12 +8,14 @@ use dfs_actors::coordinator::metadata::model::outcome::{OpenedUpload, Outcome};
 use dfs_actors::coordinator::metadata::model::records::StoredReason;
 use dfs_actors::coordinator::metadata::model::time::Moment;
 use dfs_actors::coordinator::metadata::ops::mutation::Mutation;
-use dfs_actors::coordinator::metadata::ops::transfer::Placement;
+use dfs_actors::coordinator::metadata::ops::transfer::ChunkPlacement;
 use dfs_actors::coordinator::metadata::ops::{Policy, cluster};
 use dfs_actors::coordinator::metadata::reader::MetadataReader;
 use dfs_actors::coordinator::metadata::table::store::MetadataStore;
 use dfs_actors::coordinator::metadata::writer::StoreTrouble;
-use dfs_actors::coordinator::metadata::writer::{Committer, GroupEnd, Job, MutationResult, WriterMetrics};
+use dfs_actors::coordinator::metadata::writer::{
+    Committer, GroupEnd, MutationResult, QueuedMutation, WriterMetrics,
+};
 use dfs_actors::supervisor::Reply;
 use dfs_wire::auth::{ClusterKey, Receipt};
 use dfs_wire::id::{ClusterId, NodeId, OpId};
@@ -60,7 +62,7 @@ impl Life {
         for (i, mutation) in mutations.iter().enumerate() {
             let (reply, answer) = Reply::channel();
             let op = op + i as u128;
-            jobs.push(Job { op: OpId(op), entropy: op << 8, mutation: mutation.clone(), reply });
+            jobs.push(QueuedMutation { op: OpId(op), entropy: op << 8, mutation: mutation.clone(), reply });
             answers.push(answer);
         }
         let end = self.committer.run(jobs, Moment { now_ms: 1_000 + op as u64, wall_ms: 1_000 }, &|| 0);
@@ -106,10 +108,10 @@ fn copies_of(reader: &MetadataReader, path: &DfsPath) -> Vec<usize> {
 }
 
 /// As chosen for one chunk.
-fn placement() -> Placement {
+fn placement() -> ChunkPlacement {
     let chosen =
         |node| StoredReason { node, chosen: true, rule: "chosen".into(), detail: "all there are".into() };
-    Placement { nodes: HOLDERS.to_vec(), reasons: HOLDERS.map(chosen).to_vec() }
+    ChunkPlacement { nodes: HOLDERS.to_vec(), reasons: HOLDERS.map(chosen).to_vec() }
 }
 
 /// What the nodes say after they stored the chunks of an upload, and what makes it a file.

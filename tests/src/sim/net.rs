@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dfs_actors::env::{BoxRead, BoxWrite, Connection, Listener, Net, Rng, SeededRng};
+use dfs_actors::env::{BoxRead, BoxWrite, Connection, ListeningSocket, Net, Rng, SeededRng};
 use dfs_client::{BoxReader, BoxWriter, ConnectFuture, Connector};
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, duplex, split};
@@ -116,12 +116,12 @@ impl Net for Place {
         })
     }
 
-    fn listen<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, io::Result<Box<dyn Listener>>> {
+    fn listen<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, io::Result<Box<dyn ListeningSocket>>> {
         Box::pin(async move {
             let address = socket_address(addr)?;
             let (sender, incoming) = mpsc::channel(BACKLOG);
             self.net.lock().listeners.insert(addr.to_owned(), sender);
-            Ok(Box::new(Door { address, incoming }) as Box<dyn Listener>)
+            Ok(Box::new(Door { address, incoming }) as Box<dyn ListeningSocket>)
         })
     }
 }
@@ -140,7 +140,7 @@ struct Door {
     incoming: mpsc::Receiver<Connection>,
 }
 
-impl Listener for Door {
+impl ListeningSocket for Door {
     fn accept(&mut self) -> BoxFuture<'_, io::Result<Connection>> {
         Box::pin(async { self.incoming.recv().await.ok_or_else(|| io::ErrorKind::NotConnected.into()) })
     }

@@ -57,7 +57,7 @@ use crate::status::{Status, StatusCode};
 
 pub use data::{DataFrame, Event};
 pub use opening::{Accepting, Dialed};
-pub use stream::{Outcome, OutcomeObserver, Stream};
+pub use stream::{OutcomeObserver, Stream, StreamOutcome};
 
 use state::{Conn, OutFrame};
 

@@ -16,7 +16,7 @@ use crate::status::{Status, StatusCode};
 
 /// How a stream ended for its acceptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Outcome {
+pub enum StreamOutcome {
     /// Answered as asked.
     Done,
     /// Answered with a failure.
@@ -26,7 +26,7 @@ pub enum Outcome {
 }
 
 /// Told the outcome of a stream, once.
-pub type OutcomeObserver = Box<dyn FnOnce(Outcome) + Send>;
+pub type OutcomeObserver = Box<dyn FnOnce(StreamOutcome) + Send>;
 
 /// One stream of a [`super::Link`]. Dropping it before its end tells the peer.
 ///
@@ -55,7 +55,7 @@ impl Stream {
         *self.observer.lock().unwrap_or_else(PoisonError::into_inner) = Some(observer);
     }
 
-    fn ended(&self, outcome: Outcome) {
+    fn ended(&self, outcome: StreamOutcome) {
         let observer = self.observer.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(observer) = observer {
             observer(outcome);
@@ -150,8 +150,8 @@ impl Stream {
         let leftovers = self.shared.lock().answered(self.id);
         drop(leftovers);
         self.ended(match response {
-            Ok(_) => Outcome::Done,
-            Err(status) => Outcome::Failed(status.code),
+            Ok(_) => StreamOutcome::Done,
+            Err(status) => StreamOutcome::Failed(status.code),
         });
         Ok(())
     }
@@ -228,7 +228,7 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.ended(Outcome::Unanswered);
+        self.ended(StreamOutcome::Unanswered);
         let leftovers = self.shared.lock().detach(self.id);
         drop(leftovers);
         self.shared.writer_wake.notify_one();

@@ -13,7 +13,7 @@
 
 use std::time::Duration;
 
-use crate::coordinator::metadata::model::outcome::Progress;
+use crate::coordinator::metadata::model::outcome::StepProgress;
 use crate::coordinator::metadata::ops::mutation::Step;
 use crate::env::MonoTime;
 
@@ -56,7 +56,7 @@ pub struct GcReport {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+enum GcPhase {
     Resting { next_at: MonoTime },
     Cycle { at: usize, runs: u32, more: bool, failed: bool },
 }
@@ -65,7 +65,7 @@ enum Phase {
 #[derive(Debug)]
 pub(crate) struct GcState {
     config: GcConfig,
-    phase: Phase,
+    phase: GcPhase,
     under_way: bool,
     counts: [StepCount; Step::ALL.len()],
     cycles: u64,
@@ -75,7 +75,7 @@ impl GcState {
     /// A machine whose first cycle is due at once: the life before may have left something.
     pub(crate) fn new(config: GcConfig, now: MonoTime) -> Self {
         let counts = [StepCount::default(); Step::ALL.len()];
-        Self { config, phase: Phase::Resting { next_at: now }, under_way: false, counts, cycles: 0 }
+        Self { config, phase: GcPhase::Resting { next_at: now }, under_way: false, counts, cycles: 0 }
     }
 
     /// What is to be done now, if anything.
@@ -83,27 +83,27 @@ impl GcState {
         if self.under_way {
             return None;
         }
-        if let Phase::Resting { next_at } = self.phase {
+        if let GcPhase::Resting { next_at } = self.phase {
             if now < next_at {
                 return None;
             }
-            self.phase = Phase::Cycle { at: 0, runs: 0, more: false, failed: false };
+            self.phase = GcPhase::Cycle { at: 0, runs: 0, more: false, failed: false };
         }
-        let Phase::Cycle { at, .. } = self.phase else { return None };
+        let GcPhase::Cycle { at, .. } = self.phase else { return None };
         self.under_way = true;
         Step::ALL.get(at).copied()
     }
 
     /// The step under way was committed.
-    pub(crate) fn done(&mut self, now: MonoTime, progress: Progress) {
+    pub(crate) fn done(&mut self, now: MonoTime, progress: StepProgress) {
         self.under_way = false;
-        let Phase::Cycle { at, runs, more, failed } = self.phase else { return };
+        let GcPhase::Cycle { at, runs, more, failed } = self.phase else { return };
         if let Some(count) = self.counts.get_mut(at) {
             count.runs += 1;
             count.done += progress.done;
         }
         if progress.more && runs + 1 < SHARE {
-            self.phase = Phase::Cycle { at, runs: runs + 1, more, failed };
+            self.phase = GcPhase::Cycle { at, runs: runs + 1, more, failed };
         } else {
             self.next_kind(now, at, more || progress.more, failed);
         }
@@ -111,7 +111,7 @@ impl GcState {
 
     fn next_kind(&mut self, now: MonoTime, at: usize, more: bool, failed: bool) {
         if at + 1 < Step::ALL.len() {
-            self.phase = Phase::Cycle { at: at + 1, runs: 0, more, failed };
+            self.phase = GcPhase::Cycle { at: at + 1, runs: 0, more, failed };
             return;
         }
         self.cycles += 1;
@@ -120,13 +120,13 @@ impl GcState {
             (false, true) => self.config.retry,
             (false, false) => self.config.interval,
         };
-        self.phase = Phase::Resting { next_at: now + wait };
+        self.phase = GcPhase::Resting { next_at: now + wait };
     }
 
     /// The step under way failed, or its outcome is unknown.
     pub(crate) fn failed(&mut self, now: MonoTime) {
         self.under_way = false;
-        let Phase::Cycle { at, more, .. } = self.phase else { return };
+        let GcPhase::Cycle { at, more, .. } = self.phase else { return };
         if let Some(count) = self.counts.get_mut(at) {
             count.failures += 1;
         }
@@ -147,8 +147,8 @@ mod tests {
         MonoTime::ZERO + Duration::from_secs(seconds)
     }
 
-    fn idle() -> Progress {
-        Progress::default()
+    fn idle() -> StepProgress {
+        StepProgress::default()
     }
 
     #[test]
@@ -162,7 +162,7 @@ mod tests {
             order.push(place);
             let more = left[place] > 0;
             left[place] -= i32::from(more);
-            state.done(at(0), Progress { done: 1, more });
+            state.done(at(0), StepProgress { done: 1, more });
         }
         assert_eq!(order, [0, 1, 1, 1, 2, 3, 3, 4, 4, 4, 4, 5, 6, 7]);
         assert_eq!(state.step(at(4)), None);
@@ -177,7 +177,7 @@ mod tests {
         for _ in 0..1_000 {
             let step = state.step(at(0)).expect("a cycle with more to do goes on at once");
             expiries += u32::from(step == Step::ExpireUploads);
-            state.done(at(0), Progress { done: 1, more: step == Step::Purge });
+            state.done(at(0), StepProgress { done: 1, more: step == Step::Purge });
         }
         assert!(expiries > 10, "{expiries}");
     }

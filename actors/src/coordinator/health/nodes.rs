@@ -6,7 +6,7 @@ use dfs_wire::units::size;
 
 use super::{DELETIONS_COUNTED, Signs, finding, some, span};
 use crate::coordinator::membership::NodeView;
-use crate::coordinator::membership::Waiting;
+use crate::coordinator::membership::WaitingNode;
 
 fn warn(code: &str, message: String, hint: &str) -> HealthFinding {
     finding(code, HealthLevel::Warn, message, hint)
@@ -125,7 +125,7 @@ pub(super) fn told_by(node: &NodeView) -> impl Iterator<Item = HealthFinding> {
 }
 
 /// A node that asks to join.
-pub(super) fn waiting(waiting: &Waiting) -> HealthFinding {
+pub(super) fn waiting(waiting: &WaitingNode) -> HealthFinding {
     let record = &waiting.record;
     finding(
         "NODE_WAITING",

@@ -6,7 +6,7 @@ use dfs_wire::id::{Incarnation, NodeId};
 use dfs_wire::message::membership::{Heartbeat, Leave, Register, StateFull};
 use dfs_wire::status::Status;
 
-use super::state::{Admission, Heard};
+use super::state::{Admission, HeartbeatAnswer};
 use crate::coordinator::metadata::model::records::NodeRecord;
 use crate::supervisor::Reply;
 
@@ -20,7 +20,7 @@ pub enum MembershipMsg {
     /// Take in a node whose admission is durable; the whole cluster state comes back.
     Register(Box<Register>, Admission, Reply<Result<StateFull, Status>>),
     /// A node is still there.
-    Heartbeat(Box<Heartbeat>, Reply<Result<Heard, Status>>),
+    Heartbeat(Box<Heartbeat>, Reply<Result<HeartbeatAnswer, Status>>),
     /// A node leaves; the record to make durable comes back, if that changes anything.
     Leave(Leave, Reply<Option<NodeRecord>>),
     /// Whether a node may be forgotten: it must be gone.

@@ -11,4 +11,4 @@ mod view;
 pub use actor::{Membership, MembershipArgs, RememberedNodes};
 pub use messages::MembershipMsg;
 pub use state::{ADDRESS_BYTES_MAX, MembershipConfig, NODE_NAME_BYTES_MAX, ZONE_BYTES_MAX};
-pub use view::{ClusterView, NodeView, ViewReceiver, Waiting, view_channel};
+pub use view::{ClusterView, NodeView, ViewReceiver, WaitingNode, view_channel};

@@ -93,7 +93,7 @@ impl Default for MembershipConfig {
 
 /// The part of a heartbeat's answer that membership knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Heard {
+pub struct HeartbeatAnswer {
     /// What changed since the version the node named.
     pub update: StateUpdate,
     /// The run is not registered here.
@@ -116,7 +116,7 @@ pub(crate) struct Transition {
 }
 
 #[derive(Debug, Clone)]
-struct Node {
+struct Member {
     id: NodeId,
     record: NodeRecord,
     /// The run that registered last; 0 = none in this life of the machine.
@@ -142,7 +142,7 @@ pub(crate) struct MembershipState {
     origin: (MonoTime, u64),
     started: MonoTime,
     ticked: MonoTime,
-    nodes: BTreeMap<NodeId, Node>,
+    nodes: BTreeMap<NodeId, Member>,
     version: u64,
     /// (version, node that changed), oldest first. Complete for all versions after `forgotten`.
     history: VecDeque<(u64, NodeId)>,
@@ -165,7 +165,7 @@ impl MembershipState {
         now: (MonoTime, u64),
     ) -> Self {
         let nodes =
-            remembered.into_iter().map(|(id, record)| (id, Node::remembered(id, record, now.1))).collect();
+            remembered.into_iter().map(|(id, record)| (id, Member::remembered(id, record, now.1))).collect();
         let history = VecDeque::new();
         Self {
             config,
@@ -213,7 +213,7 @@ impl MembershipState {
             .map_or(1, |n| n.report.saturating_add(1));
         let since_ms = before.filter(|_| from == Some(to)).map_or(self.ms(now), |n| n.since_ms);
         let name = record.name.clone();
-        let node = Node {
+        let node = Member {
             id: word.node,
             record,
             incarnation: word.incarnation,
@@ -245,8 +245,9 @@ impl MembershipState {
         &mut self,
         now: MonoTime,
         word: &Heartbeat,
-    ) -> Result<(Heard, Option<Transition>), Status> {
-        let again = Heard { update: StateUpdate::Unchanged, register_again: true, inventory_wanted: false };
+    ) -> Result<(HeartbeatAnswer, Option<Transition>), Status> {
+        let again =
+            HeartbeatAnswer { update: StateUpdate::Unchanged, register_again: true, inventory_wanted: false };
         let now_ms = self.ms(now);
         let Some(node) = self.nodes.get_mut(&word.node) else { return Ok((again, None)) };
         if word.incarnation < node.incarnation {
@@ -269,7 +270,7 @@ impl MembershipState {
             self.note_change(word.node);
         }
         let update = self.update_since(word.state_version);
-        Ok((Heard { update, register_again: false, inventory_wanted }, transition))
+        Ok((HeartbeatAnswer { update, register_again: false, inventory_wanted }, transition))
     }
 
     /// A whole inventory is wanted of this node, or of all: each is asked with its next heartbeat.
@@ -303,7 +304,7 @@ impl MembershipState {
         }
         let (config, started, now_ms) = (self.config, self.started, self.ms(now));
         let mut transitions = Vec::new();
-        let stands = |n: &&mut Node| matches!(n.record.standing, Standing::Member | Standing::Draining);
+        let stands = |n: &&mut Member| matches!(n.record.standing, Standing::Member | Standing::Draining);
         for node in self.nodes.values_mut().filter(stands) {
             let silent = now.since(node.heard.unwrap_or(started));
             let to = match node.heard {
@@ -333,7 +334,7 @@ const fn live(standing: Standing) -> NodeState {
     }
 }
 
-impl Node {
+impl Member {
     /// A node that has not been heard of yet.
     fn remembered(id: NodeId, record: NodeRecord, now_ms: u64) -> Self {
         let (state, since_ms) = match record.standing {

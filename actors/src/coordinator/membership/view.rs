@@ -69,7 +69,7 @@ impl NodeView {
 
 /// A node that waits for an operator's yes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Waiting {
+pub struct WaitingNode {
     /// Its id.
     pub node: NodeId,
     /// As it would be remembered.
@@ -90,7 +90,7 @@ pub struct ClusterView {
     /// Those that an operator forgot, in the order of their ids: only their names matter.
     pub forgotten: Vec<Arc<NodeView>>,
     /// Nodes that ask to join and need an operator's yes.
-    pub waiting: Vec<Waiting>,
+    pub waiting: Vec<WaitingNode>,
 }
 
 impl ClusterView {

@@ -73,7 +73,7 @@ pub(super) fn run_in_groups(
 
 /// One batch. Returns how many rows it looked at, and whether there is more to do.
 fn step(txn: &mut Txn<'_>) -> Result<(u64, bool), MetaError> {
-    let mut meta: ClusterMeta = txn.expect(keys::CLUSTER)?;
+    let mut meta: ClusterMeta = txn.require(keys::CLUSTER)?;
     if meta.format < FORMAT_VERSION {
         // One that an older build has begun goes on where that one was.
         if txn.load::<Vec<u8>>(keys::MIGRATION)?.is_none() {

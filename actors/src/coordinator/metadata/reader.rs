@@ -15,7 +15,7 @@ use dfs_wire::message::metadata::{
 };
 use dfs_wire::path::DfsPath;
 
-use super::ops::inventory::{CopyFinding, Sight, Verdict};
+use super::ops::inventory::{CopyFinding, Judged, Sight};
 use super::ops::read::{ExplainPage, ReadPage};
 use super::ops::{
     OpContext, cluster, fsck, gc, inventory, list, names, outcome, read, resume, trash, trash_usage,
@@ -248,7 +248,7 @@ impl MetadataReader {
         ctx: &OpContext,
         report: &InventoryReport,
         sight: Sight<'_>,
-    ) -> Result<Verdict, MetaError> {
+    ) -> Result<Judged, MetaError> {
         self.read(|view| inventory::judge(view, ctx, report, sight))
     }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use dfs_wire::status::{Status, StatusCode};
 
 use super::messages::{PlaceChunks, PlacementMsg};
-use super::state::{Placed, Pressure, Wanted, place};
+use super::state::{Demand, Placed, Pressure, place};
 use crate::coordinator::membership::{NodeView, ViewReceiver};
 use crate::supervisor::{ActorError, Behaviour, Ctx};
 
@@ -38,16 +38,16 @@ fn place_all<N: Borrow<NodeView>>(
     let mut promised = pressure.clone();
     let mut all = Vec::with_capacity(request.bytes.len());
     for bytes in &request.bytes {
-        let wanted = Wanted {
+        let demand = Demand {
             copies: request.copies,
             min_ack: request.min_ack,
             bytes: *bytes,
             exclude: &request.exclude,
         };
-        let placed = match place(candidates, &promised, &wanted, below) {
+        let placed = match place(candidates, &promised, &demand, below) {
             // An old promise may be counted twice, here and in the report: nobody is refused for that.
             Err(status) if status.code == StatusCode::NoSpace => {
-                place(candidates, &promised.fresh_only(), &wanted, below)?
+                place(candidates, &promised.fresh_only(), &demand, below)?
             }
             other => other?,
         };

@@ -24,7 +24,7 @@ const RETRY_AFTER_MS: u32 = 2_000;
 
 /// What is asked of placement for one chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Wanted<'a> {
+pub(crate) struct Demand<'a> {
     /// Copies wanted.
     pub copies: u8,
     /// Fewest copies to go on with when there are not enough nodes.
@@ -35,7 +35,7 @@ pub(crate) struct Wanted<'a> {
     pub exclude: &'a [NodeId],
 }
 
-impl Wanted<'_> {
+impl Demand<'_> {
     /// Nodes without which the write is refused: a file of one copy needs one, any other at least `min_ack`.
     pub(crate) fn needed(&self) -> usize {
         usize::from(self.copies.min(self.min_ack).max(1))
@@ -140,7 +140,7 @@ impl Usable<'_> {
 }
 
 /// Why a node cannot take a chunk: a stable word, and the numbers.
-fn refusal(candidate: &NodeView, free: u64, wanted: &Wanted<'_>) -> Option<(&'static str, String)> {
+fn refusal(candidate: &NodeView, free: u64, demand: &Demand<'_>) -> Option<(&'static str, String)> {
     let load = &candidate.load;
     match candidate.entry.state {
         NodeState::Down => return Some(("down", "not heard of for too long".to_owned())),
@@ -151,7 +151,7 @@ fn refusal(candidate: &NodeView, free: u64, wanted: &Wanted<'_>) -> Option<(&'st
         NodeState::Forgotten => return Some(("forgotten", "an operator forgot it".to_owned())),
         NodeState::Up => {}
     }
-    if wanted.exclude.contains(&candidate.entry.node) {
+    if demand.exclude.contains(&candidate.entry.node) {
         return Some(("excluded", "just failed the client that asks".to_owned()));
     }
     match &load.disk {
@@ -159,18 +159,18 @@ fn refusal(candidate: &NodeView, free: u64, wanted: &Wanted<'_>) -> Option<(&'st
         DiskHealth::Full => return Some(("full", format!("{} free, all kept in reserve", size(free)))),
         DiskHealth::Writable => {}
     }
-    (free < wanted.bytes).then(|| ("full", format!("{} free, {} needed", size(free), size(wanted.bytes))))
+    (free < demand.bytes).then(|| ("full", format!("{} free, {} needed", size(free), size(demand.bytes))))
 }
 
 /// Why new chunks do not go to this node now, as a sentence; `None` if they may.
 pub fn not_writable(candidate: &NodeView) -> Option<String> {
-    let wanted = Wanted { copies: 1, min_ack: 1, bytes: 1, exclude: &[] };
-    refusal(candidate, candidate.load.available, &wanted).map(|(rule, detail)| format!("{rule}: {detail}"))
+    let demand = Demand { copies: 1, min_ack: 1, bytes: 1, exclude: &[] };
+    refusal(candidate, candidate.load.available, &demand).map(|(rule, detail)| format!("{rule}: {detail}"))
 }
 
 /// Chooses nodes for one chunk. `below(n)` gives a random number under `n`.
 ///
-/// Fewer usable nodes than copies is no failure as long as there are [`Wanted::needed`]: the file is then
+/// Fewer usable nodes than copies is no failure as long as there are [`Demand::needed`]: the file is then
 /// under-replicated until a node returns.
 ///
 /// # Errors
@@ -178,14 +178,14 @@ pub fn not_writable(candidate: &NodeView) -> Option<String> {
 pub(crate) fn place<N: Borrow<NodeView>>(
     candidates: &[N],
     pressure: &Pressure,
-    wanted: &Wanted<'_>,
+    demand: &Demand<'_>,
     below: &mut dyn FnMut(u64) -> u64,
 ) -> Result<Placed, Status> {
     let mut reasons = Vec::with_capacity(candidates.len());
     let mut usable = Vec::new();
     for (at, candidate) in candidates.iter().map(N::borrow).enumerate() {
         let free = candidate.load.available.saturating_sub(pressure.promised_bytes(candidate.entry.node));
-        let refused = refusal(candidate, free, wanted);
+        let refused = refusal(candidate, free, demand);
         if refused.is_none() {
             let load = &candidate.load;
             let work = u64::from(load.write_streams)
@@ -202,19 +202,19 @@ pub(crate) fn place<N: Borrow<NodeView>>(
             detail,
         });
     }
-    if usable.len() < wanted.needed() {
-        return Err(too_few(usable.len(), wanted, &reasons));
+    if usable.len() < demand.needed() {
+        return Err(too_few(usable.len(), demand, &reasons));
     }
-    Ok(choose(usable, wanted, reasons, below))
+    Ok(choose(usable, demand, reasons, below))
 }
 
 fn choose(
     mut usable: Vec<Usable<'_>>,
-    wanted: &Wanted<'_>,
+    demand: &Demand<'_>,
     mut reasons: Vec<PlacementReason>,
     below: &mut dyn FnMut(u64) -> u64,
 ) -> Placed {
-    let mut nodes = Vec::with_capacity(usize::from(wanted.copies));
+    let mut nodes = Vec::with_capacity(usize::from(demand.copies));
     let mut zones: BTreeMap<&str, u32> = BTreeMap::new();
     let mut say = |at: usize, chosen: bool, rule: &str, detail: String| {
         if let Some(reason) = reasons.get_mut(at) {
@@ -224,7 +224,7 @@ fn choose(
     for one in &usable {
         say(one.at, false, "enough", one.detail());
     }
-    while nodes.len() < usize::from(wanted.copies) {
+    while nodes.len() < usize::from(demand.copies) {
         let taken = |u: &Usable<'_>| zones.get(u.candidate.entry.zone.as_str()).copied().unwrap_or(0);
         let Some(least) = usable.iter().map(taken).min() else { break };
         let pool: Vec<usize> =
@@ -277,7 +277,7 @@ fn is_lighter(usable: &[Usable<'_>], a: usize, b: usize) -> bool {
     }
 }
 
-fn too_few(usable: usize, wanted: &Wanted<'_>, reasons: &[PlacementReason]) -> Status {
+fn too_few(usable: usize, demand: &Demand<'_>, reasons: &[PlacementReason]) -> Status {
     if reasons.is_empty() {
         return Status::new(StatusCode::NoWriteQuorum, "no datanode has registered with this coordinator")
             .hint("start a datanode that points at this coordinator")
@@ -290,9 +290,9 @@ fn too_few(usable: usize, wanted: &Wanted<'_>, reasons: &[PlacementReason]) -> S
         named.push(format!("and {} more", refused.len() - NAMED_MAX));
     }
     let counts =
-        format!("{usable} of {} datanodes can take this chunk, {} needed", reasons.len(), wanted.needed());
+        format!("{usable} of {} datanodes can take this chunk, {} needed", reasons.len(), demand.needed());
     let full = refused.iter().filter(|r| r.rule == "full").count();
-    if usable + full >= wanted.needed() {
+    if usable + full >= demand.needed() {
         return Status::new(StatusCode::NoSpace, format!("{counts}: {}", named.join(", ")))
             .hint("delete files (and purge the trash), or add datanodes or disks");
     }

@@ -16,8 +16,8 @@ fn cluster(n: u128) -> Vec<NodeView> {
     (1..=n).map(|id| candidate(id, "", 1 << 30)).collect()
 }
 
-fn wanted(copies: u8) -> Wanted<'static> {
-    Wanted { copies, min_ack: 2, bytes: 8 << 20, exclude: &[] }
+fn wanted(copies: u8) -> Demand<'static> {
+    Demand { copies, min_ack: 2, bytes: 8 << 20, exclude: &[] }
 }
 
 /// SplitMix64, so that a failing case is its seed.
@@ -48,7 +48,7 @@ fn every_refusal_has_its_word() {
     nodes[6].load.disk = DiskHealth::Full;
     nodes[7].load.available = 100;
     let exclude = [NodeId(9)];
-    let wanted = Wanted { exclude: &exclude, ..wanted(3) };
+    let wanted = Demand { exclude: &exclude, ..wanted(3) };
     let placed = place(&nodes, &Pressure::default(), &wanted, &mut numbers(1)).unwrap();
     let words: Vec<_> = (1..=12).map(|id| rule_of(&placed, id)).collect();
     let expected = ["chosen", "chosen", "down", "suspect", "left", "disk_failed", "full", "full", "excluded"];
@@ -154,7 +154,7 @@ fn picks_of_a_burst_spread_before_any_report() {
     let mut below = numbers(11);
     for _ in 0..100 {
         for node in
-            place(&nodes, &pressure, &Wanted { bytes: 1 << 20, ..wanted(2) }, &mut below).unwrap().nodes
+            place(&nodes, &pressure, &Demand { bytes: 1 << 20, ..wanted(2) }, &mut below).unwrap().nodes
         {
             pressure.promise(node, 1, 1 << 20);
             count[usize::try_from(node.0 - 1).unwrap()] += 1;
@@ -194,7 +194,7 @@ proptest! {
         let mut pressure = Pressure::default();
         pressure.promise(NodeId(0), 1, promised);
         let exclude = [NodeId(excluded)];
-        let wanted = Wanted { copies, min_ack: 2, bytes, exclude: &exclude };
+        let wanted = Demand { copies, min_ack: 2, bytes, exclude: &exclude };
         let fits = |c: &&NodeView| {
             c.entry.state == NodeState::Up
                 && c.load.disk == DiskHealth::Writable

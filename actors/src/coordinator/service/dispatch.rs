@@ -22,7 +22,7 @@ use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
 use super::doorbell::Doorbell;
-use super::facts::NodeFacts;
+use super::facts::NodeReports;
 use super::grants::Signer;
 use super::read_order::is_avoided;
 use super::space::Space;
@@ -123,7 +123,7 @@ pub struct CoordinatorParts {
 pub struct CoordinatorService {
     pub(in crate::coordinator) parts: CoordinatorParts,
     pub(super) signer: Signer,
-    pub(super) facts: NodeFacts,
+    pub(super) facts: NodeReports,
     pub(super) turns: InventoryTurns,
 }
 
@@ -140,7 +140,7 @@ impl CoordinatorService {
     pub fn new(parts: CoordinatorParts) -> Self {
         let turns = InventoryTurns::new(parts.env.clock.clone());
         let signer = Signer::new(parts.reign.key.clone(), parts.reign.epoch);
-        Self { parts, signer, facts: NodeFacts::default(), turns }
+        Self { parts, signer, facts: NodeReports::default(), turns }
     }
 
     /// Answers one request of this process, within its deadline.

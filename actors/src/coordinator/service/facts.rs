@@ -37,7 +37,7 @@ const SHORT_PAUSE_MS: u64 = 5 * 60 * 1000;
 
 /// What datanodes have said.
 #[derive(Debug, Default)]
-pub(super) struct NodeFacts {
+pub(super) struct NodeReports {
     nodes: Mutex<BTreeMap<NodeId, Said>>,
     /// Inventories that began before this do not count as fresh.
     wanted_ms: AtomicU64,
@@ -48,7 +48,7 @@ fn keep(set: &mut BTreeSet<ChunkKey>, keys: impl Iterator<Item = ChunkKey>) {
     set.extend(keys.take(room));
 }
 
-impl NodeFacts {
+impl NodeReports {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<NodeId, Said>> {
         self.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -172,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_whole_inventory_replaces_what_was_said_before() {
-        let facts = NodeFacts::default();
+        let facts = NodeReports::default();
         facts.corrupt(NodeId(1), &[copy(1), copy(2)]);
         assert_eq!(facts.corrupt_count(NodeId(1)), 2);
         facts.page(&page(None, Some(5), &[(1, false), (3, true)]), &[], 5);
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_node_that_stays_short_of_chunks_is_asked_for_an_inventory_now_and_then() {
-        let facts = NodeFacts::default();
+        let facts = NodeReports::default();
         let ask = |has, at_ms| facts.compare(NodeId(1), has, 10, at_ms);
         assert!(!ask(9, 0) && !ask(9, 9_999), "a deletion may be on its way to the metadata");
         assert!(ask(9, 10_000) && !ask(9, 12_000), "asked once");
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn only_an_inventory_that_began_after_the_question_answers_it() {
-        let facts = NodeFacts::default();
+        let facts = NodeReports::default();
         facts.page(&cut_at(10, None, Some(5), &[]), &[], 10);
         facts.want_inventories(11);
         facts.page(&cut_at(12, Some(5), None, &[]), &[], 12);
@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn an_orphan_counts_only_if_the_node_keeps_it() {
-        let facts = NodeFacts::default();
+        let facts = NodeReports::default();
         facts.page(&page(None, None, &[]), &[copy(1), copy(2)], 5);
         assert_eq!(facts.stubborn_orphans(10), [], "it is being put into quarantine");
         facts.page(&page(None, None, &[]), &[copy(2), copy(3)], 5);

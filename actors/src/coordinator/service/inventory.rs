@@ -14,7 +14,7 @@ use crate::coordinator::census::{heard_of, reaches};
 use crate::coordinator::membership::{ClusterView, MembershipMsg};
 use crate::coordinator::metadata::model::time::Moment;
 use crate::coordinator::metadata::ops::OpContext;
-use crate::coordinator::metadata::ops::inventory::{Sight, Verdict};
+use crate::coordinator::metadata::ops::inventory::{Judged, Sight};
 use crate::coordinator::metadata::ops::mutation::Mutation;
 use crate::coordinator::metadata::table::error::MetaError;
 
@@ -80,7 +80,7 @@ impl CoordinatorService {
     }
 
     /// Judges a page by the picture of now, in which this run of the node must be the registered one.
-    fn judge(&self, report: &InventoryReport) -> Result<Verdict, Status> {
+    fn judge(&self, report: &InventoryReport) -> Result<Judged, Status> {
         let view = self.current(report.node, report.incarnation)?;
         let ctx = self.judging();
         let (reach, heard) = (reaches(&view, ctx.now_ms), heard_of(&view, ctx.now_ms));
@@ -97,8 +97,8 @@ impl CoordinatorService {
         let _turn = self.turns.enter(self.left(asked)).await.map_err(|busy| busy.at_node(report.node))?;
         let report = Arc::new(report);
         let page = Arc::clone(&report);
-        let mut verdict = self.apart(asked, move |service| service.judge(&page)).await?;
-        let mut findings = std::mem::take(&mut verdict.findings);
+        let mut judged = self.apart(asked, move |service| service.judge(&page)).await?;
+        let mut findings = std::mem::take(&mut judged.findings);
         let mut from = None;
         loop {
             let page = Arc::clone(&report);
@@ -128,7 +128,7 @@ impl CoordinatorService {
             tracing::info!(node = %report.node, findings = findings.len(), "an inventory corrects the metadata");
             self.note(asked, Mutation::ApplyFindings(report.node, findings)).await?;
         }
-        self.facts.page(&report, &verdict.quarantine, self.parts.time.now_ms());
+        self.facts.page(&report, &judged.quarantine, self.parts.time.now_ms());
         if report.upto.is_none() && self.facts.is_fresh(report.node) {
             let done = MembershipMsg::InventoryDone(report.node, report.incarnation);
             // If it is lost, the node is asked for one more inventory.
@@ -137,7 +137,7 @@ impl CoordinatorService {
         Ok(InventoryResponse::Accepted(InventoryAccepted {
             epoch: self.parts.reign.epoch,
             position: self.parts.reader.position().map_err(MetaError::into_status)?,
-            quarantine: verdict.quarantine,
+            quarantine: judged.quarantine,
         }))
     }
 }

@@ -13,7 +13,7 @@ use dfs_wire::status::{Status, StatusCode};
 
 use super::dispatch::{Asked, CoordinatorService, refused};
 use super::doorbell;
-use crate::coordinator::membership::{MembershipMsg, Waiting};
+use crate::coordinator::membership::{MembershipMsg, WaitingNode};
 use crate::coordinator::metadata::model::records::{self, Known, NodeRecord};
 use crate::coordinator::metadata::ops::inventory::{CopyChange, CopyFinding};
 use crate::coordinator::metadata::ops::mutation::Mutation;
@@ -137,7 +137,7 @@ impl CoordinatorService {
     /// An operator says yes to a node that waits.
     pub(super) async fn admit_node(&self, asked: &Asked, called: &str) -> Result<AdminResponse, Status> {
         let view = self.view();
-        let is_called = |w: &&Waiting| w.record.name == called || w.node.to_string() == called;
+        let is_called = |w: &&WaitingNode| w.record.name == called || w.node.to_string() == called;
         let mut found = view.waiting.iter().filter(is_called).map(|w| w.node);
         let (Some(node), None) = (found.next(), found.next()) else {
             let all: Vec<_> =

@@ -18,7 +18,7 @@ use crate::coordinator::metadata::model::outcome::{AllocatedChunk, OpenedUpload,
 use crate::coordinator::metadata::model::records::{StoredReason, UploadSession};
 use crate::coordinator::metadata::model::worth::Worth;
 use crate::coordinator::metadata::ops::mutation::Mutation;
-use crate::coordinator::metadata::ops::transfer::Placement;
+use crate::coordinator::metadata::ops::transfer::ChunkPlacement;
 use crate::coordinator::metadata::table::error::MetaError;
 use crate::coordinator::metadata::table::keys;
 use crate::coordinator::metadata::table::view::View;
@@ -28,7 +28,7 @@ use crate::coordinator::placement::{PlaceChunks, Placed, PlacementMsg};
 const ORPHANS_SHOWN: usize = 64;
 
 /// Chunks of an upload that placement is to find nodes for.
-struct Wanted<'a> {
+struct ChunksToPlace<'a> {
     first: u32,
     count: u32,
     chunk_size: u32,
@@ -64,13 +64,13 @@ fn check_stored(chunks: &[StoredChunk]) -> Result<(), Status> {
 }
 
 /// The placement as the metadata keeps it: the chosen nodes' reasons first.
-fn kept(placed: Placed) -> Placement {
+fn kept(placed: Placed) -> ChunkPlacement {
     let (mut reasons, passed): (Vec<_>, Vec<_>) =
         placed.reasons.into_iter().partition(|reason| reason.chosen);
     reasons.sort_by_key(|reason| placed.nodes.iter().position(|node| *node == reason.node));
     let stored =
         |r: PlacementReason| StoredReason { node: r.node, chosen: r.chosen, rule: r.rule, detail: r.detail };
-    Placement { nodes: placed.nodes, reasons: reasons.into_iter().chain(passed).map(stored).collect() }
+    ChunkPlacement { nodes: placed.nodes, reasons: reasons.into_iter().chain(passed).map(stored).collect() }
 }
 
 impl CoordinatorService {
@@ -191,7 +191,7 @@ impl CoordinatorService {
         }
         // A request that makes no sense gets no nodes: the writer refuses it, and remembers that it did.
         let placements = if valid && request.allocate > 0 {
-            let wanted = Wanted {
+            let wanted = ChunksToPlace {
                 first: 0,
                 count: request.allocate,
                 chunk_size,
@@ -266,7 +266,7 @@ impl CoordinatorService {
         };
         let placements = match self.apart(asked, load).await? {
             Some(upload) => {
-                let wanted = Wanted {
+                let wanted = ChunksToPlace {
                     first: request.first,
                     count: request.count,
                     chunk_size: upload.chunk_size,
@@ -278,7 +278,7 @@ impl CoordinatorService {
                 self.place(asked, wanted).await?
             }
             // The writer says why.
-            None => (0..request.count).map(|_| Placement::default()).collect(),
+            None => (0..request.count).map(|_| ChunkPlacement::default()).collect(),
         };
         match self.change(asked, Mutation::Allocate(request, placements)).await? {
             Outcome::Allocated(chunks) => {
@@ -288,7 +288,7 @@ impl CoordinatorService {
         }
     }
 
-    async fn place(&self, asked: &Asked, wanted: Wanted<'_>) -> Result<Vec<Placement>, Status> {
+    async fn place(&self, asked: &Asked, wanted: ChunksToPlace<'_>) -> Result<Vec<ChunkPlacement>, Status> {
         let size = u64::from(wanted.chunk_size);
         let of_chunk = |index: u32| match wanted.size_hint {
             Some(hint) => hint.saturating_sub(u64::from(index) * size).clamp(1, size),

@@ -140,7 +140,7 @@ async fn a_deleted_tree_is_taken_apart_whoever_is_killed_meanwhile() {
     rig.meta(MetadataRequest::Delete(delete)).await.unwrap();
     rig.pass(596, &[1, 2, 3]).await;
     for kind in ["gc", "metadata-writer", "gc"] {
-        assert_eq!(rig.tree.strike(&Target::Kind(kind.to_owned()), Strike::Kill), 1);
+        assert_eq!(rig.tree.strike(&StrikeTarget::Kind(kind.to_owned()), Strike::Kill), 1);
         rig.pass(6, &[1, 2, 3]).await;
     }
     rig.pass(30, &[1, 2, 3]).await;

@@ -31,7 +31,7 @@ pub(crate) use crate::coordinator::metadata::writer::InlineLane;
 pub(crate) use crate::coordinator::service::{Answering, Doorbell};
 pub(crate) use crate::env::Env;
 pub(crate) use crate::peer::admin::{NodeAdmin, NodeFacts, NodeName};
-pub(crate) use crate::supervisor::{ActorTree, Addr, Root, Strike, Target};
+pub(crate) use crate::supervisor::{ActorTree, Addr, Root, Strike, StrikeTarget};
 
 pub(crate) const MIB: u32 = 1 << 20;
 

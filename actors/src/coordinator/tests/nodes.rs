@@ -158,7 +158,7 @@ async fn a_node_that_leaves_is_not_missed_even_by_the_next_reign() {
 async fn a_panic_in_any_actor_restarts_it_alone_and_the_coordinator_works_on() {
     for kind in ["metadata-writer", "membership", "placement", "gc"] {
         let rig = with_nodes(3).await;
-        assert_eq!(rig.tree.strike(&Target::Kind(kind.to_owned()), Strike::Panic), 1);
+        assert_eq!(rig.tree.strike(&StrikeTarget::Kind(kind.to_owned()), Strike::Panic), 1);
         tokio::time::sleep(Duration::from_secs(3)).await;
         for row in rig.tree.snapshot() {
             assert_eq!(row.stats.restarts, u64::from(row.kind == kind), "{} after {kind}", row.kind);

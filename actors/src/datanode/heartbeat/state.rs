@@ -117,7 +117,7 @@ pub(crate) enum Effect {
 
 /// Where the machine is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Phase {
+enum RegistrationPhase {
     Apart {
         not_before: MonoTime,
     },
@@ -143,7 +143,7 @@ struct Told {
 #[derive(Debug)]
 pub(crate) struct HeartbeatState {
     config: HeartbeatConfig,
-    phase: Phase,
+    phase: RegistrationPhase,
     /// What the identity file says.
     saved: Option<Joined>,
     attempts: u32,
@@ -169,7 +169,7 @@ impl HeartbeatState {
     pub(crate) fn new(config: HeartbeatConfig, saved: Option<Joined>, now: MonoTime) -> Self {
         Self {
             config,
-            phase: Phase::Apart { not_before: now },
+            phase: RegistrationPhase::Apart { not_before: now },
             saved,
             attempts: 0,
             interval: Duration::from_secs(2),
@@ -188,7 +188,7 @@ impl HeartbeatState {
 
     /// Whether the coordinator knows this run, as far as this node can tell.
     pub(crate) fn is_active(&self) -> bool {
-        self.phase == Phase::Active
+        self.phase == RegistrationPhase::Active
     }
 
     /// Calls that have failed in a row.
@@ -200,9 +200,9 @@ impl HeartbeatState {
     pub(crate) fn wakes_at(&self) -> Option<MonoTime> {
         match &self.phase {
             _ if self.calling => None,
-            Phase::Apart { not_before } => Some(*not_before),
-            Phase::Active | Phase::Saving { .. } => Some(self.next_at),
-            Phase::Joining | Phase::Stopped => None,
+            RegistrationPhase::Apart { not_before } => Some(*not_before),
+            RegistrationPhase::Active | RegistrationPhase::Saving { .. } => Some(self.next_at),
+            RegistrationPhase::Joining | RegistrationPhase::Stopped => None,
         }
     }
 
@@ -213,9 +213,9 @@ impl HeartbeatState {
         }
         self.calling = true;
         self.quiet_until = now + NEWS_PAUSE;
-        if matches!(self.phase, Phase::Saving { .. }) {
+        if matches!(self.phase, RegistrationPhase::Saving { .. }) {
             vec![Effect::Heartbeat { deleted: Vec::new(), corrupt: Vec::new(), missing: Vec::new() }]
-        } else if matches!(self.phase, Phase::Active) {
+        } else if matches!(self.phase, RegistrationPhase::Active) {
             let deleted: Vec<_> = self.deleted.iter().take(TOMBSTONES_PER_HEARTBEAT_MAX).copied().collect();
             let corrupt: Vec<_> = self.corrupt.iter().take(CORRUPT_PER_HEARTBEAT_MAX).copied().collect();
             let missing = self.missing.iter().filter(|(_, heard)| **heard).map(|(key, _)| *key);
@@ -228,7 +228,7 @@ impl HeartbeatState {
             self.told = Told { deleted, corrupt, missing };
             vec![beat]
         } else {
-            self.phase = Phase::Joining;
+            self.phase = RegistrationPhase::Joining;
             vec![Effect::Register]
         }
     }
@@ -236,7 +236,7 @@ impl HeartbeatState {
     /// Somebody waits for what changed in the cluster: the next heartbeat comes at once, or a little after the last one.
     /// Whoever still waits then asks again.
     pub(crate) fn news_wanted(&mut self, now: MonoTime) {
-        if matches!(self.phase, Phase::Active) {
+        if matches!(self.phase, RegistrationPhase::Active) {
             self.next_at = self.next_at.min(now.max(self.quiet_until));
         }
     }
@@ -250,7 +250,7 @@ impl HeartbeatState {
         word: Registered,
     ) -> Vec<Effect> {
         self.calling = false;
-        if self.phase != Phase::Joining {
+        if self.phase != RegistrationPhase::Joining {
             return Vec::new();
         }
         if let Some(saved) = self.saved.as_ref().filter(|s| s.cluster != word.cluster) {
@@ -273,7 +273,7 @@ impl HeartbeatState {
         }
         self.interval = interval_of(&word);
         self.next_at = now + self.interval;
-        self.phase = Phase::Saving { word: Box::new(word), heard: now };
+        self.phase = RegistrationPhase::Saving { word: Box::new(word), heard: now };
         vec![Effect::Save(joined)]
     }
 
@@ -284,8 +284,8 @@ impl HeartbeatState {
         jitter: u64,
         outcome: Result<Joined, Status>,
     ) -> Vec<Effect> {
-        match (std::mem::replace(&mut self.phase, Phase::Joining), outcome) {
-            (Phase::Saving { mut word, heard }, Ok(joined)) => {
+        match (std::mem::replace(&mut self.phase, RegistrationPhase::Joining), outcome) {
+            (RegistrationPhase::Saving { mut word, heard }, Ok(joined)) => {
                 let current = joined.epoch == word.epoch;
                 self.saved = Some(joined);
                 if current {
@@ -295,10 +295,10 @@ impl HeartbeatState {
                     return self.activate(now, *word);
                 }
                 // Of an earlier registration, on a disk that was slow: the one after it is still being saved.
-                self.phase = Phase::Saving { word, heard };
+                self.phase = RegistrationPhase::Saving { word, heard };
                 Vec::new()
             }
-            (Phase::Saving { .. }, Err(_)) => {
+            (RegistrationPhase::Saving { .. }, Err(_)) => {
                 self.apart(now, jitter);
                 Vec::new()
             }
@@ -318,20 +318,20 @@ impl HeartbeatState {
         word: HeartbeatReply,
     ) -> Vec<Effect> {
         self.calling = false;
-        if !matches!(self.phase, Phase::Active | Phase::Saving { .. }) {
+        if !matches!(self.phase, RegistrationPhase::Active | RegistrationPhase::Saving { .. }) {
             return Vec::new();
         }
         if word.register_again || word.epoch < epoch {
             self.attempts = 0;
             self.apart(now, jitter);
             if word.register_again {
-                self.phase = Phase::Apart { not_before: now };
+                self.phase = RegistrationPhase::Apart { not_before: now };
             }
             return vec![Effect::Lost];
         }
         self.failures = 0;
         self.next_at = now + self.interval;
-        if self.phase != Phase::Active {
+        if self.phase != RegistrationPhase::Active {
             return Vec::new();
         }
         let told = std::mem::take(&mut self.told);
@@ -364,20 +364,20 @@ impl HeartbeatState {
         self.calling = false;
         self.told = Told::default();
         match (&self.phase, status.code) {
-            (Phase::Stopped, _) => Vec::new(),
+            (RegistrationPhase::Stopped, _) => Vec::new(),
             (_, StatusCode::AlreadyExists) => {
-                self.phase = Phase::Stopped;
+                self.phase = RegistrationPhase::Stopped;
                 vec![Effect::Stop(status.clone())]
             }
-            (Phase::Active | Phase::Saving { .. }, StatusCode::NotRegistered) => {
-                self.phase = Phase::Apart { not_before: now };
+            (RegistrationPhase::Active | RegistrationPhase::Saving { .. }, StatusCode::NotRegistered) => {
+                self.phase = RegistrationPhase::Apart { not_before: now };
                 vec![Effect::Lost]
             }
-            (Phase::Active | Phase::Saving { .. }, StatusCode::WrongCluster) => {
+            (RegistrationPhase::Active | RegistrationPhase::Saving { .. }, StatusCode::WrongCluster) => {
                 self.apart(now, jitter);
                 vec![Effect::Lost]
             }
-            (Phase::Active | Phase::Saving { .. }, _) => {
+            (RegistrationPhase::Active | RegistrationPhase::Saving { .. }, _) => {
                 self.failures = self.failures.saturating_add(1);
                 self.next_at = now + self.interval;
                 if self.failures == LOST_AFTER { vec![Effect::Lost] } else { Vec::new() }
@@ -421,7 +421,7 @@ impl HeartbeatState {
     }
 
     fn activate(&mut self, now: MonoTime, word: Registered) -> Vec<Effect> {
-        self.phase = Phase::Active;
+        self.phase = RegistrationPhase::Active;
         (self.attempts, self.failures) = (0, 0);
         self.interval = interval_of(&word);
         self.next_at = now + self.interval;
@@ -438,7 +438,7 @@ impl HeartbeatState {
         let wait = doubled.min(self.config.backoff_max);
         self.attempts = self.attempts.saturating_add(1);
         let extra = wait.mul_f64((jitter % 1024) as f64 / 2048.0);
-        self.phase = Phase::Apart { not_before: now + wait + extra };
+        self.phase = RegistrationPhase::Apart { not_before: now + wait + extra };
     }
 }
 

@@ -16,7 +16,7 @@ use dfs_wire::message::{Request, Response};
 use dfs_wire::status::{Status, StatusCode};
 
 use super::messages::InventoryMsg;
-use super::state::{Effect, InventoryConfig, InventoryState, Page, Tripped};
+use super::state::{Effect, IndexPage, InventoryConfig, InventoryState, Tripped};
 use crate::datanode::authority::{CoordinatorView, IdentityStore, SelfDescription};
 use crate::datanode::chunk_store::{ChunkInfo, ChunkStore, ReplicaState};
 use crate::datanode::control::CoordinatorLink;
@@ -81,7 +81,7 @@ pub struct Inventory {
 }
 
 /// Cuts a page out of the index: one more than a page is looked at, to know whether this is the last.
-fn cut(after: Option<ChunkKey>, mut found: Vec<ChunkInfo>) -> (Page, Vec<InventoryEntry>) {
+fn cut(after: Option<ChunkKey>, mut found: Vec<ChunkInfo>) -> (IndexPage, Vec<InventoryEntry>) {
     let more = found.len() > INVENTORY_PAGE_MAX;
     found.truncate(INVENTORY_PAGE_MAX);
     let upto = if more { found.last().map(ChunkInfo::key) } else { None };
@@ -91,7 +91,7 @@ fn cut(after: Option<ChunkKey>, mut found: Vec<ChunkInfo>) -> (Page, Vec<Invento
         len: info.len,
         corrupt: info.state == ReplicaState::Corrupt,
     };
-    (Page { after, upto }, found.iter().map(entry).collect())
+    (IndexPage { after, upto }, found.iter().map(entry).collect())
 }
 
 impl Inventory {

@@ -53,7 +53,7 @@ impl Default for InventoryConfig {
 
 /// A page of the chunk index, as cut by the shell.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Page {
+pub(crate) struct IndexPage {
     /// It holds what comes after this ...
     pub after: Option<ChunkKey>,
     /// ... up to this; `None` = to the end.
@@ -102,13 +102,13 @@ pub(crate) struct Tripped {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Phase {
+enum InventoryPhase {
     Idle {
         next_at: MonoTime,
     },
     Reporting {
         after: Option<ChunkKey>,
-        sent: Option<Page>,
+        sent: Option<IndexPage>,
         not_before: MonoTime,
     },
     /// With the batch that waits to be confirmed.
@@ -121,7 +121,7 @@ enum Phase {
 #[derive(Debug)]
 pub(crate) struct InventoryState {
     config: InventoryConfig,
-    phase: Phase,
+    phase: InventoryPhase,
     orders: Vec<ChunkKey>,
     /// Whose orders they are; `None` before the first page is answered.
     reign: Option<Epoch>,
@@ -133,32 +133,32 @@ pub(crate) struct InventoryState {
 impl InventoryState {
     /// A machine that waits to be asked, or for its interval.
     pub(crate) fn new(config: InventoryConfig, now: MonoTime) -> Self {
-        let phase = Phase::Idle { next_at: now + config.interval };
+        let phase = InventoryPhase::Idle { next_at: now + config.interval };
         Self { config, phase, orders: Vec::new(), reign: None, again: false, tripped: None }
     }
 
     /// The next instant at which [`Self::step`] may have something to do.
     pub(crate) fn wakes_at(&self) -> Option<MonoTime> {
         match &self.phase {
-            Phase::Idle { next_at } => Some(*next_at),
-            Phase::Reporting { sent: None, not_before, .. } => Some(*not_before),
-            Phase::Reporting { .. } | Phase::Clearing { .. } => None,
+            InventoryPhase::Idle { next_at } => Some(*next_at),
+            InventoryPhase::Reporting { sent: None, not_before, .. } => Some(*not_before),
+            InventoryPhase::Reporting { .. } | InventoryPhase::Clearing { .. } => None,
         }
     }
 
     /// An inventory is wanted: now, or from the start once the one under way has come to its end.
     pub(crate) fn want(&mut self, now: MonoTime) {
         match &mut self.phase {
-            Phase::Idle { next_at } => *next_at = now,
+            InventoryPhase::Idle { next_at } => *next_at = now,
             // Nothing has been told yet: this one will do.
-            Phase::Reporting { after: None, sent: None, not_before } => *not_before = now,
-            Phase::Reporting { .. } | Phase::Clearing { .. } => self.again = true,
+            InventoryPhase::Reporting { after: None, sent: None, not_before } => *not_before = now,
+            InventoryPhase::Reporting { .. } | InventoryPhase::Clearing { .. } => self.again = true,
         }
     }
 
     /// The coordinator lacks an inventory: one under way will do.
     pub(crate) fn want_one(&mut self, now: MonoTime) {
-        if let Phase::Idle { next_at } = &mut self.phase {
+        if let InventoryPhase::Idle { next_at } = &mut self.phase {
             *next_at = now;
         }
     }
@@ -168,19 +168,19 @@ impl InventoryState {
         if self.wakes_at().is_none_or(|at| now < at) {
             return None;
         }
-        if let Phase::Idle { .. } = self.phase {
+        if let InventoryPhase::Idle { .. } = self.phase {
             self.forget();
-            self.phase = Phase::Reporting { after: None, sent: None, not_before: now };
+            self.phase = InventoryPhase::Reporting { after: None, sent: None, not_before: now };
         }
         match &self.phase {
-            Phase::Reporting { after, .. } => Some(Effect::Report { after: *after }),
-            Phase::Idle { .. } | Phase::Clearing { .. } => None,
+            InventoryPhase::Reporting { after, .. } => Some(Effect::Report { after: *after }),
+            InventoryPhase::Idle { .. } | InventoryPhase::Clearing { .. } => None,
         }
     }
 
     /// The page asked for was cut and is on its way.
-    pub(crate) fn cut(&mut self, page: Page) {
-        if let Phase::Reporting { sent, .. } = &mut self.phase {
+    pub(crate) fn cut(&mut self, page: IndexPage) {
+        if let InventoryPhase::Reporting { sent, .. } = &mut self.phase {
             *sent = Some(page);
         }
     }
@@ -193,7 +193,7 @@ impl InventoryState {
         orders: Vec<ChunkKey>,
         chunks: u64,
     ) -> Option<Effect> {
-        let Phase::Reporting { sent, .. } = &mut self.phase else { return None };
+        let InventoryPhase::Reporting { sent, .. } = &mut self.phase else { return None };
         let page = sent.take()?;
         if *self.reign.get_or_insert(reign) != reign {
             self.abandon(now);
@@ -206,7 +206,7 @@ impl InventoryState {
         let room = (limit + 1).saturating_sub(self.orders.len());
         self.orders.extend(orders.into_iter().filter(inside).take(room));
         if let Some(upto) = page.upto {
-            self.phase = Phase::Reporting { after: Some(upto), sent: None, not_before: now };
+            self.phase = InventoryPhase::Reporting { after: Some(upto), sent: None, not_before: now };
             return None;
         }
         if self.orders.len() > limit {
@@ -217,19 +217,19 @@ impl InventoryState {
             return Some(Effect::Tripped(tripped));
         }
         self.tripped = None;
-        self.phase = Phase::Clearing { asked: Vec::new() };
+        self.phase = InventoryPhase::Clearing { asked: Vec::new() };
         Some(self.clear(now, reign))
     }
 
     /// The orders are not to be obeyed: none of the rest is carried out, and another pass begins after a wait.
     pub(crate) fn abandon(&mut self, now: MonoTime) {
         self.forget();
-        self.phase = Phase::Idle { next_at: now + self.config.retry };
+        self.phase = InventoryPhase::Idle { next_at: now + self.config.retry };
     }
 
     /// The page could not be told: it is told again after a wait.
     pub(crate) fn failed(&mut self, now: MonoTime) {
-        if let Phase::Reporting { sent, not_before, .. } = &mut self.phase {
+        if let InventoryPhase::Reporting { sent, not_before, .. } = &mut self.phase {
             *sent = None;
             *not_before = now + self.config.retry;
         }
@@ -237,7 +237,7 @@ impl InventoryState {
 
     /// The coordinator was asked again; in this reign, these of the batch are still to go.
     pub(crate) fn confirmed(&mut self, now: MonoTime, reign: Epoch, still: &[ChunkKey]) -> Option<Effect> {
-        let Phase::Clearing { asked } = &mut self.phase else { return None };
+        let InventoryPhase::Clearing { asked } = &mut self.phase else { return None };
         let mut keys = std::mem::take(asked);
         keys.retain(|key| still.contains(key));
         if self.reign != Some(reign) {
@@ -253,7 +253,7 @@ impl InventoryState {
     /// A batch is in quarantine.
     pub(crate) fn quarantined(&mut self, now: MonoTime) -> Option<Effect> {
         match (&self.phase, self.reign) {
-            (Phase::Clearing { .. }, Some(reign)) => Some(self.clear(now, reign)),
+            (InventoryPhase::Clearing { .. }, Some(reign)) => Some(self.clear(now, reign)),
             _ => None,
         }
     }
@@ -270,13 +270,13 @@ impl InventoryState {
         }
         let rest = self.orders.split_off(self.orders.len().min(QUARANTINE_BATCH));
         let keys = std::mem::replace(&mut self.orders, rest);
-        self.phase = Phase::Clearing { asked: keys.clone() };
+        self.phase = InventoryPhase::Clearing { asked: keys.clone() };
         Effect::Confirm { reign, keys }
     }
 
     fn rest(&mut self, now: MonoTime) {
         let wait = if std::mem::take(&mut self.again) { Duration::ZERO } else { self.config.interval };
-        self.phase = Phase::Idle { next_at: now + wait };
+        self.phase = InventoryPhase::Idle { next_at: now + wait };
     }
 
     fn limit(&self, chunks: u64) -> usize {
@@ -311,7 +311,7 @@ mod tests {
     }
 
     fn last_page(state: &mut InventoryState, orders: Vec<ChunkKey>, chunks: u64) -> Option<Effect> {
-        state.cut(Page { after: None, upto: None });
+        state.cut(IndexPage { after: None, upto: None });
         state.answered(at(2), Epoch(1), orders, chunks)
     }
 
@@ -321,7 +321,7 @@ mod tests {
         assert_eq!(state.step(at(3_599)), None);
         assert!(state.step(at(3_600)).is_some());
         let mut state = started();
-        state.cut(Page { after: None, upto: None });
+        state.cut(IndexPage { after: None, upto: None });
         assert_eq!(state.step(at(9_999)), None, "one page at a time");
         assert_eq!(state.answered(at(2), Epoch(1), vec![], 0), Some(Effect::Done));
         assert_eq!(state.wakes_at(), Some(at(3_602)));
@@ -330,10 +330,10 @@ mod tests {
     #[test]
     fn pages_follow_each_other_and_a_failed_one_is_told_again() {
         let mut state = started();
-        state.cut(Page { after: None, upto: Some(key(10)) });
+        state.cut(IndexPage { after: None, upto: Some(key(10)) });
         assert_eq!(state.answered(at(2), Epoch(1), vec![], 20), None);
         assert_eq!(state.step(at(2)), Some(Effect::Report { after: Some(key(10)) }));
-        state.cut(Page { after: Some(key(10)), upto: Some(key(20)) });
+        state.cut(IndexPage { after: Some(key(10)), upto: Some(key(20)) });
         state.failed(at(3));
         assert_eq!(state.step(at(7)), None);
         assert_eq!(state.step(at(8)), Some(Effect::Report { after: Some(key(10)) }), "the same page");
@@ -344,7 +344,7 @@ mod tests {
         let mut state = started();
         state.want(at(1));
         assert!(!state.again, "nothing was told yet");
-        state.cut(Page { after: None, upto: None });
+        state.cut(IndexPage { after: None, upto: None });
         state.want_one(at(1));
         assert!(!state.again, "the one under way will do");
         state.want(at(1));
@@ -355,10 +355,10 @@ mod tests {
     #[test]
     fn orders_are_carried_out_in_batches_at_the_end() {
         let mut state = started();
-        state.cut(Page { after: None, upto: Some(key(500)) });
+        state.cut(IndexPage { after: None, upto: Some(key(500)) });
         assert_eq!(state.answered(at(2), Epoch(1), keys(0..300), 1_000), None, "not before the end");
         state.step(at(2));
-        state.cut(Page { after: Some(key(500)), upto: None });
+        state.cut(IndexPage { after: Some(key(500)), upto: None });
         let first = state.answered(at(3), Epoch(1), keys(501..511), 1_000);
         assert_eq!(first, Some(Effect::Confirm { reign: Epoch(1), keys: keys(0..256) }));
         let go = state.confirmed(at(3), Epoch(1), &keys(0..256));
@@ -408,7 +408,7 @@ mod tests {
         for page in 0..100u128 {
             let after = (page > 0).then(|| key(page * 10 - 1));
             let upto = (page < 99).then(|| key(page * 10 + 9));
-            state.cut(Page { after, upto });
+            state.cut(IndexPage { after, upto });
             last = state.answered(at(2), Epoch(1), keys(page * 10..page * 10 + 10), 1_000);
             assert!(state.orders.len() <= 501);
             state.step(at(2));
@@ -426,7 +426,7 @@ mod tests {
         let mut state = started();
         assert!(matches!(last_page(&mut state, keys(0..17), 17), Some(Effect::Tripped(_))));
         let mut state = started();
-        state.cut(Page { after: None, upto: Some(key(5)) });
+        state.cut(IndexPage { after: None, upto: Some(key(5)) });
         state.answered(at(2), Epoch(1), keys(0..100), 100);
         assert_eq!(state.orders, keys(0..6));
     }
@@ -434,14 +434,14 @@ mod tests {
     #[test]
     fn orders_of_two_reigns_are_not_mixed_and_an_abandoned_pass_begins_anew() {
         let mut state = started();
-        state.cut(Page { after: None, upto: Some(key(10)) });
+        state.cut(IndexPage { after: None, upto: Some(key(10)) });
         state.answered(at(2), Epoch(1), keys(0..3), 1_000);
         state.step(at(2));
-        state.cut(Page { after: Some(key(10)), upto: None });
+        state.cut(IndexPage { after: Some(key(10)), upto: None });
         assert_eq!(state.answered(at(3), Epoch(2), keys(11..13), 1_000), None);
         assert_eq!(state.step(at(7)), None);
         assert_eq!(state.step(at(8)), Some(Effect::Report { after: None }));
-        state.cut(Page { after: None, upto: None });
+        state.cut(IndexPage { after: None, upto: None });
         let kept = Some(Effect::Confirm { reign: Epoch(2), keys: keys(4..5) });
         assert_eq!(state.answered(at(8), Epoch(2), keys(4..5), 1_000), kept);
         state.abandon(at(9));

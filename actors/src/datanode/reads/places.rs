@@ -46,7 +46,7 @@ pub(in crate::datanode) struct ReadPlaces {
 
 /// One place, for as long as a clone of it lives.
 #[derive(Debug, Clone)]
-pub(in crate::datanode) struct Place {
+pub(in crate::datanode) struct ReadPlace {
     _permit: Arc<OwnedSemaphorePermit>,
 }
 
@@ -80,7 +80,7 @@ impl ReadPlaces {
     /// goes on when nobody waits for it any more, and what it holds is still there.
     pub(in crate::datanode) fn work<T: Send + 'static>(
         &self,
-        place: Place,
+        place: ReadPlace,
         work: impl Future<Output = T> + Send + 'static,
     ) -> BoxFuture<'static, Result<T, Status>> {
         let done = self.tasks.spawn(async move {
@@ -116,11 +116,11 @@ impl ReadPlaces {
     ///
     /// # Errors
     /// `Busy` after `patience`.
-    pub(in crate::datanode) async fn enter(&self, patience: Duration) -> Result<Place, Status> {
+    pub(in crate::datanode) async fn enter(&self, patience: Duration) -> Result<ReadPlace, Status> {
         let _waiting = Waiting::among(&self.waiting);
         let permit = self.clock.timeout(patience, Arc::clone(&self.free).acquire_owned()).await;
         let permit = permit.ok().and_then(Result::ok).ok_or_else(|| busy("too many reads at once"))?;
-        Ok(Place { _permit: Arc::new(permit) })
+        Ok(ReadPlace { _permit: Arc::new(permit) })
     }
 }
 
@@ -131,7 +131,7 @@ pub(in crate::datanode) fn busy(text: &str) -> Status {
 
 struct Held {
     bytes: Bytes,
-    _place: Place,
+    _place: ReadPlace,
 }
 
 impl AsRef<[u8]> for Held {
@@ -140,7 +140,7 @@ impl AsRef<[u8]> for Held {
     }
 }
 
-impl Place {
+impl ReadPlace {
     /// The same bytes, which keep the place until the last part of them is dropped.
     pub(in crate::datanode) fn hold(&self, bytes: Bytes) -> Bytes {
         Bytes::from_owner(Held { bytes, _place: self.clone() })
@@ -149,7 +149,7 @@ impl Place {
 
 /// What a look at a reader that is waited for comes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::datanode) enum Verdict {
+pub(in crate::datanode) enum Pacing {
     /// Go on waiting.
     Wait,
     /// Others wait, and it is slow.
@@ -177,7 +177,7 @@ impl Pace {
         taken: u64,
         wanted: bool,
         stall: Duration,
-    ) -> Verdict {
+    ) -> Pacing {
         self.still = if taken == self.taken { self.still + span } else { Duration::ZERO };
         self.taken = taken;
         self.turn += span;
@@ -185,9 +185,9 @@ impl Pace {
             (self.turn_taken, self.turn) = (taken, Duration::ZERO);
         }
         match (self.still >= stall, wanted && self.turn >= TURN) {
-            (true, _) => Verdict::Stalled,
-            (false, true) => Verdict::MakeRoom,
-            (false, false) => Verdict::Wait,
+            (true, _) => Pacing::Stalled,
+            (false, true) => Pacing::MakeRoom,
+            (false, false) => Pacing::Wait,
         }
     }
 }
@@ -200,21 +200,21 @@ mod tests {
     const STALL: Duration = Duration::from_secs(30);
 
     /// The first verdict that ends the wait for a reader who takes a frame every `looks` looks, and after how many.
-    fn ends(looks: u64, wanted: bool) -> Option<(u64, Verdict)> {
+    fn ends(looks: u64, wanted: bool) -> Option<(u64, Pacing)> {
         let mut pace = Pace::default();
-        (1..1000).map(|n| (n, pace.look(LOOK, n / looks, wanted, STALL))).find(|(_, v)| *v != Verdict::Wait)
+        (1..1000).map(|n| (n, pace.look(LOOK, n / looks, wanted, STALL))).find(|(_, v)| *v != Pacing::Wait)
     }
 
     #[test]
     fn a_slow_reader_makes_room_only_for_others() {
-        assert_eq!(ends(8, true), Some((20, Verdict::MakeRoom)), "a frame every 2 s");
+        assert_eq!(ends(8, true), Some((20, Pacing::MakeRoom)), "a frame every 2 s");
         assert_eq!(ends(8, false), None, "nobody waits for its place");
         assert_eq!(ends(5, true), None, "fast enough");
     }
 
     #[test]
     fn a_reader_that_takes_nothing_is_given_up_though_nobody_waits() {
-        assert_eq!(ends(u64::MAX, false), Some((120, Verdict::Stalled)));
+        assert_eq!(ends(u64::MAX, false), Some((120, Pacing::Stalled)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -14,7 +14,7 @@ use dfs_wire::status::{Status, StatusCode};
 
 use crate::datanode::authority::Authority;
 use crate::datanode::chunk_store::{ChunkReader, ChunkStore, READ_BYTES_MAX, StoreError, Verified};
-use crate::datanode::reads::places::{Pace, Place, ReadPlaces, TURN, TURN_FRAMES, Verdict, busy};
+use crate::datanode::reads::places::{Pace, Pacing, ReadPlace, ReadPlaces, TURN, TURN_FRAMES, busy};
 use crate::env::Clock;
 
 /// How often a reader that is waited for is looked at.
@@ -80,7 +80,7 @@ impl Reads<'_> {
         key: ChunkKey,
         reader: &Arc<dyn ChunkReader>,
         range: std::ops::Range<u32>,
-        place: Place,
+        place: ReadPlace,
         outlet: &mut Outlet<'_>,
     ) -> Result<(), Status> {
         let mut offset = range.start;
@@ -185,9 +185,9 @@ impl Outlet<'_> {
             }
             let taken = self.queued.saturating_sub(self.stream.queued() as u64);
             match self.pace.look(LOOK.min(self.stall), taken, self.places.wanted(), self.stall) {
-                Verdict::Wait => {}
-                Verdict::Stalled => return Err(self.stalled()),
-                Verdict::MakeRoom => {
+                Pacing::Wait => {}
+                Pacing::Stalled => return Err(self.stalled()),
+                Pacing::MakeRoom => {
                     let kib = TURN_FRAMES * DATA_FRAME_BYTES as u64 / 1024;
                     let text = format!(
                         "others wait and this reader took less than {kib} KiB in {} s",

@@ -61,7 +61,7 @@ pub struct ReplicationArgs {
 }
 
 #[derive(Default)]
-struct Peer {
+struct PeerLinks {
     state: PeerState,
     address: String,
     links: Vec<(Link, LinkUse)>,
@@ -72,7 +72,7 @@ struct Peer {
 /// The owner of the links to the other datanodes.
 pub struct Replication {
     args: ReplicationArgs,
-    peers: BTreeMap<NodeId, Peer>,
+    peers: BTreeMap<NodeId, PeerLinks>,
 }
 
 impl Behaviour for Replication {
@@ -123,7 +123,7 @@ impl Replication {
         let peer = self.peers.entry(request.node).or_default();
         if peer.address != request.address {
             // The peer came back elsewhere: what is known of the old place is void.
-            *peer = Peer { address: request.address.clone(), ..Peer::default() };
+            *peer = PeerLinks { address: request.address.clone(), ..PeerLinks::default() };
         }
         peer.links.retain(|(link, _)| !link.is_draining());
         let streams: Vec<usize> = peer.links.iter().map(|(link, _)| link.streams()).collect();
@@ -187,7 +187,7 @@ impl Replication {
     }
 }
 
-fn wait(reply: Reply<Result<Link, Status>>, peer: &mut Peer) {
+fn wait(reply: Reply<Result<Link, Status>>, peer: &mut PeerLinks) {
     if peer.waiting.len() < WAITING_MAX {
         peer.waiting.push(reply);
     } else {
@@ -195,7 +195,7 @@ fn wait(reply: Reply<Result<Link, Status>>, peer: &mut Peer) {
     }
 }
 
-fn answer(reply: Reply<Result<Link, Status>>, peer: &mut Peer, link: Option<usize>, now: MonoTime) {
+fn answer(reply: Reply<Result<Link, Status>>, peer: &mut PeerLinks, link: Option<usize>, now: MonoTime) {
     let unreachable = || Status::new(StatusCode::Unavailable, "the peer could not be reached a moment ago");
     let found = link.and_then(|i| peer.links.get_mut(i)).map(|(link, usage)| {
         usage.used(now);

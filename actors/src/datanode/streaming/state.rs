@@ -58,7 +58,7 @@ impl Default for UploadLimits {
 }
 
 #[derive(Debug, Clone)]
-enum Copy {
+enum ReplicaWrite {
     /// `line`: bytes that its connection had taken; `moved_at`: when it last had nothing to take or took something;
     /// `took_at`: when it, or the line to it, last took something.
     Pending {
@@ -71,7 +71,7 @@ enum Copy {
     Failed(Status),
 }
 
-impl Copy {
+impl ReplicaWrite {
     fn pending(&self) -> bool {
         matches!(self, Self::Pending { .. })
     }
@@ -92,8 +92,8 @@ pub enum Effect {
 #[derive(Debug)]
 pub struct UploadState {
     node: NodeId,
-    local: Copy,
-    replicas: Vec<(NodeId, Copy)>,
+    local: ReplicaWrite,
+    replicas: Vec<(NodeId, ReplicaWrite)>,
     enough: usize,
     limits: UploadLimits,
     received: Received,
@@ -108,7 +108,7 @@ pub struct UploadState {
 impl UploadState {
     /// An upload that began at `now`, to this node, `node`, and `replicas`; `min_ack` durable copies are enough.
     pub fn new(now: MonoTime, node: NodeId, replicas: &[NodeId], min_ack: u8, limits: UploadLimits) -> Self {
-        let pending = Copy::Pending { sent: 0, line: 0, moved_at: now, took_at: now };
+        let pending = ReplicaWrite::Pending { sent: 0, line: 0, moved_at: now, took_at: now };
         Self {
             node,
             local: pending.clone(),
@@ -132,7 +132,7 @@ impl UploadState {
     /// The copy on this node is durable, or cannot be.
     pub fn on_local(&mut self, now: MonoTime, outcome: Result<Receipt, Status>) -> Vec<Effect> {
         match outcome {
-            Ok(receipt) => self.local = Copy::Durable(receipt),
+            Ok(receipt) => self.local = ReplicaWrite::Durable(receipt),
             Err(status) => return self.fail(status),
         }
         self.settle(now)
@@ -146,7 +146,7 @@ impl UploadState {
         outcome: Result<Receipt, Status>,
     ) -> Vec<Effect> {
         if let Some((_, copy)) = self.replicas.get_mut(index).filter(|(_, copy)| copy.pending()) {
-            *copy = outcome.map_or_else(Copy::Failed, Copy::Durable);
+            *copy = outcome.map_or_else(ReplicaWrite::Failed, ReplicaWrite::Durable);
         }
         self.settle(now)
     }
@@ -192,7 +192,7 @@ impl UploadState {
     fn look_at(&mut self, now: MonoTime, index: usize, sent_now: Sent, before: u64) -> Option<Effect> {
         let (received, sealed_at, limits) = (self.received.frames, self.sealed_at, self.limits);
         let (_, copy) = self.replicas.get_mut(index)?;
-        let Copy::Pending { sent, line, moved_at, took_at } = copy else { return None };
+        let ReplicaWrite::Pending { sent, line, moved_at, took_at } = copy else { return None };
         let line_moved = sent_now.line.is_some_and(|bytes| bytes >= line.saturating_add(LINE_BYTES));
         if sent_now.frames != *sent || line_moved {
             *took_at = now;
@@ -209,7 +209,7 @@ impl UploadState {
         let what = if stuck { "took no data" } else { "gave no answer" };
         let limit = if stuck { limits.stall } else { limits.answer };
         let text = format!("the replica {what} for {} s and was cut", limit.as_secs());
-        *copy = Copy::Failed(Status::new(StatusCode::Straggler, text));
+        *copy = ReplicaWrite::Failed(Status::new(StatusCode::Straggler, text));
         Some(Effect::Cut(index))
     }
 
@@ -218,7 +218,7 @@ impl UploadState {
         if self.over || self.local.pending() {
             return Vec::new();
         }
-        let durable = self.copies().filter(|copy| matches!(copy, Copy::Durable(_))).count();
+        let durable = self.copies().filter(|copy| matches!(copy, ReplicaWrite::Durable(_))).count();
         if durable >= self.enough && self.enough_at.is_none() {
             self.enough_at = Some(now);
         }
@@ -227,7 +227,7 @@ impl UploadState {
         if late {
             effects = self.cut_the_rest();
         }
-        if !self.copies().any(Copy::pending) {
+        if !self.copies().any(ReplicaWrite::pending) {
             self.over = true;
             effects.push(Effect::Answer(self.outcome()));
         }
@@ -240,7 +240,7 @@ impl UploadState {
         let pending = self.replicas.iter_mut().enumerate().filter(|(_, (_, copy))| copy.pending());
         pending
             .map(|(index, (_, copy))| {
-                *copy = Copy::Failed(Status::new(StatusCode::Straggler, text.clone()));
+                *copy = ReplicaWrite::Failed(Status::new(StatusCode::Straggler, text.clone()));
                 Effect::Cut(index)
             })
             .collect()
@@ -254,17 +254,17 @@ impl UploadState {
         vec![Effect::Fail(status)]
     }
 
-    fn copies(&self) -> impl Iterator<Item = &Copy> {
+    fn copies(&self) -> impl Iterator<Item = &ReplicaWrite> {
         std::iter::once(&self.local).chain(self.replicas.iter().map(|(_, copy)| copy))
     }
 
     fn outcome(&self) -> ChunkStored {
         let receipts = self.copies().filter_map(|copy| match copy {
-            Copy::Durable(receipt) => Some(receipt.clone()),
+            ReplicaWrite::Durable(receipt) => Some(receipt.clone()),
             _ => None,
         });
         let failed = self.replicas.iter().filter_map(|(node, copy)| match copy {
-            Copy::Failed(status) => Some(ReplicaFailure { node: *node, status: status.clone() }),
+            ReplicaWrite::Failed(status) => Some(ReplicaFailure { node: *node, status: status.clone() }),
             _ => None,
         });
         ChunkStored { receipts: receipts.collect(), failed: failed.collect() }

@@ -100,7 +100,7 @@ pub struct Turn {
 }
 
 /// One who waits.
-struct Waiting<'a> {
+struct QueuedUpload<'a> {
     turns: &'a Turns,
     ticket: u64,
     session: u64,
@@ -140,7 +140,7 @@ impl Turns {
             let mut shared = self.lock();
             let ticket = shared.queue.ask(session);
             shared.calls.insert(ticket, call);
-            Waiting { turns: self, ticket, session, called: false }
+            QueuedUpload { turns: self, ticket, session, called: false }
         };
         self.admit();
         waiting.called = matches!(self.clock.timeout(patience, called).await, Ok(Ok(())));
@@ -152,14 +152,14 @@ impl Turns {
         let mut shared = self.lock();
         while let Some(ticket) = shared.queue.admit() {
             if let Some(call) = shared.calls.remove(&ticket) {
-                // Whoever does not hear it any more sees in `Waiting::drop` that it was called.
+                // Whoever does not hear it any more sees in `QueuedUpload::drop` that it was called.
                 let _ = call.send(());
             }
         }
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for QueuedUpload<'_> {
     fn drop(&mut self) {
         if self.called {
             return;

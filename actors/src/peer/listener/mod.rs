@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::budgets::SESSION_MAILBOX;
-use crate::env::Listener as NetListener;
+use crate::env::ListeningSocket;
 use crate::env::{Connection, Env, MonoTime};
 use crate::peer::session::{Session, SessionArgs, SessionCommon};
 use crate::supervisor::{ActorError, Addr, Behaviour, ChildSpec, Ctx, FirstLife, Nursery};
@@ -27,7 +27,7 @@ const START_MARGIN: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub struct Bound {
     address: SocketAddr,
-    socket: FirstLife<Box<dyn NetListener>>,
+    socket: FirstLife<Box<dyn ListeningSocket>>,
     /// Sessions begun at this address, in all lives of the listener: sessions outlive it, so numbers go on.
     begun: Arc<AtomicU64>,
 }
@@ -97,7 +97,7 @@ impl Behaviour for Listener {
     }
 }
 
-async fn accept(env: Env, mut socket: Box<dyn NetListener>, args: ListenerArgs) {
+async fn accept(env: Env, mut socket: Box<dyn ListeningSocket>, args: ListenerArgs) {
     let mut failures = Failures::default();
     loop {
         match socket.accept().await {

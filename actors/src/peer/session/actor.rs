@@ -19,7 +19,7 @@ use super::eviction::Source;
 use super::knocks::Knocks;
 use super::places::{LINGER, Place, Places, crowded};
 use super::requests::RequestStats;
-use super::state::{SessionLimits, SessionState, Verdict};
+use super::state::{SessionFate, SessionLimits, SessionState};
 use super::{PeerInfo, Service};
 use crate::env::{BoxRead, BoxWrite, Clock, Connection};
 use crate::supervisor::{ActorError, Behaviour, Ctx, FirstLife};
@@ -204,9 +204,9 @@ impl Session {
     fn look(&mut self, ctx: &mut Ctx<SessionMsg>) {
         let reason =
             match self.state.tick(ctx.now(), self.link.streams(), self.served.load(Ordering::Relaxed)) {
-                Verdict::Keep => return,
-                Verdict::CloseIdle => "no request for too long",
-                Verdict::CloseDrained => "drained",
+                SessionFate::Keep => return,
+                SessionFate::CloseIdle => "no request for too long",
+                SessionFate::CloseDrained => "drained",
             };
         self.link.close(Status::new(StatusCode::Unavailable, reason));
         ctx.stop(reason);
@@ -245,13 +245,13 @@ async fn shake_hands(
     tokio::pin!(end);
     let agreed = tokio::select! {
         biased; // Whoever has to go need not be heard.
-        status = &mut end => Err(Refusal::Untold(status)),
+        status = &mut end => Err(HandshakeFailure::Untold(status)),
         agreed = agree(args, place, &mut accepting) => agreed,
     };
     let (hello, welcome) = match agreed {
         Ok(agreed) => agreed,
-        Err(Refusal::Told(error)) => return Err(error),
-        Err(Refusal::Untold(status)) => {
+        Err(HandshakeFailure::Told(error)) => return Err(error),
+        Err(HandshakeFailure::Untold(status)) => {
             // Whoever does not take it in time learns nothing.
             let _ = ctx.env().clock.timeout(REFUSAL_TIMEOUT, accepting.refuse(status.clone())).await;
             return Err(HandshakeError::Rejected(status));
@@ -269,7 +269,7 @@ async fn shake_hands(
 }
 
 /// Why there is no agreement, and whether the peer knows.
-enum Refusal {
+enum HandshakeFailure {
     Told(HandshakeError),
     Untold(Status),
 }
@@ -297,10 +297,10 @@ async fn agree(
     args: &SessionArgs,
     place: &Place,
     accepting: &mut Accepting<BoxRead, BoxWrite>,
-) -> Result<(Hello, Welcome), Refusal> {
-    let (hello, version) = accepting.hello().await.map_err(Refusal::Told)?;
-    let welcome = args.service.welcome(&hello, version, args.session).map_err(Refusal::Untold)?;
-    place.introduce(&hello.peer).map_err(Refusal::Untold)?;
+) -> Result<(Hello, Welcome), HandshakeFailure> {
+    let (hello, version) = accepting.hello().await.map_err(HandshakeFailure::Told)?;
+    let welcome = args.service.welcome(&hello, version, args.session).map_err(HandshakeFailure::Untold)?;
+    place.introduce(&hello.peer).map_err(HandshakeFailure::Untold)?;
     Ok((hello, welcome))
 }
 

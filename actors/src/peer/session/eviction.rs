@@ -59,7 +59,7 @@ impl std::fmt::Display for Source {
 
 /// Who holds a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Holder {
+pub(super) struct PlaceHolder {
     /// Number of its session.
     pub(super) session: u64,
     /// Where it comes from.
@@ -79,17 +79,17 @@ const IDLE_FOR_ALL: u32 = 10;
 /// that holds most places, and among them the one that was idle for longest. Unless it was idle for very long, it does
 /// not go for a source that holds more places than its own. One that was busy a moment ago goes only for a source that
 /// holds at least two places less than its own: so two sources never take places from each other in turn.
-pub(super) fn who_goes(source: Source, holders: &[Holder], idle_first: Duration) -> Option<u64> {
+pub(super) fn who_goes(source: Source, holders: &[PlaceHolder], idle_first: Duration) -> Option<u64> {
     let mut held = BTreeMap::<Source, usize>::new();
     holders.iter().for_each(|holder| *held.entry(holder.source).or_default() += 1);
     let share = |source: Source| held.get(&source).copied().unwrap_or(0);
     let quiet = || holders.iter().filter(|holder| holder.open == 0);
-    let worst = |holder: &&Holder| (share(holder.source), holder.idle, holder.session);
-    let idle = |holder: &&Holder| {
+    let worst = |holder: &&PlaceHolder| (share(holder.source), holder.idle, holder.session);
+    let idle = |holder: &&PlaceHolder| {
         let fair = share(holder.source) >= share(source);
         holder.idle >= if fair { idle_first } else { idle_first * IDLE_FOR_ALL }
     };
-    let greedy = |holder: &&Holder| share(holder.source) >= share(source) + 2;
+    let greedy = |holder: &&PlaceHolder| share(holder.source) >= share(source) + 2;
     let gone = quiet().filter(idle).max_by_key(worst).or_else(|| quiet().filter(greedy).max_by_key(worst));
     gone.map(|holder| holder.session)
 }
@@ -106,8 +106,8 @@ mod tests {
         IpAddr::from([10, 0, 0, host]).into()
     }
 
-    fn holder(session: u64, host: u8, open: usize, idle_ms: u64) -> Holder {
-        Holder { session, source: source(host), open, idle: Duration::from_millis(idle_ms) }
+    fn holder(session: u64, host: u8, open: usize, idle_ms: u64) -> PlaceHolder {
+        PlaceHolder { session, source: source(host), open, idle: Duration::from_millis(idle_ms) }
     }
 
     #[test]
@@ -149,7 +149,7 @@ mod tests {
             arrivals in prop::collection::vec((0_u8..4, 0_usize..3, 0_u64..3_000), 1..200),
             max in 1_usize..20,
         ) {
-            let mut holders: Vec<Holder> = vec![];
+            let mut holders: Vec<PlaceHolder> = vec![];
             for (session, (host, open, idle)) in arrivals.into_iter().enumerate() {
                 if holders.len() >= max {
                     let Some(gone) = who_goes(source(host), &holders, IDLE) else {

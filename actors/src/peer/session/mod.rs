@@ -29,7 +29,7 @@ pub use eviction::Class;
 pub use knocks::Knocks;
 pub use places::{Place, Places, PlacesMax, PlacesTally};
 pub use requests::{LATENCY_BOUNDS, RequestStats, RequestTally};
-pub use state::{Phase, SessionLimits, SessionState, Verdict};
+pub use state::{SessionFate, SessionLimits, SessionPhase, SessionState};
 
 /// Who is at the other end of a session.
 #[derive(Debug, Clone)]

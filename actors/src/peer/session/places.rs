@@ -22,7 +22,7 @@ use dfs_wire::link::Link;
 use dfs_wire::status::{Status, StatusCode};
 use tokio::sync::Notify;
 
-use super::eviction::{Class, Holder, Source, who_goes};
+use super::eviction::{Class, PlaceHolder, Source, who_goes};
 use crate::env::{Clock, MonoTime};
 
 /// A peer that asked for nothing for so long makes room for one that comes.
@@ -79,7 +79,7 @@ pub struct PlacesTally {
 }
 
 /// What is known of a connection.
-struct Entry {
+struct ConnectionEntry {
     class: Class,
     source: Source,
     /// Told to go.
@@ -97,7 +97,7 @@ struct Presence {
 
 #[derive(Default)]
 struct Table {
-    entries: BTreeMap<u64, Entry>,
+    entries: BTreeMap<u64, ConnectionEntry>,
     evicted: BTreeMap<Class, u64>,
     refused: BTreeMap<Class, u64>,
 }
@@ -107,9 +107,9 @@ impl Table {
         self.entries.values().filter(|entry| entry.class == class && !entry.leaving).count()
     }
 
-    fn holders(&self, class: Class, now: MonoTime) -> Vec<Holder> {
+    fn holders(&self, class: Class, now: MonoTime) -> Vec<PlaceHolder> {
         let of_class = self.entries.iter().filter(|(_, entry)| entry.class == class && !entry.leaving);
-        let holder = |(session, entry): (&u64, &Entry)| Holder {
+        let holder = |(session, entry): (&u64, &ConnectionEntry)| PlaceHolder {
             session: *session,
             source: entry.source,
             open: match (class, &entry.link) {
@@ -193,8 +193,13 @@ impl Places {
         let (now, source) = (self.shared.clock.now(), Source::from(peer));
         let presence = Arc::new(Presence::default());
         presence.busy_at.store(now.as_micros(), Ordering::Relaxed);
-        let entry =
-            Entry { class: Class::Newcomer, source, leaving: false, link: None, presence: presence.clone() };
+        let entry = ConnectionEntry {
+            class: Class::Newcomer,
+            source,
+            leaving: false,
+            link: None,
+            presence: presence.clone(),
+        };
         let mut table = self.shared.lock();
         table.make_room(Class::Newcomer, NEWCOMERS_MAX, source, now);
         table.entries.insert(session, entry);

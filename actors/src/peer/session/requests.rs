@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use dfs_wire::link::{Outcome, OutcomeObserver};
+use dfs_wire::link::{OutcomeObserver, StreamOutcome};
 
 use crate::env::{Clock, MonoTime};
 
@@ -26,11 +26,11 @@ pub struct RequestTally {
 }
 
 impl RequestTally {
-    fn ended(&mut self, outcome: Outcome, took: Duration) {
+    fn ended(&mut self, outcome: StreamOutcome, took: Duration) {
         let name = match outcome {
-            Outcome::Done => "Ok",
-            Outcome::Failed(code) => code.name(),
-            Outcome::Unanswered => "Unanswered",
+            StreamOutcome::Done => "Ok",
+            StreamOutcome::Failed(code) => code.name(),
+            StreamOutcome::Unanswered => "Unanswered",
         };
         *self.outcomes.entry(name).or_default() += 1;
         self.open = self.open.saturating_sub(1);
@@ -86,10 +86,10 @@ mod tests {
     #[test]
     fn outcomes_and_times_are_counted_in_their_buckets() {
         let mut tally = RequestTally { open: 4, ..RequestTally::default() };
-        tally.ended(Outcome::Done, Duration::from_micros(500));
-        tally.ended(Outcome::Done, Duration::from_micros(501));
-        tally.ended(Outcome::Failed(StatusCode::NotFound), Duration::ZERO);
-        tally.ended(Outcome::Unanswered, Duration::from_secs(11));
+        tally.ended(StreamOutcome::Done, Duration::from_micros(500));
+        tally.ended(StreamOutcome::Done, Duration::from_micros(501));
+        tally.ended(StreamOutcome::Failed(StatusCode::NotFound), Duration::ZERO);
+        tally.ended(StreamOutcome::Unanswered, Duration::from_secs(11));
         assert_eq!(tally.open, 0);
         assert_eq!(tally.duration, Duration::from_micros(11_001_001));
         assert_eq!(

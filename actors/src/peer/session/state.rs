@@ -15,7 +15,7 @@ pub struct SessionLimits {
 
 /// Where a session is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
+pub enum SessionPhase {
     /// Takes requests.
     Serving,
     /// Takes no new requests; ends with the last one that is open.
@@ -24,7 +24,7 @@ pub enum Phase {
 
 /// What to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum SessionFate {
     /// Go on.
     Keep,
     /// Nobody has asked for anything for too long.
@@ -36,7 +36,7 @@ pub enum Verdict {
 /// A session after its handshake.
 #[derive(Debug, Clone, Copy)]
 pub struct SessionState {
-    phase: Phase,
+    phase: SessionPhase,
     served: u64,
     busy_at: MonoTime,
     limits: SessionLimits,
@@ -45,32 +45,34 @@ pub struct SessionState {
 impl SessionState {
     /// A session that was welcomed at `now`.
     pub fn new(now: MonoTime, limits: SessionLimits) -> Self {
-        Self { phase: Phase::Serving, served: 0, busy_at: now, limits }
+        Self { phase: SessionPhase::Serving, served: 0, busy_at: now, limits }
     }
 
     /// Where it is in its life.
-    pub fn phase(&self) -> Phase {
+    pub fn phase(&self) -> SessionPhase {
         self.phase
     }
 
     /// Takes no new requests from here on.
     pub fn drain(&mut self) {
-        self.phase = Phase::Draining;
+        self.phase = SessionPhase::Draining;
     }
 
     /// Looks at the clock: `open` requests are under way, and `served` have come since the session began.
-    pub fn tick(&mut self, now: MonoTime, open: usize, served: u64) -> Verdict {
+    pub fn tick(&mut self, now: MonoTime, open: usize, served: u64) -> SessionFate {
         if served != self.served {
             (self.served, self.busy_at) = (served, now);
         }
         if open > 0 {
             self.busy_at = now;
-            return Verdict::Keep;
+            return SessionFate::Keep;
         }
         match self.phase {
-            Phase::Draining => Verdict::CloseDrained,
-            Phase::Serving if now.since(self.busy_at) >= self.limits.idle_timeout => Verdict::CloseIdle,
-            Phase::Serving => Verdict::Keep,
+            SessionPhase::Draining => SessionFate::CloseDrained,
+            SessionPhase::Serving if now.since(self.busy_at) >= self.limits.idle_timeout => {
+                SessionFate::CloseIdle
+            }
+            SessionPhase::Serving => SessionFate::Keep,
         }
     }
 }
@@ -89,25 +91,25 @@ mod tests {
     #[test]
     fn an_idle_session_is_closed_and_a_busy_one_is_not() {
         let mut s = SessionState::new(at(0), LIMITS);
-        assert_eq!(s.tick(at(59), 0, 0), Verdict::Keep);
-        assert_eq!(s.tick(at(600), 1, 0), Verdict::Keep);
-        assert_eq!(s.tick(at(659), 0, 0), Verdict::Keep);
-        assert_eq!(s.tick(at(660), 0, 0), Verdict::CloseIdle);
+        assert_eq!(s.tick(at(59), 0, 0), SessionFate::Keep);
+        assert_eq!(s.tick(at(600), 1, 0), SessionFate::Keep);
+        assert_eq!(s.tick(at(659), 0, 0), SessionFate::Keep);
+        assert_eq!(s.tick(at(660), 0, 0), SessionFate::CloseIdle);
     }
 
     #[test]
     fn requests_too_short_to_be_seen_open_keep_a_session() {
         let mut s = SessionState::new(at(0), LIMITS);
-        assert_eq!(s.tick(at(59), 0, 7), Verdict::Keep);
-        assert_eq!(s.tick(at(118), 0, 7), Verdict::Keep);
-        assert_eq!(s.tick(at(119), 0, 7), Verdict::CloseIdle);
+        assert_eq!(s.tick(at(59), 0, 7), SessionFate::Keep);
+        assert_eq!(s.tick(at(118), 0, 7), SessionFate::Keep);
+        assert_eq!(s.tick(at(119), 0, 7), SessionFate::CloseIdle);
     }
 
     #[test]
     fn a_draining_session_ends_with_its_last_request() {
         let mut s = SessionState::new(at(0), LIMITS);
         s.drain();
-        assert_eq!(s.tick(at(1), 2, 2), Verdict::Keep);
-        assert_eq!(s.tick(at(2), 0, 2), Verdict::CloseDrained);
+        assert_eq!(s.tick(at(1), 2, 2), SessionFate::Keep);
+        assert_eq!(s.tick(at(2), 0, 2), SessionFate::CloseDrained);
     }
 }

@@ -26,7 +26,7 @@ fn failed() -> ExitCause {
 
 /// A policy with a world around it that does at once what it is told, unless the test says otherwise.
 struct World {
-    policy: Policy,
+    policy: RestartPolicy,
     now: MonoTime,
     lives: Vec<u64>,
     /// Living children.
@@ -40,7 +40,7 @@ struct World {
 
 impl World {
     fn new(strategy: Strategy, intensity: Intensity, kinds: &[Restart]) -> Self {
-        let policy = Policy::new(strategy, intensity, kinds.iter().map(|kind| rules(*kind)));
+        let policy = RestartPolicy::new(strategy, intensity, kinds.iter().map(|kind| rules(*kind)));
         let lives = vec![0; kinds.len()];
         let (now, alive, timers, log) = (MonoTime::ZERO, BTreeSet::new(), Vec::new(), Vec::new());
         let dying = BTreeSet::new();
@@ -373,9 +373,9 @@ impl World {
             let due: Vec<_> = self.alive.iter().copied().collect();
             for child in due {
                 match self.policy.children[child].phase {
-                    Phase::Starting { .. } => drop(self.ready(child)),
-                    Phase::Stopping { .. } => drop(self.exit(child, ExitCause::Stopped)),
-                    Phase::Killing { .. } => drop(self.exit(child, ExitCause::Killed)),
+                    ChildPhase::Starting { .. } => drop(self.ready(child)),
+                    ChildPhase::Stopping { .. } => drop(self.exit(child, ExitCause::Stopped)),
+                    ChildPhase::Killing { .. } => drop(self.exit(child, ExitCause::Killed)),
                     _ => {}
                 }
             }
@@ -407,11 +407,11 @@ proptest! {
                     prop_assert!(!world.alive.iter().chain(&world.dying).any(|other| *other > child));
                 }
             }
-            let stopping = world.policy.children.iter().filter(|c| matches!(c.phase, Phase::Stopping { .. })).count();
+            let stopping = world.policy.children.iter().filter(|c| matches!(c.phase, ChildPhase::Stopping { .. })).count();
             prop_assert!(stopping <= 1, "one at a time");
         }
         world.calm_down();
-        let up = |at: usize| world.policy.children[at].phase == Phase::Running;
+        let up = |at: usize| world.policy.children[at].phase == ChildPhase::Running;
         let all_up = kinds.iter().enumerate().all(|(at, kind)| *kind != Restart::Permanent || up(at));
         prop_assert!(world.escalated || all_up);
     }

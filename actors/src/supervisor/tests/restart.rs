@@ -127,7 +127,7 @@ async fn what_is_left_of_a_dead_child_keeps_nobody_waiting_but_the_child() {
     // This is not a worker of the runtime: it may block.
     blocked.recv().and_then(|()| blocked.recv()).unwrap();
     for path in ["root/a", "root/c"] {
-        assert_eq!(tree.strike(&Target::Path(path.to_owned()), Strike::Kill), 1);
+        assert_eq!(tree.strike(&StrikeTarget::Path(path.to_owned()), Strike::Kill), 1);
     }
     // The supervisor sees to others: it restarts one and admits another, at the very instant.
     b.tell(Order::Panic).await;
@@ -158,7 +158,7 @@ async fn a_supervisor_that_was_killed_is_not_started_beside_what_is_left_of_its_
     let (release, until) = std::sync::mpsc::channel();
     a.tell(Order::OwnBlock(begun, until)).await;
     blocked.recv().unwrap();
-    assert_eq!(tree.strike(&Target::Path("root/inner".to_owned()), Strike::Kill), 1);
+    assert_eq!(tree.strike(&StrikeTarget::Path("root/inner".to_owned()), Strike::Kill), 1);
     let restarts = |path: &str| tree.get(path).unwrap().stats.restarts;
     // Twice, so that the one above has had all the time it needs.
     for time in 1..=2 {

@@ -5,7 +5,7 @@ use crate::codec;
 use crate::frame::{FrameKind, WindowHead};
 use crate::limits::{HEADER_BYTES, STREAM_QUEUE_MAX};
 
-enum Turn {
+enum StreamTurn {
     Sent(OutFrame, bool),
     WaitsForConnection,
     WaitsForStream,
@@ -30,7 +30,7 @@ impl Conn {
         while bytes < bytes_max && stuck < self.ready.len() {
             let Some(id) = self.ready.pop_front() else { break };
             match self.dequeue_one(id) {
-                Turn::Sent(frame, more) => {
+                StreamTurn::Sent(frame, more) => {
                     stuck = 0;
                     bytes += size(&frame);
                     if more {
@@ -38,11 +38,11 @@ impl Conn {
                     }
                     out.push(frame);
                 }
-                Turn::WaitsForConnection => {
+                StreamTurn::WaitsForConnection => {
                     stuck += 1;
                     self.ready.push_back(id);
                 }
-                Turn::WaitsForStream => {}
+                StreamTurn::WaitsForStream => {}
             }
         }
         self.writing = out.len() > taken_before;
@@ -86,25 +86,25 @@ impl Conn {
         }
     }
 
-    fn dequeue_one(&mut self, id: u32) -> Turn {
-        let Some(stream) = self.streams.get_mut(&id) else { return Turn::WaitsForStream };
+    fn dequeue_one(&mut self, id: u32) -> StreamTurn {
+        let Some(stream) = self.streams.get_mut(&id) else { return StreamTurn::WaitsForStream };
         let data_len = match stream.out.front() {
             Some(frame) if frame.kind == FrameKind::Data => frame.tail.len() as u64,
             Some(_) => 0,
             None => {
                 stream.in_ready = false;
-                return Turn::WaitsForStream;
+                return StreamTurn::WaitsForStream;
             }
         };
         if stream.send.available() < data_len {
             stream.in_ready = false;
-            return Turn::WaitsForStream;
+            return StreamTurn::WaitsForStream;
         }
         if !self.send_credit.spend(data_len) {
-            return Turn::WaitsForConnection;
+            return StreamTurn::WaitsForConnection;
         }
         stream.send.spend(data_len);
-        let Some(frame) = stream.out.pop_front() else { return Turn::WaitsForStream };
+        let Some(frame) = stream.out.pop_front() else { return StreamTurn::WaitsForStream };
         if stream.out.len() == STREAM_QUEUE_MAX / 2 || stream.out.is_empty() {
             // Not for each frame: whoever waits for room is woken once for several, whoever waits for the end, then.
             stream.wake.send.notify_one();
@@ -114,7 +114,7 @@ impl Conn {
         let more = !stream.out.is_empty();
         stream.in_ready = more;
         self.forget_if_over(id);
-        Turn::Sent(frame, more)
+        StreamTurn::Sent(frame, more)
     }
 }
 

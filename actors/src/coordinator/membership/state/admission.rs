@@ -17,8 +17,8 @@ use dfs_wire::message::membership::{NodeState, Register};
 use dfs_wire::status::{Status, StatusCode};
 
 use super::words::{check_texts, fenced, superseded};
-use super::{MembershipState, NODES_MAX, Node};
-use crate::coordinator::membership::view::Waiting;
+use super::{Member, MembershipState, NODES_MAX};
+use crate::coordinator::membership::view::WaitingNode;
 use crate::coordinator::metadata::model::records::{NodeRecord, Standing};
 use crate::env::MonoTime;
 
@@ -67,7 +67,7 @@ impl From<Status> for Refusal {
 pub(super) struct Door {
     /// Names and addresses of registrations under way, and until when they are held.
     held: BTreeMap<NodeId, (String, String, MonoTime)>,
-    waiting: BTreeMap<NodeId, Waiting>,
+    waiting: BTreeMap<NodeId, WaitingNode>,
     /// Unknown nodes of late: when, where from, who.
     strangers: VecDeque<(MonoTime, IpAddr, NodeId)>,
 }
@@ -85,7 +85,7 @@ impl Door {
     }
 
     /// Those that wait for an operator's yes.
-    pub(super) fn waiting(&self) -> impl Iterator<Item = &Waiting> {
+    pub(super) fn waiting(&self) -> impl Iterator<Item = &WaitingNode> {
         self.waiting.values()
     }
 
@@ -125,7 +125,7 @@ impl Door {
             oldest.and_then(|id| self.waiting.remove(&id));
         }
         let why = why.message.clone();
-        self.waiting.insert(node, Waiting { node, record, why, asked: now });
+        self.waiting.insert(node, WaitingNode { node, record, why, asked: now });
     }
 
     /// Counts an unknown node against where it comes from.
@@ -203,7 +203,7 @@ impl MembershipState {
                 .hint("one that asks is shown by `dfsctl status`; it asks again every few seconds"));
         };
         let record = NodeRecord { standing: Standing::Left, since_ms: self.ms(now), ..waiting.record };
-        self.nodes.insert(node, Node::remembered(node, record.clone(), self.ms(now)));
+        self.nodes.insert(node, Member::remembered(node, record.clone(), self.ms(now)));
         self.note_change(node);
         Ok(record)
     }
@@ -262,7 +262,7 @@ impl MembershipState {
         Ok(Admission { news: known.record != record, record, lost })
     }
 
-    fn silent(&self, now: MonoTime, node: &Node) -> bool {
+    fn silent(&self, now: MonoTime, node: &Member) -> bool {
         now.since(node.heard.unwrap_or(self.started)) >= self.config.down_after
     }
 
@@ -291,7 +291,7 @@ impl MembershipState {
         Ok(lost)
     }
 
-    fn clash(&self, word: &Register, other: &Node) -> Status {
+    fn clash(&self, word: &Register, other: &Member) -> Status {
         let (record, state) = (&other.record, other.state);
         let (theirs, id) = (format!("{} ({})", record.name, record.address), other.id);
         let (text, hint) = match (record.name == word.name, record.address == word.address) {

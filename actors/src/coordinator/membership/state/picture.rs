@@ -6,14 +6,14 @@ use std::sync::Arc;
 use dfs_wire::id::NodeId;
 use dfs_wire::message::membership::{NodeEntry, NodeState, StateFull, StateIncrement, StateUpdate};
 
-use super::{HISTORY_MAX, MembershipState, Node};
+use super::{HISTORY_MAX, Member, MembershipState};
 use crate::coordinator::membership::view::{ClusterView, NodeView};
 
 impl MembershipState {
     /// The whole cluster state, as nodes are told it: forgotten nodes are no part of it.
     pub(crate) fn full(&self) -> StateFull {
         let known = self.nodes.values().filter(|n| n.state != NodeState::Forgotten);
-        StateFull { version: self.version, nodes: known.map(Node::entry).collect() }
+        StateFull { version: self.version, nodes: known.map(Member::entry).collect() }
     }
 
     /// What changed since `version`.
@@ -26,14 +26,14 @@ impl MembershipState {
         }
         let changed: BTreeSet<NodeId> =
             self.history.iter().rev().take_while(|(at, _)| *at > version).map(|(_, node)| *node).collect();
-        let nodes = changed.iter().filter_map(|id| self.nodes.get(id)).map(Node::entry).collect();
+        let nodes = changed.iter().filter_map(|id| self.nodes.get(id)).map(Member::entry).collect();
         StateUpdate::Increment(StateIncrement { from: version, to: self.version, nodes })
     }
 
     /// The picture for everyone else.
     pub(crate) fn view(&self) -> ClusterView {
         let grace_ms = u64::try_from(self.config.maintenance_grace.as_millis()).unwrap_or(u64::MAX);
-        let picture = |n: &Node| {
+        let picture = |n: &Member| {
             let left = n.state == NodeState::Left;
             Arc::new(NodeView {
                 entry: n.entry(),
@@ -68,7 +68,7 @@ impl MembershipState {
     }
 }
 
-impl Node {
+impl Member {
     fn entry(&self) -> NodeEntry {
         NodeEntry {
             node: self.id,

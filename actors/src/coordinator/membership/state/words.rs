@@ -4,7 +4,7 @@ use dfs_wire::message::admin::HealthFinding;
 use dfs_wire::message::membership::{DiskHealth, NodeLoad, Register};
 use dfs_wire::status::{Status, StatusCode};
 
-use super::{ADDRESS_BYTES_MAX, NODE_NAME_BYTES_MAX, Node, ZONE_BYTES_MAX};
+use super::{ADDRESS_BYTES_MAX, Member, NODE_NAME_BYTES_MAX, ZONE_BYTES_MAX};
 use crate::coordinator::metadata::model::records::{NodeRecord, Standing};
 
 /// Characters that are kept of why a disk takes no writes.
@@ -60,7 +60,7 @@ pub(super) fn check_texts(word: &Register) -> Result<(), Status> {
     Ok(())
 }
 
-pub(super) fn superseded(node: &Node) -> Status {
+pub(super) fn superseded(node: &Member) -> Status {
     let (NodeRecord { name, address, .. }, incarnation) = (&node.record, node.incarnation);
     let text = format!(
         "a newer process (run {incarnation}) at {address} has the node id of {name}: this one must stop"
@@ -71,7 +71,7 @@ pub(super) fn superseded(node: &Node) -> Status {
 }
 
 /// Why a node that is lost or forgotten is not taken in.
-pub(super) fn fenced(node: &Node) -> Status {
+pub(super) fn fenced(node: &Member) -> Status {
     let (id, name) = (node.id, &node.record.name);
     let text = match node.record.standing {
         Standing::Lost => format!(

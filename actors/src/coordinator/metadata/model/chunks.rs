@@ -159,7 +159,7 @@ pub fn supersede(
     version: VersionId,
     release_at_ms: u64,
 ) -> Result<(), MetaError> {
-    let mut record: Version = txn.expect(&keys::version(version))?;
+    let mut record: Version = txn.require(&keys::version(version))?;
     if record.inode != inode || record.state != VersionState::Live {
         return Err(MetaError::damaged(
             &keys::version(version),

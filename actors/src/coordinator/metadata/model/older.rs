@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::records::{FileBody, Inode, OpOutcome, TrashEntry, UploadSession, Version, VersionState};
 use super::time::ns;
-use crate::coordinator::metadata::model::outcome::{AllocatedChunk, OpenedUpload, Outcome, Progress};
+use crate::coordinator::metadata::model::outcome::{AllocatedChunk, OpenedUpload, Outcome, StepProgress};
 use crate::coordinator::metadata::table::totals::{Totals, Usage};
 
 /// Format 1 of [`OpOutcome`].
@@ -30,7 +30,7 @@ enum Outcome1 {
     Allocated(Vec<AllocatedChunk>),
     Committed(FileStat1),
     Renewed(u64),
-    Progress(Progress),
+    Progress(StepProgress),
 }
 
 /// The attributes of a path then.

@@ -24,7 +24,7 @@ pub enum Outcome {
     /// The lease is kept so long.
     Renewed(u64),
     /// The bounded step did so much, and there may be more.
-    Progress(Progress),
+    Progress(StepProgress),
     /// The copy is open (never stored, as above).
     CopyOpened(CopyOpened),
     /// How far the copy has come (never stored: its session says it).
@@ -33,7 +33,7 @@ pub enum Outcome {
 
 /// How far a bounded step came.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
+pub struct StepProgress {
     /// Things done.
     pub done: u64,
     /// There is more to do now.

@@ -23,9 +23,9 @@ const FITS_PAGE: usize = 256;
 
 /// Where a path leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
+pub enum Lookup {
     /// It exists.
-    Here(Node),
+    Here(TreeNode),
     /// Its directory exists, and the name is free there.
     Free {
         /// The directory.
@@ -42,7 +42,7 @@ pub enum Found {
 
 /// Something that exists at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Node {
+pub struct TreeNode {
     /// Its directory; itself for the root.
     pub parent: InodeId,
     /// Its inode.
@@ -61,7 +61,7 @@ pub fn prefix(path: &DfsPath, depth: usize) -> String {
 ///
 /// # Errors
 /// `NotADirectory` if a part of it is a file; those of the store.
-pub fn find(view: &impl View, path: &DfsPath) -> Result<Found, MetaError> {
+pub fn find(view: &impl View, path: &DfsPath) -> Result<Lookup, MetaError> {
     let (mut parent, mut at) = (InodeId::ROOT, InodeId::ROOT);
     let count = path.segments().count();
     for (depth, name) in path.segments().enumerate() {
@@ -70,22 +70,22 @@ pub fn find(view: &impl View, path: &DfsPath) -> Result<Found, MetaError> {
                 return Err(not_a_directory(path, &prefix(path, depth + 1)));
             }
             Some(entry) => (parent, at) = (at, entry.inode),
-            None if depth + 1 == count => return Ok(Found::Free { parent: at }),
-            None => return Ok(Found::NoParent { deepest: at, depth }),
+            None if depth + 1 == count => return Ok(Lookup::Free { parent: at }),
+            None => return Ok(Lookup::NoParent { deepest: at, depth }),
         }
     }
-    Ok(Found::Here(Node { parent, id: at, inode: view.expect(&keys::inode(at))? }))
+    Ok(Lookup::Here(TreeNode { parent, id: at, inode: view.require(&keys::inode(at))? }))
 }
 
 /// What exists at `path`.
 ///
 /// # Errors
 /// `NotFound`, naming the part that is missing; as [`find`].
-pub fn node(view: &impl View, path: &DfsPath) -> Result<Node, MetaError> {
+pub fn node(view: &impl View, path: &DfsPath) -> Result<TreeNode, MetaError> {
     match find(view, path)? {
-        Found::Here(node) => Ok(node),
-        Found::Free { .. } => Err(not_found(path, path.as_str())),
-        Found::NoParent { depth, .. } => Err(not_found(path, &prefix(path, depth + 1))),
+        Lookup::Here(node) => Ok(node),
+        Lookup::Free { .. } => Err(not_found(path, path.as_str())),
+        Lookup::NoParent { depth, .. } => Err(not_found(path, &prefix(path, depth + 1))),
     }
 }
 
@@ -93,11 +93,11 @@ pub fn node(view: &impl View, path: &DfsPath) -> Result<Node, MetaError> {
 ///
 /// # Errors
 /// `NotFound` if the directory does not exist.
-pub fn place(view: &impl View, path: &DfsPath) -> Result<(InodeId, Option<Node>), MetaError> {
+pub fn place(view: &impl View, path: &DfsPath) -> Result<(InodeId, Option<TreeNode>), MetaError> {
     match find(view, path)? {
-        Found::Here(node) => Ok((node.parent, Some(node))),
-        Found::Free { parent } => Ok((parent, None)),
-        Found::NoParent { depth, .. } => Err(not_found(path, &prefix(path, depth + 1))),
+        Lookup::Here(node) => Ok((node.parent, Some(node))),
+        Lookup::Free { parent } => Ok((parent, None)),
+        Lookup::NoParent { depth, .. } => Err(not_found(path, &prefix(path, depth + 1))),
     }
 }
 
@@ -200,7 +200,7 @@ pub fn check_fits(
 /// # Errors
 /// Of the store.
 pub fn next_inode(txn: &mut Txn<'_>) -> Result<InodeId, MetaError> {
-    let next: u64 = txn.expect(keys::NEXT_INODE)?;
+    let next: u64 = txn.require(keys::NEXT_INODE)?;
     txn.put(keys::NEXT_INODE.to_vec(), &(next + 1))?;
     Ok(InodeId(next))
 }
@@ -240,10 +240,10 @@ pub fn make_missing(
     now_ms: u64,
 ) -> Result<InodeId, MetaError> {
     let (mut at, depth) = match find(txn, path)? {
-        Found::Here(node) if keep == 0 => return Ok(node.id),
-        Found::Here(node) => return Ok(node.parent),
-        Found::Free { parent } => (parent, path.segments().count() - 1),
-        Found::NoParent { deepest, depth } => (deepest, depth),
+        Lookup::Here(node) if keep == 0 => return Ok(node.id),
+        Lookup::Here(node) => return Ok(node.parent),
+        Lookup::Free { parent } => (parent, path.segments().count() - 1),
+        Lookup::NoParent { deepest, depth } => (deepest, depth),
     };
     let count = path.segments().count().saturating_sub(keep);
     if count.saturating_sub(depth) > CREATED_LEVELS_MAX {
@@ -276,7 +276,7 @@ pub fn link(txn: &mut Txn<'_>, id: InodeId, inode: &Inode) -> Result<(), MetaErr
 /// # Errors
 /// Of the store.
 pub fn touch(txn: &mut Txn<'_>, directory: InodeId, now_ms: u64) -> Result<(), MetaError> {
-    let mut inode: Inode = txn.expect(&keys::inode(directory))?;
+    let mut inode: Inode = txn.require(&keys::inode(directory))?;
     if inode.mtime_ns < ns(now_ms) {
         inode.mtime_ns = ns(now_ms);
         txn.put(keys::inode(directory), &inode)?;

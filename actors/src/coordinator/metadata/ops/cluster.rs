@@ -92,8 +92,8 @@ pub fn open(
             "start the newer version of dfs-node that wrote it",
         ));
     }
-    let before: Epoch = view.expect(keys::EPOCH)?;
-    let mut reigns: Reigns = view.expect(keys::REIGNS)?;
+    let before: Epoch = view.require(keys::EPOCH)?;
+    let mut reigns: Reigns = view.require(keys::REIGNS)?;
     let epoch = next_epoch(before.max(reigns.horizon), now_ms, cluster);
     let position = position(&view)?;
     reigns.push(epoch, position);
@@ -122,8 +122,8 @@ pub fn give_up(store: &dyn MetadataStore, epoch: Epoch) -> Result<bool, MetaErro
     if unknown_reign(&view)?.is_none_or(|unknown| unknown.epoch != epoch) {
         return Ok(false);
     }
-    let before: Epoch = view.expect(keys::EPOCH)?;
-    let mut reigns: Reigns = view.expect(keys::REIGNS)?;
+    let before: Epoch = view.require(keys::EPOCH)?;
+    let mut reigns: Reigns = view.require(keys::REIGNS)?;
     reigns.horizon = reigns.horizon.max(epoch);
     let mut writes = epoch_writes(before, &reigns)?;
     writes.push((keys::UNKNOWN_REIGN.to_vec(), None));
@@ -145,7 +145,7 @@ pub fn position(view: &impl View) -> Result<u64, MetaError> {
 /// Of the store.
 pub fn knows_reign(view: &impl View, epoch: Epoch) -> Result<Known, MetaError> {
     let position = position(view)?;
-    Ok(view.expect::<Reigns>(keys::REIGNS)?.knows(epoch, position))
+    Ok(view.require::<Reigns>(keys::REIGNS)?.knows(epoch, position))
 }
 
 /// Remembers the proof that the metadata is an old copy. The highest epoch stays, whatever was given up meanwhile.

@@ -83,7 +83,7 @@ pub fn open(txn: &mut Txn<'_>, ctx: &OpContext, request: &OpenCopy) -> Result<Co
         return Err(MetaError::refused(StatusCode::PreconditionFailed, text));
     }
     check_target(txn, &request.to, request.precondition, request.parents)?;
-    let version: Version = txn.expect(&keys::version(body.version))?;
+    let version: Version = txn.require(&keys::version(body.version))?;
     let session = ctx.session();
     if txn.get(&keys::version(version_of(session)))?.is_some() {
         return Err(session_closed(session));
@@ -131,7 +131,7 @@ pub fn step(txn: &mut Txn<'_>, ctx: &OpContext, id: SessionId) -> Result<CopyPro
     let version = version_of(id);
     while session.stored < source.chunk_count && txn.has_room(SHARE_OPS_MAX) {
         let number = session.stored / SEGMENT_CHUNKS;
-        let from: Segment = txn.expect(&keys::segment(source.version, number))?;
+        let from: Segment = txn.require(&keys::segment(source.version, number))?;
         let mut to: Segment = txn.load(&keys::segment(version, number))?.unwrap_or_default();
         let end = source.chunk_count.min(number.saturating_add(1).saturating_mul(SEGMENT_CHUNKS));
         while session.stored < end && txn.has_room(SHARE_OPS_MAX) {
@@ -155,7 +155,7 @@ pub fn step(txn: &mut Txn<'_>, ctx: &OpContext, id: SessionId) -> Result<CopyPro
 /// Lets one more version hold a chunk; returns the chunk's length.
 fn share(txn: &mut Txn<'_>, chunk: ChunkId, version: VersionId, index: u32) -> Result<u32, MetaError> {
     let key = keys::chunk(chunk);
-    let old: ChunkRecord = txn.expect(&key)?;
+    let old: ChunkRecord = txn.require(&key)?;
     if old.state != ChunkState::Live || old.references == 0 {
         return Err(MetaError::damaged(&key, "a version holds it, but it is not live"));
     }

@@ -25,7 +25,7 @@ use super::OpContext;
 use super::cluster::{nodes, totals};
 use crate::coordinator::metadata::model::census::Count;
 use crate::coordinator::metadata::model::chunks::{PUT_OPS_MAX, put_chunk, remove_chunk};
-use crate::coordinator::metadata::model::outcome::Progress;
+use crate::coordinator::metadata::model::outcome::StepProgress;
 use crate::coordinator::metadata::model::records::{ChunkRecord, ChunkState, NodeRecord, Standing};
 use crate::coordinator::metadata::table::error::MetaError;
 use crate::coordinator::metadata::table::format::decode;
@@ -39,14 +39,14 @@ const STEP_ROWS: usize = 32;
 
 /// What a look at the copies rests on. While it stays the same, no chunk has come to depend on fewer copies.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Seen {
+struct CopiesSeen {
     /// Nodes that are lost or forgotten: two nodes that are forgotten at once must not take the last two copies along.
     gone: BTreeSet<NodeId>,
     /// See [`Totals::worsened`](crate::coordinator::metadata::model::records::Totals::worsened).
     worsened: u64,
 }
 
-impl Seen {
+impl CopiesSeen {
     fn now(view: &impl View) -> Result<Self, MetaError> {
         Ok(Self { gone: gone(view)?, worsened: totals(view)?.worsened })
     }
@@ -59,7 +59,7 @@ impl Seen {
 #[derive(Debug, Clone)]
 pub struct Losses {
     node: NodeId,
-    seen: Seen,
+    seen: CopiesSeen,
     count: Count,
     after: Vec<u8>,
 }
@@ -70,7 +70,7 @@ impl Losses {
     /// # Errors
     /// Of the store.
     pub fn new(view: &impl View, node: NodeId) -> Result<Self, MetaError> {
-        Ok(Self { node, seen: Seen::now(view)?, count: Count::default(), after: Vec::new() })
+        Ok(Self { node, seen: CopiesSeen::now(view)?, count: Count::default(), after: Vec::new() })
     }
 
     /// Looks at `rows` more groups of chunks. Returns whether that was all.
@@ -162,7 +162,7 @@ pub fn begin(txn: &mut Txn<'_>, ctx: &OpContext, request: &ForgetNode) -> Result
 
 fn check_losses(view: &impl View, record: &NodeRecord, losses: &Losses) -> Result<(), MetaError> {
     let (name, count) = (&record.name, losses.count());
-    if losses.seen != Seen::now(view)? {
+    if losses.seen != CopiesSeen::now(view)? {
         return Err(MetaError::refused_with_hint(
             StatusCode::Busy,
             format!("copies or nodes changed while the copies on {name} were counted: nothing was done"),
@@ -186,15 +186,15 @@ fn check_losses(view: &impl View, record: &NodeRecord, losses: &Losses) -> Resul
 ///
 /// # Errors
 /// Of the store.
-pub fn step(txn: &mut Txn<'_>) -> Result<Progress, MetaError> {
+pub fn step(txn: &mut Txn<'_>) -> Result<StepProgress, MetaError> {
     let Some((key, _)) = txn.scan(&KeyRange::prefix(table::FORGETTING), 1)?.into_iter().next() else {
-        return Ok(Progress::default());
+        return Ok(StepProgress::default());
     };
     let node = keys::parse_forgetting(&key).ok_or_else(|| MetaError::damaged(&key, "not a node"))?;
     let mut done = 0;
     for (row, _) in txn.scan(&KeyRange::prefix(&keys::copies(node)), STEP_ROWS)? {
         if !txn.has_room(PUT_OPS_MAX + 2) {
-            return Ok(Progress { done, more: true });
+            return Ok(StepProgress { done, more: true });
         }
         let (_, chunk) = keys::parse_copy(&row).ok_or_else(|| MetaError::damaged(&row, "not a copy"))?;
         done += 1;
@@ -212,7 +212,7 @@ pub fn step(txn: &mut Txn<'_>) -> Result<Progress, MetaError> {
         txn.delete(row);
     }
     if done > 0 {
-        return Ok(Progress { done, more: true });
+        return Ok(StepProgress { done, more: true });
     }
     for (row, _) in txn.scan(&KeyRange::prefix(&keys::tombstones(node)), STEP_ROWS)? {
         txn.delete(row);
@@ -222,5 +222,5 @@ pub fn step(txn: &mut Txn<'_>) -> Result<Progress, MetaError> {
     if done == 0 {
         txn.delete(key);
     }
-    Ok(Progress { done, more: true })
+    Ok(StepProgress { done, more: true })
 }

@@ -17,7 +17,7 @@ use super::trash::release_entry;
 use crate::coordinator::metadata::model::chunks::{
     DROP_OPS_MAX, drop_reference, put_chunk, put_tombstone, remove_chunk,
 };
-use crate::coordinator::metadata::model::outcome::Progress;
+use crate::coordinator::metadata::model::outcome::StepProgress;
 use crate::coordinator::metadata::model::records::{
     ChunkRecord, ChunkState, Entry, Inode, OrphanBatch, ReleaseJob, SEGMENT_CHUNKS, Segment, Slot,
     TrashEntry, TrashSweep, Version, VersionState,
@@ -42,7 +42,7 @@ const SWEEP_STEP: usize = 256;
 ///
 /// # Errors
 /// Of the store.
-pub fn trash_step(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<Progress, MetaError> {
+pub fn trash_step(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<StepProgress, MetaError> {
     let due = KeyRange::between(table::TRASH_EXPIRY, &keys::trash_expiry(ctx.now_ms, InodeId(0)));
     let mut found: Vec<InodeId> = Vec::new();
     for (key, _) in txn.scan(&due, TRASH_STEP + 1)? {
@@ -54,18 +54,18 @@ pub fn trash_step(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<Progress, MetaEr
     for id in found.iter().take(TRASH_STEP) {
         release_entry(txn, ctx, *id)?;
     }
-    Ok(Progress { done: found.len().min(TRASH_STEP) as u64, more: true })
+    Ok(StepProgress { done: found.len().min(TRASH_STEP) as u64, more: true })
 }
 
 /// Goes on looking for entries that were emptied. They may lie anywhere in the order of expiry: what was deleted later
 /// expires sooner if the retention was made shorter in between.
-fn sweep_step(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<Progress, MetaError> {
+fn sweep_step(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<StepProgress, MetaError> {
     let horizon_ms: u64 = txn.load(keys::TRASH_HORIZON)?.unwrap_or(0);
     let mut sweep: TrashSweep = txn.load(keys::TRASH_SWEPT)?.unwrap_or_default();
     if sweep.horizon_ms != horizon_ms {
         sweep = TrashSweep { horizon_ms, ..TrashSweep::default() };
     } else if sweep.done || horizon_ms == 0 {
-        return Ok(Progress::default());
+        return Ok(StepProgress::default());
     }
     let rows = txn.scan(&KeyRange::prefix(table::TRASH_EXPIRY).after(&sweep.after), SWEEP_STEP)?;
     sweep.done = rows.len() < SWEEP_STEP;
@@ -76,7 +76,7 @@ fn sweep_step(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<Progress, MetaError>
             break;
         }
         let id = keys::parse_trash_expiry(&key).ok_or_else(|| MetaError::damaged(&key, "not an expiry"))?;
-        if txn.expect::<TrashEntry>(&keys::trash(id))?.deleted_ms <= horizon_ms {
+        if txn.require::<TrashEntry>(&keys::trash(id))?.deleted_ms <= horizon_ms {
             release_entry(txn, ctx, id)?;
             done += 1;
         }
@@ -84,16 +84,16 @@ fn sweep_step(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<Progress, MetaError>
     }
     let more = !sweep.done;
     txn.put(keys::TRASH_SWEPT.to_vec(), &sweep)?;
-    Ok(Progress { done, more })
+    Ok(StepProgress { done, more })
 }
 
 /// Takes a deleted directory apart, a few entries at a time.
 ///
 /// # Errors
 /// Of the store.
-pub fn purge_step(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<Progress, MetaError> {
+pub fn purge_step(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<StepProgress, MetaError> {
     let Some((key, _)) = txn.scan(&KeyRange::prefix(table::PURGE), 1)?.into_iter().next() else {
-        return Ok(Progress::default());
+        return Ok(StepProgress::default());
     };
     let directory = keys::parse_purge(&key).ok_or_else(|| MetaError::damaged(&key, "not a purge"))?;
     let entries = txn.scan(&KeyRange::prefix(&keys::entries(directory)), 16)?;
@@ -103,7 +103,7 @@ pub fn purge_step(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<Progress, MetaEr
             break;
         }
         let entry: Entry = decode(entry_key, value)?;
-        let inode: Inode = txn.expect(&keys::inode(entry.inode))?;
+        let inode: Inode = txn.require(&keys::inode(entry.inode))?;
         txn.delete(entry_key.clone());
         release(txn, ctx, entry.inode, &inode)?;
         done += 1;
@@ -114,7 +114,7 @@ pub fn purge_step(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<Progress, MetaEr
         txn.count(|t| t.directories = t.directories.saturating_sub(1))?;
         done = 1;
     }
-    Ok(Progress { done, more: true })
+    Ok(StepProgress { done, more: true })
 }
 
 /// Takes references from the chunks of a version whose time has come, a few at a time. One that is being copied waits: the
@@ -122,16 +122,18 @@ pub fn purge_step(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<Progress, MetaEr
 ///
 /// # Errors
 /// Of the store.
-pub fn release_step(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<Progress, MetaError> {
+pub fn release_step(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<StepProgress, MetaError> {
     let due = KeyRange::between(table::RELEASE, &keys::release(ctx.now_ms.saturating_add(1), VersionId(0)));
-    let Some((key, value)) = txn.scan(&due, 1)?.into_iter().next() else { return Ok(Progress::default()) };
+    let Some((key, value)) = txn.scan(&due, 1)?.into_iter().next() else {
+        return Ok(StepProgress::default());
+    };
     let version = keys::parse_release(&key).ok_or_else(|| MetaError::damaged(&key, "not a release"))?;
     let mut job: ReleaseJob = decode(&key, &value)?;
     if !job.trim {
         if txn.any(&KeyRange::prefix(&keys::pins(version)))? {
             txn.delete(key);
             txn.put(keys::release(ctx.now_ms.saturating_add(PINNED_MS), version), &job)?;
-            return Ok(Progress { done: 0, more: true });
+            return Ok(StepProgress { done: 0, more: true });
         }
         begin_release(txn, version)?;
     }
@@ -143,7 +145,7 @@ pub fn release_step(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<Progress, Meta
             if !job.trim {
                 txn.delete(keys::version(version));
             }
-            return Ok(Progress { done, more: true });
+            return Ok(StepProgress { done, more: true });
         };
         let number = keys::parse_segment(&segment_key).map(|(_, number)| number);
         let number = number.ok_or_else(|| MetaError::damaged(&segment_key, "not a segment"))?;
@@ -167,7 +169,7 @@ pub fn release_step(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<Progress, Meta
         }
         if job.slot < SEGMENT_CHUNKS {
             txn.put(key, &job)?;
-            return Ok(Progress { done, more: true });
+            return Ok(StepProgress { done, more: true });
         }
         (job.segment, job.slot) = (job.segment.saturating_add(1), 0);
     }
@@ -176,7 +178,7 @@ pub fn release_step(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<Progress, Meta
 /// From the first step on nobody may open the version.
 fn begin_release(txn: &mut Txn<'_>, version: VersionId) -> Result<(), MetaError> {
     let key = keys::version(version);
-    let mut record: Version = txn.expect(&key)?;
+    let mut record: Version = txn.require(&key)?;
     match record.state {
         VersionState::Live => Err(MetaError::damaged(&key, "it is live, but queued for release")),
         VersionState::Releasing => Ok(()),
@@ -191,9 +193,9 @@ fn begin_release(txn: &mut Txn<'_>, version: VersionId) -> Result<(), MetaError>
 ///
 /// # Errors
 /// Of the store.
-pub fn orphan_step(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<Progress, MetaError> {
+pub fn orphan_step(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<StepProgress, MetaError> {
     let Some((key, value)) = txn.scan(&KeyRange::prefix(table::ORPHANS), 1)?.into_iter().next() else {
-        return Ok(Progress::default());
+        return Ok(StepProgress::default());
     };
     let mut batch: OrphanBatch = decode(&key, &value)?;
     let mut done = 0;
@@ -211,7 +213,7 @@ pub fn orphan_step(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<Progress, MetaE
         true => txn.delete(key),
         false => txn.put(key, &batch)?,
     }
-    Ok(Progress { done, more: true })
+    Ok(StepProgress { done, more: true })
 }
 
 /// What a node still has to delete, the first of it.

@@ -73,7 +73,7 @@ pub struct Sight<'a> {
 
 /// What a report means.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Verdict {
+pub struct Judged {
     /// Copies that nothing refers to.
     pub quarantine: Vec<ChunkKey>,
     /// Copies whose state changes.
@@ -94,8 +94,8 @@ pub fn judge(
     ctx: &OpContext,
     report: &InventoryReport,
     sight: Sight<'_>,
-) -> Result<Verdict, MetaError> {
-    let mut verdict = Verdict::default();
+) -> Result<Judged, MetaError> {
+    let mut judged = Judged::default();
     let outdated = cluster::unknown_reign(view)?.is_some();
     for entry in &report.copies {
         let old = allocated_ms(entry.chunk).saturating_add(ctx.policy.orphan_grace_ms) < ctx.now_ms;
@@ -103,16 +103,14 @@ pub fn judge(
             Judgement::Keep => {}
             Judgement::Orphan if !old || outdated => {}
             Judgement::Orphan => {
-                verdict.quarantine.push(entry.key());
+                judged.quarantine.push(entry.key());
             }
-            Judgement::Change(change) => verdict.findings.push(CopyFinding {
-                chunk: entry.chunk,
-                generation: entry.generation,
-                change,
-            }),
+            Judgement::Change(change) => {
+                judged.findings.push(CopyFinding { chunk: entry.chunk, generation: entry.generation, change })
+            }
         }
     }
-    Ok(verdict)
+    Ok(judged)
 }
 
 /// Of copies that were ordered away, those that are still to go.

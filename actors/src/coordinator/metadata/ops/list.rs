@@ -81,7 +81,7 @@ impl<'a, V: View> Walk<'a, V> {
                 let (_, name) =
                     keys::parse_entry(key).ok_or_else(|| MetaError::damaged(key, "not an entry"))?;
                 let entry: Entry = decode(key, value)?;
-                let inode: Inode = self.view.expect(&keys::inode(entry.inode))?;
+                let inode: Inode = self.view.require(&keys::inode(entry.inode))?;
                 level.after = Some(name.to_owned());
                 // Too long or too deep for a path: nobody can name it, and the rest can still be listed.
                 let Ok(path) = level.path.join(name) else { continue };

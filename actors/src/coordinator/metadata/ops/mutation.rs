@@ -16,9 +16,9 @@ use std::collections::BTreeMap;
 use super::forget::ForgetNode;
 use super::inventory::CopyFinding;
 use super::outcome::RequestDigest;
-use super::transfer::{self, Placement};
+use super::transfer::{self, ChunkPlacement};
 use super::{OpContext, cluster, copy, forget, gc, inventory, names, outcome, trash, trash_usage, upload};
-use crate::coordinator::metadata::model::outcome::{AllocatedChunk, Outcome, Progress};
+use crate::coordinator::metadata::model::outcome::{AllocatedChunk, Outcome, StepProgress};
 use crate::coordinator::metadata::model::records::{NodeRecord, UnknownReign};
 use crate::coordinator::metadata::table::error::{MetaError, invalid};
 use crate::coordinator::metadata::table::txn::{Overlay, Txn};
@@ -37,9 +37,9 @@ pub enum Mutation {
     /// Drop something from the trash.
     TrashPurge(TrashPurge),
     /// Begin a file; one placement for each chunk to allocate at once.
-    OpenUpload(OpenUpload, Vec<Placement>),
+    OpenUpload(OpenUpload, Vec<ChunkPlacement>),
     /// Allocate chunks; one placement each.
-    Allocate(AllocateChunks, Vec<Placement>),
+    Allocate(AllocateChunks, Vec<ChunkPlacement>),
     /// Say that chunks are durable.
     Record(RecordChunks),
     /// Begin a copy.
@@ -115,9 +115,9 @@ impl Step {
     }
 
     /// Does nothing while the metadata is known to be an old copy: what it takes for garbage may be newer than it.
-    fn run(self, txn: &mut Txn<'_>, ctx: &OpContext) -> Result<Progress, MetaError> {
+    fn run(self, txn: &mut Txn<'_>, ctx: &OpContext) -> Result<StepProgress, MetaError> {
         if cluster::unknown_reign(txn)?.is_some() {
-            return Ok(Progress::default());
+            return Ok(StepProgress::default());
         }
         match self {
             Self::ExpireUploads => upload::expire(txn, ctx),
@@ -229,7 +229,7 @@ fn apply_findings(
     for page in findings.chunks(inventory::CHANGES_MAX) {
         done += overlay.mutate(|t| inventory::apply(t, ctx, node, page))?;
     }
-    Ok(Outcome::Progress(Progress { done, more: false }))
+    Ok(Outcome::Progress(StepProgress { done, more: false }))
 }
 
 /// Runs `change` unless the operation has an outcome already; remembers the outcome with its effect.
@@ -273,7 +273,7 @@ fn allocate(
     overlay: &mut Overlay,
     ctx: &OpContext,
     request: &AllocateChunks,
-    placements: &[Placement],
+    placements: &[ChunkPlacement],
 ) -> Result<Vec<AllocatedChunk>, MetaError> {
     transfer::check_count(request, placements.len())?;
     let (mut first, mut out) = (request.first, Vec::new());
@@ -307,7 +307,7 @@ fn open_upload(
     overlay: &mut Overlay,
     ctx: &OpContext,
     request: &OpenUpload,
-    placements: &[Placement],
+    placements: &[ChunkPlacement],
 ) -> Result<Outcome, MetaError> {
     // While the session is open, its record is the outcome. A refusal is not remembered: an upload that a late repeat opens
     // after all is seen by nobody, and ends with its lease.

@@ -8,7 +8,7 @@ use dfs_wire::status::StatusCode;
 use super::{OpContext, trash_usage};
 use crate::coordinator::metadata::model::chunks::supersede;
 use crate::coordinator::metadata::model::records::{Inode, TrashEntry};
-use crate::coordinator::metadata::model::tree::{self, Found, Node};
+use crate::coordinator::metadata::model::tree::{self, Lookup, TreeNode};
 use crate::coordinator::metadata::table::error::{
     MetaError, exists, invalid, is_a_directory, not_a_directory, not_empty, not_found,
 };
@@ -36,14 +36,14 @@ pub fn mkdir(txn: &mut Txn<'_>, ctx: &OpContext, request: &Mkdir) -> Result<(), 
         return if request.parents { Ok(()) } else { Err(exists(path)) };
     };
     match tree::find(txn, path)? {
-        Found::Here(node) if request.parents && node.inode.kind() == EntryKind::Directory => Ok(()),
-        Found::Here(_) => Err(exists(path)),
+        Lookup::Here(node) if request.parents && node.inode.kind() == EntryKind::Directory => Ok(()),
+        Lookup::Here(_) => Err(exists(path)),
         _ if request.parents => tree::make_missing(txn, path, 0, ctx.wall_ms).map(drop),
-        Found::Free { parent } => {
+        Lookup::Free { parent } => {
             tree::touch(txn, parent, ctx.wall_ms)?;
             tree::make_directory(txn, parent, name, ctx.wall_ms).map(drop)
         }
-        Found::NoParent { depth, .. } => Err(not_found(path, &tree::prefix(path, depth + 1))),
+        Lookup::NoParent { depth, .. } => Err(not_found(path, &tree::prefix(path, depth + 1))),
     }
 }
 
@@ -82,8 +82,8 @@ pub fn rename(txn: &mut Txn<'_>, ctx: &OpContext, request: &Rename) -> Result<()
 fn replace_target(
     txn: &mut Txn<'_>,
     ctx: &OpContext,
-    source: &Node,
-    target: &Node,
+    source: &TreeNode,
+    target: &TreeNode,
     to: &DfsPath,
     replace: bool,
 ) -> Result<(), MetaError> {
@@ -155,7 +155,7 @@ pub fn delete(txn: &mut Txn<'_>, ctx: &OpContext, request: &Delete) -> Result<De
     Ok(Deleted { inode: node.id, expires_ms: Some(expires_ms) })
 }
 
-fn check_match(path: &DfsPath, node: &Node, wanted: Option<VersionId>) -> Result<(), MetaError> {
+fn check_match(path: &DfsPath, node: &TreeNode, wanted: Option<VersionId>) -> Result<(), MetaError> {
     let current = node.inode.file.map(|body| body.version);
     match wanted {
         Some(version) if current != Some(version) => Err(MetaError::refused(

@@ -49,7 +49,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use super::OpContext;
-use crate::coordinator::metadata::model::outcome::{Outcome, Progress};
+use crate::coordinator::metadata::model::outcome::{Outcome, StepProgress};
 use crate::coordinator::metadata::model::records::{OpOutcome, Outcomes};
 use crate::coordinator::metadata::table::error::MetaError;
 use crate::coordinator::metadata::table::format::{Record, encode};
@@ -220,8 +220,10 @@ fn forget(txn: &mut Txn<'_>, outcomes: &mut Outcomes, upto_ms: u64, most: usize)
 ///
 /// # Errors
 /// Of the store.
-pub fn expire(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<Progress, MetaError> {
-    let Some(before) = ctx.now_ms.checked_sub(ctx.policy.outcome_ms) else { return Ok(Progress::default()) };
+pub fn expire(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<StepProgress, MetaError> {
+    let Some(before) = ctx.now_ms.checked_sub(ctx.policy.outcome_ms) else {
+        return Ok(StepProgress::default());
+    };
     let mut outcomes = outcomes(txn)?;
     let mut done = forget(txn, &mut outcomes, before, EXPIRED_AT_ONCE)?;
     if done > 0 {
@@ -229,7 +231,7 @@ pub fn expire(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<Progress, MetaError>
     } else {
         done = drop_times(txn)?;
     }
-    Ok(Progress { done: done as u64, more: done == EXPIRED_AT_ONCE })
+    Ok(StepProgress { done: done as u64, more: done == EXPIRED_AT_ONCE })
 }
 
 /// Counts an outcome that an older build left uncounted: those of its own format.

@@ -78,7 +78,7 @@ pub fn open_read(view: &impl View, request: &OpenRead) -> Result<ReadPage, MetaE
     let most = CHUNKS_PER_REQUEST_MAX as u32;
     let count = if request.count == 0 { most } else { request.count.min(most) };
     let sha256 = match request.first {
-        0 => view.expect::<Version>(&keys::version(body.version))?.sha256,
+        0 => view.require::<Version>(&keys::version(body.version))?.sha256,
         _ => None,
     };
     Ok(ReadPage { chunks: locate(view, &body, request.first, count)?, stat, sha256 })
@@ -128,12 +128,12 @@ fn locate(view: &impl View, body: &FileBody, first: u32, count: u32) -> Result<V
         let key = keys::segment(body.version, number);
         let current = match segment.take() {
             Some((loaded, segment)) if loaded == number => segment,
-            _ => view.expect(&key)?,
+            _ => view.require(&key)?,
         };
         let Slot::Stored(chunk) = current.slot(index) else {
             return Err(MetaError::damaged(&key, format!("it has no chunk {index}")));
         };
-        let record: ChunkRecord = view.expect(&keys::chunk(chunk))?;
+        let record: ChunkRecord = view.require(&keys::chunk(chunk))?;
         out.push(located(index, chunk, record));
         segment = Some((number, current));
     }

@@ -28,7 +28,7 @@ pub fn find(view: &impl View, now_ms: u64, path: &DfsPath) -> Result<Vec<UploadF
     for (key, _) in rows.iter().rev() {
         let session =
             keys::parse_upload_at(key).ok_or_else(|| MetaError::damaged(key, "not an upload of a path"))?;
-        let record: UploadSession = view.expect(&keys::session(session))?;
+        let record: UploadSession = view.require(&keys::session(session))?;
         let Some(resume) = record.resume else { continue };
         found.push(UploadFound {
             session,
@@ -63,7 +63,7 @@ pub fn chunks(view: &impl View, request: &UploadedChunks) -> Result<UploadedPage
             _ => view.load(&keys::segment(version_of(request.session), number))?.unwrap_or_default(),
         };
         if let Some(chunk) = current.slot(index).chunk() {
-            let record: ChunkRecord = view.expect(&keys::chunk(chunk))?;
+            let record: ChunkRecord = view.require(&keys::chunk(chunk))?;
             let stored = (record.state == ChunkState::Live)
                 .then_some(StoredBytes { len: record.len, sha256: record.sha256 });
             page.chunks.push(UploadedChunk { index, generation: record.generation, stored });

@@ -36,7 +36,7 @@ const REASON_TEXT_MAX: usize = 96;
 
 /// Where placement wants one chunk, and why.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Placement {
+pub struct ChunkPlacement {
     /// Distinct nodes, the primary first.
     pub nodes: Vec<NodeId>,
     /// What it thought of the nodes, the chosen ones first.
@@ -107,7 +107,7 @@ pub fn allocate(
     txn: &mut Txn<'_>,
     ctx: &OpContext,
     request: &AllocateChunks,
-    placements: &[Placement],
+    placements: &[ChunkPlacement],
 ) -> Result<Vec<AllocatedChunk>, MetaError> {
     let id = request.session;
     let mut session = own_chunks(txn, id)?;
@@ -118,7 +118,7 @@ pub fn allocate(
         check_placement(&session, index, placement)?;
         let slot = segments.at(txn, id, index)?.slot(index);
         let old = match slot.chunk() {
-            Some(chunk) => Some((chunk, txn.expect::<ChunkRecord>(&keys::chunk(chunk))?)),
+            Some(chunk) => Some((chunk, txn.require::<ChunkRecord>(&keys::chunk(chunk))?)),
             None => None,
         };
         let known = old.as_ref().map_or(Generation(0), |(_, record)| record.generation);
@@ -178,7 +178,7 @@ fn fresh_chunk(view: &impl View, ctx: &OpContext, index: u32) -> Result<ChunkId,
     }
 }
 
-fn check_placement(session: &UploadSession, index: u32, placement: &Placement) -> Result<(), MetaError> {
+fn check_placement(session: &UploadSession, index: u32, placement: &ChunkPlacement) -> Result<(), MetaError> {
     let distinct: BTreeSet<_> = placement.nodes.iter().collect();
     let count = placement.nodes.len();
     if distinct.len() != count || count > usize::from(REPLICATION_MAX) {
@@ -218,7 +218,7 @@ fn pending(
     id: SessionId,
     index: u32,
     old: Option<&ChunkRecord>,
-    placement: &Placement,
+    placement: &ChunkPlacement,
 ) -> ChunkRecord {
     // A planned copy is "missing" until its receipt comes.
     let planned = |&node| CopyRecord { node, state: CopyState::Missing, since_ms: ctx.now_ms };
@@ -236,7 +236,7 @@ fn pending(
     }
 }
 
-fn kept_reasons(placement: &Placement) -> Reasons {
+fn kept_reasons(placement: &ChunkPlacement) -> Reasons {
     let cut = |text: &str| text.chars().take(REASON_TEXT_MAX).collect::<String>();
     let kept = placement.reasons.iter().take(REASONS_MAX);
     Reasons {
@@ -277,7 +277,7 @@ pub fn record(
         let chunk = slot.chunk();
         let chunk = chunk.ok_or_else(|| invalid(format!("chunk {} was never allocated", stored.index)))?;
         segment.set(stored.index, Slot::Stored(chunk));
-        let old: ChunkRecord = txn.expect(&keys::chunk(chunk))?;
+        let old: ChunkRecord = txn.require(&keys::chunk(chunk))?;
         let (len, sha256) = check_receipts(&session, chunk, &old, stored, verify)?;
         let mut new = ChunkRecord { state: ChunkState::Live, len, sha256, ..old.clone() };
         for copy in new.copies.iter_mut().filter(|c| stored.receipts.iter().any(|r| r.node == c.node)) {

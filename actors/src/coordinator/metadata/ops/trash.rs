@@ -10,7 +10,7 @@ use dfs_wire::status::StatusCode;
 use super::names::release;
 use super::{OpContext, PAGE_BYTES_MAX, trash_usage};
 use crate::coordinator::metadata::model::records::{Inode, TrashEntry};
-use crate::coordinator::metadata::model::tree::{self, Found};
+use crate::coordinator::metadata::model::tree::{self, Lookup};
 use crate::coordinator::metadata::table::error::{MetaError, exists, invalid, not_found};
 use crate::coordinator::metadata::table::format::decode;
 use crate::coordinator::metadata::table::keys::{self, table};
@@ -67,7 +67,7 @@ pub fn trash_list(view: &impl View, request: &TrashList) -> Result<TrashPage, Me
                 let next = entries.last().map(|item| item.stat.inode);
                 return Ok(TrashPage { entries, next });
             }
-            let inode: Inode = view.expect(&keys::inode(id))?;
+            let inode: Inode = view.require(&keys::inode(id))?;
             entries.push(TrashItem {
                 stat: tree::stat(entry.path, id, &inode),
                 deleted_ms: entry.deleted_ms,
@@ -107,12 +107,12 @@ pub fn undelete(txn: &mut Txn<'_>, ctx: &OpContext, request: &Undelete) -> Resul
     let (id, entry) = find(txn, request.inode, request.path.as_ref())?;
     let to = request.to.as_ref().unwrap_or(&entry.path);
     let parent = match tree::find(txn, to)? {
-        Found::Here(_) => return Err(exists(to)),
-        Found::Free { parent } => parent,
-        Found::NoParent { depth, .. } => return Err(not_found(to, &tree::prefix(to, depth + 1))),
+        Lookup::Here(_) => return Err(exists(to)),
+        Lookup::Free { parent } => parent,
+        Lookup::NoParent { depth, .. } => return Err(not_found(to, &tree::prefix(to, depth + 1))),
     };
     let name = to.name().ok_or_else(|| exists(to))?.to_owned();
-    let old: Inode = txn.expect(&keys::inode(id))?;
+    let old: Inode = txn.require(&keys::inode(id))?;
     if old.kind() == EntryKind::Directory {
         tree::check_fits(txn, id, &entry.path, to)?;
     }
@@ -148,8 +148,8 @@ pub fn trash_purge(txn: &mut Txn<'_>, ctx: &OpContext, request: &TrashPurge) -> 
 
 /// Takes an entry out of the trash for good.
 pub(super) fn release_entry(txn: &mut Txn<'_>, ctx: &OpContext, id: InodeId) -> Result<(), MetaError> {
-    let entry: TrashEntry = txn.expect(&keys::trash(id))?;
-    let inode: Inode = txn.expect(&keys::inode(id))?;
+    let entry: TrashEntry = txn.require(&keys::trash(id))?;
+    let inode: Inode = txn.require(&keys::inode(id))?;
     remove_entry(txn, id, &entry)?;
     release(txn, ctx, id, &inode)
 }

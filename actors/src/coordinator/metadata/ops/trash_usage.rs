@@ -16,7 +16,7 @@
 use dfs_wire::id::InodeId;
 use dfs_wire::message::metadata::EntryKind;
 
-use crate::coordinator::metadata::model::outcome::Progress;
+use crate::coordinator::metadata::model::outcome::StepProgress;
 use crate::coordinator::metadata::model::records::{Entry, Inode, TrashEntry, TrashWalk};
 use crate::coordinator::metadata::table::error::MetaError;
 use crate::coordinator::metadata::table::format::decode;
@@ -60,7 +60,7 @@ pub(super) fn begin(
 /// # Errors
 /// Of the store.
 pub fn begin_late(txn: &mut Txn<'_>, id: InodeId) -> Result<(), MetaError> {
-    let mut entry: TrashEntry = txn.expect(&keys::trash(id))?;
+    let mut entry: TrashEntry = txn.require(&keys::trash(id))?;
     let Some(inode) = txn.load::<Inode>(&keys::inode(id))? else { return Ok(()) };
     begin(txn, id, &inode, &mut entry)?;
     txn.put(keys::trash(id), &entry)
@@ -87,14 +87,14 @@ pub fn is_counting(view: &impl View) -> Result<bool, MetaError> {
 ///
 /// # Errors
 /// Of the store.
-pub fn step(txn: &mut Txn<'_>) -> Result<Progress, MetaError> {
+pub fn step(txn: &mut Txn<'_>) -> Result<StepProgress, MetaError> {
     let mut left = STEP_ENTRIES;
     while left > 0 && txn.has_room(2) {
         let Some((key, value)) = txn.scan(&KeyRange::prefix(table::TRASH_WALK), 1)?.into_iter().next() else {
-            return Ok(Progress { done: (STEP_ENTRIES - left) as u64, more: false });
+            return Ok(StepProgress { done: (STEP_ENTRIES - left) as u64, more: false });
         };
         let id = keys::parse_trash_walk(&key).ok_or_else(|| MetaError::damaged(&key, "not a walk"))?;
-        let mut entry: TrashEntry = txn.expect(&keys::trash(id))?;
+        let mut entry: TrashEntry = txn.require(&keys::trash(id))?;
         let mut found = Usage::default();
         match walk(txn, id, decode(&key, &value)?, &mut left, &mut found)? {
             Some(rest) => txn.put(key, &rest)?,
@@ -104,7 +104,7 @@ pub fn step(txn: &mut Txn<'_>) -> Result<Progress, MetaError> {
         txn.put(keys::trash(id), &entry)?;
         txn.count(|totals| totals.trash_usage.add(found))?;
     }
-    Ok(Progress { done: (STEP_ENTRIES - left) as u64, more: true })
+    Ok(StepProgress { done: (STEP_ENTRIES - left) as u64, more: true })
 }
 
 /// Counts `left` more entries below `root`, depth first, names in byte order; where it goes on is returned, unless it came

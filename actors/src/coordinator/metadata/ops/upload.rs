@@ -15,12 +15,12 @@ use dfs_wire::status::StatusCode;
 use super::OpContext;
 use super::outcome::reused;
 use crate::coordinator::metadata::model::chunks::supersede;
-use crate::coordinator::metadata::model::outcome::{OpenedUpload, Progress};
+use crate::coordinator::metadata::model::outcome::{OpenedUpload, StepProgress};
 use crate::coordinator::metadata::model::records::{
     FileBody, Inode, ReleaseJob, SEGMENT_CHUNKS, UploadSession, Version, VersionState, version_of,
 };
 use crate::coordinator::metadata::model::time::ns;
-use crate::coordinator::metadata::model::tree::{self, Found, Node};
+use crate::coordinator::metadata::model::tree::{self, Lookup, TreeNode};
 use crate::coordinator::metadata::table::error::{MetaError, invalid, is_a_directory, not_found};
 use crate::coordinator::metadata::table::keys::{self, table};
 use crate::coordinator::metadata::table::store::KeyRange;
@@ -158,18 +158,18 @@ pub(super) fn check_target(
     path: &DfsPath,
     precondition: Precondition,
     parents: bool,
-) -> Result<Option<Node>, MetaError> {
+) -> Result<Option<TreeNode>, MetaError> {
     if path.is_root() {
         return Err(is_a_directory(path));
     }
     let node = match tree::find(view, path)? {
-        Found::Here(node) if node.inode.kind() == EntryKind::Directory => return Err(is_a_directory(path)),
-        Found::Here(node) => Some(node),
-        Found::Free { .. } => None,
-        Found::NoParent { depth, .. } if !parents => {
+        Lookup::Here(node) if node.inode.kind() == EntryKind::Directory => return Err(is_a_directory(path)),
+        Lookup::Here(node) => Some(node),
+        Lookup::Free { .. } => None,
+        Lookup::NoParent { depth, .. } if !parents => {
             return Err(not_found(path, &tree::prefix(path, depth + 1)));
         }
-        Found::NoParent { depth, .. } => {
+        Lookup::NoParent { depth, .. } => {
             if path.segments().count() - 1 - depth > CREATED_LEVELS_MAX {
                 return Err(MetaError::refused_with_hint(
                     StatusCode::InvalidArgument,
@@ -229,7 +229,7 @@ pub fn commit(
         trashed: false,
         file: Some(body),
     };
-    if let Some(Node { id: old, inode: Inode { file: Some(old_body), .. }, .. }) = &replaced {
+    if let Some(TreeNode { id: old, inode: Inode { file: Some(old_body), .. }, .. }) = &replaced {
         let release_at = ctx.now_ms.saturating_add(ctx.policy.read_lease_ms);
         supersede(txn, *old, old_body.version, release_at)?;
         txn.delete(keys::inode(*old));
@@ -341,7 +341,7 @@ pub fn renew(txn: &mut Txn<'_>, ctx: &OpContext, session: SessionId) -> Result<u
 ///
 /// # Errors
 /// Of the store.
-pub fn expire(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<Progress, MetaError> {
+pub fn expire(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<StepProgress, MetaError> {
     let due = KeyRange::between(table::LEASE, &keys::lease(ctx.now_ms, SessionId(0)));
     let found = txn.scan(&due, 17)?;
     let mut done = 0;
@@ -359,5 +359,5 @@ pub fn expire(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<Progress, MetaError>
             }
         }
     }
-    Ok(Progress { done, more: found.len() > 16 })
+    Ok(StepProgress { done, more: found.len() > 16 })
 }

@@ -33,7 +33,7 @@ pub trait View {
     ///
     /// # Errors
     /// As [`Self::load`]; a missing record is damage.
-    fn expect<T: Record>(&self, key: &[u8]) -> Result<T, MetaError>
+    fn require<T: Record>(&self, key: &[u8]) -> Result<T, MetaError>
     where
         Self: Sized,
     {

@@ -141,7 +141,7 @@ fn an_emptied_trash_goes_even_if_what_was_deleted_later_expires_sooner() {
     lab.assert_consistent();
     assert_eq!(
         lab.step(Step::Trash),
-        crate::coordinator::metadata::model::outcome::Progress::default(),
+        crate::coordinator::metadata::model::outcome::StepProgress::default(),
         "nothing is looked at twice"
     );
     lab.apply(&Mutation::TrashPurge(TrashPurge { inode: None })).unwrap();

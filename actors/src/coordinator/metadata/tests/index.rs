@@ -78,7 +78,7 @@ impl Lab {
         let mut batches: Vec<_> = batches.collect();
         let meta = self.reader().read(|view| {
             use crate::coordinator::metadata::table::view::View;
-            view.expect::<ClusterMeta>(keys::CLUSTER)
+            view.require::<ClusterMeta>(keys::CLUSTER)
         });
         let old = ClusterMeta { format: 1, ..meta.unwrap() };
         let write = (keys::CLUSTER.to_vec(), Some(encode(keys::CLUSTER, &old).unwrap()));

@@ -4,7 +4,7 @@ use dfs_wire::id::{ChunkId, Generation, Incarnation};
 use dfs_wire::message::inventory::{InventoryEntry, InventoryReport};
 
 use super::*;
-use crate::coordinator::metadata::ops::inventory::{CopyChange, CopyFinding, Sight, Verdict};
+use crate::coordinator::metadata::ops::inventory::{CopyChange, CopyFinding, Judged, Sight};
 use crate::coordinator::metadata::ops::read::LocatedChunk;
 
 fn report(node: u128, entries: &[(&LocatedChunk, u32)]) -> InventoryReport {
@@ -38,7 +38,7 @@ fn state(lab: &Lab, p: &str, node: u128) -> Option<CopyState> {
 }
 
 impl Lab {
-    fn judge(&mut self, report: &InventoryReport) -> Verdict {
+    fn judge(&mut self, report: &InventoryReport) -> Judged {
         let ctx = self.ctx(OpId(0));
         let mut verdict = self
             .reader()
@@ -55,7 +55,7 @@ impl Lab {
         }
     }
 
-    fn take_in(&mut self, report: &InventoryReport) -> Verdict {
+    fn take_in(&mut self, report: &InventoryReport) -> Judged {
         let verdict = self.judge(report);
         self.apply(&Mutation::ApplyFindings(report.node, verdict.findings.clone())).unwrap();
         verdict
@@ -67,9 +67,9 @@ fn a_copy_that_is_gone_is_missed_and_one_that_comes_back_is_unverified() {
     let mut lab = Lab::new();
     lab.put("/f", 10);
     let c = chunks(&lab, "/f").remove(0);
-    assert_eq!(lab.take_in(&report(1, &[(&c, 10)])), Verdict::default(), "all is well");
+    assert_eq!(lab.take_in(&report(1, &[(&c, 10)])), Judged::default(), "all is well");
     let before = InventoryReport { heard_ms: lab.now_ms, ..report(1, &[]) };
-    assert_eq!(lab.take_in(&before), Verdict::default(), "it may have been stored after the page was cut");
+    assert_eq!(lab.take_in(&before), Judged::default(), "it may have been stored after the page was cut");
     for node in 1..=3 {
         lab.take_in(&report(node, &[]));
     }
@@ -120,11 +120,7 @@ fn a_copy_nobody_asked_for_is_superfluous_only_beside_enough_good_ones() {
     lab.take_in(&report(2, &[]));
     assert_eq!(lab.take_in(&report(9, &[(&c, 10)])).quarantine, [], "one is missing: this one may be needed");
     assert_eq!(state(&lab, "/f", 9), Some(CopyState::Unverified));
-    assert_eq!(
-        lab.take_in(&report(8, &[(&c, 11)])),
-        Verdict::default(),
-        "of another length: no use, no harm"
-    );
+    assert_eq!(lab.take_in(&report(8, &[(&c, 11)])), Judged::default(), "of another length: no use, no harm");
 }
 
 #[test]
@@ -141,7 +137,7 @@ fn good_copies_on_nodes_that_are_down_make_no_other_one_superfluous() {
     assert_eq!(judged(&here, &here).quarantine.len(), 1);
     let away = Reach::Away { announced: true };
     let second_away = |node| if node == NodeId(2) { away } else { Reach::Here };
-    assert_eq!(judged(&here, &second_away), Verdict::default(), "it is silent: nobody knows");
+    assert_eq!(judged(&here, &second_away), Judged::default(), "it is silent: nobody knows");
     let verdict = judged(&second_away, &second_away);
     assert_eq!(verdict.quarantine, []);
     assert_eq!(verdict.findings.first().map(|found| found.change), Some(CopyChange::Returned));

@@ -23,10 +23,10 @@ use dfs_wire::message::metadata::*;
 use dfs_wire::path::DfsPath;
 use dfs_wire::status::StatusCode;
 
-use super::model::outcome::{AllocatedChunk, OpenedUpload, Outcome, Progress};
+use super::model::outcome::{AllocatedChunk, OpenedUpload, Outcome, StepProgress};
 use super::ops::cluster::{self, Reign};
 use super::ops::mutation::{Mutation, ReceiptKeys, Step};
-use super::ops::transfer::Placement;
+use super::ops::transfer::ChunkPlacement;
 use super::ops::{OpContext, Policy};
 use super::reader::MetadataReader;
 use crate::coordinator::metadata::model::records::{StoredReason, UploadSession};
@@ -129,7 +129,7 @@ impl Lab {
         self.apply(&Mutation::Rename(Rename { from: path(from), to: path(to), replace }))
     }
 
-    pub(super) fn step(&mut self, step: Step) -> Progress {
+    pub(super) fn step(&mut self, step: Step) -> StepProgress {
         match self.apply(&Mutation::Step(step)).unwrap() {
             Outcome::Progress(progress) => progress,
             other => panic!("{other:?}"),
@@ -235,14 +235,14 @@ pub(super) fn upload_of(p: &str) -> OpenUpload {
     }
 }
 
-pub(super) fn placement(nodes: &[u128]) -> Placement {
+pub(super) fn placement(nodes: &[u128]) -> ChunkPlacement {
     let reasons = nodes.iter().map(|&n| StoredReason {
         node: NodeId(n),
         chosen: true,
         rule: "chosen".to_owned(),
         detail: "the only choice".to_owned(),
     });
-    Placement { nodes: nodes.iter().map(|&n| NodeId(n)).collect(), reasons: reasons.collect() }
+    ChunkPlacement { nodes: nodes.iter().map(|&n| NodeId(n)).collect(), reasons: reasons.collect() }
 }
 
 /// What `nodes` would say after they stored `len` bytes of a chunk.
@@ -276,7 +276,11 @@ impl Lab {
         self.allocate_by(request, vec![placement(&[1, 2, 3])]).remove(0)
     }
 
-    fn allocate_by(&mut self, request: AllocateChunks, placements: Vec<Placement>) -> Vec<AllocatedChunk> {
+    fn allocate_by(
+        &mut self,
+        request: AllocateChunks,
+        placements: Vec<ChunkPlacement>,
+    ) -> Vec<AllocatedChunk> {
         match self.apply(&Mutation::Allocate(request, placements)).unwrap() {
             Outcome::Allocated(chunks) => chunks,
             other => panic!("{other:?}"),

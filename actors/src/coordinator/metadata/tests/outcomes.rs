@@ -107,7 +107,7 @@ fn outcomes_of_format_1_are_given_again_and_forgotten_with_the_others() {
     let key = [b"o".as_slice(), &op.to_bytes()].concat();
     let writes = vec![(key, Some(value)), (time, Some(vec![1]))];
     lab.store.commit(&[Batch { conditions: Vec::new(), writes }]).unwrap();
-    let meta: ClusterMeta = lab.reader().read(|view| view.expect(keys::CLUSTER)).unwrap();
+    let meta: ClusterMeta = lab.reader().read(|view| view.require(keys::CLUSTER)).unwrap();
     let old = encode(keys::CLUSTER, &ClusterMeta { format: 1, ..meta }).unwrap();
     let writes = vec![(keys::CLUSTER.to_vec(), Some(old))];
     lab.store.commit(&[Batch { conditions: Vec::new(), writes }]).unwrap();

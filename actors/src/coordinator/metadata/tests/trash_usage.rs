@@ -148,7 +148,7 @@ fn the_trash_of_an_older_store_is_counted_by_its_migration() {
         before.uploads,
     ];
     writes.push((keys::TOTALS.to_vec(), Some([&[1], &dfs_wire::codec::encode(&old).unwrap()[..]].concat())));
-    let meta: ClusterMeta = lab.reader().read(|view| view.expect(keys::CLUSTER)).unwrap();
+    let meta: ClusterMeta = lab.reader().read(|view| view.require(keys::CLUSTER)).unwrap();
     let meta = ClusterMeta { format: 2, ..meta };
     writes.push((keys::CLUSTER.to_vec(), Some(encode(keys::CLUSTER, &meta).unwrap())));
     let batch = |write| Batch { conditions: Vec::new(), writes: vec![write] };

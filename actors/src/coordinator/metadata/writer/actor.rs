@@ -18,7 +18,9 @@ use tokio::sync::oneshot;
 use crate::budgets::WRITER_QUEUE_MAX;
 use crate::coordinator::metadata::model::time::ReignClock;
 use crate::coordinator::metadata::ops::mutation::Mutation;
-use crate::coordinator::metadata::writer::committer::{CommitLane, Committer, GroupEnd, Job, MutationResult};
+use crate::coordinator::metadata::writer::committer::{
+    CommitLane, Committer, GroupEnd, MutationResult, QueuedMutation,
+};
 use crate::supervisor::{ActorError, Behaviour, Ctx, Reply};
 
 /// Mutations of one group: bounds how long one commit may take, and what one failure may leave unknown.
@@ -60,12 +62,12 @@ pub struct WriterArgs {
 /// The metadata writer.
 pub struct MetadataWriter {
     args: WriterArgs,
-    queue: VecDeque<Job>,
+    queue: VecDeque<QueuedMutation>,
     committing: bool,
 }
 
 impl MetadataWriter {
-    fn enqueue(&mut self, job: Job, ctx: &mut Ctx<WriterMsg>) {
+    fn enqueue(&mut self, job: QueuedMutation, ctx: &mut Ctx<WriterMsg>) {
         if self.queue.len() >= WRITER_QUEUE_MAX {
             let text = format!("{WRITER_QUEUE_MAX} metadata changes are waiting; nothing was done");
             job.reply.send(Err(Status::new(StatusCode::Busy, text).retry_after_ms(100)));
@@ -81,7 +83,7 @@ impl MetadataWriter {
             return;
         }
         self.committing = true;
-        let jobs: Vec<Job> = self.queue.drain(..self.queue.len().min(GROUP_MAX)).collect();
+        let jobs: Vec<QueuedMutation> = self.queue.drain(..self.queue.len().min(GROUP_MAX)).collect();
         let (committer, clock) = (Arc::clone(&self.args.committer), Arc::clone(&ctx.env().clock));
         let now = self.args.time.moment();
         let (done, ended) = oneshot::channel();
@@ -109,7 +111,7 @@ impl Behaviour for MetadataWriter {
         match msg {
             WriterMsg::Mutate { op, mutation, reply } => {
                 let entropy = ctx.env().rng.u128();
-                self.enqueue(Job { op, entropy, mutation: *mutation, reply }, ctx);
+                self.enqueue(QueuedMutation { op, entropy, mutation: *mutation, reply }, ctx);
             }
             WriterMsg::GroupDone(GroupEnd::Deposed) => {
                 return Err(ActorError::fatal("write metadata", "another coordinator has taken over"));

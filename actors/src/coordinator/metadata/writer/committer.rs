@@ -59,7 +59,7 @@ impl CommitLane for InlineLane {
 pub type MutationResult = Result<Outcome, Status>;
 
 /// A mutation on its way.
-pub struct Job {
+pub struct QueuedMutation {
     /// The operation.
     pub op: OpId,
     /// Fresh random bits for its ids.
@@ -141,7 +141,7 @@ impl Committer {
     }
 
     /// Applies and commits a group, with the time it is dated by, then replies to each of its jobs. `clock` gives monotonic microseconds.
-    pub fn run(&mut self, jobs: Vec<Job>, now: Moment, clock: &dyn Fn() -> u64) -> GroupEnd {
+    pub fn run(&mut self, jobs: Vec<QueuedMutation>, now: Moment, clock: &dyn Fn() -> u64) -> GroupEnd {
         let metrics = Arc::clone(&self.metrics);
         let _under_way = metrics.health.begin(clock());
         let space = self.store.space();
@@ -308,7 +308,7 @@ impl Committer {
 }
 
 /// Whether a job would take space that it has not taken already.
-fn takes_space(overlay: &Overlay, job: &Job) -> bool {
+fn takes_space(overlay: &Overlay, job: &QueuedMutation) -> bool {
     job.mutation.takes_space() && !outcome::is_known(overlay, job.op).unwrap_or(false)
 }
 

@@ -6,6 +6,6 @@ mod store_health;
 
 pub use actor::{GROUP_MAX, MetadataWriter, WriterArgs, WriterMsg};
 pub use committer::{
-    CommitLane, Committer, GroupEnd, InlineLane, Job, LaneJob, MutationResult, WriterMetrics,
+    CommitLane, Committer, GroupEnd, InlineLane, LaneJob, MutationResult, QueuedMutation, WriterMetrics,
 };
 pub use store_health::{StoreHealth, StoreTrouble};
