@@ -77,15 +77,15 @@ pub(crate) enum Workers {
 }
 
 impl Workers {
-    /// Begins with `work`, which is finished even if the job is dropped.
-    pub(crate) fn start<T, F>(self, work: F) -> Job<T>
+    /// Begins with `work`, which is finished even if the task is dropped.
+    pub(crate) fn start<T, F>(self, work: F) -> WorkerTask<T>
     where
         T: Send + 'static,
         F: FnOnce() -> T + Send + 'static,
     {
         match self {
-            Self::Pool => Job::Running(tokio::task::spawn_blocking(work)),
-            Self::Here => Job::Done(Some(work())),
+            Self::Pool => WorkerTask::Running(tokio::task::spawn_blocking(work)),
+            Self::Here => WorkerTask::Done(Some(work())),
         }
     }
 
@@ -114,15 +114,15 @@ impl Workers {
 }
 
 /// Work that was begun. Its outcome is an error only if the worker was lost.
-pub(crate) enum Job<T> {
+pub(crate) enum WorkerTask<T> {
     Running(JoinHandle<T>),
     /// `None` once it was taken.
     Done(Option<T>),
 }
 
-impl<T> Unpin for Job<T> {}
+impl<T> Unpin for WorkerTask<T> {}
 
-impl<T> Future for Job<T> {
+impl<T> Future for WorkerTask<T> {
     type Output = Result<T, Error>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {

@@ -85,11 +85,11 @@ impl ErrorKind {
 /// Shown as one sentence; [`std::error::Error::source`] gives the causes one by one. Cheap to clone.
 #[derive(Clone)]
 pub struct Error {
-    inner: Box<Inner>,
+    inner: Box<ErrorParts>,
 }
 
 #[derive(Clone)]
-struct Inner {
+struct ErrorParts {
     kind: ErrorKind,
     /// `None` for failures of this machine.
     code: Option<StatusCode>,
@@ -130,7 +130,7 @@ impl Error {
     }
 
     fn build(kind: ErrorKind, code: Option<StatusCode>, message: String) -> Self {
-        let inner = Inner {
+        let inner = ErrorParts {
             kind,
             code,
             message,

@@ -90,7 +90,7 @@ pub(crate) struct Held {
 
 /// One slab's place in the bound; rides in the guard of its bytes.
 #[derive(Debug)]
-pub(crate) struct Place {
+pub(crate) struct SlabPermit {
     _permit: OwnedSemaphorePermit,
     _parent: Option<Arc<Held>>,
 }
@@ -101,9 +101,9 @@ impl Held {
     }
 
     /// A slab to fill, with its place in the bound.
-    pub(crate) fn take(&mut self) -> Option<(Slab, Place)> {
-        let place = Place { _permit: self.permit.split(1)?, _parent: self.bound.parent.clone() };
-        Some((self.bound.pool.take(), place))
+    pub(crate) fn take(&mut self) -> Option<(Slab, SlabPermit)> {
+        let permit = SlabPermit { _permit: self.permit.split(1)?, _parent: self.bound.parent.clone() };
+        Some((self.bound.pool.take(), permit))
     }
 
     /// Makes a bound of its own of what is held: whoever shares it waits for nobody outside of it.
@@ -122,8 +122,8 @@ impl Held {
 }
 
 /// Makes the first `len` bytes of a filled slab shareable; its place in the bound is free when the last clone goes.
-pub(crate) fn freeze(slab: Slab, len: usize, place: Place) -> Bytes {
-    slab.freeze(len, place)
+pub(crate) fn freeze(slab: Slab, len: usize, permit: SlabPermit) -> Bytes {
+    slab.freeze(len, permit)
 }
 
 #[cfg(test)]
@@ -138,15 +138,15 @@ mod tests {
         let mut first = bound.acquire(6, SOON).await.unwrap();
         assert!(bound.acquire(6, SOON).await.unwrap_err().is_busy());
         assert_eq!(first.credit().unwrap().slabs(), 6);
-        let (slab, place) = first.take().unwrap();
-        let bytes = freeze(slab, 5, place);
+        let (slab, permit) = first.take().unwrap();
+        let bytes = freeze(slab, 5, permit);
         drop(first);
-        assert_eq!(bound.available(), 7, "the bytes still hold their place");
+        assert_eq!(bound.available(), 7, "the bytes still hold their permit");
         drop(bytes);
         assert_eq!(bound.available(), 8);
         let seat = bound.acquire(2, SOON).await.unwrap().into_bound();
-        let (slab, place) = seat.try_acquire(5).unwrap().take().unwrap();
-        let bytes = freeze(slab, 1, place);
+        let (slab, permit) = seat.try_acquire(5).unwrap().take().unwrap();
+        let bytes = freeze(slab, 1, permit);
         drop(seat);
         assert_eq!(bound.available(), 6, "what was carved out comes back as one");
         drop(bytes);

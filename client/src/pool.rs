@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use dfs_wire::handshake::{ClientPeer, Hello, Peer as PeerIdentity};
+use dfs_wire::handshake::{ClientPeer, Hello, Peer};
 use dfs_wire::id::{ClientId, ClusterId};
 use dfs_wire::limits::CONNECTION_CREDIT_BYTES;
 use dfs_wire::link::{Dialed, Driver, Link};
@@ -58,14 +58,14 @@ struct PeerState {
     refused: Option<(Instant, Error)>,
 }
 
-struct Peer {
+struct PeerConns {
     address: String,
     state: Mutex<PeerState>,
     /// One dial at a time for each address; those who only need a connection share its result.
     dialling: tokio::sync::Mutex<()>,
 }
 
-impl Peer {
+impl PeerConns {
     fn lock(&self) -> MutexGuard<'_, PeerState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -88,13 +88,13 @@ pub(crate) struct Pool {
 
 struct PoolInner {
     env: Env,
-    me: PeerIdentity,
+    me: Peer,
     timeouts: Timeouts,
     cluster: OnceLock<ClusterId>,
     /// A coordinator's time, and when it was told.
     time: Mutex<Option<(u64, Instant)>>,
     memory: MemoryBound,
-    peers: Mutex<BTreeMap<String, Arc<Peer>>>,
+    peers: Mutex<BTreeMap<String, Arc<PeerConns>>>,
 }
 
 impl Pool {
@@ -102,7 +102,7 @@ impl Pool {
         let me = ClientPeer { client: ClientId(env.u128()), name: config.agent.clone() };
         let inner = PoolInner {
             env,
-            me: if config.operator { PeerIdentity::Operator(me) } else { PeerIdentity::Client(me) },
+            me: if config.operator { Peer::Operator(me) } else { Peer::Client(me) },
             timeouts: config.timeouts.clone(),
             cluster: OnceLock::new(),
             time: Mutex::default(),
@@ -201,11 +201,11 @@ impl Pool {
         state.cooling_until = None;
     }
 
-    fn peers(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Peer>>> {
+    fn peers(&self) -> MutexGuard<'_, BTreeMap<String, Arc<PeerConns>>> {
         self.inner.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn peer(&self, address: &str) -> Arc<Peer> {
+    fn peer(&self, address: &str) -> Arc<PeerConns> {
         let mut peers = self.peers();
         if let Some(peer) = peers.get(address) {
             return peer.clone();
@@ -213,7 +213,7 @@ impl Pool {
         if peers.len() >= PEERS_MAX {
             peers.retain(|_, p| !p.lock().conns.is_empty());
         }
-        let peer = Peer {
+        let peer = PeerConns {
             address: address.to_owned(),
             state: Mutex::default(),
             dialling: tokio::sync::Mutex::new(()),
@@ -223,7 +223,7 @@ impl Pool {
         peer
     }
 
-    async fn dial(&self, peer: &Arc<Peer>) -> Result<Arc<Conn>, Error> {
+    async fn dial(&self, peer: &Arc<PeerConns>) -> Result<Arc<Conn>, Error> {
         match self.try_dial(&peer.address).await {
             Ok(conn) => {
                 let mut state = peer.lock();

@@ -10,7 +10,7 @@ use futures_util::stream::{self, StreamExt};
 
 use crate::client::Client;
 use crate::error::Error;
-use crate::get::{Absorber, Copies, CopyError, Pages, Part, Reader, Target, WINDOW_SLABS, Wanted};
+use crate::get::{Absorber, Copies, CopyError, Pages, Part, PartRead, Reader, Sink, WINDOW_SLABS};
 use crate::memory::MemoryBound;
 use crate::options::{ChunkCheck, CopyCheck, VerifyReport};
 use crate::progress::{Meter, ProgressFn};
@@ -88,9 +88,9 @@ async fn check_copy(
     let tries_max = if matches!(replica.node_state, NodeState::Up | NodeState::Draining) { TRIES } else { 1 };
     let mut tries = 0;
     loop {
-        let mut absorber = Absorber::new(Target::Nowhere, reader.meter.clone(), reader.inner.env.workers);
+        let mut absorber = Absorber::new(Sink::Nowhere, reader.meter.clone(), reader.inner.env.workers);
         tries += 1;
-        let wanted = Wanted { location, part, held: &held };
+        let wanted = PartRead { location, part, held: &held };
         match reader.read_copy(&mut Copies::only(replica), wanted, &mut absorber).await {
             Ok(()) if absorber.sha256() == location.sha256 => return Ok(()),
             Ok(()) => return Err(Error::new(StatusCode::Corrupt, "its SHA-256 is not the chunk's")),

@@ -29,7 +29,7 @@ const RUNTIME_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// What a role gets to start its nodes with.
 #[derive(Clone, Debug)]
-pub struct Context {
+pub struct RoleContext {
     /// The configuration, which SIGHUP may change.
     pub live: Live,
     /// Clocks, network, randomness.
@@ -44,7 +44,7 @@ pub struct Context {
     pub admin: Admin,
 }
 
-impl Context {
+impl RoleContext {
     /// The configuration now.
     pub fn config(&self) -> std::sync::Arc<Config> {
         self.live.current()
@@ -72,7 +72,7 @@ pub struct Started {
 /// to end.
 pub fn run<F, S>(configure: impl FnOnce() -> Result<Live, ExitCode>, start: S) -> ExitCode
 where
-    S: FnOnce(Context) -> F,
+    S: FnOnce(RoleContext) -> F,
     F: Future<Output = anyhow::Result<Started>>,
 {
     // The handlers come before everything that takes time: until they are there, a signal ends the process without
@@ -111,7 +111,7 @@ where
 /// The code to end with. An error is logged where it is met: what follows it takes time, and may be cut short.
 async fn live_and_die<F, S>(live: Live, logs: LogHandle, signals: Signals, start: S) -> u8
 where
-    S: FnOnce(Context) -> F,
+    S: FnOnce(RoleContext) -> F,
     F: Future<Output = anyhow::Result<Started>>,
 {
     let failed = |error: anyhow::Error| {
@@ -136,7 +136,8 @@ where
         move || patience.current().node.drain_timeout,
         move || reload.reload(|level| logs.set_level(level)),
     ));
-    let context = Context { live, env: env::system(), shutdown: shutdown.clone(), metrics, readiness, admin };
+    let context =
+        RoleContext { live, env: env::system(), shutdown: shutdown.clone(), metrics, readiness, admin };
     // A signal must not have to wait for a start that hangs.
     let started = tokio::select! {
         biased;
@@ -153,7 +154,7 @@ where
     code
 }
 
-async fn serve_until_end(started: Started, context: &Context) -> u8 {
+async fn serve_until_end(started: Started, context: &RoleContext) -> u8 {
     let Started { nodes, drain } = started;
     for node in &nodes {
         telemetry::observe_actors(&context.metrics, &node.tree);
@@ -297,7 +298,7 @@ mod tests {
         }
     }
 
-    async fn started(drain: BoxFuture<'static, ()>) -> (Started, Addr<()>, Context) {
+    async fn started(drain: BoxFuture<'static, ()>) -> (Started, Addr<()>, RoleContext) {
         let tree = ActorTree::new("test");
         let env = env::system();
         let addr = Addr::new(&env.clock, 4);
@@ -312,7 +313,7 @@ mod tests {
         let (metrics, readiness) = (Metrics::new(), Readiness::default());
         let admin = Admin::new(readiness.clone(), metrics.clone());
         let context =
-            Context { live, env: env::system(), shutdown: Shutdown::new(), metrics, readiness, admin };
+            RoleContext { live, env: env::system(), shutdown: Shutdown::new(), metrics, readiness, admin };
         (Started { nodes: vec![Node { tree, root }], drain }, addr, context)
     }
 

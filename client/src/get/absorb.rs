@@ -10,24 +10,24 @@ use bytes::Bytes;
 use dfs_wire::limits::SLAB_ALIGN;
 
 use crate::digest::{BATCH_FRAMES, Hash, Sha};
-use crate::env::{Job, Workers};
+use crate::env::{WorkerTask, Workers};
 use crate::error::Error;
 use crate::progress::Meter;
 
 /// Where the bytes of one part go.
 #[derive(Clone)]
-pub(crate) enum Target {
+pub(crate) enum Sink {
     /// Kept in memory until the part is whole and verified.
     Memory,
     /// Written to their place in a file that is not visible yet.
-    File(Place),
+    File(FilePosition),
     /// Only looked at.
     Nowhere,
 }
 
 /// A place in a local file.
 #[derive(Clone)]
-pub(crate) struct Place {
+pub(crate) struct FilePosition {
     pub(crate) file: Arc<File>,
     /// The same file past the page cache, if the file system allows it.
     pub(crate) direct: Option<Arc<File>>,
@@ -37,11 +37,11 @@ pub(crate) struct Place {
 
 /// Takes the bytes of one part in, in order.
 pub(crate) struct Absorber {
-    target: Target,
+    sink: Sink,
     meter: Meter,
-    /// `None` while a job has it.
+    /// `None` while a worker has it.
     hash: Option<Hash>,
-    job: Option<Job<Result<Hash, Error>>>,
+    task: Option<WorkerTask<Result<Hash, Error>>>,
     workers: Workers,
     batch: Vec<Bytes>,
     kept: Vec<Bytes>,
@@ -50,9 +50,9 @@ pub(crate) struct Absorber {
 }
 
 impl Absorber {
-    pub(crate) fn new(target: Target, meter: Meter, workers: Workers) -> Self {
+    pub(crate) fn new(sink: Sink, meter: Meter, workers: Workers) -> Self {
         let hash = Some(Hash::default());
-        Self { target, meter, hash, job: None, workers, batch: Vec::new(), kept: Vec::new(), taken: 0 }
+        Self { sink, meter, hash, task: None, workers, batch: Vec::new(), kept: Vec::new(), taken: 0 }
     }
 
     /// Bytes taken in so far.
@@ -67,7 +67,7 @@ impl Absorber {
         if self.batch.len() >= BATCH_FRAMES {
             self.settle().await?;
             let (work, _) = self.work();
-            self.job = Some(self.workers.start(work));
+            self.task = Some(self.workers.start(work));
         }
         Ok(())
     }
@@ -76,7 +76,7 @@ impl Absorber {
     pub(crate) async fn flush(&mut self) -> Result<(), Error> {
         self.settle().await?;
         if !self.batch.is_empty() {
-            let to_file = matches!(self.target, Target::File(_));
+            let to_file = matches!(self.sink, Sink::File(_));
             let (work, bytes) = self.work();
             // Writing may block whatever the size; hashing alone only does so for many bytes.
             let weight = if to_file { usize::MAX } else { bytes };
@@ -87,7 +87,7 @@ impl Absorber {
 
     /// Forgets everything: the part is fetched from its beginning again.
     pub(crate) async fn restart(&mut self) {
-        // A job must not write behind the back of its successor.
+        // A task must not write behind the back of its successor.
         self.settle().await.ok();
         self.meter.unmoved(self.taken - self.batch.iter().map(|b| b.len() as u64).sum::<u64>());
         self.batch.clear();
@@ -107,31 +107,33 @@ impl Absorber {
     }
 
     async fn settle(&mut self) -> Result<(), Error> {
-        if let Some(job) = self.job.take() {
-            self.hash = Some(job.await??);
+        if let Some(task) = self.task.take() {
+            self.hash = Some(task.await??);
         }
         Ok(())
     }
 
-    /// The job for the batch, and its size.
+    /// The work for the batch, and its size.
     fn work(&mut self) -> (impl FnOnce() -> Result<Hash, Error> + Send + use<>, usize) {
         let batch = std::mem::take(&mut self.batch);
         let bytes: usize = batch.iter().map(Bytes::len).sum();
         let before = self.taken - bytes as u64;
-        let place = match &self.target {
-            Target::Memory => {
+        let position = match &self.sink {
+            Sink::Memory => {
                 self.kept.extend(batch.iter().cloned());
                 None
             }
-            Target::File(place) => Some(Place { offset: place.offset + before, ..place.clone() }),
-            Target::Nowhere => None,
+            Sink::File(position) => {
+                Some(FilePosition { offset: position.offset + before, ..position.clone() })
+            }
+            Sink::Nowhere => None,
         };
         let mut hash = self.hash.take().unwrap_or_default();
         let meter = self.meter.clone();
         let work = move || {
             batch.iter().for_each(|frame| hash.update(frame));
-            if let Some(place) = place {
-                write(&place, &batch)?;
+            if let Some(position) = position {
+                write(&position, &batch)?;
             }
             drop(batch);
             meter.moved(bytes as u64);
@@ -141,20 +143,20 @@ impl Absorber {
     }
 }
 
-fn write(place: &Place, batch: &[Bytes]) -> Result<(), Error> {
-    let failed = |e| Error::local_file("writing", &place.path, e);
+fn write(position: &FilePosition, batch: &[Bytes]) -> Result<(), Error> {
+    let failed = |e| Error::local_file("writing", &position.path, e);
     let aligned = |n: usize| n.is_multiple_of(SLAB_ALIGN);
     let fits = batch.iter().all(|b| aligned(b.len()) && aligned(b.as_ptr().addr()))
-        && place.offset.is_multiple_of(SLAB_ALIGN as u64);
-    if let (Some(direct), true) = (&place.direct, fits) {
-        match write_vectored(direct, batch, place.offset) {
+        && position.offset.is_multiple_of(SLAB_ALIGN as u64);
+    if let (Some(direct), true) = (&position.direct, fits) {
+        match write_vectored(direct, batch, position.offset) {
             Ok(()) => return Ok(()),
             // The file system took the flag and not the write: it goes through the page cache then.
             Err(e) if e.kind() == io::ErrorKind::InvalidInput => {}
             Err(e) => return Err(failed(e)),
         }
     }
-    write_vectored(&place.file, batch, place.offset).map_err(failed)
+    write_vectored(&position.file, batch, position.offset).map_err(failed)
 }
 
 /// Writes all of `batch` in as few calls as the kernel allows.

@@ -13,7 +13,7 @@ use dfs_wire::status::StatusCode;
 
 use super::absorb::Absorber;
 use super::pages::Pages;
-use super::source::{Copies, Source, Wanted};
+use super::source::{Copies, CopyStream, PartRead};
 use crate::backoff::Backoff;
 use crate::client::Inner;
 use crate::error::Error;
@@ -53,7 +53,7 @@ pub(crate) enum CopyError {
 }
 
 /// Whether the bytes of a part are the right ones.
-enum Verdict {
+enum Integrity {
     Good,
     BadCopy(Error),
     Mixed(Error),
@@ -131,7 +131,7 @@ impl Reader {
             if !attempts.alone {
                 copies.spare = order.iter().find(|r| !attempts.bad.contains_key(&r.node)).copied();
             }
-            let outcome = self.read_copy(&mut copies, Wanted { location, part, held }, absorber).await;
+            let outcome = self.read_copy(&mut copies, PartRead { location, part, held }, absorber).await;
             let Copies { replica, sources, .. } = copies;
             if replica.node != first.node {
                 // It took over: the one that hung is the last to be tried again.
@@ -142,9 +142,9 @@ impl Reader {
             attempts.sources.extend(new);
             let error = match outcome {
                 Ok(()) => match self.judge(location, replica, part, absorber, attempts).await {
-                    Verdict::Good => return Ok(true),
-                    Verdict::BadCopy(error) => CopyError::Bad(error),
-                    Verdict::Mixed(error) => CopyError::Unreachable(error),
+                    Integrity::Good => return Ok(true),
+                    Integrity::BadCopy(error) => CopyError::Bad(error),
+                    Integrity::Mixed(error) => CopyError::Unreachable(error),
                 },
                 Err(error) => error,
             };
@@ -172,11 +172,11 @@ impl Reader {
         part: Part,
         absorber: &mut Absorber,
         attempts: &mut Attempts,
-    ) -> Verdict {
+    ) -> Integrity {
         let whole = part.offset == 0 && part.len == location.len;
         if !whole || absorber.sha256() == location.sha256 {
             self.inner.pool.served(&replica.address);
-            return Verdict::Good;
+            return Integrity::Good;
         }
         absorber.restart().await;
         let mixed = std::mem::take(&mut attempts.sources).len() > 1;
@@ -184,10 +184,10 @@ impl Reader {
             // Which of them is bad shows when each is read alone, from here on.
             attempts.alone = true;
             let text = "the bytes of several copies do not add up to the chunk's SHA-256";
-            return Verdict::Mixed(Error::new(StatusCode::ChecksumMismatch, text));
+            return Integrity::Mixed(Error::new(StatusCode::ChecksumMismatch, text));
         }
         let text = "the copy was read without an error, but its SHA-256 is not the chunk's";
-        Verdict::BadCopy(Error::new(StatusCode::Corrupt, text))
+        Integrity::BadCopy(Error::new(StatusCode::Corrupt, text))
     }
 
     fn condemn(
@@ -209,7 +209,7 @@ impl Reader {
     pub(crate) async fn read_copy(
         &self,
         copies: &mut Copies<'_>,
-        wanted: Wanted<'_>,
+        wanted: PartRead<'_>,
         absorber: &mut Absorber,
     ) -> Result<(), CopyError> {
         let part = wanted.part;
@@ -230,10 +230,10 @@ impl Reader {
     async fn receive(
         &self,
         copies: &mut Copies<'_>,
-        wanted: Wanted<'_>,
+        wanted: PartRead<'_>,
         absorber: &mut Absorber,
     ) -> Result<(), CopyError> {
-        let mut source = Source::open(self, copies.replica, wanted, absorber.taken()).await?;
+        let mut source = CopyStream::open(self, copies.replica, wanted, absorber.taken()).await?;
         loop {
             let event = match source.next(self, copies, wanted, absorber.taken()).await {
                 Some(Ok(event)) => event,

@@ -29,10 +29,10 @@ use crate::error::Error;
 use crate::options::{GetOptions, GetOutcome};
 use crate::progress::Meter;
 
-pub(crate) use absorb::{Absorber, Target};
+pub(crate) use absorb::{Absorber, Sink};
 pub(crate) use fetch::{CopyError, Part, Reader};
 pub(crate) use pages::Pages;
-pub(crate) use source::{Copies, Wanted};
+pub(crate) use source::{Copies, PartRead};
 
 pub use file_reader::FileReader;
 pub use part_file::is_resumable;

@@ -55,26 +55,26 @@ impl<'a> Copies<'a> {
 
 /// What is read of a chunk.
 #[derive(Clone, Copy)]
-pub(crate) struct Wanted<'a> {
+pub(crate) struct PartRead<'a> {
     pub(crate) location: &'a ChunkLocation,
     pub(crate) part: Part,
     pub(crate) held: &'a Held,
 }
 
 /// One copy's stream.
-pub(super) struct Source {
+pub(super) struct CopyStream {
     conn: Arc<Conn>,
     stream: Stream,
     opened: Instant,
     heard: bool,
 }
 
-impl Source {
+impl CopyStream {
     /// Asks a copy for what is missing of a part, of which `done` bytes are here.
     pub(super) async fn open(
         reader: &Reader,
         replica: &ReplicaLocation,
-        wanted: Wanted<'_>,
+        wanted: PartRead<'_>,
         done: u64,
     ) -> Result<Self, CopyError> {
         let config = &reader.inner.config;
@@ -91,7 +91,7 @@ impl Source {
             _ => pool.get(&replica.address, links).await,
         };
         let conn = connected.map_err(CopyError::Unreachable)?;
-        let Wanted { location, part, held } = wanted;
+        let PartRead { location, part, held } = wanted;
         let done = u32::try_from(done).unwrap_or(u32::MAX).min(part.len);
         let read = ReadChunk {
             grant: location.grant.clone(),
@@ -118,7 +118,7 @@ impl Source {
         &mut self,
         reader: &Reader,
         copies: &mut Copies<'a>,
-        wanted: Wanted<'_>,
+        wanted: PartRead<'_>,
         done: u64,
     ) -> Option<Result<Event, Status>> {
         let event = match copies.spare {
@@ -166,7 +166,7 @@ impl Source {
         reader: &Reader,
         copies: &mut Copies<'a>,
         spare: &'a ReplicaLocation,
-        wanted: Wanted<'_>,
+        wanted: PartRead<'_>,
         done: u64,
     ) -> Option<Result<Event, Status>> {
         tracing::debug!(node = %copies.replica.node, index = wanted.part.index, "no byte comes, asking another copy");

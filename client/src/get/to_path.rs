@@ -11,9 +11,9 @@ use dfs_wire::status::StatusCode;
 use tokio::task::JoinSet;
 use tokio::time::{Duration, Instant};
 
-use super::absorb::Place;
+use super::absorb::FilePosition;
 use super::part_file::{Keep, LOCK_PATIENCE, LOCK_POLL, PartFile};
-use super::{Absorber, Part, Reader, Target, WINDOW_SLABS, open, to_writer};
+use super::{Absorber, Part, Reader, Sink, WINDOW_SLABS, open, to_writer};
 use crate::client::Client;
 use crate::digest::Hash;
 use crate::env::Workers;
@@ -92,10 +92,10 @@ async fn is_there(
     let open = move || File::open(&path).ok().filter(|f| f.metadata().is_ok_and(|m| m.len() == len));
     let Some(file) = reader.inner.env.workers.blocking(open).await? else { return Ok(false) };
     let path = Arc::new(destination.to_owned());
-    let start = Place { file: Arc::new(file), direct: None, path, offset: 0 };
+    let start = FilePosition { file: Arc::new(file), direct: None, path, offset: 0 };
     for part in reader.parts(range) {
-        let place = Place { offset: reader.position(part) - range.start, ..start.clone() };
-        if !reader.is_whole(part) || !holds(reader, part, place).await? {
+        let position = FilePosition { offset: reader.position(part) - range.start, ..start.clone() };
+        if !reader.is_whole(part) || !holds(reader, part, position).await? {
             return Ok(false);
         }
     }
@@ -104,9 +104,9 @@ async fn is_there(
 }
 
 /// Whether the bytes of a whole chunk lie at a place.
-async fn holds(reader: &Reader, part: Part, place: Place) -> Result<bool, Error> {
+async fn holds(reader: &Reader, part: Part, position: FilePosition) -> Result<bool, Error> {
     let location = reader.pages.location(part.index, false).await?;
-    Ok(reader.inner.env.workers.blocking(move || hash_place(&place, part.len)).await?
+    Ok(reader.inner.env.workers.blocking(move || hash_at(&position, part.len)).await?
         == Some(location.sha256))
 }
 
@@ -152,11 +152,11 @@ async fn fetch_all(
         while tasks.len() < parallel
             && let Some(part) = parts.next()
         {
-            let place = file.place(reader.position(part) - range.start);
+            let position = file.position(reader.position(part) - range.start);
             let claimed = file.claimed().contains(&part.index);
             // Until it is checked again, a claim is not to be written down again.
             file.mark(part.index, false);
-            tasks.spawn(fetch(reader.clone(), part, place, claimed));
+            tasks.spawn(fetch(reader.clone(), part, position, claimed));
         }
         let Some(done) = tasks.join_next().await else { return Ok(resumed) };
         let lost = |e| Error::new(StatusCode::Internal, "a transfer task was lost").caused_by(e);
@@ -174,8 +174,13 @@ async fn fetch_all(
     }
 }
 
-async fn fetch(reader: Arc<Reader>, part: Part, place: Place, claimed: bool) -> Result<Placed, Error> {
-    if claimed && reader.is_whole(part) && holds(&reader, part, place.clone()).await? {
+async fn fetch(
+    reader: Arc<Reader>,
+    part: Part,
+    position: FilePosition,
+    claimed: bool,
+) -> Result<Placed, Error> {
+    if claimed && reader.is_whole(part) && holds(&reader, part, position.clone()).await? {
         reader.meter.moved(part.len.into());
         return Ok(Placed { part, resumed: true });
     }
@@ -183,21 +188,21 @@ async fn fetch(reader: Arc<Reader>, part: Part, place: Place, claimed: bool) -> 
     let patience = reader.inner.config.retry.busy_budget;
     let held = reader.inner.download_memory.acquire(slabs, patience).await?;
     let turn = reader.inner.download_pace.enter(part.len.into(), patience).await?;
-    let mut absorber = Absorber::new(Target::File(place), reader.meter.clone(), reader.inner.env.workers);
+    let mut absorber = Absorber::new(Sink::File(position), reader.meter.clone(), reader.inner.env.workers);
     reader.fetch(part, &held, &mut absorber).await?;
     turn.done(part.len.into());
     Ok(Placed { part, resumed: false })
 }
 
 /// SHA-256 of what lies at a place; `None` if it cannot be read.
-fn hash_place(place: &Place, len: u32) -> Option<[u8; 32]> {
+fn hash_at(position: &FilePosition, len: u32) -> Option<[u8; 32]> {
     let mut hash = Hash::default();
     let mut buffer = vec![0; DATA_FRAME_BYTES];
     let mut done = 0;
     while done < u64::from(len) {
         let wanted = usize::try_from(u64::from(len) - done).ok()?.min(DATA_FRAME_BYTES);
         let piece = buffer.get_mut(..wanted)?;
-        place.file.read_exact_at(piece, place.offset + done).ok()?;
+        position.file.read_exact_at(piece, position.offset + done).ok()?;
         hash.update(piece);
         done += wanted as u64;
     }

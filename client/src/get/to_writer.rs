@@ -12,7 +12,7 @@ use dfs_wire::status::StatusCode;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Absorber, Part, Reader, Target};
+use super::{Absorber, Part, Reader, Sink};
 use crate::env::Workers;
 use crate::error::Error;
 use crate::memory::{Held, MemoryBound};
@@ -116,7 +116,7 @@ pub(super) async fn fetch(reader: Arc<Reader>, part: Part, held: Held) -> Result
     // After the memory, as everybody: who has a turn waits for nobody who waits for one.
     let patience = reader.inner.config.retry.busy_budget;
     let turn = reader.inner.download_pace.enter(part.len.into(), patience).await?;
-    let mut absorber = Absorber::new(Target::Memory, reader.meter.clone(), reader.inner.env.workers);
+    let mut absorber = Absorber::new(Sink::Memory, reader.meter.clone(), reader.inner.env.workers);
     reader.fetch(part, &held, &mut absorber).await?;
     turn.done(part.len.into());
     Ok(Fetched { frames: absorber.into_kept(), _held: held })

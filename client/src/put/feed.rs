@@ -12,9 +12,9 @@ use dfs_wire::limits::DATA_FRAME_BYTES;
 use dfs_wire::link::DataFrame;
 use dfs_wire::status::StatusCode;
 
-use super::source::{self, Seen, TICK};
+use super::source::{self, FileStamp, TICK};
 use crate::digest::{BATCH_FRAMES, Hash, Sha};
-use crate::env::{Job, Workers};
+use crate::env::{WorkerTask, Workers};
 use crate::error::Error;
 use crate::memory::{Held, MemoryBound, freeze};
 
@@ -46,7 +46,7 @@ impl ChunkSource {
 }
 
 /// Frames ready to be sent, and the hash up to their end.
-type Batch = (Vec<DataFrame>, Hash);
+type FrameBatch = (Vec<DataFrame>, Hash);
 
 /// One pass.
 pub(crate) struct Feed {
@@ -56,7 +56,7 @@ pub(crate) struct Feed {
     /// Bytes handed to batches.
     taken: u64,
     hash: Option<Hash>,
-    ahead: Option<Job<Result<Batch, Error>>>,
+    ahead: Option<WorkerTask<Result<FrameBatch, Error>>>,
     workers: Workers,
 }
 
@@ -102,7 +102,7 @@ impl Feed {
     }
 
     /// Keeps the hash, and begins with the batch after this one while this one is sent.
-    fn handed_out(&mut self, (frames, hash): Batch) -> Vec<DataFrame> {
+    fn handed_out(&mut self, (frames, hash): FrameBatch) -> Vec<DataFrame> {
         self.hash = Some(hash.clone());
         let left = self.source.len() - self.taken;
         if left == 0 {
@@ -166,7 +166,7 @@ pub(crate) fn read_through(source: &ChunkSource, mut take: impl FnMut(&[u8])) ->
     Ok(())
 }
 
-fn hash_batch(part: Vec<Bytes>, mut hash: Hash) -> Batch {
+fn hash_batch(part: Vec<Bytes>, mut hash: Hash) -> FrameBatch {
     let frames = part
         .into_iter()
         .map(|bytes| {
@@ -177,7 +177,7 @@ fn hash_batch(part: Vec<Bytes>, mut hash: Hash) -> Batch {
     (frames, hash)
 }
 
-fn read_batch(part: &FileRange, mut held: Held, mut hash: Hash) -> Result<Batch, Error> {
+fn read_batch(part: &FileRange, mut held: Held, mut hash: Hash) -> Result<FrameBatch, Error> {
     let mut frames = Vec::with_capacity(held.slabs());
     let mut done = 0u64;
     while done < u64::from(part.len) {
@@ -208,7 +208,7 @@ fn read_failed(part: &FileRange, error: io::Error) -> Error {
 pub(crate) struct Opened {
     pub(crate) file: Arc<File>,
     /// What it is now, and how long; `None` for a pipe or a device.
-    pub(crate) regular: Option<(Seen, u64)>,
+    pub(crate) regular: Option<(FileStamp, u64)>,
 }
 
 /// Opens a local file for reading.
@@ -230,7 +230,7 @@ pub(crate) async fn open_file(path: PathBuf, workers: Workers) -> Result<Opened,
             return Err(Error::new(StatusCode::InvalidArgument, text)
                 .with_hint("put its files one by one, or use `dfsctl put -r`"));
         }
-        let seen = metadata.is_file().then(|| Seen::first(&file)).transpose().map_err(failed)?;
+        let seen = metadata.is_file().then(|| FileStamp::first(&file)).transpose().map_err(failed)?;
         Ok((Arc::new(file), seen))
     };
     let (file, seen) = workers.blocking(open).await??;
@@ -238,7 +238,7 @@ pub(crate) async fn open_file(path: PathBuf, workers: Workers) -> Result<Opened,
         Some(None) => {
             tokio::time::sleep(TICK).await;
             let file = file.clone();
-            let again = workers.blocking(move || Seen::again(&file)).await?;
+            let again = workers.blocking(move || FileStamp::again(&file)).await?;
             Some(again.map_err(|e| Error::local_file("opening", &named, e))?)
         }
         Some(seen) => seen,

@@ -12,19 +12,19 @@ use dfs_wire::slab::Slab;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::feed::{ChunkSource, FileRange, Opened, open_file};
-use super::source::{self, Seen};
-use crate::env::{Job, Workers};
+use super::source::{self, FileStamp};
+use crate::env::{WorkerTask, Workers};
 use crate::error::Error;
-use crate::memory::{Held, MemoryBound, Place, freeze};
+use crate::memory::{Held, MemoryBound, SlabPermit, freeze};
 use crate::options::PutSource;
 
 /// A file, and what tells its state from another.
-pub(super) type Identity = (Arc<PathBuf>, Seen);
+pub(super) type Identity = (Arc<PathBuf>, FileStamp);
 
 /// What is put.
 pub(crate) enum Input {
     /// A file of known length.
-    File { file: Arc<File>, path: Arc<PathBuf>, seen: Seen, len: u64, next: u64 },
+    File { file: Arc<File>, path: Arc<PathBuf>, seen: FileStamp, len: u64, next: u64 },
     /// Bytes in memory.
     Bytes { bytes: Bytes, next: u64 },
     /// Something that is read until it ends.
@@ -119,11 +119,11 @@ enum Pull {
 /// A slab on its way to being full.
 struct Filling {
     slab: Slab,
-    place: Place,
+    permit: SlabPermit,
     len: usize,
 }
 
-type BlockingRead = Job<(Filling, io::Result<bool>)>;
+type BlockingRead = WorkerTask<(Filling, io::Result<bool>)>;
 
 /// A stream of unknown length, and the chunk that is being gathered from it.
 pub(crate) struct StreamInput {
@@ -217,18 +217,18 @@ impl StreamInput {
 
     /// Moves the slab that was filled to the chunk.
     fn settle(&mut self) {
-        if let Some(Filling { slab, place, len }) = self.filling.take()
+        if let Some(Filling { slab, permit, len }) = self.filling.take()
             && len > 0
         {
             self.gathered += len as u64;
-            self.frames.push(freeze(slab, len, place));
+            self.frames.push(freeze(slab, len, permit));
         }
     }
 }
 
 fn next_slab(held: &mut Option<Held>) -> Option<Filling> {
-    let (slab, place) = held.as_mut()?.take()?;
-    Some(Filling { slab, place, len: 0 })
+    let (slab, permit) = held.as_mut()?.take()?;
+    Some(Filling { slab, permit, len: 0 })
 }
 
 /// Returns whether the file has ended.

@@ -128,7 +128,7 @@ struct Transfer {
     sum: Option<WholeSum>,
 }
 
-enum Step {
+enum UploadEvent {
     Chunk(Option<ChunkSource>),
     Done(Uploaded),
     Renew,
@@ -160,17 +160,17 @@ impl Transfer {
         while !self.ended || !self.tasks.is_empty() {
             let step = tokio::select! {
                 biased;
-                Some(done) = self.tasks.join_next(), if !self.tasks.is_empty() => Step::Done(joined(done)?),
-                _ = renewal.tick() => Step::Renew,
+                Some(done) = self.tasks.join_next(), if !self.tasks.is_empty() => UploadEvent::Done(joined(done)?),
+                _ = renewal.tick() => UploadEvent::Renew,
                 chunk = next_chunk(&self.session, &mut input), if !self.ended && self.tasks.len() < parallel => {
-                    Step::Chunk(chunk?)
+                    UploadEvent::Chunk(chunk?)
                 }
             };
             match step {
-                Step::Chunk(Some(source)) => self.start(source, input.len()).await?,
-                Step::Chunk(None) => self.ended = true,
-                Step::Done(uploaded) => self.done(uploaded).await?,
-                Step::Renew => self.session.renew().await?,
+                UploadEvent::Chunk(Some(source)) => self.start(source, input.len()).await?,
+                UploadEvent::Chunk(None) => self.ended = true,
+                UploadEvent::Done(uploaded) => self.done(uploaded).await?,
+                UploadEvent::Renew => self.session.renew().await?,
             }
         }
         let changed = input.changed(self.session.inner.env.workers).await?;

@@ -15,14 +15,14 @@ pub(super) const TICK: Duration = Duration::from_millis(20);
 
 /// What tells one state of a file from another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct FileStamp {
     inode: (u64, u64),
     size: u64,
     modified: (i64, i64),
     changed: (i64, i64),
 }
 
-impl Seen {
+impl FileStamp {
     /// Looks at an open file. `None` if it was changed just now: it is to be looked at again after [`TICK`]. Blocks.
     pub(super) fn first(file: &File) -> std::io::Result<Option<Self>> {
         let metadata = file.metadata()?;
@@ -91,11 +91,11 @@ mod tests {
         let open = || {
             let file = File::open(&path).unwrap();
             std::thread::sleep(TICK);
-            (Seen::first(&file).unwrap().unwrap(), file)
+            (FileStamp::first(&file).unwrap().unwrap(), file)
         };
         let fresh = File::open(&path).unwrap();
         fs::write(&path, "0123456789").unwrap();
-        assert_eq!(Seen::first(&fresh).unwrap(), None, "it may be changed again without a trace");
+        assert_eq!(FileStamp::first(&fresh).unwrap(), None, "it may be changed again without a trace");
         let (seen, file) = open();
         assert_eq!(seen.changed(&file, &path), None);
         fs::read(&path).unwrap();

@@ -22,8 +22,8 @@ pub use keys::{KEYS, Key, Kind, SECTIONS, SHORT_ENV};
 pub use live::{Live, Reloads};
 pub use print::reference;
 pub use typed::{
-    AdminConfig, ChaosConfig, ClusterConfig, Config, CoordinatorConfig, DirectIo, HostPort, LogConfig,
-    LogFormat, MemoryConfig, NetworkConfig, NodeConfig, ReadMode, Role, StorageConfig,
+    AdminConfig, ChaosConfig, ClusterConfig, Config, CoordinatorConfig, HostPort, LogConfig, LogFormat,
+    MemoryConfig, NetworkConfig, NodeConfig, Role, StorageConfig,
 };
 
 /// Everything that decides a configuration. Kept by the process, so that SIGHUP can read it again.

@@ -4,6 +4,8 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use dfs_actors::peer::session::PlacesMax;
 
+use crate::store::{DirectIo, ReadMode};
+
 /// What a process does in the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -179,26 +181,6 @@ pub struct ClusterConfig {
     pub inventory_interval: Duration,
     /// Between two cleaning rounds.
     pub gc_interval: Duration,
-}
-
-/// Whether to write around the page cache.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DirectIo {
-    /// Where a probe at start shows that it works.
-    Auto,
-    /// Always; refuse to start where it does not work.
-    On,
-    /// Never.
-    Off,
-}
-
-/// How committed chunks are read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadMode {
-    /// Through a mapping, populated first.
-    Mmap,
-    /// By copying.
-    Pread,
 }
 
 /// Section `storage`.

@@ -12,10 +12,11 @@ use super::{
     layers::{Extracted, Layers, size},
     raw::{Count, RawConfig, Text},
     typed::{
-        AdminConfig, ChaosConfig, ClusterConfig, Config, CoordinatorConfig, DirectIo, HostPort, LogConfig,
-        LogFormat, MemoryConfig, NetworkConfig, NodeConfig, ReadMode, Role, StorageConfig,
+        AdminConfig, ChaosConfig, ClusterConfig, Config, CoordinatorConfig, HostPort, LogConfig, LogFormat,
+        MemoryConfig, NetworkConfig, NodeConfig, Role, StorageConfig,
     },
 };
+use crate::store::{DirectIo, ReadMode};
 
 /// Why log directives would not do what was meant. A bare word that is no level would be taken for the name of a
 /// module, and silence all others.

@@ -35,7 +35,7 @@ use dfs_actors::coordinator::metadata::table::store::{
 };
 use rustix::fs::{Advice, OFlags, fadvise, statvfs};
 
-use super::watched::{Watch, Watched, is_full};
+use super::watched::{FileHistory, Watched, is_full};
 use crate::private::{self, FILE_MODE};
 
 const TABLE: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("metadata");
@@ -63,7 +63,7 @@ impl Default for RedbOptions {
 }
 
 /// Opens the file for the first time or again; it may be checked whole.
-type Opener = Box<dyn Fn(&Arc<Watch>, bool) -> Result<Database, DatabaseError> + Send + Sync>;
+type Opener = Box<dyn Fn(&Arc<FileHistory>, bool) -> Result<Database, DatabaseError> + Send + Sync>;
 
 enum State {
     Open(Database),
@@ -97,7 +97,7 @@ pub struct RedbStore {
     state: Mutex<State>,
     published: ArcSwap<Published>,
     open: Opener,
-    watch: Arc<Watch>,
+    history: Arc<FileHistory>,
     what: String,
     /// Its file, and the space kept free on its disk.
     disk: Option<(PathBuf, u64)>,
@@ -114,8 +114,9 @@ impl RedbStore {
         let what = format!("metadata file {}", path.display());
         let disk = Some((path.to_owned(), options.reserve_bytes));
         let (path, options) = (path.to_owned(), options.clone());
-        let open =
-            move |watch: &Arc<Watch>, check| open_file(&path, &options, watch, check, &private::sync_dir);
+        let open = move |history: &Arc<FileHistory>, check| {
+            open_file(&path, &options, history, check, &private::sync_dir)
+        };
         Self::with_opener(what, disk, Box::new(open))
     }
 
@@ -128,19 +129,19 @@ impl RedbStore {
         what: &str,
         backend: impl Fn() -> io::Result<B> + Send + Sync + 'static,
     ) -> Result<Self, MetaStoreError> {
-        let open = move |watch: &Arc<Watch>, _check| {
-            let backend = backend().inspect_err(|error| watch.lose("opening", error));
-            let backend = Watched::new(backend.map_err(StorageError::Io)?, watch);
+        let open = move |history: &Arc<FileHistory>, _check| {
+            let backend = backend().inspect_err(|error| history.lose("opening", error));
+            let backend = Watched::new(backend.map_err(StorageError::Io)?, history);
             Builder::new().create_with_backend(backend)
         };
         Self::with_opener(what.to_owned(), None, Box::new(open))
     }
 
     fn with_opener(what: String, disk: Option<(PathBuf, u64)>, open: Opener) -> Result<Self, MetaStoreError> {
-        let watch = Arc::default();
-        let database = open_checked(&what, &open, &watch, true)?;
+        let history = Arc::default();
+        let database = open_checked(&what, &open, &history, true)?;
         let published = ArcSwap::from_pointee(Ok(RedbSnapshot::begin(&database, &what)?));
-        Ok(Self { state: Mutex::new(State::Open(database)), published, open, watch, what, disk })
+        Ok(Self { state: Mutex::new(State::Open(database)), published, open, history, what, disk })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -156,7 +157,7 @@ impl RedbStore {
 
     /// Closes the store after a failed commit, and says what the failure means.
     fn fail(&self, cause: MetaStoreError) -> MetaStoreError {
-        let (lost, full) = (self.watch.lost(), self.watch.full());
+        let (lost, full) = (self.history.lost(), self.history.full());
         let (why, said) = match (lost, full) {
             (Some(lost), _) => (Closed::Failed(lost), cause),
             (None, Some(full)) => {
@@ -198,7 +199,7 @@ impl RedbStore {
 fn open_file(
     path: &Path,
     options: &RedbOptions,
-    watch: &Arc<Watch>,
+    history: &Arc<FileHistory>,
     check: bool,
     sync_dir: &dyn Fn(&Path) -> io::Result<()>,
 ) -> Result<Database, DatabaseError> {
@@ -208,7 +209,7 @@ fn open_file(
     let len = file.metadata().map_err(StorageError::Io)?.len();
     let lose = |error: &io::Error| {
         if !is_full(error) {
-            watch.lose("syncing", error);
+            history.lose("syncing", error);
         }
     };
     show_what_is_durable(&file).inspect_err(lose).map_err(StorageError::Io)?;
@@ -216,12 +217,12 @@ fn open_file(
         && let Some(directory) = path.parent()
     {
         // The file is not there after a power cut unless its directory entry is durable too (R3).
-        sync_dir(directory).inspect_err(|error| watch.lose("syncing", error)).map_err(StorageError::Io)?;
+        sync_dir(directory).inspect_err(|error| history.lose("syncing", error)).map_err(StorageError::Io)?;
     }
     Builder::new()
         .set_cache_size(options.cache_bytes)
         .set_check_integrity_on_open(check && len <= options.check_on_open_bytes_max)
-        .create_with_backend(Watched::new(FileBackend::new(file)?, watch))
+        .create_with_backend(Watched::new(FileBackend::new(file)?, history))
 }
 
 /// Makes what was written durable, and drops what the kernel keeps of the file: pages that only look clean, because an
@@ -234,19 +235,24 @@ fn show_what_is_durable(file: &File) -> io::Result<()> {
 fn open_checked(
     what: &str,
     open: &Opener,
-    watch: &Arc<Watch>,
+    history: &Arc<FileHistory>,
     check: bool,
 ) -> Result<Database, MetaStoreError> {
-    let opened = open_once(what, open, watch, check);
-    match watch.lost() {
+    let opened = open_once(what, open, history, check);
+    match history.lost() {
         Some(cause) => Err(MetaStoreError::Failed { cause }),
         None => opened,
     }
 }
 
-fn open_once(what: &str, open: &Opener, watch: &Arc<Watch>, check: bool) -> Result<Database, MetaStoreError> {
+fn open_once(
+    what: &str,
+    open: &Opener,
+    history: &Arc<FileHistory>,
+    check: bool,
+) -> Result<Database, MetaStoreError> {
     let corrupt = |cause: String| MetaStoreError::Corrupt { what: what.to_owned(), cause };
-    let opened = catch_unwind(AssertUnwindSafe(|| open(watch, check)));
+    let opened = catch_unwind(AssertUnwindSafe(|| open(history, check)));
     let database = opened.map_err(|p| corrupt(panic_text(p.as_ref())))?.map_err(|error| match error {
         DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
             MetaStoreError::Locked { what: what.to_owned() }
@@ -418,7 +424,7 @@ impl MetadataStore for RedbStore {
 
     fn commit(&self, batches: &[Batch]) -> Result<Vec<BatchOutcome>, MetaStoreError> {
         batches.iter().try_for_each(Batch::check_bounds)?;
-        self.watch.begin();
+        self.history.begin();
         let committed = self.guarded(|database| {
             let txn = begin_write(database)?;
             let outcomes = {
@@ -444,7 +450,7 @@ impl MetadataStore for RedbStore {
         };
         // The file is locked while it is open: close first.
         self.close(Closed::Poisoned { cause: "the store is being reopened".to_owned(), check });
-        let opened = open_checked(&self.what, &self.open, &self.watch, check)
+        let opened = open_checked(&self.what, &self.open, &self.history, check)
             .and_then(|database| self.publish(&database).map(|()| database));
         match opened {
             Ok(database) => {

@@ -8,16 +8,16 @@ use super::*;
 type Synced = Vec<(PathBuf, u64)>;
 
 /// Opens a store of a file, whose directory is synced with this outcome.
-fn opened(path: &Path, sync: io::Result<()>) -> (Result<Database, DatabaseError>, Synced, Arc<Watch>) {
+fn opened(path: &Path, sync: io::Result<()>) -> (Result<Database, DatabaseError>, Synced, Arc<FileHistory>) {
     let (synced, sync) = (RefCell::new(Vec::new()), RefCell::new(Some(sync)));
-    let watch = Arc::default();
+    let history = Arc::default();
     let sync_dir = |directory: &Path| {
         let len = std::fs::metadata(path).expect("the file is there before its name is synced").len();
         synced.borrow_mut().push((directory.to_owned(), len));
         sync.borrow_mut().take().unwrap_or(Ok(()))
     };
-    let database = open_file(path, &RedbOptions::default(), &watch, true, &sync_dir);
-    (database, synced.into_inner(), watch)
+    let database = open_file(path, &RedbOptions::default(), &history, true, &sync_dir);
+    (database, synced.into_inner(), history)
 }
 
 #[test]
@@ -25,8 +25,8 @@ fn the_name_of_a_new_file_is_durable_before_anything_is_in_it() {
     let home = tempfile::tempdir().expect("a directory");
     let path = home.path().join("metadata.redb");
     let once = vec![(home.path().to_owned(), 0)];
-    let (failed, synced, watch) = opened(&path, Err(io::ErrorKind::Other.into()));
-    assert!(failed.is_err() && watch.lost().is_some(), "a name that may not last holds nothing");
+    let (failed, synced, history) = opened(&path, Err(io::ErrorKind::Other.into()));
+    assert!(failed.is_err() && history.lost().is_some(), "a name that may not last holds nothing");
     assert_eq!((&synced, std::fs::metadata(&path).expect("there").len()), (&once, 0));
     let (database, synced, _) = opened(&path, Ok(()));
     drop(database.expect("opened"));

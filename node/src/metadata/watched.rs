@@ -21,7 +21,7 @@ use rustix::io::Errno;
 const HEADER_BYTES: u64 = 4096;
 
 #[derive(Debug, Default)]
-struct Seen {
+struct FileEvents {
     lost: Option<String>,
     full: Option<String>,
     /// Pages were written and not synced.
@@ -32,10 +32,10 @@ struct Seen {
 
 /// What has happened to a store's file, across all its openings by this process.
 #[derive(Debug, Default)]
-pub(super) struct Watch(Mutex<Seen>);
+pub(super) struct FileHistory(Mutex<FileEvents>);
 
-impl Watch {
-    fn seen(&self) -> MutexGuard<'_, Seen> {
+impl FileHistory {
+    fn seen(&self) -> MutexGuard<'_, FileEvents> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -95,20 +95,18 @@ pub(super) fn is_full(error: &io::Error) -> bool {
     full.contains(&error.raw_os_error())
 }
 
-/// A backend that tells its [`Watch`] of every failure.
+/// A backend that tells its [`FileHistory`] of every failure.
 #[derive(Debug)]
 pub(super) struct Watched<B> {
     inner: B,
-    watch: Arc<Watch>,
+    history: Arc<FileHistory>,
 }
 
 impl<B> Watched<B> {
-    pub(super) fn new(inner: B, watch: &Arc<Watch>) -> Self {
-        Self { inner, watch: Arc::clone(watch) }
+    pub(super) fn new(inner: B, history: &Arc<FileHistory>) -> Self {
+        Self { inner, history: Arc::clone(history) }
     }
 }
-
-type Place = Bound<u64>;
 
 impl<B: StorageBackend> StorageBackend for Watched<B> {
     fn len(&self) -> io::Result<u64> {
@@ -120,43 +118,43 @@ impl<B: StorageBackend> StorageBackend for Watched<B> {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.watch.write("resizing", self.inner.set_len(len))
+        self.history.write("resizing", self.inner.set_len(len))
     }
 
     fn sync_data(&self) -> io::Result<()> {
-        self.watch.sync(|| self.inner.sync_data())
+        self.history.sync(|| self.inner.sync_data())
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.watch.page(offset);
-        self.watch.write("writing", self.inner.write(offset, data))
+        self.history.page(offset);
+        self.history.write("writing", self.inner.write(offset, data))
     }
 
     fn close(&self) -> io::Result<()> {
         self.inner.close()
     }
 
-    fn try_lock_range(&self, start: Place, end: Place) -> Result<bool, BackendError> {
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
         self.inner.try_lock_range(start, end)
     }
 
-    fn try_lock_shared_range(&self, start: Place, end: Place) -> Result<bool, BackendError> {
+    fn try_lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
         self.inner.try_lock_shared_range(start, end)
     }
 
-    fn lock_range(&self, start: Place, end: Place) -> Result<(), BackendError> {
+    fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
         self.inner.lock_range(start, end)
     }
 
-    fn lock_shared_range(&self, start: Place, end: Place) -> Result<(), BackendError> {
+    fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
         self.inner.lock_shared_range(start, end)
     }
 
-    fn unlock_range(&self, start: Place, end: Place) -> Result<(), BackendError> {
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
         self.inner.unlock_range(start, end)
     }
 
-    fn query_lock_range(&self, start: Place, end: Place) -> Result<bool, BackendError> {
+    fn query_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
         self.inner.query_lock_range(start, end)
     }
 }
@@ -167,26 +165,26 @@ mod tests {
 
     #[test]
     fn only_a_full_disk_before_the_first_sync_of_pages_is_a_definite_failure() {
-        let watch = Watch::default();
+        let history = FileHistory::default();
         let full = || Err::<(), _>(io::Error::from(Errno::NOSPC));
-        watch.begin();
-        assert!(watch.write("writing", full()).is_err());
-        assert!(watch.full().is_some() && watch.lost().is_none());
-        watch.begin();
-        assert!(watch.full().is_none(), "of an earlier commit");
-        watch.page(0);
-        watch.sync(|| Ok(())).unwrap();
-        assert!(watch.write("writing", full()).is_err());
-        assert!(watch.full().is_some(), "only the file was resized");
-        watch.page(HEADER_BYTES);
-        watch.sync(|| Ok(())).unwrap();
-        assert!(watch.full().is_none() && watch.lost().is_none(), "unknown, but nothing was lost");
-        assert!(watch.sync(full).is_err());
-        assert!(watch.full().is_none() && watch.lost().is_none(), "unknown, and read anew from the disk");
-        assert!(watch.sync(|| Err(io::Error::from(Errno::IO))).is_err());
-        assert!(watch.lost().is_some_and(|cause| cause.contains("syncing")), "any other is a loss");
-        let watch = Watch::default();
-        assert!(watch.write("writing", Err::<(), _>(io::Error::from(Errno::IO))).is_err());
-        assert!(watch.lost().is_some_and(|cause| cause.contains("writing")));
+        history.begin();
+        assert!(history.write("writing", full()).is_err());
+        assert!(history.full().is_some() && history.lost().is_none());
+        history.begin();
+        assert!(history.full().is_none(), "of an earlier commit");
+        history.page(0);
+        history.sync(|| Ok(())).unwrap();
+        assert!(history.write("writing", full()).is_err());
+        assert!(history.full().is_some(), "only the file was resized");
+        history.page(HEADER_BYTES);
+        history.sync(|| Ok(())).unwrap();
+        assert!(history.full().is_none() && history.lost().is_none(), "unknown, but nothing was lost");
+        assert!(history.sync(full).is_err());
+        assert!(history.full().is_none() && history.lost().is_none(), "unknown, and read anew from the disk");
+        assert!(history.sync(|| Err(io::Error::from(Errno::IO))).is_err());
+        assert!(history.lost().is_some_and(|cause| cause.contains("syncing")), "any other is a loss");
+        let history = FileHistory::default();
+        assert!(history.write("writing", Err::<(), _>(io::Error::from(Errno::IO))).is_err());
+        assert!(history.lost().is_some_and(|cause| cause.contains("writing")));
     }
 }

@@ -33,7 +33,7 @@ use crate::config::Config;
 use crate::metadata::lane::{ReadPool, ThreadLane};
 use crate::metadata::redb::{RedbOptions, RedbStore};
 use crate::private;
-use crate::process::Context;
+use crate::process::RoleContext;
 use crate::telemetry::ClusterHealth;
 
 /// Name of the database in the metadata directory.
@@ -47,7 +47,7 @@ const TRACE_BYTES_MAX: u64 = 256;
 const STOPS_WRITES: [&str; 3] = ["NO_WRITE_QUORUM", METADATA_FAILING, METADATA_DISK_FULL];
 
 /// Opens the metadata and starts the tree.
-pub(super) async fn start(context: &Context, config: &Config) -> anyhow::Result<Begun> {
+pub(super) async fn start(context: &RoleContext, config: &Config) -> anyhow::Result<Begun> {
     let env = &context.env;
     let (dir, home) = (config.coordinator.metadata_dir.clone(), config.node.data_dir.clone());
     let give_up = config.coordinator.give_up_epoch.map(Epoch);
@@ -182,7 +182,7 @@ fn settings(config: &Config) -> CoordinatorConfig {
 }
 
 /// Shows the coordinator as metrics, and whether it can do its work.
-fn show(context: &Context, node: &str, service: &Arc<CoordinatorService>) {
+fn show(context: &RoleContext, node: &str, service: &Arc<CoordinatorService>) {
     observe::cluster(&context.metrics, node, service);
     observe::metadata(&context.metrics, node, service);
     let asked = Arc::clone(service);
@@ -195,7 +195,7 @@ fn show(context: &Context, node: &str, service: &Arc<CoordinatorService>) {
 }
 
 /// Answers the admin port's question for the cluster.
-fn probe(context: &Context, service: Arc<CoordinatorService>) {
+fn probe(context: &RoleContext, service: Arc<CoordinatorService>) {
     context.admin.set_cluster(move || match service.cluster_status() {
         Ok(status) => health(&status),
         Err(error) => {

@@ -22,16 +22,16 @@ use dfs_wire::status::{Status, StatusCode};
 use futures_util::future::BoxFuture;
 
 use super::{Begun, LOOK, bind, drained, follow, observe, ready, talk};
-use crate::config::{self, Config};
+use crate::config::Config;
 use crate::private;
-use crate::process::{Context, EXIT_SUPERSEDED};
-use crate::store::{DataDir, DirectIo, FileStore, NodeIdentity, OsDisk, ReadMode, StoreConfig};
+use crate::process::{EXIT_SUPERSEDED, RoleContext};
+use crate::store::{DataDir, FileStore, NodeIdentity, OsDisk, StoreConfig};
 
 /// Descriptors of a datanode besides connections and chunk files: directories, the lock, links to others, what is short.
 const DESCRIPTORS_OTHER: usize = 512;
 
 /// Opens the disk and starts the tree.
-pub(super) async fn start(context: &Context, config: &Config) -> anyhow::Result<Begun> {
+pub(super) async fn start(context: &RoleContext, config: &Config) -> anyhow::Result<Begun> {
     let env = &context.env;
     let fresh = NodeId::time_ordered(env.clock.wall_ms(), env.rng.u128());
     let settings = store_config(config);
@@ -113,15 +113,8 @@ fn store_config(config: &Config) -> StoreConfig {
     StoreConfig {
         io_threads: storage.io_threads,
         queue_depth: storage.queue_depth,
-        direct_io: match storage.direct_io {
-            config::DirectIo::Auto => DirectIo::Auto,
-            config::DirectIo::On => DirectIo::On,
-            config::DirectIo::Off => DirectIo::Off,
-        },
-        read_mode: match storage.read_mode {
-            config::ReadMode::Mmap => ReadMode::Mmap,
-            config::ReadMode::Pread => ReadMode::Pread,
-        },
+        direct_io: storage.direct_io,
+        read_mode: storage.read_mode,
         reserve_bytes: storage.reserve_bytes,
         group_commit_delay: storage.group_commit_delay,
         open_files_max: storage.open_files_max,
@@ -131,7 +124,7 @@ fn store_config(config: &Config) -> StoreConfig {
 }
 
 /// Memory for uploads from clients, and for copies from primaries.
-fn memory(config: &Config, context: &Context) -> DatanodeMemory {
+fn memory(config: &Config, context: &RoleContext) -> DatanodeMemory {
     let slabs = |bytes: usize| (bytes / DATA_FRAME_BYTES).max(1);
     let ingest = slabs(config.memory.ingest_bytes);
     let replica = slabs(config.memory.replica_bytes);
@@ -161,7 +154,7 @@ fn limits(config: &Config) -> DatanodeLimits {
 }
 
 /// Keeps the readiness of the process in step with the membership, and ends it when the coordinator says so.
-fn watch_membership(context: &Context, view: &Arc<CoordinatorView>, name: &str) {
+fn watch_membership(context: &RoleContext, view: &Arc<CoordinatorView>, name: &str) {
     let (readiness, shutdown) = (context.readiness.part(name), context.shutdown.clone());
     let (view, name) = (view.clone(), name.to_owned());
     tokio::spawn(async move {

@@ -21,7 +21,7 @@ use futures_util::future::{BoxFuture, join_all};
 use tokio::sync::watch;
 
 use crate::config::{Config, HostPort, Live, Role};
-use crate::process::{Context, Node, Started, bind_patiently};
+use crate::process::{Node, RoleContext, Started, bind_patiently};
 
 /// Patience with a tree that starts.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -37,7 +37,7 @@ struct Begun {
 ///
 /// # Errors
 /// If a directory, a database or a socket cannot be opened.
-pub async fn start(context: Context) -> anyhow::Result<Started> {
+pub async fn start(context: RoleContext) -> anyhow::Result<Started> {
     let config = context.config();
     let begun = match config.node.role {
         Role::Coordinator => vec![coordinator::start(&context, &config).await?],
@@ -51,7 +51,7 @@ pub async fn start(context: Context) -> anyhow::Result<Started> {
     Ok(Started { nodes, drain })
 }
 
-async fn start_all(context: &Context, config: &Config) -> anyhow::Result<Vec<Begun>> {
+async fn start_all(context: &RoleContext, config: &Config) -> anyhow::Result<Vec<Begun>> {
     let coordinator = coordinator::start(context, &config.coordinator_of_all()).await?;
     let address = coordinator.address.clone();
     let mut begun = vec![coordinator];
@@ -67,9 +67,9 @@ fn talk(
     service: Arc<dyn Service>,
     budget: SlabBudget,
     name: &str,
-    context: &Context,
+    context: &RoleContext,
 ) -> Transport {
-    let Context { live, metrics, .. } = context;
+    let RoleContext { live, metrics, .. } = context;
     let places = Places::new(live.current().network.places, context.env.clock.clone());
     let limits = follow(live, |config| SessionLimits {
         handshake_timeout: config.network.handshake_timeout,

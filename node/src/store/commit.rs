@@ -44,20 +44,20 @@ pub(crate) struct Publish {
 pub(crate) type QuarantineReply = oneshot::Sender<Vec<(ChunkKey, Result<(), StoreError>)>>;
 
 /// Chunks that are to be moved aside.
-pub(crate) struct Quarantine {
+pub(crate) struct QuarantineRequest {
     pub(crate) keys: Vec<ChunkKey>,
     pub(crate) reply: QuarantineReply,
     pub(crate) _slot: Slot,
 }
 
-enum Command {
+enum CommitterCommand {
     Publish(Publish),
-    Quarantine(Quarantine),
+    Quarantine(QuarantineRequest),
 }
 
 #[derive(Default)]
-struct Queue {
-    commands: VecDeque<Command>,
+struct CommandQueue {
+    commands: VecDeque<CommitterCommand>,
     /// Files that are being synced and will be here soon.
     expected: usize,
     closed: bool,
@@ -67,7 +67,7 @@ struct Queue {
 
 /// The queue in front of the committing thread. Bounded by the open writers and the slots of quarantine requests.
 pub(crate) struct Committer {
-    queue: Mutex<Queue>,
+    queue: Mutex<CommandQueue>,
     wake: Condvar,
     delay: Duration,
     inline: bool,
@@ -101,16 +101,16 @@ impl Committer {
 
     /// Queues a file for publication.
     pub(crate) fn publish(&self, core: &Core, publish: Publish, expected: Expected<'_>) {
-        self.submit(core, Command::Publish(publish));
+        self.submit(core, CommitterCommand::Publish(publish));
         drop(expected);
     }
 
     /// Queues a quarantine request.
-    pub(crate) fn quarantine(&self, core: &Core, quarantine: Quarantine) {
-        self.submit(core, Command::Quarantine(quarantine));
+    pub(crate) fn quarantine(&self, core: &Core, quarantine: QuarantineRequest) {
+        self.submit(core, CommitterCommand::Quarantine(quarantine));
     }
 
-    fn submit(&self, core: &Core, command: Command) {
+    fn submit(&self, core: &Core, command: CommitterCommand) {
         let mut queue = lock(&self.queue);
         if queue.ended {
             return; // dropping the command drops its reply, which its caller sees as a closed store
@@ -144,7 +144,7 @@ impl Committer {
         }
     }
 
-    fn wait_for_group(&self) -> Option<Vec<Command>> {
+    fn wait_for_group(&self) -> Option<Vec<CommitterCommand>> {
         let mut queue = lock(&self.queue);
         while queue.commands.is_empty() {
             if queue.closed {
@@ -165,14 +165,14 @@ impl Committer {
         self.take_group()
     }
 
-    fn take_group(&self) -> Option<Vec<Command>> {
+    fn take_group(&self) -> Option<Vec<CommitterCommand>> {
         let mut queue = lock(&self.queue);
         let n = queue.commands.len().min(GROUP_MAX);
         let group: Vec<_> = queue.commands.drain(..n).collect();
         (!group.is_empty()).then_some(group)
     }
 
-    fn process(&self, core: &Core, commands: Vec<Command>) {
+    fn process(&self, core: &Core, commands: Vec<CommitterCommand>) {
         let _at_work = core.disk.watch.begin();
         let mut group = Group::default();
         for command in commands {
@@ -181,8 +181,8 @@ impl Committer {
                 std::mem::take(&mut group).finish(core);
             }
             match command {
-                Command::Publish(publish) => group.publish(core, publish),
-                Command::Quarantine(quarantine) => group.quarantine(core, quarantine),
+                CommitterCommand::Publish(publish) => group.publish(core, publish),
+                CommitterCommand::Quarantine(quarantine) => group.quarantine(core, quarantine),
             }
         }
         group.finish(core);
@@ -195,14 +195,16 @@ struct Group {
     touched: BTreeSet<PathBuf>,
     published: Vec<Publish>,
     keys: BTreeSet<ChunkKey>,
-    quarantined: Vec<(Quarantine, Vec<Result<(), StoreError>>)>,
+    quarantined: Vec<(QuarantineRequest, Vec<Result<(), StoreError>>)>,
 }
 
 impl Group {
-    fn conflicts_with(&self, command: &Command) -> bool {
+    fn conflicts_with(&self, command: &CommitterCommand) -> bool {
         match command {
-            Command::Publish(publish) => self.keys.contains(&publish.info.key()),
-            Command::Quarantine(quarantine) => quarantine.keys.iter().any(|key| self.keys.contains(key)),
+            CommitterCommand::Publish(publish) => self.keys.contains(&publish.info.key()),
+            CommitterCommand::Quarantine(quarantine) => {
+                quarantine.keys.iter().any(|key| self.keys.contains(key))
+            }
         }
     }
 
@@ -236,7 +238,7 @@ impl Group {
         Ok(())
     }
 
-    fn quarantine(&mut self, core: &Core, quarantine: Quarantine) {
+    fn quarantine(&mut self, core: &Core, quarantine: QuarantineRequest) {
         let moved = quarantine.keys.iter().map(|key| self.move_aside(core, *key)).collect();
         self.quarantined.push((quarantine, moved));
     }

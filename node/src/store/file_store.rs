@@ -14,7 +14,7 @@ use futures_util::future::BoxFuture;
 use rustix::io::Errno;
 use tokio::sync::{OwnedSemaphorePermit, TryAcquireError, oneshot, watch};
 
-use super::commit::Quarantine;
+use super::commit::QuarantineRequest;
 use super::config::{DirectIo, StoreConfig};
 use super::core::{Core, Parts};
 use super::data_dir::DataDir;
@@ -268,7 +268,7 @@ impl ChunkStore for FileStore {
             let outcome = async {
                 let slot = core.writes.slot().await?;
                 let (reply, answer) = oneshot::channel();
-                core.committer.quarantine(&core, Quarantine { keys, reply, _slot: slot });
+                core.committer.quarantine(&core, QuarantineRequest { keys, reply, _slot: slot });
                 answer.await.map_err(|_| NoAnswer)
             };
             match outcome.await {

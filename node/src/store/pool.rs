@@ -28,7 +28,7 @@ type Job = Box<dyn FnOnce() + Send>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NoAnswer;
 
-struct Queue {
+struct JobQueue {
     jobs: VecDeque<Job>,
     closed: bool,
     /// Threads that will still look at the queue.
@@ -37,7 +37,7 @@ struct Queue {
 
 /// See the module's documentation.
 pub(crate) struct IoPool {
-    queue: Mutex<Queue>,
+    queue: Mutex<JobQueue>,
     wake: Condvar,
     slots: Arc<Semaphore>,
     slots_max: usize,
@@ -55,7 +55,7 @@ impl IoPool {
     ) -> std::io::Result<(Arc<Self>, Vec<JoinHandle<()>>)> {
         let slots_max = slots.clamp(1, Semaphore::MAX_PERMITS);
         let pool = Arc::new(Self {
-            queue: Mutex::new(Queue { jobs: VecDeque::new(), closed: false, live: threads }),
+            queue: Mutex::new(JobQueue { jobs: VecDeque::new(), closed: false, live: threads }),
             wake: Condvar::new(),
             slots: Arc::new(Semaphore::new(slots_max)),
             slots_max,

@@ -82,7 +82,7 @@ struct Shared {
 }
 
 /// What `drain` does next.
-enum Step {
+enum DrainStep {
     Write {
         file: Arc<dyn DiskFile>,
         frames: Vec<Queued>,
@@ -291,7 +291,7 @@ impl Shared {
         loop {
             self.core.disk.watch.step();
             match self.next_step() {
-                Step::Write { file, frames, offset } => {
+                DrainStep::Write { file, frames, offset } => {
                     if let Err(error) = self.write_frames(&*file, &frames, offset) {
                         let mut state = lock(&self.state);
                         state.error = Some(error);
@@ -302,17 +302,17 @@ impl Shared {
                         return self.schedule(); // others first, then the rest of this one
                     }
                 }
-                Step::Finish { file, finish } => return self.finish(file, finish),
-                Step::Discard { file } => {
+                DrainStep::Finish { file, finish } => return self.finish(file, finish),
+                DrainStep::Discard { file } => {
                     drop(file);
                     return self.core.discard(&self.tmp);
                 }
-                Step::Idle => return,
+                DrainStep::Idle => return,
             }
         }
     }
 
-    fn next_step(&self) -> Step {
+    fn next_step(&self) -> DrainStep {
         let mut guard = lock(&self.state);
         let state = &mut *guard;
         if let Some(finish) = state.finish.take_if(|_| state.error.is_some()) {
@@ -323,7 +323,7 @@ impl Shared {
         }
         if state.abandoned {
             state.pending.clear();
-            return state.file.take().map_or(Step::Idle, |file| Step::Discard { file });
+            return state.file.take().map_or(DrainStep::Idle, |file| DrainStep::Discard { file });
         }
         if let (Some(file), false) = (&state.file, state.pending.is_empty()) {
             let file = file.clone();
@@ -338,15 +338,15 @@ impl Shared {
             }
             let offset = state.offset;
             state.offset += bytes as u64;
-            return Step::Write { file, frames, offset };
+            return DrainStep::Write { file, frames, offset };
         }
         if let Some(finish) = state.finish.take()
             && let Some(file) = state.file.take()
         {
-            return Step::Finish { file, finish };
+            return DrainStep::Finish { file, finish };
         }
         state.draining = false;
-        Step::Idle
+        DrainStep::Idle
     }
 
     fn write_frames(&self, file: &dyn DiskFile, frames: &[Queued], offset: u64) -> Result<(), StoreError> {

@@ -28,18 +28,18 @@ use crate::shutdown::Shutdown;
 /// itself, and each node in it.
 #[derive(Clone, Debug)]
 pub struct Readiness {
-    parts: Arc<watch::Sender<BTreeMap<String, Part>>>,
+    parts: Arc<watch::Sender<BTreeMap<String, Component>>>,
     part: String,
 }
 
 /// What a part says of itself.
 #[derive(Clone)]
-enum Part {
+enum Component {
     Known(Result<(), String>),
     Asked(Arc<dyn Fn() -> Result<(), String> + Send + Sync>),
 }
 
-impl Part {
+impl Component {
     fn state(&self) -> Result<(), String> {
         match self {
             Self::Known(state) => state.clone(),
@@ -48,7 +48,7 @@ impl Part {
     }
 }
 
-impl fmt::Debug for Part {
+impl fmt::Debug for Component {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.state().fmt(f)
     }
@@ -56,7 +56,7 @@ impl fmt::Debug for Part {
 
 impl Default for Readiness {
     fn default() -> Self {
-        let parts = BTreeMap::from([(String::new(), Part::Known(Err("starting".to_owned())))]);
+        let parts = BTreeMap::from([(String::new(), Component::Known(Err("starting".to_owned())))]);
         Self { parts: Arc::new(watch::Sender::new(parts)), part: String::new() }
     }
 }
@@ -66,26 +66,26 @@ impl Readiness {
     #[must_use]
     pub fn part(&self, name: &str) -> Self {
         let part = Self { parts: self.parts.clone(), part: name.to_owned() };
-        part.set(Part::Known(Err(format!("{name} is starting"))));
+        part.set(Component::Known(Err(format!("{name} is starting"))));
         part
     }
 
     /// This part does its work from now on.
     pub fn ready(&self) {
-        self.set(Part::Known(Ok(())));
+        self.set(Component::Known(Ok(())));
     }
 
     /// This part does its work from now on, whenever `probe` says so. It must be quick and must not block.
     pub fn ready_while(&self, probe: impl Fn() -> Result<(), String> + Send + Sync + 'static) {
-        self.set(Part::Asked(Arc::new(probe)));
+        self.set(Component::Asked(Arc::new(probe)));
     }
 
     /// This part does not do its work, for a reason shown to whoever asks.
     pub fn not_ready(&self, reason: impl Into<String>) {
-        self.set(Part::Known(Err(reason.into())));
+        self.set(Component::Known(Err(reason.into())));
     }
 
-    fn set(&self, state: Part) {
+    fn set(&self, state: Component) {
         self.parts.send_modify(|parts| drop(parts.insert(self.part.clone(), state)));
     }
 
@@ -94,8 +94,8 @@ impl Readiness {
     /// # Errors
     /// The reason for which the first that is not ready is not.
     pub fn state(&self) -> Result<(), String> {
-        let parts: Vec<Part> = self.parts.borrow().values().cloned().collect();
-        parts.iter().try_for_each(Part::state)
+        let parts: Vec<Component> = self.parts.borrow().values().cloned().collect();
+        parts.iter().try_for_each(Component::state)
     }
 }
 

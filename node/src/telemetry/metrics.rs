@@ -80,12 +80,12 @@ pub struct Sample {
     pub value: SampleValue,
 }
 
-type Source = Arc<dyn Fn() -> Vec<Sample> + Send + Sync>;
+type SampleSource = Arc<dyn Fn() -> Vec<Sample> + Send + Sync>;
 
 /// The metrics of a process. Cheap to clone; all clones are the same metrics.
 #[derive(Clone, Default)]
 pub struct Metrics {
-    sources: Arc<Mutex<Vec<Source>>>,
+    sources: Arc<Mutex<Vec<SampleSource>>>,
 }
 
 impl fmt::Debug for Metrics {

@@ -47,26 +47,26 @@ impl Slots {
     }
 
     /// A slot for a new connection, at the cost of another one if there is none.
-    fn take(&self) -> Slot {
+    fn take(&self) -> ConnectionSlot {
         let (end, ended) = oneshot::channel();
         let mut table = self.lock();
         let number = table.newest(end);
         if table.open.len() > CONNECTIONS_MAX {
             table.open.pop_first();
         }
-        Slot { slots: self.clone(), number, ended }
+        ConnectionSlot { slots: self.clone(), number, ended }
     }
 }
 
 /// The slot of one connection, given back when it is dropped.
 #[derive(Debug)]
-struct Slot {
+struct ConnectionSlot {
     slots: Slots,
     number: u64,
     ended: oneshot::Receiver<()>,
 }
 
-impl Slot {
+impl ConnectionSlot {
     /// The connection moved: others make room before it.
     fn moved(&mut self) {
         let mut table = self.slots.lock();
@@ -76,7 +76,7 @@ impl Slot {
     }
 }
 
-impl Drop for Slot {
+impl Drop for ConnectionSlot {
     fn drop(&mut self) {
         self.slots.lock().open.remove(&self.number);
     }
@@ -116,7 +116,7 @@ impl axum::serve::Listener for Bounded {
 pub(super) struct Guarded {
     stream: TcpStream,
     deadline: Pin<Box<Sleep>>,
-    slot: Slot,
+    slot: ConnectionSlot,
 }
 
 impl Guarded {

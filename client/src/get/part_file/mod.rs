@@ -24,7 +24,7 @@ use rustix::fs::{FlockOperation, OFlags};
 
 use self::directory::Directory;
 use self::trailer::{Trailer, inode_of, whole_len};
-use super::absorb::Place;
+use super::absorb::FilePosition;
 use crate::env::Env;
 use crate::error::Error;
 
@@ -125,7 +125,7 @@ impl PartFile {
         env: &Env,
     ) -> io::Result<Self> {
         let (file, name) = directory.create(env)?;
-        let found = Found { file, trailer: wanted, name };
+        let found = LeftPart { file, trailer: wanted, name };
         // From here on it is removed if anything fails.
         let mut part = Self::adopt(directory, destination, found, Keep::Nothing);
         // Without locks a later get could not tell whether it may have the file.
@@ -140,8 +140,8 @@ impl PartFile {
         Ok(part)
     }
 
-    fn adopt(directory: Directory, destination: &Path, found: Found, keep: Keep) -> Self {
-        let Found { file, trailer, name } = found;
+    fn adopt(directory: Directory, destination: &Path, found: LeftPart, keep: Keep) -> Self {
+        let LeftPart { file, trailer, name } = found;
         let last = u32::try_from(trailer.end / u64::from(trailer.chunk_size.max(1))).unwrap_or(u32::MAX);
         let done = trailer.chunks.iter().flat_map(|&(a, b)| a..=b.min(last)).collect();
         Self {
@@ -188,8 +188,8 @@ impl PartFile {
     }
 
     /// Where byte `offset` of the part is.
-    pub(super) fn place(&self, offset: u64) -> Place {
-        Place { file: self.file.clone(), direct: self.direct.clone(), path: self.path.clone(), offset }
+    pub(super) fn position(&self, offset: u64) -> FilePosition {
+        FilePosition { file: self.file.clone(), direct: self.direct.clone(), path: self.path.clone(), offset }
     }
 
     /// Notes that a chunk is verified, or turned out not to be.
@@ -254,7 +254,7 @@ impl Drop for PartFile {
 }
 
 /// A part that an earlier get left, locked.
-struct Found {
+struct LeftPart {
     file: File,
     trailer: Trailer,
     name: OsString,
@@ -270,7 +270,7 @@ fn look_through(
     wanted: &Trailer,
     keep: Keep,
     patient: bool,
-) -> Result<Option<Found>, InUse> {
+) -> Result<Option<LeftPart>, InUse> {
     let mut chosen = None;
     for name in directory.names_of_parts() {
         let Some((file, trailer)) = recognise(directory, &name) else { continue };
@@ -288,7 +288,7 @@ fn look_through(
             continue;
         };
         if fits && !trailer.chunks.is_empty() {
-            chosen = Some(Found { file, trailer, name });
+            chosen = Some(LeftPart { file, trailer, name });
         } else {
             directory.remove(&name, &file);
         }

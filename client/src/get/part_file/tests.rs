@@ -152,7 +152,7 @@ fn the_last_write_of_a_get_that_was_given_up_is_waited_for() {
     let to = dir.path().join("out");
     let mut part = open(&to, 1, Keep::AndResume);
     part.mark(2, true);
-    let write = part.place(0);
+    let write = part.position(0);
     drop(part);
     // Who is not patient leaves it to its writer.
     let other = PartFile::open(&to, &stat(1), (0, 10), Keep::AndResume, true, false, &Env::system());
