@@ -61,7 +61,7 @@ fn main() -> ExitCode {
 
 /// Help and version go to standard output; a wrong command line is explained, in JSON if that was asked for.
 fn answer_usage(error: &clap::Error, args: &[OsString]) -> Exit {
-    let wanted = Wanted::read(args);
+    let wanted = AnswerStyle::read(args);
     let output = Output::new(wanted.format, wanted.color, false, 0);
     let rendered = error.render();
     let text = |paint: Paint| match paint.enabled() {
@@ -95,12 +95,12 @@ fn answer_usage(error: &clap::Error, args: &[OsString]) -> Exit {
 
 /// How the answer to a command line that could not be read is to look, as far as it says.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Wanted {
+struct AnswerStyle {
     format: Format,
     color: Color,
 }
 
-impl Wanted {
+impl AnswerStyle {
     fn read(args: &[OsString]) -> Self {
         let mut wanted = Self::default();
         let texts: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).collect();
@@ -233,7 +233,7 @@ mod tests {
 
     #[test]
     fn format_and_colour_are_known_even_when_the_rest_makes_no_sense() {
-        let wanted = |line: &str| Wanted::read(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
+        let wanted = |line: &str| AnswerStyle::read(&line.split(' ').map(OsString::from).collect::<Vec<_>>());
         for line in [
             "dfsctl -o json lss",
             "dfsctl lss --output json",
@@ -248,7 +248,7 @@ mod tests {
         for line in
             ["dfsctl lss -o", "dfsctl lss", "dfsctl lss -- -o json", "dfsctl -xo json", "dfsctl -o jso"]
         {
-            assert_eq!(wanted(line), Wanted::default(), "{line}");
+            assert_eq!(wanted(line), AnswerStyle::default(), "{line}");
         }
         assert_eq!(wanted("dfsctl --color never lss").color, Color::Never);
         assert_eq!(wanted("dfsctl lss --color=always").color, Color::Always);

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, FailureView, Outcome, Tally};
 use crate::output::page::Page;
-use crate::output::progress::Progress;
+use crate::output::progress::TransferBar;
 use crate::output::{Output, View};
 use crate::rehearse;
 use dfs_client::{Client, MkdirOptions};
@@ -52,7 +52,7 @@ pub(crate) async fn each<J, T, F>(
 
 /// Tells of failures as they come, if there are other items: the failure of a single one is told at the end. For
 /// people only the first ones; the machine formats have all.
-pub(crate) fn teller(output: &Output, progress: &Progress, items: usize) -> impl Fn(&Failure) + use<> {
+pub(crate) fn teller(output: &Output, progress: &TransferBar, items: usize) -> impl Fn(&Failure) + use<> {
     const TOLD_MAX: usize = 20;
     let told = AtomicUsize::new(0);
     let (output, progress) = (*output, progress.clone());

@@ -9,9 +9,9 @@ use crate::complete::remote_paths;
 use crate::connect::context::Context;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
-use crate::output::progress::Progress;
+use crate::output::progress::TransferBar;
 use crate::output::text::{count, plain};
-use crate::paths::place::{Place, Wish, decide};
+use crate::paths::destination::{Destination, Wish, decide};
 use crate::paths::remote::{Expanded, RemoteArg, bad_path, expand_each};
 use crate::paths::walk::Walk;
 use crate::rehearse;
@@ -55,7 +55,7 @@ pub(crate) struct Args {
 
 /// One file to copy.
 #[derive(Debug)]
-struct Job {
+struct CopyItem {
     from: FileStat,
     to: DfsPath,
 }
@@ -63,7 +63,7 @@ struct Job {
 /// All there is to do.
 #[derive(Debug, Default)]
 struct Plan {
-    jobs: Vec<Job>,
+    items: Vec<CopyItem>,
     /// Directories that hold nothing: the others come with their files.
     directories: BTreeSet<DfsPath>,
     failed: Vec<NotMoved>,
@@ -88,9 +88,9 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
             exact: args.no_target_directory,
             make: args.parents || args.recursive,
         };
-        let place = decide(&client, target, wish).await?;
+        let destination = decide(&client, target, wish).await?;
         for from in &paths {
-            if let Err(failure) = plan.add(&client, &args, from, &place).await {
+            if let Err(failure) = plan.add(&client, &args, from, &destination).await {
                 plan.failed.push(NotMoved::from_source(from.to_string(), failure));
             }
         }
@@ -99,11 +99,17 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
 }
 
 impl Plan {
-    async fn add(&mut self, client: &Client, args: &Args, from: &DfsPath, place: &Place) -> Outcome {
+    async fn add(
+        &mut self,
+        client: &Client,
+        args: &Args,
+        from: &DfsPath,
+        destination: &Destination,
+    ) -> Outcome {
         let stat = client.stat(from).await?;
-        let to = match (from.name(), place) {
-            (Some(name), _) => place.of(name)?,
-            (None, Place::Into(directory) | Place::Exactly(directory)) => directory.clone(),
+        let to = match (from.name(), destination) {
+            (Some(name), _) => destination.of(name)?,
+            (None, Destination::Into(directory) | Destination::Exactly(directory)) => directory.clone(),
         };
         if stat.kind == EntryKind::File {
             return self.add_file(stat, to);
@@ -152,7 +158,7 @@ impl Plan {
 
     fn add_file(&mut self, from: FileStat, to: DfsPath) -> Outcome {
         self.targets.take(from.path.as_str(), to.as_str())?;
-        self.jobs.push(Job { from, to });
+        self.items.push(CopyItem { from, to });
         Ok(())
     }
 }
@@ -160,19 +166,19 @@ impl Plan {
 async fn carry_out(context: &Context, client: &Client, args: &Args, plan: Plan) -> Outcome<Exit> {
     let output = context.output;
     let summary = Summary { dry_run: args.dry_run, ..Summary::default() };
-    let progress = Progress::new(&output, None);
-    let tell = teller(&output, &progress, plan.jobs.len() + plan.failed.len() + plan.directories.len());
+    let progress = TransferBar::new(&output, None);
+    let tell = teller(&output, &progress, plan.items.len() + plan.failed.len() + plan.directories.len());
     let mut ledger = Ledger::new(tell, summary, plan.failed);
     ledger.make(client, &plan.directories).await;
     let options = CopyOptions::new()
         .precondition(if args.no_clobber { Precondition::Absent } else { Precondition::Any })
         .parents(args.parents || args.recursive)
         .preserve(args.preserve);
-    let work = |job: Job| {
-        let (source, target) = (job.from.path.to_string(), job.to.to_string());
-        named(source, target, copy(client.clone(), options.clone(), args.dry_run, job))
+    let work = |item: CopyItem| {
+        let (source, target) = (item.from.path.to_string(), item.to.to_string());
+        named(source, target, copy(client.clone(), options.clone(), args.dry_run, item))
     };
-    ledger.each(plan.jobs, args.jobs, work, |_, _| {}).await;
+    ledger.each(plan.items, args.jobs, work, |_, _| {}).await;
     ledger.summary.seconds = progress.finish(ledger.summary.bytes).0;
     if !ledger.nothing() {
         output.print(&ledger.summary)?;
@@ -183,11 +189,11 @@ async fn carry_out(context: &Context, client: &Client, args: &Args, plan: Plan) 
     ledger.finish()
 }
 
-async fn copy(client: Client, options: CopyOptions, dry_run: bool, job: Job) -> Outcome<Moved> {
+async fn copy(client: Client, options: CopyOptions, dry_run: bool, item: CopyItem) -> Outcome<Moved> {
     let mut moved = Moved {
-        source: job.from.path.to_string(),
-        target: job.to.to_string(),
-        size: job.from.size,
+        source: item.from.path.to_string(),
+        target: item.to.to_string(),
+        size: item.from.size,
         version: None,
         chunks: None,
         degraded_chunks: 0,
@@ -195,16 +201,16 @@ async fn copy(client: Client, options: CopyOptions, dry_run: bool, job: Job) -> 
         resumed_bytes: 0,
         source_changed: false,
     };
-    if job.from.path == job.to {
-        let shown = plain(job.to.as_str());
+    if item.from.path == item.to {
+        let shown = plain(item.to.as_str());
         return Err(Failure::usage(format!("'{shown}' and '{shown}' are the same file")));
     }
     let (absent, parents) = (options.precondition == Precondition::Absent, options.parents);
     if dry_run {
-        let rehearsed = rehearse::put(&client, &job.to, parents, options.precondition).await;
+        let rehearsed = rehearse::put(&client, &item.to, parents, options.precondition).await;
         return rehearsed.map(|()| moved).map_err(|failure| hinted(failure, absent, parents));
     }
-    let copied = client.copy(&job.from.path, &job.to, options).await;
+    let copied = client.copy(&item.from.path, &item.to, options).await;
     let stat = copied.map_err(|e| hinted(e.into(), absent, parents))?;
     moved.size = stat.size;
     moved.version = Some(stat.version.to_string());

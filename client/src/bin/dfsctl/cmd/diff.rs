@@ -94,7 +94,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     if both {
         let trees = (args.left.walk(&client).await?, args.right.walk(&client).await?);
         let pairs = pairs(trees.0, trees.1);
-        tally.expect(context.output, pairs.len());
+        tally.tell_each(context.output, pairs.len());
         for (name, found) in pairs {
             let (left, right) = (args.left.join(&name)?, args.right.join(&name)?);
             tally.add(pair(&client, &left, &right, Some(name), found, &mut list).await);

@@ -13,10 +13,10 @@ use crate::complete::any_paths;
 use crate::connect::context::Context;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
-use crate::output::progress::Progress;
+use crate::output::progress::TransferBar;
 use crate::output::text::{count, plain, size};
 use crate::paths::content::{bytes_of, directory_hint, hinted, print_all};
-use crate::paths::local::{Target, check_name, check_no_link};
+use crate::paths::local::{LocalRoot, check_name, check_no_link};
 use crate::paths::remote::{Expanded, RemoteArg, expand_each};
 use crate::paths::walk::Walk;
 use crate::transfer::{JOBS_DEFAULT, Ledger, Moved, NotMoved, Summary, Targets, Transfer, named, teller};
@@ -73,7 +73,7 @@ pub(crate) const RESUME: &str = "what was fetched is kept; repeat with --resume 
 
 /// One file to fetch.
 #[derive(Debug)]
-struct Job {
+struct GetItem {
     stat: FileStat,
     target: PathBuf,
 }
@@ -81,14 +81,14 @@ struct Job {
 /// All there is to do.
 #[derive(Debug, Default)]
 struct Plan {
-    jobs: Vec<Job>,
+    items: Vec<GetItem>,
     directories: u64,
     failed: Vec<NotMoved>,
 }
 
 /// What one transfer needs to know of the command line.
 #[derive(Debug, Clone, Copy)]
-struct How {
+struct Settings {
     range: Option<ByteRange>,
     resume: bool,
     overwrite: bool,
@@ -98,7 +98,7 @@ struct How {
 
 /// Where things go.
 #[derive(Debug)]
-enum Place {
+enum LocalDestination {
     Into(PathBuf),
     Exactly(PathBuf),
 }
@@ -125,16 +125,16 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     if target == "-" {
         for path in &paths {
             match rehearse_print(&client, path).await {
-                Ok(stat) => plan.jobs.push(Job { stat, target: PathBuf::from("-") }),
+                Ok(stat) => plan.items.push(GetItem { stat, target: PathBuf::from("-") }),
                 Err(failure) => plan.failed.push(NotMoved::from_source(path.as_str(), failure)),
             }
         }
         return carry_out(context, &client, &args, plan).await;
     }
-    let place = decide(&args, Path::new(&target), target.ends_with('/'), several)?;
+    let destination = decide(&args, Path::new(&target), target.ends_with('/'), several)?;
     let mut targets = Targets::default();
     for path in &paths {
-        if let Err(failure) = add_source(&client, &args, path, &place, &mut plan, &mut targets).await {
+        if let Err(failure) = add_source(&client, &args, path, &destination, &mut plan, &mut targets).await {
             plan.failed.push(NotMoved::from_source(path.as_str(), failure));
         }
     }
@@ -173,7 +173,7 @@ fn split(args: &Args) -> Outcome<(Vec<RemoteArg>, String)> {
 }
 
 /// The rules of `cp` for a target on this machine.
-fn decide(args: &Args, target: &Path, slash: bool, several: bool) -> Outcome<Place> {
+fn decide(args: &Args, target: &Path, slash: bool, several: bool) -> Outcome<LocalDestination> {
     let path = target.to_owned();
     let shown = plain(&target.to_string_lossy());
     let refused = |code, exit, text: String| Err(Failure::new(exit, code, text));
@@ -181,17 +181,21 @@ fn decide(args: &Args, target: &Path, slash: bool, several: bool) -> Outcome<Pla
         _ if args.no_target_directory && several => {
             Err(Failure::usage("-T names one target, but there are several sources"))
         }
-        _ if args.no_target_directory => Ok(Place::Exactly(path)),
-        Ok(meta) if meta.is_dir() => Ok(Place::Into(path)),
+        _ if args.no_target_directory => Ok(LocalDestination::Exactly(path)),
+        Ok(meta) if meta.is_dir() => Ok(LocalDestination::Into(path)),
         Ok(_) if slash || several => refused(
             "NotADirectory",
             Exit::Precondition,
             format!("local '{shown}' is a file, but a directory is needed"),
         ),
-        Ok(_) => Ok(Place::Exactly(path)),
+        Ok(_) => Ok(LocalDestination::Exactly(path)),
         // A directory that is wanted is made.
-        Err(e) if e.kind() == io::ErrorKind::NotFound && (slash || several) => Ok(Place::Into(path)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => parent_exists(target).map(|()| Place::Exactly(path)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound && (slash || several) => {
+            Ok(LocalDestination::Into(path))
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            parent_exists(target).map(|()| LocalDestination::Exactly(path))
+        }
         Err(e) => Err(Failure::local("use", target, &e)),
     }
 }
@@ -212,15 +216,15 @@ async fn add_source(
     client: &Client,
     args: &Args,
     path: &DfsPath,
-    place: &Place,
+    destination: &LocalDestination,
     plan: &mut Plan,
     targets: &mut Targets,
 ) -> Outcome {
     let stat = client.stat(path).await?;
-    let target = match (place, path.name()) {
-        (Place::Exactly(target), _) => target.clone(),
-        (Place::Into(directory), None) => directory.clone(),
-        (Place::Into(directory), Some(name)) => {
+    let target = match (destination, path.name()) {
+        (LocalDestination::Exactly(target), _) => target.clone(),
+        (LocalDestination::Into(directory), None) => directory.clone(),
+        (LocalDestination::Into(directory), Some(name)) => {
             check_name(name)?;
             if !args.dry_run {
                 fs::create_dir_all(directory)
@@ -247,7 +251,7 @@ async fn add_source(
 
 fn add_file(stat: FileStat, target: PathBuf, plan: &mut Plan, targets: &mut Targets) -> Outcome {
     targets.take(stat.path.as_str(), &target.to_string_lossy())?;
-    plan.jobs.push(Job { stat, target });
+    plan.items.push(GetItem { stat, target });
     Ok(())
 }
 
@@ -260,9 +264,9 @@ async fn add_tree(
     plan: &mut Plan,
     targets: &mut Targets,
 ) -> Outcome {
-    let target = Target::new(root);
+    let root = LocalRoot::new(root);
     if !args.dry_run {
-        target.make()?;
+        root.make()?;
     }
     let mut walk = Walk::new(client, top, true);
     while let Some(stat) = walk.next().await? {
@@ -273,11 +277,11 @@ async fn add_tree(
         let added = match (stat.kind, args.dry_run) {
             (EntryKind::Directory, true) => Ok(()),
             (EntryKind::Directory, false) => {
-                target.make_directory(top, &stat.path).map(|()| plan.directories += 1)
+                root.make_directory(top, &stat.path).map(|()| plan.directories += 1)
             }
             (EntryKind::File, dry_run) => {
                 let place =
-                    if dry_run { target.would_be(top, &stat.path) } else { target.place(top, &stat.path) };
+                    if dry_run { root.would_be(top, &stat.path) } else { root.place(top, &stat.path) };
                 place.and_then(|place| add_file(stat, place, plan, targets))
             }
         };
@@ -291,23 +295,23 @@ async fn add_tree(
 async fn carry_out(context: &Context, client: &Client, args: &Args, plan: Plan) -> Outcome<Exit> {
     let output = context.output;
     let summary = Summary { dry_run: args.dry_run, directories: plan.directories, ..Summary::default() };
-    let total = plan.jobs.len() + plan.failed.len();
+    let total = plan.items.len() + plan.failed.len();
     let bytes =
-        if args.range.is_some() { None } else { Some(plan.jobs.iter().map(|job| job.stat.size).sum()) };
-    let progress = Progress::new(&output, bytes);
+        if args.range.is_some() { None } else { Some(plan.items.iter().map(|item| item.stat.size).sum()) };
+    let progress = TransferBar::new(&output, bytes);
     let mut ledger = Ledger::new(teller(&output, &progress, total), summary, plan.failed);
-    let how = How {
+    let how = Settings {
         range: args.range,
         resume: args.resume,
         overwrite: !args.no_clobber,
         preserve: args.preserve,
         dry_run: args.dry_run,
     };
-    let work = |job: Job| {
-        let (source, target) = (job.stat.path.to_string(), job.target.to_string_lossy().into_owned());
-        let (begun, path) = (context.begun.clone(), job.target.clone());
+    let work = |item: GetItem| {
+        let (source, target) = (item.stat.path.to_string(), item.target.to_string_lossy().into_owned());
+        let (begun, path) = (context.begun.clone(), item.target.clone());
         begun.add(&path);
-        let fetched = fetch(client.clone(), how, progress.of_file(), job);
+        let fetched = fetch(client.clone(), how, progress.of_file(), item);
         let fetched = fetched.inspect(move |_| begun.remove(&path));
         named(source, target, fetched)
     };
@@ -317,7 +321,7 @@ async fn carry_out(context: &Context, client: &Client, args: &Args, plan: Plan) 
             progress.pause(|| output.note(format!("{} -> {}", plain(&moved.source), plain(&moved.target))));
         }
     };
-    ledger.each(plan.jobs, args.jobs, work, seen).await;
+    ledger.each(plan.items, args.jobs, work, seen).await;
     let (seconds, words) = progress.finish(ledger.summary.bytes);
     ledger.summary.seconds = seconds;
     output.print(&ledger.summary)?;
@@ -349,15 +353,15 @@ fn last_words(context: &Context, summary: &Summary, words: &str) {
 
 async fn fetch(
     client: Client,
-    how: How,
+    how: Settings,
     progress: Option<dfs_client::ProgressFn>,
-    job: Job,
+    item: GetItem,
 ) -> Outcome<Moved> {
-    let path = &job.stat.path;
+    let path = &item.stat.path;
     let mut moved = Moved {
         source: path.to_string(),
-        target: job.target.to_string_lossy().into_owned(),
-        size: job.stat.size,
+        target: item.target.to_string_lossy().into_owned(),
+        size: item.stat.size,
         version: None,
         chunks: None,
         degraded_chunks: 0,
@@ -366,8 +370,8 @@ async fn fetch(
         source_changed: false,
     };
     if how.dry_run {
-        return match !how.overwrite && job.target.symlink_metadata().is_ok() {
-            true => Err(local_hint(exists(&job.target), &job.target)),
+        return match !how.overwrite && item.target.symlink_metadata().is_ok() {
+            true => Err(local_hint(exists(&item.target), &item.target)),
             false => Ok(moved),
         };
     }
@@ -377,11 +381,12 @@ async fn fetch(
     options.keep_partial = how.range.is_none();
     options.range = range;
     options.progress = progress;
-    let got = client.get_to_path(path, &job.target, options).await;
-    let got = got
-        .map_err(|e| resume_hint(local_hint(failed(e, &job.target), &job.target), &job.stat, &job.target))?;
+    let got = client.get_to_path(path, &item.target, options).await;
+    let got = got.map_err(|e| {
+        resume_hint(local_hint(failed(e, &item.target), &item.target), &item.stat, &item.target)
+    })?;
     if how.preserve {
-        keep_time(&job.target, got.stat.mtime_ns)?;
+        keep_time(&item.target, got.stat.mtime_ns)?;
     }
     moved.size = got.bytes;
     moved.version = Some(got.stat.version.to_string());
@@ -471,8 +476,8 @@ mod tests {
             slash,
             several,
         ) {
-            Ok(Place::Into(_)) => "into",
-            Ok(Place::Exactly(_)) => "exactly",
+            Ok(LocalDestination::Into(_)) => "into",
+            Ok(LocalDestination::Exactly(_)) => "exactly",
             Err(failure) => failure.code,
         };
         assert_eq!(said("", false, false), "into");

@@ -118,7 +118,7 @@ async fn one(client: &Client, path: &DfsPath, part: &Part, end: End, title: Opti
         (Some(bytes), End::First) => 0..bytes.min(size),
         (Some(bytes), End::Last) => size.saturating_sub(bytes)..size,
         (None, end) => {
-            let mut count = Count::new(part.lines.unwrap_or(LINES_DEFAULT), end, size);
+            let mut count = LineCount::new(part.lines.unwrap_or(LINES_DEFAULT), end, size);
             while let Some(window) = count.next() {
                 let bytes = file.read(window).await?;
                 count.look(&bytes);
@@ -131,7 +131,7 @@ async fn one(client: &Client, path: &DfsPath, part: &Part, end: End, title: Opti
 
 /// Finds where so many lines end, or begin, looking at one window of the file after the other.
 #[derive(Debug)]
-struct Count {
+struct LineCount {
     left: u64,
     end: End,
     size: u64,
@@ -140,7 +140,7 @@ struct Count {
     done: bool,
 }
 
-impl Count {
+impl LineCount {
     fn new(lines: u64, end: End, size: u64) -> Self {
         let at = if end == End::First { 0 } else { size };
         Self { left: lines, end, size, at, done: lines == 0 || size == 0 }
@@ -203,7 +203,7 @@ mod tests {
     use super::*;
 
     fn lines(text: &str, lines: u64, end: End) -> &str {
-        let mut count = Count::new(lines, end, text.len() as u64);
+        let mut count = LineCount::new(lines, end, text.len() as u64);
         while let Some(window) = count.next() {
             // Windows of one to three bytes find what one window does.
             let (start, stop) = (window.start as usize, window.end as usize);

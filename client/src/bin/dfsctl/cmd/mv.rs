@@ -10,7 +10,7 @@ use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
 use crate::output::page::Page;
 use crate::output::text::plain;
-use crate::paths::place::{Place, Wish, decide};
+use crate::paths::destination::{Destination, Wish, decide};
 use crate::paths::remote::{RemoteArg, expand_all};
 use crate::rehearse;
 use dfs_client::{Client, RenameOptions};
@@ -87,10 +87,10 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
         return Ok(Exit::Ok);
     }
     let wish = Wish { several: several || sources.len() > 1, exact: args.no_target_directory, make: false };
-    let place = decide(&client, target, wish).await?;
+    let destination = decide(&client, target, wish).await?;
     let mut view = MvView { moved: Vec::new(), dry_run: args.dry_run };
     for from in &sources {
-        view.moved.extend(tally.count(one(&client, &args, from, &place).await));
+        view.moved.extend(tally.count(one(&client, &args, from, &destination).await));
     }
     if !tally.nothing() {
         context.output.print(&view)?;
@@ -99,9 +99,9 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     Ok(Exit::Ok)
 }
 
-async fn one(client: &Client, args: &Args, from: &DfsPath, place: &Place) -> Outcome<MovedView> {
+async fn one(client: &Client, args: &Args, from: &DfsPath, destination: &Destination) -> Outcome<MovedView> {
     let name = from.name().ok_or_else(|| Failure::usage("the root directory cannot be moved"))?;
-    let to = place.of(name)?;
+    let to = destination.of(name)?;
     if to.starts_with(from) {
         let (from, to) = (plain(from.as_str()), plain(to.as_str()));
         return Err(Failure::usage(format!(

@@ -8,16 +8,16 @@ use std::path::PathBuf;
 use dfs_wire::id::VersionId;
 use dfs_wire::message::metadata::Precondition;
 
-use self::plan::{How, Job, Plan, add_source};
+use self::plan::{Plan, PutItem, Selection, add_source};
 use self::words::{hinted, last_words};
 use crate::args;
 use crate::complete::any_paths;
 use crate::connect::context::Context;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
-use crate::output::progress::Progress;
+use crate::output::progress::TransferBar;
 use crate::output::text::plain;
-use crate::paths::place::{Wish, decide};
+use crate::paths::destination::{Wish, decide};
 use crate::paths::remote::RemoteArg;
 use crate::rehearse;
 use crate::transfer::{JOBS_DEFAULT, Ledger, Moved, NotMoved, Summary, Targets, Transfer, named, teller};
@@ -95,12 +95,12 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
         exact: args.no_target_directory,
         make: args.parents || args.recursive,
     };
-    let place = decide(&client, &target, wish).await?;
+    let destination = decide(&client, &target, wish).await?;
     let mut plan = Plan::default();
     let mut targets = Targets::default();
-    let how = How { recursive: args.recursive, dereference: args.dereference };
+    let how = Selection { recursive: args.recursive, dereference: args.dereference };
     for source in &sources {
-        if let Err(failure) = add_source(how, source, &place, &mut plan, &mut targets) {
+        if let Err(failure) = add_source(how, source, &destination, &mut plan, &mut targets) {
             plan.failed.push(NotMoved::from_source(source.to_string_lossy(), failure));
         }
     }
@@ -144,18 +144,18 @@ async fn carry_out(context: &Context, client: &Client, args: &Args, plan: Plan) 
     let left_out = plan.left_out(output.verbose > 0);
     let passed_over = plan.skipped.into_iter().chain(plan.cluster_dirs.into_iter().map(|(name, _)| name));
     let summary = Summary { dry_run: args.dry_run, skipped: passed_over.collect(), ..Summary::default() };
-    let total = plan.jobs.len() + plan.failed.len();
+    let total = plan.items.len() + plan.failed.len();
     let items = total + plan.directories.len();
-    let known = plan.jobs.iter().all(|job| job.source.is_some());
-    let progress = Progress::new(&output, known.then(|| plan.jobs.iter().map(|job| job.size).sum()));
+    let known = plan.items.iter().all(|item| item.source.is_some());
+    let progress = TransferBar::new(&output, known.then(|| plan.items.iter().map(|item| item.size).sum()));
     let mut ledger = Ledger::new(teller(&output, &progress, items), summary, plan.failed);
     ledger.make(client, &plan.directories).await;
-    let work = |job: Job| {
-        let (source, target) = (job.shown(), job.target.to_string());
+    let work = |item: PutItem| {
+        let (source, target) = (item.shown(), item.target.to_string());
         named(
             source,
             target,
-            store(client.clone(), options(args, &job, &progress), (args.dry_run, args.preserve), job),
+            store(client.clone(), options(args, &item, &progress), (args.dry_run, args.preserve), item),
         )
     };
     let seen = |done: u64, outcome: &Transfer| {
@@ -164,7 +164,7 @@ async fn carry_out(context: &Context, client: &Client, args: &Args, plan: Plan) 
             progress.pause(|| output.note(format!("{} -> {}", moved.source, plain(&moved.target))));
         }
     };
-    ledger.each(plan.jobs, args.jobs, work, seen).await;
+    ledger.each(plan.items, args.jobs, work, seen).await;
     let (seconds, words) = progress.finish(ledger.summary.bytes);
     ledger.summary.seconds = seconds;
     output.print(&ledger.summary)?;
@@ -175,7 +175,7 @@ async fn carry_out(context: &Context, client: &Client, args: &Args, plan: Plan) 
     ledger.finish()
 }
 
-fn options(args: &Args, job: &Job, progress: &Progress) -> PutOptions {
+fn options(args: &Args, item: &PutItem, progress: &TransferBar) -> PutOptions {
     let precondition = match (args.if_absent, args.if_match) {
         (true, _) => Precondition::Absent,
         (false, Some(version)) => Precondition::Match(version),
@@ -186,10 +186,10 @@ fn options(args: &Args, job: &Job, progress: &Progress) -> PutOptions {
         .parents(args.parents || args.recursive)
         .allow_changing(args.allow_changing)
         .checksum(args.checksum)
-        .resume(args.resume && job.source.is_some());
+        .resume(args.resume && item.source.is_some());
     options.chunk_size = args.chunk_size;
     options.replication = args.replication;
-    options.mtime_ns = job.modified.filter(|_| args.preserve).and_then(ns_of);
+    options.mtime_ns = item.modified.filter(|_| args.preserve).and_then(ns_of);
     options.progress = progress.of_file();
     options
 }
@@ -214,12 +214,12 @@ async fn store(
     client: Client,
     options: PutOptions,
     (dry_run, preserve): (bool, bool),
-    job: Job,
+    item: PutItem,
 ) -> Outcome<Moved> {
     let mut moved = Moved {
-        source: job.shown(),
-        target: job.target.to_string(),
-        size: job.size,
+        source: item.shown(),
+        target: item.target.to_string(),
+        size: item.size,
         version: None,
         chunks: None,
         degraded_chunks: 0,
@@ -228,15 +228,15 @@ async fn store(
         source_changed: false,
     };
     let (parents, absent) = (options.parents, options.precondition == Precondition::Absent);
-    if let Some(time) = job.modified.filter(|time| preserve && ns_of(*time).is_none()) {
-        let message = format!("the modification time of {} cannot be kept: {time:?}", job.shown());
+    if let Some(time) = item.modified.filter(|time| preserve && ns_of(*time).is_none()) {
+        let message = format!("the modification time of {} cannot be kept: {time:?}", item.shown());
         return Err(Failure::new(Exit::Other, "LocalIo", message).hint("store it without --preserve"));
     }
     if dry_run {
-        let rehearsed = rehearse::put(&client, &job.target, parents, options.precondition).await;
+        let rehearsed = rehearse::put(&client, &item.target, parents, options.precondition).await;
         return rehearsed.map(|()| moved).map_err(|failure| hinted(failure, parents, absent));
     }
-    let source = match job.source {
+    let source = match item.source {
         Some(path) => PutSource::Path(path),
         None => {
             open_stdin()?;
@@ -244,7 +244,7 @@ async fn store(
         }
     };
     let put =
-        client.put(source, &job.target, options).await.map_err(|e| hinted(e.into(), parents, absent))?;
+        client.put(source, &item.target, options).await.map_err(|e| hinted(e.into(), parents, absent))?;
     moved.size = put.stat.size;
     moved.version = Some(put.stat.version.to_string());
     moved.chunks = Some(put.stat.chunk_count);

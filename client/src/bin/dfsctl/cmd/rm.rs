@@ -149,7 +149,7 @@ async fn targets(
 ) -> Outcome<Vec<DfsPath>> {
     let Expanded { paths: mut targets, patterns, failed } =
         expand_each(client, &args.paths, args.literal).await;
-    tally.expect(context.output, args.paths.len().max(targets.len()));
+    tally.tell_each(context.output, args.paths.len().max(targets.len()));
     for failure in failed {
         match args.force && failure.is_not_found() {
             true => tally.done += 1,

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 
 use serde::Serialize;
 
-use self::plan::{Filter, How, Match, Plan, Tree, plan};
+use self::plan::{Comparison, Filter, Match, Plan, Tree, plan};
 use self::work::{Direction, Done, Worker};
 use crate::complete::marked_paths;
 use crate::connect::context::Context;
@@ -15,7 +15,7 @@ use crate::output::View;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome, Tally};
 use crate::output::page::Page;
-use crate::output::progress::Progress;
+use crate::output::progress::TransferBar;
 use crate::output::text::{count, plain, size};
 use crate::paths::node_dirs::NodeDirs;
 use crate::paths::sides::{Found, Side, local_tree};
@@ -128,7 +128,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
         return Err(Failure::new(Exit::Precondition, "EmptySource", message)
             .hint("is its disk mounted? --allow-empty says that it is meant"));
     }
-    let mut plan = plan(&source, &target, How { checksum: args.checksum, delete: args.delete });
+    let mut plan = plan(&source, &target, Comparison { checksum: args.checksum, delete: args.delete });
     keep_what_holds_others(&mut plan, &all_there);
     let worker = Worker { client, direction, dry_run: args.dry_run };
     let outcome = carry_out(context, &args, worker, plan, new).await;
@@ -161,7 +161,7 @@ fn missing(side: &Side) -> Failure {
 async fn tree(
     client: &Client,
     side: &Side,
-    left_out: &RefCell<Vec<(String, crate::paths::node_dirs::Kind)>>,
+    left_out: &RefCell<Vec<(String, crate::paths::node_dirs::DirOwner)>>,
 ) -> Outcome<Option<Tree>> {
     match side.look(client).await {
         Ok(Found::Directory) => {}
@@ -201,7 +201,7 @@ async fn carry_out(context: &Context, args: &Args, worker: Worker, plan: Plan, n
     view.skipped = plan.skipped.iter().map(|name| shown(name)).collect();
     let mut tally = Tally::default();
     let items = plan.make.len() + plan.copy.len() + plan.delete.len() + plan.in_the_way.len();
-    let progress = Progress::new(&output, Some(plan.copy.iter().map(|copy| copy.size).sum()));
+    let progress = TransferBar::new(&output, Some(plan.copy.iter().map(|copy| copy.size).sum()));
     let tell = teller(&output, &progress, items);
     let fail = |view: &mut SyncView, tally: &mut Tally, name: &str, failure: Failure| {
         tell(&failure);
@@ -223,7 +223,7 @@ async fn carry_out(context: &Context, args: &Args, worker: Worker, plan: Plan, n
         }
     }
     let (mut done, total) = (0, plan.copy.len() as u64);
-    let work = |copy: plan::Copy| {
+    let work = |copy: plan::FileCopy| {
         let (worker, progress) = (worker.clone(), progress.of_file());
         async move {
             let name = copy.name.clone();

@@ -10,7 +10,7 @@ use crate::output::failure::{Failure, Outcome, Tally};
 use crate::output::list::List;
 use crate::output::text::plain;
 use crate::output::views::{EntryView, Shape};
-use crate::paths::place::{Wish, decide};
+use crate::paths::destination::{Wish, decide};
 use crate::paths::remote::RemoteArg;
 use crate::rehearse;
 use dfs_client::{Client, TrashTarget};

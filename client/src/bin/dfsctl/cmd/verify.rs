@@ -11,7 +11,7 @@ use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome, Tally};
 use crate::output::list::List;
 use crate::output::page::{Page, Paint};
-use crate::output::progress::Progress;
+use crate::output::progress::TransferBar;
 use crate::output::text::{count, hex, plain, present, size};
 use crate::paths::remote::{RemoteArg, expand_all};
 use crate::paths::walk::Walk;
@@ -54,7 +54,7 @@ pub(crate) struct VerifyView {
     /// read, but not all were; `lost`: every copy of some chunk is bad or missing.
     pub verdict: Verdict,
     /// Its chunks, in order.
-    pub chunks: Vec<ChunkView>,
+    pub chunks: Vec<VerifiedChunkView>,
 }
 
 /// What reading came to.
@@ -74,7 +74,7 @@ pub(crate) enum Verdict {
 
 /// One chunk.
 #[derive(Debug, Serialize)]
-pub(crate) struct ChunkView {
+pub(crate) struct VerifiedChunkView {
     /// Its place in the file.
     pub index: u32,
     /// Its id.
@@ -106,7 +106,7 @@ pub(crate) struct CopyView {
 
 /// What is wrong with a copy that is not good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Found {
+enum CopyFault {
     /// Its bytes are not those of the chunk.
     Bad,
     /// Its node says that it has none.
@@ -116,12 +116,12 @@ enum Found {
 }
 
 impl CopyView {
-    fn found(&self) -> Option<Found> {
+    fn fault(&self) -> Option<CopyFault> {
         let OwnedFailure(failure) = self.error.as_ref()?;
         Some(match failure.exit {
-            Exit::Integrity => Found::Bad,
-            Exit::NotFound => Found::Missing,
-            _ => Found::OutOfReach,
+            Exit::Integrity => CopyFault::Bad,
+            Exit::NotFound => CopyFault::Missing,
+            _ => CopyFault::OutOfReach,
         })
     }
 }
@@ -129,7 +129,7 @@ impl CopyView {
 impl VerifyView {
     fn new(report: &VerifyReport) -> Self {
         let wanted = report.stat.replication;
-        let chunks: Vec<_> = report.chunks.iter().map(ChunkView::new).collect();
+        let chunks: Vec<_> = report.chunks.iter().map(VerifiedChunkView::new).collect();
         let verdict = chunks.iter().map(|chunk| chunk.verdict(wanted)).max().unwrap_or(Verdict::Ok);
         Self {
             path: report.stat.path.to_string(),
@@ -164,7 +164,7 @@ impl VerifyView {
     }
 }
 
-impl ChunkView {
+impl VerifiedChunkView {
     fn new(check: &ChunkCheck) -> Self {
         let copies = check.copies.iter().map(|copy| CopyView {
             node: copy.name.clone(),
@@ -184,7 +184,7 @@ impl ChunkView {
     }
 
     fn verdict(&self, wanted: u8) -> Verdict {
-        let proved = |copy: &CopyView| copy.found().is_some_and(|found| found != Found::OutOfReach);
+        let proved = |copy: &CopyView| copy.fault().is_some_and(|fault| fault != CopyFault::OutOfReach);
         match self.good {
             0 if self.copies.iter().all(proved) => Verdict::Lost,
             0 => Verdict::Unknown,
@@ -204,9 +204,9 @@ impl ChunkView {
             match &copy.error {
                 None => page.line(format!("    {}  {node}", paint.green("good"))),
                 Some(OwnedFailure(failure)) => {
-                    let word = match copy.found() {
-                        Some(Found::Bad) => "BAD",
-                        Some(Found::Missing) => "MISSING",
+                    let word = match copy.fault() {
+                        Some(CopyFault::Bad) => "BAD",
+                        Some(CopyFault::Missing) => "MISSING",
                         _ => "out of reach",
                     };
                     let (code, message) = (failure.code, plain(&failure.message));
@@ -225,7 +225,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     let client = context.client().await?;
     let (files, tally) = files(context, &client, &args).await;
     let to_read = files.iter().map(|stat| stat.size.saturating_mul(stat.replication.into())).sum();
-    let progress = Progress::new(&context.output, Some(to_read));
+    let progress = TransferBar::new(&context.output, Some(to_read));
     let mut list = List::new(context.output, "files");
     let mut sums = Sums { tally, ..Sums::default() };
     let checks = stream::iter(&files).map(|stat| client.verify(&stat.path, progress.of_file()));
@@ -279,7 +279,7 @@ async fn files(context: &Context, client: &Client, args: &Args) -> (Vec<FileStat
             tally.fail(failure);
         }
     }
-    tally.expect(context.output, files.len());
+    tally.tell_each(context.output, files.len());
     (files, tally)
 }
 
@@ -319,7 +319,7 @@ mod tests {
         let copies: Vec<_> = copies.collect();
         let good = copies.iter().filter(|copy| copy.good).count();
         let (chunk, sha256) = ("c1".to_owned(), String::new());
-        let chunk = ChunkView { index: 0, chunk, size: 1536, sha256, good, copies };
+        let chunk = VerifiedChunkView { index: 0, chunk, size: 1536, sha256, good, copies };
         let verdict = chunk.verdict(2);
         let (path, version) = ("/f".to_owned(), String::new());
         VerifyView { path, version, size: 1536, replication: 2, verdict, chunks: vec![chunk] }

@@ -8,7 +8,7 @@ use clap::Args as ClapArgs;
 use rustix::process::Signal;
 use serde::Serialize;
 
-use super::Place;
+use super::ClusterDir;
 use crate::connect::context::Context;
 use crate::dev_cluster::node::NodeRecord;
 use crate::dev_cluster::process::{Process, RunState};
@@ -27,7 +27,7 @@ const KILL_PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug, ClapArgs)]
 pub(crate) struct Args {
     #[command(flatten)]
-    place: Place,
+    cluster: ClusterDir,
     /// Remove all it kept: every file stored in it is lost
     #[arg(long)]
     purge: bool,
@@ -80,9 +80,9 @@ impl View for DownView {
 /// # Errors
 /// If a process cannot be stopped or data not removed.
 pub(crate) fn run(context: &Context, args: &Args) -> Outcome<Exit> {
-    let state = args.place.load()?;
+    let state = args.cluster.load()?;
     if args.purge {
-        args.place.must_be_meant(&state)?;
+        args.cluster.must_be_meant(&state)?;
         must_be_there(&state)?;
     }
     let running: Vec<_> = state.nodes.iter().filter(|node| node.alive().is_some()).collect();
@@ -92,7 +92,7 @@ pub(crate) fn run(context: &Context, args: &Args) -> Outcome<Exit> {
         killed: Vec::new(),
         purged: args.purge,
         dry_run: args.dry_run,
-        named: args.place.data.as_ref().map(|dir| quoted(&dir.to_string_lossy())),
+        named: args.cluster.data.as_ref().map(|dir| quoted(&dir.to_string_lossy())),
     };
     if !args.dry_run {
         let _lock = lock_if_possible(&state)?;

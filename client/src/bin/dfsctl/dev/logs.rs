@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args as ClapArgs;
 use serde::Serialize;
 
-use super::Place;
+use super::ClusterDir;
 use crate::complete::dev_nodes;
 use crate::connect::context::Context;
 use crate::dev_cluster::node::NodeRecord;
@@ -37,7 +37,7 @@ pub(crate) struct Args {
     #[arg(short = 'n', long, value_name = "N")]
     lines: Option<usize>,
     #[command(flatten)]
-    place: Place,
+    cluster: ClusterDir,
 }
 
 /// One line of a log.
@@ -54,7 +54,7 @@ pub(crate) struct LineView<'a> {
 /// # Errors
 /// If the node is unknown or its log cannot be read.
 pub(crate) async fn run(context: &Context, args: &Args) -> Outcome<Exit> {
-    let state = args.place.load()?;
+    let state = args.cluster.load()?;
     let index = state.indexes(std::slice::from_ref(&args.node))?;
     let Some(node) = index.first().and_then(|index| state.nodes.get(*index)) else {
         return Err(Failure::usage("no such node"));

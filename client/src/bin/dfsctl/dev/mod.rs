@@ -32,7 +32,7 @@ enum Verb {
     Up(up::Args),
     Down(down::Args),
     /// Shows the nodes and their processes
-    Status(Place),
+    Status(ClusterDir),
     Logs(logs::Args),
     /// Kills nodes at once (SIGKILL)
     Kill(node::Args),
@@ -53,13 +53,13 @@ enum Verb {
 
 /// Which cluster
 #[derive(Debug, Clone, ClapArgs)]
-pub(crate) struct Place {
+pub(crate) struct ClusterDir {
     /// Directory of the cluster [default: .dfs-dev here or in a directory above]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 }
 
-impl Place {
+impl ClusterDir {
     /// Refuses a cluster that was only found in a directory above, or through a file that was copied here: what cannot
     /// be undone is done to what was meant.
     ///
@@ -134,7 +134,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     match args.verb {
         Verb::Up(args) => up::run(context, args).await,
         Verb::Down(args) => down::run(context, &args),
-        Verb::Status(place) => status::run(context, &place),
+        Verb::Status(cluster) => status::run(context, &cluster),
         Verb::Logs(args) => logs::run(context, &args).await,
         Verb::Kill(args) => node::kill(context, &args),
         Verb::Pause(args) => node::pause(context, &args),

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::down::{kill as kill_and_wait, lock_if_possible};
 use super::launch::node_binary;
-use super::{Place, ready, up};
+use super::{ClusterDir, ready, up};
 use crate::complete::dev_nodes;
 use crate::connect::context::Context;
 use crate::dev_cluster::node::NodeRecord;
@@ -31,7 +31,7 @@ pub(crate) struct Args {
     #[arg(required = true, value_name = "NAME", add = dev_nodes())]
     names: Vec<String>,
     #[command(flatten)]
-    place: Place,
+    cluster: ClusterDir,
     /// Say what would be done and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -87,7 +87,7 @@ fn each(
     action: &'static str,
     act: impl Fn(&NodeRecord, &Process) -> Outcome,
 ) -> Outcome<Exit> {
-    let state = args.place.load()?;
+    let state = args.cluster.load()?;
     let _lock = lock_if_possible(&state)?;
     // All names are known before anything is done to any node.
     let named = state.indexes(&args.names)?;
@@ -155,7 +155,7 @@ pub(crate) fn resume(context: &Context, args: &Args) -> Outcome<Exit> {
 pub(crate) async fn start(context: &Context, args: &Args) -> Outcome<Exit> {
     let here = super::here()?;
     let binary = node_binary()?;
-    let mut state = args.place.load()?;
+    let mut state = args.cluster.load()?;
     state.must_be_in_place()?;
     let _lock = Lock::take(&state.dir)?;
     let named = state.indexes(&args.names)?;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Place;
+use super::ClusterDir;
 use super::ready::is_ready;
 use crate::connect::context::Context;
 use crate::dev_cluster::node::NodeRecord;
@@ -15,7 +15,7 @@ use crate::output::page::{Column, Field, Page, Tone};
 
 /// What `dev status` prints.
 #[derive(Debug, Serialize)]
-pub(crate) struct StatusView {
+pub(crate) struct DevStatusView {
     /// Where the coordinator listens.
     pub endpoint: String,
     /// The cluster's directory.
@@ -23,12 +23,12 @@ pub(crate) struct StatusView {
     /// Settings passed to every node.
     pub set: Vec<String>,
     /// Every node, the coordinator first.
-    pub nodes: Vec<NodeView>,
+    pub nodes: Vec<DevNodeView>,
 }
 
 /// One node.
 #[derive(Debug, Serialize)]
-pub(crate) struct NodeView {
+pub(crate) struct DevNodeView {
     /// Its name.
     pub name: String,
     /// `coordinator` or `datanode`.
@@ -49,7 +49,7 @@ pub(crate) struct NodeView {
     pub log: String,
 }
 
-impl NodeView {
+impl DevNodeView {
     fn new(node: &NodeRecord) -> Self {
         let state = node.state();
         Self {
@@ -67,11 +67,11 @@ impl NodeView {
 }
 
 /// Every node as it is now.
-pub(crate) fn views(state: &ClusterState) -> Vec<NodeView> {
-    state.nodes.iter().map(NodeView::new).collect()
+pub(crate) fn views(state: &ClusterState) -> Vec<DevNodeView> {
+    state.nodes.iter().map(DevNodeView::new).collect()
 }
 
-impl View for StatusView {
+impl View for DevStatusView {
     fn page(&self, page: &mut Page) {
         page.field(8, "endpoint", &self.endpoint);
         page.field(8, "data", &self.dir);
@@ -105,12 +105,12 @@ impl View for StatusView {
 ///
 /// # Errors
 /// If there is no cluster.
-pub(crate) fn run(context: &Context, place: &Place) -> Outcome<Exit> {
-    let state = place.load()?;
+pub(crate) fn run(context: &Context, cluster: &ClusterDir) -> Outcome<Exit> {
+    let state = cluster.load()?;
     if let Err(failure) = state.must_be_in_place() {
         context.output.warn(failure.message);
     }
-    context.output.print(&StatusView {
+    context.output.print(&DevStatusView {
         endpoint: state.endpoint(),
         dir: state.dir.display().to_string(),
         set: state.set.clone(),

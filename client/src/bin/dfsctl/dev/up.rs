@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::launch::{Launch, clean_command, node_binary};
 use super::ports::{Ports, is_free, move_stopped, no_ports, port_of, port_taken, ports_of};
 use super::ready::{self, Started};
-use super::status::{NodeView, views};
+use super::status::{DevNodeView, views};
 use crate::connect::context::Context;
 use crate::connect::endpoint::{Endpoint, Origin, PORT_DEFAULT};
 use crate::dev_cluster::file::absolute;
@@ -94,7 +94,7 @@ pub(crate) struct UpView {
     /// Seconds until all of it was ready.
     pub seconds: f64,
     /// Every node.
-    pub nodes: Vec<NodeView>,
+    pub nodes: Vec<DevNodeView>,
     #[serde(skip)]
     commands: [String; 3],
 }

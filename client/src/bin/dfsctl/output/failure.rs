@@ -301,12 +301,12 @@ impl Tally {
     /// A tally of so many items, which tells of each failure as it comes if there are several.
     pub(crate) fn of(output: Output, items: usize) -> Self {
         let mut tally = Self::default();
-        tally.expect(output, items);
+        tally.tell_each(output, items);
         tally
     }
 
     /// Tells of failures as they come from now on, if there are several items.
-    pub(crate) fn expect(&mut self, output: Output, items: usize) {
+    pub(crate) fn tell_each(&mut self, output: Output, items: usize) {
         if items > 1 {
             self.told = Some(output);
         }

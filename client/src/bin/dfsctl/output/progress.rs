@@ -13,12 +13,12 @@ use dfs_client::ProgressFn;
 
 /// The progress of a command that moves files.
 #[derive(Clone)]
-pub(crate) struct Progress {
+pub(crate) struct TransferBar {
     bar: Option<ProgressBar>,
     begun: Instant,
 }
 
-impl Progress {
+impl TransferBar {
     /// Draws a bar, if anybody can see it. `total` is the number of bytes, if known.
     pub(crate) fn new(output: &Output, total: Option<u64>) -> Self {
         let seen = output.terminal && !output.quiet && output.is_table();
@@ -77,9 +77,9 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
 
-impl fmt::Debug for Progress {
+impl fmt::Debug for TransferBar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Progress").field("seen", &self.bar.is_some()).finish_non_exhaustive()
+        f.debug_struct("TransferBar").field("seen", &self.bar.is_some()).finish_non_exhaustive()
     }
 }
 
@@ -94,15 +94,15 @@ mod tests {
 
     #[test]
     fn no_bar_where_a_machine_reads_or_quiet_is_wanted() {
-        assert!(Progress::new(&output(Format::Json, false), None).bar.is_none());
-        assert!(Progress::new(&output(Format::Table, true), None).bar.is_none());
+        assert!(TransferBar::new(&output(Format::Json, false), None).bar.is_none());
+        assert!(TransferBar::new(&output(Format::Table, true), None).bar.is_none());
         let blind = Output { terminal: false, ..output(Format::Table, false) };
-        assert!(Progress::new(&blind, Some(1)).of_file().is_none());
+        assert!(TransferBar::new(&blind, Some(1)).of_file().is_none());
     }
 
     #[test]
     fn bytes_that_are_sent_again_are_taken_back() {
-        let progress = Progress::new(&output(Format::Table, false), Some(100));
+        let progress = TransferBar::new(&output(Format::Table, false), Some(100));
         let tell = progress.of_file().unwrap();
         for bytes in [40, 60, 20] {
             tell(dfs_client::Progress { bytes, ..dfs_client::Progress::default() });

@@ -13,11 +13,11 @@ use dfs_client::{StatusCode, safe_local_path};
 
 /// A directory of this machine below which everything is written.
 #[derive(Debug, Clone)]
-pub(crate) struct Target {
+pub(crate) struct LocalRoot {
     root: PathBuf,
 }
 
-impl Target {
+impl LocalRoot {
     /// The directory `root`; it need not exist yet.
     pub(crate) fn new(root: PathBuf) -> Self {
         Self { root }
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn files_land_below_the_target() {
         let dir = tempfile::tempdir().unwrap();
-        let target = Target::new(dir.path().join("out"));
+        let target = LocalRoot::new(dir.path().join("out"));
         target.make().unwrap();
         let place = target.place(&path("/src"), &path("/src/a/b.txt")).unwrap();
         assert_eq!(place, dir.path().join("out/a/b.txt"));
@@ -148,7 +148,7 @@ mod tests {
         symlink(&outside, out.join("a")).unwrap();
         symlink(outside.join("new"), out.join("b")).unwrap();
         fs::write(out.join("f"), "").unwrap();
-        let target = Target::new(out);
+        let target = LocalRoot::new(out);
         for bad in ["/a/x", "/a/b/x", "/f/x", "/b"] {
             let failure = target.place(&path("/"), &path(bad)).unwrap_err();
             assert_eq!(failure.exit, Exit::Precondition, "{bad}");

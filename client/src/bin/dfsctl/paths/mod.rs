@@ -2,12 +2,12 @@
 
 pub(crate) mod compare;
 pub(crate) mod content;
+pub(crate) mod destination;
 pub(crate) mod glob;
 pub(crate) mod local;
 pub(crate) mod look;
 pub(crate) mod node_dirs;
 pub(crate) mod pinned;
-pub(crate) mod place;
 pub(crate) mod remote;
 pub(crate) mod sides;
 pub(crate) mod walk;

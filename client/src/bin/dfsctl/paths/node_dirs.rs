@@ -9,14 +9,14 @@ use crate::dev_cluster::file::StateFile;
 
 /// Whose directory it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum DirOwner {
     /// A development cluster's, or one that leads to it.
     DevCluster,
     /// The data directory of a node that runs.
     RunningNode,
 }
 
-impl Kind {
+impl DirOwner {
     /// What it is, in words.
     pub(crate) fn meaning(self) -> &'static str {
         match self {
@@ -41,14 +41,14 @@ impl NodeDirs {
     }
 
     /// What the entry is, if it is such a directory.
-    pub(crate) fn kind(&self, entry: &walkdir::DirEntry) -> Option<Kind> {
+    pub(crate) fn kind(&self, entry: &walkdir::DirEntry) -> Option<DirOwner> {
         if !entry.file_type().is_dir() {
             return None;
         }
         let dir = entry.path();
         match StateFile::read(dir) {
-            Ok(Some(_)) => Some(Kind::DevCluster),
-            _ => self.is_running(dir).then_some(Kind::RunningNode),
+            Ok(Some(_)) => Some(DirOwner::DevCluster),
+            _ => self.is_running(dir).then_some(DirOwner::RunningNode),
         }
     }
 
@@ -75,7 +75,7 @@ fn locked(text: &str) -> BTreeSet<u64> {
 mod tests {
     use super::*;
 
-    fn kind_of(dir: &Path) -> Option<Kind> {
+    fn kind_of(dir: &Path) -> Option<DirOwner> {
         let entry = walkdir::WalkDir::new(dir).into_iter().next().unwrap().unwrap();
         NodeDirs::now().kind(&entry)
     }
@@ -94,11 +94,11 @@ mod tests {
         let lock = fs::File::create(dir.path().join("lock")).unwrap();
         assert_eq!(kind_of(dir.path()), None);
         lock.lock().unwrap();
-        assert_eq!(kind_of(dir.path()), Some(Kind::RunningNode));
+        assert_eq!(kind_of(dir.path()), Some(DirOwner::RunningNode));
         fs::write(dir.path().join("cluster.json"), "{}").unwrap();
-        assert_eq!(kind_of(dir.path()), Some(Kind::RunningNode), "that is somebody else's file");
+        assert_eq!(kind_of(dir.path()), Some(DirOwner::RunningNode), "that is somebody else's file");
         let state = "{\"format\":2,\"dir\":\"/x\",\"set\":[],\"nodes\":[]}";
         fs::write(dir.path().join("cluster.json"), state).unwrap();
-        assert_eq!(kind_of(dir.path()), Some(Kind::DevCluster));
+        assert_eq!(kind_of(dir.path()), Some(DirOwner::DevCluster));
     }
 }

@@ -59,7 +59,7 @@ impl RemoteArg {
     ///
     /// # Errors
     /// If a pattern matches nothing, a final slash follows a file, or the cluster cannot be asked.
-    async fn expand(&self, client: &Client, literal: bool) -> Outcome<Meaning> {
+    async fn expand(&self, client: &Client, literal: bool) -> Outcome<ArgMeaning> {
         let pattern = !literal && glob::is_pattern(&self.text);
         let path = match self.path() {
             // A pattern may be longer than a path, or escape what no name holds.
@@ -72,7 +72,7 @@ impl RemoteArg {
             match there.map(|stat| stat.kind) {
                 Some(EntryKind::File) if self.directory => return Err(not_a_directory(&path)),
                 None if pattern => {}
-                _ => return Ok(Meaning::Path(path)),
+                _ => return Ok(ArgMeaning::Path(path)),
             }
         }
         let pattern = Pattern::parse(&self.text)?;
@@ -80,7 +80,7 @@ impl RemoteArg {
         found.retain(|stat| !self.directory || stat.kind == EntryKind::Directory);
         match found.is_empty() {
             true => Err(Failure::no_match(&self.text)),
-            false => Ok(Meaning::Matches(pattern, found.into_iter().map(|stat| stat.path).collect())),
+            false => Ok(ArgMeaning::Matches(pattern, found.into_iter().map(|stat| stat.path).collect())),
         }
     }
 }
@@ -99,7 +99,7 @@ fn absolute(path: &str) -> String {
 }
 
 /// What one argument stands for.
-enum Meaning {
+enum ArgMeaning {
     Path(DfsPath),
     Matches(Pattern, Vec<DfsPath>),
 }
@@ -121,8 +121,8 @@ pub(crate) async fn expand_each(client: &Client, args: &[RemoteArg], literal: bo
     let mut seen = std::collections::BTreeSet::new();
     for arg in args {
         let paths = match arg.expand(client, literal).await {
-            Ok(Meaning::Path(path)) => vec![path],
-            Ok(Meaning::Matches(pattern, paths)) => {
+            Ok(ArgMeaning::Path(path)) => vec![path],
+            Ok(ArgMeaning::Matches(pattern, paths)) => {
                 expanded.patterns.push(pattern);
                 paths
             }

@@ -10,13 +10,13 @@ use dfs_wire::path::DfsPath;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
 use crate::output::text::{count, plain};
-use crate::paths::node_dirs::{Kind, NodeDirs};
-use crate::paths::place::Place;
+use crate::paths::destination::Destination;
+use crate::paths::node_dirs::{DirOwner, NodeDirs};
 use crate::transfer::{NotMoved, Targets};
 
 /// One file to store.
 #[derive(Debug)]
-pub(super) struct Job {
+pub(super) struct PutItem {
     /// `None` = standard input.
     pub(super) source: Option<PathBuf>,
     /// Where it goes.
@@ -27,7 +27,7 @@ pub(super) struct Job {
     pub(super) modified: Option<SystemTime>,
 }
 
-impl Job {
+impl PutItem {
     /// Its source, for people.
     pub(super) fn shown(&self) -> String {
         self.source.as_ref().map_or_else(|| "-".to_owned(), |path| plain(&path.to_string_lossy()))
@@ -38,20 +38,20 @@ impl Job {
 #[derive(Debug, Default)]
 pub(super) struct Plan {
     /// The files.
-    pub(super) jobs: Vec<Job>,
+    pub(super) items: Vec<PutItem>,
     /// Directories that hold nothing: the others come with their files.
     pub(super) directories: BTreeSet<DfsPath>,
     /// Links and special files that are left out.
     pub(super) skipped: Vec<String>,
     /// Directories that are a cluster's own and are left out.
-    pub(super) cluster_dirs: Vec<(String, Kind)>,
+    pub(super) cluster_dirs: Vec<(String, DirOwner)>,
     /// What cannot be stored, and why.
     pub(super) failed: Vec<NotMoved>,
 }
 
 /// Which files of a source are stored.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct How {
+pub(super) struct Selection {
     /// Those below a directory, too.
     pub(super) recursive: bool,
     /// Symbolic links below a directory are followed.
@@ -63,17 +63,17 @@ pub(super) struct How {
 /// # Errors
 /// If it cannot be read or stored; what lies below it and cannot be is among [`Plan::failed`].
 pub(super) fn add_source(
-    how: How,
+    how: Selection,
     source: &Path,
-    place: &Place,
+    destination: &Destination,
     plan: &mut Plan,
     targets: &mut Targets,
 ) -> Outcome {
     if source.as_os_str() == "-" {
-        let Place::Exactly(target) = place else {
+        let Destination::Exactly(target) = destination else {
             return Err(Failure::usage("standard input has no name: give the whole path, not a directory"));
         };
-        plan.jobs.push(Job { source: None, target: target.clone(), size: 0, modified: None });
+        plan.items.push(PutItem { source: None, target: target.clone(), size: 0, modified: None });
         return Ok(());
     }
     let meta = fs::metadata(source).map_err(|e| Failure::local("read", source, &e))?;
@@ -83,12 +83,12 @@ pub(super) fn add_source(
             return Err(Failure::new(Exit::Precondition, "IsADirectory", message)
                 .hint("-r stores it with all it holds"));
         }
-        return add_tree(how, source, place, plan, targets);
+        return add_tree(how, source, destination, plan, targets);
     }
     let name = source.file_name().map(|name| name.to_str().ok_or_else(|| not_utf8(source))).transpose()?;
-    let target = place.of(name.unwrap_or_default())?;
+    let target = destination.of(name.unwrap_or_default())?;
     targets.take(&source.to_string_lossy(), target.as_str())?;
-    plan.jobs.push(Job {
+    plan.items.push(PutItem {
         source: Some(source.to_owned()),
         target,
         size: if meta.is_file() { meta.len() } else { 0 },
@@ -103,12 +103,18 @@ fn not_utf8(path: &Path) -> Failure {
 }
 
 /// Adds everything below `top`. What cannot be stored is remembered; the rest goes on.
-fn add_tree(how: How, top: &Path, place: &Place, plan: &mut Plan, targets: &mut Targets) -> Outcome {
+fn add_tree(
+    how: Selection,
+    top: &Path,
+    destination: &Destination,
+    plan: &mut Plan,
+    targets: &mut Targets,
+) -> Outcome {
     // `.` and `..` have no name of their own: what they hold goes straight into the destination.
-    let base = match (top.file_name(), place) {
-        (None, Place::Into(directory)) => directory.clone(),
-        (None, Place::Exactly(path)) => path.clone(),
-        (Some(name), _) => place.of(name.to_str().ok_or_else(|| not_utf8(top))?)?,
+    let base = match (top.file_name(), destination) {
+        (None, Destination::Into(directory)) => directory.clone(),
+        (None, Destination::Exactly(path)) => path.clone(),
+        (Some(name), _) => destination.of(name.to_str().ok_or_else(|| not_utf8(top))?)?,
     };
     plan.directories.insert(base.clone());
     let node_dirs = NodeDirs::now();
@@ -155,7 +161,7 @@ fn add_entry(
     let mut target = base.clone();
     for part in entry.path().strip_prefix(top).unwrap_or(entry.path()) {
         let name = part.to_str().ok_or_else(|| not_utf8(entry.path()))?;
-        target = Place::Into(target).of(name)?;
+        target = Destination::Into(target).of(name)?;
     }
     let kind = entry.file_type();
     if !kind.is_dir() && !kind.is_file() {
@@ -171,7 +177,7 @@ fn add_entry(
     }
     targets.take(&entry.path().to_string_lossy(), target.as_str())?;
     let meta = entry.metadata().map_err(|e| unreadable(&e, entry.path()))?;
-    plan.jobs.push(Job {
+    plan.items.push(PutItem {
         source: Some(entry.path().to_owned()),
         target,
         size: meta.len(),
@@ -200,7 +206,7 @@ impl Plan {
             let what = count(skipped.len() as u64, "link or special file");
             said.push(format!("left out {what}: {}; -L follows symbolic links", some_of(&skipped, all)));
         }
-        for kind in [Kind::DevCluster, Kind::RunningNode] {
+        for kind in [DirOwner::DevCluster, DirOwner::RunningNode] {
             let of_kind = self.cluster_dirs.iter().filter(|(_, other)| *other == kind);
             let names: Vec<_> = of_kind.map(|(name, _)| name.as_str()).collect();
             if !names.is_empty() {
@@ -219,10 +225,10 @@ mod tests {
         DfsPath::parse(text).unwrap()
     }
 
-    fn planned(how: &str, source: &Path, place: &Place) -> Plan {
-        let how = How { recursive: how.contains('r'), dereference: how.contains('L') };
+    fn planned(how: &str, source: &Path, destination: &Destination) -> Plan {
+        let how = Selection { recursive: how.contains('r'), dereference: how.contains('L') };
         let mut plan = Plan::default();
-        if let Err(failure) = add_source(how, source, place, &mut plan, &mut Targets::default()) {
+        if let Err(failure) = add_source(how, source, destination, &mut plan, &mut Targets::default()) {
             plan.failed.push(failure.into());
         }
         plan
@@ -236,7 +242,7 @@ mod tests {
         let said = plan.left_out(false).concat();
         assert!(said.starts_with("left out 4 links or special files: a, b, c and 1 more"), "{said}");
         assert!(plan.left_out(true).concat().contains(": a, b, c, d;"));
-        plan = Plan { cluster_dirs: vec![("./.dfs-dev".into(), Kind::DevCluster)], ..Plan::default() };
+        plan = Plan { cluster_dirs: vec![("./.dfs-dev".into(), DirOwner::DevCluster)], ..Plan::default() };
         assert_eq!(plan.left_out(false), ["left out the directory of a development cluster: ./.dfs-dev"]);
     }
 
@@ -249,16 +255,17 @@ mod tests {
         fs::write(top.join("two"), "22").unwrap();
         std::os::unix::fs::symlink("two", top.join("link")).unwrap();
 
-        let plan = planned("r", &top, &Place::Into(path("/t")));
-        let mut targets: Vec<_> = plan.jobs.iter().map(|job| (job.target.to_string(), job.size)).collect();
+        let plan = planned("r", &top, &Destination::Into(path("/t")));
+        let mut targets: Vec<_> =
+            plan.items.iter().map(|item| (item.target.to_string(), item.size)).collect();
         targets.sort();
         assert_eq!(targets, [("/t/src/a/one".to_owned(), 1), ("/t/src/two".to_owned(), 2)]);
         assert_eq!(plan.directories, BTreeSet::from([path("/t/src/a/empty")]));
         assert_eq!((plan.skipped.len(), plan.failed.len()), (1, 0));
 
-        assert_eq!(planned("r", &top.join("."), &Place::Exactly(path("/t"))).jobs.len(), 2);
-        assert_eq!(planned("rL", &top, &Place::Into(path("/t"))).jobs.len(), 3);
-        let refused = planned("", &top, &Place::Into(path("/t")));
+        assert_eq!(planned("r", &top.join("."), &Destination::Exactly(path("/t"))).items.len(), 2);
+        assert_eq!(planned("rL", &top, &Destination::Into(path("/t"))).items.len(), 3);
+        let refused = planned("", &top, &Destination::Into(path("/t")));
         assert_eq!(
             refused.failed.first().map(|not_moved| not_moved.failure.0.exit),
             Some(Exit::Precondition)
@@ -272,13 +279,13 @@ mod tests {
         fs::write(dir.path().join("good"), "").unwrap();
         fs::write(dir.path().join("new\nline"), "").unwrap();
         fs::write(dir.path().join(std::ffi::OsStr::from_bytes(b"\xff")), "").unwrap();
-        let plan = planned("r", dir.path(), &Place::Exactly(path("/t")));
-        assert_eq!((plan.jobs.len(), plan.failed.len()), (1, 2));
+        let plan = planned("r", dir.path(), &Destination::Exactly(path("/t")));
+        assert_eq!((plan.items.len(), plan.failed.len()), (1, 2));
     }
 
     #[test]
     fn standard_input_needs_a_whole_path() {
-        assert_eq!(planned("", Path::new("-"), &Place::Exactly(path("/x"))).jobs.len(), 1);
-        assert_eq!(planned("", Path::new("-"), &Place::Into(path("/x"))).failed.len(), 1);
+        assert_eq!(planned("", Path::new("-"), &Destination::Exactly(path("/x"))).items.len(), 1);
+        assert_eq!(planned("", Path::new("-"), &Destination::Into(path("/x"))).failed.len(), 1);
     }
 }

@@ -74,7 +74,7 @@ fn above(name: &str) -> impl Iterator<Item = &str> {
 
 /// One file to copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Copy {
+pub(super) struct FileCopy {
     pub(super) name: String,
     pub(super) size: u64,
     pub(super) modified_ns: i64,
@@ -88,7 +88,7 @@ pub(super) struct Plan {
     /// Directories to make, those above first.
     pub(super) make: Vec<String>,
     /// Files to copy.
-    pub(super) copy: Vec<Copy>,
+    pub(super) copy: Vec<FileCopy>,
     /// What to delete, what is in a directory before it.
     pub(super) delete: Vec<(String, Found)>,
     /// Files that are the same on both sides.
@@ -101,7 +101,7 @@ pub(super) struct Plan {
 
 /// How two trees are compared.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct How {
+pub(super) struct Comparison {
     /// By their bytes, not by size and time.
     pub(super) checksum: bool,
     /// What is only in the target goes.
@@ -109,7 +109,7 @@ pub(super) struct How {
 }
 
 /// Compares two trees.
-pub(super) fn plan(source: &Tree, target: &Tree, how: How) -> Plan {
+pub(super) fn plan(source: &Tree, target: &Tree, how: Comparison) -> Plan {
     let mut plan = Plan::default();
     for (name, found) in source {
         match (found, target.get(name)) {
@@ -123,7 +123,7 @@ pub(super) fn plan(source: &Tree, target: &Tree, how: How) -> Plan {
                     continue;
                 }
                 let (size, modified_ns) = (*size, *modified_ns);
-                plan.copy.push(Copy {
+                plan.copy.push(FileCopy {
                     name: name.clone(),
                     size,
                     modified_ns,
@@ -152,7 +152,7 @@ mod tests {
         Found::File { size, modified_ns }
     }
 
-    fn names(copies: &[Copy]) -> Vec<&str> {
+    fn names(copies: &[FileCopy]) -> Vec<&str> {
         copies.iter().map(|copy| copy.name.as_str()).collect()
     }
 
@@ -178,12 +178,12 @@ mod tests {
             ("same", file(2, 2)),
             ("type", dir),
         ]);
-        let found = plan(&source, &target, How::default());
+        let found = plan(&source, &target, Comparison::default());
         assert_eq!(names(&found.copy), ["d/new", "longer", "newer"]);
         assert_eq!((found.make, found.unchanged, found.delete), (vec!["e".to_owned()], 1, vec![]));
         assert_eq!((found.skipped, found.in_the_way), (vec!["l".to_owned()], vec!["type".to_owned()]));
 
-        let found = plan(&source, &target, How { checksum: true, delete: true });
+        let found = plan(&source, &target, Comparison { checksum: true, delete: true });
         let compared: Vec<_> =
             found.copy.iter().filter(|copy| copy.compare).map(|copy| &*copy.name).collect();
         assert_eq!(compared, ["newer", "same"], "of one size: their bytes decide");

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use dfs_wire::path::DfsPath;
 
-use super::plan::Copy;
+use super::plan::FileCopy;
 use crate::output::failure::{Failure, Outcome};
 use crate::paths::compare::are_same;
-use crate::paths::local::Target;
+use crate::paths::local::LocalRoot;
 use crate::paths::sides::{Found, Side};
 use crate::rehearse;
 use crate::transfer::Moved;
@@ -73,9 +73,9 @@ impl Worker {
             _ if self.dry_run => Ok(()),
             (Side::Local(_), Direction::Down { from, to }) if !name.is_empty() => {
                 let Side::Remote(path) = self.source(name)? else { return Ok(()) };
-                Target::new(to.clone()).make_directory(from, &path)
+                LocalRoot::new(to.clone()).make_directory(from, &path)
             }
-            (Side::Local(path), _) => Target::new(path).make(),
+            (Side::Local(path), _) => LocalRoot::new(path).make(),
         }
     }
 
@@ -83,7 +83,7 @@ impl Worker {
     ///
     /// # Errors
     /// If it cannot be read or written.
-    pub(super) async fn copy(&self, copy: Copy, progress: Option<ProgressFn>) -> Outcome<Done> {
+    pub(super) async fn copy(&self, copy: FileCopy, progress: Option<ProgressFn>) -> Outcome<Done> {
         let (source, target) = (self.source(&copy.name)?, self.target(&copy.name)?);
         if copy.compare && are_same(&self.client, &source, &target).await? {
             return Ok(Done::Same);
@@ -109,7 +109,7 @@ impl Worker {
                 moved.retries = put.retries;
             }
             (Direction::Down { from, to }, Side::Remote(path), _) => {
-                let place = Target::new(to.clone()).place(from, &path)?;
+                let place = LocalRoot::new(to.clone()).place(from, &path)?;
                 let mut options = GetOptions::new().resume(true).keep_partial(true);
                 options.progress = progress;
                 let got = self.client.get_to_path(&path, &place, options).await?;

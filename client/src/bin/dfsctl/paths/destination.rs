@@ -11,14 +11,14 @@ use dfs_client::{Client, StatusCode};
 
 /// Where things go.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum Destination {
     /// Into this directory, under their own names.
     Into(DfsPath),
     /// Exactly there.
     Exactly(DfsPath),
 }
 
-impl Place {
+impl Destination {
     /// The path for something called `name`.
     ///
     /// # Errors
@@ -48,7 +48,7 @@ pub(crate) struct Wish {
 ///
 /// # Errors
 /// If the destination does not fit what is asked for.
-pub(crate) async fn decide(client: &Client, target: &RemoteArg, wish: Wish) -> Outcome<Place> {
+pub(crate) async fn decide(client: &Client, target: &RemoteArg, wish: Wish) -> Outcome<Destination> {
     let path = target.path()?;
     let kind = match client.stat(&path).await {
         Ok(stat) => Some(stat.kind),
@@ -59,29 +59,29 @@ pub(crate) async fn decide(client: &Client, target: &RemoteArg, wish: Wish) -> O
 }
 
 /// The rules themselves.
-fn rule(path: DfsPath, kind: Option<EntryKind>, slash: bool, wish: Wish) -> Outcome<Place> {
+fn rule(path: DfsPath, kind: Option<EntryKind>, slash: bool, wish: Wish) -> Outcome<Destination> {
     let shown = plain(path.as_str());
     let no_directory = |code, exit, what: &str| Failure::new(exit, code, format!("'{shown}' {what}"));
     match kind {
         _ if wish.exact && wish.several => {
             Err(Failure::usage("-T names one destination, but there are several sources"))
         }
-        _ if wish.exact => Ok(Place::Exactly(path)),
-        Some(EntryKind::Directory) => Ok(Place::Into(path)),
+        _ if wish.exact => Ok(Destination::Exactly(path)),
+        Some(EntryKind::Directory) => Ok(Destination::Into(path)),
         Some(EntryKind::File) if wish.several => Err(no_directory(
             "NotADirectory",
             Exit::Precondition,
             "is a file, but several sources need a directory",
         )),
         Some(EntryKind::File) if slash => Err(no_directory("NotADirectory", Exit::Precondition, "is a file")),
-        Some(EntryKind::File) => Ok(Place::Exactly(path)),
-        None if (slash || wish.several) && wish.make => Ok(Place::Into(path)),
+        Some(EntryKind::File) => Ok(Destination::Exactly(path)),
+        None if (slash || wish.several) && wish.make => Ok(Destination::Into(path)),
         None if slash || wish.several => {
             let hint = format!("make it first: dfsctl mkdir -p '{shown}'");
             Err(no_directory("NotFound", Exit::NotFound, "does not exist, but a directory is needed")
                 .hint(hint))
         }
-        None => Ok(Place::Exactly(path)),
+        None => Ok(Destination::Exactly(path)),
     }
 }
 
