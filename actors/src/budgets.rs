@@ -11,7 +11,7 @@
 //! | [`INLINE_SLABS`] | payloads that ride in requests to a coordinator | the frame arrives | the request is answered |
 //! | `network.places` | connections, by class | the connection is accepted | it is closed; idle clients go first |
 //! | `*_MAILBOX`, [`WRITER_QUEUE_MAX`] | messages queued or being handled | `send`, `ask` | the handler has ended; a full mailbox refuses |
-//! | [`READS_WAITING_MAX`] | reads of the metadata that wait for a thread | the request is read | a thread takes it; a full queue refuses |
+//! | [`READS_WAITING_MAX`] | reads of the metadata of one kind that wait for a thread | the request is read | a thread takes it; a full queue refuses |
 //!
 //! Mailboxes are rows of `dfsctl actors`; memory, places and connections of a datanode are gauges of its metrics. The mailbox of
 //! a supervisor is its own matter.
@@ -32,10 +32,14 @@ pub const INLINE_SLABS: usize = 16;
 pub const WRITER_QUEUE_MAX: usize = 1024;
 /// The writer: as many as may queue, and those of a group under way.
 pub const WRITER_MAILBOX: usize = 2 * WRITER_QUEUE_MAX;
-/// Threads that read the metadata. Most reads take microseconds from the engine's cache; the others wait for the disk,
+/// Threads that read the metadata for requests. Most reads take microseconds from the engine's cache; the others wait for the disk,
 /// which is faster with some of them at once.
 pub const METADATA_READERS: usize = 4;
-/// Reads of the metadata that may wait for a thread; more are told to come back.
+/// Threads for reads of handshakes, registrations and heartbeats: no crowd of clients keeps them waiting.
+pub const MEMBERSHIP_READERS: usize = 2;
+/// Threads for reads of whoever looks how the cluster does: the longest there are, and nobody's work waits for them.
+pub const HEALTH_READERS: usize = 1;
+/// Reads of the metadata of each of the three kinds that may wait for a thread; more are told to come back.
 pub const READS_WAITING_MAX: usize = 1024;
 /// Registrations and heartbeats that may wait.
 pub const MEMBERSHIP_MAILBOX: usize = 1024;

@@ -334,6 +334,7 @@ mod tests {
             context
                 .metrics
                 .encode(telemetry::Form::Text)
+                .await
                 .contains("dfs_actors_running{node=\"test\",kind=\"glass\"} 1")
         );
         finish.send(()).expect("still draining");

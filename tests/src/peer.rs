@@ -205,7 +205,7 @@ impl PeerLink {
                     Event::Data(frame) => bytes.extend_from_slice(&frame.bytes),
                     Event::Response(response, tail) => {
                         bytes.extend_from_slice(&tail);
-                        return Ok(response);
+                        return Ok::<_, Status>(response);
                     }
                     Event::End(_) => {}
                 }

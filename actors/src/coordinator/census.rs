@@ -10,13 +10,14 @@ use std::time::Duration;
 
 use dfs_wire::id::NodeId;
 use dfs_wire::message::membership::NodeState;
+use dfs_wire::status::Status;
 use tokio::sync::watch;
 
 use crate::coordinator::membership::{ClusterView, ViewReceiver};
 use crate::coordinator::metadata::model::census::{Census, Counting};
 use crate::coordinator::metadata::model::time::ReignClock;
 use crate::coordinator::metadata::model::worth::Reach;
-use crate::coordinator::metadata::reader::MetadataReader;
+use crate::coordinator::metadata::reader::{MetadataReader, MetadataReads, ReadFor};
 use crate::coordinator::metadata::table::error::MetaError;
 use crate::supervisor::{ActorError, Behaviour, Ctx};
 
@@ -24,6 +25,8 @@ use crate::supervisor::{ActorError, Behaviour, Ctx};
 const AT_ONCE: usize = 4096;
 /// Groups that the actor looks at in one go.
 const STEP: usize = 4096;
+/// Patience with one step.
+const STEP_WITHIN: Duration = Duration::from_secs(20);
 /// From the end of one count to the next.
 const PAUSE: Duration = Duration::from_secs(5);
 
@@ -71,42 +74,69 @@ pub(super) fn count_at_once(
 /// What the actor is built from.
 #[derive(Clone)]
 pub(super) struct CensusArgs {
-    pub(super) reader: MetadataReader,
+    pub(super) reads: MetadataReads,
     pub(super) view: ViewReceiver,
     pub(super) time: ReignClock,
     pub(super) publish: Arc<watch::Sender<Counted>>,
 }
 
-/// Its own word: go on.
-#[derive(Debug)]
+/// Its own words.
 pub(super) enum CensusMsg {
     /// Look at some more groups.
     Step,
+    /// So far it has come.
+    Stepped(Result<Stepped, Status>),
+}
+
+/// A count that has gone a step further.
+pub(super) struct Stepped {
+    open: OpenCount,
+    /// Whether that was all.
+    all: bool,
+}
+
+/// A count under way, and the picture it is by.
+struct OpenCount {
+    view: Arc<ClusterView>,
+    counting: Counting,
 }
 
 /// The actor.
 pub(super) struct CensusTaker {
     args: CensusArgs,
-    /// The count under way, and the picture it is by.
-    counting: Option<(Arc<ClusterView>, Counting)>,
+    /// What goes on with the next step.
+    open: Option<OpenCount>,
 }
 
 impl CensusTaker {
-    /// Looks at some groups. Returns how long to wait before the next.
-    fn step(&mut self) -> Result<Duration, MetaError> {
-        let fresh = || (Arc::clone(&self.args.view.borrow()), Counting::default());
-        let (view, mut counting) = self.counting.take().unwrap_or_else(fresh);
-        let now_ms = self.args.time.now_ms();
-        let all = self.args.reader.read(|rows| counting.step(rows, &reaches(&view, now_ms), STEP))?;
+    /// Looks at some groups.
+    fn step(&mut self, ctx: &mut Ctx<CensusMsg>) {
+        let fresh =
+            || OpenCount { view: Arc::clone(&self.args.view.borrow()), counting: Counting::default() };
+        let mut open = self.open.take().unwrap_or_else(fresh);
+        let (reads, now_ms) = (self.args.reads.clone(), self.args.time.now_ms());
+        let step = move |reader: &MetadataReader| {
+            let reach = reaches(&open.view, now_ms);
+            let all = reader.read(|rows| open.counting.step(rows, &reach, STEP));
+            drop(reach);
+            all.map(|all| Stepped { open, all })
+        };
+        let task = async move { reads.ask(ReadFor::Health, STEP_WITHIN, step).await };
+        ctx.spawn_then(task, CensusMsg::Stepped);
+    }
+
+    /// Publishes a count that is done. Returns how long to wait before the next step.
+    fn stepped(&mut self, Stepped { open, all }: Stepped) -> Duration {
         if !all {
-            self.counting = Some((view, counting));
-            return Ok(Duration::ZERO);
+            self.open = Some(open);
+            return Duration::ZERO;
         }
+        let OpenCount { view, counting } = open;
         let counted = Counted { census: Arc::new(counting.finish()), version: view.version };
         self.args.publish.send_replace(counted);
         // A node that changed its state meanwhile is what somebody waits for.
         let current = self.args.view.borrow().version == view.version;
-        Ok(if current { PAUSE } else { Duration::ZERO })
+        if current { PAUSE } else { Duration::ZERO }
     }
 }
 
@@ -117,19 +147,21 @@ impl Behaviour for CensusTaker {
 
     async fn start(args: CensusArgs, ctx: &mut Ctx<CensusMsg>) -> Result<Self, ActorError> {
         ctx.send_after(Duration::ZERO, CensusMsg::Step);
-        Ok(Self { args, counting: None })
+        Ok(Self { args, open: None })
     }
 
-    async fn handle(
-        &mut self,
-        CensusMsg::Step: CensusMsg,
-        ctx: &mut Ctx<CensusMsg>,
-    ) -> Result<(), ActorError> {
-        let pause = self.step().unwrap_or_else(|error| {
-            tracing::warn!(%error, "the chunks could not be counted");
-            self.counting = None;
-            PAUSE
-        });
+    async fn handle(&mut self, msg: CensusMsg, ctx: &mut Ctx<CensusMsg>) -> Result<(), ActorError> {
+        let pause = match msg {
+            CensusMsg::Step => {
+                self.step(ctx);
+                return Ok(());
+            }
+            CensusMsg::Stepped(Ok(stepped)) => self.stepped(stepped),
+            CensusMsg::Stepped(Err(status)) => {
+                tracing::warn!(%status, "the chunks could not be counted");
+                PAUSE
+            }
+        };
         ctx.send_after(pause, CensusMsg::Step);
         Ok(())
     }

@@ -12,6 +12,7 @@
 //! ```
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use dfs_wire::id::NodeId;
 use dfs_wire::status::Status;
@@ -25,7 +26,7 @@ use crate::coordinator::membership::{Membership, MembershipArgs, RememberedNodes
 use crate::coordinator::metadata::model::records::NodeRecord;
 use crate::coordinator::metadata::model::time::ReignClock;
 use crate::coordinator::metadata::ops::cluster::Reign;
-use crate::coordinator::metadata::reader::{MetadataReader, ReadLane};
+use crate::coordinator::metadata::reader::{MetadataReader, MetadataReads, ReadFor, ReadLane};
 use crate::coordinator::metadata::table::error::MetaError;
 use crate::coordinator::metadata::table::store::MetadataStore;
 use crate::coordinator::metadata::writer::{
@@ -35,7 +36,7 @@ use crate::coordinator::placement::{Placement, PlacementArgs};
 use crate::coordinator::service::Doorbell;
 use crate::env::{Clock, Env};
 use crate::peer::admin::NodeAdmin;
-use crate::supervisor::{Addr, ChildSpec, Intensity, SupervisorSpec};
+use crate::supervisor::{Addr, ChildSpec, Intensity, START_TIMEOUT, SupervisorSpec};
 
 /// What a coordinator is built from.
 pub struct CoordinatorArgs {
@@ -84,13 +85,20 @@ impl Coordinator {
     }
 }
 
+/// Patience with the metadata of a membership actor that starts: it is to say what is wrong before it is given up.
+const REMEMBERED_WITHIN: Duration = Duration::from_secs(20);
+
+const _: () = assert!(REMEMBERED_WITHIN.as_secs() < START_TIMEOUT.as_secs());
+
 /// The records of nodes, in the metadata.
-struct MetadataNodes(MetadataReader);
+struct MetadataNodes(MetadataReads);
 
 impl RememberedNodes for MetadataNodes {
     fn load(&self) -> BoxFuture<'static, Result<Vec<(NodeId, NodeRecord)>, Status>> {
-        let nodes = self.0.nodes().map_err(MetaError::into_status);
-        Box::pin(async move { nodes })
+        let reads = self.0.clone();
+        Box::pin(
+            async move { reads.ask(ReadFor::Membership, REMEMBERED_WITHIN, MetadataReader::nodes).await },
+        )
     }
 }
 
@@ -102,8 +110,8 @@ pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
     let CoordinatorArgs { env, store, lane, reads, reign, time, config, gc, doorbell, admin } = args;
     let metrics = Arc::new(WriterMetrics::default());
     let committer = Committer::new(Arc::clone(&store), &reign, config.policy, Arc::clone(&metrics))?;
-    let reader = MetadataReader::new(store);
     let clock = &env.clock;
+    let reads = MetadataReads::new(store, reads, Arc::clone(clock));
     let (publish, view) = view_channel();
     let writer = Addr::new(clock, WRITER_MAILBOX);
     let (membership, placement, gc_addr) = (
@@ -116,14 +124,14 @@ pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
         config: config.membership,
         cluster: reign.cluster,
         time: time.clone(),
-        remembered: Arc::new(MetadataNodes(reader.clone())),
+        remembered: Arc::new(MetadataNodes(reads.clone())),
         view: publish,
     };
     let placement_args = PlacementArgs { view: view.clone() };
     let (counted, census) = census_channel();
     let census_addr = Addr::new(clock, CENSUS_MAILBOX);
     let census_args =
-        CensusArgs { reader: reader.clone(), view: view.clone(), time: time.clone(), publish: counted };
+        CensusArgs { reads: reads.clone(), view: view.clone(), time: time.clone(), publish: counted };
     let gc_health = Arc::new(GcHealth::default());
     let gc_args = GcArgs { config: gc, writer: writer.clone(), health: Arc::clone(&gc_health) };
     let spec = SupervisorSpec::one_for_one(clock, "coordinator")
@@ -138,7 +146,6 @@ pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
         config,
         env,
         time,
-        reader,
         reads,
         writer: writer.clone(),
         metrics: Arc::clone(&metrics),

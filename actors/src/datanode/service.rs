@@ -364,15 +364,21 @@ impl Asker {
 }
 
 impl Service for DatanodeService {
-    fn welcome(&self, hello: &Hello, version: ProtocolVersion, session: u64) -> Result<Welcome, Status> {
+    fn welcome<'a>(
+        &'a self,
+        hello: &'a Hello,
+        version: ProtocolVersion,
+        session: u64,
+    ) -> BoxFuture<'a, Result<Welcome, Status>> {
         let cluster = self.parts.authority.cluster().ok();
-        if let (Some(theirs), Some(ours)) = (hello.cluster, cluster)
-            && theirs != ours
-        {
-            let text = format!("this node belongs to cluster {ours}, not to {theirs}");
-            return Err(Status::new(StatusCode::WrongCluster, text));
-        }
-        Ok(self.parts.admin.welcome(cluster, version, session))
+        let welcome = match (hello.cluster, cluster) {
+            (Some(theirs), Some(ours)) if theirs != ours => {
+                let text = format!("this node belongs to cluster {ours}, not to {theirs}");
+                Err(Status::new(StatusCode::WrongCluster, text))
+            }
+            _ => Ok(self.parts.admin.welcome(cluster, version, session)),
+        };
+        Box::pin(std::future::ready(welcome))
     }
 
     fn serve(self: Arc<Self>, peer: Arc<PeerInfo>, incoming: Incoming) -> BoxFuture<'static, ()> {

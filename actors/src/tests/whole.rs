@@ -126,7 +126,7 @@ async fn a_chunk_is_granted_stored_deleted_and_gone_from_every_disk() {
     rig.meta(MetadataRequest::Delete(delete)).await.unwrap();
     tokio::time::sleep(Duration::from_secs(620)).await;
     assert_eq!(on_disks(), 3, "quarantined once the read lease has ended");
-    let status = rig.service.cluster_status().unwrap();
+    let status = rig.status();
     assert_eq!((status.chunks, status.tombstones), (1, 0), "and confirmed");
     // An hour of inventories later nothing else is missed or thrown away.
     tokio::time::sleep(Duration::from_secs(7_200)).await;
@@ -240,7 +240,7 @@ async fn a_coordinator_with_an_old_copy_of_its_metadata_is_found_out_and_deletes
     let delete = Delete { path: path("/before"), recursive: false, skip_trash: false, if_match: None };
     rig.meta(MetadataRequest::Delete(delete)).await.unwrap();
     tokio::time::sleep(Duration::from_secs(10_800)).await;
-    let status = rig.service.cluster_status().unwrap();
+    let status = rig.status();
     let first = &status.findings[0];
     assert_eq!((first.code.as_str(), first.level), ("METADATA_OUTDATED", HealthLevel::Error));
     assert!(first.message.contains(&epoch.to_string()) && first.message.contains("dn-"), "{first:?}");
@@ -290,7 +290,7 @@ async fn a_copy_of_the_metadata_that_was_made_within_the_same_reign_is_found_out
     *wire.service.lock().unwrap() = Some(rig.service.clone());
     // As long as it takes for what nobody knows to be collected.
     tokio::time::sleep(Duration::from_secs(10_800)).await;
-    let status = rig.service.cluster_status().unwrap();
+    let status = rig.status();
     let first = &status.findings[0];
     assert_eq!((first.code.as_str(), first.level), ("METADATA_OUTDATED", HealthLevel::Error));
     assert!(first.message.contains("has heard of commit"), "{first:?}");

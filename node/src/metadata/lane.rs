@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use dfs_actors::budgets::{METADATA_READERS, READS_WAITING_MAX};
-use dfs_actors::coordinator::metadata::reader::{LaneFull, ReadLane};
+use dfs_actors::budgets::{HEALTH_READERS, MEMBERSHIP_READERS, METADATA_READERS, READS_WAITING_MAX};
+use dfs_actors::coordinator::metadata::reader::{LaneFull, ReadFor, ReadLane};
 use dfs_actors::coordinator::metadata::writer::{CommitLane, LaneJob};
 
 /// A job catches its own panics; if one slips through, the thread must not die with it.
@@ -45,11 +45,12 @@ impl CommitLane for ThreadLane {
     }
 }
 
-/// Runs reads on a few threads, first come first served. They end, after the last read handed in, when the pool is dropped.
+/// Runs reads on a few threads for each kind. They end, after the last read handed in, when the pool is dropped.
 #[derive(Debug)]
 pub struct ReadPool {
-    jobs: SyncSender<LaneJob>,
-    waiting: Arc<AtomicUsize>,
+    requests: Readers,
+    membership: Readers,
+    health: Readers,
 }
 
 impl ReadPool {
@@ -58,11 +59,28 @@ impl ReadPool {
     /// # Errors
     /// If the system has no threads to spare.
     pub fn start() -> io::Result<Self> {
+        Ok(Self {
+            requests: Readers::start("dfs-read", METADATA_READERS)?,
+            membership: Readers::start("dfs-member", MEMBERSHIP_READERS)?,
+            health: Readers::start("dfs-health", HEALTH_READERS)?,
+        })
+    }
+}
+
+/// Threads that share a queue, first come first served.
+#[derive(Debug)]
+struct Readers {
+    jobs: SyncSender<LaneJob>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Readers {
+    fn start(name: &str, threads: usize) -> io::Result<Self> {
         let (jobs, queue) = sync_channel::<LaneJob>(READS_WAITING_MAX);
         let (queue, waiting) = (Arc::new(Mutex::new(queue)), Arc::new(AtomicUsize::new(0)));
-        for reader in 0..METADATA_READERS {
+        for reader in 0..threads {
             let (queue, waiting) = (Arc::clone(&queue), Arc::clone(&waiting));
-            std::thread::Builder::new().name(format!("dfs-read-{reader}")).spawn(move || {
+            std::thread::Builder::new().name(format!("{name}-{reader}")).spawn(move || {
                 while let Some(job) = next(&queue) {
                     waiting.fetch_sub(1, Ordering::Relaxed);
                     run(job);
@@ -79,16 +97,22 @@ fn next(queue: &Mutex<Receiver<LaneJob>>) -> Option<LaneJob> {
 }
 
 impl ReadLane for ReadPool {
-    fn run(&self, job: LaneJob) -> Result<(), LaneFull> {
-        self.waiting.fetch_add(1, Ordering::Relaxed);
-        self.jobs.try_send(job).map_err(|_| {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
+    fn run(&self, what: ReadFor, job: LaneJob) -> Result<(), LaneFull> {
+        let Readers { jobs, waiting } = match what {
+            ReadFor::Requests => &self.requests,
+            ReadFor::Membership => &self.membership,
+            ReadFor::Health => &self.health,
+        };
+        waiting.fetch_add(1, Ordering::Relaxed);
+        jobs.try_send(job).map_err(|_| {
+            waiting.fetch_sub(1, Ordering::Relaxed);
             LaneFull
         })
     }
 
     fn waiting(&self) -> usize {
-        self.waiting.load(Ordering::Relaxed)
+        let all = [&self.requests, &self.membership, &self.health];
+        all.iter().map(|readers| readers.waiting.load(Ordering::Relaxed)).sum()
     }
 }
 
@@ -100,8 +124,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn reads_go_past_one_that_hangs_and_no_more_wait_than_may() {
+    fn reads_go_past_one_that_hangs_and_no_more_wait_than_may_and_no_kind_waits_for_another() {
         let pool = ReadPool::start().unwrap();
+        let run = |job| pool.run(ReadFor::Requests, job);
         let ((done, ended), (go, hang)) = (channel::<usize>(), channel::<()>());
         let hang = Arc::new(Mutex::new(hang));
         let hanging = |done: Sender<usize>| {
@@ -111,21 +136,28 @@ mod tests {
                 done.send(usize::from(waited.is_ok())).unwrap();
             })
         };
-        pool.run(hanging(done.clone())).unwrap();
-        let quick = done.clone();
-        pool.run(Box::new(move || quick.send(7).unwrap())).unwrap();
+        run(hanging(done.clone())).unwrap();
+        let quick = |number| {
+            let done = done.clone();
+            Box::new(move || done.send(number).unwrap())
+        };
+        run(quick(7)).unwrap();
         assert_eq!(ended.recv_timeout(Duration::from_secs(5)), Ok(7));
-        pool.run(Box::new(|| panic!("a read"))).unwrap();
-        (1..METADATA_READERS).for_each(|_| pool.run(hanging(done.clone())).unwrap());
+        run(Box::new(|| panic!("a read"))).unwrap();
+        (1..METADATA_READERS).for_each(|_| run(hanging(done.clone())).unwrap());
         // Once all threads hang, so many wait.
         let mut taken = 0;
         while pool.waiting() > 0 {
             std::thread::yield_now();
         }
-        while pool.run(Box::new(|| {})).is_ok() {
+        while run(Box::new(|| {})).is_ok() {
             taken += 1;
         }
         assert_eq!((taken, pool.waiting()), (READS_WAITING_MAX, READS_WAITING_MAX));
+        for (number, kind) in [(8, ReadFor::Membership), (9, ReadFor::Health)] {
+            pool.run(kind, quick(number)).unwrap();
+            assert_eq!(ended.recv_timeout(Duration::from_secs(5)), Ok(number), "{kind:?}");
+        }
         drop(go);
         (0..METADATA_READERS).for_each(|_| assert_eq!(ended.recv_timeout(Duration::from_secs(5)), Ok(0)));
     }

@@ -196,10 +196,16 @@ fn show(context: &RoleContext, node: &str, service: &Arc<CoordinatorService>) {
 
 /// Answers the admin port's question for the cluster.
 fn probe(context: &RoleContext, service: Arc<CoordinatorService>) {
-    context.admin.set_cluster(move || match service.cluster_status() {
-        Ok(status) => health(&status),
-        Err(error) => {
-            ClusterHealth { writable: false, detail: serde_json::json!({ "error": error.to_string() }) }
+    context.admin.set_cluster(move || {
+        let service = Arc::clone(&service);
+        async move {
+            match service.cluster_status().await {
+                Ok(status) => health(&status),
+                Err(error) => ClusterHealth {
+                    writable: false,
+                    detail: serde_json::json!({ "error": error.to_string() }),
+                },
+            }
         }
     });
 }

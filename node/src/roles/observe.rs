@@ -11,6 +11,7 @@ use dfs_actors::datanode::DatanodeService;
 use dfs_actors::datanode::chunk_store::{ChunkStore, DiskState};
 use dfs_actors::peer::session::{Knocks, LATENCY_BOUNDS, Places, RequestStats, RequestTally};
 use dfs_wire::limits::DATA_FRAME_BYTES;
+use dfs_wire::message::admin::ClusterStatus;
 use dfs_wire::message::membership::NodeState;
 use dfs_wire::slab::SlabBudget;
 
@@ -158,55 +159,71 @@ pub(super) fn memory(metrics: &Metrics, node: &str, purpose: &'static str, budge
     });
 }
 
-/// Shows the cluster at each scrape. Without metadata there is nothing to show.
+/// Shows the cluster at each scrape: what the coordinator knows by itself, and what it asks the metadata, without which there
+/// is none of that.
 pub(super) fn cluster(metrics: &Metrics, node: &str, service: &Arc<CoordinatorService>) {
     let (service, node) = (service.clone(), node.to_owned());
-    metrics.sample(move || {
-        let mut out = Samples::of(&node);
-        let Ok(status) = service.cluster_status() else { return out.samples };
-        out.gauge("epoch", "Reign of this coordinator", status.epoch.0);
-        out.gauge("datanodes_up", "Datanodes up", u64::from(status.nodes_up));
-        out.gauge("datanodes_known", "Datanodes that belong to the cluster", u64::from(status.nodes_total));
-        let view = service.view();
-        for state in NodeState::ALL {
-            let count = view.nodes.iter().chain(&view.forgotten).filter(|n| n.entry.state == state).count();
-            let labels = vec![("state", state.name().to_owned())];
-            out.push("datanodes", "Datanodes in each state", labels, SampleValue::Gauge(count as f64));
-        }
-        let help = "Datanodes that answer and are read last, because their disks do not";
-        out.gauge("datanodes_read_last", help, service.nodes_read_last() as u64);
-        out.gauge("cluster_capacity_bytes", "Size of all disks", status.capacity);
-        out.gauge("cluster_available_bytes", "Bytes that chunks may still take", status.available);
-        out.gauge("cluster_used_bytes", "Bytes that chunks take", status.used);
-        out.gauge("files", "Files", status.files);
-        out.gauge("directories", "Directories", status.directories);
-        out.gauge("chunks_known", "Chunks with a record", status.chunks);
-        for (health, chunks) in &status.health_of_chunks {
-            let (help, labels) =
-                ("Live chunks by what they are worth", vec![("health", health.name().to_owned())]);
-            out.push("cluster_chunks", help, labels, SampleValue::Gauge(*chunks as f64));
-        }
-        let help = "1 while the chunks are being counted since a node changed its state";
-        out.gauge("cluster_chunks_counting", help, u64::from(status.counting));
-        let help = "Pages of inventories that wait to be judged";
-        out.gauge("inventory_pages_waiting", help, service.inventory_pages_waiting() as u64);
-        let help = "Reads of the metadata that wait for a thread";
-        out.gauge("metadata_reads_waiting", help, service.reads_waiting() as u64);
-        out.gauge("trash_entries", "Entries in the trash", status.trash_entries);
-        out.gauge("trash_bytes", "Bytes of the files in the trash", status.trash_bytes);
-        let help =
-            "Bytes of the files in the trash with all copies they ask for, a part of cluster_used_bytes";
-        out.gauge("trash_raw_bytes", help, status.trash_raw_bytes);
-        let help = "1 while a large directory that was deleted is being counted";
-        out.gauge("trash_counting", help, u64::from(status.trash_counting));
-        out.gauge("tombstones", "Deletes that datanodes have not confirmed", status.tombstones);
-        out.gauge("uploads_open", "Upload sessions open", status.uploads_open);
-        out.gauge("outcomes_known", "Outcomes of operations that are remembered", status.outcomes);
-        out.gauge("outcomes_bytes", "Bytes that remembered outcomes take", status.outcome_bytes);
-        let bound = "Bytes that remembered outcomes may take before the oldest are forgotten early";
-        out.gauge("outcomes_bytes_max", bound, status.outcome_bytes_max);
-        out.samples
+    metrics.sample({
+        let (service, node) = (service.clone(), node.clone());
+        move || known(&service, &node)
     });
+    metrics.gather(move || {
+        let (service, node) = (service.clone(), node.clone());
+        async move {
+            let status = service.cluster_status().await;
+            status.map(|status| counted(&status, &node)).unwrap_or_default()
+        }
+    });
+}
+
+fn known(service: &CoordinatorService, node: &str) -> Vec<Sample> {
+    let mut out = Samples::of(node);
+    let view = service.view();
+    for state in NodeState::ALL {
+        let count = view.nodes.iter().chain(&view.forgotten).filter(|n| n.entry.state == state).count();
+        let labels = vec![("state", state.name().to_owned())];
+        out.push("datanodes", "Datanodes in each state", labels, SampleValue::Gauge(count as f64));
+    }
+    let help = "Datanodes that answer and are read last, because their disks do not";
+    out.gauge("datanodes_read_last", help, service.nodes_read_last() as u64);
+    let help = "Pages of inventories that wait to be judged";
+    out.gauge("inventory_pages_waiting", help, service.inventory_pages_waiting() as u64);
+    let help = "Reads of the metadata that wait for a thread";
+    out.gauge("metadata_reads_waiting", help, service.reads_waiting() as u64);
+    out.samples
+}
+
+fn counted(status: &ClusterStatus, node: &str) -> Vec<Sample> {
+    let mut out = Samples::of(node);
+    out.gauge("epoch", "Reign of this coordinator", status.epoch.0);
+    out.gauge("datanodes_up", "Datanodes up", u64::from(status.nodes_up));
+    out.gauge("datanodes_known", "Datanodes that belong to the cluster", u64::from(status.nodes_total));
+    out.gauge("cluster_capacity_bytes", "Size of all disks", status.capacity);
+    out.gauge("cluster_available_bytes", "Bytes that chunks may still take", status.available);
+    out.gauge("cluster_used_bytes", "Bytes that chunks take", status.used);
+    out.gauge("files", "Files", status.files);
+    out.gauge("directories", "Directories", status.directories);
+    out.gauge("chunks_known", "Chunks with a record", status.chunks);
+    for (health, chunks) in &status.health_of_chunks {
+        let (help, labels) =
+            ("Live chunks by what they are worth", vec![("health", health.name().to_owned())]);
+        out.push("cluster_chunks", help, labels, SampleValue::Gauge(*chunks as f64));
+    }
+    let help = "1 while the chunks are being counted since a node changed its state";
+    out.gauge("cluster_chunks_counting", help, u64::from(status.counting));
+    out.gauge("trash_entries", "Entries in the trash", status.trash_entries);
+    out.gauge("trash_bytes", "Bytes of the files in the trash", status.trash_bytes);
+    let help = "Bytes of the files in the trash with all copies they ask for, a part of cluster_used_bytes";
+    out.gauge("trash_raw_bytes", help, status.trash_raw_bytes);
+    let help = "1 while a large directory that was deleted is being counted";
+    out.gauge("trash_counting", help, u64::from(status.trash_counting));
+    out.gauge("tombstones", "Deletes that datanodes have not confirmed", status.tombstones);
+    out.gauge("uploads_open", "Upload sessions open", status.uploads_open);
+    out.gauge("outcomes_known", "Outcomes of operations that are remembered", status.outcomes);
+    out.gauge("outcomes_bytes", "Bytes that remembered outcomes take", status.outcome_bytes);
+    let bound = "Bytes that remembered outcomes may take before the oldest are forgotten early";
+    out.gauge("outcomes_bytes_max", bound, status.outcome_bytes_max);
+    out.samples
 }
 
 /// Shows the metadata store at each scrape.

@@ -247,17 +247,16 @@ impl ChunkStore for FileStore {
             if core.is_closed() {
                 return Err(core.disk.closed());
             }
-            let chunk = match reader::open_cached(&core, key)? {
-                Some(chunk) => chunk,
+            let reader = match reader::open_cached(&core, key)? {
+                Some(chunk) => FileReader::new(core, chunk),
                 None => {
                     let inner = core.clone();
-                    core.reads
-                        .run(move || reader::open(&inner, key))
-                        .await
-                        .map_err(|none| core.no_answer(none))??
+                    // A reader already: whoever gave up meanwhile must not close the file.
+                    let job = move || Ok(FileReader::new(inner.clone(), reader::open(&inner, key)?));
+                    core.reads.run(job).await.map_err(|none| core.no_answer(none))??
                 }
             };
-            Ok(Arc::new(FileReader::new(core, chunk)) as Arc<dyn ChunkReader>)
+            Ok(Arc::new(reader) as Arc<dyn ChunkReader>)
         })
     }
 

@@ -16,6 +16,7 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use futures_util::future::BoxFuture;
 use tokio::{net::TcpListener, sync::watch};
 
 use super::{
@@ -108,7 +109,7 @@ pub struct ClusterHealth {
     pub detail: serde_json::Value,
 }
 
-type ClusterProbe = Arc<dyn Fn() -> ClusterHealth + Send + Sync>;
+type ClusterProbe = Arc<dyn Fn() -> BoxFuture<'static, ClusterHealth> + Send + Sync>;
 
 /// What the admin port serves.
 #[derive(Clone)]
@@ -131,9 +132,13 @@ impl Admin {
     }
 
     /// Gives `/healthz/cluster` its answer, once the coordinator of this process is started; a second call changes
-    /// nothing. The function must be quick and must not block.
-    pub fn set_cluster(&self, probe: impl Fn() -> ClusterHealth + Send + Sync + 'static) {
-        let _ = self.cluster.set(Arc::new(probe));
+    /// nothing. The probe must not block, and must end within seconds.
+    pub fn set_cluster<F>(&self, probe: impl Fn() -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = ClusterHealth> + Send + 'static,
+    {
+        let probe: ClusterProbe = Arc::new(move || Box::pin(probe()));
+        let _ = self.cluster.set(probe);
     }
 
     fn router(self) -> Router {
@@ -158,7 +163,7 @@ async fn cluster(State(admin): State<Admin>) -> Response {
         return (StatusCode::NOT_FOUND, "cluster health is known to the coordinator; ask its admin port\n")
             .into_response();
     };
-    let health = probe();
+    let health = probe().await;
     let status = if health.writable { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, [(header::CONTENT_TYPE, "application/json")], format!("{}\n", health.detail)).into_response()
 }
@@ -166,7 +171,7 @@ async fn cluster(State(admin): State<Admin>) -> Response {
 async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
     let accepts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let form = Form::accepted(&accepts.collect::<Vec<_>>().join(","));
-    ([(header::CONTENT_TYPE, form.content_type())], admin.metrics.encode(form)).into_response()
+    ([(header::CONTENT_TYPE, form.content_type())], admin.metrics.encode(form).await).into_response()
 }
 
 /// Serves the admin port until the node stops. It goes on while the node drains, so that readiness can be seen to
@@ -234,7 +239,10 @@ mod tests {
     async fn health_follows_what_the_role_says() {
         let readiness = Readiness::default();
         let admin = Admin::new(readiness.clone(), Metrics::new());
-        admin.set_cluster(|| ClusterHealth { writable: false, detail: serde_json::json!({"usable": 1}) });
+        admin.set_cluster(async || ClusterHealth {
+            writable: false,
+            detail: serde_json::json!({"usable": 1}),
+        });
         let shutdown = Shutdown::new();
         let address = started(admin, shutdown.clone()).await;
         assert!(ask(&address, "/livez").await.is_ok());

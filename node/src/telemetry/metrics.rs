@@ -11,8 +11,11 @@
 use std::{
     collections::BTreeMap,
     fmt::{self, Write as _},
+    future::ready,
     sync::{Arc, Mutex, PoisonError},
 };
+
+use futures_util::future::{BoxFuture, join_all};
 
 /// How metrics are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,7 +83,7 @@ pub struct Sample {
     pub value: SampleValue,
 }
 
-type SampleSource = Arc<dyn Fn() -> Vec<Sample> + Send + Sync>;
+type SampleSource = Arc<dyn Fn() -> BoxFuture<'static, Vec<Sample>> + Send + Sync>;
 
 /// The metrics of a process. Cheap to clone; all clones are the same metrics.
 #[derive(Clone, Default)]
@@ -112,16 +115,26 @@ impl Metrics {
 
     /// Adds a function that is called at each scrape. It must be quick and must not block.
     pub fn sample(&self, source: impl Fn() -> Vec<Sample> + Send + Sync + 'static) {
-        self.sources.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::new(source));
+        self.gather(move || ready(source()));
+    }
+
+    /// As [`Self::sample`], for values that have to be waited for. All are waited for at once, and by the scrape: so `source`
+    /// must see to it that it ends within seconds.
+    pub fn gather<F>(&self, source: impl Fn() -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = Vec<Sample>> + Send + 'static,
+    {
+        let source: SampleSource = Arc::new(move || Box::pin(source()));
+        self.sources.lock().unwrap_or_else(PoisonError::into_inner).push(source);
     }
 
     /// Everything, in one of the text forms.
-    pub fn encode(&self, form: Form) -> String {
+    pub async fn encode(&self, form: Form) -> String {
         // One family per name, whatever number of sources contribute to it.
         let mut families: BTreeMap<&'static str, Vec<Sample>> = BTreeMap::new();
         // Asked outside the lock: a source that takes its time keeps only its own scrape.
         let sources = self.sources.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        for sample in sources.iter().flat_map(|source| source()) {
+        for sample in join_all(sources.iter().map(|source| source())).await.into_iter().flatten() {
             families.entry(sample.name).or_default().push(sample);
         }
         let mut out = String::new();
@@ -217,8 +230,8 @@ impl fmt::Display for Escaped<'_> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn samples_of_several_nodes_share_one_family_per_name() {
+    #[tokio::test]
+    async fn samples_of_several_nodes_share_one_family_per_name() {
         let metrics = Metrics::new();
         for node in ["dn1", "dn2"] {
             metrics.sample(move || {
@@ -234,7 +247,7 @@ mod tests {
                 ]
             });
         }
-        let text = metrics.encode(Form::Text);
+        let text = metrics.encode(Form::Text).await;
         assert_eq!(text.matches("# TYPE dfs_disk_free_bytes gauge").count(), 1, "{text}");
         for line in [
             "# HELP dfs_written_bytes_total What it is.\n# TYPE dfs_written_bytes_total counter\n",
@@ -250,7 +263,7 @@ mod tests {
             assert!(text.contains(line), "{line} is missing in\n{text}");
         }
         assert!(!text.contains("# EOF"), "{text}");
-        let text = metrics.encode(Form::OpenMetrics);
+        let text = metrics.encode(Form::OpenMetrics).await;
         assert!(text.contains("# TYPE dfs_written_bytes counter\ndfs_written_bytes_total{"), "{text}");
         assert!(text.ends_with("# EOF\n"), "{text}");
     }
@@ -273,14 +286,14 @@ mod tests {
         }
     }
 
-    #[test]
-    fn names_that_users_choose_break_no_line() {
+    #[tokio::test]
+    async fn names_that_users_choose_break_no_line() {
         let metrics = Metrics::new();
         metrics.sample(|| {
             let labels = vec![("node", "a\"b\\c\nd".to_owned())];
             vec![Sample { name: "x", help: "What it is", labels, value: SampleValue::Gauge(f64::INFINITY) }]
         });
-        let text = metrics.encode(Form::Text);
+        let text = metrics.encode(Form::Text).await;
         assert!(text.contains("dfs_x{node=\"a\\\"b\\\\c\\nd\"} +Inf\n"), "{text}");
     }
 }

@@ -6,6 +6,7 @@ mod circles;
 mod determinism;
 mod documents;
 mod manifests;
+mod reads;
 mod rooms;
 mod sdk;
 mod source;
@@ -150,6 +151,11 @@ fn a_run_of_the_actors_follows_from_its_seed() {
     let samples = "actors/src/tests/bans.rs";
     let samples = Source::new(samples, &read(samples));
     no_complaints(determinism::unproved_bans(&read("actors/.clippy.toml"), &samples));
+}
+
+#[test]
+fn nobody_who_serves_reads_the_metadata_himself() {
+    of_each(reads::misplaced_reads);
 }
 
 #[test]

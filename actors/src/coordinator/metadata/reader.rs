@@ -1,11 +1,14 @@
-//! Reading the metadata: from committed snapshots, past the writer.
+//! Reading the metadata: from committed snapshots, past the writer, away from async workers.
 //!
 //! A change is answered only after its commit, and a snapshot is taken after that answer was read, so whoever was
-//! told of a change sees it (C4 of the contract). The calls block: a lookup in the engine's cache takes microseconds, one
-//! that misses it waits for the disk. So requests make them on a [`ReadLane`], never on an async worker. Every operation is
-//! bounded (a page, a step); the longest, a step of `du` or `fsck`, looks at a few thousand rows, some milliseconds.
+//! told of a change sees it (C4 of the contract). A [`MetadataReader`] blocks: a lookup in the engine's cache takes
+//! microseconds, one that misses it waits for the disk. So the actors have none: they hand questions to [`MetadataReads`],
+//! which asks them on a [`ReadLane`]. Every operation is bounded (a page, a step); the longest, a step of `du` or `fsck`,
+//! looks at a few thousand rows, some milliseconds.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use dfs_wire::id::{ChunkId, ChunkKey, Epoch, NodeId};
 use dfs_wire::message::inventory::InventoryReport;
@@ -14,6 +17,8 @@ use dfs_wire::message::metadata::{
     TrashPage, UploadFound, UploadedChunks, UploadedPage,
 };
 use dfs_wire::path::DfsPath;
+use dfs_wire::status::{Status, StatusCode};
+use tokio::sync::oneshot;
 
 use super::ops::inventory::{CopyFinding, Judged, Sight};
 use super::ops::read::{ExplainPage, ReadPage};
@@ -27,16 +32,29 @@ use crate::coordinator::metadata::table::store::MetadataStore;
 use crate::coordinator::metadata::table::totals::Totals;
 use crate::coordinator::metadata::table::view::Committed;
 use crate::coordinator::metadata::writer::{InlineLane, LaneJob};
+use crate::env::Clock;
+
+/// What a read is for. Reads of one kind wait for each other only: however many clients ask, and however slow the disk is
+/// with what they ask for, heartbeats are answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadFor {
+    /// What clients ask, and inventories.
+    Requests,
+    /// Who is there: handshakes, registrations, heartbeats. A few rows each.
+    Membership,
+    /// How the cluster does: status, metrics, the census, what would be lost.
+    Health,
+}
 
 /// Where reads block: several at a time, away from async workers.
 pub trait ReadLane: Send + Sync {
     /// Takes a job; it is run even if whoever handed it in ends meanwhile.
     ///
     /// # Errors
-    /// If as many wait as may: it will not be run.
-    fn run(&self, job: LaneJob) -> Result<(), LaneFull>;
+    /// If as many of this kind wait as may: it will not be run.
+    fn run(&self, what: ReadFor, job: LaneJob) -> Result<(), LaneFull>;
 
-    /// Jobs that wait.
+    /// Jobs that wait, of all kinds.
     fn waiting(&self) -> usize;
 }
 
@@ -45,7 +63,7 @@ pub trait ReadLane: Send + Sync {
 pub struct LaneFull;
 
 impl ReadLane for InlineLane {
-    fn run(&self, job: LaneJob) -> Result<(), LaneFull> {
+    fn run(&self, _: ReadFor, job: LaneJob) -> Result<(), LaneFull> {
         job();
         Ok(())
     }
@@ -55,8 +73,69 @@ impl ReadLane for InlineLane {
     }
 }
 
-/// Answers what only reads. Cheap to clone.
+/// Committed metadata for those who must not block. Cheap to clone.
 #[derive(Clone)]
+pub struct MetadataReads {
+    reader: Arc<MetadataReader>,
+    lane: Arc<dyn ReadLane>,
+    clock: Arc<dyn Clock>,
+}
+
+impl MetadataReads {
+    /// Reads of `store` on `lane`.
+    pub fn new(store: Arc<dyn MetadataStore>, lane: Arc<dyn ReadLane>, clock: Arc<dyn Clock>) -> Self {
+        Self { reader: Arc::new(MetadataReader::new(store)), lane, clock }
+    }
+
+    /// Has a question answered on the lane, within `limit`.
+    ///
+    /// Cancel safety: a question that waits is not asked any more; one that has begun ends by itself, unheard.
+    ///
+    /// # Errors
+    /// Those of the question; `Busy` if as many wait as may; `DeadlineExceeded`; `Internal` if it panicked.
+    pub async fn ask<T: Send + 'static, E: Into<Status>>(
+        &self,
+        what: ReadFor,
+        limit: Duration,
+        question: impl FnOnce(&MetadataReader) -> Result<T, E> + Send + 'static,
+    ) -> Result<T, Status> {
+        let (tell, told) = oneshot::channel();
+        let reader = Arc::clone(&self.reader);
+        let job = move || {
+            if tell.is_closed() {
+                return;
+            }
+            match catch_unwind(AssertUnwindSafe(|| question(&reader).map_err(Into::into))) {
+                // Who gave up meanwhile does not hear it.
+                Ok(answer) => drop(tell.send(answer)),
+                Err(_) => tracing::error!(?what, "a read of the metadata panicked"),
+            }
+        };
+        self.lane.run(what, Box::new(job)).map_err(|LaneFull| crowded())?;
+        match self.clock.timeout(limit, told).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) => {
+                Err(Status::new(StatusCode::Internal, "a read of the metadata ended without an answer")
+                    .hint("the coordinator's log has more; report it"))
+            }
+            Err(_) => Err(Status::new(StatusCode::DeadlineExceeded, "the metadata was not read in time")
+                .hint("check the coordinator's disk: `dfsctl status` says how it does")),
+        }
+    }
+
+    /// Reads that wait for a thread.
+    pub fn waiting(&self) -> usize {
+        self.lane.waiting()
+    }
+}
+
+fn crowded() -> Status {
+    Status::new(StatusCode::Busy, "many reads of the metadata wait for its disk; nothing was done")
+        .hint("try again in a moment")
+        .retry_after_ms(100)
+}
+
+/// Answers what only reads. Blocks: it is lent to questions on a lane.
 pub struct MetadataReader {
     store: Arc<dyn MetadataStore>,
 }

@@ -37,7 +37,7 @@ use crate::coordinator::metadata::model::time::ReignClock;
 use crate::coordinator::metadata::ops::Policy;
 use crate::coordinator::metadata::ops::cluster::Reign;
 use crate::coordinator::metadata::ops::mutation::Mutation;
-use crate::coordinator::metadata::reader::{MetadataReader, ReadLane};
+use crate::coordinator::metadata::reader::{MetadataReader, MetadataReads, ReadFor};
 use crate::coordinator::metadata::table::error::MetaError;
 use crate::coordinator::metadata::writer::{StoreTrouble, WriterMetrics, WriterMsg};
 use crate::coordinator::placement::{PlacementMsg, not_writable};
@@ -50,6 +50,10 @@ use crate::supervisor::{Addr, AskError};
 const DEADLINE_DEFAULT: Duration = Duration::from_secs(30);
 /// The longest deadline that is honoured.
 const DEADLINE_MAX: Duration = Duration::from_secs(120);
+/// Patience with the metadata when the cluster is shown: less than that of whoever looks.
+const SHOWN_WITHIN: Duration = Duration::from_secs(3);
+/// Patience with the metadata in a handshake: a small part of the peer's.
+const STAMPED_WITHIN: Duration = Duration::from_secs(1);
 /// What a refused client is asked to wait.
 const BUSY_PAUSE_MS: u32 = 250;
 
@@ -96,9 +100,7 @@ pub struct CoordinatorParts {
     /// The coordinator's time.
     pub time: ReignClock,
     /// Committed metadata.
-    pub reader: MetadataReader,
-    /// Where reads of it block.
-    pub reads: Arc<dyn ReadLane>,
+    pub reads: MetadataReads,
     /// Who changes metadata.
     pub writer: Addr<WriterMsg>,
     /// What it counts, and how its store does.
@@ -164,7 +166,8 @@ impl CoordinatorService {
                 self.inventory(&asked, report).await.map(Response::Inventory)
             }
             Request::Inventory(InventoryRequest::Confirm(word)) => {
-                self.apart(&asked, move |service| service.confirm(&word)).await.map(Response::Inventory)
+                let judge = move |service: &Self, reader: &MetadataReader| service.confirm(reader, &word);
+                self.apart(ReadFor::Requests, &asked, judge).await.map(Response::Inventory)
             }
             Request::Admin(AdminRequest::AdmitNode(node)) => {
                 self.admit_node(&asked, &node).await.map(Response::Admin)
@@ -173,10 +176,15 @@ impl CoordinatorService {
                 self.forget_node(&asked, &word).await.map(Response::Admin)
             }
             Request::Admin(AdminRequest::TakeInventories) => self.take_inventories().map(Response::Admin),
-            Request::Admin(request @ (AdminRequest::ClusterStatus | AdminRequest::Nodes)) => {
-                self.apart(&asked, move |service| service.admin(&request)).await.map(Response::Admin)
+            Request::Admin(AdminRequest::ClusterStatus) => {
+                let status = self.apart(ReadFor::Health, &asked, Self::status).await;
+                status.map(|status| Response::Admin(AdminResponse::ClusterStatus(Box::new(status))))
             }
-            Request::Admin(request) => self.admin(&request).map(Response::Admin),
+            Request::Admin(AdminRequest::Nodes) => {
+                let nodes = self.apart(ReadFor::Health, &asked, Self::nodes).await;
+                nodes.map(|nodes| Response::Admin(AdminResponse::Nodes(nodes)))
+            }
+            Request::Admin(request) => self.parts.admin.answer(&request).map(Response::Admin),
             other @ (Request::Chunk(_) | Request::Replication(_)) => {
                 let text = format!("{} is answered by datanodes, not by a coordinator", other.name());
                 Err(Status::new(StatusCode::Unsupported, text))
@@ -194,21 +202,6 @@ impl CoordinatorService {
         Arc::clone(&self.parts.view.borrow())
     }
 
-    fn admin(&self, request: &AdminRequest) -> Result<AdminResponse, Status> {
-        match request {
-            AdminRequest::ClusterStatus => {
-                self.cluster_status().map(|status| AdminResponse::ClusterStatus(Box::new(status)))
-            }
-            AdminRequest::Nodes => self.nodes().map(AdminResponse::Nodes),
-            AdminRequest::NodeInfo
-            | AdminRequest::Actors
-            | AdminRequest::Chaos(_)
-            | AdminRequest::AdmitNode(_)
-            | AdminRequest::ForgetNode(_)
-            | AdminRequest::TakeInventories => self.parts.admin.answer(request),
-        }
-    }
-
     /// What the metadata writer counts.
     pub fn writer_metrics(&self) -> &WriterMetrics {
         &self.parts.metrics
@@ -219,26 +212,31 @@ impl CoordinatorService {
         self.parts.metrics.health.trouble(self.parts.env.now().as_micros())
     }
 
-    /// The cluster with its health. Without the metadata its counts are 0, and a finding says why.
+    /// The cluster with its health, for this process to show. Without the metadata its counts are 0, and a finding says why.
     ///
     /// # Errors
-    /// If a record is damaged.
-    pub fn cluster_status(&self) -> Result<ClusterStatus, Status> {
+    /// If a record is damaged, or the metadata does not answer within three seconds.
+    pub async fn cluster_status(self: &Arc<Self>) -> Result<ClusterStatus, Status> {
+        let service = Arc::clone(self);
+        self.parts.reads.ask(ReadFor::Health, SHOWN_WITHIN, move |reader| service.status(reader)).await
+    }
+
+    fn status(&self, reader: &MetadataReader) -> Result<ClusterStatus, MetaError> {
         let mut store = self.store_trouble();
-        let outcomes = self.parts.reader.outcomes().unwrap_or_default();
+        let outcomes = reader.outcomes().unwrap_or_default();
         let view = self.view();
-        let signs = self.parts.reader.signs().and_then(|signs| Ok((signs, self.counted(&view)?)));
+        let signs = reader.signs().and_then(|signs| Ok((signs, self.counted(reader, &view)?)));
         let ((totals, unknown_reign), counted) = match signs {
             Ok(signs) => signs,
             Err(MetaError::Store(error)) => {
                 store = Some(StoreTrouble::Failing(error.to_string()));
                 Default::default()
             }
-            Err(error) => return Err(error.into_status()),
+            Err(error) => return Err(error),
         };
         let counting = counted.version != view.version;
         let unsafe_modes = self.parts.config.unsafe_modes.clone();
-        let findings = self.findings(&view, &counted, unknown_reign.as_ref(), store);
+        let findings = self.findings(reader, &view, &counted, unknown_reign.as_ref(), store);
         let up = || view.nodes.iter().filter(|n| n.counts_as_up());
         let silent = view.silent(self.parts.env.now(), 2 * self.parts.config.membership.heartbeat_interval);
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
@@ -272,7 +270,7 @@ impl CoordinatorService {
             trash_entries: totals.trash,
             trash_bytes: totals.trash_usage.bytes,
             trash_raw_bytes: totals.trash_usage.raw_bytes,
-            trash_counting: self.parts.reader.trash_counting().unwrap_or_default(),
+            trash_counting: reader.trash_counting().unwrap_or_default(),
             tombstones: totals.tombstones,
             uploads_open: totals.uploads,
             outcomes: outcomes.rows,
@@ -287,6 +285,7 @@ impl CoordinatorService {
 
     fn findings(
         &self,
+        reader: &MetadataReader,
         view: &ClusterView,
         counted: &Counted,
         unknown_reign: Option<&UnknownReign>,
@@ -304,28 +303,23 @@ impl CoordinatorService {
             stuck: &self.parts.gc.stuck(),
             corrupt: &|node| self.facts.corrupt_count(node.entry.node),
             // Without the metadata there is nothing to count; that has a finding of its own.
-            deletions: &|node| self.deletions(node).unwrap_or_default(),
+            deletions: &|node| deletions(reader, node).unwrap_or_default(),
         })
     }
 
     /// What all chunks are worth; of an earlier version of the cluster state if the count of this one is not done.
-    pub(super) fn counted(&self, view: &ClusterView) -> Result<Counted, MetaError> {
-        let now = count_at_once(&self.parts.reader, view, self.parts.time.now_ms())?;
+    pub(super) fn counted(&self, reader: &MetadataReader, view: &ClusterView) -> Result<Counted, MetaError> {
+        let now = count_at_once(reader, view, self.parts.time.now_ms())?;
         Ok(match now {
             Some(census) => Counted { census: Arc::new(census), version: view.version },
             None => self.parts.census.borrow().clone(),
         })
     }
 
-    /// Deletions that a node has not confirmed, up to [`DELETIONS_COUNTED`].
-    fn deletions(&self, node: NodeId) -> Result<u64, MetaError> {
-        self.parts.reader.tombstones(node, DELETIONS_COUNTED).map(|found| found.len() as u64)
-    }
-
-    fn nodes(&self) -> Result<Vec<NodeStatus>, Status> {
+    fn nodes(&self, reader: &MetadataReader) -> Result<Vec<NodeStatus>, MetaError> {
         let (view, now, now_ms) = (self.view(), self.parts.env.now(), self.parts.time.now_ms());
-        let counted = self.counted(&view).map_err(MetaError::into_status)?;
-        let status = |node: &NodeView| -> Result<NodeStatus, Status> {
+        let counted = self.counted(reader, &view)?;
+        let status = |node: &NodeView| -> Result<NodeStatus, MetaError> {
             let id = node.entry.node;
             let silent =
                 node.heard.map(|heard| u64::try_from(now.since(heard).as_millis()).unwrap_or(u64::MAX));
@@ -343,7 +337,7 @@ impl CoordinatorService {
                 copies_expected: counted.census.expected(id),
                 inventory_ms: self.facts.inventory_age_ms(id, node.incarnation, now_ms),
                 corrupt_copies: self.facts.corrupt_count(id),
-                tombstones: self.deletions(id).map_err(MetaError::into_status)?,
+                tombstones: deletions(reader, id)?,
                 not_writable: not_writable(node).unwrap_or_default(),
             })
         };
@@ -377,6 +371,11 @@ impl CoordinatorService {
             }
         }
     }
+}
+
+/// Deletions that a node has not confirmed, up to [`DELETIONS_COUNTED`].
+fn deletions(reader: &MetadataReader, node: NodeId) -> Result<u64, MetaError> {
+    reader.tombstones(node, DELETIONS_COUNTED).map(|found| found.len() as u64)
 }
 
 /// A question to an actor that was not answered, where asking has no effect.
@@ -424,17 +423,26 @@ pub(in crate::coordinator) fn speaks_for_itself(peer: &Peer, body: &Request) -> 
 }
 
 impl Service for CoordinatorService {
-    fn welcome(&self, hello: &Hello, version: ProtocolVersion, session: u64) -> Result<Welcome, Status> {
-        let ours = self.parts.reign.cluster;
-        if let Some(theirs) = hello.cluster.filter(|theirs| *theirs != ours) {
-            let text = format!("this coordinator serves cluster {ours}, not {theirs}");
-            return Err(Status::new(StatusCode::WrongCluster, text)
-                .hint("check the address, or whose data directory this is"));
-        }
-        let now_ms = self.parts.time.now_ms();
-        // Without its metadata it does nothing anyway: then any stamp will do.
-        let time_ms = self.parts.reader.fresh_stamp(now_ms).unwrap_or(now_ms);
-        Ok(Welcome { time_ms, ..self.parts.admin.welcome(Some(ours), version, session) })
+    fn welcome<'a>(
+        &'a self,
+        hello: &'a Hello,
+        version: ProtocolVersion,
+        session: u64,
+    ) -> BoxFuture<'a, Result<Welcome, Status>> {
+        Box::pin(async move {
+            let ours = self.parts.reign.cluster;
+            if let Some(theirs) = hello.cluster.filter(|theirs| *theirs != ours) {
+                let text = format!("this coordinator serves cluster {ours}, not {theirs}");
+                return Err(Status::new(StatusCode::WrongCluster, text)
+                    .hint("check the address, or whose data directory this is"));
+            }
+            let now_ms = self.parts.time.now_ms();
+            let stamp = move |reader: &MetadataReader| reader.fresh_stamp(now_ms);
+            let stamp = self.parts.reads.ask(ReadFor::Membership, STAMPED_WITHIN, stamp).await;
+            // Without its metadata it does nothing anyway: then any stamp will do.
+            let time_ms = stamp.unwrap_or(now_ms);
+            Ok(Welcome { time_ms, ..self.parts.admin.welcome(Some(ours), version, session) })
+        })
     }
 
     fn serve(self: Arc<Self>, peer: Arc<PeerInfo>, incoming: Incoming) -> BoxFuture<'static, ()> {

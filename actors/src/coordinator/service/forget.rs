@@ -10,7 +10,7 @@ use super::dispatch::{Asked, CoordinatorService, refused};
 use crate::coordinator::membership::{ClusterView, MembershipMsg};
 use crate::coordinator::metadata::ops::forget::{self, Losses};
 use crate::coordinator::metadata::ops::mutation::Mutation;
-use crate::coordinator::metadata::table::error::MetaError;
+use crate::coordinator::metadata::reader::{MetadataReader, ReadFor};
 use crate::supervisor::AskError;
 
 /// Groups of chunks that are looked at in one go: a millisecond or two.
@@ -56,7 +56,8 @@ impl CoordinatorService {
         let (node, name) = called(&view, &word.node)?;
         let check = |reply| MembershipMsg::CheckForget(node, reply);
         self.parts.membership.ask(check, self.left(asked)).await.map_err(unanswered)??;
-        let copies = self.counted(&view).map_err(MetaError::into_status)?.census.expected(node);
+        let count = move |service: &Self, reader: &MetadataReader| service.counted(reader, &view);
+        let copies = self.apart(ReadFor::Health, asked, count).await?.census.expected(node);
         let mut losses = self.losses(asked, node).await?;
         if !word.dry_run {
             losses = self.forget(asked, node, word.accept_loss, losses).await?;
@@ -70,16 +71,14 @@ impl CoordinatorService {
 
     /// Looks at all groups of chunks, a page at a time.
     async fn losses(self: &Arc<Self>, asked: &Asked, node: NodeId) -> Result<Losses, Status> {
-        let begin = move |service: &Self| {
-            service.parts.reader.read(|rows| Losses::new(rows, node)).map_err(MetaError::into_status)
-        };
-        let mut losses = self.apart(asked, begin).await?;
+        let begin = move |_: &Self, reader: &MetadataReader| reader.read(|rows| Losses::new(rows, node));
+        let mut losses = self.apart(ReadFor::Health, asked, begin).await?;
         loop {
-            let page = move |service: &Self| {
-                let all = service.parts.reader.read(|rows| losses.step(rows, LOOK_ROWS));
-                all.map(|all| (losses, all)).map_err(MetaError::into_status)
+            let page = move |_: &Self, reader: &MetadataReader| {
+                let all = reader.read(|rows| losses.step(rows, LOOK_ROWS));
+                all.map(|all| (losses, all))
             };
-            let (looked, all) = self.apart(asked, page).await?;
+            let (looked, all) = self.apart(ReadFor::Health, asked, page).await?;
             if all {
                 return Ok(looked);
             }

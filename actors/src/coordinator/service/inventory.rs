@@ -16,7 +16,7 @@ use crate::coordinator::metadata::model::time::Moment;
 use crate::coordinator::metadata::ops::OpContext;
 use crate::coordinator::metadata::ops::inventory::{Judged, Sight};
 use crate::coordinator::metadata::ops::mutation::Mutation;
-use crate::coordinator::metadata::table::error::MetaError;
+use crate::coordinator::metadata::reader::{MetadataReader, ReadFor};
 
 /// Findings handed to the writer at once: one place in a group, some tens of batches.
 const FINDINGS_PER_CHANGE: usize = 1024;
@@ -62,7 +62,11 @@ impl CoordinatorService {
     }
 
     /// Judges once more what a node is about to put into quarantine.
-    pub(super) fn confirm(&self, word: &InventoryConfirm) -> Result<InventoryResponse, Status> {
+    pub(super) fn confirm(
+        &self,
+        reader: &MetadataReader,
+        word: &InventoryConfirm,
+    ) -> Result<InventoryResponse, Status> {
         if word.copies.len() > INVENTORY_PAGE_MAX {
             let text = "too many copies to confirm at once";
             return Err(Status::new(StatusCode::InvalidArgument, text).at_node(word.node));
@@ -71,21 +75,21 @@ impl CoordinatorService {
         let ctx = self.judging();
         let (reach, heard) = (reaches(&view, ctx.now_ms), heard_of(&view, ctx.now_ms));
         let sight = Sight { reach: &reach, heard: &heard };
-        let still = self.parts.reader.confirm(&ctx, word.node, &word.copies, sight);
+        let quarantine = reader.confirm(&ctx, word.node, &word.copies, sight)?;
         Ok(InventoryResponse::Confirmed(InventoryAccepted {
             epoch: self.parts.reign.epoch,
-            position: self.parts.reader.position().map_err(MetaError::into_status)?,
-            quarantine: still.map_err(MetaError::into_status)?,
+            position: reader.position()?,
+            quarantine,
         }))
     }
 
     /// Judges a page by the picture of now, in which this run of the node must be the registered one.
-    fn judge(&self, report: &InventoryReport) -> Result<Judged, Status> {
+    fn judge(&self, reader: &MetadataReader, report: &InventoryReport) -> Result<Judged, Status> {
         let view = self.current(report.node, report.incarnation)?;
         let ctx = self.judging();
         let (reach, heard) = (reaches(&view, ctx.now_ms), heard_of(&view, ctx.now_ms));
         let sight = Sight { reach: &reach, heard: &heard };
-        self.parts.reader.judge(&ctx, report, sight).map_err(MetaError::into_status)
+        Ok(reader.judge(&ctx, report, sight)?)
     }
 
     pub(super) async fn inventory(
@@ -97,15 +101,14 @@ impl CoordinatorService {
         let _turn = self.turns.enter(self.left(asked)).await.map_err(|busy| busy.at_node(report.node))?;
         let report = Arc::new(report);
         let page = Arc::clone(&report);
-        let mut judged = self.apart(asked, move |service| service.judge(&page)).await?;
+        let judge = move |service: &Self, reader: &MetadataReader| service.judge(reader, &page);
+        let mut judged = self.apart(ReadFor::Requests, asked, judge).await?;
         let mut findings = std::mem::take(&mut judged.findings);
         let mut from = None;
         loop {
             let page = Arc::clone(&report);
-            let step = move |service: &Self| {
-                service.parts.reader.missing(&page, from).map_err(MetaError::into_status)
-            };
-            let (missing, next) = self.apart(asked, step).await?;
+            let step = move |_: &Self, reader: &MetadataReader| reader.missing(&page, from);
+            let (missing, next) = self.apart(ReadFor::Requests, asked, step).await?;
             findings.extend(missing);
             while findings.len() >= FINDINGS_PER_CHANGE {
                 let rest = findings.split_off(FINDINGS_PER_CHANGE);
@@ -136,7 +139,7 @@ impl CoordinatorService {
         }
         Ok(InventoryResponse::Accepted(InventoryAccepted {
             epoch: self.parts.reign.epoch,
-            position: self.parts.reader.position().map_err(MetaError::into_status)?,
+            position: self.position(ReadFor::Requests, asked).await?,
             quarantine: judged.quarantine,
         }))
     }

@@ -17,6 +17,7 @@ use crate::coordinator::membership::{MembershipMsg, WaitingNode};
 use crate::coordinator::metadata::model::records::{self, Known, NodeRecord};
 use crate::coordinator::metadata::ops::inventory::{CopyChange, CopyFinding};
 use crate::coordinator::metadata::ops::mutation::Mutation;
+use crate::coordinator::metadata::reader::{MetadataReader, ReadFor};
 use crate::coordinator::metadata::table::error::MetaError;
 
 /// Nodes in a state update that still leaves room for tombstones in the same answer.
@@ -34,6 +35,18 @@ fn findings(word: &Heartbeat) -> Vec<CopyFinding> {
     let change = CopyChange::Missing { heard_ms: word.heard_ms };
     let missing = word.missing.iter().map(|copy| finding(copy, change));
     corrupt.chain(missing).collect()
+}
+
+/// What the node is to delete, and the commit position: as much as fits beside an update of `news` nodes, and nothing if the
+/// metadata is an old copy.
+fn orders(reader: &MetadataReader, node: NodeId, news: usize) -> Result<(Vec<ChunkKey>, u64), MetaError> {
+    let quiet = news > SMALL_UPDATE || reader.unknown_reign()?.is_some();
+    let tombstones = match quiet {
+        true => Vec::new(),
+        false => reader.tombstones(node, TOMBSTONES_PER_HEARTBEAT_MAX)?,
+    };
+    // After the orders: no position that the node keeps before it obeys one is older than the order.
+    Ok((tombstones, reader.position()?))
 }
 
 impl CoordinatorService {
@@ -56,7 +69,7 @@ impl CoordinatorService {
     }
 
     /// A node is taken in only once its record is durable: whatever it will hold can then be named for ever.
-    async fn register(&self, asked: &Asked, word: Register) -> Result<Registered, Status> {
+    async fn register(self: &Arc<Self>, asked: &Asked, word: Register) -> Result<Registered, Status> {
         let membership = &self.parts.membership;
         let (source, left) = (asked.source, self.left(asked));
         let admit = |reply| MembershipMsg::Admit(Box::new(word.clone()), source, reply);
@@ -79,7 +92,7 @@ impl CoordinatorService {
         Ok(Registered {
             cluster: self.parts.reign.cluster,
             epoch: self.parts.reign.epoch,
-            position: self.parts.reader.position().map_err(MetaError::into_status)?,
+            position: self.position(ReadFor::Membership, asked).await?,
             now_ms: self.parts.time.now_ms(),
             key: self.signer.key(node),
             heartbeat_interval_ms: u32::try_from(interval).unwrap_or(u32::MAX),
@@ -89,14 +102,17 @@ impl CoordinatorService {
 
     /// A node that another reign took in, of which the metadata knows nothing or less than the node, holds what was written
     /// in it. The proof is durable before the node hears of it; the node stays apart.
-    async fn check_reign(&self, asked: &Asked, word: &Register) -> Result<(), Status> {
-        let known = match self.parts.reader.knows_reign(word.epoch).map_err(MetaError::into_status)? {
+    async fn check_reign(self: &Arc<Self>, asked: &Asked, word: &Register) -> Result<(), Status> {
+        let epoch = word.epoch;
+        let known =
+            self.apart(ReadFor::Membership, asked, move |_, reader| reader.knows_reign(epoch)).await?;
+        let known = match known {
             Known::Whole => return Ok(()),
             Known::UpTo(known) if word.position <= known => return Ok(()),
             Known::UpTo(known) => Some(known),
             Known::Not => None,
         };
-        let (node, name, epoch, heard) = (word.node, word.name.clone(), word.epoch, word.position);
+        let (node, name, heard) = (word.node, word.name.clone(), word.position);
         tracing::error!(%node, name, %epoch, heard, ?known, "a node has seen more than this metadata: it is an old copy");
         let found_ms = self.parts.time.now_ms();
         let seen = records::UnknownReign { epoch, node, name, found_ms, heard, known };
@@ -118,8 +134,8 @@ impl CoordinatorService {
     }
 
     /// The metadata did not take a node: if it says that it is forgotten, the register of nodes has to know.
-    async fn follow(&self, asked: &Asked, node: NodeId) -> Result<(), Status> {
-        let known = self.parts.reader.node(node).map_err(MetaError::into_status)?;
+    async fn follow(self: &Arc<Self>, asked: &Asked, node: NodeId) -> Result<(), Status> {
+        let known = self.apart(ReadFor::Membership, asked, move |_, reader| reader.node(node)).await?;
         match known.is_some_and(|known| known.standing == records::Standing::Forgotten) {
             true => self.note_forgotten(asked, node).await,
             false => Ok(()),
@@ -188,22 +204,9 @@ impl CoordinatorService {
             StateUpdate::Increment(step) => step.nodes.len(),
             StateUpdate::Full(all) => all.nodes.len(),
         };
-        let orders = self.apart(asked, move |service| service.orders(node, news)).await?;
-        (reply.tombstones, reply.position) = orders;
+        let orders = move |_: &Self, reader: &MetadataReader| orders(reader, node, news);
+        (reply.tombstones, reply.position) = self.apart(ReadFor::Membership, asked, orders).await?;
         Ok(reply)
-    }
-
-    /// What the node is to delete, and the commit position: as much as fits beside an update of `news` nodes, and nothing if
-    /// the metadata is an old copy.
-    fn orders(&self, node: NodeId, news: usize) -> Result<(Vec<ChunkKey>, u64), Status> {
-        let reader = &self.parts.reader;
-        let quiet = news > SMALL_UPDATE || reader.unknown_reign().map_err(MetaError::into_status)?.is_some();
-        let tombstones = match quiet {
-            true => Vec::new(),
-            false => reader.tombstones(node, TOMBSTONES_PER_HEARTBEAT_MAX).map_err(MetaError::into_status)?,
-        };
-        // After the orders: no position that the node keeps before it obeys one is older than the order.
-        Ok((tombstones, reader.position().map_err(MetaError::into_status)?))
     }
 
     /// Compares how many chunks a node has with how many it should have. The count is some seconds old, and what was

@@ -19,6 +19,7 @@ use crate::coordinator::metadata::model::records::{StoredReason, UploadSession};
 use crate::coordinator::metadata::model::worth::Worth;
 use crate::coordinator::metadata::ops::mutation::Mutation;
 use crate::coordinator::metadata::ops::transfer::ChunkPlacement;
+use crate::coordinator::metadata::reader::{MetadataReader, ReadFor};
 use crate::coordinator::metadata::table::error::MetaError;
 use crate::coordinator::metadata::table::keys;
 use crate::coordinator::metadata::table::view::View;
@@ -92,7 +93,8 @@ impl CoordinatorService {
             | MetadataRequest::Fsck(_)
             | MetadataRequest::FindUploads(_)
             | MetadataRequest::UploadedChunks(_) => {
-                self.apart(asked, move |service| service.look(request)).await
+                self.apart(ReadFor::Requests, asked, move |service, reader| service.look(reader, request))
+                    .await
             }
             MetadataRequest::OpenUpload(r) => self.open_upload(asked, r).await,
             MetadataRequest::AllocateChunks(r) => self.allocate(asked, r).await,
@@ -101,8 +103,7 @@ impl CoordinatorService {
     }
 
     /// What only reads: from the state after the last commit.
-    fn look(&self, request: MetadataRequest) -> Result<MetadataResponse, Status> {
-        let reader = &self.parts.reader;
+    fn look(&self, reader: &MetadataReader, request: MetadataRequest) -> Result<MetadataResponse, MetaError> {
         match request {
             MetadataRequest::Stat(r) => reader.stat(&r.path).map(MetadataResponse::Stat),
             MetadataRequest::List(r) => reader.list(&r).map(MetadataResponse::Listed),
@@ -110,9 +111,9 @@ impl CoordinatorService {
                 reader.trash_list(&r).map(|page| MetadataResponse::Trash(self.dated(page)))
             }
             MetadataRequest::DiskUsage(r) => reader.disk_usage(&r).map(MetadataResponse::DiskUsage),
-            MetadataRequest::OpenRead(r) => self.open_read(&r).map(MetadataResponse::ReadOpened),
-            MetadataRequest::Explain(r) => self.explain(&r).map(MetadataResponse::Explained),
-            MetadataRequest::Fsck(r) => self.fsck(&r).map(MetadataResponse::Fsck),
+            MetadataRequest::OpenRead(r) => self.open_read(reader, &r).map(MetadataResponse::ReadOpened),
+            MetadataRequest::Explain(r) => self.explain(reader, &r).map(MetadataResponse::Explained),
+            MetadataRequest::Fsck(r) => self.fsck(reader, &r).map(MetadataResponse::Fsck),
             MetadataRequest::FindUploads(r) => {
                 reader.find_uploads(self.parts.time.now_ms(), &r.path).map(MetadataResponse::Uploads)
             }
@@ -123,7 +124,6 @@ impl CoordinatorService {
                 Err(MetaError::refused(StatusCode::Internal, format!("{} does not only read", other.name())))
             }
         }
-        .map_err(MetaError::into_status)
     }
 
     /// What the writer does with nothing added.
@@ -260,11 +260,9 @@ impl CoordinatorService {
         check_count("allocation", request.count as usize)?;
         let session = request.session;
         let key = keys::session(session);
-        let load = move |service: &Self| {
-            let open = service.parts.reader.read(|view| view.load::<UploadSession>(&key));
-            open.map_err(MetaError::into_status)
-        };
-        let placements = match self.apart(asked, load).await? {
+        let load =
+            move |_: &Self, reader: &MetadataReader| reader.read(|view| view.load::<UploadSession>(&key));
+        let placements = match self.apart(ReadFor::Requests, asked, load).await? {
             Some(upload) => {
                 let wanted = ChunksToPlace {
                     first: request.first,
@@ -318,8 +316,8 @@ impl CoordinatorService {
         self.parts.time.now_ms().saturating_add(lasts)
     }
 
-    fn open_read(&self, request: &OpenRead) -> Result<ReadOpened, MetaError> {
-        let page = self.parts.reader.open_read(request)?;
+    fn open_read(&self, reader: &MetadataReader, request: &OpenRead) -> Result<ReadOpened, MetaError> {
+        let page = reader.open_read(request)?;
         let view = self.view();
         let expires_ms = self.expiry(self.parts.config.read_grant);
         let chunks = page.chunks.iter().map(|chunk| self.signer.location(&view, chunk, expires_ms)).collect();
@@ -331,8 +329,8 @@ impl CoordinatorService {
         })
     }
 
-    fn explain(&self, request: &Explain) -> Result<Explained, MetaError> {
-        let page = self.parts.reader.explain(request)?;
+    fn explain(&self, reader: &MetadataReader, request: &Explain) -> Result<Explained, MetaError> {
+        let page = reader.explain(request)?;
         let view = self.view();
         let expires_ms = self.expiry(self.parts.config.read_grant);
         let reason = |r: &StoredReason| PlacementReason {
@@ -360,9 +358,9 @@ impl CoordinatorService {
     }
 
     /// A step of checking; the last one adds what the inventories say and the tables cannot.
-    fn fsck(&self, request: &Fsck) -> Result<FsckStep, MetaError> {
+    fn fsck(&self, reader: &MetadataReader, request: &Fsck) -> Result<FsckStep, MetaError> {
         let view = self.view();
-        let mut step = self.parts.reader.fsck(request, &reaches(&view, self.parts.time.now_ms()))?;
+        let mut step = reader.fsck(request, &reaches(&view, self.parts.time.now_ms()))?;
         if step.next.is_none() {
             let orphan = |(node, key): (NodeId, ChunkKey)| FsckProblem {
                 kind: FsckKind::Orphan,

@@ -110,7 +110,7 @@ async fn a_deleted_file_becomes_tombstones_until_each_node_confirms() {
         assert_eq!(rig.beat(id, &[], &[]).await.tombstones, copy, "repeated until confirmed");
         assert!(rig.beat(id, &copy, &[]).await.tombstones.is_empty());
     }
-    let status = rig.service.cluster_status().unwrap();
+    let status = rig.status();
     assert_eq!((status.chunks, status.tombstones, status.files), (0, 0, 0));
 }
 
@@ -119,7 +119,7 @@ async fn the_collector_goes_round_and_ends_abandoned_uploads() {
     let rig = with_nodes(3).await;
     let opened = rig.open("/f", 1).await.unwrap();
     rig.pass(1_000, &[1, 2, 3]).await;
-    let status = rig.service.cluster_status().unwrap();
+    let status = rig.status();
     assert_eq!(status.uploads_open, 0, "its lease has ended");
     let chunk = rig.stored(&opened.allocations[0], 100);
     let late = rig.commit(opened.session, vec![chunk], 100).await.unwrap_err();
@@ -144,13 +144,13 @@ async fn a_deleted_tree_is_taken_apart_whoever_is_killed_meanwhile() {
         rig.pass(6, &[1, 2, 3]).await;
     }
     rig.pass(30, &[1, 2, 3]).await;
-    let status = rig.service.cluster_status().unwrap();
+    let status = rig.status();
     assert_eq!((status.files, status.directories, status.tombstones), (0, 0, 120));
     for id in 1..=3 {
         let told = rig.beat(id, &[], &[]).await.tombstones;
         rig.beat(id, &told, &[]).await;
     }
-    assert_eq!(rig.service.cluster_status().unwrap().chunks, 0);
+    assert_eq!(rig.status().chunks, 0);
     let MetadataResponse::Fsck(step) = rig.meta(MetadataRequest::Fsck(Fsck { cursor: None })).await.unwrap()
     else {
         panic!()

@@ -7,7 +7,7 @@ pub(crate) use dfs_wire::auth::{ClusterKey, GrantOp, Receipt};
 pub(crate) use dfs_wire::id::{
     ChunkId, ChunkKey, ClusterId, Epoch, Generation, Incarnation, NodeId, OpId, SessionId,
 };
-pub(crate) use dfs_wire::message::admin::{AdminRequest, AdminResponse, HealthLevel};
+pub(crate) use dfs_wire::message::admin::{AdminRequest, AdminResponse, ClusterStatus, HealthLevel};
 pub(crate) use dfs_wire::message::inventory::{
     InventoryEntry, InventoryReport, InventoryRequest, InventoryResponse,
 };
@@ -17,6 +17,7 @@ pub(crate) use dfs_wire::message::{Request, RequestHead, Response};
 pub(crate) use dfs_wire::path::DfsPath;
 pub(crate) use dfs_wire::status::{Status, StatusCode};
 
+pub(crate) use futures_util::FutureExt;
 pub(crate) use futures_util::future::BoxFuture;
 
 pub(crate) use super::service::{CoordinatorConfig, CoordinatorService};
@@ -24,10 +25,10 @@ pub(crate) use super::tree::{CoordinatorArgs, coordinator};
 pub(crate) use crate::coordinator::gc::{GcConfig, GcMsg};
 pub(crate) use crate::coordinator::metadata::model::time::ReignClock;
 pub(crate) use crate::coordinator::metadata::ops::cluster::{self, Reign};
-pub(crate) use crate::coordinator::metadata::reader::ReadLane;
+pub(crate) use crate::coordinator::metadata::reader::{LaneFull, MetadataReader, ReadFor, ReadLane};
 pub(crate) use crate::coordinator::metadata::table::memory::MemoryStore;
 pub(crate) use crate::coordinator::metadata::table::store::MetadataStore;
-pub(crate) use crate::coordinator::metadata::writer::InlineLane;
+pub(crate) use crate::coordinator::metadata::writer::{CommitLane, InlineLane, LaneJob};
 pub(crate) use crate::coordinator::service::{Answering, Doorbell};
 pub(crate) use crate::env::Env;
 pub(crate) use crate::peer::admin::{NodeAdmin, NodeFacts, NodeName};
@@ -37,6 +38,7 @@ pub(crate) const MIB: u32 = 1 << 20;
 
 mod files;
 mod nodes;
+mod reads;
 
 /// Who is where: node `n` at `10.0.0.n:8081`, unless it is said otherwise.
 #[derive(Default)]
@@ -80,6 +82,17 @@ impl Rig {
     }
 
     pub(crate) async fn reading_on(store: Arc<MemoryStore>, env: Env, reads: Arc<dyn ReadLane>) -> Self {
+        Self::built_of(store.clone(), store, env, Arc::new(InlineLane), reads).await
+    }
+
+    /// Over `store`, which the coordinator sees as `seen`.
+    pub(crate) async fn built_of(
+        store: Arc<MemoryStore>,
+        seen: Arc<dyn MetadataStore>,
+        env: Env,
+        lane: Arc<dyn CommitLane>,
+        reads: Arc<dyn ReadLane>,
+    ) -> Self {
         let time = ReignClock::new(env.clock.clone());
         let reign =
             cluster::open(store.as_ref(), ClusterId(0xc1), &ClusterKey([5; 32]), time.now_ms()).unwrap();
@@ -95,8 +108,8 @@ impl Rig {
         let doors = Arc::new(Doors::default());
         let parts = coordinator(CoordinatorArgs {
             env: env.clone(),
-            store: store.clone() as Arc<dyn MetadataStore>,
-            lane: Arc::new(InlineLane),
+            store: seen,
+            lane,
             reads,
             reign: reign.clone(),
             time,
@@ -263,8 +276,13 @@ impl Rig {
         }
     }
 
+    /// Lanes that run at once let nobody wait.
+    pub(crate) fn status(&self) -> ClusterStatus {
+        self.service.cluster_status().now_or_never().unwrap().unwrap()
+    }
+
     pub(crate) fn findings(&self) -> Vec<String> {
-        self.service.cluster_status().unwrap().findings.into_iter().map(|f| f.code).collect()
+        self.status().findings.into_iter().map(|f| f.code).collect()
     }
 }
 

@@ -1,11 +1,7 @@
 //! What becomes of nodes, their words and their copies.
 
-use std::sync::Mutex;
-
 use super::*;
 use crate::coordinator::metadata::model::records::Standing;
-use crate::coordinator::metadata::reader::LaneFull;
-use crate::coordinator::metadata::writer::LaneJob;
 
 #[tokio::test(start_paused = true)]
 async fn writes_follow_the_number_of_usable_nodes() {
@@ -27,7 +23,7 @@ async fn writes_follow_the_number_of_usable_nodes() {
     assert_eq!(rig.findings(), ["FEWER_NODES_THAN_RF", "NODE_SUSPECT"]);
     rig.pass(20, &[1]).await;
     assert_eq!(rig.findings()[0], "NO_WRITE_QUORUM");
-    let status = rig.service.cluster_status().unwrap();
+    let status = rig.status();
     assert_eq!((status.health, status.nodes_up, status.nodes_total), (HealthLevel::Error, 1, 3));
     let refused = rig.open("/h", 1).await.unwrap_err();
     assert!(refused.message.contains("dn-3 is down"), "{refused}");
@@ -37,7 +33,7 @@ async fn writes_follow_the_number_of_usable_nodes() {
 async fn a_node_that_is_silent_is_named_before_anybody_knows_how_it_is_and_alarms_nobody() {
     let rig = with_nodes(3).await;
     let silent = || {
-        let status = rig.service.cluster_status().unwrap();
+        let status = rig.status();
         assert_eq!((status.health, status.nodes_up), (HealthLevel::Ok, 3), "{:?}", status.findings);
         assert_eq!(status.nodes_silent as usize, status.silent.len());
         status.silent.into_iter().map(|node| (node.name, node.silent_ms)).collect::<Vec<_>>()
@@ -56,7 +52,7 @@ async fn a_node_that_is_silent_is_named_before_anybody_knows_how_it_is_and_alarm
     );
     // Once it is known, it is a finding, and no longer something unknown.
     rig.pass(6, &[1, 2]).await;
-    let status = rig.service.cluster_status().unwrap();
+    let status = rig.status();
     assert_eq!((status.nodes_up, status.nodes_silent), (2, 0));
     assert!(rig.findings().contains(&"NODE_SUSPECT".to_owned()));
 }
@@ -65,7 +61,7 @@ async fn a_node_that_is_silent_is_named_before_anybody_knows_how_it_is_and_alarm
 async fn at_most_eight_silent_nodes_are_named_and_all_are_counted() {
     let rig = with_nodes(10).await;
     rig.pass(6, &[]).await;
-    let status = rig.service.cluster_status().unwrap();
+    let status = rig.status();
     assert_eq!((status.nodes_silent, status.silent.len()), (10, 8));
 }
 
@@ -280,7 +276,7 @@ async fn a_node_that_registers_in_the_moment_it_is_forgotten_is_one_or_the_other
         seen[usize::from(forgotten.is_ok())] += 1;
         assert!(forgotten.is_ok() != registered.is_ok(), "{forgotten:?} {registered:?}");
         let live = rig.service.view().state(NodeId(1));
-        let reader = crate::coordinator::metadata::reader::MetadataReader::new(rig.store.clone());
+        let reader = MetadataReader::new(rig.store.clone());
         let durable = reader.node(NodeId(1)).unwrap().unwrap().standing;
         let expected = match forgotten {
             Ok(_) => (NodeState::Forgotten, Standing::Forgotten),
@@ -300,7 +296,7 @@ async fn a_node_that_only_the_metadata_knows_to_be_forgotten_is_so_everywhere_wh
     rig.pass(40, &[2, 3]).await;
     // As after a word whose outcome the coordinator did not learn.
     let record = || {
-        let reader = crate::coordinator::metadata::reader::MetadataReader::new(rig.store.clone());
+        let reader = MetadataReader::new(rig.store.clone());
         reader.node(NodeId(1)).unwrap().unwrap()
     };
     let forgotten = crate::coordinator::metadata::model::records::NodeRecord {
@@ -317,42 +313,4 @@ async fn a_node_that_only_the_metadata_knows_to_be_forgotten_is_so_everywhere_wh
     assert_eq!(refused.code, StatusCode::NotAdmitted, "{refused}");
     assert_eq!(rig.service.view().state(NodeId(1)), NodeState::Forgotten);
     assert_eq!(record().standing, Standing::Forgotten);
-}
-
-/// A disk of the metadata that does not answer: what is to be read waits, and no more of it than two.
-#[derive(Default)]
-struct Hanging(Mutex<Option<Vec<LaneJob>>>);
-
-impl ReadLane for Hanging {
-    fn run(&self, job: LaneJob) -> Result<(), LaneFull> {
-        match self.0.lock().unwrap().as_mut() {
-            None => job(),
-            Some(jobs) if jobs.len() < 2 => jobs.push(job),
-            Some(_) => return Err(LaneFull),
-        }
-        Ok(())
-    }
-
-    fn waiting(&self) -> usize {
-        self.0.lock().unwrap().as_ref().map_or(0, Vec::len)
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_read_that_hangs_ends_with_its_deadline_and_holds_up_nobody_else() {
-    let lane = Arc::new(Hanging::default());
-    let rig = Rig::reading_on(Arc::new(MemoryStore::new()), Env::for_tests(1), lane.clone()).await;
-    rig.register(1).await;
-    *lane.0.lock().unwrap() = Some(Vec::new());
-    let stat = || rig.meta(MetadataRequest::Stat(PathOnly { path: path("/") }));
-    let began = rig.env.now();
-    let (read, other) = tokio::join!(stat(), rig.ask(Request::Admin(AdminRequest::NodeInfo)));
-    assert!(other.is_ok());
-    assert_eq!(read.unwrap_err().code, StatusCode::DeadlineExceeded);
-    assert_eq!(rig.env.now().since(began), Duration::from_secs(5));
-    stat().await.unwrap_err();
-    assert_eq!((stat().await.unwrap_err().code, rig.service.reads_waiting()), (StatusCode::Busy, 2));
-    // It answers again: whoever gave up is not answered, and all is as before.
-    lane.0.lock().unwrap().take().into_iter().flatten().for_each(|job| job());
-    stat().await.unwrap();
 }

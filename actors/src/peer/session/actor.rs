@@ -299,7 +299,8 @@ async fn agree(
     accepting: &mut Accepting<BoxRead, BoxWrite>,
 ) -> Result<(Hello, Welcome), HandshakeFailure> {
     let (hello, version) = accepting.hello().await.map_err(HandshakeFailure::Told)?;
-    let welcome = args.service.welcome(&hello, version, args.session).map_err(HandshakeFailure::Untold)?;
+    let welcome =
+        args.service.welcome(&hello, version, args.session).await.map_err(HandshakeFailure::Untold)?;
     place.introduce(&hello.peer).map_err(HandshakeFailure::Untold)?;
     Ok((hello, welcome))
 }

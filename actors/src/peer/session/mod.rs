@@ -44,11 +44,16 @@ pub struct PeerInfo {
 
 /// What a node does with the requests of its sessions. One for each role.
 pub trait Service: Send + Sync + 'static {
-    /// Accepts or refuses a peer.
+    /// Accepts or refuses a peer. Cancel safety: it has no effect.
     ///
     /// # Errors
     /// What the peer is told.
-    fn welcome(&self, hello: &Hello, version: ProtocolVersion, session: u64) -> Result<Welcome, Status>;
+    fn welcome<'a>(
+        &'a self,
+        hello: &'a Hello,
+        version: ProtocolVersion,
+        session: u64,
+    ) -> BoxFuture<'a, Result<Welcome, Status>>;
 
     /// Carries one request to its answer. Runs as a task of the session and ends with it; a panic resets the stream
     /// and leaves the session alone.

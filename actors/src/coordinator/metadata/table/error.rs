@@ -85,6 +85,12 @@ impl MetaError {
     }
 }
 
+impl From<MetaError> for Status {
+    fn from(error: MetaError) -> Self {
+        error.into_status()
+    }
+}
+
 pub(crate) fn invalid(message: impl Into<String>) -> MetaError {
     MetaError::refused(StatusCode::InvalidArgument, message)
 }
