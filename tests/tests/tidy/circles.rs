@@ -162,7 +162,7 @@ pub(crate) fn across_walls(sources: &[Source]) -> Vec<String> {
     complaints
 }
 
-fn is_test(path: &str) -> bool {
+pub(crate) fn is_test(path: &str) -> bool {
     path.split('/').any(|part| part == "tests" || part == "fakes.rs" || part.ends_with("tests.rs"))
 }
 
@@ -193,7 +193,7 @@ fn child<'a>(level: &str, module: &'a str) -> Option<&'a str> {
 }
 
 /// The code without what stands under `#[cfg(test)]`.
-fn without_tests(code: &str) -> String {
+pub(crate) fn without_tests(code: &str) -> String {
     let mut kept = String::new();
     let mut rest = code;
     while let Some(at) = ["#[cfg(test)]", "#[cfg(any(test"].iter().filter_map(|mark| rest.find(mark)).min() {

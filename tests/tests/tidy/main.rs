@@ -11,6 +11,7 @@ mod rooms;
 mod sdk;
 mod source;
 mod tree;
+mod words;
 
 use std::path::{Path, PathBuf};
 
@@ -31,6 +32,9 @@ const CRATES: &[(&str, Among)] = &[
     ("tests/src/", Among::Files),
     ("wire/src/", Among::Files),
 ];
+
+/// The words of the project.
+const GLOSSARY: &str = "node/docs/glossary.md";
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).parent().expect("tests/ is in the repository").to_path_buf()
@@ -230,4 +234,15 @@ fn most_functions_are_short() {
 fn every_status_code_is_in_the_protocol() {
     let text = read("wire/PROTOCOL.md");
     no_complaints(documents::undocumented_codes(&text, dfs_wire::status::StatusCode::ALL));
+}
+
+#[test]
+fn one_word_stands_for_one_concept() {
+    no_complaints(words::tangled(&sources(), &read(GLOSSARY)));
+    of_each(words::false_alarms);
+}
+
+#[test]
+fn every_word_of_the_glossary_is_at_home_in_the_code() {
+    no_complaints(words::homeless(GLOSSARY, &read(GLOSSARY), &sources()));
 }

@@ -44,7 +44,7 @@ fn is_root(path: &str) -> bool {
 }
 
 /// Where the children of a module live: beside a root or `mod.rs`, else in a directory of its name.
-fn home_of_children(path: &str) -> String {
+pub(crate) fn home_of_children(path: &str) -> String {
     let (dir, file) = path.rsplit_once('/').unwrap_or(("", path));
     if is_root(path) || file == "mod.rs" { dir.to_owned() } else { path.trim_end_matches(".rs").to_owned() }
 }

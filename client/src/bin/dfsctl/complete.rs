@@ -10,8 +10,8 @@ use dfs_wire::message::metadata::{EntryKind, FileStat};
 use dfs_wire::path::DfsPath;
 
 use crate::connect::config_file::{self, ConfigFile};
-use crate::connect::context::Context;
 use crate::connect::endpoint::Said;
+use crate::connect::invocation::Invocation;
 use crate::dev_cluster::state::ClusterState;
 use crate::output::Output;
 use crate::output::failure::Outcome;
@@ -119,10 +119,10 @@ fn candidate(mark: &str, stat: &FileStat, begun: &str) -> Option<String> {
 }
 
 /// What a question to the cluster comes to; `None` if nothing does in time.
-fn ask<T>(question: impl AsyncFnOnce(&Context) -> Outcome<T>) -> Option<T> {
+fn ask<T>(question: impl AsyncFnOnce(&Invocation) -> Outcome<T>) -> Option<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
     let output = Output::new(Default::default(), Default::default(), true, 0);
-    let context = Context::new(Said::default(), Some(PATIENCE), output);
+    let context = Invocation::new(Said::default(), Some(PATIENCE), output);
     runtime.block_on(async { tokio::time::timeout(PATIENCE, question(&context)).await.ok()?.ok() })
 }
 

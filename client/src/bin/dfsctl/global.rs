@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::connect::context::Context;
 use crate::connect::endpoint::Said;
+use crate::connect::invocation::Invocation;
 use crate::output::{Color, Format, Output};
 use crate::{args, complete};
 
@@ -44,7 +44,7 @@ pub(crate) struct Global {
 
 impl Global {
     /// What every command works with, as these flags have it.
-    pub(crate) fn context(self, output: Output) -> Context {
-        Context::new(Said { endpoint: self.endpoint, context: self.context }, self.timeout, output)
+    pub(crate) fn context(self, output: Output) -> Invocation {
+        Invocation::new(Said { endpoint: self.endpoint, context: self.context }, self.timeout, output)
     }
 }

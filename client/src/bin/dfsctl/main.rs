@@ -29,8 +29,8 @@ use crate::cmd::{
     actors, cat, checksum, completion, cp, df, diff, du, explain, find, fsck, get, head, ls, man, mkdir, mv,
     nodes, put, rm, stat, status, sync, trash, tree, undelete, verify, version,
 };
-use crate::connect::context::Context;
 use crate::connect::environment;
+use crate::connect::invocation::Invocation;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome, reason};
 use crate::output::page::Paint;
@@ -135,7 +135,7 @@ fn short_output<'a>(text: &'a str, next: Option<&'a str>) -> Option<&'a str> {
     }
 }
 
-fn run(verb: Verb, context: &Context) -> Outcome<Exit> {
+fn run(verb: Verb, context: &Invocation) -> Outcome<Exit> {
     match &verb {
         // These two need no runtime.
         Verb::Completion(args) => return completion::run(args),
@@ -191,7 +191,7 @@ async fn until_signal(command: Pin<Box<dyn Future<Output = Outcome<Exit>> + '_>>
     }
 }
 
-fn dispatch<'a>(verb: Verb, context: &'a Context) -> Pin<Box<dyn Future<Output = Outcome<Exit>> + 'a>> {
+fn dispatch<'a>(verb: Verb, context: &'a Invocation) -> Pin<Box<dyn Future<Output = Outcome<Exit>> + 'a>> {
     match verb {
         Verb::Put(args) => Box::pin(put::run(context, args)),
         Verb::Get(args) => Box::pin(get::run(context, args)),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::connect::context::Context;
+use crate::connect::invocation::Invocation;
 use crate::output::View;
 use crate::output::exit::Exit;
 use crate::output::failure::Outcome;
@@ -16,7 +16,11 @@ const CLEAR: &str = "\u{1b}[H\u{1b}[J";
 ///
 /// # Errors
 /// If standard output cannot be written.
-pub(crate) async fn watch<V, F>(context: &Context, interval: Duration, look: impl Fn() -> F) -> Outcome<Exit>
+pub(crate) async fn watch<V, F>(
+    context: &Invocation,
+    interval: Duration,
+    look: impl Fn() -> F,
+) -> Outcome<Exit>
 where
     V: View,
     F: Future<Output = Outcome<V>>,

@@ -5,7 +5,7 @@ use dfs_wire::message::admin::ActorInfo;
 use serde::Serialize;
 
 use crate::complete::nodes;
-use crate::connect::context::Context;
+use crate::connect::invocation::Invocation;
 use crate::connect::node::address_of;
 use crate::output::View;
 use crate::output::exit::Exit;
@@ -171,7 +171,7 @@ impl View for ActorsView {
 ///
 /// # Errors
 /// If the node is unknown or cannot be asked, or no actor matches.
-pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     let client = context.operator().await?;
     let address = address_of(&client, &args.node).await?;
     let mut actors: Vec<_> =

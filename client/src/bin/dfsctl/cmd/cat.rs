@@ -2,7 +2,7 @@
 
 use crate::args::ByteRange;
 use crate::complete::remote_paths;
-use crate::connect::context::Context;
+use crate::connect::invocation::Invocation;
 use crate::output::exit::Exit;
 use crate::output::failure::Outcome;
 use crate::paths::content::print_all;
@@ -28,7 +28,7 @@ pub(crate) struct Args {
 ///
 /// # Errors
 /// If a file is not there or cannot be read.
-pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     let client = context.client().await?;
     print_all(context, &client, &args.paths, args.literal, args.range).await
 }

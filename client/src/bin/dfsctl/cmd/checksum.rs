@@ -8,7 +8,7 @@ use dfs_wire::path::DfsPath;
 use serde::Serialize;
 
 use crate::complete::remote_paths;
-use crate::connect::context::Context;
+use crate::connect::invocation::Invocation;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome, Tally};
 use crate::output::list::List;
@@ -78,7 +78,7 @@ pub(crate) struct CheckView {
 ///
 /// # Errors
 /// If a file is not there, cannot be read, or has another sum.
-pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     let base = args.relative_to.as_ref().map(RemoteArg::path).transpose()?.unwrap_or_else(DfsPath::root);
     let lines = args.check.as_deref().map(|file| read_sums(file, &base)).transpose()?;
     let client = context.client().await?;
@@ -88,7 +88,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     }
 }
 
-async fn print(context: &Context, client: &Client, args: &Args, base: &DfsPath) -> Outcome<Exit> {
+async fn print(context: &Invocation, client: &Client, args: &Args, base: &DfsPath) -> Outcome<Exit> {
     let (paths, mut tally) = expand_all(context, client, &args.paths, args.literal).await;
     let mut list = List::new(context.output, "files");
     for path in &paths {
@@ -153,7 +153,7 @@ fn line(sha256: &str, name: &str) -> String {
 }
 
 async fn check(
-    context: &Context,
+    context: &Invocation,
     client: &Client,
     args: &Args,
     lines: Vec<(String, DfsPath)>,

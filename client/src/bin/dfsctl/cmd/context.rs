@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::complete;
 use crate::connect::config_file::{self, Cluster, ConfigFile};
-use crate::connect::context::Context;
 use crate::connect::endpoint::Endpoint;
+use crate::connect::invocation::Invocation;
 use crate::output::View;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
@@ -133,7 +133,7 @@ impl View for ContextsView {
 ///
 /// # Errors
 /// If a context is not there, or is and must not be, or the file cannot be used.
-pub(crate) fn run(context: &Context, args: Args) -> Outcome<Exit> {
+pub(crate) fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     let path = config_file::path(|name| std::env::var(name).ok()).ok_or_else(|| {
         Failure::new(Exit::Config, "BadConfig", "there is no place for the file: HOME is not set")
     })?;

@@ -6,7 +6,7 @@ use dfs_wire::message::metadata::{EntryKind, FileStat, Precondition};
 use dfs_wire::path::DfsPath;
 
 use crate::complete::remote_paths;
-use crate::connect::context::Context;
+use crate::connect::invocation::Invocation;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
 use crate::output::progress::TransferBar;
@@ -74,7 +74,7 @@ struct Plan {
 ///
 /// # Errors
 /// If a source is not there, the destination does not fit, or the cluster cannot be reached.
-pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     let Some((target, sources)) = args.paths.split_last() else {
         return Err(Failure::usage("cp needs a source and a destination"));
     };
@@ -163,7 +163,7 @@ impl Plan {
     }
 }
 
-async fn carry_out(context: &Context, client: &Client, args: &Args, plan: Plan) -> Outcome<Exit> {
+async fn carry_out(context: &Invocation, client: &Client, args: &Args, plan: Plan) -> Outcome<Exit> {
     let output = context.output;
     let summary = Summary { dry_run: args.dry_run, ..Summary::default() };
     let progress = TransferBar::new(&output, None);

@@ -3,7 +3,7 @@
 use dfs_wire::message::admin::{ClusterStatus, NodeStatus};
 use serde::Serialize;
 
-use crate::connect::context::Context;
+use crate::connect::invocation::Invocation;
 use crate::output::View;
 use crate::output::exit::Exit;
 use crate::output::failure::Outcome;
@@ -144,7 +144,7 @@ impl View for DfView {
 ///
 /// # Errors
 /// If the cluster cannot be asked.
-pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     let client = context.operator().await?;
     let nodes: Vec<_> = client.nodes().await?.iter().map(SpaceView::new).collect();
     let status = client.status().await?;

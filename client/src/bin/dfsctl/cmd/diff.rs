@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::complete::marked_paths;
-use crate::connect::context::Context;
+use crate::connect::invocation::Invocation;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome, Tally};
 use crate::output::list::List;
@@ -74,7 +74,7 @@ impl DiffView {
 ///
 /// # Errors
 /// If a side is not there or cannot be read.
-pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     if !args.left.is_remote() && !args.right.is_remote() {
         return Err(Failure::usage("both sides are of this machine").hint(
             "a path of the cluster is written dfs:/a/b; for two local files there is the diff of the system",

@@ -4,7 +4,7 @@ use dfs_wire::message::metadata::{ChunkExplanation, CopyState, Explained, Replic
 use serde::Serialize;
 
 use crate::complete::remote_paths;
-use crate::connect::context::Context;
+use crate::connect::invocation::Invocation;
 use crate::output::exit::Exit;
 use crate::output::failure::Outcome;
 use crate::output::list::List;
@@ -222,7 +222,7 @@ impl ChunkView {
 ///
 /// # Errors
 /// If a path is not there or is a directory.
-pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     let client = context.operator().await?;
     let (paths, mut tally) = expand_all(context, &client, &args.paths, args.literal).await;
     let mut list = List::new(context.output, "files");

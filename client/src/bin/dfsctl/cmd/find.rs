@@ -8,7 +8,7 @@ use dfs_wire::message::metadata::{EntryKind, FileStat};
 
 use crate::args;
 use crate::complete::remote_paths;
-use crate::connect::context::Context;
+use crate::connect::invocation::Invocation;
 use crate::output::exit::Exit;
 use crate::output::failure::Outcome;
 use crate::output::list::List;
@@ -132,7 +132,7 @@ pub(crate) fn with_unix_flags(mut args: Vec<OsString>) -> Vec<OsString> {
 ///
 /// # Errors
 /// If a place to look is not there. That nothing is found is not an error.
-pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     let client = context.client().await?;
     let root = [RemoteArg { text: "/".to_owned(), directory: false }];
     let paths = if args.paths.is_empty() { &root[..] } else { &args.paths };

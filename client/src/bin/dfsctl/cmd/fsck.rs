@@ -8,7 +8,7 @@ use dfs_wire::message::admin::NodeStatus;
 use dfs_wire::message::metadata::{FsckKind, FsckProblem};
 use serde::Serialize;
 
-use crate::connect::context::Context;
+use crate::connect::invocation::Invocation;
 use crate::output::View;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
@@ -243,7 +243,7 @@ async fn look(client: &Client, fresh: bool) -> Outcome<Vec<NodeStatus>> {
 ///
 /// # Errors
 /// If the cluster cannot be asked.
-pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     let client = context.operator().await?;
     let nodes = look(&client, args.fresh).await?;
     let mut view = FsckView::default();

@@ -10,7 +10,7 @@ use futures_util::FutureExt;
 
 use crate::args::ByteRange;
 use crate::complete::any_paths;
-use crate::connect::context::Context;
+use crate::connect::invocation::Invocation;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
 use crate::output::progress::TransferBar;
@@ -107,7 +107,7 @@ enum LocalDestination {
 ///
 /// # Errors
 /// If a file is not there, cannot be read, or cannot be written here.
-pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     let (sources, target) = split(&args)?;
     let client = context.client().await?;
     if target == "-" && !args.dry_run {
@@ -292,7 +292,7 @@ async fn add_tree(
     Ok(())
 }
 
-async fn carry_out(context: &Context, client: &Client, args: &Args, plan: Plan) -> Outcome<Exit> {
+async fn carry_out(context: &Invocation, client: &Client, args: &Args, plan: Plan) -> Outcome<Exit> {
     let output = context.output;
     let summary = Summary { dry_run: args.dry_run, directories: plan.directories, ..Summary::default() };
     let total = plan.items.len() + plan.failed.len();
@@ -331,7 +331,7 @@ async fn carry_out(context: &Context, client: &Client, args: &Args, plan: Plan) 
     ledger.finish()
 }
 
-fn last_words(context: &Context, summary: &Summary, words: &str) {
+fn last_words(context: &Invocation, summary: &Summary, words: &str) {
     let bad: u64 = summary.files.iter().map(|file| file.degraded_chunks).sum();
     if bad > 0 {
         context.output.warn(format!(

@@ -6,7 +6,7 @@ use dfs_wire::path::DfsPath;
 
 use crate::args;
 use crate::complete::remote_paths;
-use crate::connect::context::Context;
+use crate::connect::invocation::Invocation;
 use crate::output::exit::Exit;
 use crate::output::failure::Outcome;
 use crate::output::text::plain;
@@ -82,7 +82,7 @@ enum End {
 ///
 /// # Errors
 /// If a file is not there or cannot be read.
-pub(crate) async fn head(context: &Context, args: HeadArgs) -> Outcome<Exit> {
+pub(crate) async fn head(context: &Invocation, args: HeadArgs) -> Outcome<Exit> {
     run(context, args.part, End::First).await
 }
 
@@ -90,11 +90,11 @@ pub(crate) async fn head(context: &Context, args: HeadArgs) -> Outcome<Exit> {
 ///
 /// # Errors
 /// If a file is not there or cannot be read.
-pub(crate) async fn tail(context: &Context, args: TailArgs) -> Outcome<Exit> {
+pub(crate) async fn tail(context: &Invocation, args: TailArgs) -> Outcome<Exit> {
     run(context, args.part, End::Last).await
 }
 
-async fn run(context: &Context, part: Part, end: End) -> Outcome<Exit> {
+async fn run(context: &Invocation, part: Part, end: End) -> Outcome<Exit> {
     let client = context.client().await?;
     let (paths, mut tally) = expand_all(context, &client, &part.paths, part.literal).await;
     let headed = paths.len() > 1 && !context.output.quiet;

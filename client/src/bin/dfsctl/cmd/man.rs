@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Command;
 use serde::Serialize;
 
-use crate::connect::context::Context;
+use crate::connect::invocation::Invocation;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
 use crate::output::page::Page;
@@ -52,7 +52,7 @@ impl View for ManView {
 ///
 /// # Errors
 /// If a page cannot be written.
-pub(crate) fn run(context: &Context, args: &Args, command: Command) -> Outcome<Exit> {
+pub(crate) fn run(context: &Invocation, args: &Args, command: Command) -> Outcome<Exit> {
     let pages = pages(command)?;
     let Some(dir) = &args.dir else {
         // The command itself comes first.

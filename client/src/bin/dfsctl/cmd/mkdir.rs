@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::complete::remote_paths;
-use crate::connect::context::Context;
+use crate::connect::invocation::Invocation;
 use crate::output::View;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome, Tally};
@@ -48,7 +48,7 @@ impl View for MkdirView {
 ///
 /// # Errors
 /// If a path exists, a parent is missing, or the cluster cannot be reached.
-pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     let client = context.client().await?;
     let mut view = MkdirView { directories: Vec::new(), dry_run: args.dry_run };
     let mut tally = Tally::of(context.output, args.paths.len());

@@ -4,7 +4,7 @@ use dfs_wire::path::DfsPath;
 use serde::Serialize;
 
 use crate::complete::remote_paths;
-use crate::connect::context::Context;
+use crate::connect::invocation::Invocation;
 use crate::output::View;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
@@ -75,7 +75,7 @@ impl View for MvView {
 ///
 /// # Errors
 /// If a source is not there, the destination does not fit, or the cluster cannot be reached.
-pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     let Some((target, sources)) = args.paths.split_last() else {
         return Err(Failure::usage("mv needs a source and a destination"));
     };

@@ -5,7 +5,7 @@ use dfs_wire::message::admin::{ForgetNode, ForgottenNode, NodeStatus};
 use dfs_wire::message::membership::DiskHealth;
 use serde::Serialize;
 
-use crate::connect::context::Context;
+use crate::connect::invocation::Invocation;
 use crate::output::View;
 use crate::output::exit::Exit;
 use crate::output::failure::Outcome;
@@ -272,7 +272,7 @@ impl View for NodesView {
 ///
 /// # Errors
 /// If the cluster cannot be asked, or no such node waits.
-pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     let client = context.operator().await?;
     match args.action {
         Some(Action::Admit { node }) => {

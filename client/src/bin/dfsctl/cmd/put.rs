@@ -12,7 +12,7 @@ use self::plan::{Plan, PutItem, Selection, add_source};
 use self::words::{hinted, last_words};
 use crate::args;
 use crate::complete::any_paths;
-use crate::connect::context::Context;
+use crate::connect::invocation::Invocation;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
 use crate::output::progress::TransferBar;
@@ -87,7 +87,7 @@ pub(crate) struct Args {
 ///
 /// # Errors
 /// If a file cannot be read or stored.
-pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     let (sources, target) = split(&args)?;
     let client = context.client().await?;
     let wish = Wish {
@@ -139,7 +139,7 @@ fn split(args: &Args) -> Outcome<(Vec<PathBuf>, RemoteArg)> {
     }
 }
 
-async fn carry_out(context: &Context, client: &Client, args: &Args, plan: Plan) -> Outcome<Exit> {
+async fn carry_out(context: &Invocation, client: &Client, args: &Args, plan: Plan) -> Outcome<Exit> {
     let output = context.output;
     let left_out = plan.left_out(output.verbose > 0);
     let passed_over = plan.skipped.into_iter().chain(plan.cluster_dirs.into_iter().map(|(name, _)| name));

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::args;
 use crate::complete::remote_paths;
-use crate::connect::context::Context;
+use crate::connect::invocation::Invocation;
 use crate::output::View;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome, Tally};
@@ -106,7 +106,7 @@ impl View for RmView {
 ///
 /// # Errors
 /// If a path is not there, is a directory without -r, or the cluster cannot be reached.
-pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     if args.paths.iter().any(|arg| arg.path().is_ok_and(|path| path.is_root())) {
         must_be_meant(&args)?;
     }
@@ -142,7 +142,7 @@ fn must_be_meant(args: &Args) -> Outcome {
 
 /// The paths to delete; the root stands for what it holds, for it cannot go itself.
 async fn targets(
-    context: &Context,
+    context: &Invocation,
     client: &Client,
     args: &Args,
     tally: &mut Tally,

@@ -1,7 +1,7 @@
 //! `dfsctl stat`: all that is known of files and directories.
 
 use crate::complete::remote_paths;
-use crate::connect::context::Context;
+use crate::connect::invocation::Invocation;
 use crate::output::exit::Exit;
 use crate::output::failure::Outcome;
 use crate::output::list::List;
@@ -25,7 +25,7 @@ pub(crate) struct Args {
 ///
 /// # Errors
 /// If a path is not there.
-pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     let client = context.client().await?;
     let (paths, mut tally) = expand_all(context, &client, &args.paths, args.literal).await;
     let mut list = List::new(context.output, "entries");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use dfs_wire::message::admin::{ClusterStatus, HealthFinding, HealthLevel, SilentNode};
 use serde::Serialize;
 
-use crate::connect::context::Context;
+use crate::connect::invocation::Invocation;
 use crate::output::View;
 use crate::output::exit::Exit;
 use crate::output::failure::Outcome;
@@ -322,7 +322,7 @@ impl StatusView {
 ///
 /// # Errors
 /// If the cluster cannot be asked.
-pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     let client = context.operator().await?;
     if let Some(interval) = args.watch {
         let client = &client;

@@ -10,7 +10,7 @@ use serde::Serialize;
 use self::plan::{Comparison, Filter, Match, Plan, Tree, plan};
 use self::work::{Direction, Done, Worker};
 use crate::complete::marked_paths;
-use crate::connect::context::Context;
+use crate::connect::invocation::Invocation;
 use crate::output::View;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome, Tally};
@@ -112,7 +112,7 @@ impl View for SyncView {
 ///
 /// # Errors
 /// If one of the directories cannot be listed whole, or something cannot be copied or deleted.
-pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     let direction = direction(&args)?;
     let client = context.client().await?;
     let filter = Filter { include: args.include.clone(), exclude: args.exclude.clone() };
@@ -194,7 +194,13 @@ fn keep_what_holds_others(plan: &mut Plan, all_there: &Tree) {
     });
 }
 
-async fn carry_out(context: &Context, args: &Args, worker: Worker, plan: Plan, new: bool) -> Outcome<Exit> {
+async fn carry_out(
+    context: &Invocation,
+    args: &Args,
+    worker: Worker,
+    plan: Plan,
+    new: bool,
+) -> Outcome<Exit> {
     let output = context.output;
     let mut view = SyncView { unchanged: plan.unchanged, dry_run: args.dry_run, ..SyncView::default() };
     let shown = |name: &str| args.source.join(name).map_or_else(|_| name.to_owned(), |side| side.to_string());
@@ -210,13 +216,9 @@ async fn carry_out(context: &Context, args: &Args, worker: Worker, plan: Plan, n
         view.failed.push(NotMoved { source: Some(shown(name)), target, failure: OwnedFailure(failure) });
     };
     for name in &plan.in_the_way {
-        let message = format!("'{}' is something else in '{}'", shown(name), args.target);
-        let failure = Failure::new(Exit::Precondition, "InTheWay", message)
-            .hint("move or delete what is there, or leave the name out with --exclude");
-        fail(&mut view, &mut tally, name, failure);
+        fail(&mut view, &mut tally, name, in_the_way(&shown(name), args));
     }
-    let top = new.then(String::new);
-    for name in top.iter().chain(&plan.make) {
+    for name in new.then(String::new).iter().chain(&plan.make) {
         match worker.make(name).await {
             Ok(()) => view.directories += u64::from(!args.dry_run),
             Err(failure) => fail(&mut view, &mut tally, name, failure),
@@ -225,10 +227,7 @@ async fn carry_out(context: &Context, args: &Args, worker: Worker, plan: Plan, n
     let (mut done, total) = (0, plan.copy.len() as u64);
     let work = |copy: plan::FileCopy| {
         let (worker, progress) = (worker.clone(), progress.of_file());
-        async move {
-            let name = copy.name.clone();
-            Ok((name, worker.copy(copy, progress).await))
-        }
+        async move { Ok((copy.name.clone(), worker.copy(copy, progress).await)) }
     };
     each(plan.copy, usize::from(args.jobs), work, |outcome| {
         done += 1;
@@ -265,7 +264,13 @@ async fn carry_out(context: &Context, args: &Args, worker: Worker, plan: Plan, n
     Ok(Exit::Ok)
 }
 
-fn last_words(context: &Context, view: &SyncView, kept: u64, words: &str) {
+fn in_the_way(shown: &str, args: &Args) -> Failure {
+    let message = format!("'{shown}' is something else in '{}'", args.target);
+    Failure::new(Exit::Precondition, "InTheWay", message)
+        .hint("move or delete what is there, or leave the name out with --exclude")
+}
+
+fn last_words(context: &Invocation, view: &SyncView, kept: u64, words: &str) {
     let output = context.output;
     if !view.skipped.is_empty() {
         output.warn(format!("left out {}", count(view.skipped.len() as u64, "link or special file")));

@@ -7,7 +7,7 @@ use dfs_wire::id::InodeId;
 use dfs_wire::message::metadata::{EntryKind, TrashItem};
 use serde::Serialize;
 
-use crate::connect::context::Context;
+use crate::connect::invocation::Invocation;
 use crate::output::View;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
@@ -98,7 +98,7 @@ impl View for PurgeView {
 ///
 /// # Errors
 /// If an entry is not there or the cluster cannot be reached.
-pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     let client = context.client().await?;
     match args.verb.unwrap_or(Verb::Ls) {
         Verb::Ls => list(context, &client).await,
@@ -107,7 +107,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
     }
 }
 
-async fn list(context: &Context, client: &Client) -> Outcome<Exit> {
+async fn list(context: &Invocation, client: &Client) -> Outcome<Exit> {
     let mut items = client.trash_list().await?;
     items.sort_by_key(|item| (item.deleted_ms, item.stat.inode));
     let mut list = List::new(context.output, "entries");
@@ -130,7 +130,7 @@ async fn list(context: &Context, client: &Client) -> Outcome<Exit> {
     Ok(Exit::Ok)
 }
 
-async fn remove(context: &Context, client: &Client, entries: &[String], dry_run: bool) -> Outcome<Exit> {
+async fn remove(context: &Invocation, client: &Client, entries: &[String], dry_run: bool) -> Outcome<Exit> {
     let items = client.trash_list().await?;
     let mut inodes = Vec::new();
     for entry in entries {
@@ -162,7 +162,7 @@ async fn purge(client: &Client, inodes: &[InodeId]) -> Outcome<u64> {
     Ok(purged)
 }
 
-async fn empty(context: &Context, client: &Client, yes: bool, dry_run: bool) -> Outcome<Exit> {
+async fn empty(context: &Invocation, client: &Client, yes: bool, dry_run: bool) -> Outcome<Exit> {
     let entries = client.trash_list().await?.len() as u64;
     if entries > 0 && !yes && !dry_run {
         confirm(&format!("Drop {} for good?", count(entries, "entry")))?;

@@ -4,7 +4,7 @@ use dfs_wire::message::metadata::{EntryKind, FileStat};
 use dfs_wire::path::DfsPath;
 
 use crate::complete::remote_paths;
-use crate::connect::context::Context;
+use crate::connect::invocation::Invocation;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
 use crate::output::list::List;
@@ -51,7 +51,7 @@ struct Level {
 ///
 /// # Errors
 /// If a path is not there.
-pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     let client = context.client().await?;
     let root = [RemoteArg { text: "/".to_owned(), directory: false }];
     let paths = if args.paths.is_empty() { &root[..] } else { &args.paths };

@@ -4,7 +4,7 @@ use dfs_wire::id::InodeId;
 use dfs_wire::message::metadata::{FileStat, TrashItem};
 
 use crate::complete::remote_paths;
-use crate::connect::context::Context;
+use crate::connect::invocation::Invocation;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome, Tally};
 use crate::output::list::List;
@@ -38,7 +38,7 @@ pub(crate) struct Args {
 ///
 /// # Errors
 /// If it is not in the trash, or its place is taken.
-pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     let client = context.client().await?;
     let mut wanted =
         args.paths.iter().map(|arg| Ok(TrashTarget::Path(arg.path()?))).collect::<Outcome<Vec<_>>>()?;

@@ -6,7 +6,7 @@ use futures_util::{StreamExt, stream};
 use serde::Serialize;
 
 use crate::complete::remote_paths;
-use crate::connect::context::Context;
+use crate::connect::invocation::Invocation;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome, Tally};
 use crate::output::list::List;
@@ -221,7 +221,7 @@ impl VerifiedChunkView {
 ///
 /// # Errors
 /// If a path is not there or the cluster cannot be asked.
-pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     let client = context.client().await?;
     let (files, tally) = files(context, &client, &args).await;
     let to_read = files.iter().map(|stat| stat.size.saturating_mul(stat.replication.into())).sum();
@@ -257,7 +257,7 @@ struct Sums {
 
 impl Sums {
     /// Prints and counts one file.
-    fn add(&mut self, context: &Context, list: &mut List, check: Result<VerifyReport, Error>) {
+    fn add(&mut self, context: &Invocation, list: &mut List, check: Result<VerifyReport, Error>) {
         let outcome = check.map_err(Failure::from).and_then(|report| {
             let view = VerifyView::new(&report);
             self.worst = self.worst.max(view.verdict);
@@ -271,7 +271,7 @@ impl Sums {
 }
 
 /// The files to read, and the tally of the paths that have none.
-async fn files(context: &Context, client: &Client, args: &Args) -> (Vec<FileStat>, Tally) {
+async fn files(context: &Invocation, client: &Client, args: &Args) -> (Vec<FileStat>, Tally) {
     let (paths, mut tally) = expand_all(context, client, &args.paths, args.literal).await;
     let mut files = Vec::new();
     for path in &paths {

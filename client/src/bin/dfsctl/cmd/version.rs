@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::connect::context::Context;
+use crate::connect::invocation::Invocation;
 use crate::output::View;
 use crate::output::exit::Exit;
 use crate::output::failure::Outcome;
@@ -61,7 +61,7 @@ impl View for VersionView {
 ///
 /// # Errors
 /// If an endpoint is not an address. A coordinator that cannot be reached is only told of.
-pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     let mut view = VersionView { client: OWN.to_owned(), server: None };
     if !args.client {
         let endpoint = context.endpoint()?.shown();

@@ -1,7 +1,7 @@
 //! Where the cluster is, and the way there: flags, environment, configuration file, the client.
 
 pub(crate) mod config_file;
-pub(crate) mod context;
 pub(crate) mod endpoint;
 pub(crate) mod environment;
+pub(crate) mod invocation;
 pub(crate) mod node;

@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde::Serialize;
 
 use super::ClusterDir;
-use crate::connect::context::Context;
+use crate::connect::invocation::Invocation;
 use crate::dev_cluster::node::NodeRecord;
 use crate::dev_cluster::process::{Process, RunState};
 use crate::dev_cluster::state::{ClusterState, Lock, ignore_not_empty};
@@ -79,7 +79,7 @@ impl View for DownView {
 ///
 /// # Errors
 /// If a process cannot be stopped or data not removed.
-pub(crate) fn run(context: &Context, args: &Args) -> Outcome<Exit> {
+pub(crate) fn run(context: &Invocation, args: &Args) -> Outcome<Exit> {
     let state = args.cluster.load()?;
     if args.purge {
         args.cluster.must_be_meant(&state)?;

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::ClusterDir;
 use crate::complete::dev_nodes;
-use crate::connect::context::Context;
+use crate::connect::invocation::Invocation;
 use crate::dev_cluster::node::NodeRecord;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
@@ -53,7 +53,7 @@ pub(crate) struct LineView<'a> {
 ///
 /// # Errors
 /// If the node is unknown or its log cannot be read.
-pub(crate) async fn run(context: &Context, args: &Args) -> Outcome<Exit> {
+pub(crate) async fn run(context: &Invocation, args: &Args) -> Outcome<Exit> {
     let state = args.cluster.load()?;
     let index = state.indexes(std::slice::from_ref(&args.node))?;
     let Some(node) = index.first().and_then(|index| state.nodes.get(*index)) else {

@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args as ClapArgs, Subcommand};
 
-use crate::connect::context::Context;
+use crate::connect::invocation::Invocation;
 use crate::dev_cluster::file::{Meaning, StateFile};
 use crate::dev_cluster::state::{ClusterState, DIR_DEFAULT};
 use crate::output::exit::Exit;
@@ -130,7 +130,7 @@ impl Args {
 ///
 /// # Errors
 /// What the verb says.
-pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     match args.verb {
         Verb::Up(args) => up::run(context, args).await,
         Verb::Down(args) => down::run(context, &args),

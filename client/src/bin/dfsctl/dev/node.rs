@@ -10,7 +10,7 @@ use super::down::{kill as kill_and_wait, lock_if_possible};
 use super::launch::node_binary;
 use super::{ClusterDir, ready, up};
 use crate::complete::dev_nodes;
-use crate::connect::context::Context;
+use crate::connect::invocation::Invocation;
 use crate::dev_cluster::node::NodeRecord;
 use crate::dev_cluster::process::{Process, RunState};
 use crate::dev_cluster::state::{ClusterState, Lock};
@@ -82,7 +82,7 @@ fn acted_on(node: &NodeRecord) -> ActedOn {
 
 /// Does something to the process of each named node, which must have one.
 fn each(
-    context: &Context,
+    context: &Invocation,
     args: &Args,
     action: &'static str,
     act: impl Fn(&NodeRecord, &Process) -> Outcome,
@@ -128,7 +128,7 @@ fn signal(node: &NodeRecord, process: &Process, signal: Signal, then: RunState) 
 ///
 /// # Errors
 /// If a node is unknown, does not run, or cannot be killed.
-pub(crate) fn kill(context: &Context, args: &Args) -> Outcome<Exit> {
+pub(crate) fn kill(context: &Invocation, args: &Args) -> Outcome<Exit> {
     each(context, args, "kill", kill_and_wait)
 }
 
@@ -136,7 +136,7 @@ pub(crate) fn kill(context: &Context, args: &Args) -> Outcome<Exit> {
 ///
 /// # Errors
 /// If a node is unknown or does not run.
-pub(crate) fn pause(context: &Context, args: &Args) -> Outcome<Exit> {
+pub(crate) fn pause(context: &Invocation, args: &Args) -> Outcome<Exit> {
     each(context, args, "pause", |node, process| signal(node, process, Signal::STOP, RunState::Paused))
 }
 
@@ -144,7 +144,7 @@ pub(crate) fn pause(context: &Context, args: &Args) -> Outcome<Exit> {
 ///
 /// # Errors
 /// If a node is unknown or does not run.
-pub(crate) fn resume(context: &Context, args: &Args) -> Outcome<Exit> {
+pub(crate) fn resume(context: &Invocation, args: &Args) -> Outcome<Exit> {
     each(context, args, "resume", |node, process| signal(node, process, Signal::CONT, RunState::Running))
 }
 
@@ -152,7 +152,7 @@ pub(crate) fn resume(context: &Context, args: &Args) -> Outcome<Exit> {
 ///
 /// # Errors
 /// If a node is unknown, cannot be started, or does not become ready.
-pub(crate) async fn start(context: &Context, args: &Args) -> Outcome<Exit> {
+pub(crate) async fn start(context: &Invocation, args: &Args) -> Outcome<Exit> {
     let here = super::here()?;
     let binary = node_binary()?;
     let mut state = args.cluster.load()?;

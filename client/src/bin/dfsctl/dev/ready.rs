@@ -5,7 +5,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use super::launch::tail;
-use crate::connect::context::Context;
+use crate::connect::invocation::Invocation;
 use crate::dev_cluster::node::NodeRecord;
 use crate::dev_cluster::process::RunState;
 use crate::dev_cluster::state::ClusterState;
@@ -31,7 +31,7 @@ pub(crate) struct Started {
 /// # Errors
 /// As soon as a node that was started ends, or when `limit` has passed; with the end of the log.
 pub(crate) async fn wait(
-    context: &Context,
+    context: &Invocation,
     state: &ClusterState,
     started: &[Started],
     limit: Duration,

@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::ClusterDir;
 use super::ready::is_ready;
-use crate::connect::context::Context;
+use crate::connect::invocation::Invocation;
 use crate::dev_cluster::node::NodeRecord;
 use crate::dev_cluster::process::RunState;
 use crate::dev_cluster::state::ClusterState;
@@ -105,7 +105,7 @@ impl View for DevStatusView {
 ///
 /// # Errors
 /// If there is no cluster.
-pub(crate) fn run(context: &Context, cluster: &ClusterDir) -> Outcome<Exit> {
+pub(crate) fn run(context: &Invocation, cluster: &ClusterDir) -> Outcome<Exit> {
     let state = cluster.load()?;
     if let Err(failure) = state.must_be_in_place() {
         context.output.warn(failure.message);

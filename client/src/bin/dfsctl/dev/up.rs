@@ -14,8 +14,8 @@ use super::launch::{Launch, clean_command, node_binary};
 use super::ports::{Ports, is_free, move_stopped, no_ports, port_of, port_taken, ports_of};
 use super::ready::{self, Started};
 use super::status::{DevNodeView, views};
-use crate::connect::context::Context;
 use crate::connect::endpoint::{Endpoint, Origin, PORT_DEFAULT};
+use crate::connect::invocation::Invocation;
 use crate::dev_cluster::file::absolute;
 use crate::dev_cluster::node::NodeRecord;
 use crate::dev_cluster::process::RunState;
@@ -123,7 +123,7 @@ impl View for UpView {
 ///
 /// # Errors
 /// If a node cannot be started or does not become ready; the message has the end of its log.
-pub(crate) async fn run(context: &Context, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     let begun = Instant::now();
     let here = super::here()?;
     let binary = node_binary()?;

@@ -5,7 +5,7 @@ use std::ops::Range;
 use dfs_wire::path::DfsPath;
 
 use crate::args::ByteRange;
-use crate::connect::context::Context;
+use crate::connect::invocation::Invocation;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
 use crate::output::text::plain;
@@ -47,7 +47,7 @@ pub(crate) fn directory_hint(failure: Failure) -> Failure {
 /// # Errors
 /// If one cannot be read, or standard output not be written.
 pub(crate) async fn print_all(
-    context: &Context,
+    context: &Invocation,
     client: &Client,
     args: &[RemoteArg],
     literal: bool,

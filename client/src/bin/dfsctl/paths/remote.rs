@@ -3,7 +3,7 @@
 use dfs_wire::message::metadata::EntryKind;
 use dfs_wire::path::DfsPath;
 
-use crate::connect::context::Context;
+use crate::connect::invocation::Invocation;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome, Tally};
 use crate::output::text::plain;
@@ -138,7 +138,7 @@ pub(crate) async fn expand_each(client: &Client, args: &[RemoteArg], literal: bo
 
 /// As [`expand_each`], with a tally that has counted the arguments that stand for nothing and told of them.
 pub(crate) async fn expand_all(
-    context: &Context,
+    context: &Invocation,
     client: &Client,
     args: &[RemoteArg],
     literal: bool,

@@ -1,12 +1,12 @@
 //! What a put says beside its data: what was left out, what is not as it should be, what to do next.
 
-use crate::connect::context::Context;
+use crate::connect::invocation::Invocation;
 use crate::output::failure::Failure;
 use crate::output::text::{count, plain};
 use crate::transfer::Summary;
 
 /// The sentences at the end.
-pub(super) fn last_words(context: &Context, summary: &Summary, words: &str) {
+pub(super) fn last_words(context: &Invocation, summary: &Summary, words: &str) {
     let output = context.output;
     let degraded: u64 = summary.files.iter().map(|file| file.degraded_chunks).sum();
     if degraded > 0 {

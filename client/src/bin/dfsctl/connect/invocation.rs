@@ -23,7 +23,7 @@ const TIMEOUT_MIN: Duration = Duration::from_millis(100);
 
 /// What every command works with.
 #[derive(Debug)]
-pub(crate) struct Context {
+pub(crate) struct Invocation {
     /// Where and how to print.
     pub output: Output,
     /// Files of this machine that were begun to be written.
@@ -54,7 +54,7 @@ impl Begun {
     }
 }
 
-impl Context {
+impl Invocation {
     /// With what the command line says of the cluster, and after how long without success to give up.
     pub(crate) fn new(said: Said, timeout: Option<Duration>, output: Output) -> Self {
         Self { output, begun: Begun::default(), said, timeout }
@@ -125,7 +125,7 @@ impl Context {
     }
 }
 
-impl Context {
+impl Invocation {
     async fn connect(&self, endpoint: &Endpoint, config: ClientConfig) -> Result<Client, dfs_client::Error> {
         let connecting = Client::connect(config);
         tokio::pin!(connecting);
