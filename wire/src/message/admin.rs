@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::absent;
 pub use super::health::{HealthFinding, HealthLevel};
 use super::membership::{NodeLoad, NodeState};
 use super::metadata::ChunkHealth;
@@ -266,6 +267,7 @@ pub struct ActorInfo {
     /// How often it was restarted.
     pub restarts: u64,
     /// Why it last ended; empty if it never did.
+    #[serde(with = "absent")]
     pub last_exit: String,
     /// Messages waiting.
     pub mailbox: u64,

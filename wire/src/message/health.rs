@@ -2,8 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::absent;
+
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum HealthLevel {
     /// All is well.
     Ok,
@@ -23,5 +26,6 @@ pub struct HealthFinding {
     /// A sentence with names and numbers.
     pub message: String,
     /// What an operator can do about it.
+    #[serde(with = "absent")]
     pub hint: String,
 }

@@ -12,6 +12,7 @@
 //! Enum variants are only ever appended; a struct never changes its fields within a protocol version. No message
 //! is recursive or holds a list of zero-sized things (bincode bounds neither).
 
+mod absent;
 pub mod admin;
 pub mod chunk;
 pub mod health;

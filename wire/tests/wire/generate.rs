@@ -210,6 +210,11 @@ macro_rules! unused {
 impl<'de, C: Choices> Deserializer<'de> for Maker<'_, C> {
     type Error = Impossible;
 
+    /// What it makes is what travels.
+    fn is_human_readable(&self) -> bool {
+        false
+    }
+
     integers!(deserialize_u8 visit_u8 u8, deserialize_u16 visit_u16 u16, deserialize_u32 visit_u32 u32,
         deserialize_u64 visit_u64 u64, deserialize_u128 visit_u128 u128);
 

@@ -11,7 +11,7 @@ use crate::output::View;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
 use crate::output::page::{Column, Field, Page, Tone};
-use crate::output::text::{duration, plain, present, size};
+use crate::output::text::{duration, plain, size};
 
 /// Shows the live actors of a node
 #[derive(Debug, clap::Args)]
@@ -39,100 +39,50 @@ enum Verb {
 #[derive(Debug, Serialize)]
 pub(crate) struct ActorsView {
     /// The actors; a parent before its children.
-    pub actors: Vec<ActorView>,
+    pub actors: Vec<ActorInfo>,
     #[serde(skip)]
     whole: bool,
 }
 
-/// One actor.
-#[derive(Debug, Clone, Serialize)]
-pub(crate) struct ActorView {
-    /// Place in the tree.
-    pub path: String,
-    /// What it is.
-    pub kind: String,
-    /// How it is.
-    pub state: String,
-    /// How often it was restarted.
-    pub restarts: u64,
-    /// Why it last ended; null if it never did.
-    pub last_exit: Option<String>,
-    /// Messages waiting.
-    pub mailbox: u64,
-    /// Most messages that were waiting at once.
-    pub mailbox_max: u64,
-    /// Messages handled.
-    pub handled: u64,
-    /// Handlers that took longer than 100 ms.
-    pub slow: u64,
-    /// Bytes of credit it holds.
-    pub credit_bytes: u64,
-    /// Milliseconds since it (re)started.
-    pub uptime_ms: u64,
+fn parts(actor: &ActorInfo) -> Vec<&str> {
+    actor.path.split('/').filter(|part| !part.is_empty()).collect()
 }
 
-impl From<ActorInfo> for ActorView {
-    fn from(actor: ActorInfo) -> Self {
-        Self {
-            path: actor.path,
-            kind: actor.kind,
-            state: actor.state,
-            restarts: actor.restarts,
-            last_exit: present(actor.last_exit),
-            mailbox: actor.mailbox,
-            mailbox_max: actor.mailbox_max,
-            handled: actor.handled,
-            slow: actor.slow,
-            credit_bytes: actor.credit_bytes,
-            uptime_ms: actor.uptime_ms,
-        }
-    }
+/// Numbers by their value, not by their digits.
+fn order(actor: &ActorInfo) -> Vec<(u64, String)> {
+    parts(actor).iter().map(|part| (part.parse().unwrap_or(0), (*part).to_owned())).collect()
 }
 
-impl ActorView {
-    fn parts(&self) -> Vec<&str> {
-        self.path.split('/').filter(|part| !part.is_empty()).collect()
-    }
+fn row(actor: &ActorInfo, depth: usize) -> Vec<Field> {
+    let name = parts(actor).last().copied().unwrap_or(&actor.path).to_owned();
+    let tone = if actor.state == "running" { Tone::Good } else { Tone::Warn };
+    let number = |value: u64| Field::from(value.to_string());
+    vec![
+        format!("{}{name}", "  ".repeat(depth)).into(),
+        actor.kind.as_str().into(),
+        Field::toned(actor.state.as_str(), tone),
+        Field::toned(actor.restarts.to_string(), if actor.restarts == 0 { Tone::Plain } else { Tone::Warn }),
+        format!("{}/{}", actor.mailbox, actor.mailbox_max).into(),
+        number(actor.handled),
+        number(actor.slow),
+        size(actor.credit_bytes).into(),
+        duration(actor.uptime_ms).into(),
+        if actor.last_exit.is_empty() { "-" } else { actor.last_exit.as_str() }.into(),
+    ]
+}
 
-    /// Numbers by their value, not by their digits.
-    fn order(&self) -> Vec<(u64, String)> {
-        self.parts().iter().map(|part| (part.parse().unwrap_or(0), (*part).to_owned())).collect()
+fn fields(actor: &ActorInfo, page: &mut Page) {
+    const WIDTH: usize = 9;
+    page.field(WIDTH, "path", plain(&actor.path));
+    page.field(WIDTH, "kind", plain(&actor.kind));
+    page.field(WIDTH, "state", format!("{} for {}", plain(&actor.state), duration(actor.uptime_ms)));
+    page.field(WIDTH, "restarts", actor.restarts.to_string());
+    if !actor.last_exit.is_empty() {
+        page.field(WIDTH, "last exit", plain(&actor.last_exit));
     }
-
-    fn row(&self, depth: usize) -> Vec<Field> {
-        let name = self.parts().last().copied().unwrap_or(&self.path).to_owned();
-        let tone = if self.state == "running" { Tone::Good } else { Tone::Warn };
-        let number = |value: u64| Field::from(value.to_string());
-        vec![
-            format!("{}{name}", "  ".repeat(depth)).into(),
-            self.kind.as_str().into(),
-            Field::toned(self.state.as_str(), tone),
-            Field::toned(
-                self.restarts.to_string(),
-                if self.restarts == 0 { Tone::Plain } else { Tone::Warn },
-            ),
-            format!("{}/{}", self.mailbox, self.mailbox_max).into(),
-            number(self.handled),
-            number(self.slow),
-            size(self.credit_bytes).into(),
-            duration(self.uptime_ms).into(),
-            self.last_exit.as_deref().unwrap_or("-").into(),
-        ]
-    }
-
-    fn fields(&self, page: &mut Page) {
-        const WIDTH: usize = 9;
-        page.field(WIDTH, "path", plain(&self.path));
-        page.field(WIDTH, "kind", plain(&self.kind));
-        page.field(WIDTH, "state", format!("{} for {}", plain(&self.state), duration(self.uptime_ms)));
-        page.field(WIDTH, "restarts", self.restarts.to_string());
-        if let Some(last_exit) = &self.last_exit {
-            page.field(WIDTH, "last exit", plain(last_exit));
-        }
-        page.field(WIDTH, "mailbox", format!("{} waiting, {} at most", self.mailbox, self.mailbox_max));
-        page.field(WIDTH, "handled", format!("{}, {} of them slowly", self.handled, self.slow));
-        page.field(WIDTH, "credit", size(self.credit_bytes));
-    }
+    page.field(WIDTH, "mailbox", format!("{} waiting, {} at most", actor.mailbox, actor.mailbox_max));
+    page.field(WIDTH, "handled", format!("{}, {} of them slowly", actor.handled, actor.slow));
+    page.field(WIDTH, "credit", size(actor.credit_bytes));
 }
 
 impl View for ActorsView {
@@ -142,7 +92,7 @@ impl View for ActorsView {
                 if index > 0 {
                     page.line("");
                 }
-                actor.fields(page);
+                fields(actor, page);
             }
             return;
         }
@@ -158,8 +108,8 @@ impl View for ActorsView {
             Column::Number("UP"),
             Column::Text("LAST EXIT"),
         ];
-        let top = self.actors.iter().map(|actor| actor.parts().len()).min().unwrap_or(0);
-        page.table(&columns, self.actors.iter().map(|actor| actor.row(actor.parts().len() - top)).collect());
+        let top = self.actors.iter().map(|actor| parts(actor).len()).min().unwrap_or(0);
+        page.table(&columns, self.actors.iter().map(|actor| row(actor, parts(actor).len() - top)).collect());
     }
 
     fn lines(&self) -> serde_json::Result<Vec<String>> {
@@ -174,10 +124,9 @@ impl View for ActorsView {
 pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     let client = context.operator().await?;
     let address = address_of(&client, &args.node).await?;
-    let mut actors: Vec<_> =
-        client.actors(address.as_deref()).await?.into_iter().map(ActorView::from).collect();
+    let mut actors = client.actors(address.as_deref()).await?;
     // A parent's path is a beginning of its children's.
-    actors.sort_by_cached_key(ActorView::order);
+    actors.sort_by_cached_key(order);
     let whole = match args.verb.unwrap_or(Verb::Tree) {
         Verb::Tree => true,
         Verb::Show { actor } => {
@@ -199,4 +148,34 @@ pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     };
     context.output.print(&ActorsView { actors, whole })?;
     Ok(Exit::Ok)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_json_of_an_actor_is_a_promise() {
+        let actor = |last_exit: &str| ActorInfo {
+            path: "/node/listener".to_owned(),
+            kind: "listener".to_owned(),
+            state: "running".to_owned(),
+            restarts: 1,
+            last_exit: last_exit.to_owned(),
+            mailbox: 2,
+            mailbox_max: 3,
+            handled: 4,
+            slow: 5,
+            credit_bytes: 6,
+            uptime_ms: 7,
+        };
+        for (last_exit, json) in [("", "null"), ("it panicked", "\"it panicked\"")] {
+            let view = ActorsView { actors: vec![actor(last_exit)], whole: true };
+            let expected = format!(
+                r#"{{"path":"/node/listener","kind":"listener","state":"running","restarts":1,"last_exit":{json},"mailbox":2,"mailbox_max":3,"handled":4,"slow":5,"credit_bytes":6,"uptime_ms":7}}"#
+            );
+            assert_eq!(view.lines().unwrap(), [expected.as_str()]);
+            assert_eq!(serde_json::from_str::<ActorInfo>(&expected).unwrap(), actor(last_exit));
+        }
+    }
 }

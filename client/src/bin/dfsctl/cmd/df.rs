@@ -9,7 +9,7 @@ use crate::output::exit::Exit;
 use crate::output::failure::Outcome;
 use crate::output::page::{Column, Field, Page, Tone};
 use crate::output::text::{count, percent, size};
-use crate::output::used::{Trash, all_used};
+use crate::output::used::{Trash, all_used, used_of};
 
 const WIDTH: usize = 10;
 /// Columns that are left out on a terminal without room for them, the first one first.
@@ -80,7 +80,7 @@ impl SpaceView {
             name: node.name.clone(),
             state: Some(node.state.name().to_owned()),
             capacity: node.load.capacity,
-            used: node.load.used.saturating_add(node.load.footers).saturating_add(node.load.quarantine),
+            used: used_of(&node.load),
             used_chunks: node.load.used,
             used_footers: node.load.footers,
             used_quarantine: node.load.quarantine,

@@ -96,7 +96,7 @@ impl From<&ReplicaLocation> for ReplicaView {
         Self {
             node: replica.name.clone(),
             node_id: replica.node.to_string(),
-            address: present(replica.address.clone()),
+            address: present(&replica.address).map(str::to_owned),
             node_state: replica.node_state.name(),
             copy: replica.copy.name(),
         }

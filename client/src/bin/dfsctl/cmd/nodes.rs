@@ -2,15 +2,17 @@
 
 use clap::Subcommand;
 use dfs_wire::message::admin::{ForgetNode, ForgottenNode, NodeStatus};
-use dfs_wire::message::membership::DiskHealth;
-use serde::Serialize;
+use dfs_wire::message::membership::{DiskHealth, NodeLoad, NodeState};
+use serde::{Serialize, Serializer};
 
 use crate::connect::invocation::Invocation;
 use crate::output::View;
 use crate::output::exit::Exit;
 use crate::output::failure::Outcome;
+use crate::output::object::object;
 use crate::output::page::{Column, Field, Page, Tone};
 use crate::output::text::{count, duration, plain, present, size};
+use crate::output::used::used_of;
 
 /// Columns that are left out on a terminal without room for them, the first one first.
 const SPARE: [&str; 8] = ["ZONE", "USED", "ADDRESS", "CHUNKS", "BAD", "DISK", "SEEN", "AVAIL"];
@@ -114,122 +116,83 @@ pub(crate) struct NodesView {
     long: bool,
 }
 
-/// One datanode.
-#[derive(Debug, Default, Serialize)]
-pub(crate) struct NodeView {
-    /// Its id.
-    pub id: String,
-    /// Its name.
-    pub name: String,
-    /// Where it listens.
-    pub address: String,
-    /// Its failure domain, or null.
-    pub zone: Option<String>,
-    /// `up`, `suspect`, `down`, `left`, `draining` or `lost`.
-    pub state: &'static str,
-    /// Milliseconds it has been so.
-    pub state_ms: u64,
-    /// Milliseconds that are left of the announced maintenance of a node that left.
-    pub grace_left_ms: Option<u64>,
-    /// Milliseconds since it was last heard of; null if not since the coordinator started.
-    pub last_seen_ms: Option<u64>,
-    /// Version of its software.
-    pub version: String,
-    /// `writable`, `full`, `read-only` or `failed`.
-    pub disk: &'static str,
-    /// Why its disk is read-only or failed; null otherwise.
-    pub disk_reason: Option<String>,
-    /// Why new chunks do not go there; null if they do.
-    pub not_writable: Option<String>,
-    /// Bytes of its file system.
-    pub capacity: u64,
-    /// Bytes that chunks may still take.
-    pub available: u64,
-    /// Bytes that its chunks take, with their footers and what is in quarantine.
-    pub used: u64,
-    /// Chunks held.
-    pub chunks: u64,
-    /// Chunks in quarantine.
-    pub quarantined: u64,
-    /// Copies that are known to be bad.
-    pub corrupt_copies: u64,
-    /// Deletions it has not confirmed.
-    pub tombstones: u64,
-    /// Writes open now.
-    pub write_streams: u32,
-    /// Reads open now.
-    pub read_streams: u32,
-    /// Bytes of receive memory reserved.
-    pub memory_reserved: u64,
-    /// The bound of it.
-    pub memory_limit: u64,
+/// One datanode, as it is printed.
+#[derive(Debug)]
+pub(crate) struct NodeView(NodeStatus);
+
+impl Serialize for NodeView {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (node, load) = (&self.0, &self.0.load);
+        let (disk, disk_reason) = disk(load);
+        object!(serializer, {
+            "id": node.node.to_string(),
+            "name": node.name,
+            "address": node.address,
+            "zone": present(&node.zone),
+            "state": node.state.name(),
+            "state_ms": node.state_ms,
+            "grace_left_ms": node.grace_left_ms,
+            "last_seen_ms": node.last_seen_ms,
+            "version": node.version,
+            "disk": disk,
+            "disk_reason": disk_reason,
+            "not_writable": present(&node.not_writable),
+            "capacity": load.capacity,
+            "available": load.available,
+            "used": used_of(load),
+            "chunks": load.chunks,
+            "quarantined": load.quarantined,
+            "corrupt_copies": node.corrupt_copies,
+            "tombstones": node.tombstones,
+            "write_streams": load.write_streams,
+            "read_streams": load.read_streams,
+            "memory_reserved": load.memory_reserved,
+            "memory_limit": load.memory_limit,
+        })
+    }
 }
 
-impl From<NodeStatus> for NodeView {
-    fn from(node: NodeStatus) -> Self {
-        let (disk, disk_reason) = match node.load.disk {
-            DiskHealth::Writable => ("writable", String::new()),
-            DiskHealth::Full => ("full", String::new()),
-            DiskHealth::ReadOnly(reason) => ("read-only", reason),
-            DiskHealth::Failed(reason) => ("failed", reason),
-        };
-        Self {
-            id: node.node.to_string(),
-            name: node.name,
-            address: node.address,
-            zone: present(node.zone),
-            state: node.state.name(),
-            state_ms: node.state_ms,
-            grace_left_ms: node.grace_left_ms,
-            last_seen_ms: node.last_seen_ms,
-            version: node.version,
-            disk,
-            disk_reason: present(disk_reason),
-            not_writable: present(node.not_writable),
-            capacity: node.load.capacity,
-            available: node.load.available,
-            used: node.load.used.saturating_add(node.load.footers).saturating_add(node.load.quarantine),
-            chunks: node.load.chunks,
-            quarantined: node.load.quarantined,
-            corrupt_copies: node.corrupt_copies,
-            tombstones: node.tombstones,
-            write_streams: node.load.write_streams,
-            read_streams: node.load.read_streams,
-            memory_reserved: node.load.memory_reserved,
-            memory_limit: node.load.memory_limit,
-        }
+/// The word for the state of a node's disk, and why it is so where that is not plain.
+fn disk(load: &NodeLoad) -> (&'static str, Option<&str>) {
+    match &load.disk {
+        DiskHealth::Writable => ("writable", None),
+        DiskHealth::Full => ("full", None),
+        DiskHealth::ReadOnly(reason) => ("read-only", present(reason)),
+        DiskHealth::Failed(reason) => ("failed", present(reason)),
     }
 }
 
 impl NodeView {
     fn row(&self, long: bool) -> Vec<Field> {
-        let tone = match self.state {
-            "up" => Tone::Good,
-            "suspect" | "draining" => Tone::Warn,
+        let (node, load) = (&self.0, &self.0.load);
+        let tone = match node.state {
+            NodeState::Up => Tone::Good,
+            NodeState::Suspect | NodeState::Draining => Tone::Warn,
             _ => Tone::Bad,
         };
-        let disk_tone = if self.disk == "writable" { Tone::Plain } else { Tone::Bad };
-        let zone = self.zone.as_deref().unwrap_or("-");
+        let (disk, _) = disk(load);
+        let disk_tone = if load.disk == DiskHealth::Writable { Tone::Plain } else { Tone::Bad };
+        let seen = node.last_seen_ms.map_or_else(|| "-".to_owned(), |ms| format!("{} ago", duration(ms)));
         let mut row = vec![
-            self.name.as_str().into(),
-            self.address.as_str().into(),
-            zone.into(),
-            Field::toned(self.state, tone),
-            self.last_seen_ms.map_or_else(|| "-".to_owned(), |ms| format!("{} ago", duration(ms))).into(),
-            Field::toned(self.disk, disk_tone),
-            size(self.used).into(),
-            size(self.available).into(),
-            self.chunks.to_string().into(),
-            self.corrupt_copies.to_string().into(),
+            node.name.as_str().into(),
+            node.address.as_str().into(),
+            present(&node.zone).unwrap_or("-").into(),
+            Field::toned(node.state.name(), tone),
+            seen.into(),
+            Field::toned(disk, disk_tone),
+            size(used_of(load)).into(),
+            size(load.available).into(),
+            load.chunks.to_string().into(),
+            node.corrupt_copies.to_string().into(),
         ];
         if long {
             row.extend([
-                Field::from(self.id.as_str()),
-                self.version.as_str().into(),
-                format!("{}/{}", self.write_streams, self.read_streams).into(),
-                format!("{}/{}", size(self.memory_reserved), size(self.memory_limit)).into(),
-                self.quarantined.to_string().into(),
-                self.tombstones.to_string().into(),
+                Field::from(node.node.to_string()),
+                node.version.as_str().into(),
+                format!("{}/{}", load.write_streams, load.read_streams).into(),
+                format!("{}/{}", size(load.memory_reserved), size(load.memory_limit)).into(),
+                load.quarantined.to_string().into(),
+                node.tombstones.to_string().into(),
             ]);
         }
         row
@@ -250,12 +213,13 @@ impl View for NodesView {
             true => page.table(&columns, rows),
             false => page.table_that_fits(&columns, rows, &SPARE),
         }
-        for node in &self.nodes {
-            if let Some(why) = &node.not_writable {
-                page.line(format!("{} takes no new chunks: {}", plain(&node.name), plain(why)));
+        for NodeView(node) in &self.nodes {
+            let name = plain(&node.name);
+            if let Some(why) = present(&node.not_writable) {
+                page.line(format!("{name} takes no new chunks: {}", plain(why)));
             }
-            if let Some(why) = &node.disk_reason {
-                page.line(format!("the disk of {} is {}: {}", plain(&node.name), node.disk, plain(why)));
+            if let (disk, Some(why)) = disk(&node.load) {
+                page.line(format!("the disk of {name} is {disk}: {}", plain(why)));
             }
         }
         if self.nodes.is_empty() {
@@ -285,7 +249,7 @@ pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
             context.output.print(&ForgottenView { id: node.to_string(), name, copies, lost, dry_run })?;
         }
         None => {
-            let nodes = client.nodes().await?.into_iter().map(NodeView::from).collect();
+            let nodes = client.nodes().await?.into_iter().map(NodeView).collect();
             context.output.print(&NodesView { nodes, long: args.long })?;
         }
     }
@@ -294,24 +258,80 @@ pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
 
 #[cfg(test)]
 mod tests {
+    use dfs_wire::id::NodeId;
+
     use super::*;
     use crate::output::page::Paint;
+
+    fn node() -> NodeStatus {
+        NodeStatus {
+            node: NodeId(10),
+            name: "datanode-10".to_owned(),
+            zone: String::new(),
+            address: "127.0.0.1:18080".to_owned(),
+            version: "0.1.0".to_owned(),
+            state: NodeState::Suspect,
+            state_ms: 1,
+            grace_left_ms: None,
+            last_seen_ms: Some(12_345),
+            load: NodeLoad {
+                available: 900 << 30,
+                used: 1,
+                footers: 2,
+                quarantine: 3,
+                ..NodeLoad::default()
+            },
+            copies_expected: 2,
+            inventory_ms: None,
+            corrupt_copies: 3,
+            tombstones: 4,
+            not_writable: String::new(),
+        }
+    }
+
+    #[test]
+    fn the_json_of_a_node_is_a_promise() {
+        let disk = DiskHealth::ReadOnly("of an error".to_owned());
+        let mut node = node();
+        node.load.disk = disk;
+        let json = serde_json::to_string_pretty(&NodeView(node)).unwrap();
+        let expected = r#"{
+  "id": "0000000000000000000000000000000a",
+  "name": "datanode-10",
+  "address": "127.0.0.1:18080",
+  "zone": null,
+  "state": "suspect",
+  "state_ms": 1,
+  "grace_left_ms": null,
+  "last_seen_ms": 12345,
+  "version": "0.1.0",
+  "disk": "read-only",
+  "disk_reason": "of an error",
+  "not_writable": null,
+  "capacity": 0,
+  "available": 966367641600,
+  "used": 6,
+  "chunks": 0,
+  "quarantined": 0,
+  "corrupt_copies": 3,
+  "tombstones": 4,
+  "write_streams": 0,
+  "read_streams": 0,
+  "memory_reserved": 0,
+  "memory_limit": 0
+}"#;
+        assert_eq!(json, expected);
+    }
 
     #[test]
     fn nothing_wraps_at_forty_columns_unless_all_is_wanted() {
         let text = |long: bool, columns: Option<usize>| {
-            let node = NodeView {
-                name: "datanode-10".to_owned(),
-                address: "127.0.0.1:18080".to_owned(),
-                state: "suspect",
-                disk: "writable",
-                last_seen_ms: Some(12_345),
-                available: 900 << 30,
-                not_writable: Some("it was not heard of for some time, and that is long".to_owned()),
-                ..NodeView::default()
+            let node = NodeStatus {
+                not_writable: "it was not heard of for some time, and that is long".to_owned(),
+                ..node()
             };
             let mut page = Page::within(Paint::new(false), columns);
-            NodesView { nodes: vec![node], long }.page(&mut page);
+            NodesView { nodes: vec![NodeView(node)], long }.page(&mut page);
             page.finish()
         };
         let narrow = text(false, Some(40));

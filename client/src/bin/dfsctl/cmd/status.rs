@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use dfs_wire::message::admin::{ClusterStatus, HealthFinding, HealthLevel, SilentNode};
-use serde::Serialize;
+use dfs_wire::message::admin::{ClusterStatus, HealthLevel};
+use dfs_wire::message::metadata::ChunkHealth;
+use serde::{Serialize, Serializer};
 
 use crate::connect::invocation::Invocation;
 use crate::output::View;
 use crate::output::exit::Exit;
 use crate::output::failure::Outcome;
+use crate::output::object::object;
 use crate::output::page::{Page, Paint};
 use crate::output::text::{count, duration, plain, present, size};
 use crate::output::used::{Trash, all_used};
@@ -31,225 +33,111 @@ pub(crate) struct Args {
     watch: Option<Duration>,
 }
 
-/// What `status` prints.
-#[derive(Debug, Serialize)]
-pub(crate) struct StatusView {
-    /// `ok`, `warn` or `error`.
-    pub health: &'static str,
-    /// What needs attention.
-    pub findings: Vec<FindingView>,
-    /// Modes in force that are weaker than what dfs promises.
-    pub unsafe_modes: Vec<String>,
-    /// Id of the cluster.
-    pub cluster: String,
-    /// The coordinator's reign.
-    pub epoch: u64,
-    /// Version of the coordinator's software.
-    pub version: String,
-    /// Milliseconds since the coordinator started.
-    pub uptime_ms: u64,
-    /// Datanodes that count as up, the silent ones among them.
-    pub nodes_up: u32,
-    /// How many of those were not heard of for more than two heartbeats: whether they are up is not known.
-    pub nodes_silent: u32,
-    /// The first of these, the longest silent first.
-    pub silent: Vec<SilentView>,
-    /// Datanodes known.
-    pub nodes_total: u32,
-    /// Bytes of all data file systems, each counted once.
-    pub capacity: u64,
-    /// Bytes that all of it takes: contents of chunks, footers, quarantine, metadata.
-    pub used: u64,
-    /// Bytes that chunks may still take.
-    pub available: u64,
-    /// Bytes of new files that this is enough for, with all their copies.
-    pub usable: u64,
-    /// Copies that are made by default.
-    pub replication: u8,
-    /// Bytes of the contents of chunks, all copies.
-    pub used_chunks: u64,
-    /// Bytes of their footers.
-    pub used_footers: u64,
-    /// Bytes of the files in quarantine.
-    pub used_quarantine: u64,
-    /// Bytes of the metadata.
-    pub used_metadata: u64,
-    /// Files.
-    pub files: u64,
-    /// Directories.
-    pub directories: u64,
-    /// Chunks.
-    pub chunks: u64,
-    /// Live chunks by what they are worth: `safe`, `maintenance`, `under_replicated`, `unreachable` and `lost`.
-    pub chunk_health: BTreeMap<&'static str, u64>,
-    /// They are being counted since a node changed its state: the numbers are of before.
-    pub counting: bool,
-    /// Entries in the trash.
-    pub trash_entries: u64,
-    /// Bytes of the files in them.
-    pub trash_bytes: u64,
-    /// Those times the copies that each file asks for: a part of `used_chunks`.
-    pub trash_raw_bytes: u64,
-    /// A large directory that was deleted is being counted: there are more bytes than said.
-    pub trash_counting: bool,
-    /// Deletions that nodes have not confirmed.
-    pub tombstones: u64,
-    /// Uploads open.
-    pub uploads_open: u64,
-    /// Outcomes of operations that are remembered.
-    pub outcomes: u64,
-    /// Bytes that they take, about.
-    pub outcome_bytes: u64,
-    /// Bytes that they may take before the oldest are forgotten early.
-    pub outcome_bytes_max: u64,
-    /// How far back they reach, in milliseconds.
-    pub outcomes_reach_ms: u64,
-}
+/// What `status` prints: the cluster, with the worst findings first. `used` is what all of it takes, `used_chunks` the
+/// contents of chunks alone.
+#[derive(Debug)]
+pub(crate) struct StatusView(ClusterStatus);
 
-/// One thing that needs attention.
-#[derive(Debug, Serialize)]
-pub(crate) struct FindingView {
-    /// Stable code.
-    pub code: String,
-    /// `ok`, `warn` or `error`.
-    pub level: &'static str,
-    /// What it is.
-    pub message: String,
-    /// What to do, or null.
-    pub hint: Option<String>,
-}
-
-/// A datanode that counts as up and was not heard of lately.
-#[derive(Debug, Serialize)]
-pub(crate) struct SilentView {
-    /// Its name for people.
-    pub name: String,
-    /// Milliseconds since it was last heard of.
-    pub silent_ms: u64,
-}
-
-fn level_name(level: HealthLevel) -> &'static str {
-    match level {
-        HealthLevel::Ok => "ok",
-        HealthLevel::Warn => "warn",
-        HealthLevel::Error => "error",
-    }
-}
-
-impl From<HealthFinding> for FindingView {
-    fn from(finding: HealthFinding) -> Self {
-        let HealthFinding { code, level, message, hint } = finding;
-        Self { code, level: level_name(level), message, hint: present(hint) }
-    }
-}
-
-impl From<SilentNode> for SilentView {
-    fn from(node: SilentNode) -> Self {
-        let SilentNode { name, silent_ms } = node;
-        Self { name, silent_ms }
+impl Serialize for StatusView {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(status) = self;
+        let chunk_health = status.health_of_chunks.iter().map(|(word, chunks)| (word.name(), *chunks));
+        object!(serializer, {
+            "health": status.health,
+            "findings": status.findings,
+            "unsafe_modes": status.unsafe_modes,
+            "cluster": status.cluster.to_string(),
+            "epoch": status.epoch.0,
+            "version": status.version,
+            "uptime_ms": status.uptime_ms,
+            "nodes_up": status.nodes_up,
+            "nodes_silent": status.nodes_silent,
+            "silent": status.silent,
+            "nodes_total": status.nodes_total,
+            "capacity": status.capacity,
+            "used": all_used(status),
+            "available": status.available,
+            "usable": status.usable,
+            "replication": status.replication,
+            "used_chunks": status.used,
+            "used_footers": status.footers,
+            "used_quarantine": status.quarantine,
+            "used_metadata": status.metadata,
+            "files": status.files,
+            "directories": status.directories,
+            "chunks": status.chunks,
+            "chunk_health": chunk_health.collect::<BTreeMap<_, _>>(),
+            "counting": status.counting,
+            "trash_entries": status.trash_entries,
+            "trash_bytes": status.trash_bytes,
+            "trash_raw_bytes": status.trash_raw_bytes,
+            "trash_counting": status.trash_counting,
+            "tombstones": status.tombstones,
+            "uploads_open": status.uploads_open,
+            "outcomes": status.outcomes,
+            "outcome_bytes": status.outcome_bytes,
+            "outcome_bytes_max": status.outcome_bytes_max,
+            "outcomes_reach_ms": status.outcomes_reach_ms,
+        })
     }
 }
 
 impl From<ClusterStatus> for StatusView {
-    fn from(status: ClusterStatus) -> Self {
-        let used = all_used(&status);
-        let mut findings = status.findings;
+    fn from(mut status: ClusterStatus) -> Self {
         // The worst first; the screen is small.
-        findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
-        Self {
-            health: level_name(status.health),
-            findings: findings.into_iter().map(FindingView::from).collect(),
-            unsafe_modes: status.unsafe_modes,
-            cluster: status.cluster.to_string(),
-            epoch: status.epoch.0,
-            version: status.version,
-            uptime_ms: status.uptime_ms,
-            nodes_up: status.nodes_up,
-            nodes_silent: status.nodes_silent,
-            silent: status.silent.into_iter().map(SilentView::from).collect(),
-            nodes_total: status.nodes_total,
-            capacity: status.capacity,
-            used,
-            available: status.available,
-            usable: status.usable,
-            replication: status.replication,
-            used_chunks: status.used,
-            used_footers: status.footers,
-            used_quarantine: status.quarantine,
-            used_metadata: status.metadata,
-            files: status.files,
-            directories: status.directories,
-            chunks: status.chunks,
-            chunk_health: status
-                .health_of_chunks
-                .iter()
-                .map(|(word, chunks)| (word.name(), *chunks))
-                .collect(),
-            counting: status.counting,
-            trash_entries: status.trash_entries,
-            trash_bytes: status.trash_bytes,
-            trash_raw_bytes: status.trash_raw_bytes,
-            trash_counting: status.trash_counting,
-            tombstones: status.tombstones,
-            uploads_open: status.uploads_open,
-            outcomes: status.outcomes,
-            outcome_bytes: status.outcome_bytes,
-            outcome_bytes_max: status.outcome_bytes_max,
-            outcomes_reach_ms: status.outcomes_reach_ms,
-        }
+        status.findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+        Self(status)
     }
 }
 
-fn toned(paint: Paint, level: &str, text: &str) -> String {
+fn toned(paint: Paint, level: HealthLevel, text: &str) -> String {
     match level {
-        "ok" => paint.green(text),
-        "warn" => paint.yellow(text),
-        _ => paint.red(text),
+        HealthLevel::Ok => paint.green(text),
+        HealthLevel::Warn => paint.yellow(text),
+        HealthLevel::Error => paint.red(text),
     }
 }
 
 impl View for StatusView {
     fn page(&self, page: &mut Page) {
         const WIDTH: usize = 8;
-        let paint = page.paint;
-        let verdict = match self.health {
-            "ok" => "OK",
-            "warn" => "WARN: data is safe, something needs attention",
-            _ => "ERROR: data cannot be written or read",
+        let (paint, Self(status)) = (page.paint, self);
+        let verdict = match status.health {
+            HealthLevel::Ok => "OK",
+            HealthLevel::Warn => "WARN: data is safe, something needs attention",
+            HealthLevel::Error => "ERROR: data cannot be written or read",
         };
-        page.field(WIDTH, "health", toned(paint, self.health, verdict));
-        if !self.unsafe_modes.is_empty() {
-            let modes = self.unsafe_modes.iter().map(|mode| plain(mode)).collect::<Vec<_>>().join(", ");
+        page.field(WIDTH, "health", toned(paint, status.health, verdict));
+        if !status.unsafe_modes.is_empty() {
+            let modes = status.unsafe_modes.iter().map(|mode| plain(mode)).collect::<Vec<_>>().join(", ");
             page.field(WIDTH, "UNSAFE", paint.red(&modes));
         }
         page.field(WIDTH, "nodes", self.nodes(paint));
-        let space = [self.used, self.available, self.capacity, self.usable].map(size);
+        let space = [all_used(status), status.available, status.capacity, status.usable].map(size);
         let [used, available, capacity, usable] = &space;
         page.field(WIDTH, "space", format!("{used} used, {available} available, disks of {capacity}"));
-        let copies = count(u64::from(self.replication), "copy");
+        let copies = count(u64::from(status.replication), "copy");
         page.field(WIDTH, "usable", format!("{usable} of files, in {copies}"));
-        let files =
-            [count(self.files, "file"), count(self.directories, "directory"), count(self.chunks, "chunk")];
+        let files = [
+            count(status.files, "file"),
+            count(status.directories, "directory"),
+            count(status.chunks, "chunk"),
+        ];
         page.field(WIDTH, "files", files.join(", "));
         page.field(WIDTH, "copies", self.copies(paint));
-        let trash = Trash {
-            entries: self.trash_entries,
-            bytes: self.trash_bytes,
-            raw_bytes: self.trash_raw_bytes,
-            counting: self.trash_counting,
-        };
-        page.field(WIDTH, "trash", trash.phrase(size));
-        let [uploads, deletions] = [count(self.uploads_open, "upload"), count(self.tombstones, "deletion")];
+        page.field(WIDTH, "trash", Trash::of(status).phrase(size));
+        let [uploads, deletions] =
+            [count(status.uploads_open, "upload"), count(status.tombstones, "deletion")];
         page.field(WIDTH, "pending", format!("{uploads} open, {deletions} unconfirmed"));
-        let [took, bound] = [self.outcome_bytes, self.outcome_bytes_max].map(size);
-        let reach = duration(self.outcomes_reach_ms);
-        let kept = count(self.outcomes, "outcome");
+        let [took, bound] = [status.outcome_bytes, status.outcome_bytes_max].map(size);
+        let reach = duration(status.outcomes_reach_ms);
+        let kept = count(status.outcomes, "outcome");
         page.field(WIDTH, "repeats", format!("known for {reach}: {kept} in {took} of {bound}"));
-        let up = duration(self.uptime_ms);
+        let up = duration(status.uptime_ms);
         page.field(
             WIDTH,
             "cluster",
-            format!("{}, epoch {}, dfs {}, up {up}", self.cluster, self.epoch, self.version),
+            format!("{}, epoch {}, dfs {}, up {up}", status.cluster, status.epoch, status.version),
         );
         self.findings_page(page);
     }
@@ -258,14 +146,15 @@ impl View for StatusView {
 impl StatusView {
     /// How many nodes are up, and of which it is not known: they counted as up when they were last heard of.
     fn nodes(&self, paint: Paint) -> String {
-        let heard = self.nodes_up.saturating_sub(self.nodes_silent);
-        let mut said = vec![format!("{heard} of {} up", count(u64::from(self.nodes_total), "datanode"))];
-        for node in self.silent.iter().take(SILENT_SHOWN) {
+        let Self(status) = self;
+        let heard = status.nodes_up.saturating_sub(status.nodes_silent);
+        let mut said = vec![format!("{heard} of {} up", count(u64::from(status.nodes_total), "datanode"))];
+        for node in status.silent.iter().take(SILENT_SHOWN) {
             let silent = format!("{} silent for {}", plain(&node.name), duration(node.silent_ms));
             said.push(paint.yellow(&silent));
         }
-        let named = self.silent.len().min(SILENT_SHOWN);
-        let more = usize::try_from(self.nodes_silent).unwrap_or(usize::MAX).saturating_sub(named);
+        let named = status.silent.len().min(SILENT_SHOWN);
+        let more = usize::try_from(status.nodes_silent).unwrap_or(usize::MAX).saturating_sub(named);
         if more > 0 {
             said.push(paint.yellow(&format!("{more} more silent")));
         }
@@ -274,45 +163,52 @@ impl StatusView {
 
     /// What the copies of the chunks are like, the worst first: never "all there" for what cannot be read or was not counted.
     fn copies(&self, paint: Paint) -> String {
-        let chunks = |word: &str| self.chunk_health.get(word).copied().unwrap_or(0);
+        let Self(status) = self;
+        let some = |health: ChunkHealth| match status.chunks_that_are(health) {
+            0 => None,
+            chunks => Some(count(chunks, "chunk")),
+        };
         let mut said = Vec::new();
-        for (word, phrase) in [("lost", "lost"), ("unreachable", "that cannot be read now")] {
-            if chunks(word) > 0 {
-                said.push(paint.red(&format!("{} {phrase}", count(chunks(word), "chunk"))));
-            }
+        if let Some(some) = some(ChunkHealth::Lost) {
+            said.push(paint.red(&format!("{some} lost")));
         }
-        if chunks("under_replicated") > 0 {
-            let some = count(chunks("under_replicated"), "chunk");
+        if let Some(some) = some(ChunkHealth::Unreachable) {
+            said.push(paint.red(&format!("{some} that cannot be read now")));
+        }
+        if let Some(some) = some(ChunkHealth::UnderReplicated) {
             said.push(paint.yellow(&format!("{some} with fewer good copies than asked for")));
         }
-        if chunks("maintenance") > 0 {
-            let some = count(chunks("maintenance"), "chunk");
+        if let Some(some) = some(ChunkHealth::Maintenance) {
             said.push(format!("{some} with copies on datanodes that stopped for a while"));
         }
-        if self.counting {
+        if status.counting {
             said.push(paint.yellow("counting"));
         }
         match said.is_empty() {
-            true if self.nodes_silent > 0 => "all there when all were last heard of".to_owned(),
+            true if status.nodes_silent > 0 => "all there when all were last heard of".to_owned(),
             true => "all there".to_owned(),
             false => said.join(", "),
         }
     }
 
     fn findings_page(&self, page: &mut Page) {
-        let paint = page.paint;
-        if !self.findings.is_empty() {
+        let (paint, Self(status)) = (page.paint, self);
+        if !status.findings.is_empty() {
             page.line("");
         }
-        for finding in self.findings.iter().take(FINDINGS_SHOWN) {
-            let head =
-                toned(paint, finding.level, &format!("{:<5} {}", finding.level.to_uppercase(), finding.code));
+        for finding in status.findings.iter().take(FINDINGS_SHOWN) {
+            let word = match finding.level {
+                HealthLevel::Ok => "OK",
+                HealthLevel::Warn => "WARN",
+                HealthLevel::Error => "ERROR",
+            };
+            let head = toned(paint, finding.level, &format!("{word:<5} {}", finding.code));
             page.line(format!("{head}  {}", plain(&finding.message)));
-            if let Some(hint) = &finding.hint {
+            if let Some(hint) = present(&finding.hint) {
                 page.line(format!("      {}", plain(hint)));
             }
         }
-        if let Some(more) = self.findings.len().checked_sub(FINDINGS_SHOWN).filter(|more| *more > 0) {
+        if let Some(more) = status.findings.len().checked_sub(FINDINGS_SHOWN).filter(|more| *more > 0) {
             page.line(format!("and {more} more: dfsctl status -o yaml"));
         }
     }
@@ -343,7 +239,7 @@ pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
 #[cfg(test)]
 mod tests {
     use dfs_wire::id::{ClusterId, Epoch};
-    use dfs_wire::message::metadata::ChunkHealth;
+    use dfs_wire::message::admin::{HealthFinding, SilentNode};
 
     use super::*;
 
@@ -449,8 +345,8 @@ space     5.02 MiB used, 2.00 GiB
     fn a_datanode_that_is_silent_is_named_and_not_said_to_be_up() {
         let lines = |silent: &[(&str, u64)], total| {
             let mut view = sample(0);
-            let node = |&(name, silent_ms): &(&str, u64)| SilentView { name: name.to_owned(), silent_ms };
-            (view.silent, view.nodes_silent) = (silent.iter().map(node).collect(), total);
+            let node = |&(name, silent_ms): &(&str, u64)| SilentNode { name: name.to_owned(), silent_ms };
+            (view.0.silent, view.0.nodes_silent) = (silent.iter().map(node).collect(), total);
             let kept = |line: &&str| line.starts_with("nodes") || line.starts_with("copies");
             text(&view).lines().filter(kept).collect::<Vec<_>>().join("\n")
         };
@@ -464,8 +360,8 @@ copies    all there when all were last heard of";
             "{all}"
         );
         let mut view = sample(0);
-        (view.silent, view.nodes_silent) =
-            (vec![SilentView { name: "datanode-2".to_owned(), silent_ms: 4_300 }], 1);
+        (view.0.silent, view.0.nodes_silent) =
+            (vec![SilentNode { name: "datanode-2".to_owned(), silent_ms: 4_300 }], 1);
         let json = serde_json::to_value(&view).unwrap();
         assert_eq!((&json["nodes_up"], &json["nodes_silent"]), (&3.into(), &1.into()));
         assert_eq!(json["silent"], serde_json::json!([{ "name": "datanode-2", "silent_ms": 4_300 }]));
@@ -475,8 +371,8 @@ copies    all there when all were last heard of";
     fn copies_are_all_there_only_if_all_were_counted_and_can_be_read() {
         let said = |counts: &[(ChunkHealth, u64)], counting| {
             let mut view = sample(0);
-            view.chunk_health = counts.iter().map(|(word, chunks)| (word.name(), *chunks)).collect();
-            view.counting = counting;
+            view.0.health_of_chunks = counts.to_vec();
+            view.0.counting = counting;
             view.copies(Paint::new(false))
         };
         use ChunkHealth::{Lost, Maintenance, Safe, UnderReplicated, Unreachable};

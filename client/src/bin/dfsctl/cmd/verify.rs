@@ -169,7 +169,7 @@ impl VerifiedChunkView {
         let copies = check.copies.iter().map(|copy| CopyView {
             node: copy.name.clone(),
             node_id: copy.node.to_string(),
-            address: present(copy.address.clone()),
+            address: present(&copy.address).map(str::to_owned),
             good: copy.result.is_ok(),
             error: copy.result.as_ref().err().map(|error| OwnedFailure(Failure::from(error.clone()))),
         });

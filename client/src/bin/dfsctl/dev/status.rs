@@ -1,6 +1,6 @@
 //! `dfsctl dev status`: the nodes and their processes.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::ClusterDir;
 use super::ready::is_ready;
@@ -11,6 +11,7 @@ use crate::dev_cluster::state::ClusterState;
 use crate::output::View;
 use crate::output::exit::Exit;
 use crate::output::failure::Outcome;
+use crate::output::object::object;
 use crate::output::page::{Column, Field, Page, Tone};
 
 /// What `dev status` prints.
@@ -26,42 +27,42 @@ pub(crate) struct DevStatusView {
     pub nodes: Vec<DevNodeView>,
 }
 
-/// One node.
-#[derive(Debug, Serialize)]
+/// One node, as it is printed.
+#[derive(Debug)]
 pub(crate) struct DevNodeView {
-    /// Its name.
-    pub name: String,
-    /// `coordinator` or `datanode`.
-    pub role: String,
-    /// Its process; null if it does not run.
-    pub pid: Option<u32>,
-    /// `running`, `paused` or `stopped`.
-    pub state: RunState,
+    node: NodeRecord,
+    /// Its process; `None` if it does not run.
+    pid: Option<u32>,
+    state: RunState,
     /// Whether it says that it is ready.
-    pub ready: bool,
-    /// Where it listens.
-    pub address: String,
-    /// Where its health and metrics are, by HTTP.
-    pub admin_address: String,
-    /// What it owns.
-    pub data_dir: String,
-    /// Its log.
-    pub log: String,
+    ready: bool,
+}
+
+impl Serialize for DevNodeView {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { node, pid, state, ready } = self;
+        object!(serializer, {
+            "name": node.name,
+            "role": node.role,
+            "pid": pid,
+            "state": state,
+            "ready": ready,
+            "address": node.address,
+            "admin_address": node.admin_address,
+            "data_dir": node.data_dir.to_string_lossy(),
+            "log": node.log.to_string_lossy(),
+        })
+    }
 }
 
 impl DevNodeView {
     fn new(node: &NodeRecord) -> Self {
         let state = node.state();
         Self {
-            name: node.name.clone(),
-            role: node.role.clone(),
+            node: node.clone(),
             pid: node.alive().map(|process| process.pid),
             state,
             ready: state == RunState::Running && is_ready(&node.admin_address),
-            address: node.address.clone(),
-            admin_address: node.admin_address.clone(),
-            data_dir: node.data_dir.display().to_string(),
-            log: node.log.display().to_string(),
         }
     }
 }
@@ -80,8 +81,8 @@ impl View for DevStatusView {
         }
         page.line("");
         let columns = ["NAME", "ROLE", "PID", "STATE", "ADDRESS", "ADMIN", "DATA"].map(Column::Text);
-        let rows = self.nodes.iter().map(|node| {
-            let (state, tone) = match (node.state, node.ready) {
+        let rows = self.nodes.iter().map(|DevNodeView { node, pid, state, ready }| {
+            let (state, tone) = match (state, ready) {
                 (RunState::Running, true) => ("ready", Tone::Good),
                 (RunState::Running, false) => ("not ready", Tone::Warn),
                 (RunState::Paused, _) => ("paused", Tone::Warn),
@@ -90,11 +91,11 @@ impl View for DevStatusView {
             vec![
                 node.name.as_str().into(),
                 node.role.as_str().into(),
-                node.pid.map_or_else(|| "-".into(), |pid| Field::from(pid.to_string())),
+                pid.map_or_else(|| "-".into(), |pid| Field::from(pid.to_string())),
                 Field::toned(state, tone),
                 node.address.as_str().into(),
                 node.admin_address.as_str().into(),
-                node.data_dir.as_str().into(),
+                node.data_dir.to_string_lossy().into_owned().into(),
             ]
         });
         page.table(&columns, rows.collect());

@@ -8,6 +8,7 @@ pub(crate) mod exit;
 pub(crate) mod failure;
 pub(crate) mod fold;
 pub(crate) mod list;
+pub(crate) mod object;
 pub(crate) mod page;
 pub(crate) mod progress;
 pub(crate) mod text;

@@ -14,7 +14,7 @@ pub(crate) fn plain(text: &str) -> String {
 }
 
 /// A text that may not be there: absent is `null` in the machine formats, never an empty text.
-pub(crate) fn present(text: String) -> Option<String> {
+pub(crate) fn present(text: &str) -> Option<&str> {
     (!text.is_empty()).then_some(text)
 }
 

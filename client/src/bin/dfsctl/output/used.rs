@@ -1,6 +1,7 @@
 //! What a cluster uses its space for, as `df` and `status` say it.
 
 use dfs_wire::message::admin::ClusterStatus;
+use dfs_wire::message::membership::NodeLoad;
 use serde::Serialize;
 
 use crate::output::text::count;
@@ -8,6 +9,11 @@ use crate::output::text::count;
 /// What all of a cluster takes on its disks.
 pub(crate) fn all_used(status: &ClusterStatus) -> u64 {
     [status.used, status.footers, status.quarantine, status.metadata].into_iter().fold(0, u64::saturating_add)
+}
+
+/// What all of a datanode takes on its disk.
+pub(crate) fn used_of(load: &NodeLoad) -> u64 {
+    [load.used, load.footers, load.quarantine].into_iter().fold(0, u64::saturating_add)
 }
 
 /// What lies in the trash, as a part of what chunks take.
