@@ -205,13 +205,12 @@ fn of_store(trouble: &StoreTrouble) -> HealthFinding {
 
 /// The metadata is an old copy.
 fn outdated(seen: &UnknownReign) -> HealthFinding {
-    let UnknownReign { epoch, name, heard, known, .. } = seen;
-    let what = match known {
-        Some(known) => format!(
-            "datanode {name} has heard of commit {heard} of epoch {epoch}, of which this metadata knows only those up to {known}"
-        ),
-        None => format!("datanode {name} has obeyed epoch {epoch}, which this metadata does not know"),
+    let UnknownReign { epoch, name, known, .. } = seen;
+    let known = match known {
+        Some(known) => format!("of which this metadata knows only those up to {known}"),
+        None => "which this metadata does not know".to_owned(),
     };
+    let what = format!("datanode {name} {}, {known}", seen.seen());
     finding(
         "METADATA_OUTDATED",
         HealthLevel::Error,

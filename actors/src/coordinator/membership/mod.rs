@@ -10,5 +10,8 @@ mod view;
 
 pub use actor::{Membership, MembershipArgs, RememberedNodes};
 pub use messages::MembershipMsg;
-pub use state::{ADDRESS_BYTES_MAX, MembershipConfig, NODE_NAME_BYTES_MAX, ZONE_BYTES_MAX};
+pub use state::{
+    ADDRESS_BYTES_MAX, MembershipConfig, NODE_NAME_BYTES_MAX, ZONE_BYTES_MAX, advertise_hint,
+    too_many_register,
+};
 pub use view::{ClusterView, NodeView, ViewReceiver, WaitingNode, view_channel};

@@ -38,6 +38,7 @@ use dfs_wire::message::membership::{Heartbeat, NodeLoad, NodeState, Register, St
 use dfs_wire::status::Status;
 
 pub(crate) use self::admission::Admission;
+pub use self::words::{advertise_hint, too_many_register};
 use self::words::{bounded, shortened, superseded};
 use crate::coordinator::metadata::model::records::{NodeRecord, Standing};
 use crate::env::MonoTime;

@@ -8,4 +8,4 @@ mod state;
 
 pub use actor::{Placement, PlacementArgs};
 pub use messages::{PlaceChunks, PlacementMsg};
-pub use state::{Placed, not_writable};
+pub use state::{NO_SPACE_HINT, Placed, not_writable};

@@ -21,6 +21,8 @@ use crate::coordinator::membership::NodeView;
 const NAMED_MAX: usize = 8;
 /// What a client should wait before it asks again: a heartbeat or so.
 const RETRY_AFTER_MS: u32 = 2_000;
+/// What to do when the disks have no room for a chunk, or for all of a file.
+pub const NO_SPACE_HINT: &str = "delete files (and purge the trash), or add datanodes or disks";
 
 /// What is asked of placement for one chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -294,7 +296,7 @@ fn too_few(usable: usize, demand: &Demand<'_>, reasons: &[PlacementReason]) -> S
     let full = refused.iter().filter(|r| r.rule == "full").count();
     if usable + full >= demand.needed() {
         return Status::new(StatusCode::NoSpace, format!("{counts}: {}", named.join(", ")))
-            .hint("delete files (and purge the trash), or add datanodes or disks");
+            .hint(NO_SPACE_HINT);
     }
     Status::new(StatusCode::NoWriteQuorum, format!("{counts}: {}", named.join(", ")))
         .hint("bring the named datanodes back; `dfsctl nodes` shows them")

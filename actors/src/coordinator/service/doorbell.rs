@@ -12,6 +12,7 @@ use dfs_wire::status::{Status, StatusCode};
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
+use crate::coordinator::membership::{advertise_hint, too_many_register};
 use crate::env::Env;
 use crate::peer::dial::dial;
 
@@ -69,8 +70,7 @@ impl Doorbell for Dialing {
         let (env, hello, budget) = (self.env.clone(), self.hello.clone(), self.budget.clone());
         let turns = Arc::clone(&self.turns);
         Box::pin(async move {
-            let busy = |_| Status::new(StatusCode::Busy, "too many datanodes are registering at once");
-            let _turn = turns.try_acquire().map_err(busy)?;
+            let _turn = turns.try_acquire().map_err(|_| too_many_register())?;
             let dialed = dial(&env, &address, &hello, &budget, ANSWER_TIMEOUT).await?;
             Ok(Answering { node: dialed.welcome.node, name: dialed.welcome.name })
         })
@@ -91,7 +91,7 @@ pub(super) async fn check(bell: &dyn Doorbell, word: &Register) -> Result<(), St
                 "{name} ({node}) says that it is reached at {address}, but {} ({}) answers there",
                 who.name, who.node
             ),
-            format!("set node.advertise of {name} to where it can be reached itself"),
+            advertise_hint(name),
         ),
         Err(status) if status.code == StatusCode::Busy => return Err(status.at_node(*node)),
         Err(status) => (

@@ -116,18 +116,13 @@ impl CoordinatorService {
         tracing::error!(%node, name, %epoch, heard, ?known, "a node has seen more than this metadata: it is an old copy");
         let found_ms = self.parts.time.now_ms();
         let seen = records::UnknownReign { epoch, node, name, found_ms, heard, known };
-        self.note(asked, Mutation::NoteUnknownReign(seen)).await?;
-        let name = &word.name;
-        let text = match known {
-            Some(known) => format!(
-                "{name} has heard of commit {heard} of epoch {epoch}, this coordinator's metadata knows those up to {known}: \
-                 the metadata is older than what the node holds"
-            ),
-            None => format!(
-                "{name} has obeyed epoch {epoch}, which this coordinator's metadata does not know: the metadata is older \
-                 than what the node holds"
-            ),
+        let known = match known {
+            Some(known) => format!("this coordinator's metadata knows those up to {known}"),
+            None => "which this coordinator's metadata does not know".to_owned(),
         };
+        let text =
+            format!("{} {}, {known}: the metadata is older than what the node holds", word.name, seen.seen());
+        self.note(asked, Mutation::NoteUnknownReign(seen)).await?;
         Err(Status::new(StatusCode::StaleEpoch, text)
             .hint("restore a newer copy of the metadata; `dfsctl status` has more")
             .at_node(node))

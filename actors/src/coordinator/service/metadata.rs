@@ -23,7 +23,7 @@ use crate::coordinator::metadata::reader::{MetadataReader, ReadFor};
 use crate::coordinator::metadata::table::error::MetaError;
 use crate::coordinator::metadata::table::keys;
 use crate::coordinator::metadata::table::view::View;
-use crate::coordinator::placement::{PlaceChunks, Placed, PlacementMsg};
+use crate::coordinator::placement::{NO_SPACE_HINT, PlaceChunks, Placed, PlacementMsg};
 
 /// Orphans that a check of the metadata adds from the inventories.
 const ORPHANS_SHOWN: usize = 64;
@@ -248,8 +248,7 @@ impl CoordinatorService {
             "{needed} bytes are needed for {copies} copies, the datanodes have {available} left: {}",
             named.join(", ")
         );
-        Err(Status::new(StatusCode::NoSpace, text)
-            .hint("delete files (and purge the trash), or add datanodes or disks"))
+        Err(Status::new(StatusCode::NoSpace, text).hint(NO_SPACE_HINT))
     }
 
     async fn allocate(

@@ -16,7 +16,7 @@ use dfs_wire::id::NodeId;
 use dfs_wire::message::membership::{NodeState, Register};
 use dfs_wire::status::{Status, StatusCode};
 
-use super::words::{check_texts, fenced, superseded};
+use super::words::{advertise_hint, check_texts, fenced, superseded, too_many_register};
 use super::{Member, MembershipState, NODES_MAX};
 use crate::coordinator::membership::view::WaitingNode;
 use crate::coordinator::metadata::model::records::{NodeRecord, Standing};
@@ -112,8 +112,7 @@ impl Door {
             );
         }
         if self.held.len() >= HELD_MAX && !self.held.contains_key(&word.node) {
-            return Err(Status::new(StatusCode::Busy, "too many datanodes are registering at once")
-                .at_node(word.node));
+            return Err(too_many_register().at_node(word.node));
         }
         self.held.insert(word.node, (word.name.clone(), word.address.clone(), now + HELD_FOR));
         Ok(())
@@ -317,7 +316,7 @@ impl MembershipState {
                     "{} advertises {}, which is the address of {} ({id}), which is {state}",
                     word.name, record.address, record.name
                 ),
-                format!("set node.advertise of {} to where it can be reached itself", word.name),
+                advertise_hint(&word.name),
             ),
         };
         not_admitted(word, text).hint(hint)

@@ -12,6 +12,16 @@ const DISK_REASON_CHARS_MAX: usize = 120;
 /// Bytes that are kept of the texts of a finding that a node tells: its code, the sentence, and what to do.
 pub(super) const FINDING_BYTES_MAX: (usize, usize, usize) = (48, 300, 220);
 
+/// More registrations are under way than are looked at.
+pub fn too_many_register() -> Status {
+    Status::new(StatusCode::Busy, "too many datanodes are registering at once")
+}
+
+/// What to do about a node that is not the one at the address it advertises.
+pub fn advertise_hint(name: &str) -> String {
+    format!("set node.advertise of {name} to where it can be reached itself")
+}
+
 /// The report with its one free text cut: every node's is shown in one answer.
 pub(super) fn bounded(load: &NodeLoad) -> NodeLoad {
     let cut = |why: &str| why.chars().take(DISK_REASON_CHARS_MAX).collect::<String>();

@@ -95,6 +95,17 @@ pub struct UnknownReign {
     pub known: Option<u64>,
 }
 
+impl UnknownReign {
+    /// What the node has seen, to be said after its name.
+    pub fn seen(&self) -> String {
+        let Self { epoch, heard, .. } = self;
+        match self.known {
+            Some(_) => format!("has heard of commit {heard} of epoch {epoch}"),
+            None => format!("has obeyed epoch {epoch}"),
+        }
+    }
+}
+
 /// An [`UnknownReign`] of format 1.
 #[derive(Serialize, Deserialize)]
 struct UnknownReignV1 {
