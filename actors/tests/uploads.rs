@@ -331,6 +331,12 @@ async fn a_chunk_is_copied_from_a_peer() {
         }
     }
     assert_eq!(w.holders(1, &bytes), 2);
+    // A disk that says nothing is not waited for without an end.
+    w.nodes[2].store.mute.store(true, Ordering::Relaxed);
+    let began = tokio::time::Instant::now();
+    let again = other.request(OpId(2), 0, Request::Replication(ReplicationRequest::Copy(copy))).await;
+    assert_eq!(again.unwrap_err().code, StatusCode::DeadlineExceeded);
+    assert!(began.elapsed() < Duration::from_secs(70), "{:?}", began.elapsed());
     w.settled().await;
 }
 

@@ -134,7 +134,7 @@ where
     let obeying = tokio::spawn(signals.obey(
         shutdown.clone(),
         move || patience.current().node.drain_timeout,
-        move || reload.reload(|level| logs.set_level(level)),
+        move || reread(reload.clone(), logs.clone()),
     ));
     let context =
         RoleContext { live, env: env::system(), shutdown: shutdown.clone(), metrics, readiness, admin };
@@ -152,6 +152,14 @@ where
     // Both end by themselves once the phase is `Stopping`; their outcome no longer matters.
     let _ = tokio::time::timeout(RUNTIME_TIMEOUT, async { tokio::join!(serving, obeying) }).await;
     code
+}
+
+/// Reads the configuration again: a file, on a disk that may not answer.
+async fn reread(live: Live, logs: LogHandle) {
+    let reading = tokio::task::spawn_blocking(move || live.reload(|level| logs.set_level(level)));
+    if let Err(error) = reading.await {
+        tracing::error!(%error, "reading the configuration again ended early, the old one stays");
+    }
 }
 
 async fn serve_until_end(started: Started, context: &RoleContext) -> u8 {

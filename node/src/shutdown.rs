@@ -122,11 +122,11 @@ impl Signals {
 
     /// Obeys signals until the node stops. `drain_timeout` and `reload` are called when they are needed, so that
     /// a reload changes the patience of a later drain.
-    pub async fn obey(
+    pub async fn obey<F: Future<Output = ()>>(
         mut self,
         shutdown: Shutdown,
         drain_timeout: impl Fn() -> Duration,
-        mut reload: impl FnMut(),
+        mut reload: impl FnMut() -> F,
     ) {
         while shutdown.phase() == Phase::Running {
             tokio::select! {
@@ -134,7 +134,7 @@ impl Signals {
                 () = shutdown.draining() => {}
                 _ = self.terminate.recv() => shutdown.drain(),
                 _ = self.interrupt.recv() => shutdown.drain(),
-                _ = self.hangup.recv() => reload(),
+                _ = self.hangup.recv() => reload().await,
             }
         }
         // What never began to serve, or ended by itself, has nothing to drain.
@@ -187,7 +187,10 @@ mod tests {
         let obeying = tokio::spawn(signals.obey(
             shutdown.clone(),
             || Duration::from_secs(60),
-            move || counted.send_modify(|n| *n += 1),
+            move || {
+                counted.send_modify(|n| *n += 1);
+                std::future::ready(())
+            },
         ));
         send(Os::HUP);
         reloads.subscribe().wait_for(|n| *n == 1).await.expect("reloaded");
@@ -201,7 +204,8 @@ mod tests {
 
         let impatient = Shutdown::new();
         let signals = Signals::install().expect("handlers");
-        let obeying = tokio::spawn(signals.obey(impatient.clone(), || Duration::from_millis(20), || {}));
+        let obeying =
+            tokio::spawn(signals.obey(impatient.clone(), || Duration::from_millis(20), async || {}));
         impatient.drain();
         obeying.await.expect("it ends");
         assert_eq!(impatient.phase(), Phase::Stopping);

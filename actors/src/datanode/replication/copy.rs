@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dfs_wire::Bytes;
 use dfs_wire::auth::Receipt;
-use dfs_wire::id::OpId;
+use dfs_wire::id::{ChunkId, NodeId, OpId};
 use dfs_wire::link::Event;
 use dfs_wire::message::chunk::{ChunkRequest, ChunkResponse, ReadChunk};
 use dfs_wire::message::replication::CopyChunk;
@@ -18,6 +18,7 @@ use super::actor::ReplicationMsg;
 use super::forward::link_to;
 use crate::datanode::authority::Authority;
 use crate::datanode::chunk_store::{ChunkIdentity, ChunkSeal, ChunkStore, StoreError};
+use crate::datanode::reads::in_time;
 use crate::env::Clock;
 use crate::supervisor::Addr;
 
@@ -25,6 +26,8 @@ use crate::supervisor::Addr;
 const STALL: Duration = Duration::from_secs(10);
 /// Longest wait for a turn among the reads of the source: its answer comes before it counts as standing still.
 const TURN_MS: u32 = 5_000;
+/// Longest wait for this node's disk, which may have a whole chunk to read or to write.
+const DISK: Duration = Duration::from_secs(64);
 /// Slabs that a copy works with: enough to keep a disk busy, few enough to leave memory to uploads.
 const SLABS: usize = 4;
 
@@ -46,6 +49,20 @@ pub struct CopyJob {
     pub clock: Arc<dyn Clock>,
 }
 
+/// Waits for this node's disk, not for ever.
+struct Patience<'a> {
+    clock: &'a Arc<dyn Clock>,
+    node: NodeId,
+    chunk: ChunkId,
+}
+
+impl Patience<'_> {
+    async fn wait<T>(&self, work: impl Future<Output = Result<T, StoreError>>) -> Result<T, Status> {
+        let done = async { work.await.map_err(|error| error.status(self.node)) };
+        in_time(self.clock, DISK, done).await.map_err(|status| status.about_chunk(self.chunk))
+    }
+}
+
 /// Copies one chunk from a peer to this node's disk. The SHA-256 that the source names is checked here.
 ///
 /// A chunk that is here already is a success, once it has been read and found good.
@@ -53,7 +70,7 @@ pub struct CopyJob {
 /// Cancel safety: dropping the future leaves nothing behind, or the whole chunk.
 ///
 /// # Errors
-/// What the source or the disk did wrong.
+/// What the source or the disk did wrong; `DeadlineExceeded` if one of them says nothing.
 pub async fn copy_chunk(job: CopyJob) -> Result<Receipt, Status> {
     let grant = &job.request.grant;
     let identity = ChunkIdentity {
@@ -63,15 +80,17 @@ pub async fn copy_chunk(job: CopyJob) -> Result<Receipt, Status> {
         file: grant.file,
         index: grant.index,
     };
-    let failed = |e: StoreError| e.status(job.authority.node()).about_chunk(grant.chunk);
-    let mut writer = match job.store.create(identity, grant.len_max).await {
-        Ok(writer) => writer,
-        Err(StoreError::AlreadyCommitted(_)) => {
-            // A receipt says that the bytes were seen to be good: a copy found here is read before it gets one.
-            let info = job.store.verify(identity.key()).await.map_err(failed)?;
-            return job.authority.sign(grant.chunk, grant.generation, info.len, info.sha256);
+    let disk = Patience { clock: &job.clock, node: job.authority.node(), chunk: grant.chunk };
+    let created = async {
+        match job.store.create(identity, grant.len_max).await {
+            Err(StoreError::AlreadyCommitted(_)) => Ok(None),
+            created => created.map(Some),
         }
-        Err(e) => return Err(failed(e)),
+    };
+    let Some(mut writer) = disk.wait(created).await? else {
+        // A receipt says that the bytes were seen to be good: a copy found here is read before it gets one.
+        let info = disk.wait(job.store.verify(identity.key())).await?;
+        return job.authority.sign(grant.chunk, grant.generation, info.len, info.sha256);
     };
     let link = link_to(&job.links, job.authority.as_ref(), &job.clock, &job.request.source).await?;
     let read = ReadChunk {
@@ -92,7 +111,7 @@ pub async fn copy_chunk(job: CopyJob) -> Result<Receipt, Status> {
             Event::Data(frame) => {
                 sha256.update(&frame.bytes);
                 len = len.saturating_add(u32::try_from(frame.bytes.len()).unwrap_or(u32::MAX));
-                writer.write(frame.bytes.clone(), frame.block_crcs()).await.map_err(failed)?;
+                disk.wait(writer.write(frame.bytes.clone(), frame.block_crcs())).await?;
             }
             Event::Response(Response::Chunk(ChunkResponse::Read(read)), _) => break read,
             Event::Response(..) | Event::End(_) => {
@@ -105,6 +124,6 @@ pub async fn copy_chunk(job: CopyJob) -> Result<Receipt, Status> {
         let text = "what the source sent is not the chunk it announced";
         return Err(Status::new(StatusCode::ChecksumMismatch, text).about_chunk(grant.chunk));
     }
-    writer.commit(ChunkSeal { len, sha256 }).await.map_err(failed)?;
+    disk.wait(writer.commit(ChunkSeal { len, sha256 })).await?;
     job.authority.sign(grant.chunk, grant.generation, len, sha256)
 }
