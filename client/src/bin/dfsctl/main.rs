@@ -9,6 +9,7 @@ mod connect;
 mod dev;
 mod dev_cluster;
 mod global;
+mod operands;
 mod output;
 mod paths;
 mod rehearse;

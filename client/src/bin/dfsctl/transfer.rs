@@ -1,25 +1,37 @@
 //! Moving many files at once: some at a time, going on when one fails.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dfs_wire::path::DfsPath;
 use serde::Serialize;
 use tokio::task::JoinSet;
 
 use crate::output::exit::Exit;
-use crate::output::failure::{Failure, FailureView, Outcome, Tally};
+use crate::output::failure::{Failure, FailureView, Outcome, Tally, Tell};
 use crate::output::page::Page;
 use crate::output::progress::TransferBar;
 use crate::output::{Output, View};
 use crate::rehearse;
-use dfs_client::{Client, MkdirOptions};
+use dfs_client::{Client, GetOutcome, MkdirOptions, PutOutcome};
 
 /// Files that move at the same time unless the user says otherwise. Small files wait mostly for syncs that many of
 /// them share, so more at once are faster (64 measured twice as fast as 16); the memory of large ones has its own
 /// bound in the client.
-pub(crate) const JOBS_DEFAULT: u16 = 32;
+const JOBS_DEFAULT: u16 = 32;
+
+/// How many files are moved at once, and whether at all.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct TransferArgs {
+    /// Files that move at the same time
+    #[arg(short, long, value_name = "N", default_value_t = JOBS_DEFAULT, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub jobs: u16,
+    /// Say what would be done and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+}
 
 /// Runs `work` on every job, at most `width` at once, and hands each outcome to `done` as it comes.
 ///
@@ -52,19 +64,19 @@ pub(crate) async fn each<J, T, F>(
 
 /// Tells of failures as they come, if there are other items: the failure of a single one is told at the end. For
 /// people only the first ones; the machine formats have all.
-pub(crate) fn teller(output: &Output, progress: &TransferBar, items: usize) -> impl Fn(&Failure) + use<> {
+pub(crate) fn teller(output: &Output, progress: &TransferBar, items: usize) -> Tell {
     const TOLD_MAX: usize = 20;
-    let told = AtomicUsize::new(0);
+    let told = Cell::new(0);
     let (output, progress) = (*output, progress.clone());
-    move |failure| {
-        let before = told.fetch_add(1, Ordering::Relaxed);
+    Rc::new(move |failure| {
+        let before = told.replace(told.get() + 1);
         match () {
             () if items <= 1 => {}
             () if before < TOLD_MAX || !output.is_table() => progress.pause(|| output.failure(failure)),
             () if before == TOLD_MAX => progress.pause(|| output.warn("further failures are only counted")),
             () => {}
         }
-    }
+    })
 }
 
 /// One file that was moved.
@@ -88,6 +100,35 @@ pub(crate) struct Moved {
     pub resumed_bytes: u64,
     /// Whether the source changed while it was read, which --allow-changing allowed (put).
     pub source_changed: bool,
+}
+
+impl Moved {
+    /// With what a put says of it.
+    pub(crate) fn stored(self, put: &PutOutcome) -> Self {
+        Self {
+            size: put.stat.size,
+            version: Some(put.stat.version.to_string()),
+            chunks: Some(put.stat.chunk_count),
+            degraded_chunks: put.degraded.len() as u64,
+            retries: put.retries,
+            resumed_bytes: put.resumed_bytes,
+            source_changed: put.source_changed.is_some(),
+            ..self
+        }
+    }
+
+    /// With what a get says of it.
+    pub(crate) fn fetched(self, got: &GetOutcome) -> Self {
+        Self {
+            size: got.bytes,
+            version: Some(got.stat.version.to_string()),
+            chunks: Some(got.stat.chunk_count),
+            degraded_chunks: got.bad_copies.len() as u64,
+            retries: got.retries,
+            resumed_bytes: got.resumed_bytes,
+            ..self
+        }
+    }
 }
 
 /// One file that was not moved.
@@ -179,8 +220,8 @@ impl View for Summary {
 }
 
 impl Summary {
-    /// Adds an outcome, and tells of a failure at once if other files follow.
-    fn add(&mut self, tally: &mut Tally, transfer: Transfer, tell: &dyn Fn(&Failure)) {
+    /// Adds an outcome.
+    fn add(&mut self, tally: &mut Tally, transfer: Transfer) {
         match transfer {
             Ok(moved) => {
                 tally.done += 1;
@@ -188,7 +229,6 @@ impl Summary {
                 self.files.push(moved);
             }
             Err(not_moved) => {
-                tell(&not_moved.failure.0);
                 tally.fail(not_moved.failure.0.clone());
                 self.failed.push(not_moved);
             }
@@ -203,16 +243,15 @@ pub(crate) struct Ledger {
     pub summary: Summary,
     files: Tally,
     directories: Tally,
-    tell: Box<dyn Fn(&Failure)>,
 }
 
 impl Ledger {
     /// Begins with what failed before anything moved. `tell` hears of each failure.
-    pub(crate) fn new(tell: impl Fn(&Failure) + 'static, summary: Summary, failed: Vec<NotMoved>) -> Self {
-        let (files, directories) = (Tally::default(), Tally::default());
-        let mut ledger = Self { summary, files, directories, tell: Box::new(tell) };
+    pub(crate) fn new(tell: Tell, summary: Summary, failed: Vec<NotMoved>) -> Self {
+        let (files, directories) = (Tally::telling(tell.clone()), Tally::telling(tell));
+        let mut ledger = Self { summary, files, directories };
         for not_moved in failed {
-            ledger.summary.add(&mut ledger.files, Err(not_moved), &ledger.tell);
+            ledger.summary.add(&mut ledger.files, Err(not_moved));
         }
         ledger
     }
@@ -232,7 +271,7 @@ impl Ledger {
                 Err(failure) => {
                     let target = Some(path.to_string());
                     let not_made = NotMoved { target, ..NotMoved::from(failure) };
-                    self.summary.add(&mut self.directories, Err(not_made), &self.tell);
+                    self.summary.add(&mut self.directories, Err(not_made));
                 }
             }
         }
@@ -253,7 +292,7 @@ impl Ledger {
             let outcome = outcome.unwrap_or_else(|failure| Err(failure.into()));
             done += 1;
             seen(done, &outcome);
-            self.summary.add(&mut self.files, outcome, &self.tell);
+            self.summary.add(&mut self.files, outcome);
         })
         .await;
     }
@@ -300,6 +339,8 @@ impl Targets {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
 
     #[tokio::test]
@@ -336,7 +377,7 @@ mod tests {
     fn the_summary_names_what_failed_and_what_was_left_out() {
         let mut summary = Summary { skipped: vec!["src/link".into()], ..Summary::default() };
         let mut tally = Tally::default();
-        summary.add(&mut tally, Err(NotMoved::from_source("src/x", Failure::no_match("/x"))), &|_| {});
+        summary.add(&mut tally, Err(NotMoved::from_source("src/x", Failure::no_match("/x"))));
         let json = serde_json::to_value(&summary).unwrap();
         let failed = &json["failed"][0];
         assert_eq!((failed["source"].as_str(), failed["code"].as_str()), (Some("src/x"), Some("NoMatch")));

@@ -3,7 +3,6 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use dfs_wire::message::metadata::EntryKind;
 use dfs_wire::path::DfsPath;
 use serde::Serialize;
 
@@ -14,7 +13,7 @@ use crate::output::failure::{Failure, Outcome, Tally};
 use crate::output::list::List;
 use crate::output::text::{hex, plain};
 use crate::paths::remote::{RemoteArg, bad_path, expand_all};
-use crate::paths::walk::Walk;
+use crate::paths::walk::add_files;
 use dfs_client::Client;
 
 /// Bytes of a file of sums: more than a million lines.
@@ -92,15 +91,15 @@ async fn print(context: &Invocation, client: &Client, args: &Args, base: &DfsPat
     let (paths, mut tally) = expand_all(context, client, &args.paths, args.literal).await;
     let mut list = List::new(context.output, "files");
     for path in &paths {
-        let files = match files_of(client, args, path).await {
-            Ok(files) => files,
-            Err(failure) => {
-                tally.fail(failure);
-                continue;
-            }
-        };
+        let mut files = Vec::new();
+        if let Err(failure) =
+            add_files(client, path, (args.recursive, "-r takes all it holds"), &mut files).await
+        {
+            tally.fail(failure);
+            continue;
+        }
         for file in files {
-            tally.add(one(client, args, base, &file, &mut list).await);
+            tally.add(one(client, args, base, &file.path, &mut list).await);
             if tally.unread() {
                 break;
             }
@@ -109,24 +108,6 @@ async fn print(context: &Invocation, client: &Client, args: &Args, base: &DfsPat
     list.finish_after(&tally)?;
     tally.finish("files")?;
     Ok(Exit::Ok)
-}
-
-/// The file at a path, or with `-r` all below it.
-async fn files_of(client: &Client, args: &Args, path: &DfsPath) -> Outcome<Vec<DfsPath>> {
-    if client.stat(path).await?.kind == EntryKind::File {
-        return Ok(vec![path.clone()]);
-    }
-    if !args.recursive {
-        let message = format!("'{}' is a directory", plain(path.as_str()));
-        return Err(Failure::new(Exit::Precondition, "IsADirectory", message).hint("-r takes all it holds"));
-    }
-    let (mut walk, mut files) = (Walk::new(client, path, true), Vec::new());
-    while let Some(stat) = walk.next().await? {
-        if stat.kind == EntryKind::File {
-            files.push(stat.path);
-        }
-    }
-    Ok(files)
 }
 
 async fn one(client: &Client, args: &Args, base: &DfsPath, path: &DfsPath, list: &mut List) -> Outcome {

@@ -5,17 +5,18 @@ use std::collections::BTreeSet;
 use dfs_wire::message::metadata::{EntryKind, FileStat, Precondition};
 use dfs_wire::path::DfsPath;
 
-use crate::complete::remote_paths;
 use crate::connect::invocation::Invocation;
+use crate::operands::Route;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
 use crate::output::progress::TransferBar;
 use crate::output::text::{count, plain};
 use crate::paths::destination::{Destination, Wish, decide};
-use crate::paths::remote::{Expanded, RemoteArg, bad_path, expand_each};
+use crate::paths::look::is_a_directory;
+use crate::paths::remote::{Expanded, bad_path, expand_each};
 use crate::paths::walk::Walk;
 use crate::rehearse;
-use crate::transfer::{JOBS_DEFAULT, Ledger, Moved, NotMoved, Summary, Targets, named, teller};
+use crate::transfer::{Ledger, Moved, NotMoved, Summary, Targets, TransferArgs, named, teller};
 use dfs_client::{Client, CopyOptions};
 
 /// Copies files and directories within the cluster
@@ -23,10 +24,8 @@ use dfs_client::{Client, CopyOptions};
 /// No byte moves: a copy shares the bytes of its source until one of the two is replaced or deleted. Each file is
 /// visible whole or not at all. A destination that is a directory takes the sources in, as with the Unix cp.
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("jobs", |jobs| jobs.help("Files that are copied at the same time")))]
 pub(crate) struct Args {
-    /// Sources (paths or patterns), then the destination
-    #[arg(required = true, num_args = 2.., value_name = "PATH", value_parser = RemoteArg::parse, add = remote_paths())]
-    paths: Vec<RemoteArg>,
     /// Directories too, with all they hold
     #[arg(short, long, visible_short_alias = 'R')]
     recursive: bool,
@@ -39,18 +38,10 @@ pub(crate) struct Args {
     /// Keep the files' modification times
     #[arg(short, long)]
     preserve: bool,
-    /// Take the destination exactly, even if it is a directory
-    #[arg(short = 'T', long)]
-    no_target_directory: bool,
-    /// Take paths as they are written, without patterns
-    #[arg(long)]
-    literal: bool,
-    /// Files that are copied at the same time
-    #[arg(short, long, value_name = "N", default_value_t = JOBS_DEFAULT, value_parser = clap::value_parser!(u16).range(1..=256))]
-    jobs: u16,
-    /// Say what would be done and do nothing
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    route: Route,
+    #[command(flatten)]
+    transfer: TransferArgs,
 }
 
 /// One file to copy.
@@ -75,17 +66,17 @@ struct Plan {
 /// # Errors
 /// If a source is not there, the destination does not fit, or the cluster cannot be reached.
 pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
-    let Some((target, sources)) = args.paths.split_last() else {
+    let Some((target, sources)) = args.route.paths.split_last() else {
         return Err(Failure::usage("cp needs a source and a destination"));
     };
     let client = context.client().await?;
     let several = sources.len() > 1;
-    let Expanded { paths, failed, .. } = expand_each(&client, sources, args.literal).await;
+    let Expanded { paths, failed, .. } = expand_each(&client, sources, args.route.literal).await;
     let mut plan = Plan { failed: failed.into_iter().map(NotMoved::from).collect(), ..Plan::default() };
     if !paths.is_empty() {
         let wish = Wish {
             several: several || paths.len() > 1,
-            exact: args.no_target_directory,
+            exact: args.route.no_target_directory,
             make: args.parents || args.recursive,
         };
         let destination = decide(&client, target, wish).await?;
@@ -114,13 +105,11 @@ impl Plan {
         if stat.kind == EntryKind::File {
             return self.add_file(stat, to);
         }
-        let shown = plain(from.as_str());
         if !args.recursive {
-            let message = format!("'{shown}' is a directory");
-            return Err(Failure::new(Exit::Precondition, "IsADirectory", message)
-                .hint("-r copies it with all it holds"));
+            return Err(is_a_directory(from).hint("-r copies it with all it holds"));
         }
         if to.starts_with(from) {
+            let shown = plain(from.as_str());
             return Err(Failure::usage(format!(
                 "'{shown}' cannot be copied to '{}': that is itself or lies inside it",
                 plain(to.as_str())
@@ -165,7 +154,7 @@ impl Plan {
 
 async fn carry_out(context: &Invocation, client: &Client, args: &Args, plan: Plan) -> Outcome<Exit> {
     let output = context.output;
-    let summary = Summary { dry_run: args.dry_run, ..Summary::default() };
+    let summary = Summary { dry_run: args.transfer.dry_run, ..Summary::default() };
     let progress = TransferBar::new(&output, None);
     let tell = teller(&output, &progress, plan.items.len() + plan.failed.len() + plan.directories.len());
     let mut ledger = Ledger::new(tell, summary, plan.failed);
@@ -176,30 +165,25 @@ async fn carry_out(context: &Invocation, client: &Client, args: &Args, plan: Pla
         .preserve(args.preserve);
     let work = |item: CopyItem| {
         let (source, target) = (item.from.path.to_string(), item.to.to_string());
-        named(source, target, copy(client.clone(), options.clone(), args.dry_run, item))
+        named(source, target, copy(client.clone(), options.clone(), args.transfer.dry_run, item))
     };
-    ledger.each(plan.items, args.jobs, work, |_, _| {}).await;
+    ledger.each(plan.items, args.transfer.jobs, work, |_, _| {}).await;
     ledger.summary.seconds = progress.finish(ledger.summary.bytes).0;
     if !ledger.nothing() {
         output.print(&ledger.summary)?;
     }
-    if !args.dry_run && ledger.moved() > 0 {
+    if !args.transfer.dry_run && ledger.moved() > 0 {
         output.note(format!("copied {}, no byte moved", count(ledger.moved(), "file")));
     }
     ledger.finish()
 }
 
 async fn copy(client: Client, options: CopyOptions, dry_run: bool, item: CopyItem) -> Outcome<Moved> {
-    let mut moved = Moved {
+    let moved = Moved {
         source: item.from.path.to_string(),
         target: item.to.to_string(),
         size: item.from.size,
-        version: None,
-        chunks: None,
-        degraded_chunks: 0,
-        retries: 0,
-        resumed_bytes: 0,
-        source_changed: false,
+        ..Moved::default()
     };
     if item.from.path == item.to {
         let shown = plain(item.to.as_str());
@@ -212,10 +196,8 @@ async fn copy(client: Client, options: CopyOptions, dry_run: bool, item: CopyIte
     }
     let copied = client.copy(&item.from.path, &item.to, options).await;
     let stat = copied.map_err(|e| hinted(e.into(), absent, parents))?;
-    moved.size = stat.size;
-    moved.version = Some(stat.version.to_string());
-    moved.chunks = Some(stat.chunk_count);
-    Ok(moved)
+    let (version, chunks) = (Some(stat.version.to_string()), Some(stat.chunk_count));
+    Ok(Moved { size: stat.size, version, chunks, ..moved })
 }
 
 fn hinted(failure: Failure, absent: bool, parents: bool) -> Failure {

@@ -4,13 +4,12 @@ use dfs_wire::message::metadata::EntryKind;
 use dfs_wire::path::DfsPath;
 use serde::Serialize;
 
-use crate::complete::remote_paths;
 use crate::connect::invocation::Invocation;
+use crate::operands::{Operands, or_root};
 use crate::output::exit::Exit;
 use crate::output::failure::Outcome;
 use crate::output::list::List;
 use crate::output::text::{plain, size};
-use crate::paths::remote::{RemoteArg, expand_all};
 use crate::paths::walk::Walk;
 use dfs_client::{Client, Usage};
 
@@ -19,10 +18,8 @@ use dfs_client::{Client, Usage};
 /// Bytes, bytes with all copies, files, and the path: one line for each directory in PATH, then PATH itself.
 #[derive(Debug, clap::Args)]
 #[command(disable_help_flag = true)]
+#[command(mut_arg("paths", or_root("Directories, files or patterns [default: /]")))]
 pub(crate) struct Args {
-    /// Directories, files or patterns [default: /]
-    #[arg(value_name = "PATH", value_parser = RemoteArg::parse, add = remote_paths())]
-    paths: Vec<RemoteArg>,
     /// Only the sum of each PATH
     #[arg(short, long)]
     summarize: bool,
@@ -32,9 +29,8 @@ pub(crate) struct Args {
     /// Sizes for people; they are unless -b is given
     #[arg(short, long)]
     human_readable: bool,
-    /// Take paths as they are written, without patterns
-    #[arg(long)]
-    literal: bool,
+    #[command(flatten)]
+    operands: Operands,
     /// Print help
     #[arg(long, action = clap::ArgAction::Help)]
     help: Option<bool>,
@@ -79,9 +75,7 @@ impl UsageView {
 /// If a path is not there.
 pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     let client = context.client().await?;
-    let root = [RemoteArg { text: "/".to_owned(), directory: false }];
-    let paths = if args.paths.is_empty() { &root[..] } else { &args.paths };
-    let (paths, mut tally) = expand_all(context, &client, paths, args.literal).await;
+    let (paths, mut tally) = args.operands.expand(context, &client).await;
     let mut list = List::new(context.output, "usage");
     for path in &paths {
         let outcome = one(&client, &args, path, &mut list).await;

@@ -3,27 +3,22 @@
 use dfs_wire::message::metadata::{ChunkExplanation, CopyState, Explained, ReplicaLocation};
 use serde::Serialize;
 
-use crate::complete::remote_paths;
 use crate::connect::invocation::Invocation;
+use crate::operands::Operands;
 use crate::output::exit::Exit;
 use crate::output::failure::Outcome;
 use crate::output::list::List;
 use crate::output::page::{Page, Paint};
 use crate::output::text::{count, hex, plain, present, size};
 use crate::output::views::EntryView;
-use crate::paths::remote::{RemoteArg, expand_all};
 
 /// Shows where the chunks of files are, and why there
 ///
 /// For each chunk its id, size and SHA-256, its copies, and what placement thought of each node when it chose.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Files or patterns
-    #[arg(required = true, value_name = "PATH", value_parser = RemoteArg::parse, add = remote_paths())]
-    paths: Vec<RemoteArg>,
-    /// Take paths as they are written, without patterns
-    #[arg(long)]
-    literal: bool,
+    #[command(flatten)]
+    operands: Operands,
 }
 
 /// One file.
@@ -224,7 +219,7 @@ impl ChunkView {
 /// If a path is not there or is a directory.
 pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     let client = context.operator().await?;
-    let (paths, mut tally) = expand_all(context, &client, &args.paths, args.literal).await;
+    let (paths, mut tally) = args.operands.expand(context, &client).await;
     let mut list = List::new(context.output, "files");
     for (index, path) in paths.iter().enumerate() {
         match client.explain(path).await {

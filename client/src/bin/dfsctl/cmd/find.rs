@@ -7,14 +7,13 @@ use clap::ValueEnum;
 use dfs_wire::message::metadata::{EntryKind, FileStat};
 
 use crate::args;
-use crate::complete::remote_paths;
 use crate::connect::invocation::Invocation;
+use crate::operands::{Operands, or_root};
 use crate::output::exit::Exit;
 use crate::output::failure::Outcome;
 use crate::output::list::List;
 use crate::output::views::{EntryView, Shape};
 use crate::paths::glob::NamePattern;
-use crate::paths::remote::{RemoteArg, expand_all};
 use crate::paths::walk::Walk;
 
 /// Finds files by name, kind, size and age
@@ -27,10 +26,8 @@ use crate::paths::walk::Walk;
 ///   find / -name '*.tmp' -print0 | xargs -0 dfsctl rm --literal
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
+#[command(mut_arg("paths", or_root("Where to look: directories or patterns [default: /]")))]
 pub(crate) struct Args {
-    /// Where to look: directories or patterns [default: /]
-    #[arg(value_name = "PATH", value_parser = RemoteArg::parse, add = remote_paths())]
-    paths: Vec<RemoteArg>,
     /// Its name matches this pattern
     #[arg(long, value_name = "PATTERN", value_parser = NamePattern::parse)]
     name: Option<NamePattern>,
@@ -55,9 +52,8 @@ pub(crate) struct Args {
     /// End each path with a NUL character, for xargs -0
     #[arg(short = '0', long, conflicts_with = "long")]
     print0: bool,
-    /// Take paths as they are written, without patterns
-    #[arg(long)]
-    literal: bool,
+    #[command(flatten)]
+    operands: Operands,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -134,9 +130,7 @@ pub(crate) fn with_unix_flags(mut args: Vec<OsString>) -> Vec<OsString> {
 /// If a place to look is not there. That nothing is found is not an error.
 pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     let client = context.client().await?;
-    let root = [RemoteArg { text: "/".to_owned(), directory: false }];
-    let paths = if args.paths.is_empty() { &root[..] } else { &args.paths };
-    let (paths, mut tally) = expand_all(context, &client, paths, args.literal).await;
+    let (paths, mut tally) = args.operands.expand(context, &client).await;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
     let mut list = List::new(context.output, "entries");

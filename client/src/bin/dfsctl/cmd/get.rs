@@ -16,11 +16,11 @@ use crate::output::failure::{Failure, Outcome};
 use crate::output::progress::TransferBar;
 use crate::output::text::{count, plain, size};
 use crate::paths::content::{bytes_of, directory_hint, hinted, print_all};
-use crate::paths::local::{LocalRoot, check_name, check_no_link};
+use crate::paths::local::{LocalRoot, check_name, check_no_link, keep_time};
+use crate::paths::look::is_a_directory;
 use crate::paths::remote::{Expanded, RemoteArg, expand_each};
 use crate::paths::walk::Walk;
-use crate::transfer::{JOBS_DEFAULT, Ledger, Moved, NotMoved, Summary, Targets, Transfer, named, teller};
-use dfs_client::local_time;
+use crate::transfer::{Ledger, Moved, NotMoved, Summary, Targets, Transfer, TransferArgs, named, teller};
 use dfs_client::{Client, GetOptions};
 
 /// Fetches files of the cluster
@@ -60,12 +60,8 @@ pub(crate) struct Args {
     /// Take paths as they are written, without patterns
     #[arg(long)]
     literal: bool,
-    /// Files that move at the same time
-    #[arg(short, long, value_name = "N", default_value_t = JOBS_DEFAULT, value_parser = clap::value_parser!(u16).range(1..=256))]
-    jobs: u16,
-    /// Say what would be done and do nothing
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    transfer: TransferArgs,
 }
 
 /// What to do to go on with what an interrupted get kept.
@@ -110,7 +106,7 @@ enum LocalDestination {
 pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     let (sources, target) = split(&args)?;
     let client = context.client().await?;
-    if target == "-" && !args.dry_run {
+    if target == "-" && !args.transfer.dry_run {
         return print_all(context, &client, &sources, args.literal, args.range).await;
     }
     let Expanded { paths, failed, .. } = expand_each(&client, &sources, args.literal).await;
@@ -146,10 +142,7 @@ async fn rehearse_print(client: &Client, path: &DfsPath) -> Outcome<FileStat> {
     let stat = client.stat(path).await?;
     match stat.kind {
         EntryKind::File => Ok(stat),
-        EntryKind::Directory => {
-            let message = format!("'{}' is a directory", plain(path.as_str()));
-            Err(directory_hint(Failure::new(Exit::Precondition, "IsADirectory", message)))
-        }
+        EntryKind::Directory => Err(directory_hint(is_a_directory(path))),
     }
 }
 
@@ -226,7 +219,7 @@ async fn add_source(
         (LocalDestination::Into(directory), None) => directory.clone(),
         (LocalDestination::Into(directory), Some(name)) => {
             check_name(name)?;
-            if !args.dry_run {
+            if !args.transfer.dry_run {
                 fs::create_dir_all(directory)
                     .map_err(|e| Failure::local("make the directory", directory, &e))?;
             }
@@ -241,11 +234,7 @@ async fn add_source(
     match stat.kind {
         EntryKind::File => add_file(stat, target, plan, targets),
         EntryKind::Directory if args.recursive => add_tree(client, args, path, target, plan, targets).await,
-        EntryKind::Directory => {
-            let message = format!("'{}' is a directory", plain(path.as_str()));
-            Err(Failure::new(Exit::Precondition, "IsADirectory", message)
-                .hint("-r fetches it with all it holds"))
-        }
+        EntryKind::Directory => Err(is_a_directory(path).hint("-r fetches it with all it holds")),
     }
 }
 
@@ -265,7 +254,7 @@ async fn add_tree(
     targets: &mut Targets,
 ) -> Outcome {
     let root = LocalRoot::new(root);
-    if !args.dry_run {
+    if !args.transfer.dry_run {
         root.make()?;
     }
     let mut walk = Walk::new(client, top, true);
@@ -274,7 +263,7 @@ async fn add_tree(
             continue;
         }
         let path = stat.path.clone();
-        let added = match (stat.kind, args.dry_run) {
+        let added = match (stat.kind, args.transfer.dry_run) {
             (EntryKind::Directory, true) => Ok(()),
             (EntryKind::Directory, false) => {
                 root.make_directory(top, &stat.path).map(|()| plan.directories += 1)
@@ -294,7 +283,8 @@ async fn add_tree(
 
 async fn carry_out(context: &Invocation, client: &Client, args: &Args, plan: Plan) -> Outcome<Exit> {
     let output = context.output;
-    let summary = Summary { dry_run: args.dry_run, directories: plan.directories, ..Summary::default() };
+    let summary =
+        Summary { dry_run: args.transfer.dry_run, directories: plan.directories, ..Summary::default() };
     let total = plan.items.len() + plan.failed.len();
     let bytes =
         if args.range.is_some() { None } else { Some(plan.items.iter().map(|item| item.stat.size).sum()) };
@@ -305,7 +295,7 @@ async fn carry_out(context: &Invocation, client: &Client, args: &Args, plan: Pla
         resume: args.resume,
         overwrite: !args.no_clobber,
         preserve: args.preserve,
-        dry_run: args.dry_run,
+        dry_run: args.transfer.dry_run,
     };
     let work = |item: GetItem| {
         let (source, target) = (item.stat.path.to_string(), item.target.to_string_lossy().into_owned());
@@ -321,11 +311,11 @@ async fn carry_out(context: &Invocation, client: &Client, args: &Args, plan: Pla
             progress.pause(|| output.note(format!("{} -> {}", plain(&moved.source), plain(&moved.target))));
         }
     };
-    ledger.each(plan.items, args.jobs, work, seen).await;
+    ledger.each(plan.items, args.transfer.jobs, work, seen).await;
     let (seconds, words) = progress.finish(ledger.summary.bytes);
     ledger.summary.seconds = seconds;
     output.print(&ledger.summary)?;
-    if !args.dry_run {
+    if !args.transfer.dry_run {
         last_words(context, &ledger.summary, &words);
     }
     ledger.finish()
@@ -358,16 +348,11 @@ async fn fetch(
     item: GetItem,
 ) -> Outcome<Moved> {
     let path = &item.stat.path;
-    let mut moved = Moved {
+    let moved = Moved {
         source: path.to_string(),
         target: item.target.to_string_lossy().into_owned(),
         size: item.stat.size,
-        version: None,
-        chunks: None,
-        degraded_chunks: 0,
-        retries: 0,
-        resumed_bytes: 0,
-        source_changed: false,
+        ..Moved::default()
     };
     if how.dry_run {
         return match !how.overwrite && item.target.symlink_metadata().is_ok() {
@@ -388,13 +373,7 @@ async fn fetch(
     if how.preserve {
         keep_time(&item.target, got.stat.mtime_ns)?;
     }
-    moved.size = got.bytes;
-    moved.version = Some(got.stat.version.to_string());
-    moved.chunks = Some(got.stat.chunk_count);
-    moved.degraded_chunks = got.bad_copies.len() as u64;
-    moved.retries = got.retries;
-    moved.resumed_bytes = got.resumed_bytes;
-    Ok(moved)
+    Ok(moved.fetched(&got))
 }
 
 /// A failure of this machine is told of the file that was wanted, not of the hidden one it is written to first.
@@ -430,12 +409,6 @@ fn resume_hint(failure: Failure, stat: &FileStat, target: &Path) -> Failure {
         known => format!("{known}; {RESUME}"),
     };
     Failure { hint, ..failure }
-}
-
-fn keep_time(target: &Path, nanos: i64) -> Outcome {
-    let time = local_time(nanos);
-    let set = || fs::File::options().write(true).open(target)?.set_modified(time);
-    set().map_err(|e| Failure::local("set the time of", target, &e))
 }
 
 #[cfg(test)]

@@ -5,14 +5,13 @@ use std::ops::Range;
 use dfs_wire::path::DfsPath;
 
 use crate::args;
-use crate::complete::remote_paths;
 use crate::connect::invocation::Invocation;
+use crate::operands::Operands;
 use crate::output::exit::Exit;
 use crate::output::failure::Outcome;
 use crate::output::text::plain;
 use crate::output::write_stdout;
 use crate::paths::pinned::Pinned;
-use crate::paths::remote::{RemoteArg, expand_all};
 use dfs_client::Client;
 
 /// Lines that are printed unless the user says otherwise, as with the Unix tools.
@@ -48,27 +47,23 @@ pub(crate) struct TailArgs {
     part: Part,
 }
 
-/// How much of which files
 /// A number of lines. With a sign it means something else to `head` and `tail` of the system, so it is refused.
 fn so_many(text: &str) -> Result<u64, String> {
     let number = text.starts_with(|first: char| first.is_ascii_digit()).then(|| text.parse().ok()).flatten();
     number.ok_or_else(|| format!("'{text}' is not a number of lines; write it without a sign, as 10"))
 }
 
+/// How much of which files.
 #[derive(Debug, clap::Args)]
 struct Part {
-    /// Files or patterns
-    #[arg(required = true, value_name = "PATH", value_parser = RemoteArg::parse, add = remote_paths())]
-    paths: Vec<RemoteArg>,
     /// So many lines [default: 10]
     #[arg(short = 'n', long, value_name = "N", value_parser = so_many, conflicts_with = "bytes")]
     lines: Option<u64>,
     /// So many bytes
     #[arg(short = 'c', long, value_name = "SIZE", value_parser = args::size)]
     bytes: Option<u64>,
-    /// Take paths as they are written, without patterns
-    #[arg(long)]
-    literal: bool,
+    #[command(flatten)]
+    operands: Operands,
 }
 
 /// Which end of a file.
@@ -96,7 +91,7 @@ pub(crate) async fn tail(context: &Invocation, args: TailArgs) -> Outcome<Exit> 
 
 async fn run(context: &Invocation, part: Part, end: End) -> Outcome<Exit> {
     let client = context.client().await?;
-    let (paths, mut tally) = expand_all(context, &client, &part.paths, part.literal).await;
+    let (paths, mut tally) = part.operands.expand(context, &client).await;
     let headed = paths.len() > 1 && !context.output.quiet;
     for (index, path) in paths.iter().enumerate() {
         let gap = if index == 0 { "" } else { "\n" };

@@ -5,14 +5,14 @@ use std::cmp::Reverse;
 use dfs_wire::message::metadata::{EntryKind, FileStat};
 use dfs_wire::path::DfsPath;
 
-use crate::complete::remote_paths;
 use crate::connect::invocation::Invocation;
+use crate::operands::{Operands, or_root};
 use crate::output::exit::Exit;
 use crate::output::failure::Outcome;
 use crate::output::list::List;
 use crate::output::text::plain;
 use crate::output::views::{EntryView, Shape};
-use crate::paths::remote::{RemoteArg, below, expand_all};
+use crate::paths::remote::below;
 use crate::paths::walk::Walk;
 use dfs_client::Client;
 
@@ -27,10 +27,8 @@ use dfs_client::Client;
 ///   ls -1S /logs      names only, the largest file first
 #[derive(Debug, clap::Args)]
 #[command(disable_help_flag = true, verbatim_doc_comment)]
+#[command(mut_arg("paths", or_root("Directories, files or patterns [default: /]")))]
 pub(crate) struct Args {
-    /// Directories, files or patterns [default: /]
-    #[arg(value_name = "PATH", value_parser = RemoteArg::parse, add = remote_paths())]
-    paths: Vec<RemoteArg>,
     /// Also copies and chunks of each file; 'stat' shows its version
     #[arg(short, long)]
     long: bool,
@@ -55,9 +53,8 @@ pub(crate) struct Args {
     /// In the opposite order
     #[arg(short, long)]
     reverse: bool,
-    /// Take paths as they are written, without patterns
-    #[arg(long)]
-    literal: bool,
+    #[command(flatten)]
+    operands: Operands,
     /// Sizes for people; they always are, -o json has exact ones
     #[arg(short, long)]
     human_readable: bool,
@@ -100,9 +97,7 @@ impl Args {
 /// If a path is not there or the cluster cannot be asked.
 pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     let client = context.client().await?;
-    let root = [RemoteArg { text: "/".to_owned(), directory: false }];
-    let paths = if args.paths.is_empty() { &root[..] } else { &args.paths };
-    let (targets, mut tally) = expand_all(context, &client, paths, args.literal).await;
+    let (targets, mut tally) = args.operands.expand(context, &client).await;
     let mut list = List::new(context.output, "entries");
     let (mut files, mut directories) = (Vec::new(), Vec::new());
     for path in targets {

@@ -3,15 +3,15 @@
 use dfs_wire::path::DfsPath;
 use serde::Serialize;
 
-use crate::complete::remote_paths;
 use crate::connect::invocation::Invocation;
+use crate::operands::Route;
 use crate::output::View;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
 use crate::output::page::Page;
 use crate::output::text::plain;
 use crate::paths::destination::{Destination, Wish, decide};
-use crate::paths::remote::{RemoteArg, expand_all};
+use crate::paths::remote::expand_all;
 use crate::rehearse;
 use dfs_client::{Client, RenameOptions};
 
@@ -21,21 +21,14 @@ use dfs_client::{Client, RenameOptions};
 /// in, as with the Unix mv.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Sources (paths or patterns), then the destination
-    #[arg(required = true, num_args = 2.., value_name = "PATH", value_parser = RemoteArg::parse, add = remote_paths())]
-    paths: Vec<RemoteArg>,
     /// Do not replace a file that is there
     #[arg(short, long)]
     no_clobber: bool,
     /// Replace a file that is there; that is what mv does anyway
     #[arg(short, long, conflicts_with = "no_clobber")]
     force: bool,
-    /// Take the destination exactly, even if it is a directory
-    #[arg(short = 'T', long)]
-    no_target_directory: bool,
-    /// Take paths as they are written, without patterns
-    #[arg(long)]
-    literal: bool,
+    #[command(flatten)]
+    route: Route,
     /// Say what would be done and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -76,17 +69,18 @@ impl View for MvView {
 /// # Errors
 /// If a source is not there, the destination does not fit, or the cluster cannot be reached.
 pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
-    let Some((target, sources)) = args.paths.split_last() else {
+    let Some((target, sources)) = args.route.paths.split_last() else {
         return Err(Failure::usage("mv needs a source and a destination"));
     };
     let client = context.client().await?;
     let several = sources.len() > 1;
-    let (sources, mut tally) = expand_all(context, &client, sources, args.literal).await;
+    let (sources, mut tally) = expand_all(context, &client, sources, args.route.literal).await;
     if sources.is_empty() {
         tally.finish("paths")?;
         return Ok(Exit::Ok);
     }
-    let wish = Wish { several: several || sources.len() > 1, exact: args.no_target_directory, make: false };
+    let wish =
+        Wish { several: several || sources.len() > 1, exact: args.route.no_target_directory, make: false };
     let destination = decide(&client, target, wish).await?;
     let mut view = MvView { moved: Vec::new(), dry_run: args.dry_run };
     for from in &sources {

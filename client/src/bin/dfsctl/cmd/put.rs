@@ -20,7 +20,7 @@ use crate::output::text::plain;
 use crate::paths::destination::{Wish, decide};
 use crate::paths::remote::RemoteArg;
 use crate::rehearse;
-use crate::transfer::{JOBS_DEFAULT, Ledger, Moved, NotMoved, Summary, Targets, Transfer, named, teller};
+use crate::transfer::{Ledger, Moved, NotMoved, Summary, Targets, Transfer, TransferArgs, named, teller};
 use dfs_client::ns_of;
 use dfs_client::{Client, PutOptions, PutSource};
 
@@ -75,12 +75,8 @@ pub(crate) struct Args {
     /// Take PATH exactly, even if it is a directory
     #[arg(short = 'T', long)]
     no_target_directory: bool,
-    /// Files that move at the same time
-    #[arg(short, long, value_name = "N", default_value_t = JOBS_DEFAULT, value_parser = clap::value_parser!(u16).range(1..=256))]
-    jobs: u16,
-    /// Say what would be done and do nothing
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    transfer: TransferArgs,
 }
 
 /// Runs `dfsctl put`.
@@ -143,7 +139,8 @@ async fn carry_out(context: &Invocation, client: &Client, args: &Args, plan: Pla
     let output = context.output;
     let left_out = plan.left_out(output.verbose > 0);
     let passed_over = plan.skipped.into_iter().chain(plan.cluster_dirs.into_iter().map(|(name, _)| name));
-    let summary = Summary { dry_run: args.dry_run, skipped: passed_over.collect(), ..Summary::default() };
+    let summary =
+        Summary { dry_run: args.transfer.dry_run, skipped: passed_over.collect(), ..Summary::default() };
     let total = plan.items.len() + plan.failed.len();
     let items = total + plan.directories.len();
     let known = plan.items.iter().all(|item| item.source.is_some());
@@ -155,7 +152,12 @@ async fn carry_out(context: &Invocation, client: &Client, args: &Args, plan: Pla
         named(
             source,
             target,
-            store(client.clone(), options(args, &item, &progress), (args.dry_run, args.preserve), item),
+            store(
+                client.clone(),
+                options(args, &item, &progress),
+                (args.transfer.dry_run, args.preserve),
+                item,
+            ),
         )
     };
     let seen = |done: u64, outcome: &Transfer| {
@@ -164,12 +166,12 @@ async fn carry_out(context: &Invocation, client: &Client, args: &Args, plan: Pla
             progress.pause(|| output.note(format!("{} -> {}", moved.source, plain(&moved.target))));
         }
     };
-    ledger.each(plan.items, args.jobs, work, seen).await;
+    ledger.each(plan.items, args.transfer.jobs, work, seen).await;
     let (seconds, words) = progress.finish(ledger.summary.bytes);
     ledger.summary.seconds = seconds;
     output.print(&ledger.summary)?;
     left_out.iter().for_each(|text| output.warn(text));
-    if !args.dry_run {
+    if !args.transfer.dry_run {
         last_words(context, &ledger.summary, &words);
     }
     ledger.finish()
@@ -216,17 +218,8 @@ async fn store(
     (dry_run, preserve): (bool, bool),
     item: PutItem,
 ) -> Outcome<Moved> {
-    let mut moved = Moved {
-        source: item.shown(),
-        target: item.target.to_string(),
-        size: item.size,
-        version: None,
-        chunks: None,
-        degraded_chunks: 0,
-        retries: 0,
-        resumed_bytes: 0,
-        source_changed: false,
-    };
+    let moved =
+        Moved { source: item.shown(), target: item.target.to_string(), size: item.size, ..Moved::default() };
     let (parents, absent) = (options.parents, options.precondition == Precondition::Absent);
     if let Some(time) = item.modified.filter(|time| preserve && ns_of(*time).is_none()) {
         let message = format!("the modification time of {} cannot be kept: {time:?}", item.shown());
@@ -245,14 +238,7 @@ async fn store(
     };
     let put =
         client.put(source, &item.target, options).await.map_err(|e| hinted(e.into(), parents, absent))?;
-    moved.size = put.stat.size;
-    moved.version = Some(put.stat.version.to_string());
-    moved.chunks = Some(put.stat.chunk_count);
-    moved.degraded_chunks = put.degraded.len() as u64;
-    moved.retries = put.retries;
-    moved.resumed_bytes = put.resumed_bytes;
-    moved.source_changed = put.source_changed.is_some();
-    Ok(moved)
+    Ok(moved.stored(&put))
 }
 
 #[cfg(test)]

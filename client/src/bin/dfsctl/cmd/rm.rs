@@ -8,15 +8,16 @@ use dfs_wire::path::DfsPath;
 use serde::Serialize;
 
 use crate::args;
-use crate::complete::remote_paths;
 use crate::connect::invocation::Invocation;
+use crate::operands::Operands;
 use crate::output::View;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome, Tally};
 use crate::output::page::Page;
 use crate::output::text::{count, exact_time, plain, time};
 use crate::paths::glob::Pattern;
-use crate::paths::remote::{Expanded, RemoteArg, expand_each};
+use crate::paths::look::is_a_directory;
+use crate::paths::remote::{Expanded, expand_each};
 use crate::paths::walk::Walk;
 use crate::rehearse;
 use dfs_client::{Client, DeleteOptions};
@@ -26,10 +27,8 @@ use dfs_client::{Client, DeleteOptions};
 /// 'dfsctl undelete PATH' brings them back until the trash forgets them (2 hours unless the cluster is configured
 /// otherwise).
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("paths", |paths| paths.help("Files, directories or patterns")))]
 pub(crate) struct Args {
-    /// Files, directories or patterns
-    #[arg(required = true, value_name = "PATH", value_parser = RemoteArg::parse, add = remote_paths())]
-    paths: Vec<RemoteArg>,
     /// Directories too, with all they hold
     #[arg(short, long, visible_short_alias = 'R')]
     recursive: bool,
@@ -48,9 +47,8 @@ pub(crate) struct Args {
     /// Allow everything below / to be deleted
     #[arg(long)]
     yes: bool,
-    /// Take paths as they are written, without patterns
-    #[arg(long)]
-    literal: bool,
+    #[command(flatten)]
+    operands: Operands,
     /// Say what would be done and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -107,7 +105,7 @@ impl View for RmView {
 /// # Errors
 /// If a path is not there, is a directory without -r, or the cluster cannot be reached.
 pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
-    if args.paths.iter().any(|arg| arg.path().is_ok_and(|path| path.is_root())) {
+    if args.operands.paths.iter().any(|arg| arg.path().is_ok_and(|path| path.is_root())) {
         must_be_meant(&args)?;
     }
     let client = context.client().await?;
@@ -148,8 +146,8 @@ async fn targets(
     tally: &mut Tally,
 ) -> Outcome<Vec<DfsPath>> {
     let Expanded { paths: mut targets, patterns, failed } =
-        expand_each(client, &args.paths, args.literal).await;
-    tally.tell_each(context.output, args.paths.len().max(targets.len()));
+        expand_each(client, &args.operands.paths, args.operands.literal).await;
+    tally.tell_each(context.output, args.operands.paths.len().max(targets.len()));
     for failure in failed {
         match args.force && failure.is_not_found() {
             true => tally.done += 1,
@@ -211,9 +209,7 @@ async fn remove(client: &Client, args: &Args, path: &DfsPath) -> Outcome<Option<
     if !args.recursive && !args.dir {
         match client.stat(path).await {
             Ok(stat) if stat.kind == EntryKind::Directory => {
-                let message = format!("'{}' is a directory", plain(path.as_str()));
-                return Err(Failure::new(Exit::Precondition, "IsADirectory", message)
-                    .hint("-r deletes it with all it holds, -d if it is empty"));
+                return Err(is_a_directory(path).hint("-r deletes it with all it holds, -d if it is empty"));
             }
             Ok(_) => {}
             Err(e) => return absent(e.into()),

@@ -1,24 +1,20 @@
 //! `dfsctl stat`: all that is known of files and directories.
 
-use crate::complete::remote_paths;
 use crate::connect::invocation::Invocation;
+use crate::operands::Operands;
 use crate::output::exit::Exit;
 use crate::output::failure::Outcome;
 use crate::output::list::List;
 use crate::output::page::{Page, Paint};
 use crate::output::text::{plain, size};
 use crate::output::views::EntryView;
-use crate::paths::remote::{RemoteArg, expand_all};
 
 /// Shows all that is known of files and directories
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("paths", |paths| paths.help("Files, directories or patterns")))]
 pub(crate) struct Args {
-    /// Files, directories or patterns
-    #[arg(required = true, value_name = "PATH", value_parser = RemoteArg::parse, add = remote_paths())]
-    paths: Vec<RemoteArg>,
-    /// Take paths as they are written, without patterns
-    #[arg(long)]
-    literal: bool,
+    #[command(flatten)]
+    operands: Operands,
 }
 
 /// Runs `dfsctl stat`.
@@ -27,7 +23,7 @@ pub(crate) struct Args {
 /// If a path is not there.
 pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     let client = context.client().await?;
-    let (paths, mut tally) = expand_all(context, &client, &args.paths, args.literal).await;
+    let (paths, mut tally) = args.operands.expand(context, &client).await;
     let mut list = List::new(context.output, "entries");
     for path in &paths {
         match client.stat(path).await {

@@ -19,7 +19,7 @@ use crate::output::progress::TransferBar;
 use crate::output::text::{count, plain, size};
 use crate::paths::node_dirs::NodeDirs;
 use crate::paths::sides::{Found, Side, local_tree};
-use crate::transfer::{JOBS_DEFAULT, Moved, NotMoved, OwnedFailure, each, teller};
+use crate::transfer::{Moved, NotMoved, OwnedFailure, TransferArgs, each, teller};
 use dfs_client::Client;
 
 /// Makes a directory of the cluster like one of this machine, or the other way round
@@ -58,12 +58,8 @@ pub(crate) struct Args {
     /// Not what matches, nor what is below it; counts more than --include; may be repeated
     #[arg(long, value_name = "PATTERN", value_parser = Match::parse)]
     exclude: Vec<Match>,
-    /// Files that move at the same time
-    #[arg(short, long, value_name = "N", default_value_t = JOBS_DEFAULT, value_parser = clap::value_parser!(u16).range(1..=256))]
-    jobs: u16,
-    /// Say what would be done and do nothing
-    #[arg(long)]
-    dry_run: bool,
+    #[command(flatten)]
+    transfer: TransferArgs,
 }
 
 /// What `sync` prints.
@@ -130,7 +126,7 @@ pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     }
     let mut plan = plan(&source, &target, Comparison { checksum: args.checksum, delete: args.delete });
     keep_what_holds_others(&mut plan, &all_there);
-    let worker = Worker { client, direction, dry_run: args.dry_run };
+    let worker = Worker { client, direction, dry_run: args.transfer.dry_run };
     let outcome = carry_out(context, &args, worker, plan, new).await;
     for (path, kind) in left_out.into_inner() {
         context.output.warn(format!("left out {}: {}", kind.meaning(), plain(&path)));
@@ -202,15 +198,14 @@ async fn carry_out(
     new: bool,
 ) -> Outcome<Exit> {
     let output = context.output;
-    let mut view = SyncView { unchanged: plan.unchanged, dry_run: args.dry_run, ..SyncView::default() };
+    let mut view =
+        SyncView { unchanged: plan.unchanged, dry_run: args.transfer.dry_run, ..SyncView::default() };
     let shown = |name: &str| args.source.join(name).map_or_else(|_| name.to_owned(), |side| side.to_string());
     view.skipped = plan.skipped.iter().map(|name| shown(name)).collect();
-    let mut tally = Tally::default();
     let items = plan.make.len() + plan.copy.len() + plan.delete.len() + plan.in_the_way.len();
     let progress = TransferBar::new(&output, Some(plan.copy.iter().map(|copy| copy.size).sum()));
-    let tell = teller(&output, &progress, items);
+    let mut tally = Tally::telling(teller(&output, &progress, items));
     let fail = |view: &mut SyncView, tally: &mut Tally, name: &str, failure: Failure| {
-        tell(&failure);
         tally.fail(failure.clone());
         let target = args.target.join(name).ok().map(|side| side.to_string());
         view.failed.push(NotMoved { source: Some(shown(name)), target, failure: OwnedFailure(failure) });
@@ -220,7 +215,7 @@ async fn carry_out(
     }
     for name in new.then(String::new).iter().chain(&plan.make) {
         match worker.make(name).await {
-            Ok(()) => view.directories += u64::from(!args.dry_run),
+            Ok(()) => view.directories += u64::from(!args.transfer.dry_run),
             Err(failure) => fail(&mut view, &mut tally, name, failure),
         }
     }
@@ -229,7 +224,7 @@ async fn carry_out(
         let (worker, progress) = (worker.clone(), progress.of_file());
         async move { Ok((copy.name.clone(), worker.copy(copy, progress).await)) }
     };
-    each(plan.copy, usize::from(args.jobs), work, |outcome| {
+    each(plan.copy, usize::from(args.transfer.jobs), work, |outcome| {
         done += 1;
         progress.files(done, total);
         match outcome {

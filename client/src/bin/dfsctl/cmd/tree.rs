@@ -3,23 +3,20 @@
 use dfs_wire::message::metadata::{EntryKind, FileStat};
 use dfs_wire::path::DfsPath;
 
-use crate::complete::remote_paths;
 use crate::connect::invocation::Invocation;
+use crate::operands::{Operands, or_root};
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
 use crate::output::list::List;
 use crate::output::text::{count, plain, size};
 use crate::output::views::EntryView;
-use crate::paths::remote::{RemoteArg, expand_all};
 use crate::paths::walk::Walk;
 use dfs_client::Client;
 
 /// Draws the tree of a directory
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("paths", or_root("Directories or patterns [default: /]")))]
 pub(crate) struct Args {
-    /// Directories or patterns [default: /]
-    #[arg(value_name = "PATH", value_parser = RemoteArg::parse, add = remote_paths())]
-    paths: Vec<RemoteArg>,
     /// Go only so deep
     #[arg(short = 'L', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     level: Option<u16>,
@@ -29,9 +26,8 @@ pub(crate) struct Args {
     /// With the size of each file
     #[arg(short, long)]
     size: bool,
-    /// Take paths as they are written, without patterns
-    #[arg(long)]
-    literal: bool,
+    #[command(flatten)]
+    operands: Operands,
 }
 
 /// What was drawn so far.
@@ -53,9 +49,7 @@ struct Level {
 /// If a path is not there.
 pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     let client = context.client().await?;
-    let root = [RemoteArg { text: "/".to_owned(), directory: false }];
-    let paths = if args.paths.is_empty() { &root[..] } else { &args.paths };
-    let (paths, mut tally) = expand_all(context, &client, paths, args.literal).await;
+    let (paths, mut tally) = args.operands.expand(context, &client).await;
     let mut list = List::new(context.output, "entries");
     let mut counts = Counts::default();
     for path in &paths {

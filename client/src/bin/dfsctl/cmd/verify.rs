@@ -1,20 +1,18 @@
 //! `dfsctl verify`: reads every copy of files and says which are good.
 
-use dfs_wire::message::metadata::{EntryKind, FileStat};
-use dfs_wire::path::DfsPath;
+use dfs_wire::message::metadata::FileStat;
 use futures_util::{StreamExt, stream};
 use serde::Serialize;
 
-use crate::complete::remote_paths;
 use crate::connect::invocation::Invocation;
+use crate::operands::Operands;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome, Tally};
 use crate::output::list::List;
 use crate::output::page::{Page, Paint};
 use crate::output::progress::TransferBar;
 use crate::output::text::{count, hex, plain, present, size};
-use crate::paths::remote::{RemoteArg, expand_all};
-use crate::paths::walk::Walk;
+use crate::paths::walk::add_files;
 use crate::transfer::OwnedFailure;
 use dfs_client::{ChunkCheck, Client, Error, VerifyReport};
 
@@ -27,16 +25,13 @@ const AT_ONCE: usize = 8;
 /// missing or out of reach but every chunk has a good one; 11 if a chunk has no good copy within reach, which proves
 /// nothing; 7 if one is lost: every copy of it was found bad or missing.
 #[derive(Debug, clap::Args)]
+#[command(mut_arg("paths", |paths| paths.help("Files, directories (with -r) or patterns")))]
 pub(crate) struct Args {
-    /// Files, directories (with -r) or patterns
-    #[arg(required = true, value_name = "PATH", value_parser = RemoteArg::parse, add = remote_paths())]
-    paths: Vec<RemoteArg>,
     /// Every file below a directory
     #[arg(short, long)]
     recursive: bool,
-    /// Take paths as they are written, without patterns
-    #[arg(long)]
-    literal: bool,
+    #[command(flatten)]
+    operands: Operands,
 }
 
 /// One file.
@@ -247,7 +242,7 @@ pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
 }
 
 /// What was read so far.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Sums {
     worst: Verdict,
     chunks: u64,
@@ -272,36 +267,16 @@ impl Sums {
 
 /// The files to read, and the tally of the paths that have none.
 async fn files(context: &Invocation, client: &Client, args: &Args) -> (Vec<FileStat>, Tally) {
-    let (paths, mut tally) = expand_all(context, client, &args.paths, args.literal).await;
+    let (paths, mut tally) = args.operands.expand(context, client).await;
+    const HINT: &str = "-r verifies every file below it";
     let mut files = Vec::new();
     for path in &paths {
-        if let Err(failure) = add_files(client, args, path, &mut files).await {
+        if let Err(failure) = add_files(client, path, (args.recursive, HINT), &mut files).await {
             tally.fail(failure);
         }
     }
     tally.tell_each(context.output, files.len());
     (files, tally)
-}
-
-async fn add_files(client: &Client, args: &Args, path: &DfsPath, files: &mut Vec<FileStat>) -> Outcome {
-    let stat = client.stat(path).await?;
-    match stat.kind {
-        EntryKind::File => files.push(stat),
-        EntryKind::Directory if args.recursive => {
-            let mut walk = Walk::new(client, path, true);
-            while let Some(stat) = walk.next().await? {
-                if stat.kind == EntryKind::File {
-                    files.push(stat);
-                }
-            }
-        }
-        EntryKind::Directory => {
-            let message = format!("'{}' is a directory", plain(path.as_str()));
-            return Err(Failure::new(Exit::Precondition, "IsADirectory", message)
-                .hint("-r verifies every file below it"));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::io;
 use std::path::Path;
+use std::rc::Rc;
 
 use dfs_wire::status::StatusCode;
 use serde::Serialize;
@@ -284,7 +285,7 @@ impl fmt::Display for Failure {
 impl std::error::Error for Failure {}
 
 /// What several items came to: keeps the first failure and counts, and decides the exit code.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Tally {
     /// Items that worked.
     pub done: u64,
@@ -293,9 +294,12 @@ pub(crate) struct Tally {
     first: Option<Failure>,
     /// The reader of the output went away: nothing else matters.
     pipe: Option<Failure>,
-    /// Where failures are told as they come; `None`: the end of the command tells of the only one.
-    told: Option<Output>,
+    /// Tells of failures as they come; `None`: the end of the command tells of the only one.
+    tell: Option<Tell>,
 }
+
+/// Tells of a failure as it comes.
+pub(crate) type Tell = Rc<dyn Fn(&Failure)>;
 
 impl Tally {
     /// A tally of so many items, which tells of each failure as it comes if there are several.
@@ -308,8 +312,13 @@ impl Tally {
     /// Tells of failures as they come from now on, if there are several items.
     pub(crate) fn tell_each(&mut self, output: Output, items: usize) {
         if items > 1 {
-            self.told = Some(output);
+            self.tell = Some(Rc::new(move |failure| output.failure(failure)));
         }
+    }
+
+    /// A tally that has failures told in another way.
+    pub(crate) fn telling(tell: Tell) -> Self {
+        Self { tell: Some(tell), ..Self::default() }
     }
 
     /// Counts one item.
@@ -334,8 +343,8 @@ impl Tally {
     /// Counts an item that failed.
     pub(crate) fn fail(&mut self, failure: Failure) {
         self.failed += 1;
-        if let Some(output) = &self.told {
-            output.failure(&failure);
+        if let Some(tell) = &self.tell {
+            tell(&failure);
         }
         if failure.exit == Exit::Pipe {
             self.pipe.get_or_insert_with(|| failure.clone());

@@ -9,7 +9,7 @@ use dfs_wire::path::DfsPath;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
 use crate::output::text::plain;
-use dfs_client::{StatusCode, safe_local_path};
+use dfs_client::{StatusCode, local_time, safe_local_path};
 
 /// A directory of this machine below which everything is written.
 #[derive(Debug, Clone)]
@@ -100,6 +100,16 @@ fn hostile(name: &str, why: &str) -> Failure {
     let message = format!("'{}' is not written below the target: {why}", plain(name));
     Failure::new(Exit::Precondition, "HostileName", message)
         .hint("choose an empty target, or fetch the file by itself")
+}
+
+/// Gives a file of this machine the modification time of the one it was fetched from.
+///
+/// # Errors
+/// What the system says.
+pub(crate) fn keep_time(target: &Path, nanos: i64) -> Outcome {
+    let time = local_time(nanos);
+    let set = || fs::File::options().write(true).open(target)?.set_modified(time);
+    set().map_err(|e| Failure::local("set the time of", target, &e))
 }
 
 #[cfg(test)]

@@ -22,6 +22,12 @@ pub(crate) fn absent_is_none(found: Result<FileStat, dfs_client::Error>) -> Outc
     }
 }
 
+/// A failure about a directory where only a file will do.
+pub(crate) fn is_a_directory(path: &DfsPath) -> Failure {
+    let message = format!("'{}' is a directory", plain(path.as_str()));
+    Failure::new(Exit::Precondition, "IsADirectory", message)
+}
+
 /// A failure about a file where only a directory will do.
 pub(crate) fn not_a_directory(path: &DfsPath) -> Failure {
     let message = format!("'{}' is a file, not a directory", plain(path.as_str()));

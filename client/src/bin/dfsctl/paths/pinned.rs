@@ -5,10 +5,9 @@ use std::ops::Range;
 use dfs_wire::message::metadata::{EntryKind, FileStat, PinnedVersion};
 use dfs_wire::path::DfsPath;
 
-use crate::output::exit::Exit;
-use crate::output::failure::{Failure, Outcome};
-use crate::output::text::plain;
+use crate::output::failure::Outcome;
 use crate::paths::content::{directory_hint, hinted};
+use crate::paths::look::is_a_directory;
 use dfs_client::{Client, GetOptions};
 
 /// A version that stays the same however many pieces are read.
@@ -26,8 +25,7 @@ impl Pinned {
     pub(crate) async fn open(client: &Client, path: &DfsPath) -> Outcome<Self> {
         let stat = client.stat(path).await?;
         if stat.kind == EntryKind::Directory {
-            let message = format!("'{}' is a directory", plain(path.as_str()));
-            return Err(directory_hint(Failure::new(Exit::Precondition, "IsADirectory", message)));
+            return Err(directory_hint(is_a_directory(path)));
         }
         Ok(Self { client: client.clone(), stat })
     }

@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 
-use dfs_wire::message::metadata::FileStat;
+use dfs_wire::message::metadata::{EntryKind, FileStat};
 use dfs_wire::path::DfsPath;
 
 use crate::output::failure::Outcome;
+use crate::paths::look::is_a_directory;
 use dfs_client::{Client, ListPages};
 
 /// The entries of a directory, or of the tree below it, in order; holds one page at a time.
@@ -40,4 +41,30 @@ impl Walk {
         }
         Ok(self.page.pop_front())
     }
+}
+
+/// Adds the file at a path, or all below it if that is a directory and `recursive`; else `hint` says what takes them.
+///
+/// # Errors
+/// If the path is not there, is a directory, or cannot be listed.
+pub(crate) async fn add_files(
+    client: &Client,
+    path: &DfsPath,
+    (recursive, hint): (bool, &str),
+    files: &mut Vec<FileStat>,
+) -> Outcome {
+    let stat = client.stat(path).await?;
+    match stat.kind {
+        EntryKind::File => files.push(stat),
+        EntryKind::Directory if recursive => {
+            let mut walk = Walk::new(client, path, true);
+            while let Some(stat) = walk.next().await? {
+                if stat.kind == EntryKind::File {
+                    files.push(stat);
+                }
+            }
+        }
+        EntryKind::Directory => return Err(is_a_directory(path).hint(hint)),
+    }
+    Ok(())
 }

@@ -8,11 +8,10 @@ use dfs_wire::path::DfsPath;
 use super::plan::FileCopy;
 use crate::output::failure::{Failure, Outcome};
 use crate::paths::compare::are_same;
-use crate::paths::local::LocalRoot;
+use crate::paths::local::{LocalRoot, keep_time};
 use crate::paths::sides::{Found, Side};
 use crate::rehearse;
 use crate::transfer::Moved;
-use dfs_client::local_time;
 use dfs_client::{
     Client, DeleteOptions, GetOptions, MkdirOptions, ProgressFn, PutOptions, PutSource, StatusCode,
 };
@@ -88,7 +87,7 @@ impl Worker {
         if copy.compare && are_same(&self.client, &source, &target).await? {
             return Ok(Done::Same);
         }
-        let mut moved = Moved {
+        let moved = Moved {
             source: source.to_string(),
             target: target.to_string(),
             size: copy.size,
@@ -102,11 +101,7 @@ impl Worker {
                 let mut options = PutOptions::new().parents(true).mtime_ns(copy.modified_ns);
                 options.progress = progress;
                 let put = self.client.put(PutSource::Path(local), &path, options).await?;
-                moved.size = put.stat.size;
-                moved.version = Some(put.stat.version.to_string());
-                moved.chunks = Some(put.stat.chunk_count);
-                moved.degraded_chunks = put.degraded.len() as u64;
-                moved.retries = put.retries;
+                Ok(Done::Copied(moved.stored(&put)))
             }
             (Direction::Down { from, to }, Side::Remote(path), _) => {
                 let place = LocalRoot::new(to.clone()).place(from, &path)?;
@@ -114,16 +109,10 @@ impl Worker {
                 options.progress = progress;
                 let got = self.client.get_to_path(&path, &place, options).await?;
                 keep_time(&place, got.stat.mtime_ns)?;
-                moved.size = got.stat.size;
-                moved.version = Some(got.stat.version.to_string());
-                moved.chunks = Some(got.stat.chunk_count);
-                moved.degraded_chunks = got.bad_copies.len() as u64;
-                moved.retries = got.retries;
-                moved.resumed_bytes = got.resumed_bytes;
+                Ok(Done::Copied(moved.fetched(&got)))
             }
-            _ => {}
+            _ => Ok(Done::Copied(moved)),
         }
-        Ok(Done::Copied(moved))
     }
 
     /// Deletes something of the target; a directory only if it is empty.
@@ -151,10 +140,4 @@ impl Worker {
             }
         }
     }
-}
-
-fn keep_time(target: &std::path::Path, nanos: i64) -> Outcome {
-    let time = local_time(nanos);
-    let set = || fs::File::options().write(true).open(target)?.set_modified(time);
-    set().map_err(|e| Failure::local("set the time of", target, &e))
 }
