@@ -11,7 +11,7 @@
 //! ```
 //!
 //! [`table::keys`] draws the tables, [`model::records`] says what is in them, [`table::format`] how they are written; [`model::worth`] says what a chunk
-//! is worth, [`model::census`] what all of them are. Everything but the actor is pure.
+//! is worth, [`model::census`] what all of them are. Everything but the actor, and where it and the reads block, is pure.
 
 pub mod migrate;
 pub mod model;

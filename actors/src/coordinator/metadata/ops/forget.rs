@@ -42,7 +42,7 @@ const STEP_ROWS: usize = 32;
 struct CopiesSeen {
     /// Nodes that are lost or forgotten: two nodes that are forgotten at once must not take the last two copies along.
     gone: BTreeSet<NodeId>,
-    /// See [`Totals::worsened`](crate::coordinator::metadata::model::records::Totals::worsened).
+    /// See [`Totals::worsened`](crate::coordinator::metadata::table::totals::Totals::worsened).
     worsened: u64,
 }
 
