@@ -1,13 +1,15 @@
 //! `dfsctl explain`: where the chunks of files are, and why there.
 
-use dfs_wire::message::metadata::{ChunkExplanation, CopyState, Explained, ReplicaLocation};
-use serde::Serialize;
+use dfs_wire::message::membership::NodeState;
+use dfs_wire::message::metadata::{ChunkExplanation, CopyState, Explained, PlacementReason, ReplicaLocation};
+use serde::{Serialize, Serializer};
 
 use crate::connect::invocation::Invocation;
 use crate::operands::Operands;
 use crate::output::exit::Exit;
 use crate::output::failure::Outcome;
 use crate::output::list::List;
+use crate::output::object::object;
 use crate::output::page::{Page, Paint};
 use crate::output::text::{count, hex, plain, present, size};
 use crate::output::views::EntryView;
@@ -31,94 +33,62 @@ pub(crate) struct ExplainView {
     pub chunk_list: Vec<ChunkView>,
 }
 
-/// One chunk.
-#[derive(Debug, Serialize)]
+/// One chunk, and why it has fewer copies than the file wants, beyond what its copies say by themselves.
+#[derive(Debug)]
 pub(crate) struct ChunkView {
-    /// Its place in the file.
-    pub index: u32,
-    /// Its id.
-    pub chunk: String,
-    /// Which attempt was committed.
-    pub generation: u32,
-    /// Its bytes.
-    pub size: u32,
-    /// SHA-256 of them.
-    pub sha256: String,
-    /// Versions that hold it.
-    pub references: u32,
-    /// What it is worth now: `safe`, `maintenance`, `under_replicated`, `unreachable` or `lost`.
-    pub health: &'static str,
-    /// Its copies.
-    pub replicas: Vec<ReplicaView>,
-    /// What placement thought of each node.
-    pub reasons: Vec<ReasonView>,
-    /// Why it has fewer copies than the file wants, beyond what its copies say by themselves.
-    pub lacking: Vec<String>,
+    chunk: ChunkExplanation,
+    lacking: Vec<String>,
 }
 
 /// One copy.
-#[derive(Debug, Serialize)]
-pub(crate) struct ReplicaView {
-    /// The node's name.
-    pub node: String,
-    /// The node's id.
-    pub node_id: String,
-    /// Where the node listens; null if that is not known.
-    pub address: Option<String>,
-    /// `up`, `suspect`, `down`, `left`, `draining`, `lost` or `forgotten`.
-    pub node_state: &'static str,
-    /// `good`, `unverified`, `corrupt`, `missing` or `dropping`, as far as the coordinator knows.
-    pub copy: &'static str,
-}
+#[derive(Debug)]
+struct ReplicaView<'a>(&'a ReplicaLocation);
 
 /// What placement thought of one node.
-#[derive(Debug, Serialize)]
-pub(crate) struct ReasonView {
-    /// The node's name.
-    pub node: String,
-    /// The node's id.
-    pub node_id: String,
-    /// Whether it was chosen.
-    pub chosen: bool,
-    /// Stable word for the rule that decided.
-    pub rule: String,
-    /// The numbers behind it.
-    pub detail: String,
-}
+#[derive(Debug)]
+struct ReasonView<'a>(&'a PlacementReason);
 
-impl From<&ReplicaLocation> for ReplicaView {
-    fn from(replica: &ReplicaLocation) -> Self {
-        Self {
-            node: replica.name.clone(),
-            node_id: replica.node.to_string(),
-            address: present(&replica.address).map(str::to_owned),
-            node_state: replica.node_state.name(),
-            copy: replica.copy.name(),
-        }
+impl Serialize for ChunkView {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self { chunk, lacking } = self;
+        object!(serializer, {
+            "index": chunk.index,
+            "chunk": chunk.chunk.to_string(),
+            "generation": chunk.generation.0,
+            "size": chunk.len,
+            "sha256": hex(&chunk.sha256),
+            "references": chunk.references,
+            "health": chunk.health.name(),
+            "replicas": chunk.replicas.iter().map(ReplicaView).collect::<Vec<_>>(),
+            "reasons": chunk.reasons.iter().map(ReasonView).collect::<Vec<_>>(),
+            "lacking": lacking,
+        })
     }
 }
 
-impl ChunkView {
-    fn new(chunk: &ChunkExplanation, wanted: u8) -> Self {
-        let reasons = chunk.reasons.iter().map(|reason| ReasonView {
-            node: reason.name.clone(),
-            node_id: reason.node.to_string(),
-            chosen: reason.chosen,
-            rule: reason.rule.clone(),
-            detail: reason.detail.clone(),
-        });
-        Self {
-            index: chunk.index,
-            chunk: chunk.chunk.to_string(),
-            generation: chunk.generation.0,
-            size: chunk.len,
-            sha256: hex(&chunk.sha256),
-            references: chunk.references,
-            health: chunk.health.name(),
-            replicas: chunk.replicas.iter().map(ReplicaView::from).collect(),
-            reasons: reasons.collect(),
-            lacking: lacking(chunk, wanted),
-        }
+impl Serialize for ReplicaView<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(replica) = self;
+        object!(serializer, {
+            "node": replica.name,
+            "node_id": replica.node.to_string(),
+            "address": present(&replica.address),
+            "node_state": replica.node_state.name(),
+            "copy": replica.copy.name(),
+        })
+    }
+}
+
+impl Serialize for ReasonView<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(reason) = self;
+        object!(serializer, {
+            "node": reason.name,
+            "node_id": reason.node.to_string(),
+            "chosen": reason.chosen,
+            "rule": reason.rule,
+            "detail": reason.detail,
+        })
     }
 }
 
@@ -142,15 +112,13 @@ fn lacking(chunk: &ChunkExplanation, wanted: u8) -> Vec<String> {
     why
 }
 
-impl From<&Explained> for ExplainView {
-    fn from(explained: &Explained) -> Self {
+impl From<Explained> for ExplainView {
+    fn from(explained: Explained) -> Self {
+        let wanted = explained.stat.replication;
+        let chunk = |chunk| ChunkView { lacking: lacking(&chunk, wanted), chunk };
         Self {
             entry: EntryView::from(&explained.stat),
-            chunk_list: explained
-                .chunks
-                .iter()
-                .map(|chunk| ChunkView::new(chunk, explained.stat.replication))
-                .collect(),
+            chunk_list: explained.chunks.into_iter().map(chunk).collect(),
         }
     }
 }
@@ -171,17 +139,19 @@ impl ExplainView {
     }
 }
 
-impl ReplicaView {
+impl ReplicaView<'_> {
     /// One phrase: where, and how good that is.
     fn text(&self, paint: Paint) -> String {
-        let address = self.address.as_deref().unwrap_or("address not known");
-        let head = format!("  copy on {} ({}): ", plain(&self.node), plain(address));
-        let phrase = match (self.copy, self.node_state) {
-            ("good", "up") => paint.green("good"),
-            ("unverified", "up") => paint.yellow("there, not verified yet"),
-            (copy, "up") => paint.red(copy),
-            ("good", state) => paint.red(&format!("was good, but the node is {state}")),
-            (copy, state) => paint.red(&format!("{copy}, and the node is {state}")),
+        let Self(replica) = self;
+        let address = present(&replica.address).unwrap_or("address not known");
+        let head = format!("  copy on {} ({}): ", plain(&replica.name), plain(address));
+        let (copy, state) = (replica.copy.name(), replica.node_state.name());
+        let phrase = match (replica.copy, replica.node_state) {
+            (CopyState::Good, NodeState::Up) => paint.green("good"),
+            (CopyState::Unverified, NodeState::Up) => paint.yellow("there, not verified yet"),
+            (_, NodeState::Up) => paint.red(copy),
+            (CopyState::Good, _) => paint.red(&format!("was good, but the node is {state}")),
+            _ => paint.red(&format!("{copy}, and the node is {state}")),
         };
         head + &phrase
     }
@@ -189,25 +159,21 @@ impl ReplicaView {
 
 impl ChunkView {
     fn text(&self, page: &mut Page) {
-        let paint = page.paint;
+        let (paint, Self { chunk, lacking }) = (page.paint, self);
         page.line("");
-        let head = paint.bold(&format!("chunk {}", self.index));
-        page.line(format!(
-            "{head}  {}  generation {}  {}",
-            self.chunk,
-            self.generation,
-            size(u64::from(self.size))
-        ));
-        page.line(format!("  sha256 {}", self.sha256));
-        for replica in &self.replicas {
-            page.line(replica.text(paint));
+        let head = paint.bold(&format!("chunk {}", chunk.index));
+        let (generation, bytes) = (chunk.generation, size(u64::from(chunk.len)));
+        page.line(format!("{head}  {}  generation {generation}  {bytes}", chunk.chunk));
+        page.line(format!("  sha256 {}", hex(&chunk.sha256)));
+        for replica in &chunk.replicas {
+            page.line(ReplicaView(replica).text(paint));
         }
-        for why in &self.lacking {
+        for why in lacking {
             page.line(paint.yellow(&format!("  lacks a copy: {}", plain(why))));
         }
-        for reason in &self.reasons {
+        for reason in &chunk.reasons {
             let mark = if reason.chosen { "chosen" } else { "passed over" };
-            let (node, rule, detail) = (plain(&reason.node), plain(&reason.rule), plain(&reason.detail));
+            let (node, rule, detail) = (plain(&reason.name), plain(&reason.rule), plain(&reason.detail));
             page.line(paint.dim(&format!("  {mark}: {node} ({rule}) {detail}")));
         }
     }
@@ -224,7 +190,7 @@ pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     for (index, path) in paths.iter().enumerate() {
         match client.explain(path).await {
             Ok(explained) => {
-                let view = ExplainView::from(&explained);
+                let view = ExplainView::from(explained);
                 if index > 0 {
                     list.human_line("");
                 }
@@ -241,8 +207,7 @@ pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
 #[cfg(test)]
 mod tests {
     use dfs_wire::id::{ChunkId, Generation, NodeId};
-    use dfs_wire::message::membership::NodeState;
-    use dfs_wire::message::metadata::{ChunkHealth, PlacementReason};
+    use dfs_wire::message::metadata::ChunkHealth;
 
     use super::*;
 
@@ -291,7 +256,7 @@ mod tests {
     fn nothing_wraps_at_forty_columns() {
         let chunk = chunk(&[(1, CopyState::Good), (2, CopyState::Corrupt)], &[1, 2, 3]);
         let stat = crate::output::views::tests::file("/some/path/that/is/longer/than/forty/columns", 3);
-        let view = ExplainView::from(&Explained { stat, chunks: vec![chunk], next: None });
+        let view = ExplainView::from(Explained { stat, chunks: vec![chunk], next: None });
         let text = view.text(Paint::new(false), Some(40));
         // A path stays whole, and is wrapped by the terminal.
         assert!(
@@ -308,7 +273,7 @@ mod tests {
             let mut chunk = chunk(&[(1, copy)], &[1]);
             let replica = chunk.replicas.first_mut().unwrap();
             (replica.node_state, replica.address) = (node_state, address.to_owned());
-            ReplicaView::from(&*replica).text(Paint::new(false))
+            ReplicaView(replica).text(Paint::new(false))
         };
         let text = [
             said(CopyState::Good, NodeState::Up, "h:1"),
