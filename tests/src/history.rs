@@ -21,6 +21,8 @@ pub type Held = Option<u32>;
 pub enum Event {
     /// A value was put.
     Put(usize, u32),
+    /// A value was to be put where exactly this was: `true`, or something else was there.
+    PutIf(usize, Held, u32, bool),
     /// A path was removed: `true`, or was not there.
     Remove(usize, bool),
     /// The first was renamed to the second, replacing it: `true`, or the first was not there.
@@ -93,6 +95,15 @@ impl Event {
         let mut next = state.clone();
         match self {
             Self::Put(path, value) => next[*path] = Some(*value),
+            Self::PutIf(path, expected, value, true) => {
+                if state[*path] != *expected {
+                    return None;
+                }
+                next[*path] = Some(*value);
+            }
+            Self::PutIf(path, expected, _, false) => {
+                return (state[*path] != *expected).then_some(next);
+            }
             Self::Remove(path, true) => {
                 next[*path].take()?;
             }
@@ -179,6 +190,13 @@ mod tests {
             op(22, 23, listed(&[])),
         ];
         assert_eq!(check(2, concurrent), Ok(()));
+        let conditional = vec![
+            op(0, 1, Event::PutIf(0, None, 1, true)),
+            op(2, 5, Event::PutIf(0, Some(1), 2, true)),
+            op(3, 4, Event::PutIf(0, None, 3, false)),
+            op(6, 7, Event::Get(0, Some(2))),
+        ];
+        assert_eq!(check(1, conditional), Ok(()));
         // An unknown put may show late, or never.
         let unknown = |seen| {
             let lost = Op { event: Event::Put(0, 7), called: 0, returned: None, client: 1 };
@@ -190,7 +208,7 @@ mod tests {
 
     #[test]
     fn every_kind_of_lie_is_caught() {
-        let lies: [(&str, Vec<Op>); 7] = [
+        let lies: [(&str, Vec<Op>); 9] = [
             ("a lost write", vec![op(0, 1, Event::Put(0, 1)), op(2, 3, Event::Get(0, None))]),
             (
                 "a stale read",
@@ -227,6 +245,18 @@ mod tests {
             (
                 "a listing that leaves a file out",
                 vec![op(0, 1, Event::Put(0, 1)), op(2, 3, Event::Put(1, 2)), op(4, 5, listed(&[(1, 2)]))],
+            ),
+            (
+                "two writers that both replaced the same version",
+                vec![
+                    op(0, 1, Event::Put(0, 1)),
+                    op(2, 9, Event::PutIf(0, Some(1), 2, true)),
+                    op(3, 8, Event::PutIf(0, Some(1), 3, true)),
+                ],
+            ),
+            (
+                "a condition that held and was denied",
+                vec![op(0, 1, Event::Put(0, 1)), op(2, 3, Event::PutIf(0, Some(1), 2, false))],
             ),
             (
                 "two removes of one file",

@@ -34,6 +34,7 @@ mod ports;
 mod proc_fs;
 mod proxy;
 mod rng;
+#[cfg(feature = "sim")]
 pub mod sim;
 mod wait;
 

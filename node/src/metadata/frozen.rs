@@ -9,7 +9,7 @@ use ::redb::StorageBackend;
 use ::redb::backends::InMemoryBackend;
 use dfs_actors::coordinator::metadata::table::store::{Batch, MetadataStore};
 
-use super::redb::RedbStore;
+use super::redb::{RedbOptions, RedbStore};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -96,9 +96,9 @@ fn readers_do_not_wait_for_a_commit_on_a_disk_that_does_not_answer() {
     for growing_only in [true, false] {
         let gate = Arc::new(Gate::default());
         let opener = Arc::clone(&gate);
-        let store = RedbStore::with_backend("a frozen disk", move || {
-            Ok(Freezable { inner: InMemoryBackend::new(), gate: Arc::clone(&opener), growing_only })
-        });
+        let backend =
+            move || Ok(Freezable { inner: InMemoryBackend::new(), gate: Arc::clone(&opener), growing_only });
+        let store = RedbStore::with_backend("a frozen disk", &RedbOptions::default(), backend, || Ok(()));
         let store = Arc::new(store.unwrap());
         store.commit(&write(b"a", b"1".to_vec())).unwrap();
         gate.set(true);

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use ::redb::StorageBackend;
 use dfs_actors::coordinator::metadata::table::store::{Batch, KeyRange, MetaStoreError, MetadataStore};
 
-use super::redb::RedbStore;
+use super::redb::{RedbOptions, RedbStore};
 
 const SECTOR: usize = 512;
 
@@ -215,7 +215,7 @@ impl StorageBackend for TornDisk {
 
 pub(super) fn open(disk: &TornDisk) -> Result<RedbStore, MetaStoreError> {
     let disk = disk.clone();
-    RedbStore::with_backend("a torn disk", move || disk.settled())
+    RedbStore::with_backend("a torn disk", &RedbOptions::default(), move || disk.settled(), || Ok(()))
 }
 
 /// Round `n` writes `n` to eight keys: a mixture of two rounds would be a torn commit.
@@ -288,13 +288,14 @@ fn readers_do_not_wait_for_a_store_that_is_being_opened() {
     let (begun, at_the_gate) = std::sync::mpsc::channel();
     let (open_gate, gate) = std::sync::mpsc::channel::<()>();
     let (gate, opener) = (Mutex::new(gate), disk.clone());
-    let store = RedbStore::with_backend("a slow disk", move || {
+    let settle = move || {
         if opener.opened() > 0 {
             begun.send(()).unwrap();
             gate.lock().unwrap().recv().unwrap();
         }
         opener.settled()
-    });
+    };
+    let store = RedbStore::with_backend("a slow disk", &RedbOptions::default(), settle, || Ok(()));
     let store = Arc::new(store.unwrap());
     store.commit(&round(1)).unwrap();
     let reopening = Arc::clone(&store);

@@ -121,18 +121,20 @@ impl RedbStore {
     }
 
     /// Opens the store on what `backend` gives at each opening: how tests tear and lose its writes. It must show what
-    /// is durable and nothing else, as `open_file` sees to for a file.
+    /// is durable and nothing else, as `open_file` sees to for a file; `sync_name` makes the name of a new one durable.
     ///
     /// # Errors
     /// As [`Self::open`].
     pub fn with_backend<B: StorageBackend>(
         what: &str,
+        options: &RedbOptions,
         backend: impl Fn() -> io::Result<B> + Send + Sync + 'static,
+        sync_name: impl Fn() -> io::Result<()> + Send + Sync + 'static,
     ) -> Result<Self, MetaStoreError> {
-        let open = move |history: &Arc<FileHistory>, _check| {
+        let options = options.clone();
+        let open = move |history: &Arc<FileHistory>, check| {
             let backend = backend().inspect_err(|error| history.lose("opening", error));
-            let backend = Watched::new(backend.map_err(StorageError::Io)?, history);
-            Builder::new().create_with_backend(backend)
+            open_backend(backend.map_err(StorageError::Io)?, &options, history, check, &sync_name)
         };
         Self::with_opener(what.to_owned(), None, Box::new(open))
     }
@@ -206,23 +208,33 @@ fn open_file(
     let mut how = File::options();
     how.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
     let file = private::open(&mut how, OFlags::empty(), path).map_err(StorageError::Io)?;
-    let len = file.metadata().map_err(StorageError::Io)?.len();
     let lose = |error: &io::Error| {
         if !is_full(error) {
             history.lose("syncing", error);
         }
     };
     show_what_is_durable(&file).inspect_err(lose).map_err(StorageError::Io)?;
-    if len == 0
-        && let Some(directory) = path.parent()
-    {
+    let sync_name = || path.parent().map_or(Ok(()), sync_dir);
+    open_backend(FileBackend::new(file)?, options, history, check, &sync_name)
+}
+
+/// Opens the engine on a backend that shows what is durable.
+fn open_backend(
+    backend: impl StorageBackend,
+    options: &RedbOptions,
+    history: &Arc<FileHistory>,
+    check: bool,
+    sync_name: &dyn Fn() -> io::Result<()>,
+) -> Result<Database, DatabaseError> {
+    let len = backend.len().map_err(StorageError::Io)?;
+    if len == 0 {
         // The file is not there after a power cut unless its directory entry is durable too (R3).
-        sync_dir(directory).inspect_err(|error| history.lose("syncing", error)).map_err(StorageError::Io)?;
+        sync_name().inspect_err(|error| history.lose("syncing", error)).map_err(StorageError::Io)?;
     }
     Builder::new()
         .set_cache_size(options.cache_bytes)
         .set_check_integrity_on_open(check && len <= options.check_on_open_bytes_max)
-        .create_with_backend(Watched::new(FileBackend::new(file)?, history))
+        .create_with_backend(Watched::new(backend, history))
 }
 
 /// Makes what was written durable, and drops what the kernel keeps of the file: pages that only look clean, because an

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use dfs_actors::budgets::{BULK_UPLOADS_MAX, COPIES_MAX, UPLOADS_MAX, WINDOW_SLABS};
 use dfs_actors::datanode::DatanodeLimits;
-use dfs_actors::datanode::authority::{CoordinatorView, Heard, IdentityStore, Joined, SelfDescription};
+use dfs_actors::datanode::authority::{CoordinatorView, SelfDescription};
 use dfs_actors::datanode::chunk_store::ChunkStore;
 use dfs_actors::datanode::heartbeat::HeartbeatConfig;
 use dfs_actors::datanode::inventory::InventoryConfig;
@@ -14,18 +14,15 @@ use dfs_actors::datanode::streaming::UploadLimits;
 use dfs_actors::datanode::tree::{DatanodeArgs, DatanodeMemory, datanode};
 use dfs_actors::peer::tree::Transport;
 use dfs_actors::supervisor::{ActorTree, Root};
-use dfs_wire::auth::NodeKey;
 use dfs_wire::id::NodeId;
 use dfs_wire::limits::DATA_FRAME_BYTES;
 use dfs_wire::slab::{SlabBudget, SlabPool};
-use dfs_wire::status::{Status, StatusCode};
-use futures_util::future::BoxFuture;
 
 use super::{Begun, LOOK, bind, drained, follow, observe, ready, talk};
 use crate::config::Config;
 use crate::private;
 use crate::process::{EXIT_SUPERSEDED, RoleContext};
-use crate::store::{DataDir, FileStore, NodeIdentity, OsDisk, StoreConfig};
+use crate::store::{DataDir, FileStore, NodeIdentity, OsDisk, StoreConfig, StoredIdentity};
 
 /// Descriptors of a datanode besides connections and chunk files: directories, the lock, links to others, what is short.
 const DESCRIPTORS_OTHER: usize = 512;
@@ -60,7 +57,7 @@ pub(super) async fn start(context: &RoleContext, config: &Config) -> anyhow::Res
         chaos: config.chaos.enabled,
         coordinator: config.coordinator.address.to_string(),
         store: chunks,
-        identity: Arc::new(Identity(store)),
+        identity: Arc::new(StoredIdentity::new(store)),
         memory: memory.clone(),
         limits: follow(&context.live, limits),
         heartbeat: HeartbeatConfig::default(),
@@ -186,52 +183,4 @@ fn watch_membership(context: &RoleContext, view: &Arc<CoordinatorView>, name: &s
             }
         }
     });
-}
-
-/// The membership, kept in the data directory.
-struct Identity(Arc<FileStore>);
-
-impl IdentityStore for Identity {
-    fn joined(&self) -> Option<Joined> {
-        let NodeIdentity { cluster, node_key, epoch, position, .. } = self.0.data_dir().identity()?;
-        Some(Joined { cluster: cluster?, key: NodeKey(node_key?), epoch, position })
-    }
-
-    fn save(&self, joined: Joined) -> BoxFuture<'static, Result<(), Status>> {
-        let Joined { cluster, key, epoch, position } = joined;
-        let (cluster, node_key) = (Some(cluster), Some(key.0));
-        let change = move |known: NodeIdentity| NodeIdentity { cluster, node_key, epoch, position, ..known };
-        if self.0.data_dir().identity().is_none() {
-            let none = Status::new(StatusCode::DiskFailed, "the data directory has no identity");
-            return Box::pin(async { Err(none) });
-        }
-        self.change(move |known| known.map(change))
-    }
-
-    fn keep(&self, heard: Heard) -> BoxFuture<'static, Result<(), Status>> {
-        let Heard { epoch, position } = heard;
-        match self.0.data_dir().identity() {
-            Some(known) if known.epoch == epoch && known.position >= position => Box::pin(async { Ok(()) }),
-            Some(known) if known.epoch == epoch => self.change(move |known| {
-                let older = |known: &NodeIdentity| known.epoch == epoch && known.position < position;
-                known.filter(older).map(|known| NodeIdentity { position, ..known })
-            }),
-            _ => {
-                let text = format!("epoch {epoch} is not the one that took this node in last");
-                Box::pin(async { Err(Status::new(StatusCode::StaleEpoch, text)) })
-            }
-        }
-    }
-}
-
-impl Identity {
-    fn change(
-        &self,
-        change: impl FnOnce(Option<NodeIdentity>) -> Option<NodeIdentity> + Send + 'static,
-    ) -> BoxFuture<'static, Result<(), Status>> {
-        let changing = self.0.change_identity(change);
-        Box::pin(
-            async move { changing.await.map_err(|e| Status::new(StatusCode::DiskFailed, e.to_string())) },
-        )
-    }
 }

@@ -3,7 +3,6 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
 
 use dfs_actors::datanode::chunk_store::{ChunkInfo, ReplicaState, StoreError, StoreStats};
 use dfs_wire::id::{ChunkKey, ClusterId};
@@ -191,7 +190,7 @@ impl Core {
         let totals = self.index.totals();
         let counters = &self.disk.counters;
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let now = Instant::now();
+        let now = self.disk.io.uptime();
         let silent = self.disk.watch.oldest(now);
         StoreStats {
             disk: self.disk.label.to_string(),

@@ -20,7 +20,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use dfs_actors::datanode::chunk_store::{DiskState, StoreError};
 use dfs_wire::id::ChunkKey;
@@ -60,7 +60,7 @@ struct Ledger {
     space: Space,
     promised: u64,
     /// When something was refused for want of space last, unless something was stored since.
-    refused: Option<Instant>,
+    refused: Option<Duration>,
 }
 
 /// See the module's documentation.
@@ -92,10 +92,10 @@ impl Disk {
         Ok(Self {
             label: layout.root().to_string_lossy().into(),
             epoch: wall.saturating_sub(io.uptime()),
+            watch: Arc::new(Watch::new(Arc::clone(&io))),
             io,
             layout,
             counters: Counters::default(),
-            watch: Arc::default(),
             dirs,
             reserve_configured,
             health: Mutex::default(),
@@ -121,7 +121,7 @@ impl Disk {
     }
 
     /// The state at `now`.
-    pub(crate) fn state(&self, now: Instant) -> DiskState {
+    pub(crate) fn state(&self, now: Duration) -> DiskState {
         let (stalled, news) = self.watch.is_stalled(now);
         match news {
             true if stalled => tracing::error!(disk = %self.label, "disk does not answer"),
@@ -136,10 +136,10 @@ impl Disk {
         }
     }
 
-    fn is_full(&self, now: Instant) -> bool {
+    fn is_full(&self, now: Duration) -> bool {
         let (space, promised, reserve) = self.space();
         let refused = lock(&self.ledger).refused;
-        let lately = refused.is_some_and(|at| now.saturating_duration_since(at) < FULL_FOR);
+        let lately = refused.is_some_and(|at| now.saturating_sub(at) < FULL_FOR);
         lately || watermarks::is_full(space, promised, reserve)
     }
 
@@ -158,7 +158,7 @@ impl Disk {
 
     /// `Busy` if the disk does not answer: whoever has a choice should not wait for it.
     pub(crate) fn check_answers(&self) -> Result<(), StoreError> {
-        match self.watch.oldest(Instant::now()) >= STALLED_AFTER {
+        match self.watch.oldest(self.io.uptime()) >= STALLED_AFTER {
             true => Err(StoreError::Busy { disk: self.label.clone(), what: stalled_reason() }),
             false => Ok(()),
         }
@@ -199,10 +199,10 @@ impl Disk {
 
     fn timed_sync(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
         self.watch.step();
-        let start = Instant::now();
+        let start = self.io.uptime();
         let result = sync();
         count(&self.counters.fsyncs, 1);
-        count(&self.counters.fsync_micros, u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX));
+        count(&self.counters.fsync_micros, u64::try_from(self.io.uptime().saturating_sub(start).as_micros()).unwrap_or(u64::MAX));
         result
     }
 
@@ -217,7 +217,7 @@ impl Disk {
         count(&self.counters.write_errors, 1);
         match Errno::from_io_error(&error) {
             Some(Errno::NOSPC | Errno::DQUOT) => {
-                lock(&self.ledger).refused = Some(Instant::now());
+                lock(&self.ledger).refused = Some(self.io.uptime());
                 let (space, promised, reserve) = self.space();
                 let available = space.available.saturating_sub(promised);
                 StoreError::NoSpace { disk: self.label.clone(), needed, available, reserve }

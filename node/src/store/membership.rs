@@ -5,8 +5,11 @@
 
 use std::sync::Arc;
 
+use dfs_actors::datanode::authority::{Heard, IdentityStore, Joined};
 use dfs_actors::datanode::chunk_store::StoreError;
+use dfs_wire::auth::NodeKey;
 use dfs_wire::id::NodeId;
+use dfs_wire::status::{Status, StatusCode};
 use futures_util::future::BoxFuture;
 
 use super::core::Core;
@@ -96,4 +99,57 @@ fn save(core: &Core, identity: NodeIdentity) -> Result<(), StoreError> {
         return Ok(());
     }
     written
+}
+
+/// The membership of a datanode, kept in its data directory.
+pub struct StoredIdentity(Arc<FileStore>);
+
+impl IdentityStore for StoredIdentity {
+    fn joined(&self) -> Option<Joined> {
+        let NodeIdentity { cluster, node_key, epoch, position, .. } = self.0.data_dir().identity()?;
+        Some(Joined { cluster: cluster?, key: NodeKey(node_key?), epoch, position })
+    }
+
+    fn save(&self, joined: Joined) -> BoxFuture<'static, Result<(), Status>> {
+        let Joined { cluster, key, epoch, position } = joined;
+        let (cluster, node_key) = (Some(cluster), Some(key.0));
+        let change = move |known: NodeIdentity| NodeIdentity { cluster, node_key, epoch, position, ..known };
+        if self.0.data_dir().identity().is_none() {
+            let none = Status::new(StatusCode::DiskFailed, "the data directory has no identity");
+            return Box::pin(async { Err(none) });
+        }
+        self.change(move |known| known.map(change))
+    }
+
+    fn keep(&self, heard: Heard) -> BoxFuture<'static, Result<(), Status>> {
+        let Heard { epoch, position } = heard;
+        match self.0.data_dir().identity() {
+            Some(known) if known.epoch == epoch && known.position >= position => Box::pin(async { Ok(()) }),
+            Some(known) if known.epoch == epoch => self.change(move |known| {
+                let older = |known: &NodeIdentity| known.epoch == epoch && known.position < position;
+                known.filter(older).map(|known| NodeIdentity { position, ..known })
+            }),
+            _ => {
+                let text = format!("epoch {epoch} is not the one that took this node in last");
+                Box::pin(async { Err(Status::new(StatusCode::StaleEpoch, text)) })
+            }
+        }
+    }
+}
+
+impl StoredIdentity {
+    /// The identity that stands beside the chunks of `store`.
+    pub fn new(store: Arc<FileStore>) -> Self {
+        Self(store)
+    }
+
+    fn change(
+        &self,
+        change: impl FnOnce(Option<NodeIdentity>) -> Option<NodeIdentity> + Send + 'static,
+    ) -> BoxFuture<'static, Result<(), Status>> {
+        let changing = self.0.change_identity(change);
+        Box::pin(
+            async move { changing.await.map_err(|e| Status::new(StatusCode::DiskFailed, e.to_string())) },
+        )
+    }
 }

@@ -57,5 +57,6 @@ pub use config::{DirectIo, ReadMode, StoreConfig};
 pub use data_dir::{DataDir, DataDirError, SaveError};
 pub use file_store::{FileStore, OpenError};
 pub use identity::NodeIdentity;
+pub use membership::StoredIdentity;
 pub use os_disk::OsDisk;
 pub use sweep::{REPORT_LINES_MAX, Strays, SweepReport};

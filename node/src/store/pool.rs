@@ -168,10 +168,15 @@ mod tests {
     use std::sync::mpsc;
 
     use super::*;
+    use crate::store::OsDisk;
+
+    fn watch() -> Arc<Watch> {
+        Arc::new(Watch::new(Arc::new(OsDisk)))
+    }
 
     #[tokio::test]
     async fn slots_bound_the_queue_and_a_panic_does_not_end_a_thread() {
-        let (pool, handles) = IoPool::start("test", 1, 2, Arc::default()).unwrap();
+        let (pool, handles) = IoPool::start("test", 1, 2, watch()).unwrap();
         let (go, gate) = mpsc::channel::<()>();
         let (a, b) = (pool.clone(), pool.clone());
         let first = tokio::spawn(async move { a.run(move || gate.recv().is_ok()).await });
@@ -195,7 +200,7 @@ mod tests {
 
     #[tokio::test]
     async fn without_threads_jobs_run_in_place() {
-        let (pool, _) = IoPool::start("test", 0, 1, Arc::default()).unwrap();
+        let (pool, _) = IoPool::start("test", 0, 1, watch()).unwrap();
         let here = std::thread::current().id();
         assert_eq!(pool.run(|| std::thread::current().id()).await, Ok(here));
     }

@@ -2,22 +2,24 @@
 //!
 //! Each thread that does I/O notes when it began its current step, and forgets it at the end. The oldest of these steps
 //! says how long the disk has been silent at least. Nothing is latched: when the step ends, the disk is as it was.
+//! Time is the uptime of the disk's file system ([`DiskIo::uptime`](super::disk_io::DiskIo::uptime)), so that a test can let it pass.
 
 use std::collections::HashMap;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::ThreadId;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::disk::lock;
+use super::disk_io::DiskIo;
 
 /// A step that takes longer counts as stalled: a slow disk, and one that retries a sector, are faster.
 pub(crate) const STALLED_AFTER: Duration = Duration::from_secs(30);
 
 /// The steps under way on one disk.
-#[derive(Default)]
 pub(crate) struct Watch {
-    steps: Mutex<HashMap<ThreadId, Instant>>,
+    io: Arc<dyn DiskIo>,
+    steps: Mutex<HashMap<ThreadId, Duration>>,
     told: AtomicBool,
 }
 
@@ -38,27 +40,32 @@ impl Drop for AtWork<'_> {
 }
 
 impl Watch {
+    /// A watch over what is done with `io`.
+    pub(crate) fn new(io: Arc<dyn DiskIo>) -> Self {
+        Self { io, steps: Mutex::default(), told: AtomicBool::default() }
+    }
+
     /// This thread begins to work.
     pub(crate) fn begin(&self) -> AtWork<'_> {
-        let outer = lock(&self.steps).insert(std::thread::current().id(), Instant::now()).is_some();
+        let outer = lock(&self.steps).insert(std::thread::current().id(), self.io.uptime()).is_some();
         AtWork { watch: self, outer }
     }
 
     /// This thread, if it is at work, goes on to another step of it.
     pub(crate) fn step(&self) {
         if let Some(since) = lock(&self.steps).get_mut(&std::thread::current().id()) {
-            *since = Instant::now();
+            *since = self.io.uptime();
         }
     }
 
     /// How long the oldest step has been under way.
-    pub(crate) fn oldest(&self, now: Instant) -> Duration {
+    pub(crate) fn oldest(&self, now: Duration) -> Duration {
         let steps = lock(&self.steps);
-        steps.values().map(|since| now.saturating_duration_since(*since)).max().unwrap_or_default()
+        steps.values().map(|since| now.saturating_sub(*since)).max().unwrap_or_default()
     }
 
     /// Whether the disk is stalled, and whether that is news.
-    pub(crate) fn is_stalled(&self, now: Instant) -> (bool, bool) {
+    pub(crate) fn is_stalled(&self, now: Duration) -> (bool, bool) {
         let stalled = self.oldest(now) >= STALLED_AFTER;
         (stalled, self.told.swap(stalled, Ordering::Relaxed) != stalled)
     }
@@ -67,14 +74,15 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::OsDisk;
 
     #[test]
     fn a_step_without_end_stalls_the_disk_until_it_ends() {
-        let watch = Watch::default();
-        let later = || Instant::now() + STALLED_AFTER;
+        let watch = Watch::new(Arc::new(OsDisk));
+        let later = || OsDisk.uptime() + STALLED_AFTER;
         assert_eq!(watch.is_stalled(later()), (false, false), "nothing is under way");
         let outer = watch.begin();
-        assert_eq!(watch.is_stalled(Instant::now()), (false, false));
+        assert_eq!(watch.is_stalled(OsDisk.uptime()), (false, false));
         assert_eq!(watch.is_stalled(later()), (true, true));
         assert_eq!(watch.is_stalled(later()), (true, false), "told already");
         drop(watch.begin());
@@ -85,9 +93,9 @@ mod tests {
 
     #[test]
     fn a_long_job_of_short_steps_is_no_stall() {
-        let watch = Watch::default();
+        let watch = Watch::new(Arc::new(OsDisk));
         let _at_work = watch.begin();
-        let before = Instant::now();
+        let before = OsDisk.uptime();
         watch.step();
         assert!(watch.oldest(before + STALLED_AFTER) <= STALLED_AFTER);
     }

@@ -1,152 +1,265 @@
-//! Nodes without a process: the trees of both roles, over what lies in memory.
+//! The two roles as processes of the simulated world: the trees of actors that the real ones run, over the real chunk
+//! store and the real metadata engine, with a simulated disk below and a simulated network around them.
 
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dfs_actors::budgets::{BULK_UPLOADS_MAX, INLINE_SLABS, WINDOW_SLABS};
 use dfs_actors::coordinator::gc::GcConfig;
+use dfs_actors::coordinator::metadata::migrate;
 use dfs_actors::coordinator::metadata::model::time::ReignClock;
-use dfs_actors::coordinator::metadata::ops::cluster;
-use dfs_actors::coordinator::metadata::table::memory::MemoryStore;
+use dfs_actors::coordinator::metadata::ops::{Policy, cluster};
 use dfs_actors::coordinator::metadata::writer::InlineLane;
 use dfs_actors::coordinator::tree::{CoordinatorArgs, coordinator};
 use dfs_actors::coordinator::{CoordinatorConfig, Dialing};
 use dfs_actors::datanode::DatanodeLimits;
 use dfs_actors::datanode::authority::SelfDescription;
+use dfs_actors::datanode::chunk_store::ChunkStore;
 use dfs_actors::datanode::heartbeat::HeartbeatConfig;
 use dfs_actors::datanode::inventory::InventoryConfig;
 use dfs_actors::datanode::quarantine::QuarantineConfig;
 use dfs_actors::datanode::streaming::UploadLimits;
 use dfs_actors::datanode::tree::{DatanodeArgs, DatanodeMemory, datanode};
-use dfs_actors::env::Env;
+use dfs_actors::env::{Clock, Env, SeededRng};
 use dfs_actors::peer::admin::{NodeAdmin, NodeFacts, NodeName};
 use dfs_actors::peer::listener::Bound;
 use dfs_actors::peer::session::{Places, PlacesMax, Service, SessionLimits};
 use dfs_actors::peer::tree::{Transport, TransportArgs, transport};
 use dfs_actors::supervisor::{ActorTree, Exit, Root, SupervisorSpec};
+use dfs_node::metadata::redb::{RedbOptions, RedbStore};
+use dfs_node::store::{DataDir, DirectIo, FileStore, NodeIdentity, StoreConfig, StoredIdentity};
 use dfs_wire::auth::ClusterKey;
-use dfs_wire::id::{ClusterId, Incarnation, NodeId};
+use dfs_wire::id::{ClusterId, NodeId};
 use dfs_wire::slab::{SlabBudget, SlabPool};
 use tokio::sync::watch;
 
-use super::store::{MemIdentity, MemStore};
+use super::disk::{Medium, SimDisk};
+use super::host::{Birth, Ending, HostId};
+use super::net::Port;
 
 /// Version of the software, as nodes tell it.
 const VERSION: &str = "simulated";
 /// Patience with a tree that starts, and with a peer that does not speak.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Slabs of a datanode for uploads, and as many for copies.
-const SLABS: usize = 128;
+const SLABS: usize = 64;
+/// How often a process that drains looks whether it is done.
+const LOOK: Duration = Duration::from_millis(50);
+const SECOND_MS: u64 = 1000;
+/// The data directory of a datanode.
+pub(super) const DATA_DIR: &str = "/data";
+const DATABASE: &str = "/metadata.redb";
 
-/// A running node.
-pub struct SimNode {
-    tree: ActorTree,
-    root: Root,
-    /// As long as it is there, sessions take requests. To be dropped after they have ended: a `watch` wakes those who wait
-    /// for it in a random order.
-    _drain: watch::Sender<bool>,
-    store: Option<MemStore>,
+/// Where a process starts.
+pub(super) struct Site {
+    pub(super) birth: Birth,
+    pub(super) port: Port,
+    pub(super) medium: Medium,
+    pub(super) seed: u64,
+    pub(super) probe: Probe,
 }
 
-impl SimNode {
-    /// A coordinator of a new cluster, which listens at `name`, an address.
-    pub(super) async fn coordinator(env: Env, name: &str) -> Self {
-        let time = ReignClock::new(env.clock.clone());
-        let store = Arc::new(MemoryStore::new());
-        let mut key = [0; 32];
-        env.rng.fill(&mut key);
-        let fresh = ClusterId::time_ordered(time.now_ms(), env.rng.u128());
-        let reign = cluster::open(store.as_ref(), fresh, &ClusterKey(key), time.now_ms())
-            .expect("an empty store can be opened");
-        let tree = ActorTree::new(name);
-        let facts = NodeFacts { cluster: Some(reign.cluster), epoch: reign.epoch };
-        let admin = NodeAdmin::new(
-            node_name(NodeId(reign.cluster.0), name, "coordinator"),
-            tree.clone(),
-            env.clone(),
-            Arc::new(move || facts),
-        );
-        let built = coordinator(CoordinatorArgs {
-            env: env.clone(),
-            store,
-            lane: Arc::new(InlineLane),
-            reads: Arc::new(InlineLane),
-            doorbell: Arc::new(Dialing::new(env.clone(), reign.cluster)),
-            reign,
-            time,
-            config: CoordinatorConfig::new(VERSION),
-            gc: GcConfig::default(),
-            admin,
-        })
-        .expect("the metadata can be read");
-        let budget = SlabBudget::new(SlabPool::new(INLINE_SLABS), INLINE_SLABS);
-        let talk = talk(&env, name, built.service.clone(), budget).await;
-        Self::start(env, tree, built.root(talk.spec), talk.drain, None).await
+impl Site {
+    fn env(&self) -> Env {
+        let rng = SeededRng::new(self.seed ^ u64::from(self.birth.life) << 32);
+        Env::new(Arc::new(self.birth.clock.clone()), Arc::new(self.port.clone()), Arc::new(rng))
     }
+}
 
-    /// A datanode that listens at `name`, an address, and joins the cluster of the coordinator at `coordinator`.
-    pub(super) async fn datanode(env: Env, name: &str, coordinator: &str) -> Self {
-        let store = MemStore::new(name);
-        let tree = ActorTree::new(name);
-        let pool = SlabPool::new(2 * SLABS);
-        let (ingest, replica) = (SlabBudget::new(pool.clone(), SLABS), SlabBudget::new(pool, SLABS));
-        let me = SelfDescription {
-            node: NodeId::time_ordered(env.clock.wall_ms(), env.rng.u128()),
-            incarnation: Incarnation(1),
-            name: name.to_owned(),
-            zone: name.to_owned(),
-            address: name.to_owned(),
-            version: VERSION.to_owned(),
-        };
-        let built = datanode(DatanodeArgs {
-            env: env.clone(),
-            me,
-            tree: tree.clone(),
-            chaos: false,
-            coordinator: coordinator.to_owned(),
-            store: Arc::new(store.clone()),
-            identity: Arc::new(MemIdentity::default()),
-            memory: DatanodeMemory { ingest: ingest.clone(), replica, limit_bytes: 0 },
-            limits: fixed(DatanodeLimits {
-                upload: UploadLimits::default(),
-                window_slabs: WINDOW_SLABS,
-                prepare_timeout: PATIENCE,
-                reads_max: 64,
-                bulk_uploads_max: BULK_UPLOADS_MAX,
-            }),
-            heartbeat: HeartbeatConfig::default(),
-            inventory: InventoryConfig::default(),
-            quarantine: QuarantineConfig::default(),
-        });
-        let talk = talk(&env, name, built.service.clone(), ingest).await;
-        Self::start(env, tree, built.root(talk.spec), talk.drain, Some(store)).await
+/// What can be seen of a process from outside, without asking it. It outlives the process.
+#[derive(Clone, Default)]
+pub(super) struct Probe(Arc<Mutex<Seen>>);
+
+/// See [`Probe`].
+#[derive(Default)]
+pub(super) struct Seen {
+    pub(super) tree: Option<ActorTree>,
+    pub(super) store: Option<Arc<FileStore>>,
+    /// Budgets of buffers, and what each is for.
+    pub(super) budgets: Vec<(&'static str, SlabBudget)>,
+}
+
+impl Probe {
+    pub(super) fn look(&self) -> MutexGuard<'_, Seen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
 
-    async fn start(
-        env: Env,
-        tree: ActorTree,
-        spec: SupervisorSpec,
-        drain: watch::Sender<bool>,
-        store: Option<MemStore>,
-    ) -> Self {
-        let root = Root::start(env, tree.clone(), spec).await.expect("the runtime takes actors");
-        assert!(root.ready(PATIENCE).await, "the actors of {} start: {:?}", tree.node(), tree.snapshot());
-        Self { tree, root, _drain: drain, store }
+/// The times of a cluster that has little: what takes minutes and hours elsewhere takes seconds here.
+fn policy() -> Policy {
+    Policy {
+        upload_lease_ms: 20 * SECOND_MS,
+        read_lease_ms: 10 * SECOND_MS,
+        trash_ms: 10 * SECOND_MS,
+        orphan_grace_ms: 30 * SECOND_MS,
+        ..Policy::default()
     }
+}
 
-    /// Its actors.
-    pub fn tree(&self) -> &ActorTree {
-        &self.tree
+/// The cache of the metadata engine, and its reserve: a world has six disks in memory.
+fn engine() -> RedbOptions {
+    RedbOptions { cache_bytes: 4 << 20, check_on_open_bytes_max: 64 << 20, reserve_bytes: 0 }
+}
+
+/// A coordinator: opens the metadata, serves, and stops in order when it is asked to.
+pub(super) async fn run_coordinator(site: Site) -> Ending {
+    let (env, name) = (site.env(), HostId::COORDINATOR.address());
+    let disk = site.medium.mount(&site.birth);
+    let (files, names) = (disk.clone(), disk);
+    let store = RedbStore::with_backend(
+        "the metadata file",
+        &engine(),
+        move || files.database(Path::new(DATABASE)),
+        move || dfs_node::store::disk_io::sync_dir(&names, Path::new("/")),
+    );
+    let store = Arc::new(store.map_err(said)?);
+    let mut key = [0; 32];
+    env.rng.fill(&mut key);
+    let now_ms = env.clock.wall_ms();
+    let fresh = ClusterId::time_ordered(now_ms, env.rng.u128());
+    let reign = cluster::open(store.as_ref(), fresh, &ClusterKey(key), now_ms).map_err(said)?;
+    migrate::run(store.as_ref(), &reign).map_err(said)?;
+    let time = ReignClock::from(Arc::clone(&env.clock), reign.time_ms);
+    let tree = ActorTree::new(site.birth.host.to_string());
+    let facts = NodeFacts { cluster: Some(reign.cluster), epoch: reign.epoch };
+    let named = node_name(NodeId(reign.cluster.0), &name, "coordinator");
+    let admin = NodeAdmin::new(named, tree.clone(), env.clone(), Arc::new(move || facts));
+    let built = coordinator(CoordinatorArgs {
+        env: env.clone(),
+        store,
+        lane: Arc::new(InlineLane),
+        reads: Arc::new(InlineLane),
+        doorbell: Arc::new(Dialing::new(env.clone(), reign.cluster)),
+        reign,
+        time,
+        config: CoordinatorConfig { policy: policy(), ..CoordinatorConfig::new(VERSION) },
+        gc: GcConfig { interval: Duration::from_secs(5), ..GcConfig::default() },
+        admin: admin.clone(),
+    })
+    .map_err(said)?;
+    let budget = SlabBudget::new(SlabPool::new(INLINE_SLABS), INLINE_SLABS);
+    {
+        let mut seen = site.probe.look();
+        *seen = Seen { tree: Some(tree.clone()), store: None, budgets: vec![("inline", budget.clone())] };
     }
+    let talk = talk(&env, &name, built.service.clone(), budget).await?;
+    let (drain, requests) = (talk.drain, talk.requests);
+    let root = start(&env, tree, built.root(talk.spec)).await?;
+    run(&site, root, || {
+        admin.drain();
+        drain.send_replace(true);
+        Box::new(move || requests.open() == 0)
+    })
+    .await
+}
 
-    /// Committed chunks; a coordinator has none.
-    pub fn chunks(&self) -> usize {
-        self.store.as_ref().map_or(0, MemStore::len)
+/// A datanode: opens the disk, joins, serves, and stops in order when it is asked to.
+pub(super) async fn run_datanode(site: Site) -> Ending {
+    let (env, name) = (site.env(), site.birth.host.address());
+    let disk = site.medium.mount(&site.birth);
+    let fresh = NodeId::time_ordered(env.clock.wall_ms(), env.rng.u128());
+    let (store, identity) = open_store(disk, fresh)?;
+    let tree = ActorTree::new(site.birth.host.to_string());
+    let pool = SlabPool::new(2 * SLABS);
+    let (ingest, replica) = (SlabBudget::new(pool.clone(), SLABS), SlabBudget::new(pool, SLABS));
+    {
+        let mut seen = site.probe.look();
+        let budgets = vec![("ingest", ingest.clone()), ("replica", replica.clone())];
+        *seen = Seen { tree: Some(tree.clone()), store: Some(store.clone()), budgets };
     }
+    let me = SelfDescription {
+        node: identity.node,
+        incarnation: identity.incarnation,
+        name: site.birth.host.to_string(),
+        zone: name.clone(),
+        address: name.clone(),
+        version: VERSION.to_owned(),
+    };
+    let built = datanode(DatanodeArgs {
+        env: env.clone(),
+        me,
+        tree: tree.clone(),
+        chaos: false,
+        coordinator: HostId::COORDINATOR.address(),
+        store: store.clone(),
+        identity: Arc::new(StoredIdentity::new(store.clone())),
+        memory: DatanodeMemory { ingest: ingest.clone(), replica, limit_bytes: 0 },
+        limits: fixed(DatanodeLimits {
+            upload: UploadLimits::default(),
+            window_slabs: WINDOW_SLABS,
+            prepare_timeout: PATIENCE,
+            reads_max: 64,
+            bulk_uploads_max: BULK_UPLOADS_MAX,
+        }),
+        heartbeat: HeartbeatConfig::default(),
+        inventory: InventoryConfig { interval: Duration::from_secs(20), ..InventoryConfig::default() },
+        quarantine: QuarantineConfig { interval: Duration::from_secs(5), retention: Duration::from_secs(20) },
+    });
+    let (service, admin) = (built.service.clone(), built.admin.clone());
+    let talk = talk(&env, &name, built.service.clone(), ingest).await?;
+    let (drain, requests) = (talk.drain, talk.requests);
+    let root = start(&env, tree, built.root(talk.spec)).await?;
+    let ending = run(&site, root, || {
+        admin.drain();
+        drain.send_replace(true);
+        Box::new(move || requests.open() == 0 && service.writes_open() + service.reads_open() == 0)
+    })
+    .await;
+    store.close().await;
+    ending
+}
 
-    pub(super) async fn stop(self) {
-        let exit = self.root.shutdown().await;
-        assert_eq!(exit, Exit::Stopped, "{} stops in order", self.tree.node());
+fn open_store(disk: SimDisk, fresh: NodeId) -> Result<(Arc<FileStore>, NodeIdentity), String> {
+    let dir = DataDir::open(DATA_DIR, Arc::new(disk)).map_err(said)?;
+    let config = StoreConfig {
+        io_threads: 0,
+        direct_io: DirectIo::Off,
+        reserve_bytes: 1 << 20,
+        open_files_max: 64,
+        ..StoreConfig::new(DATA_DIR)
+    };
+    let (store, _report) = FileStore::open(Arc::new(dir), &config).map_err(said)?;
+    let identity = store.begin_run(fresh).map_err(said)?;
+    Ok((Arc::new(store), identity))
+}
+
+fn said(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}
+
+async fn start(env: &Env, tree: ActorTree, spec: SupervisorSpec) -> Result<Root, String> {
+    let root = Root::start(env.clone(), tree.clone(), spec).await.map_err(said)?;
+    match root.ready(PATIENCE).await {
+        true => Ok(root),
+        false => Err(format!("the actors of {} do not start: {:?}", tree.node(), tree.snapshot())),
+    }
+}
+
+/// Runs a tree until it ends, or until it has stopped in order. `drain` lets it take nothing new, and says how it is known
+/// that it is done.
+async fn run(site: &Site, root: Root, drain: impl FnOnce() -> Box<dyn Fn() -> bool + Send + Sync>) -> Ending {
+    tokio::select! {
+        biased;
+        exit = root.wait() => return ended(exit),
+        () = site.birth.stop.notified() => {}
+    }
+    let done = drain();
+    let clock: Arc<dyn Clock> = Arc::new(site.birth.clock.clone());
+    let idle = async {
+        while !done() {
+            clock.sleep(LOOK).await;
+        }
+    };
+    // As the real process: what is not done by then is cut off.
+    let _ = clock.timeout(Duration::from_secs(30), idle).await;
+    ended(root.shutdown().await)
+}
+
+fn ended(exit: Exit) -> Ending {
+    match exit {
+        Exit::Stopped => Ok(()),
+        other => Err(format!("{other:?}")),
     }
 }
 
@@ -155,17 +268,22 @@ fn node_name(node: NodeId, name: &str, role: &'static str) -> NodeName {
 }
 
 /// The part of a node that talks.
-async fn talk(env: &Env, name: &str, service: Arc<dyn Service>, budget: SlabBudget) -> Transport {
-    let bound = Bound::bind(env, name).await.expect("nobody else has this name");
+async fn talk(
+    env: &Env,
+    name: &str,
+    service: Arc<dyn Service>,
+    budget: SlabBudget,
+) -> Result<Transport, String> {
+    let bound = Bound::bind(env, name).await.map_err(said)?;
     let places = PlacesMax { clients: 64, members: 64, operators: 4 };
-    transport(TransportArgs {
+    Ok(transport(TransportArgs {
         bound,
         service,
         budget,
         limits: fixed(SessionLimits { handshake_timeout: PATIENCE, idle_timeout: Duration::from_secs(60) }),
         places: Places::new(places, env.clock.clone()),
         clock: env.clock.clone(),
-    })
+    }))
 }
 
 /// Limits that nobody changes.

@@ -1,0 +1,397 @@
+//! What runs on the hosts of clients: the real SDK, told to do what a seed says, and every call and answer written down.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use dfs_actors::env::{Rng as _, SeededRng};
+use dfs_client::metadata::{FileStat, Precondition};
+use dfs_client::{
+    Client, ClientConfig, DeleteOptions, DfsPath, Error, ErrorKind, GetOptions, MkdirOptions, PutOptions,
+    PutSource, RenameOptions,
+};
+use dfs_wire::id::{ChunkKey, NodeId};
+use tokio::time::{Instant, sleep};
+
+use super::host::{Birth, Ending, HostId, now_us};
+use super::net::Port;
+use super::trace::{Trace, What};
+use crate::history::{Event, Op, Recorder};
+use crate::{Content, Rng};
+
+/// Paths that clients write to.
+pub(super) const PATHS: usize = 4;
+/// Smallest chunks that there are, so that files have several.
+const CHUNK: u32 = 64 * 1024;
+/// How long a client tries before it says that something cannot be done.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// Pauses between operations.
+const PAUSE_MAX: Duration = Duration::from_millis(400);
+/// Within so much time everything works again once nothing is broken any more.
+const SETTLED_IN: Duration = Duration::from_secs(60);
+const LOOK: Duration = Duration::from_millis(500);
+
+/// What all clients of a world know together.
+#[derive(Default)]
+pub(super) struct Ledger {
+    pub(super) recorder: Recorder,
+    values: AtomicU32,
+    said: Mutex<Vec<String>>,
+    live: Mutex<BTreeSet<(ChunkKey, NodeId)>>,
+}
+
+impl Ledger {
+    /// A value that nobody has put yet.
+    fn fresh(&self) -> u32 {
+        self.values.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Something happened that must not.
+    pub(super) fn accuse(&self, what: impl Into<String>) {
+        self.said().push(what.into());
+    }
+
+    pub(super) fn said(&self) -> MutexGuard<'_, Vec<String>> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Copies that the metadata counts on, at the end.
+    pub(super) fn live(&self) -> MutexGuard<'_, BTreeSet<(ChunkKey, NodeId)>> {
+        self.live.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What a client's host runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Program {
+    /// Waits until so many datanodes are there, and makes the directory.
+    Prepare(usize),
+    /// So many operations.
+    Load(u32),
+    /// Looks at everything, once nothing is broken any more and so many datanodes are there.
+    Audit(usize),
+}
+
+/// A client's process.
+pub(super) struct Desk {
+    pub(super) birth: Birth,
+    pub(super) port: Port,
+    pub(super) seed: u64,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) trace: Trace,
+}
+
+struct ClientRng(SeededRng);
+
+impl dfs_client::Rng for ClientRng {
+    fn u64(&self) -> u64 {
+        self.0.u64()
+    }
+}
+
+fn path_of(at: usize) -> DfsPath {
+    crate::path(&format!("/h/p{at}"))
+}
+
+/// The contents of a value: the length says which value it is, the bytes prove it.
+fn content(value: u32) -> Content {
+    Content::new("sim", value.into(), 777 + u64::from(value) * 2_311)
+}
+
+fn value_of(size: u64) -> Option<u32> {
+    let value = u32::try_from(size.checked_sub(777)? / 2_311).ok()?;
+    (content(value).len() == size).then_some(value)
+}
+
+/// Runs a program to its end.
+pub(super) async fn run(desk: Desk, program: Program) -> Ending {
+    let person = Person::connect(desk).await?;
+    match program {
+        Program::Prepare(nodes) => person.prepare(nodes).await,
+        Program::Load(operations) => {
+            person.live(operations).await;
+            Ok(())
+        }
+        Program::Audit(nodes) => person.audit(nodes).await,
+    }
+}
+
+struct Person {
+    client: Client,
+    host: HostId,
+    ledger: Arc<Ledger>,
+    trace: Trace,
+    rng: Mutex<Rng>,
+}
+
+impl Person {
+    async fn connect(desk: Desk) -> Result<Self, String> {
+        let mut config = ClientConfig { agent: desk.birth.host.to_string(), ..ClientConfig::new([HostId::COORDINATOR.address()]) };
+        config.give_up_after(PATIENCE);
+        let port = Arc::new(desk.port);
+        let begun = Instant::now();
+        loop {
+            let rng = Arc::new(ClientRng(SeededRng::new(desk.seed)));
+            let env = dfs_client::Env::in_one_thread(port.clone(), rng);
+            match Client::connect_in(config.clone(), env).await {
+                Ok(client) => {
+                    let rng = Mutex::new(Rng::from_seed(desk.seed));
+                    let (host, ledger, trace) = (desk.birth.host, desk.ledger, desk.trace);
+                    return Ok(Self { client, host, ledger, trace, rng });
+                }
+                Err(error) if begun.elapsed() > 10 * SETTLED_IN => return Err(error.to_string()),
+                Err(_) => sleep(LOOK).await,
+            }
+        }
+    }
+
+    fn below(&self, bound: u64) -> u64 {
+        self.rng.lock().unwrap_or_else(PoisonError::into_inner).below(bound)
+    }
+
+    fn say(&self, text: String) {
+        self.trace.note(now_us(), self.host, What::Client(text));
+    }
+
+    fn number(&self) -> usize {
+        usize::from(self.host.0)
+    }
+
+    /// Writes down what came of a change, as `event` has it for success and for a refusal.
+    fn note(&self, called: u64, what: &str, result: Result<(), Error>, event: impl Fn(bool) -> Option<Event>) {
+        let recorder = &self.ledger.recorder;
+        let Some(success) = event(true) else { return };
+        match result {
+            Ok(()) => {
+                self.say(format!("{what}: done"));
+                recorder.returned(self.number(), called, success);
+            }
+            Err(error) => {
+                self.say(format!("{what}: {:?}, {}", error.kind(), error.code()));
+                match (error.kind(), event(false)) {
+                    // Whoever could not be reached any more may have done it before.
+                    (ErrorKind::OutcomeUnknown | ErrorKind::Unavailable, _) => {
+                        recorder.unknown(self.number(), called, success);
+                    }
+                    (ErrorKind::NotFound | ErrorKind::Conflict, Some(refused)) => {
+                        recorder.returned(self.number(), called, refused);
+                    }
+                    // A definite failure: nothing happened.
+                    (ErrorKind::NoSpace, _) => {}
+                    _ => self.ledger.accuse(format!("{}: {what}: {error:?}", self.host)),
+                }
+            }
+        }
+    }
+
+    fn put_options() -> PutOptions {
+        PutOptions::new().chunk_size(CHUNK)
+    }
+
+    async fn put(&self, at: usize) {
+        let (called, value) = (self.ledger.recorder.now(), self.ledger.fresh());
+        self.say(format!("put {value} at p{at} ..."));
+        let source = PutSource::from(content(value).bytes());
+        let result = self.client.put(source, &path_of(at), Self::put_options()).await;
+        self.note(called, &format!("put {value} at p{at}"), result.map(drop), |done| {
+            done.then_some(Event::Put(at, value))
+        });
+    }
+
+    /// Puts over what is there now, or where nothing is, if that is still so.
+    async fn put_if(&self, at: usize) {
+        let found = match self.client.stat(&path_of(at)).await {
+            Ok(stat) => Some(stat),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(_) => return,
+        };
+        let (expected, precondition) = match &found {
+            Some(stat) => (value_of(stat.size), Precondition::Match(stat.version)),
+            None => (None, Precondition::Absent),
+        };
+        let (called, value) = (self.ledger.recorder.now(), self.ledger.fresh());
+        let what = format!("put {value} at p{at} over {expected:?}");
+        self.say(format!("{what} ..."));
+        let options = Self::put_options().precondition(precondition);
+        let result = self.client.put(PutSource::from(content(value).bytes()), &path_of(at), options).await;
+        self.note(called, &what, result.map(drop), |done| Some(Event::PutIf(at, expected, value, done)));
+    }
+
+    async fn remove(&self, at: usize) {
+        let called = self.ledger.recorder.now();
+        self.say(format!("remove p{at} ..."));
+        let skip = self.below(2) == 0;
+        let options = DeleteOptions::new().skip_trash(skip);
+        let result = self.client.delete(&path_of(at), options).await;
+        self.note(called, &format!("remove p{at}"), result.map(drop), |done| Some(Event::Remove(at, done)));
+    }
+
+    async fn rename(&self, from: usize, to: usize) {
+        let called = self.ledger.recorder.now();
+        self.say(format!("rename p{from} to p{to} ..."));
+        let options = RenameOptions::new().replace(true);
+        let result = self.client.rename(&path_of(from), &path_of(to), options).await;
+        self.note(called, &format!("rename p{from} to p{to}"), result, |done| {
+            Some(Event::Rename(from, to, done))
+        });
+    }
+
+    /// The value at a path, as its bytes prove it.
+    async fn read(&self, at: usize) -> Result<Option<u32>, Error> {
+        let mut bytes = vec![];
+        match self.client.get_to_writer(&path_of(at), &mut bytes, GetOptions::default()).await {
+            Ok(got) => {
+                let value = value_of(got.stat.size);
+                let right = value.is_some_and(|value| {
+                    content(value).len() == bytes.len() as u64
+                        && content(value).first_difference(0, &bytes).is_none()
+                });
+                if !right {
+                    self.ledger.accuse(format!("{}: p{at}: WRONG BYTES in {value:?}", self.host));
+                }
+                Ok(value)
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound && error.code() == "NotFound" => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn get(&self, at: usize) {
+        let called = self.ledger.recorder.now();
+        self.say(format!("get p{at} ..."));
+        match self.read(at).await {
+            Ok(held) => {
+                self.say(format!("get p{at}: {held:?}"));
+                self.ledger.recorder.returned(self.number(), called, Event::Get(at, held));
+            }
+            Err(error) => {
+                self.say(format!("get p{at}: {:?}, {}", error.kind(), error.code()));
+                if !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::NotFound) {
+                    self.ledger.accuse(format!("{}: get p{at}: {error:?}", self.host));
+                }
+            }
+        }
+    }
+
+    async fn list(&self) {
+        let called = self.ledger.recorder.now();
+        self.say("list ...".to_owned());
+        match self.client.list_all(&crate::path("/h"), false).await {
+            Ok(entries) => {
+                let seen: BTreeMap<_, _> = entries.iter().filter_map(entry).collect();
+                if seen.len() != entries.len() {
+                    self.ledger.accuse(format!("{}: a listing with what nobody put: {entries:?}", self.host));
+                }
+                self.say(format!("list: {seen:?}"));
+                self.ledger.recorder.returned(self.number(), called, Event::List(seen));
+            }
+            Err(error) => {
+                self.say(format!("list: {:?}, {}", error.kind(), error.code()));
+                if error.kind() != ErrorKind::Unavailable {
+                    self.ledger.accuse(format!("{}: list: {error:?}", self.host));
+                }
+            }
+        }
+    }
+
+    async fn live(&self, operations: u32) {
+        for _ in 0..operations {
+            let at = self.below(PATHS as u64) as usize;
+            match self.below(12) {
+                0..3 => self.put(at).await,
+                3..5 => self.put_if(at).await,
+                5..7 => self.remove(at).await,
+                7 => self.rename(at, (at + 1) % PATHS).await,
+                8..11 => self.get(at).await,
+                _ => self.list().await,
+            }
+            sleep(Duration::from_micros(self.below(PAUSE_MAX.as_micros() as u64))).await;
+        }
+    }
+
+    async fn all_there(&self, nodes: usize) -> Result<(), String> {
+        let begun = Instant::now();
+        loop {
+            let found = match self.client.status().await {
+                Ok(status) if status.nodes_up as usize == nodes => return Ok(()),
+                Ok(status) => format!("{} of {nodes} datanodes up, {:?}", status.nodes_up, status.findings),
+                Err(error) => error.to_string(),
+            };
+            if begun.elapsed() > SETTLED_IN {
+                return Err(format!("{} s after the last fault: {found}", SETTLED_IN.as_secs()));
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    async fn prepare(&self, nodes: usize) -> Ending {
+        self.all_there(nodes).await?;
+        self.client.mkdir(&crate::path("/h"), MkdirOptions::default()).await.map_err(|e| e.to_string())
+    }
+
+    /// What must hold at the end; whatever does not is said.
+    async fn audit(&self, nodes: usize) -> Ending {
+        self.all_there(nodes).await?;
+        self.try_everything().await?;
+        for at in 0..PATHS {
+            let called = self.ledger.recorder.now();
+            let held = self.read(at).await.map_err(|error| format!("p{at} cannot be read: {error:?}"))?;
+            self.say(format!("at the end p{at} holds {held:?}"));
+            self.ledger.recorder.returned(self.number(), called, Event::Get(at, held));
+            if held.is_some() {
+                self.every_copy(at).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Each kind of operation succeeds.
+    async fn try_everything(&self) -> Ending {
+        let (a, b) = (crate::path("/settled"), crate::path("/settled.2"));
+        let failed = |what: &'static str| move |error: Error| format!("after all faults, {what}: {error:?}");
+        let bytes = content(1).bytes();
+        let put = self.client.put(PutSource::from(bytes.clone()), &a, Self::put_options()).await;
+        put.map_err(failed("put"))?;
+        self.client.rename(&a, &b, RenameOptions::default()).await.map_err(failed("rename"))?;
+        let mut found = vec![];
+        let got = self.client.get_to_writer(&b, &mut found, GetOptions::default()).await;
+        got.map_err(failed("get"))?;
+        if found != bytes {
+            return Err("after all faults, WRONG BYTES".to_owned());
+        }
+        self.client.delete(&b, DeleteOptions::default()).await.map_err(failed("delete"))?;
+        Ok(())
+    }
+
+    /// Every copy that the metadata calls good can be read, and is right.
+    async fn every_copy(&self, at: usize) -> Ending {
+        let said = |error: Error| format!("p{at}: {error:?}");
+        let report = self.client.verify(&path_of(at), None).await.map_err(said)?;
+        for chunk in &report.chunks {
+            if chunk.good() == 0 {
+                return Err(format!("p{at}: LOST: no copy of chunk {} is good: {:?}", chunk.chunk, chunk.copies));
+            }
+            for copy in chunk.copies.iter().filter(|copy| copy.result.is_err()) {
+                self.say(format!("p{at}: copy of {} on {} is bad: {:?}", chunk.chunk, copy.name, copy.result));
+            }
+        }
+        let explained = self.client.explain(&path_of(at)).await.map_err(said)?;
+        let copies = explained.chunks.iter().flat_map(|chunk| {
+            let key = ChunkKey { chunk: chunk.chunk, generation: chunk.generation };
+            chunk.replicas.iter().map(move |replica| (key, replica.node))
+        });
+        self.ledger.live().extend(copies);
+        Ok(())
+    }
+}
+
+fn entry(stat: &FileStat) -> Option<(usize, u32)> {
+    let at = (0..PATHS).find(|at| path_of(*at) == stat.path)?;
+    Some((at, value_of(stat.size)?))
+}
+
+/// The history of a world, as what was called and answered.
+pub(super) fn history(ledger: &Ledger) -> Vec<Op> {
+    ledger.recorder.history()
+}

@@ -1,0 +1,267 @@
+//! What is done to a world, and when: a list that a seed makes up, that a person can write, and that can be cut down.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::host::HostId;
+use crate::Rng;
+
+/// Something that is done to a world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The process is killed; its machine goes on.
+    Kill(HostId),
+    /// The machine loses power, and with it what its disk was not told to keep.
+    PowerOff(HostId),
+    /// The process is asked to stop.
+    Stop(HostId),
+    /// The process starts, if it is not there.
+    Start(HostId),
+    /// The process does nothing any more.
+    Pause(HostId),
+    /// It goes on.
+    Resume(HostId),
+    /// Nothing gets from one to the other, nor back.
+    Part(HostId, HostId),
+    /// Nothing gets from the first to the second.
+    Mute(HostId, HostId),
+    /// The line between two takes so many KiB in a second, both ways.
+    Slow(HostId, HostId, u64),
+    /// The network between two is as it was.
+    Join(HostId, HostId),
+    /// Every connection between two breaks.
+    Cut(HostId, HostId),
+    /// One bit flips on its way from the first to the second.
+    Flip(HostId, HostId),
+    /// A connection from the first to the second on which nobody ever says anything.
+    Ghost(HostId, HostId),
+    /// The wall clock is set by so many milliseconds.
+    Clock(HostId, i64),
+    /// The next sync of the disk fails.
+    SyncFails(HostId),
+    /// The next write to the disk fails.
+    WriteFails(HostId),
+    /// The next read of the disk fails.
+    ReadFails(HostId),
+    /// The disk has no room left.
+    Fill(HostId),
+    /// It has room again, and no faults.
+    Heal(HostId),
+    /// A bit of a chunk on the disk flips.
+    Rot(HostId),
+    /// The disk is copied.
+    Copy(HostId),
+    /// The machine loses power and comes back with the copy of its disk.
+    Swap(HostId),
+}
+
+/// A fault and its time, in milliseconds since the load began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Planned {
+    /// When.
+    pub at_ms: u64,
+    /// What.
+    pub fault: Fault,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Kill(host) => write!(f, "kill {host}"),
+            Self::PowerOff(host) => write!(f, "poweroff {host}"),
+            Self::Stop(host) => write!(f, "stop {host}"),
+            Self::Start(host) => write!(f, "start {host}"),
+            Self::Pause(host) => write!(f, "pause {host}"),
+            Self::Resume(host) => write!(f, "resume {host}"),
+            Self::Part(a, b) => write!(f, "part {a} {b}"),
+            Self::Mute(a, b) => write!(f, "mute {a} {b}"),
+            Self::Slow(a, b, rate) => write!(f, "slow {a} {b} {rate}"),
+            Self::Join(a, b) => write!(f, "join {a} {b}"),
+            Self::Cut(a, b) => write!(f, "cut {a} {b}"),
+            Self::Flip(a, b) => write!(f, "flip {a} {b}"),
+            Self::Ghost(a, b) => write!(f, "ghost {a} {b}"),
+            Self::Clock(host, by) => write!(f, "clock {host} {by}"),
+            Self::SyncFails(host) => write!(f, "syncfails {host}"),
+            Self::WriteFails(host) => write!(f, "writefails {host}"),
+            Self::ReadFails(host) => write!(f, "readfails {host}"),
+            Self::Fill(host) => write!(f, "fill {host}"),
+            Self::Heal(host) => write!(f, "heal {host}"),
+            Self::Rot(host) => write!(f, "rot {host}"),
+            Self::Copy(host) => write!(f, "copy {host}"),
+            Self::Swap(host) => write!(f, "swap {host}"),
+        }
+    }
+}
+
+impl fmt::Display for Planned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{:03} {}", self.at_ms / 1000, self.at_ms % 1000, self.fault)
+    }
+}
+
+impl FromStr for Planned {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let words: Vec<&str> = text.split_whitespace().collect();
+        let wrong = || format!("`{text}` is no fault; one is a time in seconds and what happens, like `12.5 kill d2`");
+        let [at, name, rest @ ..] = words.as_slice() else { return Err(wrong()) };
+        let seconds: f64 = at.parse().map_err(|_| wrong())?;
+        if !(0.0..86_400.0).contains(&seconds) {
+            return Err(format!("`{at}` is not a time within a day"));
+        }
+        let host = |n: usize| rest.get(n).and_then(|name| HostId::named(name)).ok_or_else(wrong);
+        let number = |n: usize| rest.get(n).and_then(|number| number.parse::<i64>().ok()).ok_or_else(wrong);
+        let (fault, words) = match *name {
+            "kill" => (Fault::Kill(host(0)?), 1),
+            "poweroff" => (Fault::PowerOff(host(0)?), 1),
+            "stop" => (Fault::Stop(host(0)?), 1),
+            "start" => (Fault::Start(host(0)?), 1),
+            "pause" => (Fault::Pause(host(0)?), 1),
+            "resume" => (Fault::Resume(host(0)?), 1),
+            "part" => (Fault::Part(host(0)?, host(1)?), 2),
+            "mute" => (Fault::Mute(host(0)?, host(1)?), 2),
+            "slow" => (Fault::Slow(host(0)?, host(1)?, number(2)?.unsigned_abs()), 3),
+            "join" => (Fault::Join(host(0)?, host(1)?), 2),
+            "cut" => (Fault::Cut(host(0)?, host(1)?), 2),
+            "flip" => (Fault::Flip(host(0)?, host(1)?), 2),
+            "ghost" => (Fault::Ghost(host(0)?, host(1)?), 2),
+            "clock" => (Fault::Clock(host(0)?, number(1)?), 2),
+            "syncfails" => (Fault::SyncFails(host(0)?), 1),
+            "writefails" => (Fault::WriteFails(host(0)?), 1),
+            "readfails" => (Fault::ReadFails(host(0)?), 1),
+            "fill" => (Fault::Fill(host(0)?), 1),
+            "heal" => (Fault::Heal(host(0)?), 1),
+            "rot" => (Fault::Rot(host(0)?), 1),
+            "copy" => (Fault::Copy(host(0)?), 1),
+            "swap" => (Fault::Swap(host(0)?), 1),
+            _ => return Err(wrong()),
+        };
+        if rest.len() != words {
+            return Err(wrong());
+        }
+        Ok(Self { at_ms: (seconds * 1000.0).round() as u64, fault })
+    }
+}
+
+/// A list of faults as a person writes it: one after another, with semicolons between.
+///
+/// # Errors
+/// The first that is none.
+pub fn parse(list: &str) -> Result<Vec<Planned>, String> {
+    list.split(';').map(str::trim).filter(|part| !part.is_empty()).map(Planned::from_str).collect()
+}
+
+/// The same list as text.
+pub fn text(faults: &[Planned]) -> String {
+    faults.iter().map(Planned::to_string).collect::<Vec<_>>().join("; ")
+}
+
+/// Makes up faults for a cluster of `nodes` datanodes under load for `load_ms`. What destroys data hits one disk only: with
+/// two copies acknowledged, nothing more can be survived.
+pub fn invent(rng: &mut Rng, nodes: u16, clients: u16, load_ms: u64) -> Vec<Planned> {
+    let victim = HostId::datanode(1 + rng.below(nodes.into()) as u16);
+    let mut faults = Vec::new();
+    for _ in 0..rng.below(7) {
+        incident(rng, (nodes, clients), victim, load_ms, &mut faults);
+    }
+    faults.sort_by_key(|planned| planned.at_ms);
+    faults
+}
+
+/// One thing goes wrong, and later it is over.
+fn incident(
+    rng: &mut Rng,
+    (nodes, clients): (u16, u16),
+    victim: HostId,
+    load_ms: u64,
+    faults: &mut Vec<Planned>,
+) {
+    let node = |rng: &mut Rng| match rng.below(u64::from(nodes) + 2) {
+        0 | 1 => HostId::COORDINATOR,
+        n => HostId::datanode(n as u16 - 1),
+    };
+    let at_ms = rng.below(load_ms);
+    let longest = *rng.pick(&[1_000, 5_000, 20_000]);
+    let until = at_ms + 200 + rng.below(longest);
+    let host = node(rng);
+    let other = loop {
+        let other = match rng.below(4) {
+            0 => HostId::client(1 + rng.below(clients.into()) as u16),
+            _ => node(rng),
+        };
+        if other != host {
+            break other;
+        }
+    };
+    let mut add = |at_ms: u64, fault: Fault| faults.push(Planned { at_ms, fault });
+    match rng.below(20) {
+        0..3 => {
+            add(at_ms, Fault::Kill(host));
+            add(until, Fault::Start(host));
+        }
+        3..6 => {
+            add(at_ms, Fault::PowerOff(host));
+            add(until, Fault::Start(host));
+        }
+        6 => {
+            add(at_ms, Fault::Stop(host));
+            add(until + 2_000, Fault::Start(host));
+        }
+        7 => {
+            add(at_ms, Fault::Pause(host));
+            add(until, Fault::Resume(host));
+        }
+        8..10 => {
+            add(at_ms, Fault::Part(host, other));
+            add(until, Fault::Join(host, other));
+        }
+        10 => {
+            add(at_ms, Fault::Mute(host, other));
+            add(until, Fault::Join(host, other));
+        }
+        11 => {
+            add(at_ms, Fault::Slow(host, other, 16 + rng.below(512)));
+            add(until, Fault::Join(host, other));
+        }
+        12 => add(at_ms, Fault::Cut(host, other)),
+        13 => add(at_ms, Fault::Flip(host, other)),
+        14 => {
+            add(at_ms, Fault::Ghost(other, host));
+            let by = *rng.pick(&[1_000, 60_000, 3_600_000]);
+            add(until, Fault::Clock(host, if rng.below(2) == 0 { by } else { -by }));
+        }
+        15 => {
+            add(at_ms, Fault::SyncFails(victim));
+            add(until, Fault::Kill(victim));
+            add(until + 100, Fault::Start(victim));
+        }
+        16 => add(at_ms, Fault::ReadFails(victim)),
+        17 => {
+            add(at_ms, Fault::Fill(host));
+            add(until, Fault::Heal(host));
+        }
+        18 => add(at_ms, Fault::Rot(victim)),
+        _ => {
+            add(at_ms, Fault::Copy(victim));
+            add(until, Fault::Swap(victim));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_invented_can_be_written_down_and_read_again() {
+        for seed in 0..500 {
+            let faults = invent(&mut Rng::from_seed(seed), 5, 3, 20_000);
+            assert_eq!(parse(&text(&faults)), Ok(faults));
+        }
+        for bad in ["kill d1", "1 kill", "1 kill x", "1 kill d1 d2", "-1 kill d1", "1 explode d1", "1 slow d1 d2"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
+        assert_eq!(parse(" ; "), Ok(vec![]));
+    }
+}

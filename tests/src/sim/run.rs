@@ -1,0 +1,216 @@
+//! A run: a world from its first tick to its verdict.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::client::{PATHS, Program, history};
+use super::faults::{Planned, invent, text};
+use super::host::HostId;
+use super::trace::{Trace, What};
+use super::world::World;
+use crate::Rng;
+use crate::history::check;
+use crate::rng::mix;
+
+/// Datanodes of a world, where nothing else is said.
+pub const NODES: u16 = 5;
+/// Clients of a world.
+const CLIENTS: u16 = 3;
+/// Operations of each, where nothing else is said.
+pub const OPS: u32 = 20;
+/// Faults begin within so much of the load.
+const LOAD_MS: u64 = 15_000;
+/// A world in which nothing comes to an end is ended.
+const LOAD_MAX_MS: u64 = 900_000;
+/// Within so much time after everything works again, nothing is left on disks that nobody wants.
+const TIDY_MS: u64 = 240_000;
+const AUDITOR: HostId = HostId::client(90);
+
+/// What is to be run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// All that is left to chance follows from it.
+    pub seed: u64,
+    /// Datanodes.
+    pub nodes: u16,
+    /// Operations of each client.
+    pub ops: u32,
+    /// What is done to the world.
+    pub faults: Vec<Planned>,
+    /// Every event is kept, not only hashed.
+    pub keep: bool,
+}
+
+impl Plan {
+    /// The plan that follows from a seed.
+    pub fn of(seed: u64) -> Self {
+        let faults = invent(&mut Rng::from_seed(mix(!seed)), NODES, CLIENTS, LOAD_MS);
+        Self { seed, nodes: NODES, ops: OPS, faults, keep: false }
+    }
+}
+
+/// The command that runs it again.
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "dfs-sim --seed {} --nodes {} --ops {} --faults '{}'", self.seed, self.nodes, self.ops, text(&self.faults))
+    }
+}
+
+/// What came of a run.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The number that stands for all that happened.
+    pub hash: u64,
+    /// How many events that was.
+    pub events: u64,
+    /// Operations of clients.
+    pub operations: usize,
+    /// Virtual milliseconds.
+    pub took_ms: u64,
+    /// What went wrong; nothing if the run is clean.
+    pub wrong: Vec<String>,
+    /// What happened.
+    pub trace: Trace,
+}
+
+impl fmt::Debug for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Trace({:016x})", self.hash())
+    }
+}
+
+/// Runs a plan to its verdict.
+pub fn run(plan: &Plan) -> Report {
+    listen_to_logs();
+    let mut world = World::new(plan.seed, plan.nodes, plan.keep);
+    let mut wrong = Vec::new();
+    if let Err(why) = live(&mut world, plan) {
+        wrong.push(why);
+    }
+    wrong.append(&mut world.ledger.said());
+    let ops = history(&world.ledger);
+    let operations = ops.len();
+    if wrong.is_empty() {
+        wrong.extend(check(PATHS, ops).err());
+        wrong.extend(unexpected_errors(&world.trace));
+    }
+    let (trace, took_ms) = (world.trace.clone(), world.now_ms());
+    let (hash, events) = (trace.hash(), trace.count());
+    drop(world);
+    Report { hash, events, operations, took_ms, wrong, trace }
+}
+
+fn listen_to_logs() {
+    use tracing_subscriber::layer::SubscriberExt as _;
+    use tracing_subscriber::util::SubscriberInitExt as _;
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        let logs = tracing_subscriber::registry().with(tracing::level_filters::LevelFilter::WARN).with(super::trace::Logs);
+        logs.try_init().ok();
+    });
+}
+
+/// The world from beginning to end. An error is a world in which something did not come to its end.
+fn live(world: &mut World, plan: &Plan) -> Result<(), String> {
+    world.nodes().into_iter().for_each(|id| world.start(id));
+    world.employ(AUDITOR, Program::Prepare(plan.nodes.into()));
+    until_done(world, &[AUDITOR], LOAD_MAX_MS)?;
+    let clients: Vec<_> = (1..=CLIENTS).map(HostId::client).collect();
+    clients.iter().for_each(|id| world.employ(*id, Program::Load(plan.ops)));
+    under_load(world, plan, &clients)?;
+    world.heal();
+    until_done(world, &clients, LOAD_MAX_MS)?;
+    world.employ(AUDITOR, Program::Audit(plan.nodes.into()));
+    until_done(world, &[AUDITOR], LOAD_MAX_MS)?;
+    if world.ledger.said().is_empty() {
+        tidied(world)?;
+    }
+    Ok(())
+}
+
+fn until_done(world: &mut World, clients: &[HostId], patience_ms: u64) -> Result<(), String> {
+    let end = world.now_ms() + patience_ms;
+    while let Some(busy) = clients.iter().find(|id| world.is_up(**id)) {
+        if world.now_ms() > end {
+            return Err(format!("{busy} has not come to an end in {} s", patience_ms / 1000));
+        }
+        world.tick();
+    }
+    Ok(())
+}
+
+fn under_load(world: &mut World, plan: &Plan, clients: &[HostId]) -> Result<(), String> {
+    let began = world.now_ms();
+    let mut faults = plan.faults.iter().peekable();
+    while faults.peek().is_some() || clients.iter().any(|id| world.is_up(*id)) {
+        while let Some(planned) = faults.next_if(|planned| began + planned.at_ms <= world.now_ms()) {
+            world.inflict(planned.fault);
+        }
+        if faults.peek().is_none() && plan.faults.last().is_none_or(|last| world.now_ms() > began + last.at_ms + 100) {
+            return Ok(());
+        }
+        if world.now_ms() > began + LOAD_MAX_MS {
+            return Err("the load has not come to an end".to_owned());
+        }
+        world.tick();
+    }
+    Ok(())
+}
+
+/// Waits until nothing is on any disk, in any buffer, that nobody wants.
+fn tidied(world: &mut World) -> Result<(), String> {
+    let end = world.now_ms() + TIDY_MS;
+    loop {
+        let litter = litter(world);
+        if litter.is_empty() {
+            return Ok(());
+        }
+        if world.now_ms() > end {
+            return Err(format!("{} s after all faults: {}", TIDY_MS / 1000, litter.join("; ")));
+        }
+        let next = world.now_ms() + 1000;
+        while world.now_ms() < next {
+            world.tick();
+        }
+    }
+}
+
+fn litter(world: &World) -> Vec<String> {
+    let live = world.ledger.live().clone();
+    let mut litter = Vec::new();
+    let mut there = BTreeSet::new();
+    for (host, node, keys) in world.on_disks() {
+        let orphans: Vec<_> = keys.iter().filter(|key| !live.contains(&(**key, node))).collect();
+        if let Some(one) = orphans.first() {
+            litter.push(format!("{} orphans on {host}, {one} among them", orphans.len()));
+        }
+        there.extend(keys.into_iter().map(|key| (key, node)));
+        let unfinished = world.unfinished(host);
+        if !unfinished.is_empty() {
+            litter.push(format!("unfinished files on {host}: {unfinished:?}"));
+        }
+    }
+    for id in world.nodes() {
+        for (purpose, budget) in &world.probe(id).look().budgets {
+            if budget.available() != budget.total() {
+                let gone = budget.total() - budget.available();
+                litter.push(format!("{gone} slabs of {purpose} on {id} have not come back"));
+            }
+        }
+    }
+    litter
+}
+
+/// What is logged as an error that no fault explains.
+fn unexpected_errors(trace: &Trace) -> Vec<String> {
+    let events = trace.events();
+    let errors = events.iter().filter(|event| matches!(&event.what, What::Log(tracing::Level::ERROR, text) if !is_expected(text)));
+    errors.take(5).map(|event| format!("logged: {event}")).collect()
+}
+
+/// Errors that a node is right to log when its disk, its clock or its peers fail it.
+const EXPECTED: &[&str] = &[];
+
+fn is_expected(text: &str) -> bool {
+    EXPECTED.iter().any(|part| text.contains(part))
+}

@@ -1,0 +1,289 @@
+//! The world: hosts that take turns, the time between them, and what is done to them.
+//!
+//! A tick is the least time that anything takes to get from one host to another. Within it each host runs by itself, one
+//! after the other, so that none sees what another does in the same tick: their order does not matter to what happens, and
+//! one thread is enough. While nothing is on its way, ticks grow.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use dfs_actors::datanode::chunk_store::ChunkStore as _;
+use dfs_wire::id::{ChunkKey, NodeId};
+use futures_util::FutureExt as _;
+
+use super::client::{Desk, Ledger, Program};
+use super::disk::{DieAt, Fault as DiskFault, Medium};
+use super::faults::Fault;
+use super::host::{Host, HostId, Stepped, now_us, set_now_us};
+use super::net::{LATENCY_MIN_US, Presence, SimNet, Weather};
+use super::node::{DATA_DIR, Probe, Site, run_coordinator, run_datanode};
+use super::trace::Trace;
+use crate::Rng;
+use crate::rng::mix;
+
+/// The longest tick.
+const TICK_MAX_US: u64 = 50_000;
+
+/// All there is.
+pub(super) struct World {
+    pub(super) trace: Trace,
+    pub(super) ledger: Arc<Ledger>,
+    seed: u64,
+    rng: Rng,
+    net: SimNet,
+    hosts: BTreeMap<HostId, Host>,
+    media: BTreeMap<HostId, Medium>,
+    copies: BTreeMap<HostId, Medium>,
+    probes: BTreeMap<HostId, Probe>,
+    now: u64,
+    tick: u64,
+}
+
+impl World {
+    /// A coordinator and `nodes` datanodes, all of them down, with empty disks.
+    pub(super) fn new(seed: u64, nodes: u16, keep: bool) -> Self {
+        set_now_us(0);
+        let (trace, mut rng) = (Trace::new(keep), Rng::from_seed(mix(seed)));
+        let net = SimNet::new(rng.fork(), trace.clone());
+        let ids = std::iter::once(HostId::COORDINATOR).chain((1..=nodes).map(HostId::datanode));
+        let mut world = Self {
+            ledger: Arc::default(),
+            seed,
+            rng,
+            net,
+            hosts: BTreeMap::new(),
+            media: BTreeMap::new(),
+            copies: BTreeMap::new(),
+            probes: BTreeMap::new(),
+            now: 0,
+            tick: LATENCY_MIN_US,
+            trace: trace.clone(),
+        };
+        for id in ids {
+            world.hosts.insert(id, Host::new(id, trace.clone()));
+            world.media.insert(id, Medium::new(trace.clone()));
+            world.probes.insert(id, Probe::default());
+            world.net.ended(id, Presence::On);
+        }
+        world
+    }
+
+    /// Nodes, the coordinator first.
+    pub(super) fn nodes(&self) -> Vec<HostId> {
+        self.media.keys().copied().collect()
+    }
+
+    /// World time in milliseconds.
+    pub(super) fn now_ms(&self) -> u64 {
+        self.now / 1000
+    }
+
+    pub(super) fn probe(&self, id: HostId) -> &Probe {
+        &self.probes[&id]
+    }
+
+    /// Changes of a node's disk so far.
+    pub(super) fn steps(&self, id: HostId) -> u64 {
+        self.media[&id].steps()
+    }
+
+    /// Lets a node die at a step of its disk, as if the power went.
+    pub(super) fn die_at(&self, id: HostId, at: Option<DieAt>) {
+        self.media[&id].die_at(at);
+    }
+
+    pub(super) fn is_up(&self, id: HostId) -> bool {
+        self.hosts.get(&id).is_some_and(Host::is_up)
+    }
+
+    /// Starts a node, if it is down.
+    pub(super) fn start(&mut self, id: HostId) {
+        let (Some(host), Some(medium)) = (self.hosts.get_mut(&id), self.media.get(&id)) else { return };
+        if host.is_up() {
+            return;
+        }
+        host.say("starts");
+        self.net.started(id);
+        let (net, medium, probe) = (self.net.clone(), medium.clone(), self.probes[&id].clone());
+        let seed = mix(self.seed ^ mix(u64::from(id.0) + 1));
+        host.start(|birth| {
+            let port = net.port(id, birth.doom.clone());
+            let site = Site { birth, port, medium, seed, probe };
+            match id {
+                HostId::COORDINATOR => run_coordinator(site).boxed(),
+                _ => run_datanode(site).boxed(),
+            }
+        });
+    }
+
+    /// Starts a program on a client's host.
+    pub(super) fn employ(&mut self, id: HostId, program: Program) {
+        let host = self.hosts.entry(id).or_insert_with(|| Host::new(id, self.trace.clone()));
+        self.net.started(id);
+        let (net, ledger, trace) = (self.net.clone(), self.ledger.clone(), self.trace.clone());
+        let seed = mix(self.seed ^ mix(u64::from(id.0) + 1));
+        host.start(|birth| {
+            let port = net.port(id, birth.doom.clone());
+            super::client::run(Desk { birth, port, seed, ledger, trace }, program).boxed()
+        });
+    }
+
+    /// Lets a tick go by.
+    pub(super) fn tick(&mut self) {
+        let (before, until) = (self.net.activity(), self.now + self.tick);
+        let mut ended = Vec::new();
+        for host in self.hosts.values_mut() {
+            match host.step(until) {
+                Stepped::On => {}
+                other => ended.push((host.id, other)),
+            }
+        }
+        self.now = until;
+        set_now_us(until);
+        for (id, stepped) in ended {
+            self.ended(id, stepped);
+        }
+        let busy = self.net.activity() != before || self.net.is_busy();
+        self.tick = if busy { LATENCY_MIN_US } else { (self.tick * 2).min(TICK_MAX_US) };
+    }
+
+    fn ended(&mut self, id: HostId, stepped: Stepped) {
+        match stepped {
+            Stepped::Doomed => {
+                self.down(id, "dies at a step of its disk", Presence::Off);
+                if let Some(medium) = self.media.get(&id) {
+                    medium.lose_power(&mut self.rng);
+                }
+            }
+            Stepped::Ended(Ok(())) => self.down(id, "has ended", Presence::On),
+            Stepped::Ended(Err(why)) => {
+                self.down(id, &format!("gave up: {why}"), Presence::On);
+                if id.is_client() {
+                    self.ledger.accuse(format!("{id}: {why}"));
+                }
+            }
+            Stepped::On => {}
+        }
+    }
+
+    /// Ends a process where it stands.
+    fn down(&mut self, id: HostId, why: &str, machine: Presence) {
+        let Some(host) = self.hosts.get_mut(&id).filter(|host| host.is_up()) else { return };
+        host.say(why);
+        host.doom().into_iter().for_each(|doom| doom.seal());
+        self.net.ended(id, machine);
+        host.crash();
+        if let Some(probe) = self.probes.get(&id) {
+            *probe.look() = Default::default();
+        }
+    }
+
+    /// Does something to the world.
+    pub(super) fn inflict(&mut self, fault: Fault) {
+        let world = Host::new(HostId::WORLD, self.trace.clone());
+        world.say(fault.to_string());
+        match fault {
+            Fault::Kill(id) => self.down(id, "is killed", Presence::On),
+            Fault::PowerOff(id) => self.power_off(id),
+            Fault::Stop(id) => self.hosts.get(&id).into_iter().for_each(Host::stop),
+            Fault::Start(id) => self.start(id),
+            Fault::Pause(id) => self.hosts.get_mut(&id).into_iter().for_each(Host::pause),
+            Fault::Resume(id) => self.hosts.get_mut(&id).into_iter().for_each(Host::resume),
+            Fault::Clock(id, by) => self.hosts.get(&id).into_iter().for_each(|host| host.set_clock(by)),
+            Fault::Part(a, b) => self.weather(a, b, true, Some(Weather::Held)),
+            Fault::Mute(a, b) => self.weather(a, b, false, Some(Weather::Held)),
+            Fault::Slow(a, b, rate) => self.weather(a, b, true, Some(Weather::Slow(rate * 1024))),
+            Fault::Join(a, b) => self.weather(a, b, true, None),
+            Fault::Cut(a, b) => self.net.cut(a, b),
+            Fault::Flip(a, b) => self.net.flip_next(a, b),
+            Fault::Ghost(a, b) => self.net.ghost(a, b),
+            Fault::SyncFails(id) => self.disk(id, |disk, _| disk.fail(DiskFault::SyncFails)),
+            Fault::WriteFails(id) => self.disk(id, |disk, _| disk.fail(DiskFault::WriteFails)),
+            Fault::ReadFails(id) => self.disk(id, |disk, _| disk.fail(DiskFault::ReadFails)),
+            Fault::Fill(id) => self.disk(id, |disk, _| disk.fill()),
+            Fault::Heal(id) => self.disk(id, |disk, _| {
+                disk.heal();
+            }),
+            Fault::Rot(id) => {
+                let chunks = Path::new(DATA_DIR).join("chunks");
+                let mut which = None;
+                self.disk(id, |disk, rng| which = disk.rot(&chunks, rng));
+                world.say(which.map_or("nothing to rot".to_owned(), |which| format!("a bit of {which} flips")));
+            }
+            Fault::Copy(id) => {
+                let copy = self.media.get(&id).map(Medium::copy);
+                self.copies.extend(copy.map(|copy| (id, copy)));
+            }
+            Fault::Swap(id) => {
+                let Some(copy) = self.copies.remove(&id) else { return };
+                self.power_off(id);
+                self.disk(id, |disk, rng| {
+                    disk.restore(&copy);
+                    disk.lose_power(rng);
+                });
+                self.start(id);
+            }
+        }
+    }
+
+    fn weather(&self, a: HostId, b: HostId, both: bool, weather: Option<Weather>) {
+        self.net.set_weather(a, b, weather);
+        if both {
+            self.net.set_weather(b, a, weather);
+        }
+    }
+
+    fn disk(&mut self, id: HostId, work: impl FnOnce(&Medium, &mut Rng)) {
+        if let Some(medium) = self.media.get(&id) {
+            work(medium, &mut self.rng);
+        }
+    }
+
+    fn power_off(&mut self, id: HostId) {
+        self.down(id, "loses power", Presence::Off);
+        self.disk(id, Medium::lose_power);
+    }
+
+    /// Ends all faults: fair weather, sound disks, everybody up. A process whose disk failed it is started anew.
+    pub(super) fn heal(&mut self) {
+        Host::new(HostId::WORLD, self.trace.clone()).say("all faults are over");
+        self.net.clear_weather();
+        for id in self.nodes() {
+            let medium = &self.media[&id];
+            let was_failing = medium.heal();
+            medium.die_at(None);
+            self.hosts.get_mut(&id).into_iter().for_each(Host::resume);
+            if was_failing {
+                self.down(id, "is started anew by its operator", Presence::On);
+            }
+            self.start(id);
+        }
+    }
+
+    /// Copies that are on a disk and served from there, by node.
+    pub(super) fn on_disks(&self) -> Vec<(HostId, NodeId, Vec<ChunkKey>)> {
+        let mut found = Vec::new();
+        for (id, probe) in &self.probes {
+            let Some(store) = probe.look().store.clone() else { continue };
+            let Some(identity) = store.data_dir().identity() else { continue };
+            let keys = store.inventory(None, usize::MAX).into_iter().map(|info| info.key()).collect();
+            found.push((*id, identity.node, keys));
+        }
+        found
+    }
+
+    /// Files in the directory for unfinished ones.
+    pub(super) fn unfinished(&self, id: HostId) -> Vec<String> {
+        self.media[&id].names(&Path::new(DATA_DIR).join("tmp"))
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        // One after another, each told before: what they drop must find the world as it was.
+        let ids: Vec<_> = self.hosts.keys().copied().collect();
+        ids.into_iter().for_each(|id| self.down(id, "the world ends", Presence::Off));
+        set_now_us(now_us());
+    }
+}
