@@ -202,7 +202,10 @@ impl Disk {
         let start = self.io.uptime();
         let result = sync();
         count(&self.counters.fsyncs, 1);
-        count(&self.counters.fsync_micros, u64::try_from(self.io.uptime().saturating_sub(start).as_micros()).unwrap_or(u64::MAX));
+        count(
+            &self.counters.fsync_micros,
+            u64::try_from(self.io.uptime().saturating_sub(start).as_micros()).unwrap_or(u64::MAX),
+        );
         result
     }
 

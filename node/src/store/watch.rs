@@ -5,8 +5,8 @@
 //! Time is the uptime of the disk's file system ([`DiskIo::uptime`](super::disk_io::DiskIo::uptime)), so that a test can let it pass.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::ThreadId;
 use std::time::Duration;
 

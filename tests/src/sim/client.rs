@@ -127,7 +127,10 @@ struct Person {
 
 impl Person {
     async fn connect(desk: Desk) -> Result<Self, String> {
-        let mut config = ClientConfig { agent: desk.birth.host.to_string(), ..ClientConfig::new([HostId::COORDINATOR.address()]) };
+        let mut config = ClientConfig {
+            agent: desk.birth.host.to_string(),
+            ..ClientConfig::new([HostId::COORDINATOR.address()])
+        };
         config.give_up_after(PATIENCE);
         let port = Arc::new(desk.port);
         let begun = Instant::now();
@@ -159,7 +162,13 @@ impl Person {
     }
 
     /// Writes down what came of a change, as `event` has it for success and for a refusal.
-    fn note(&self, called: u64, what: &str, result: Result<(), Error>, event: impl Fn(bool) -> Option<Event>) {
+    fn note(
+        &self,
+        called: u64,
+        what: &str,
+        result: Result<(), Error>,
+        event: impl Fn(bool) -> Option<Event>,
+    ) {
         let recorder = &self.ledger.recorder;
         let Some(success) = event(true) else { return };
         match result {
@@ -370,10 +379,16 @@ impl Person {
         let report = self.client.verify(&path_of(at), None).await.map_err(said)?;
         for chunk in &report.chunks {
             if chunk.good() == 0 {
-                return Err(format!("p{at}: LOST: no copy of chunk {} is good: {:?}", chunk.chunk, chunk.copies));
+                return Err(format!(
+                    "p{at}: LOST: no copy of chunk {} is good: {:?}",
+                    chunk.chunk, chunk.copies
+                ));
             }
             for copy in chunk.copies.iter().filter(|copy| copy.result.is_err()) {
-                self.say(format!("p{at}: copy of {} on {} is bad: {:?}", chunk.chunk, copy.name, copy.result));
+                self.say(format!(
+                    "p{at}: copy of {} on {} is bad: {:?}",
+                    chunk.chunk, copy.name, copy.result
+                ));
             }
         }
         let explained = self.client.explain(&path_of(at)).await.map_err(said)?;

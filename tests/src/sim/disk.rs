@@ -263,7 +263,8 @@ impl State {
     /// Makes the names in a directory durable; of a rename out of it, the new name as well, as a journal would.
     fn sync_dir(&mut self, path: &Path) -> io::Result<()> {
         let pending = std::mem::take(&mut self.dir(path)?.pending);
-        let left: BTreeSet<u64> = pending.iter().filter(|change| change.to.is_none()).map(|c| c.unit).collect();
+        let left: BTreeSet<u64> =
+            pending.iter().filter(|change| change.to.is_none()).map(|c| c.unit).collect();
         for dir in self.dirs.values_mut() {
             let (now, later) = std::mem::take(&mut dir.pending)
                 .into_iter()

@@ -104,7 +104,9 @@ impl FromStr for Planned {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let words: Vec<&str> = text.split_whitespace().collect();
-        let wrong = || format!("`{text}` is no fault; one is a time in seconds and what happens, like `12.5 kill d2`");
+        let wrong = || {
+            format!("`{text}` is no fault; one is a time in seconds and what happens, like `12.5 kill d2`")
+        };
         let [at, name, rest @ ..] = words.as_slice() else { return Err(wrong()) };
         let seconds: f64 = at.parse().map_err(|_| wrong())?;
         if !(0.0..86_400.0).contains(&seconds) {
@@ -159,7 +161,7 @@ pub fn text(faults: &[Planned]) -> String {
 
 /// Makes up faults for a cluster of `nodes` datanodes under load for `load_ms`. What destroys data hits one disk only: with
 /// two copies acknowledged, nothing more can be survived.
-pub fn invent(rng: &mut Rng, nodes: u16, clients: u16, load_ms: u64) -> Vec<Planned> {
+pub(super) fn invent(rng: &mut Rng, nodes: u16, clients: u16, load_ms: u64) -> Vec<Planned> {
     let victim = HostId::datanode(1 + rng.below(nodes.into()) as u16);
     let mut faults = Vec::new();
     for _ in 0..rng.below(7) {
@@ -259,7 +261,9 @@ mod tests {
             let faults = invent(&mut Rng::from_seed(seed), 5, 3, 20_000);
             assert_eq!(parse(&text(&faults)), Ok(faults));
         }
-        for bad in ["kill d1", "1 kill", "1 kill x", "1 kill d1 d2", "-1 kill d1", "1 explode d1", "1 slow d1 d2"] {
+        for bad in
+            ["kill d1", "1 kill", "1 kill x", "1 kill d1 d2", "-1 kill d1", "1 explode d1", "1 slow d1 d2"]
+        {
             assert!(parse(bad).is_err(), "{bad}");
         }
         assert_eq!(parse(" ; "), Ok(vec![]));

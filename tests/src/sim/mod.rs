@@ -23,5 +23,5 @@ mod world;
 
 pub use faults::{Fault, Planned, parse, text};
 pub use host::HostId;
-pub use run::{NODES, OPS, Plan, Report, run};
+pub use run::{NODES, OPS, Plan, Report, run, with_trees};
 pub use trace::{Event, Trace, What};

@@ -160,7 +160,11 @@ impl SimNet {
     /// Whether anything is on its way that will arrive by itself.
     pub(super) fn is_busy(&self) -> bool {
         let state = self.lock();
-        state.lines.values().flat_map(|line| &line.pipes).any(|pipe| pipe.pieces.iter().any(|p| p.at != NEVER))
+        state
+            .lines
+            .values()
+            .flat_map(|line| &line.pipes)
+            .any(|pipe| pipe.pieces.iter().any(|p| p.at != NEVER))
     }
 
     /// Lets the weather from one host to another be so; `None` = fair.
@@ -208,7 +212,10 @@ impl SimNet {
         let state = &mut *guard;
         state.moved += 1;
         state.off.insert(host, machine);
-        state.listening.retain(|_, listening| listening.host != host);
+        let (gone, stay): (BTreeMap<_, _>, BTreeMap<_, _>) = std::mem::take(&mut state.listening)
+            .into_iter()
+            .partition(|(_, listening)| listening.host == host);
+        state.listening = stay;
         for line in state.lines.values_mut() {
             let heard = |a: HostId, b: HostId| state.weather.get(&(a, b)) != Some(&Weather::Held);
             if line.ends.iter().any(|end| end.host == host) {
@@ -219,6 +226,9 @@ impl SimNet {
             }
         }
         state.sweep();
+        drop(guard);
+        // Connections that nobody had accepted: to drop one takes the lock.
+        drop(gone);
     }
 
     /// `host` starts: what is left of connections of its former lives is unknown to it.
@@ -251,6 +261,7 @@ impl SimNet {
         doom: &Arc<Doom>,
         address: &str,
     ) -> io::Result<(Half, Half)> {
+        let local = address.parse().map_err(|_| io::ErrorKind::AddrNotAvailable)?;
         let there = state.listening.get(address).filter(|there| !there.doom.is_sealed());
         let (peer, their_doom) = match there {
             Some(there) if there.waiting.len() < BACKLOG => (there.host, there.doom.clone()),
@@ -285,7 +296,7 @@ impl SimNet {
             reader: Box::new(reader),
             writer: Box::new(writer),
             peer: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 1, 0, 1)), 30_000 + (line % 30_000) as u16),
-            local: address.parse().map_err(|_| io::ErrorKind::AddrNotAvailable)?,
+            local,
         };
         let listening = state.listening.get_mut(address).ok_or(io::ErrorKind::ConnectionRefused)?;
         listening.waiting.push_back(connection);
@@ -411,14 +422,11 @@ impl Net for Port {
     fn listen<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, io::Result<Box<dyn ListeningSocket>>> {
         Box::pin(async move {
             let address = addr.parse().map_err(|_| io::ErrorKind::AddrNotAvailable)?;
-            let listening = Listening {
-                doom: self.doom.clone(),
-                host: self.host,
-                waiting: VecDeque::new(),
-                waker: None,
-            };
+            let listening =
+                Listening { doom: self.doom.clone(), host: self.host, waiting: VecDeque::new(), waker: None };
             self.net.lock().listening.insert(addr.to_owned(), listening);
-            Ok(Box::new(Door { net: self.net.clone(), name: addr.to_owned(), address }) as Box<dyn ListeningSocket>)
+            Ok(Box::new(Door { net: self.net.clone(), name: addr.to_owned(), address })
+                as Box<dyn ListeningSocket>)
         })
     }
 }
@@ -495,11 +503,7 @@ fn reset() -> Poll<io::Result<()>> {
 }
 
 impl AsyncRead for Half {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        out: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, out: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
         let net = this.net.clone();
         let mut state = net.lock();
@@ -509,7 +513,8 @@ impl AsyncRead for Half {
         }
         let (now, pipe) = (now_us(), &mut line.pipes[1 - this.side]);
         let before = out.remaining();
-        while let Some(piece) = pipe.pieces.front_mut().filter(|piece| piece.at <= now && out.remaining() > 0) {
+        while let Some(piece) = pipe.pieces.front_mut().filter(|piece| piece.at <= now && out.remaining() > 0)
+        {
             let count = piece.bytes.len().min(out.remaining());
             out.put_slice(&piece.bytes[..count]);
             piece.bytes.advance(count);

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
+use dfs_actors::supervisor::ActorTree;
+
 use super::client::{PATHS, Program, history};
 use super::faults::{Planned, invent, text};
 use super::host::HostId;
@@ -52,7 +54,14 @@ impl Plan {
 /// The command that runs it again.
 impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "dfs-sim --seed {} --nodes {} --ops {} --faults '{}'", self.seed, self.nodes, self.ops, text(&self.faults))
+        write!(
+            f,
+            "dfs-sim --seed {} --nodes {} --ops {} --faults '{}'",
+            self.seed,
+            self.nodes,
+            self.ops,
+            text(&self.faults)
+        )
     }
 }
 
@@ -105,7 +114,9 @@ fn listen_to_logs() {
     use tracing_subscriber::util::SubscriberInitExt as _;
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
-        let logs = tracing_subscriber::registry().with(tracing::level_filters::LevelFilter::WARN).with(super::trace::Logs);
+        let logs = tracing_subscriber::registry()
+            .with(tracing::level_filters::LevelFilter::WARN)
+            .with(super::trace::Logs);
         logs.try_init().ok();
     });
 }
@@ -128,6 +139,19 @@ fn live(world: &mut World, plan: &Plan) -> Result<(), String> {
     Ok(())
 }
 
+/// Lets `look` see the trees of a coordinator and of a datanode while they run.
+///
+/// # Panics
+/// If the two do not find each other.
+pub fn with_trees<T>(look: impl FnOnce(&ActorTree, &ActorTree) -> T) -> T {
+    let mut world = World::new(0, 1, false);
+    world.nodes().into_iter().for_each(|id| world.start(id));
+    world.employ(AUDITOR, Program::Prepare(1));
+    until_done(&mut world, &[AUDITOR], LOAD_MAX_MS).expect("they find each other");
+    let tree = |id| world.probe(id).look().tree.clone().expect("it runs");
+    look(&tree(HostId::COORDINATOR), &tree(HostId::datanode(1)))
+}
+
 fn until_done(world: &mut World, clients: &[HostId], patience_ms: u64) -> Result<(), String> {
     let end = world.now_ms() + patience_ms;
     while let Some(busy) = clients.iter().find(|id| world.is_up(**id)) {
@@ -146,7 +170,9 @@ fn under_load(world: &mut World, plan: &Plan, clients: &[HostId]) -> Result<(), 
         while let Some(planned) = faults.next_if(|planned| began + planned.at_ms <= world.now_ms()) {
             world.inflict(planned.fault);
         }
-        if faults.peek().is_none() && plan.faults.last().is_none_or(|last| world.now_ms() > began + last.at_ms + 100) {
+        if faults.peek().is_none()
+            && plan.faults.last().is_none_or(|last| world.now_ms() > began + last.at_ms + 100)
+        {
             return Ok(());
         }
         if world.now_ms() > began + LOAD_MAX_MS {
@@ -204,7 +230,9 @@ fn litter(world: &World) -> Vec<String> {
 /// What is logged as an error that no fault explains.
 fn unexpected_errors(trace: &Trace) -> Vec<String> {
     let events = trace.events();
-    let errors = events.iter().filter(|event| matches!(&event.what, What::Log(tracing::Level::ERROR, text) if !is_expected(text)));
+    let errors = events
+        .iter()
+        .filter(|event| matches!(&event.what, What::Log(tracing::Level::ERROR, text) if !is_expected(text)));
     errors.take(5).map(|event| format!("logged: {event}")).collect()
 }
 

@@ -54,7 +54,8 @@ impl fmt::Display for What {
                     return write!(f, "to {to}: bytes that are no frame (line {line})");
                 };
                 let Header { kind, stream, sequence, head_len, tail_len, .. } = header;
-                let kind = FrameKind::from_number(kind).map_or_else(|| kind.to_string(), |kind| format!("{kind:?}"));
+                let kind =
+                    FrameKind::from_number(kind).map_or_else(|| kind.to_string(), |kind| format!("{kind:?}"));
                 write!(f, "to {to}: {kind} {stream}.{sequence} of {head_len}+{tail_len} bytes (line {line})")
             }
             Self::Disk(operation, path) => write!(f, "disk: {operation} {path}"),

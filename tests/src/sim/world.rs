@@ -209,7 +209,9 @@ impl World {
                 let chunks = Path::new(DATA_DIR).join("chunks");
                 let mut which = None;
                 self.disk(id, |disk, rng| which = disk.rot(&chunks, rng));
-                world.say(which.map_or("nothing to rot".to_owned(), |which| format!("a bit of {which} flips")));
+                world.say(
+                    which.map_or("nothing to rot".to_owned(), |which| format!("a bit of {which} flips")),
+                );
             }
             Fault::Copy(id) => {
                 let copy = self.media.get(&id).map(Medium::copy);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use dfs_actors::supervisor::ActorTree;
-use dfs_tests::sim::Sim;
+use dfs_tests::sim::with_trees;
 
 const ALL: &str = include_str!("../../../actors/src/lib.rs");
 const COORDINATOR: &str = include_str!("../../../actors/src/coordinator/tree.rs");
@@ -73,10 +73,12 @@ impl Drawing {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_trees_that_are_drawn_are_the_ones_that_run() {
-    let sim = Sim::start(0, 1).await;
-    let (coordinator, datanode) = (sim.coordinator().tree(), sim.datanodes()[0].tree());
+#[test]
+fn the_trees_that_are_drawn_are_the_ones_that_run() {
+    with_trees(compare);
+}
+
+fn compare(coordinator: &ActorTree, datanode: &ActorTree) {
     let transport = Drawing::of(TRANSPORT);
     assert_eq!(transport.paths.len(), 3, "{transport:?}");
     let [first, second] = Drawing::all_of(ALL).try_into().expect("two trees are drawn in lib.rs");
@@ -101,5 +103,4 @@ async fn the_trees_that_are_drawn_are_the_ones_that_run() {
         assert_eq!(Drawing::all_of(&changed)[0].differs_from(coordinator).len(), wrong, "{from}");
     }
     assert!(!first.differs_from(datanode).is_empty());
-    sim.stop().await;
 }
