@@ -50,6 +50,7 @@ pub mod datanode;
 pub mod env;
 pub mod peer;
 pub mod supervisor;
+pub mod watch;
 
 #[cfg(test)]
 mod tests;

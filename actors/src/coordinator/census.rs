@@ -8,10 +8,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::watch;
 use dfs_wire::id::NodeId;
 use dfs_wire::message::membership::NodeState;
 use dfs_wire::status::Status;
-use tokio::sync::watch;
 
 use crate::coordinator::membership::{ClusterView, ViewReceiver};
 use crate::coordinator::metadata::model::census::{Census, Counting};

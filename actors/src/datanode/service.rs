@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::watch;
 use dfs_wire::Bytes;
 use dfs_wire::auth::{Grant, GrantOp, Mac};
 use dfs_wire::handshake::{Hello, Peer, Welcome};
@@ -19,7 +20,6 @@ use dfs_wire::slab::{Reservation, SlabBudget};
 use dfs_wire::status::{Status, StatusCode};
 use dfs_wire::version::ProtocolVersion;
 use futures_util::future::BoxFuture;
-use tokio::sync::watch;
 
 use super::BUSY_PAUSE_MS;
 use super::reads::{Reads, in_time};

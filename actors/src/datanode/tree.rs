@@ -16,11 +16,11 @@
 
 use std::sync::Arc;
 
+use crate::watch;
 use dfs_wire::handshake::{Hello, NodePeer, Peer};
 use dfs_wire::id::ChunkKey;
 use dfs_wire::limits::CONNECTION_CREDIT_BYTES;
 use dfs_wire::slab::SlabBudget;
-use tokio::sync::watch;
 
 use super::authority::{CoordinatorView, Heard, IdentityStore, NodeAuthority, SelfDescription};
 use super::chunk_store::ChunkStore;

@@ -8,8 +8,8 @@
 
 use std::sync::Arc;
 
+use crate::watch;
 use dfs_wire::slab::SlabBudget;
-use tokio::sync::watch;
 
 use super::listener::{Bound, Listener, ListenerArgs};
 use super::session::{Knocks, Places, RequestStats, Service, SessionCommon, SessionLimits};

@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ractor::{ActorRef, MessagingErr};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::envelope::{Envelope, Ticket};
 use super::stats::Stats;
 use crate::env::{Clock, MonoTime};
+use crate::watch;
 
 /// Why a message was not delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

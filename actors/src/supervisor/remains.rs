@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::watch;
+use crate::watch;
 
 /// Held by everything that belongs to one life.
 #[derive(Clone)]

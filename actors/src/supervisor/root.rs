@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::watch;
 use ractor::ActorCell;
-use tokio::sync::watch;
 
 use super::child::SpawnContext;
 use super::exit::ActorError;
@@ -91,11 +91,9 @@ impl Root {
     /// Waits until the tree has ended, for as long as that takes. Cancel safe.
     pub async fn wait(&self) -> Exit {
         let mut exit = self.exit.clone();
-        match exit.wait_for(Option::is_some).await {
-            Ok(exit) => exit.clone().unwrap_or(Exit::Killed),
-            // The runtime is going down and took the watching task with it.
-            Err(_) => Exit::Killed,
-        }
+        // If the runtime is going down it took the watching task with it, and there is no word.
+        let _ = exit.wait_for(Option::is_some).await;
+        exit.borrow().clone().unwrap_or(Exit::Killed)
     }
 
     /// Stops the tree in order, and kills it if it takes longer than all its limits together.

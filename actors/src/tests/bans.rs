@@ -51,6 +51,8 @@ fn types_are_refused() {
         None::<std::time::SystemTime>,
         None::<std::collections::HashMap<u8, u8>>,
         None::<std::collections::HashSet<u8>>,
+        None::<tokio::sync::watch::Sender<u8>>,
+        None::<tokio::sync::watch::Receiver<u8>>,
         None::<std::sync::Condvar>,
         None::<std::sync::Barrier>,
         None::<std::sync::mpsc::Receiver<u8>>,

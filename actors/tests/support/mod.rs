@@ -19,6 +19,7 @@ use dfs_actors::peer::admin::{NodeAdmin, NodeFacts, NodeName};
 use dfs_actors::peer::listener::{Bound, Listener, ListenerArgs};
 use dfs_actors::peer::session::{Knocks, Places, PlacesMax, RequestStats, SessionCommon, SessionLimits};
 use dfs_actors::supervisor::{ActorTree, Addr, ChildSpec, Intensity, Root, SupervisorSpec};
+use dfs_actors::watch;
 use dfs_wire::auth::{Grant, GrantOp, Mac, NodeKey, Receipt};
 use dfs_wire::handshake::{Hello, NodePeer, Peer};
 use dfs_wire::id::*;
@@ -27,7 +28,7 @@ use dfs_wire::message::chunk::Target;
 use dfs_wire::slab::{SlabBudget, SlabPool};
 use dfs_wire::status::{Status, StatusCode};
 use futures_util::future::{BoxFuture, FutureExt};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 
 pub(crate) const CLUSTER: ClusterId = ClusterId(7);
 
@@ -332,7 +333,7 @@ impl TestNode {
             links: links.clone(),
             found: Arc::new(|_, _| {}),
             admin: NodeAdmin::new(name, tree.clone(), env.clone(), facts),
-            limits: tokio::sync::watch::channel(DatanodeLimits {
+            limits: watch::channel(DatanodeLimits {
                 upload: UploadLimits::default(),
                 window_slabs: 4,
                 prepare_timeout: Duration::from_secs(5),
@@ -351,7 +352,7 @@ impl TestNode {
         let common = SessionCommon {
             service,
             budget: ingest.clone(),
-            limits: tokio::sync::watch::channel(limits).1,
+            limits: watch::channel(limits).1,
             draining,
             requests: RequestStats::default(),
             places: Places::new(places, env.clock.clone()),

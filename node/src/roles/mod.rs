@@ -16,9 +16,9 @@ use dfs_actors::peer::listener::Bound;
 use dfs_actors::peer::session::{Places, RequestStats, Service, SessionLimits};
 use dfs_actors::peer::tree::{Transport, TransportArgs, transport};
 use dfs_actors::supervisor::Root;
+use dfs_actors::watch;
 use dfs_wire::slab::SlabBudget;
 use futures_util::future::{BoxFuture, join_all};
-use tokio::sync::watch;
 
 use crate::config::{Config, HostPort, Live, Role};
 use crate::process::{Node, RoleContext, Started, bind_patiently};
@@ -102,9 +102,7 @@ fn follow<T: Send + Sync + 'static>(
     tokio::spawn(async move {
         while configs.changed().await.is_ok() {
             let new = make(&configs.borrow_and_update());
-            if sender.send(new).is_err() {
-                return;
-            }
+            sender.send_replace(new);
         }
     });
     receiver

@@ -14,7 +14,8 @@ use dfs_client::{
 use dfs_wire::id::{ChunkKey, NodeId};
 use tokio::time::{Instant, sleep};
 
-use super::host::{Birth, Ending, HostId, now_us};
+use super::host::{Birth, Ending, now_us};
+use super::id::HostId;
 use super::net::Port;
 use super::trace::{Trace, What};
 use crate::history::{Event, Op, Recorder};

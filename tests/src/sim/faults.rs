@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::host::HostId;
+use super::id::HostId;
 use crate::Rng;
 
 /// Something that is done to a world.
@@ -13,6 +13,10 @@ pub enum Fault {
     Kill(HostId),
     /// The machine loses power, and with it what its disk was not told to keep.
     PowerOff(HostId),
+    /// The machine loses power instead of making the change of its disk that comes after so many others.
+    DieBefore(HostId, u64),
+    /// The machine loses power right after that change.
+    DieAfter(HostId, u64),
     /// The process is asked to stop.
     Stop(HostId),
     /// The process starts, if it is not there.
@@ -64,11 +68,28 @@ pub struct Planned {
     pub fault: Fault,
 }
 
+impl Fault {
+    /// The host whose disk it is a fault of.
+    pub(super) fn of_disk(&self) -> Option<HostId> {
+        match self {
+            Self::SyncFails(host)
+            | Self::WriteFails(host)
+            | Self::ReadFails(host)
+            | Self::Fill(host)
+            | Self::Rot(host)
+            | Self::Swap(host) => Some(*host),
+            _ => None,
+        }
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Kill(host) => write!(f, "kill {host}"),
             Self::PowerOff(host) => write!(f, "poweroff {host}"),
+            Self::DieBefore(host, skip) => write!(f, "diebefore {host} {skip}"),
+            Self::DieAfter(host, skip) => write!(f, "dieafter {host} {skip}"),
             Self::Stop(host) => write!(f, "stop {host}"),
             Self::Start(host) => write!(f, "start {host}"),
             Self::Pause(host) => write!(f, "pause {host}"),
@@ -117,6 +138,8 @@ impl FromStr for Planned {
         let (fault, words) = match *name {
             "kill" => (Fault::Kill(host(0)?), 1),
             "poweroff" => (Fault::PowerOff(host(0)?), 1),
+            "diebefore" => (Fault::DieBefore(host(0)?, number(1)?.unsigned_abs()), 2),
+            "dieafter" => (Fault::DieAfter(host(0)?, number(1)?.unsigned_abs()), 2),
             "stop" => (Fault::Stop(host(0)?), 1),
             "start" => (Fault::Start(host(0)?), 1),
             "pause" => (Fault::Pause(host(0)?), 1),
@@ -198,40 +221,15 @@ fn incident(
     };
     let mut add = |at_ms: u64, fault: Fault| faults.push(Planned { at_ms, fault });
     match rng.below(20) {
-        0..3 => {
-            add(at_ms, Fault::Kill(host));
-            add(until, Fault::Start(host));
+        0..8 => {
+            let (first, then) = of_process(rng, host);
+            add(at_ms, first);
+            add(until, then);
         }
-        3..6 => {
-            add(at_ms, Fault::PowerOff(host));
-            add(until, Fault::Start(host));
-        }
-        6 => {
-            add(at_ms, Fault::Stop(host));
-            add(until + 2_000, Fault::Start(host));
-        }
-        7 => {
-            add(at_ms, Fault::Pause(host));
-            add(until, Fault::Resume(host));
-        }
-        8..10 => {
-            add(at_ms, Fault::Part(host, other));
-            add(until, Fault::Join(host, other));
-        }
-        10 => {
-            add(at_ms, Fault::Mute(host, other));
-            add(until, Fault::Join(host, other));
-        }
-        11 => {
-            add(at_ms, Fault::Slow(host, other, 16 + rng.below(512)));
-            add(until, Fault::Join(host, other));
-        }
-        12 => add(at_ms, Fault::Cut(host, other)),
-        13 => add(at_ms, Fault::Flip(host, other)),
-        14 => {
-            add(at_ms, Fault::Ghost(other, host));
-            let by = *rng.pick(&[1_000, 60_000, 3_600_000]);
-            add(until, Fault::Clock(host, if rng.below(2) == 0 { by } else { -by }));
+        8..15 => {
+            let (first, then) = of_network(rng, host, other);
+            add(at_ms, first);
+            then.into_iter().for_each(|then| add(until, then));
         }
         15 => {
             add(at_ms, Fault::SyncFails(victim));
@@ -248,6 +246,34 @@ fn incident(
             add(at_ms, Fault::Copy(victim));
             add(until, Fault::Swap(victim));
         }
+    }
+}
+
+fn of_process(rng: &mut Rng, host: HostId) -> (Fault, Fault) {
+    match rng.below(12) {
+        9..11 => (Fault::DieBefore(host, rng.below(40)), Fault::Start(host)),
+        11 => (Fault::DieAfter(host, rng.below(40)), Fault::Start(host)),
+        0..3 => (Fault::Kill(host), Fault::Start(host)),
+        3..6 => (Fault::PowerOff(host), Fault::Start(host)),
+        6 => (Fault::Stop(host), Fault::Start(host)),
+        7 => (Fault::Pause(host), Fault::Resume(host)),
+        _ => {
+            let by = *rng.pick(&[1_000, 60_000, 3_600_000, -1_000, -60_000, -3_600_000]);
+            (Fault::Clock(host, by), Fault::Clock(host, -by))
+        }
+    }
+}
+
+fn of_network(rng: &mut Rng, host: HostId, other: HostId) -> (Fault, Option<Fault>) {
+    let join = Some(Fault::Join(host, other));
+    match rng.below(8) {
+        0..2 => (Fault::Part(host, other), join),
+        2 => (Fault::Mute(host, other), join),
+        3 => (Fault::Mute(other, host), join),
+        4 => (Fault::Slow(host, other, 16 + rng.below(512)), join),
+        5 => (Fault::Cut(host, other), None),
+        6 => (Fault::Flip(host, other), None),
+        _ => (Fault::Ghost(other, host), None),
     }
 }
 

@@ -15,6 +15,7 @@ mod client;
 mod disk;
 mod faults;
 mod host;
+mod id;
 mod net;
 mod node;
 mod run;
@@ -22,6 +23,6 @@ mod trace;
 mod world;
 
 pub use faults::{Fault, Planned, parse, text};
-pub use host::HostId;
+pub use id::HostId;
 pub use run::{NODES, OPS, Plan, Report, run, with_trees};
 pub use trace::{Event, Trace, What};

@@ -27,15 +27,16 @@ use dfs_actors::peer::listener::Bound;
 use dfs_actors::peer::session::{Places, PlacesMax, Service, SessionLimits};
 use dfs_actors::peer::tree::{Transport, TransportArgs, transport};
 use dfs_actors::supervisor::{ActorTree, Exit, Root, SupervisorSpec};
+use dfs_actors::watch;
 use dfs_node::metadata::redb::{RedbOptions, RedbStore};
 use dfs_node::store::{DataDir, DirectIo, FileStore, NodeIdentity, StoreConfig, StoredIdentity};
 use dfs_wire::auth::ClusterKey;
 use dfs_wire::id::{ClusterId, NodeId};
 use dfs_wire::slab::{SlabBudget, SlabPool};
-use tokio::sync::watch;
 
 use super::disk::{Medium, SimDisk};
-use super::host::{Birth, Ending, HostId};
+use super::host::{Birth, Ending};
+use super::id::HostId;
 use super::net::Port;
 
 /// Version of the software, as nodes tell it.

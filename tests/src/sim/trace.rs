@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use dfs_wire::frame::{FrameKind, Header};
 use dfs_wire::limits::{HEAD_BYTES_MAX, HEADER_BYTES};
 
-use super::host::HostId;
+use super::id::HostId;
 use crate::rng::mix;
 
 /// One event.

@@ -13,9 +13,10 @@ use dfs_wire::id::{ChunkKey, NodeId};
 use futures_util::FutureExt as _;
 
 use super::client::{Desk, Ledger, Program};
-use super::disk::{DieAt, Fault as DiskFault, Medium};
+use super::disk::{Fault as DiskFault, Medium};
 use super::faults::Fault;
-use super::host::{Host, HostId, Stepped, now_us, set_now_us};
+use super::host::{Host, Stepped, now_us, set_now_us};
+use super::id::HostId;
 use super::net::{LATENCY_MIN_US, Presence, SimNet, Weather};
 use super::node::{DATA_DIR, Probe, Site, run_coordinator, run_datanode};
 use super::trace::Trace;
@@ -81,16 +82,6 @@ impl World {
 
     pub(super) fn probe(&self, id: HostId) -> &Probe {
         &self.probes[&id]
-    }
-
-    /// Changes of a node's disk so far.
-    pub(super) fn steps(&self, id: HostId) -> u64 {
-        self.media[&id].steps()
-    }
-
-    /// Lets a node die at a step of its disk, as if the power went.
-    pub(super) fn die_at(&self, id: HostId, at: Option<DieAt>) {
-        self.media[&id].die_at(at);
     }
 
     pub(super) fn is_up(&self, id: HostId) -> bool {
@@ -198,13 +189,15 @@ impl World {
             Fault::Cut(a, b) => self.net.cut(a, b),
             Fault::Flip(a, b) => self.net.flip_next(a, b),
             Fault::Ghost(a, b) => self.net.ghost(a, b),
-            Fault::SyncFails(id) => self.disk(id, |disk, _| disk.fail(DiskFault::SyncFails)),
-            Fault::WriteFails(id) => self.disk(id, |disk, _| disk.fail(DiskFault::WriteFails)),
-            Fault::ReadFails(id) => self.disk(id, |disk, _| disk.fail(DiskFault::ReadFails)),
+            Fault::SyncFails(id) => self.disk(id, |disk, _| disk.fail(DiskFault::Sync)),
+            Fault::WriteFails(id) => self.disk(id, |disk, _| disk.fail(DiskFault::Write)),
+            Fault::ReadFails(id) => self.disk(id, |disk, _| disk.fail(DiskFault::Read)),
             Fault::Fill(id) => self.disk(id, |disk, _| disk.fill()),
             Fault::Heal(id) => self.disk(id, |disk, _| {
                 disk.heal();
             }),
+            Fault::DieBefore(id, skip) => self.disk(id, |disk, _| disk.die(skip, false)),
+            Fault::DieAfter(id, skip) => self.disk(id, |disk, _| disk.die(skip, true)),
             Fault::Rot(id) => {
                 let chunks = Path::new(DATA_DIR).join("chunks");
                 let mut which = None;
@@ -254,7 +247,6 @@ impl World {
         for id in self.nodes() {
             let medium = &self.media[&id];
             let was_failing = medium.heal();
-            medium.die_at(None);
             self.hosts.get_mut(&id).into_iter().for_each(Host::resume);
             if was_failing {
                 self.down(id, "is started anew by its operator", Presence::On);

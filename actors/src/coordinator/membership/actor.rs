@@ -7,11 +7,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::watch;
 use dfs_wire::id::{ClusterId, NodeId};
 use dfs_wire::message::membership::NodeState;
 use dfs_wire::status::Status;
 use futures_util::future::BoxFuture;
-use tokio::sync::watch;
 
 use super::messages::MembershipMsg;
 use super::state::{MembershipConfig, MembershipState, Transition};

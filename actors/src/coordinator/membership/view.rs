@@ -6,10 +6,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::watch;
 use dfs_wire::id::{Incarnation, NodeId};
 use dfs_wire::message::admin::{HealthFinding, SilentNode};
 use dfs_wire::message::membership::{NodeEntry, NodeLoad, NodeState};
-use tokio::sync::watch;
 
 use crate::coordinator::metadata::model::records::NodeRecord;
 use crate::coordinator::metadata::model::worth::Reach;

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::watch;
 use dfs_wire::Bytes;
 use dfs_wire::handshake::{Hello, Peer, Welcome};
 use dfs_wire::id::{NodeId, OpId};
@@ -19,7 +20,6 @@ use dfs_wire::message::{Request, RequestHead, Response, ResponseHead};
 use dfs_wire::status::{Status, StatusCode};
 use dfs_wire::version::ProtocolVersion;
 use futures_util::future::BoxFuture;
-use tokio::sync::watch;
 
 use super::doorbell::Doorbell;
 use super::facts::NodeReports;

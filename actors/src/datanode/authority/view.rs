@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock};
 
+use crate::watch;
 use dfs_wire::auth::{Grant, GrantOp, Mac, NodeKey, Receipt};
 use dfs_wire::id::{ChunkId, ClusterId, Epoch, Generation, NodeId};
 use dfs_wire::message::membership::{NodeEntry, NodeState, StateUpdate};
 use dfs_wire::status::{Status, StatusCode};
-use tokio::sync::watch;
 
 use super::identity::Heard;
 use super::rule::Authority;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use crate::watch;
 use dfs_wire::Bytes;
 use dfs_wire::handshake::{HandshakeError, Hello, Peer, Welcome};
 use dfs_wire::limits::SILENT_TICKS_MAX;
@@ -11,7 +12,6 @@ use dfs_wire::link::{Accepting, Incoming, Link, LinkParams, Liveness, Role};
 use dfs_wire::message::Request;
 use dfs_wire::slab::SlabBudget;
 use dfs_wire::status::{Status, StatusCode};
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::Instrument;
 

@@ -1,0 +1,315 @@
+//! A medium: names and contents, now and durable, and what it was told to do wrong.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::io::Errno;
+
+use super::content::File;
+use crate::Rng;
+use crate::sim::trace::Trace;
+
+/// Size of a disk.
+pub(super) const CAPACITY: u64 = 1 << 30;
+
+/// What a name leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Node {
+    File(u64),
+    Dir,
+}
+
+/// A change of a directory that is not durable yet.
+#[derive(Clone, Debug)]
+struct Change {
+    /// The halves of a rename have the same number.
+    unit: u64,
+    name: String,
+    to: Option<Node>,
+}
+
+#[derive(Clone, Default)]
+pub(super) struct Dir {
+    pub(super) now: BTreeMap<String, Node>,
+    durable: BTreeMap<String, Node>,
+    pending: Vec<Change>,
+}
+
+/// What a disk can be made to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::sim) enum Fault {
+    /// The next sync fails, and what it should have written is lost.
+    Sync,
+    /// The next write fails.
+    Write,
+    /// The next read fails.
+    Read,
+}
+
+/// Where a process is to die, by losing power.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct DieAt {
+    /// The change or sync, counted from 0 since the medium was made.
+    pub(super) step: u64,
+    /// After it, not before.
+    pub(super) after: bool,
+}
+
+#[derive(Clone, Default)]
+pub(super) struct State {
+    pub(super) files: BTreeMap<u64, File>,
+    pub(super) dirs: BTreeMap<PathBuf, Dir>,
+    pub(super) locks: BTreeSet<PathBuf>,
+    pub(super) next: u64,
+    pub(super) used: u64,
+    pub(super) capacity: u64,
+    pub(super) faults: Vec<Fault>,
+    /// A fault has struck since the last time it was healed.
+    pub(super) struck: bool,
+    pub(super) steps: u64,
+    pub(super) die_at: Option<DieAt>,
+}
+
+/// A medium. Clones are the same one.
+#[derive(Clone)]
+pub(in crate::sim) struct Medium {
+    state: Arc<Mutex<State>>,
+    pub(super) trace: Trace,
+}
+
+impl Medium {
+    /// An empty one, with its root directory.
+    pub(in crate::sim) fn new(trace: Trace) -> Self {
+        let mut state = State { capacity: CAPACITY, ..State::default() };
+        state.dirs.insert(PathBuf::from("/"), Dir::default());
+        Self { state: Arc::new(Mutex::new(state)), trace }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets whoever uses it die at the change or sync that comes after `skip` others.
+    pub(in crate::sim) fn die(&self, skip: u64, after: bool) {
+        let mut state = self.lock();
+        state.die_at = Some(DieAt { step: state.steps + skip, after });
+    }
+
+    /// Makes it fail.
+    pub(in crate::sim) fn fail(&self, fault: Fault) {
+        self.lock().faults.push(fault);
+    }
+
+    /// Sound again, and of its old size; whether it has failed anybody since the last time.
+    pub(in crate::sim) fn heal(&self) -> bool {
+        let mut state = self.lock();
+        state.faults.clear();
+        state.capacity = CAPACITY;
+        state.die_at = None;
+        std::mem::take(&mut state.struck)
+    }
+
+    /// Lets it have no more room than it needs now.
+    pub(in crate::sim) fn fill(&self) {
+        let mut state = self.lock();
+        state.capacity = state.used;
+    }
+
+    /// Loses power: what was not durable is there or not.
+    pub(in crate::sim) fn lose_power(&self, rng: &mut Rng) {
+        self.lock().lose_power(rng);
+    }
+
+    /// Everything on it now, as a copy of the disk would have it.
+    pub(in crate::sim) fn copy(&self) -> Self {
+        let mut state = self.lock().clone();
+        (state.die_at, state.faults) = (None, Vec::new());
+        Self { state: Arc::new(Mutex::new(state)), trace: self.trace.clone() }
+    }
+
+    /// Becomes what `other` is.
+    pub(in crate::sim) fn restore(&self, other: &Self) {
+        let state = other.lock().clone();
+        *self.lock() = state;
+    }
+
+    /// Flips a bit of a file below `dir`, at rest; says which.
+    pub(in crate::sim) fn rot(&self, dir: &Path, rng: &mut Rng) -> Option<String> {
+        let mut state = self.lock();
+        let files = state.below(dir);
+        if files.is_empty() {
+            return None;
+        }
+        let (path, inode) = rng.pick(&files).clone();
+        let file = state.files.get_mut(&inode).filter(|file| !file.now.is_empty())?;
+        let at = usize::try_from(rng.below(file.now.len() as u64)).ok()?;
+        file.now[at] ^= 1 << rng.below(8);
+        if let Some(byte) = file.durable.get_mut(at) {
+            *byte = file.now[at];
+        }
+        Some(format!("{}:{at}", path.display()))
+    }
+
+    /// The names in a directory.
+    pub(in crate::sim) fn names(&self, dir: &Path) -> Vec<String> {
+        self.lock().dirs.get(dir).map(|dir| dir.now.keys().cloned().collect()).unwrap_or_default()
+    }
+}
+
+pub(super) fn errno(errno: Errno) -> io::Error {
+    errno.into()
+}
+
+/// A path as the directory it is in and its name there.
+pub(super) fn split(path: &Path) -> io::Result<(&Path, String)> {
+    let parent = path.parent().ok_or_else(|| errno(Errno::INVAL))?;
+    let name = path.file_name().ok_or_else(|| errno(Errno::INVAL))?;
+    Ok((parent, name.to_string_lossy().into_owned()))
+}
+
+impl State {
+    pub(super) fn dir(&mut self, path: &Path) -> io::Result<&mut Dir> {
+        self.dirs.get_mut(path).ok_or_else(|| errno(Errno::NOENT))
+    }
+
+    pub(super) fn look_up(&self, path: &Path) -> io::Result<Node> {
+        let (parent, name) = split(path)?;
+        let found = self.dirs.get(parent).and_then(|dir| dir.now.get(&name));
+        found.copied().ok_or_else(|| errno(Errno::NOENT))
+    }
+
+    pub(super) fn file_at(&self, path: &Path) -> io::Result<u64> {
+        match self.look_up(path)? {
+            Node::File(inode) => Ok(inode),
+            Node::Dir => Err(errno(Errno::ISDIR)),
+        }
+    }
+
+    /// All files below a directory.
+    pub(super) fn below(&self, top: &Path) -> Vec<(PathBuf, u64)> {
+        let inside = self.dirs.iter().filter(|(path, _)| path.starts_with(top));
+        let files = inside.flat_map(|(path, dir)| {
+            dir.now.iter().filter_map(move |(name, node)| match node {
+                Node::File(inode) => Some((path.join(name), *inode)),
+                Node::Dir => None,
+            })
+        });
+        files.collect()
+    }
+
+    pub(super) fn unit(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    /// Changes a name, not durably.
+    pub(super) fn set(&mut self, unit: u64, path: &Path, to: Option<Node>) -> io::Result<()> {
+        let (parent, name) = split(path)?;
+        let dir = self.dir(parent)?;
+        match to {
+            Some(node) => dir.now.insert(name.clone(), node),
+            None => dir.now.remove(&name),
+        };
+        dir.pending.push(Change { unit, name, to });
+        Ok(())
+    }
+
+    pub(super) fn create(&mut self, path: &Path) -> io::Result<u64> {
+        let (inode, unit) = (self.unit(), self.unit());
+        self.set(unit, path, Some(Node::File(inode)))?;
+        self.files.insert(inode, File::default());
+        Ok(inode)
+    }
+
+    /// Makes the names in a directory durable; of a rename out of it, the new name as well, as a journal would.
+    pub(super) fn sync_dir(&mut self, path: &Path) -> io::Result<()> {
+        let pending = std::mem::take(&mut self.dir(path)?.pending);
+        let left: BTreeSet<u64> =
+            pending.iter().filter(|change| change.to.is_none()).map(|c| c.unit).collect();
+        for dir in self.dirs.values_mut() {
+            let (now, later) = std::mem::take(&mut dir.pending)
+                .into_iter()
+                .partition(|change: &Change| left.contains(&change.unit));
+            dir.pending = later;
+            now.into_iter().for_each(|change| dir.settle(change));
+        }
+        let dir = self.dir(path)?;
+        pending.into_iter().for_each(|change| dir.settle(change));
+        Ok(())
+    }
+
+    pub(super) fn lose_power(&mut self, rng: &mut Rng) {
+        // Of all crashes, the two extremes are worth more than one of the many in between.
+        let keep = match rng.below(4) {
+            0 => Some(false),
+            1 => Some(true),
+            _ => None,
+        };
+        let coin = |rng: &mut Rng| keep.unwrap_or_else(|| rng.below(2) == 0);
+        let mut fates: BTreeMap<u64, bool> = BTreeMap::new();
+        for dir in self.dirs.values_mut() {
+            for change in std::mem::take(&mut dir.pending) {
+                if *fates.entry(change.unit).or_insert_with(|| coin(rng)) {
+                    dir.settle(change);
+                }
+            }
+            dir.now = dir.durable.clone();
+        }
+        let grain = if rng.below(2) == 0 { 1 } else { 8 };
+        for file in self.files.values_mut() {
+            file.tear(grain, || coin(rng));
+        }
+        self.forget_lost_dirs();
+        self.locks.clear();
+        self.collect();
+    }
+
+    /// Directories without a name.
+    pub(super) fn forget_lost_dirs(&mut self) {
+        let named = |dirs: &BTreeMap<PathBuf, Dir>, path: &Path| match split(path) {
+            Ok((parent, name)) => dirs.get(parent).is_some_and(|dir| dir.now.contains_key(&name)),
+            Err(_) => true,
+        };
+        while let Some(lost) = self.dirs.keys().find(|path| !named(&self.dirs, path)).cloned() {
+            self.dirs.remove(&lost);
+        }
+    }
+
+    /// Files without a name that nobody has open: there is no process.
+    pub(super) fn collect(&mut self) {
+        let named: BTreeSet<u64> = self.below(Path::new("/")).into_iter().map(|(_, inode)| inode).collect();
+        self.files.retain(|inode, _| named.contains(inode));
+        self.used = self.files.values().map(|file| file.now.len() as u64).sum();
+    }
+}
+
+impl Dir {
+    fn settle(&mut self, change: Change) {
+        match change.to {
+            Some(node) => self.durable.insert(change.name, node),
+            None => self.durable.remove(&change.name),
+        };
+    }
+}
+
+impl State {
+    /// Whether a fault of this kind is due.
+    pub(super) fn strikes(&mut self, fault: Fault) -> bool {
+        let at = self.faults.iter().position(|due| *due == fault);
+        let strikes = at.map(|at| self.faults.remove(at)).is_some();
+        self.struck |= strikes;
+        strikes
+    }
+
+    pub(super) fn grow(&mut self, inode: u64, len: usize) -> io::Result<()> {
+        let file = self.files.get(&inode).ok_or_else(|| errno(Errno::BADF))?;
+        let more = len.saturating_sub(file.now.len().next_multiple_of(4096)) as u64;
+        if more > 0 && self.used + more > self.capacity {
+            return Err(errno(Errno::NOSPC));
+        }
+        self.used += len.saturating_sub(file.now.len()) as u64;
+        Ok(())
+    }
+}

@@ -1,0 +1,63 @@
+//! A medium in the hands of a process: it can die of every change it makes.
+
+use std::io;
+use std::path::Path;
+use std::sync::MutexGuard;
+
+use rustix::io::Errno;
+
+use super::medium::{Medium, State, errno};
+use crate::sim::host::{Birth, now_us};
+use crate::sim::trace::What;
+
+/// A medium in the hands of a process. Clones are the same one.
+#[derive(Clone)]
+pub(in crate::sim) struct SimDisk {
+    pub(super) medium: Medium,
+    pub(super) birth: Birth,
+}
+
+impl Medium {
+    /// The disk as a process sees it.
+    pub(in crate::sim) fn mount(&self, birth: &Birth) -> SimDisk {
+        self.lock().locks.clear();
+        SimDisk { medium: self.clone(), birth: birth.clone() }
+    }
+}
+
+impl SimDisk {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.medium.lock()
+    }
+
+    /// Makes a change, unless the process dies before it.
+    pub(super) fn change<T>(
+        &self,
+        what: &'static str,
+        path: &Path,
+        change: impl FnOnce(&mut State) -> io::Result<T>,
+    ) -> io::Result<T> {
+        self.alive()?;
+        let mut state = self.state();
+        let step = state.steps;
+        state.steps += 1;
+        let dies = state.die_at.filter(|at| at.step == step);
+        if dies.is_some_and(|at| !at.after) {
+            self.birth.doom.seal();
+            return Err(errno(Errno::IO));
+        }
+        self.medium.trace.note(now_us(), self.birth.host, What::Disk(what, path.display().to_string()));
+        let changed = change(&mut state);
+        if dies.is_some() {
+            self.birth.doom.seal();
+        }
+        changed
+    }
+
+    pub(super) fn alive(&self) -> io::Result<()> {
+        match self.birth.doom.is_sealed() {
+            true => Err(errno(Errno::IO)),
+            false => Ok(()),
+        }
+    }
+}

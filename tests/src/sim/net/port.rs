@@ -1,0 +1,127 @@
+//! The network as one process sees it: it dials, and it listens.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use dfs_actors::env::{Connection, ListeningSocket, Net};
+use dfs_client::{BoxReader, BoxWriter, ConnectFuture, Connector};
+use futures_util::future::BoxFuture;
+
+use super::half::Half;
+use super::lines::{Listening, Presence, SYN_AGAIN, SimNet};
+use crate::sim::host::Doom;
+use crate::sim::id::HostId;
+
+impl SimNet {
+    /// The network as one life of `host` sees it.
+    pub(in crate::sim) fn port(&self, host: HostId, doom: Arc<Doom>) -> Port {
+        Port { net: self.clone(), host, doom }
+    }
+
+    /// Opens a connection from `host` to a node that says nothing and never reads, as the double of a lost one would be.
+    pub(in crate::sim) fn ghost(&self, host: HostId, to: HostId) {
+        let doom = Arc::new(Doom::default());
+        let mut state = self.lock();
+        let Ok((_near, far)) = self.connect(&mut state, host, &doom, &to.address()) else { return };
+        doom.seal();
+        drop(state);
+        drop(far);
+    }
+}
+
+/// The network as one process sees it.
+#[derive(Clone)]
+pub(in crate::sim) struct Port {
+    net: SimNet,
+    host: HostId,
+    doom: Arc<Doom>,
+}
+
+impl Port {
+    async fn dial(&self, address: &str) -> io::Result<(Half, Half)> {
+        loop {
+            let round_trip = {
+                let mut state = self.net.lock();
+                if self.doom.is_sealed() {
+                    return Err(io::ErrorKind::NetworkUnreachable.into());
+                }
+                let to = state.owner(address).ok_or(io::ErrorKind::AddrNotAvailable)?;
+                let off = state.off.get(&to) == Some(&Presence::Off);
+                let there = state.latency(self.host, to, 0).filter(|_| !off);
+                there.and_then(|there| Some(there + state.latency(to, self.host, 0)?))
+            };
+            match round_trip {
+                Some(micros) => {
+                    tokio::time::sleep(Duration::from_micros(micros)).await;
+                    let mut state = self.net.lock();
+                    return self.net.connect(&mut state, self.host, &self.doom, address);
+                }
+                None => tokio::time::sleep(SYN_AGAIN).await,
+            }
+        }
+    }
+}
+
+impl Net for Port {
+    fn connect<'a>(&'a self, addr: &'a str, timeout: Duration) -> BoxFuture<'a, io::Result<Connection>> {
+        Box::pin(async move {
+            let dialled = tokio::time::timeout(timeout, self.dial(addr)).await;
+            let (reader, writer) = dialled.map_err(|_| io::ErrorKind::TimedOut)??;
+            let peer = addr.parse().map_err(|_| io::ErrorKind::AddrNotAvailable)?;
+            Ok(Connection { reader: Box::new(reader), writer: Box::new(writer), peer, local: peer })
+        })
+    }
+
+    fn listen<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, io::Result<Box<dyn ListeningSocket>>> {
+        Box::pin(async move {
+            let address = addr.parse().map_err(|_| io::ErrorKind::AddrNotAvailable)?;
+            let listening =
+                Listening { doom: self.doom.clone(), host: self.host, waiting: VecDeque::new(), waker: None };
+            self.net.lock().listening.insert(addr.to_owned(), listening);
+            Ok(Box::new(Door { net: self.net.clone(), name: addr.to_owned(), address })
+                as Box<dyn ListeningSocket>)
+        })
+    }
+}
+
+impl Connector for Port {
+    fn connect<'a>(&'a self, address: &'a str) -> ConnectFuture<'a> {
+        Box::pin(async move {
+            let (reader, writer) = self.dial(address).await?;
+            Ok((Box::new(reader) as BoxReader, Box::new(writer) as BoxWriter))
+        })
+    }
+}
+
+struct Door {
+    net: SimNet,
+    name: String,
+    address: SocketAddr,
+}
+
+impl ListeningSocket for Door {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<Connection>> {
+        Box::pin(poll_fn(|cx| {
+            let mut state = self.net.lock();
+            let Some(listening) = state.listening.get_mut(&self.name) else {
+                return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
+            };
+            match listening.waiting.pop_front() {
+                Some(connection) => Poll::Ready(Ok(connection)),
+                None => {
+                    listening.waker = Some(cx.waker().clone());
+                    Poll::Pending
+                }
+            }
+        }))
+    }
+
+    fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+}
