@@ -15,7 +15,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::{Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dfs_actors::datanode::chunk_store::{ChunkInfo, ReplicaState, StoreError};
@@ -25,6 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::core::Core;
 use super::disk::lock;
 use super::format::file_bytes;
+use super::jobs::Jobs;
 use super::layout::chunk_name;
 use super::pool::Slot;
 use super::writer::CommitReply;
@@ -70,7 +71,8 @@ pub(crate) struct Committer {
     queue: Mutex<CommandQueue>,
     wake: Condvar,
     delay: Duration,
-    inline: bool,
+    /// Of a store without threads.
+    jobs: Option<Arc<Jobs>>,
 }
 
 /// Announces a file that is being synced.
@@ -84,13 +86,8 @@ impl Drop for Expected<'_> {
 }
 
 impl Committer {
-    pub(crate) fn new(delay: Duration, inline: bool) -> Self {
-        Self { queue: Mutex::default(), wake: Condvar::new(), delay, inline }
-    }
-
-    /// Whether there is no thread, and a group is published by whoever completes it.
-    pub(crate) fn is_inline(&self) -> bool {
-        self.inline
+    pub(crate) fn new(delay: Duration, jobs: Option<Arc<Jobs>>) -> Self {
+        Self { queue: Mutex::default(), wake: Condvar::new(), delay, jobs }
     }
 
     /// Says that a file will be here soon, or not if the guard is just dropped.
@@ -100,37 +97,38 @@ impl Committer {
     }
 
     /// Queues a file for publication.
-    pub(crate) fn publish(&self, core: &Core, publish: Publish, expected: Expected<'_>) {
+    pub(crate) fn publish(&self, core: &Arc<Core>, publish: Publish, expected: Expected<'_>) {
         self.submit(core, CommitterCommand::Publish(publish));
         drop(expected);
     }
 
     /// Queues a quarantine request.
-    pub(crate) fn quarantine(&self, core: &Core, quarantine: QuarantineRequest) {
+    pub(crate) fn quarantine(&self, core: &Arc<Core>, quarantine: QuarantineRequest) {
         self.submit(core, CommitterCommand::Quarantine(quarantine));
     }
 
-    fn submit(&self, core: &Core, command: CommitterCommand) {
+    fn submit(&self, core: &Arc<Core>, command: CommitterCommand) {
         let mut queue = lock(&self.queue);
         if queue.ended {
             return; // dropping the command drops its reply, which its caller sees as a closed store
         }
         queue.commands.push_back(command);
         drop(queue);
-        if self.inline {
-            while let Some(group) = self.take_group() {
-                self.process(core, group);
+        let Some(jobs) = &self.jobs else { return self.wake.notify_all() };
+        // What has come by the time the disk gets to it is one group.
+        let core = Arc::clone(core);
+        jobs.run(move || {
+            if let Some(group) = core.committer.take_group() {
+                core.committer.process(&core, group);
             }
-        } else {
-            self.wake.notify_all();
-        }
+        });
     }
 
     /// Ends the thread once everything queued is done. Call it after the writing threads have ended.
     pub(crate) fn close(&self) {
         let mut queue = lock(&self.queue);
         queue.closed = true;
-        queue.ended = self.inline;
+        queue.ended = self.jobs.is_some();
         drop(queue);
         self.wake.notify_all();
     }

@@ -31,8 +31,8 @@ pub struct StoreConfig {
     /// The data directory.
     pub data_dir: PathBuf,
     /// I/O threads for writes, and as many again for reads, so that a read never waits behind an fsync. They
-    /// mostly wait: 64 writers of 64 KiB chunks got 2,700 commits/s from 4, 4,100 from 8, 6,100 from 16. 0 runs every
-    /// job on its caller's thread, in order: for a deterministic simulation, not for a real disk.
+    /// mostly wait: 64 writers of 64 KiB chunks got 2,700 commits/s from 4, 4,100 from 8, 6,100 from 16. With 0 the
+    /// disk itself runs every job (`DiskIo::run`): for a deterministic simulation, not for a real disk.
     pub io_threads: usize,
     /// Frames (of 256 KiB) and jobs that may wait for the threads of each kind.
     pub queue_depth: usize,

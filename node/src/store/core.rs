@@ -17,6 +17,7 @@ use super::disk::{Disk, count};
 use super::disk_io::WriteMode;
 use super::file_system;
 use super::index::{Entry, Index};
+use super::jobs::Jobs;
 use super::open_files::{OpenChunk, OpenFiles};
 use super::pool::{IoPool, NoAnswer};
 
@@ -67,6 +68,7 @@ pub(crate) struct Parts {
     pub(crate) writes: Arc<IoPool>,
     pub(crate) reads: Arc<IoPool>,
     pub(crate) write_mode: WriteMode,
+    pub(crate) jobs: Option<Arc<Jobs>>,
 }
 
 impl Core {
@@ -81,7 +83,7 @@ impl Core {
             index: parts.index,
             writes: parts.writes,
             reads: parts.reads,
-            committer: Committer::new(config.group_commit_delay, config.io_threads == 0),
+            committer: Committer::new(config.group_commit_delay, parts.jobs),
             open_files: OpenFiles::new(config.open_files_max),
             buffers: BufferPool::new(READ_BUFFERS_KEPT),
             write_mode: parts.write_mode,

@@ -48,6 +48,9 @@ pub fn sync_dir(io: &dyn DiskIo, path: &Path) -> io::Result<()> {
     io.open_dir(path)?.sync()
 }
 
+/// Work for a disk.
+pub type DiskJob = Box<dyn FnOnce() + Send>;
+
 /// A file system.
 pub trait DiskIo: Send + Sync + 'static {
     /// Creates a file that must not exist, for writing, private to this user.
@@ -121,6 +124,11 @@ pub trait DiskIo: Send + Sync + 'static {
     /// # Errors
     /// As the operating system; a lock that is taken is not an error.
     fn lock(&self, path: &Path) -> io::Result<LockOutcome>;
+
+    /// Runs a job of a store that has no threads of its own: at once here, and later where a disk takes its time.
+    fn run(&self, job: DiskJob) {
+        job();
+    }
 
     /// The wall clock, which may jump.
     fn now(&self) -> SystemTime;

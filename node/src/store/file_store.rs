@@ -20,6 +20,7 @@ use super::core::{Core, Parts};
 use super::data_dir::DataDir;
 use super::disk::{Disk, lock};
 use super::disk_io::WriteMode;
+use super::jobs::Jobs;
 use super::layout::Layout;
 use super::os_disk::OsDisk;
 use super::pool::{IoPool, NoAnswer};
@@ -67,6 +68,8 @@ struct Threads {
     writes: Vec<JoinHandle<()>>,
     committer: Vec<JoinHandle<()>>,
     reads: Vec<JoinHandle<()>>,
+    /// Instead of all of them.
+    jobs: Option<Arc<Jobs>>,
 }
 
 /// See the module's documentation. Dropping it closes it, without waiting.
@@ -91,9 +94,9 @@ impl FileStore {
         let disk = Disk::open(dir.io().clone(), dir.layout().clone(), config.reserve_bytes);
         let disk = Arc::new(disk.map_err(failed("opening its directories"))?);
         disk.measure().map_err(failed("measuring free space"))?;
-        let inline = config.io_threads == 0;
+        let jobs = (config.io_threads == 0).then(|| Jobs::new(disk.io.clone(), disk.watch.clone()));
         let cluster = dir.identity().and_then(|identity| identity.cluster);
-        let sweep_threads = if inline { 1 } else { SWEEP_THREADS };
+        let sweep_threads = if jobs.is_some() { 1 } else { SWEEP_THREADS };
         let swept = sweep::sweep(&disk, cluster, sweep_threads);
         let (index, quarantine, report) = swept.map_err(|error| match error {
             SweepError::Io(source) => failed("looking at its files")(source),
@@ -103,15 +106,25 @@ impl FileStore {
         })?;
         let write_mode = choose_mode(&disk, config.direct_io).map_err(failed("probing O_DIRECT"))?;
 
-        let start =
-            |name: &str| IoPool::start(name, config.io_threads, config.queue_depth, disk.watch.clone());
+        let start = |name: &str| {
+            IoPool::start(name, config.io_threads, config.queue_depth, disk.watch.clone(), jobs.clone())
+        };
         let (writes, write_threads) = start("chunk-write").map_err(failed("starting its threads"))?;
         let (reads, read_threads) =
             start("chunk-read").inspect_err(|_| writes.close()).map_err(failed("starting its threads"))?;
-        let parts = Parts { disk: disk.clone(), dir, index, quarantine, writes, reads, write_mode };
+        let parts = Parts {
+            disk: disk.clone(),
+            dir,
+            index,
+            quarantine,
+            writes,
+            reads,
+            write_mode,
+            jobs: jobs.clone(),
+        };
         let core = Arc::new(Core::new(parts, config));
-        let mut threads = Threads { writes: write_threads, committer: Vec::new(), reads: read_threads };
-        if !inline {
+        let mut threads = Threads { writes: write_threads, committer: Vec::new(), reads: read_threads, jobs };
+        if threads.jobs.is_none() {
             let worker = core.clone();
             let spawned =
                 Builder::new().name("chunk-commit".to_owned()).spawn(move || worker.committer.work(&worker));
@@ -139,7 +152,8 @@ impl FileStore {
 
     /// Starts the end, once: a thread waits for the others in turn, since none of that may block a caller.
     fn shut(&self) {
-        let Some(threads) = lock(&self.threads).take() else { return };
+        let Some(mut threads) = lock(&self.threads).take() else { return };
+        let jobs = threads.jobs.take();
         self.core.refuse_new();
         let (core, ended) = (self.core.clone(), self.ended.clone());
         let wait = move || {
@@ -151,8 +165,8 @@ impl FileStore {
             core.dir.release();
             ended.send_replace(true);
         };
-        if self.core.committer.is_inline() {
-            wait();
+        if let Some(jobs) = jobs {
+            jobs.finally(wait);
         } else if let Err(error) = Builder::new().name("chunk-close".to_owned()).spawn(wait) {
             tracing::error!(disk = %self.core.disk.label, %error, "chunk store threads left to themselves");
             self.ended.send_replace(true);

@@ -37,6 +37,7 @@ mod file_system;
 pub mod format;
 pub mod identity;
 mod index;
+mod jobs;
 pub mod layout;
 mod map;
 mod membership;

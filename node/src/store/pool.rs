@@ -8,7 +8,7 @@
 //! at most one job per slot and one per open writer. Not `tokio::fs` nor `spawn_blocking`: their pool is shared by
 //! everything, 512 threads wide, with an unbounded queue.
 //!
-//! With 0 threads a job runs on the thread that submits it, so that a simulation stays deterministic.
+//! With 0 threads the disk runs the jobs (jobs.rs), so that a simulation decides when, and stays deterministic.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,6 +18,7 @@ use std::thread::{Builder, JoinHandle};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
 use super::disk::lock;
+use super::jobs::Jobs;
 use super::watch::Watch;
 
 /// Room in the queue; given back when dropped.
@@ -41,17 +42,19 @@ pub(crate) struct IoPool {
     wake: Condvar,
     slots: Arc<Semaphore>,
     slots_max: usize,
-    inline: bool,
+    /// Of a pool without threads.
+    jobs: Option<Arc<Jobs>>,
     watch: Arc<Watch>,
 }
 
 impl IoPool {
-    /// Starts `threads` threads named `name`, whose jobs `watch` watches.
+    /// Starts `threads` threads named `name`, whose jobs `watch` watches; or none, if there is `jobs`.
     pub(crate) fn start(
         name: &str,
         threads: usize,
         slots: usize,
         watch: Arc<Watch>,
+        jobs: Option<Arc<Jobs>>,
     ) -> std::io::Result<(Arc<Self>, Vec<JoinHandle<()>>)> {
         let slots_max = slots.clamp(1, Semaphore::MAX_PERMITS);
         let pool = Arc::new(Self {
@@ -59,7 +62,7 @@ impl IoPool {
             wake: Condvar::new(),
             slots: Arc::new(Semaphore::new(slots_max)),
             slots_max,
-            inline: threads == 0,
+            jobs,
             watch,
         });
         let mut handles = Vec::with_capacity(threads);
@@ -79,11 +82,12 @@ impl IoPool {
     /// Queues a job. `false`, and the job is dropped, if the threads are gone. Callers hold a slot, or are one of a
     /// bounded number.
     pub(crate) fn submit(&self, job: impl FnOnce() + Send + 'static) -> bool {
-        if self.inline {
-            if lock(&self.queue).closed {
+        if let Some(jobs) = &self.jobs {
+            if lock(&self.queue).closed && !jobs.are_open() {
                 return false;
             }
-            self.run_job(Box::new(job));
+            let watch = Arc::clone(&self.watch);
+            jobs.run(move || run_job(&watch, Box::new(job)));
             return true;
         }
         let mut queue = lock(&self.queue);
@@ -136,15 +140,7 @@ impl IoPool {
 
     fn work(&self) {
         while let Some(job) = self.next_job() {
-            self.run_job(job);
-        }
-    }
-
-    /// A job's panic is its caller's error (the answer is dropped unsent), not the end of the thread.
-    fn run_job(&self, job: Job) {
-        let _at_work = self.watch.begin();
-        if catch_unwind(AssertUnwindSafe(job)).is_err() {
-            tracing::error!("chunk store job panicked");
+            run_job(&self.watch, job);
         }
     }
 
@@ -163,6 +159,14 @@ impl IoPool {
     }
 }
 
+/// A job's panic is its caller's error (the answer is dropped unsent), not the end of the thread.
+fn run_job(watch: &Watch, job: Job) {
+    let _at_work = watch.begin();
+    if catch_unwind(AssertUnwindSafe(job)).is_err() {
+        tracing::error!("chunk store job panicked");
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
@@ -176,7 +180,7 @@ mod tests {
 
     #[tokio::test]
     async fn slots_bound_the_queue_and_a_panic_does_not_end_a_thread() {
-        let (pool, handles) = IoPool::start("test", 1, 2, watch()).unwrap();
+        let (pool, handles) = IoPool::start("test", 1, 2, watch(), None).unwrap();
         let (go, gate) = mpsc::channel::<()>();
         let (a, b) = (pool.clone(), pool.clone());
         let first = tokio::spawn(async move { a.run(move || gate.recv().is_ok()).await });
@@ -200,7 +204,8 @@ mod tests {
 
     #[tokio::test]
     async fn without_threads_jobs_run_in_place() {
-        let (pool, _) = IoPool::start("test", 0, 1, watch()).unwrap();
+        let jobs = Jobs::new(Arc::new(OsDisk), watch());
+        let (pool, _) = IoPool::start("test", 0, 1, watch(), Some(jobs)).unwrap();
         let here = std::thread::current().id();
         assert_eq!(pool.run(|| std::thread::current().id()).await, Ok(here));
     }

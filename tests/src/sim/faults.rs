@@ -47,6 +47,10 @@ pub enum Fault {
     WriteFails(HostId),
     /// The next read of the disk fails.
     ReadFails(HostId),
+    /// Everything that the disk does takes so many milliseconds longer.
+    SlowDisk(HostId, u64),
+    /// The disk does not answer any more.
+    HangDisk(HostId),
     /// The disk has no room left.
     Fill(HostId),
     /// It has room again, and no faults.
@@ -76,6 +80,7 @@ impl Fault {
             | Self::WriteFails(host)
             | Self::ReadFails(host)
             | Self::Fill(host)
+            | Self::HangDisk(host)
             | Self::Rot(host)
             | Self::Swap(host) => Some(*host),
             _ => None,
@@ -105,6 +110,8 @@ impl fmt::Display for Fault {
             Self::SyncFails(host) => write!(f, "syncfails {host}"),
             Self::WriteFails(host) => write!(f, "writefails {host}"),
             Self::ReadFails(host) => write!(f, "readfails {host}"),
+            Self::SlowDisk(host, by_ms) => write!(f, "slowdisk {host} {by_ms}"),
+            Self::HangDisk(host) => write!(f, "hangdisk {host}"),
             Self::Fill(host) => write!(f, "fill {host}"),
             Self::Heal(host) => write!(f, "heal {host}"),
             Self::Rot(host) => write!(f, "rot {host}"),
@@ -155,6 +162,8 @@ impl FromStr for Planned {
             "syncfails" => (Fault::SyncFails(host(0)?), 1),
             "writefails" => (Fault::WriteFails(host(0)?), 1),
             "readfails" => (Fault::ReadFails(host(0)?), 1),
+            "slowdisk" => (Fault::SlowDisk(host(0)?, number(1)?.unsigned_abs()), 2),
+            "hangdisk" => (Fault::HangDisk(host(0)?), 1),
             "fill" => (Fault::Fill(host(0)?), 1),
             "heal" => (Fault::Heal(host(0)?), 1),
             "rot" => (Fault::Rot(host(0)?), 1),
@@ -220,7 +229,7 @@ fn incident(
         }
     };
     let mut add = |at_ms: u64, fault: Fault| faults.push(Planned { at_ms, fault });
-    match rng.below(20) {
+    match rng.below(22) {
         0..8 => {
             let (first, then) = of_process(rng, host);
             add(at_ms, first);
@@ -242,6 +251,14 @@ fn incident(
             add(until, Fault::Heal(host));
         }
         18 => add(at_ms, Fault::Rot(victim)),
+        19 => {
+            add(at_ms, Fault::SlowDisk(host, *rng.pick(&[5, 50, 500])));
+            add(until, Fault::Heal(host));
+        }
+        20 => {
+            add(at_ms, Fault::HangDisk(host));
+            add(until, Fault::Heal(host));
+        }
         _ => {
             add(at_ms, Fault::Copy(victim));
             add(until, Fault::Swap(victim));

@@ -53,7 +53,7 @@ fn micros(span: Duration) -> u64 {
 /// The end of a process: set once, seen by its disk and its network before anything else happens.
 #[derive(Debug, Default)]
 pub(super) struct Doom {
-    dead: AtomicBool,
+    dead: Arc<AtomicBool>,
     wake: Notify,
 }
 
@@ -117,6 +117,12 @@ struct Life {
     main: JoinHandle<Ending>,
 }
 
+impl Life {
+    fn scribe(&self, host: HostId, trace: &Trace) -> Scribe {
+        Scribe { trace: trace.clone(), host, now: now_us, dead: self.doom.dead.clone() }
+    }
+}
+
 /// A host: up, down or paused.
 pub(super) struct Host {
     pub(super) id: HostId,
@@ -163,7 +169,7 @@ impl Host {
             let missed = Duration::from_micros(now_us() - life.began);
             let missed = missed.saturating_sub(life.runtime.block_on(async { life.base.elapsed() }));
             let (base, began) = (life.base, life.began);
-            listen(Some(Scribe { trace: self.trace.clone(), host: self.id, now: now_us }));
+            listen(Some(life.scribe(self.id, &self.trace)));
             STARTED.set(Some((base, began)));
             life.runtime.block_on(tokio::time::advance(missed));
             STARTED.set(None);
@@ -191,7 +197,7 @@ impl Host {
     pub(super) fn step(&mut self, until: u64) -> Stepped {
         let (Some(life), false) = (self.life.as_mut(), self.paused) else { return Stepped::On };
         let (base, doom) = (life.base, life.doom.clone());
-        listen(Some(Scribe { trace: self.trace.clone(), host: self.id, now: now_us }));
+        listen(Some(life.scribe(self.id, &self.trace)));
         STARTED.set(Some((life.base, life.began)));
         let end = base + Duration::from_micros(until - life.began);
         let ended = life.runtime.block_on(async {

@@ -10,7 +10,8 @@ use dfs_actors::coordinator::gc::GcConfig;
 use dfs_actors::coordinator::metadata::migrate;
 use dfs_actors::coordinator::metadata::model::time::ReignClock;
 use dfs_actors::coordinator::metadata::ops::{Policy, cluster};
-use dfs_actors::coordinator::metadata::writer::InlineLane;
+use dfs_actors::coordinator::metadata::reader::{LaneFull, ReadFor, ReadLane};
+use dfs_actors::coordinator::metadata::writer::{CommitLane, LaneJob};
 use dfs_actors::coordinator::tree::{CoordinatorArgs, coordinator};
 use dfs_actors::coordinator::{CoordinatorConfig, Dialing};
 use dfs_actors::datanode::DatanodeLimits;
@@ -103,11 +104,31 @@ fn engine() -> RedbOptions {
     RedbOptions { cache_bytes: 4 << 20, check_on_open_bytes_max: 64 << 20, reserve_bytes: 0 }
 }
 
+/// Commits and reads of the metadata: each takes the time of its disk.
+struct Lane(SimDisk);
+
+impl CommitLane for Lane {
+    fn run(&self, job: LaneJob) {
+        self.0.work(job);
+    }
+}
+
+impl ReadLane for Lane {
+    fn run(&self, _: ReadFor, job: LaneJob) -> Result<(), LaneFull> {
+        self.0.work(job);
+        Ok(())
+    }
+
+    fn waiting(&self) -> usize {
+        0
+    }
+}
+
 /// A coordinator: opens the metadata, serves, and stops in order when it is asked to.
 pub(super) async fn run_coordinator(site: Site) -> Ending {
     let (env, name) = (site.env(), HostId::COORDINATOR.address());
     let disk = site.medium.mount(&site.birth);
-    let (files, names) = (disk.clone(), disk);
+    let (files, names, lane) = (disk.clone(), disk.clone(), Arc::new(Lane(disk)));
     let store = RedbStore::with_backend(
         "the metadata file",
         &engine(),
@@ -129,8 +150,8 @@ pub(super) async fn run_coordinator(site: Site) -> Ending {
     let built = coordinator(CoordinatorArgs {
         env: env.clone(),
         store,
-        lane: Arc::new(InlineLane),
-        reads: Arc::new(InlineLane),
+        lane: lane.clone(),
+        reads: lane,
         doorbell: Arc::new(Dialing::new(env.clone(), reign.cluster)),
         reign,
         time,

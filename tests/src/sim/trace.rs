@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dfs_wire::frame::{FrameKind, Header};
@@ -156,6 +157,8 @@ pub(super) struct Scribe {
     pub(super) trace: Trace,
     pub(super) host: HostId,
     pub(super) now: fn() -> u64,
+    /// Set once the host is dead: what it still says nobody hears.
+    pub(super) dead: Arc<AtomicBool>,
 }
 
 /// Puts what is logged on this thread under `scribe`, until the next call.
@@ -169,7 +172,10 @@ pub(super) struct Logs;
 impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Logs {
     fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
         let scribe = SCRIBE.with(|here| here.borrow().clone());
-        let Some(Scribe { trace, host, now }) = scribe else { return };
+        let Some(Scribe { trace, host, now, dead }) = scribe else { return };
+        if dead.load(Ordering::Relaxed) {
+            return;
+        }
         let mut words = Words::default();
         event.record(&mut words);
         trace.note(now(), host, What::Log(*event.metadata().level(), words.0));

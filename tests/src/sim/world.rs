@@ -63,7 +63,8 @@ impl World {
         };
         for id in ids {
             world.hosts.insert(id, Host::new(id, trace.clone()));
-            world.media.insert(id, Medium::new(trace.clone()));
+            let medium = Medium::new(trace.clone(), world.rng.fork());
+            world.media.insert(id, medium);
             world.probes.insert(id, Probe::default());
             world.net.ended(id, Presence::On);
         }
@@ -198,6 +199,8 @@ impl World {
             }),
             Fault::DieBefore(id, skip) => self.disk(id, |disk, _| disk.die(skip, false)),
             Fault::DieAfter(id, skip) => self.disk(id, |disk, _| disk.die(skip, true)),
+            Fault::SlowDisk(id, by_ms) => self.disk(id, |disk, _| disk.slow(by_ms)),
+            Fault::HangDisk(id) => self.disk(id, |disk, _| disk.hang()),
             Fault::Rot(id) => {
                 let chunks = Path::new(DATA_DIR).join("chunks");
                 let mut which = None;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dfs_actors::env::Clock as _;
-use dfs_node::store::disk_io::{DirLock, DiskDir, DiskFile, DiskIo, LockOutcome, WriteMode};
+use dfs_node::store::disk_io::{DirLock, DiskDir, DiskFile, DiskIo, DiskJob, LockOutcome, WriteMode};
 use dfs_node::store::watermarks::Space;
 use rustix::io::Errno;
 
@@ -129,6 +129,10 @@ impl DiskIo for SimDisk {
             true => Ok(LockOutcome::Held(Box::new(Lock { disk: self.clone(), path: path.to_owned() }))),
             false => Ok(LockOutcome::Taken(None)),
         }
+    }
+
+    fn run(&self, job: DiskJob) {
+        self.work(job);
     }
 
     fn now(&self) -> SystemTime {

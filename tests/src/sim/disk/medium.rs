@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rustix::io::Errno;
+use tokio::sync::Notify;
 
 use super::content::File;
 use crate::Rng;
@@ -13,6 +15,13 @@ use crate::sim::trace::Trace;
 
 /// Size of a disk.
 pub(super) const CAPACITY: u64 = 1 << 30;
+
+/// Most jobs of a disk take so long at most,
+const SOON_US: u64 = 1_500;
+/// and one of so many
+const LATE_ONE_OF: u64 = 100;
+/// takes longer.
+const LATE_US: u64 = 60_000;
 
 /// What a name leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +77,9 @@ pub(super) struct State {
     pub(super) faults: Vec<Fault>,
     /// A fault has struck since the last time it was healed.
     pub(super) struck: bool,
+    /// Jobs take so many milliseconds longer.
+    pub(super) slow_ms: u64,
+    pub(super) hangs: bool,
     pub(super) steps: u64,
     pub(super) die_at: Option<DieAt>,
 }
@@ -77,14 +89,22 @@ pub(super) struct State {
 pub(in crate::sim) struct Medium {
     state: Arc<Mutex<State>>,
     pub(super) trace: Trace,
+    rng: Arc<Mutex<Rng>>,
+    /// It does not hang any more.
+    pub(super) answers: Arc<Notify>,
 }
 
 impl Medium {
     /// An empty one, with its root directory.
-    pub(in crate::sim) fn new(trace: Trace) -> Self {
+    pub(in crate::sim) fn new(trace: Trace, rng: Rng) -> Self {
         let mut state = State { capacity: CAPACITY, ..State::default() };
         state.dirs.insert(PathBuf::from("/"), Dir::default());
-        Self { state: Arc::new(Mutex::new(state)), trace }
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            trace,
+            rng: Arc::new(Mutex::new(rng)),
+            answers: Arc::default(),
+        }
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
@@ -107,8 +127,28 @@ impl Medium {
         let mut state = self.lock();
         state.faults.clear();
         state.capacity = CAPACITY;
-        state.die_at = None;
+        (state.die_at, state.slow_ms, state.hangs) = (None, 0, false);
+        self.answers.notify_waiters();
         std::mem::take(&mut state.struck)
+    }
+
+    /// Lets every job take longer.
+    pub(in crate::sim) fn slow(&self, by_ms: u64) {
+        self.lock().slow_ms = by_ms;
+    }
+
+    /// Lets no job come to its end.
+    pub(in crate::sim) fn hang(&self) {
+        let mut state = self.lock();
+        (state.hangs, state.struck) = (true, true);
+    }
+
+    /// How long the next job waits before it is done.
+    pub(super) fn delay(&self) -> Duration {
+        let mut rng = self.rng.lock().unwrap_or_else(PoisonError::into_inner);
+        let late = rng.below(LATE_ONE_OF) == 0;
+        let micros = rng.below(if late { LATE_US } else { SOON_US });
+        Duration::from_micros(micros) + Duration::from_millis(self.lock().slow_ms)
     }
 
     /// Lets it have no more room than it needs now.
@@ -126,7 +166,7 @@ impl Medium {
     pub(in crate::sim) fn copy(&self) -> Self {
         let mut state = self.lock().clone();
         (state.die_at, state.faults) = (None, Vec::new());
-        Self { state: Arc::new(Mutex::new(state)), trace: self.trace.clone() }
+        Self { state: Arc::new(Mutex::new(state)), ..self.clone() }
     }
 
     /// Becomes what `other` is.

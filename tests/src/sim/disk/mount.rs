@@ -60,4 +60,23 @@ impl SimDisk {
             false => Ok(()),
         }
     }
+
+    /// Runs a job once the disk has time for it. What is left of it when the process dies is gone with it.
+    pub(in crate::sim) fn work(&self, job: Box<dyn FnOnce() + Send>) {
+        let (disk, delay) = (self.clone(), self.medium.delay());
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+        runtime.spawn(async move {
+            tokio::time::sleep(delay).await;
+            loop {
+                let answers = disk.medium.answers.notified();
+                if !disk.state().hangs {
+                    break;
+                }
+                answers.await;
+            }
+            if disk.alive().is_ok() {
+                job();
+            }
+        });
+    }
 }
