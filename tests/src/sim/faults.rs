@@ -25,6 +25,10 @@ pub enum Fault {
     Pause(HostId),
     /// It goes on.
     Resume(HostId),
+    /// One actor panics: the one of this number, modulo their number, in the order of its node's tree.
+    Panic(HostId, u64),
+    /// One actor is killed in the middle of whatever it does.
+    Slay(HostId, u64),
     /// Nothing gets from one to the other, nor back.
     Part(HostId, HostId),
     /// Nothing gets from the first to the second.
@@ -73,14 +77,16 @@ pub struct Planned {
 }
 
 impl Fault {
-    /// The host whose disk it is a fault of.
-    pub(super) fn of_disk(&self) -> Option<HostId> {
+    /// The host that has a reason to log errors then.
+    pub(super) fn is_felt_by(&self) -> Option<HostId> {
         match self {
             Self::SyncFails(host)
             | Self::WriteFails(host)
             | Self::ReadFails(host)
             | Self::Fill(host)
             | Self::HangDisk(host)
+            | Self::Panic(host, _)
+            | Self::Slay(host, _)
             | Self::Rot(host)
             | Self::Swap(host) => Some(*host),
             _ => None,
@@ -99,6 +105,8 @@ impl fmt::Display for Fault {
             Self::Start(host) => write!(f, "start {host}"),
             Self::Pause(host) => write!(f, "pause {host}"),
             Self::Resume(host) => write!(f, "resume {host}"),
+            Self::Panic(host, actor) => write!(f, "panic {host} {actor}"),
+            Self::Slay(host, actor) => write!(f, "slay {host} {actor}"),
             Self::Part(a, b) => write!(f, "part {a} {b}"),
             Self::Mute(a, b) => write!(f, "mute {a} {b}"),
             Self::Slow(a, b, rate) => write!(f, "slow {a} {b} {rate}"),
@@ -151,6 +159,8 @@ impl FromStr for Planned {
             "start" => (Fault::Start(host(0)?), 1),
             "pause" => (Fault::Pause(host(0)?), 1),
             "resume" => (Fault::Resume(host(0)?), 1),
+            "panic" => (Fault::Panic(host(0)?, number(1)?.unsigned_abs()), 2),
+            "slay" => (Fault::Slay(host(0)?, number(1)?.unsigned_abs()), 2),
             "part" => (Fault::Part(host(0)?, host(1)?), 2),
             "mute" => (Fault::Mute(host(0)?, host(1)?), 2),
             "slow" => (Fault::Slow(host(0)?, host(1)?, number(2)?.unsigned_abs()), 3),
@@ -216,7 +226,7 @@ fn incident(
         n => HostId::datanode(n as u16 - 1),
     };
     let at_ms = rng.below(load_ms);
-    let longest = *rng.pick(&[1_000, 5_000, 20_000]);
+    let longest = *rng.pick(&[1_000, 5_000, 20_000, 60_000]);
     let until = at_ms + 200 + rng.below(longest);
     let host = node(rng);
     let other = loop {
@@ -229,7 +239,9 @@ fn incident(
         }
     };
     let mut add = |at_ms: u64, fault: Fault| faults.push(Planned { at_ms, fault });
-    match rng.below(22) {
+    match rng.below(25) {
+        22 => add(at_ms, Fault::Panic(host, rng.below(64))),
+        23..25 => add(at_ms, Fault::Slay(host, rng.below(64))),
         0..8 => {
             let (first, then) = of_process(rng, host);
             add(at_ms, first);

@@ -235,6 +235,11 @@ impl Host {
         self.life.iter().for_each(|life| life.stop.notify_one());
     }
 
+    /// Tasks that are alive.
+    pub(super) fn tasks(&self) -> usize {
+        self.life.as_ref().map_or(0, |life| life.runtime.metrics().num_alive_tasks())
+    }
+
     pub(super) fn say(&self, text: impl Into<String>) {
         self.trace.note(now_us(), self.id, What::Life(text.into()));
     }

@@ -1,6 +1,6 @@
 //! A run: a world from its first tick to its verdict.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use dfs_actors::supervisor::ActorTree;
@@ -26,6 +26,8 @@ const LOAD_MS: u64 = 15_000;
 const LOAD_MAX_MS: u64 = 900_000;
 /// Within so much time after everything works again, nothing is left on disks that nobody wants.
 const TIDY_MS: u64 = 240_000;
+/// An idle node may have so many more tasks than when it was new: connections that are not closed yet.
+const TASKS_MORE: usize = 12;
 const AUDITOR: HostId = HostId::client(90);
 
 /// What is to be run.
@@ -118,6 +120,8 @@ fn listen_to_logs() {
             .with(tracing::level_filters::LevelFilter::WARN)
             .with(super::trace::Logs);
         logs.try_init().ok();
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| super::trace::panicked(info, || before(info))));
     });
 }
 
@@ -126,6 +130,7 @@ fn live(world: &mut World, plan: &Plan) -> Result<(), String> {
     world.nodes().into_iter().for_each(|id| world.start(id));
     world.employ(AUDITOR, Program::Prepare(plan.nodes.into()));
     until_done(world, &[AUDITOR], LOAD_MAX_MS)?;
+    let tasks: BTreeMap<HostId, usize> = world.nodes().into_iter().map(|id| (id, world.tasks(id))).collect();
     let clients: Vec<_> = (1..=CLIENTS).map(HostId::client).collect();
     clients.iter().for_each(|id| world.employ(*id, Program::Load(plan.ops)));
     under_load(world, plan, &clients)?;
@@ -134,7 +139,7 @@ fn live(world: &mut World, plan: &Plan) -> Result<(), String> {
     world.employ(AUDITOR, Program::Audit(plan.nodes.into()));
     until_done(world, &[AUDITOR], LOAD_MAX_MS)?;
     if world.ledger.said().is_empty() {
-        tidied(world)?;
+        tidied(world, &tasks)?;
     }
     Ok(())
 }
@@ -184,10 +189,10 @@ fn under_load(world: &mut World, plan: &Plan, clients: &[HostId]) -> Result<(), 
 }
 
 /// Waits until nothing is on any disk, in any buffer, that nobody wants.
-fn tidied(world: &mut World) -> Result<(), String> {
+fn tidied(world: &mut World, tasks: &BTreeMap<HostId, usize>) -> Result<(), String> {
     let end = world.now_ms() + TIDY_MS;
     loop {
-        let litter = litter(world);
+        let litter = [litter(world), leaks(world, tasks)].concat();
         if litter.is_empty() {
             return Ok(());
         }
@@ -216,21 +221,38 @@ fn litter(world: &World) -> Vec<String> {
             litter.push(format!("unfinished files on {host}: {unfinished:?}"));
         }
     }
-    for id in world.nodes() {
-        for (purpose, budget) in &world.probe(id).look().budgets {
-            if budget.available() != budget.total() {
-                let gone = budget.total() - budget.available();
-                litter.push(format!("{gone} slabs of {purpose} on {id} have not come back"));
-            }
-        }
-    }
     litter
 }
 
-/// What is logged as an error that no fault explains: a node whose disk fails it is right to say so.
+/// What has not come to its end in a process: tasks, messages, buffers.
+fn leaks(world: &World, tasks: &BTreeMap<HostId, usize>) -> Vec<String> {
+    let mut leaks = Vec::new();
+    for (id, before) in tasks {
+        let now = world.tasks(*id);
+        if now > before + TASKS_MORE {
+            leaks.push(format!("{now} tasks on {id}, {before} at first"));
+        }
+        let seen = world.probe(*id).look();
+        for (purpose, budget) in &seen.budgets {
+            if budget.available() != budget.total() {
+                let gone = budget.total() - budget.available();
+                leaks.push(format!("{gone} slabs of {purpose} on {id} have not come back"));
+            }
+        }
+        let rows = seen.tree.as_ref().map(|tree| tree.snapshot()).unwrap_or_default();
+        let stuck = rows.iter().filter(|row| row.stats.depth > 0).map(|row| row.path.as_str());
+        let stuck: Vec<_> = stuck.collect();
+        if !stuck.is_empty() {
+            leaks.push(format!("messages wait on {id} for {stuck:?}"));
+        }
+    }
+    leaks
+}
+
+/// What is logged as an error that no fault explains: a node whose disk or actors fail is right to say so.
 fn unexpected_errors(trace: &Trace, plan: &Plan) -> Vec<String> {
     let excused: BTreeSet<HostId> =
-        plan.faults.iter().filter_map(|planned| planned.fault.of_disk()).collect();
+        plan.faults.iter().filter_map(|planned| planned.fault.is_felt_by()).collect();
     let events = trace.events();
     let errors = events.iter().filter(|event| {
         matches!(event.what, What::Log(tracing::Level::ERROR, _)) && !excused.contains(&event.host)

@@ -166,6 +166,17 @@ pub(super) fn listen(scribe: Option<Scribe>) {
     SCRIBE.with(|here| *here.borrow_mut() = scribe);
 }
 
+/// A panic on this thread: in a host, the scribe takes it down, and it is no news to whoever runs the world. Else `elsewhere`
+/// has it.
+pub(super) fn panicked(info: &std::panic::PanicHookInfo<'_>, elsewhere: impl FnOnce()) {
+    match SCRIBE.with(|here| here.borrow().clone()) {
+        Some(Scribe { trace, host, now, .. }) => {
+            trace.note(now(), host, What::Log(tracing::Level::WARN, info.to_string()));
+        }
+        None => elsewhere(),
+    }
+}
+
 /// The subscriber that hands warnings and errors to the scribe of the thread.
 pub(super) struct Logs;
 

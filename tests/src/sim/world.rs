@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use dfs_actors::datanode::chunk_store::ChunkStore as _;
+use dfs_actors::supervisor::{Strike, StrikeTarget};
 use dfs_wire::id::{ChunkKey, NodeId};
 use futures_util::FutureExt as _;
 
@@ -83,6 +84,11 @@ impl World {
 
     pub(super) fn probe(&self, id: HostId) -> &Probe {
         &self.probes[&id]
+    }
+
+    /// Tasks that a node's process has.
+    pub(super) fn tasks(&self, id: HostId) -> usize {
+        self.hosts.get(&id).map_or(0, Host::tasks)
     }
 
     pub(super) fn is_up(&self, id: HostId) -> bool {
@@ -183,6 +189,8 @@ impl World {
             Fault::Pause(id) => self.hosts.get_mut(&id).into_iter().for_each(Host::pause),
             Fault::Resume(id) => self.hosts.get_mut(&id).into_iter().for_each(Host::resume),
             Fault::Clock(id, by) => self.hosts.get(&id).into_iter().for_each(|host| host.set_clock(by)),
+            Fault::Panic(id, actor) => self.strike(id, actor, Strike::Panic),
+            Fault::Slay(id, actor) => self.strike(id, actor, Strike::Kill),
             Fault::Part(a, b) => self.weather(a, b, true, Some(Weather::Held)),
             Fault::Mute(a, b) => self.weather(a, b, false, Some(Weather::Held)),
             Fault::Slow(a, b, rate) => self.weather(a, b, true, Some(Weather::Slow(rate * 1024))),
@@ -223,6 +231,16 @@ impl World {
                 self.start(id);
             }
         }
+    }
+
+    fn strike(&self, id: HostId, actor: u64, strike: Strike) {
+        let Some(tree) = self.probes.get(&id).and_then(|probe| probe.look().tree.clone()) else { return };
+        let rows = tree.snapshot();
+        let Some(row) = rows.get((actor % rows.len().max(1) as u64) as usize) else { return };
+        if let Some(host) = self.hosts.get(&id) {
+            host.say(format!("{strike:?} of {}", row.path));
+        }
+        let _struck = tree.strike(&StrikeTarget::Path(row.path.clone()), strike);
     }
 
     fn weather(&self, a: HostId, b: HostId, both: bool, weather: Option<Weather>) {
