@@ -30,7 +30,8 @@ impl Rng {
         Self { state: seed }
     }
 
-    pub(crate) fn from_entropy() -> Self {
+    /// A generator that nobody has had before.
+    pub fn from_entropy() -> Self {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         Self::from_seed(RandomState::new().hash_one((now, std::process::id())))
     }

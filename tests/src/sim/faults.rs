@@ -129,6 +129,18 @@ impl fmt::Display for Fault {
     }
 }
 
+impl Planned {
+    /// What kind of fault it is, in one word.
+    pub fn kind(&self) -> String {
+        self.fault.to_string().split(' ').next().unwrap_or_default().to_owned()
+    }
+
+    /// The hosts that it names, in order.
+    pub(super) fn hosts(&self) -> Vec<HostId> {
+        self.fault.to_string().split(' ').filter_map(HostId::named).collect()
+    }
+}
+
 impl fmt::Display for Planned {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{:03} {}", self.at_ms / 1000, self.at_ms % 1000, self.fault)

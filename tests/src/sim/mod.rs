@@ -1,7 +1,8 @@
 //! A whole cluster in one thread: a coordinator, datanodes and clients, over a network and disks in memory.
 //!
 //! ```text
-//!  run.rs      plan -> world -> verdict            faults.rs   what is done to it, and when
+//!  plan.rs     what is to be run, as a command     faults.rs   what is done to a world, and when
+//!  run.rs      plan -> world -> verdict            sweep.rs    many runs on several threads
 //!  world.rs    hosts take turns, tick by tick      client.rs   what clients do, and what they saw
 //!  host.rs     a process: a runtime of its own     node.rs     what runs in it: the real trees, store and engine
 //!  net.rs      connections                         disk.rs     media, and what power cuts leave of them
@@ -18,11 +19,15 @@ mod host;
 mod id;
 mod net;
 mod node;
+mod plan;
 mod run;
+mod sweep;
 mod trace;
 mod world;
 
 pub use faults::{Fault, Planned, parse, text};
 pub use id::HostId;
-pub use run::{NODES, OPS, Plan, Report, run, with_trees};
+pub use plan::{CLIENTS, CLIENTS_MAX, NODES, NODES_MAX, OPS, Plan, plans};
+pub use run::{Report, run, with_trees};
+pub use sweep::{Tally, run_apart, sweep};
 pub use trace::{Event, Trace, What};

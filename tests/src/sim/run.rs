@@ -6,22 +6,12 @@ use std::fmt;
 use dfs_actors::supervisor::ActorTree;
 
 use super::client::{PATHS, Program, history};
-use super::faults::{Planned, invent, text};
 use super::id::HostId;
+use super::plan::Plan;
 use super::trace::{Trace, What};
 use super::world::World;
-use crate::Rng;
 use crate::history::check;
-use crate::rng::mix;
 
-/// Datanodes of a world, where nothing else is said.
-pub const NODES: u16 = 5;
-/// Clients of a world.
-const CLIENTS: u16 = 3;
-/// Operations of each, where nothing else is said.
-pub const OPS: u32 = 20;
-/// Faults begin within so much of the load.
-const LOAD_MS: u64 = 15_000;
 /// A world in which nothing comes to an end is ended.
 const LOAD_MAX_MS: u64 = 900_000;
 /// Within so much time after everything works again, nothing is left on disks that nobody wants.
@@ -29,43 +19,6 @@ const TIDY_MS: u64 = 240_000;
 /// An idle node may have so many more tasks than when it was new: connections that are not closed yet.
 const TASKS_MORE: usize = 12;
 const AUDITOR: HostId = HostId::client(90);
-
-/// What is to be run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Plan {
-    /// All that is left to chance follows from it.
-    pub seed: u64,
-    /// Datanodes.
-    pub nodes: u16,
-    /// Operations of each client.
-    pub ops: u32,
-    /// What is done to the world.
-    pub faults: Vec<Planned>,
-    /// Every event is kept, not only hashed.
-    pub keep: bool,
-}
-
-impl Plan {
-    /// The plan that follows from a seed.
-    pub fn of(seed: u64) -> Self {
-        let faults = invent(&mut Rng::from_seed(mix(!seed)), NODES, CLIENTS, LOAD_MS);
-        Self { seed, nodes: NODES, ops: OPS, faults, keep: false }
-    }
-}
-
-/// The command that runs it again.
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "dfs-sim --seed {} --nodes {} --ops {} --faults '{}'",
-            self.seed,
-            self.nodes,
-            self.ops,
-            text(&self.faults)
-        )
-    }
-}
 
 /// What came of a run.
 #[derive(Clone, Debug)]
@@ -87,6 +40,14 @@ pub struct Report {
 impl fmt::Debug for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Trace({:016x})", self.hash())
+    }
+}
+
+impl Report {
+    /// Of a run that came to no verdict.
+    pub(super) fn failed(why: String) -> Self {
+        let trace = Trace::new(false);
+        Self { hash: 0, events: 0, operations: 0, took_ms: 0, wrong: vec![why], trace }
     }
 }
 
@@ -131,7 +92,7 @@ fn live(world: &mut World, plan: &Plan) -> Result<(), String> {
     world.employ(AUDITOR, Program::Prepare(plan.nodes.into()));
     until_done(world, &[AUDITOR], LOAD_MAX_MS)?;
     let tasks: BTreeMap<HostId, usize> = world.nodes().into_iter().map(|id| (id, world.tasks(id))).collect();
-    let clients: Vec<_> = (1..=CLIENTS).map(HostId::client).collect();
+    let clients: Vec<_> = (1..=plan.clients).map(HostId::client).collect();
     clients.iter().for_each(|id| world.employ(*id, Program::Load(plan.ops)));
     under_load(world, plan, &clients)?;
     world.heal();

@@ -1,0 +1,110 @@
+//! The command line.
+
+use std::num::NonZero;
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use dfs_tests::Rng;
+use dfs_tests::sim::{CLIENTS, CLIENTS_MAX, NODES, NODES_MAX, OPS, Plan, Planned, parse, plans};
+
+/// Runs a whole dfs cluster in one thread and in virtual time: a coordinator, datanodes and clients, over a network and
+/// disks in memory. All that happens follows from a seed; the same seed gives the same run again.
+#[derive(Debug, Parser)]
+#[command(name = "dfs-sim", version)]
+pub(crate) struct Cli {
+    /// The seed of the run, or the first of several
+    #[arg(long, value_name = "S", conflicts_with = "fresh")]
+    pub(crate) seed: Option<u64>,
+    /// How many seeds to run
+    #[arg(long, value_name = "N")]
+    pub(crate) seeds: Option<u64>,
+    /// Begin with a seed that chance gives, and say which
+    #[arg(long)]
+    pub(crate) fresh: bool,
+    /// Run the plans of a file as well: one command a line, `#` before comments
+    #[arg(long, value_name = "FILE")]
+    pub(crate) plans: Option<PathBuf>,
+    /// Datanodes
+    #[arg(long, value_name = "N", default_value_t = NODES, value_parser = clap::value_parser!(u16).range(1..=i64::from(NODES_MAX)))]
+    pub(crate) nodes: u16,
+    /// Clients
+    #[arg(long, value_name = "N", default_value_t = CLIENTS, value_parser = clap::value_parser!(u16).range(1..=i64::from(CLIENTS_MAX)))]
+    pub(crate) clients: u16,
+    /// Operations of each client
+    #[arg(long, value_name = "N", default_value_t = OPS)]
+    pub(crate) ops: u32,
+    /// What is done to the cluster, instead of what follows from the seed: '12.5 kill d2; 14 start d2'; '' for nothing
+    #[arg(long, value_name = "LIST", value_parser = List::read)]
+    pub(crate) faults: Option<List>,
+    /// Runs at the same time; as many as there are cores unless given
+    #[arg(long, value_name = "N")]
+    pub(crate) jobs: Option<NonZero<usize>>,
+    /// A line for each run, its hash in it
+    #[arg(long)]
+    pub(crate) each: bool,
+    /// Every event of the run
+    #[arg(long)]
+    pub(crate) explain: bool,
+    /// Form of the summary
+    #[arg(long, short, value_enum, default_value_t = Output::Text)]
+    pub(crate) output: Output,
+}
+
+/// A list of faults.
+#[derive(Clone, Debug)]
+pub(crate) struct List(Vec<Planned>);
+
+impl List {
+    fn read(text: &str) -> Result<Self, String> {
+        parse(text).map(Self)
+    }
+}
+
+/// For whom the summary is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// People.
+    Text,
+    /// Programs.
+    Json,
+}
+
+impl Cli {
+    /// What is to be run, in order.
+    ///
+    /// # Errors
+    /// If that is nothing that can be run.
+    pub(crate) fn plans(&self) -> Result<Vec<Plan>, String> {
+        let mut wanted = match &self.plans {
+            None => vec![],
+            Some(path) => {
+                let file = std::fs::read_to_string(path);
+                let file = file.map_err(|error| format!("{}: {error}", path.display()))?;
+                plans(&file).map_err(|wrong| format!("{}: {wrong}", path.display()))?
+            }
+        };
+        let seeds =
+            self.seeds.unwrap_or(u64::from(self.plans.is_none() || self.seed.is_some() || self.fresh));
+        // Few enough to be read and written by a person.
+        let chance = || Rng::from_entropy().below(1 << 40);
+        let first = if self.fresh { chance() } else { self.seed.unwrap_or(1) };
+        for seed in (first..=u64::MAX).take(usize::try_from(seeds).unwrap_or(usize::MAX)) {
+            let plan = Plan::sized(seed, self.nodes, self.clients, self.ops);
+            wanted.push(match &self.faults {
+                Some(List(faults)) => plan.with(faults.clone())?,
+                None => plan,
+            });
+        }
+        match wanted.len() {
+            1 => wanted[0].keep = self.explain,
+            _ if self.explain => return Err("--explain shows one run; give --seed and no --seeds".to_owned()),
+            _ => {}
+        }
+        Ok(wanted)
+    }
+
+    pub(crate) fn jobs(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, NonZero::get);
+        self.jobs.map_or_else(cores, NonZero::get)
+    }
+}

@@ -1,0 +1,76 @@
+//! `dfs-sim`: runs simulated clusters from seeds, and shows what happened in one.
+
+mod cli;
+mod progress;
+mod summary;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use dfs_tests::sim::{Plan, Report, Tally, sweep};
+
+use cli::{Cli, Output};
+use progress::Progress;
+use summary::Summary;
+
+/// It cannot be run as it was asked for.
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match cli.plans() {
+        Ok(plans) => run(&cli, &plans),
+        Err(wrong) => {
+            eprintln!("dfs-sim: {wrong}");
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+fn run(cli: &Cli, plans: &[Plan]) -> ExitCode {
+    let mut progress = Progress::new(plans.len());
+    let (mut tally, mut failures) = (Tally::default(), vec![]);
+    let people = cli.output == Output::Text;
+    let lines = cli.each || (people && plans.len() == 1);
+    if let (true, [first, _, ..]) = (people, plans) {
+        eprintln!("{} runs from seed {}, {} at a time", plans.len(), first.seed, cli.jobs());
+    }
+    sweep(plans, cli.jobs(), |plan, report| {
+        tally.add(plan, &report);
+        progress.pause(|| {
+            if cli.explain {
+                report.trace.events().iter().for_each(|event| println!("{event}"));
+            }
+            if lines {
+                println!("{}", line(plan, &report));
+            }
+            if people {
+                report.wrong.iter().for_each(|wrong| println!("seed {}: WRONG: {wrong}", plan.seed));
+            }
+            if people && !report.wrong.is_empty() {
+                println!("  again: {plan}");
+            }
+        });
+        if !report.wrong.is_empty() {
+            failures.push((plan.clone(), report.wrong));
+        }
+        progress.step(tally.runs, tally.failed);
+    });
+    progress.end();
+    let summary = Summary::new(plans, tally, failures, progress.seconds());
+    match cli.output {
+        Output::Json => println!("{}", summary.json()),
+        Output::Text if plans.len() > 1 => println!("{summary}"),
+        Output::Text => {}
+    }
+    if summary.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn line(plan: &Plan, report: &Report) -> String {
+    let Report { hash, events, operations, took_ms, .. } = report;
+    let seconds = took_ms / 1000;
+    format!(
+        "seed {}: {hash:016x}, {events} events, {operations} operations, {seconds} virtual seconds",
+        plan.seed
+    )
+}

@@ -1,0 +1,223 @@
+//! What is to be run: a plan, which follows from a seed or is written down as a command.
+
+use std::fmt;
+use std::str::FromStr;
+
+use super::faults::{Planned, invent, parse, text};
+use super::id::HostId;
+use crate::Rng;
+use crate::rng::mix;
+
+/// Datanodes of a world, where nothing else is said.
+pub const NODES: u16 = 5;
+/// The most datanodes of a world.
+pub const NODES_MAX: u16 = 50;
+/// Clients of a world, where nothing else is said.
+pub const CLIENTS: u16 = 3;
+/// The most clients of a world.
+pub const CLIENTS_MAX: u16 = 20;
+/// Operations of each, where nothing else is said.
+pub const OPS: u32 = 20;
+/// Faults begin within so much of the load.
+const LOAD_MS: u64 = 15_000;
+/// What a plan's command begins with; see `.cargo/config.toml`.
+const COMMAND: &str = "cargo sim";
+
+/// What is to be run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// All that is left to chance follows from it.
+    pub seed: u64,
+    /// Datanodes.
+    pub nodes: u16,
+    /// Clients.
+    pub clients: u16,
+    /// Operations of each client.
+    pub ops: u32,
+    /// What is done to the world, in order of time.
+    pub faults: Vec<Planned>,
+    /// Every event is kept, not only hashed.
+    pub keep: bool,
+}
+
+impl Plan {
+    /// The plan that follows from a seed.
+    pub fn of(seed: u64) -> Self {
+        Self::sized(seed, NODES, CLIENTS, OPS)
+    }
+
+    /// The plan that follows from a seed for a cluster of another size.
+    pub fn sized(seed: u64, nodes: u16, clients: u16, ops: u32) -> Self {
+        let faults = invent(&mut Rng::from_seed(mix(!seed)), nodes, clients, LOAD_MS);
+        Self { seed, nodes, clients, ops, faults, keep: false }
+    }
+
+    /// With other faults than those that follow from the seed, which are put in order.
+    ///
+    /// # Errors
+    /// If one of them is done to a host that is not there, or that it cannot be done to.
+    pub fn with(mut self, faults: Vec<Planned>) -> Result<Self, String> {
+        self.faults = faults;
+        self.faults.sort_by_key(|planned| planned.at_ms);
+        self.check()?;
+        Ok(self)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        bounded("nodes", self.nodes, NODES_MAX)?;
+        bounded("clients", self.clients, CLIENTS_MAX)?;
+        self.faults.iter().try_for_each(|planned| {
+            let wrong = |why: String| format!("`{planned}`: {why}");
+            let hosts = planned.hosts();
+            match hosts.as_slice() {
+                [one] if one.is_client() => {
+                    Err(wrong(format!("clients are not harmed; {one} can only be cut off")))
+                }
+                [one, other] if one == other => {
+                    Err(wrong("there is nothing between a host and itself".into()))
+                }
+                _ => hosts.iter().try_for_each(|host| self.has(*host).map_err(wrong)),
+            }
+        })
+    }
+
+    fn has(&self, host: HostId) -> Result<(), String> {
+        let Self { nodes, clients, .. } = self;
+        let there = host == HostId::COORDINATOR
+            || (1..=*nodes).any(|n| host == HostId::datanode(n))
+            || (1..=*clients).any(|n| host == HostId::client(n));
+        match there {
+            true => Ok(()),
+            false => Err(format!(
+                "there is no {host}; this world has co, {} and {}",
+                span("d", *nodes),
+                span("c", *clients)
+            )),
+        }
+    }
+}
+
+fn bounded(what: &str, count: u16, most: u16) -> Result<(), String> {
+    match (1..=most).contains(&count) {
+        true => Ok(()),
+        false => Err(format!("--{what} {count}: there are 1 to {most}")),
+    }
+}
+
+fn span(letter: &str, count: u16) -> String {
+    match count {
+        1 => format!("{letter}1"),
+        _ => format!("{letter}1 to {letter}{count}"),
+    }
+}
+
+/// The command that runs it again.
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, nodes, clients, ops, .. } = self;
+        let faults = text(&self.faults);
+        write!(
+            f,
+            "{COMMAND} --seed {seed} --nodes {nodes} --clients {clients} --ops {ops} --faults '{faults}'"
+        )
+    }
+}
+
+/// Reads what `Display` writes. What comes before the first option, the command itself, may be absent or another one.
+impl FromStr for Plan {
+    type Err = String;
+
+    fn from_str(command: &str) -> Result<Self, String> {
+        let at = command.find("--").ok_or_else(|| format!("`{command}` names no seed"))?;
+        let (mut seed, mut nodes, mut clients, mut ops, mut faults) = (None, NODES, CLIENTS, OPS, None);
+        let mut rest = command[at..].trim();
+        while let Some((option, after)) = rest.split_once(char::is_whitespace) {
+            let after = after.trim_start();
+            let (value, after) = match after.strip_prefix('\'') {
+                Some(quoted) => quoted.split_once('\'').ok_or("a quotation mark is missing")?,
+                None => after.split_once(char::is_whitespace).unwrap_or((after, "")),
+            };
+            match option {
+                "--seed" => seed = Some(number(option, value)?),
+                "--nodes" => nodes = number(option, value)?,
+                "--clients" => clients = number(option, value)?,
+                "--ops" => ops = number(option, value)?,
+                "--faults" => faults = Some(parse(value)?),
+                _ => return Err(format!("`{option}` is no part of a plan")),
+            }
+            rest = after.trim();
+        }
+        if !rest.is_empty() {
+            return Err(format!("`{rest}` wants a value"));
+        }
+        let seed = seed.ok_or_else(|| format!("`{command}` names no seed"))?;
+        bounded("nodes", nodes, NODES_MAX)?;
+        bounded("clients", clients, CLIENTS_MAX)?;
+        let plan = Self::sized(seed, nodes, clients, ops);
+        match faults {
+            Some(faults) => plan.with(faults),
+            None => Ok(plan),
+        }
+    }
+}
+
+fn number<T: FromStr>(option: &str, value: &str) -> Result<T, String> {
+    value.parse().map_err(|_| format!("{option} {value}: that is no number, or too large a one"))
+}
+
+/// The plans of a file: one command a line, between lines that are empty or begin with `#`.
+///
+/// # Errors
+/// The first line that is none, with its number.
+pub fn plans(file: &str) -> Result<Vec<Plan>, String> {
+    let lines = file.lines().enumerate();
+    let lines = lines.filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
+    lines.map(|(at, line)| line.parse().map_err(|wrong| format!("line {}: {wrong}", at + 1))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_is_its_command() {
+        for seed in 0..200 {
+            let plan = Plan::sized(seed, 1 + (seed % 7) as u16, 1 + (seed % 4) as u16, seed as u32 % 30);
+            assert_eq!(plan.to_string().parse(), Ok(plan));
+        }
+        assert_eq!("--seed 7".parse(), Ok(Plan::of(7)));
+        assert_eq!("--seed 7 --faults ''".parse(), Ok(Plan { faults: vec![], ..Plan::of(7) }));
+        let plan: Plan = "dfs-sim --faults '2 start d1; 1 kill d1' --seed 7".parse().unwrap();
+        assert_eq!(text(&plan.faults), "1.000 kill d1; 2.000 start d1");
+    }
+
+    #[test]
+    fn a_file_of_plans_says_which_line_is_wrong() {
+        let good = "# why\n--seed 1\n\ncargo sim --seed 2 --ops 3\n";
+        assert_eq!(plans(good), Ok(vec![Plan::of(1), Plan::sized(2, NODES, CLIENTS, 3)]));
+        let wrong = plans("# why\n\n--seed x").unwrap_err();
+        assert!(wrong.starts_with("line 3: --seed x"), "{wrong}");
+    }
+
+    #[test]
+    fn what_cannot_be_run_is_refused_with_its_reason() {
+        for (command, why) in [
+            ("", "names no seed"),
+            ("--nodes 3", "names no seed"),
+            ("--seed", "wants a value"),
+            ("--seed 1 --nodes 0", "there are 1 to 50"),
+            ("--seed 1 --clients 21", "there are 1 to 20"),
+            ("--seed 1 --ops many", "no number"),
+            ("--seed 1 --colour red", "no part of a plan"),
+            ("--seed 1 --faults '1 kill d6'", "there is no d6; this world has co, d1 to d5 and c1 to c3"),
+            ("--seed 1 --nodes 1 --faults '1 kill d2'", "co, d1 and c1"),
+            ("--seed 1 --clients 1 --faults '1 cut d2 c2'", "there is no c2"),
+            ("--seed 1 --faults '1 kill c1'", "can only be cut off"),
+            ("--seed 1 --faults '1 part d1 d1'", "between a host and itself"),
+            ("--seed 1 --faults '1 kill d1", "quotation mark"),
+        ] {
+            let said = command.parse::<Plan>().unwrap_err();
+            assert!(said.contains(why), "{command}: {said}");
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! `dfs-sim`, as people and machines use it.
+
+use std::process::{Command, Output};
+
+use dfs_tests::sim::{plans, sweep};
+
+const FAILED: &str = include_str!("failed.txt");
+
+fn dfs_sim(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_dfs-sim")).args(args).output().expect("dfs-sim starts")
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("it says UTF-8")
+}
+
+/// Where a seed depends on what belongs to a process or a thread, its hash is another one here.
+#[test]
+fn the_same_seeds_give_the_same_hashes_in_another_process_and_beside_other_runs() {
+    let seeds = ["--seeds", "20", "--each", "--output", "json"];
+    let hashes = |jobs| {
+        let said = dfs_sim(&[&seeds[..], &["--jobs", jobs]].concat());
+        assert!(said.status.success(), "{}", text(&said.stdout));
+        let lines = text(&said.stdout).lines().filter(|line| line.starts_with("seed "));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    let alone = hashes("1");
+    assert_eq!(alone.len(), 20);
+    assert_eq!(alone, hashes("3"));
+}
+
+#[test]
+fn what_ever_failed_is_clean() {
+    let plans = plans(FAILED).unwrap_or_else(|wrong| panic!("failed.txt: {wrong}"));
+    assert!(!plans.is_empty());
+    let mut wrong = vec![];
+    sweep(&plans, 2, |plan, report| {
+        wrong.extend(report.wrong.iter().map(|what| format!("{plan}\n    {what}")));
+    });
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_summary_for_programs_says_what_was_run() {
+    let said = dfs_sim(&[
+        "--seed",
+        "5",
+        "--seeds",
+        "2",
+        "--nodes",
+        "4",
+        "--ops",
+        "3",
+        "--faults",
+        "1 kill d4; 2 start d4",
+        "-o",
+        "json",
+    ]);
+    assert_eq!(said.status.code(), Some(0));
+    let summary: serde_json::Value = serde_json::from_slice(&said.stdout).expect("JSON alone");
+    for (key, value) in [("runs", 2), ("failed", 0), ("first_seed", 5), ("last_seed", 6)] {
+        assert_eq!(summary[key], value, "{key}");
+    }
+    assert_eq!(summary["faults"], serde_json::json!({ "kill": 2, "start": 2 }));
+    assert!(summary["operations"].as_u64() > Some(2 * 3 * 2), "{summary}");
+}
+
+#[test]
+fn what_cannot_be_run_is_said_with_its_reason_and_is_exit_code_2() {
+    for (args, why) in [
+        (&["--faults", "1 kil d2"][..], "`1 kil d2` is no fault"),
+        (&["--faults", "1 kill d9"], "there is no d9; this world has co, d1 to d5 and c1 to c3"),
+        (&["--faults", "1 kill c2"], "clients are not harmed"),
+        (&["--nodes", "0"], "0 is not in 1..=50"),
+        (&["--seed", "x"], "invalid value 'x'"),
+        (&["--seed", "1", "--fresh"], "cannot be used with"),
+        (&["--seeds", "2", "--explain"], "shows one run"),
+        (&["--plans", "/nowhere"], "/nowhere: No such file"),
+        (&["--plans", "Cargo.toml"], "Cargo.toml: line 1"),
+    ] {
+        let said = dfs_sim(args);
+        assert_eq!(said.status.code(), Some(2), "{args:?}");
+        assert!(text(&said.stderr).contains(why), "{args:?}: {}", text(&said.stderr));
+    }
+}
