@@ -31,6 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(8);
 const PAUSE_MAX: Duration = Duration::from_millis(400);
 /// Within so much time everything works again once nothing is broken any more.
 const SETTLED_IN: Duration = Duration::from_secs(60);
+/// Within so much time health tells of a node that has been silent for as long as one may be.
+const TOLD_IN: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(500);
 
 /// What all clients of a world know together.
@@ -64,12 +66,14 @@ impl Ledger {
 }
 
 /// What a client's host runs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Program {
     /// Waits until so many datanodes are there, and makes the directory.
     Prepare(usize),
     /// So many operations.
     Load(u32),
+    /// Waits until the cluster's health names these nodes.
+    Told(Vec<HostId>),
     /// Looks at everything, once nothing is broken any more and so many datanodes are there.
     Audit(usize),
 }
@@ -114,6 +118,7 @@ pub(super) async fn run(desk: Desk, program: Program) -> Ending {
             person.live(operations).await;
             Ok(())
         }
+        Program::Told(hosts) => person.told_of(&hosts).await,
         Program::Audit(nodes) => person.audit(nodes).await,
     }
 }
@@ -324,12 +329,33 @@ impl Person {
         let begun = Instant::now();
         loop {
             let found = match self.client.status().await {
-                Ok(status) if status.nodes_up as usize == nodes => return Ok(()),
-                Ok(status) => format!("{} of {nodes} datanodes up, {:?}", status.nodes_up, status.findings),
+                Ok(status) => {
+                    let told: Vec<_> = status.findings.iter().filter(|f| !lasts(&f.code)).collect();
+                    if status.nodes_up as usize == nodes && told.is_empty() {
+                        return Ok(());
+                    }
+                    format!("{} of {nodes} datanodes up, {told:?}", status.nodes_up)
+                }
                 Err(error) => error.to_string(),
             };
             if begun.elapsed() > SETTLED_IN {
                 return Err(format!("{} s after the last fault: {found}", SETTLED_IN.as_secs()));
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// What is wrong for long is said, of each node.
+    async fn told_of(&self, hosts: &[HostId]) -> Ending {
+        let begun = Instant::now();
+        loop {
+            let findings = self.client.status().await.map(|status| format!("{:?}", status.findings));
+            let findings = findings.unwrap_or_else(|error| error.to_string());
+            let Some(untold) = hosts.iter().find(|host| !findings.contains(&host.to_string())) else {
+                return Ok(());
+            };
+            if begun.elapsed() > TOLD_IN {
+                return Err(format!("health does not say that {untold} does nothing: {findings}"));
             }
             sleep(LOOK).await;
         }
@@ -400,6 +426,11 @@ impl Person {
         self.ledger.live().extend(copies);
         Ok(())
     }
+}
+
+/// Whether health goes on to say so when no fault is left: copies that were lost or hurt are not made up for.
+fn lasts(code: &str) -> bool {
+    matches!(code, "UNDER_REPLICATED" | "CORRUPT_COPIES")
 }
 
 fn entry(stat: &FileStat) -> Option<(usize, u32)> {

@@ -222,6 +222,13 @@ pub(super) fn invent(rng: &mut Rng, nodes: u16, clients: u16, load_ms: u64) -> V
         incident(rng, (nodes, clients), victim, load_ms, &mut faults);
     }
     faults.sort_by_key(|planned| planned.at_ms);
+    if rng.below(4) == 0 {
+        // This one lasts until the end of all faults.
+        let host = HostId::datanode(1 + rng.below(nodes.into()) as u16);
+        let at_ms = faults.last().map_or(load_ms, |last| last.at_ms);
+        let fault = *rng.pick(&[Fault::Kill(host), Fault::PowerOff(host), Fault::Stop(host)]);
+        faults.push(Planned { at_ms, fault });
+    }
     faults
 }
 

@@ -6,6 +6,7 @@ use std::fmt;
 use dfs_actors::supervisor::ActorTree;
 
 use super::client::{PATHS, Program, history};
+use super::faults::Fault;
 use super::id::HostId;
 use super::plan::Plan;
 use super::trace::{Trace, What};
@@ -18,6 +19,8 @@ const LOAD_MAX_MS: u64 = 900_000;
 const TIDY_MS: u64 = 240_000;
 /// An idle node may have so many more tasks than when it was new: connections that are not closed yet.
 const TASKS_MORE: usize = 12;
+/// Silence after which a node counts as down.
+const SILENT_MS: u64 = 32_000;
 const AUDITOR: HostId = HostId::client(90);
 
 /// What came of a run.
@@ -95,6 +98,7 @@ fn live(world: &mut World, plan: &Plan) -> Result<(), String> {
     let clients: Vec<_> = (1..=plan.clients).map(HostId::client).collect();
     clients.iter().for_each(|id| world.employ(*id, Program::Load(plan.ops)));
     under_load(world, plan, &clients)?;
+    told(world)?;
     world.heal();
     until_done(world, &clients, LOAD_MAX_MS)?;
     world.employ(AUDITOR, Program::Audit(plan.nodes.into()));
@@ -127,6 +131,23 @@ fn until_done(world: &mut World, clients: &[HostId], patience_ms: u64) -> Result
         world.tick();
     }
     Ok(())
+}
+
+/// If datanodes are down, waits for as long as one may be silent, and sees whether that is told.
+fn told(world: &mut World) -> Result<(), String> {
+    let down = world.missing();
+    if down.is_empty() {
+        return Ok(());
+    }
+    world.inflict(Fault::Start(HostId::COORDINATOR));
+    world.inflict(Fault::Heal(HostId::COORDINATOR));
+    world.inflict(Fault::Resume(HostId::COORDINATOR));
+    let end = world.now_ms() + SILENT_MS;
+    while world.now_ms() < end {
+        world.tick();
+    }
+    world.employ(AUDITOR, Program::Told(down));
+    until_done(world, &[AUDITOR], LOAD_MAX_MS)
 }
 
 fn under_load(world: &mut World, plan: &Plan, clients: &[HostId]) -> Result<(), String> {

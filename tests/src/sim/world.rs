@@ -4,7 +4,7 @@
 //! after the other, so that none sees what another does in the same tick: their order does not matter to what happens, and
 //! one thread is enough. While nothing is on its way, ticks grow.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -38,6 +38,10 @@ pub(super) struct World {
     media: BTreeMap<HostId, Medium>,
     copies: BTreeMap<HostId, Medium>,
     probes: BTreeMap<HostId, Probe>,
+    /// Nodes that stopped in order.
+    left: BTreeSet<HostId>,
+    /// Whoever ends is started again.
+    supervised: bool,
     now: u64,
     tick: u64,
 }
@@ -58,6 +62,8 @@ impl World {
             media: BTreeMap::new(),
             copies: BTreeMap::new(),
             probes: BTreeMap::new(),
+            left: BTreeSet::new(),
+            supervised: false,
             now: 0,
             tick: LATENCY_MIN_US,
             trace: trace.clone(),
@@ -86,6 +92,12 @@ impl World {
         &self.probes[&id]
     }
 
+    /// Datanodes that are down and did not stop in order.
+    pub(super) fn missing(&self) -> Vec<HostId> {
+        let down = |id: &HostId| !self.is_up(*id) && !self.left.contains(id) && *id != HostId::COORDINATOR;
+        self.nodes().into_iter().filter(down).collect()
+    }
+
     /// Tasks that a node's process has.
     pub(super) fn tasks(&self, id: HostId) -> usize {
         self.hosts.get(&id).map_or(0, Host::tasks)
@@ -101,6 +113,7 @@ impl World {
         if host.is_up() {
             return;
         }
+        self.left.remove(&id);
         host.say("starts");
         self.net.started(id);
         let (net, medium, probe) = (self.net.clone(), medium.clone(), self.probes[&id].clone());
@@ -141,6 +154,9 @@ impl World {
         set_now_us(until);
         for (id, stepped) in ended {
             self.ended(id, stepped);
+            if self.supervised {
+                self.start(id);
+            }
         }
         let busy = self.net.activity() != before || self.net.is_busy();
         self.tick = if busy { LATENCY_MIN_US } else { (self.tick * 2).min(TICK_MAX_US) };
@@ -154,7 +170,10 @@ impl World {
                     medium.lose_power(&mut self.rng);
                 }
             }
-            Stepped::Ended(Ok(())) => self.down(id, "has ended", Presence::On),
+            Stepped::Ended(Ok(())) => {
+                self.down(id, "has ended", Presence::On);
+                self.left.insert(id);
+            }
             Stepped::Ended(Err(why)) => {
                 self.down(id, &format!("gave up: {why}"), Presence::On);
                 if id.is_client() {
@@ -265,6 +284,7 @@ impl World {
     pub(super) fn heal(&mut self) {
         Host::new(HostId::WORLD, self.trace.clone()).say("all faults are over");
         self.net.clear_weather();
+        self.supervised = true;
         for id in self.nodes() {
             let medium = &self.media[&id];
             let was_failing = medium.heal();
