@@ -3,6 +3,7 @@
 //! ```text
 //!  plan.rs     what is to be run, as a command     faults.rs   what is done to a world, and when
 //!  run.rs      plan -> world -> verdict            sweep.rs    many runs on several threads
+//!  shrink.rs   the shortest plan that still fails
 //!  world.rs    hosts take turns, tick by tick      client.rs   what clients do, and what they saw
 //!  host.rs     a process: a runtime of its own     node.rs     what runs in it: the real trees, store and engine
 //!  net.rs      connections                         disk.rs     media, and what power cuts leave of them
@@ -21,6 +22,7 @@ mod net;
 mod node;
 mod plan;
 mod run;
+mod shrink;
 mod sweep;
 mod trace;
 mod world;
@@ -29,5 +31,6 @@ pub use faults::{Fault, Planned, parse, text};
 pub use id::HostId;
 pub use plan::{CLIENTS, CLIENTS_MAX, NODES, NODES_MAX, OPS, Plan, plans};
 pub use run::{Report, run, with_trees};
+pub use shrink::{kind, shrink};
 pub use sweep::{Tally, run_apart, sweep};
 pub use trace::{Event, Trace, What};

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use dfs_tests::sim::{plans, sweep};
+use dfs_tests::sim::{Plan, Planned, plans, run_apart, sweep};
 
 const FAILED: &str = include_str!("failed.txt");
 
@@ -82,4 +82,26 @@ fn what_cannot_be_run_is_said_with_its_reason_and_is_exit_code_2() {
         assert_eq!(said.status.code(), Some(2), "{args:?}");
         assert!(text(&said.stderr).contains(why), "{args:?}: {}", text(&said.stderr));
     }
+}
+
+/// Whoever brings old copies of all disks back at once has lost what was acknowledged since; the rest of this plan is harmless.
+const ALL_DISKS_ARE_OLD: &str =
+    "0.3 copy d1; 0.3 copy d2; 0.3 copy d3; 1 cut d1 c1; 2 swap d1; 2 swap d2; 2 swap d3";
+
+#[test]
+fn a_plan_that_fails_is_exit_code_1_and_is_shortened_to_what_it_takes() {
+    let (size, faults) = (["--nodes", "3", "--clients", "1", "--ops", "6"], ["--faults", ALL_DISKS_ARE_OLD]);
+    let said = dfs_sim(&[&size[..], &faults, &["--shrink", "-o", "json"]].concat());
+    assert_eq!(said.status.code(), Some(1));
+    let summary: serde_json::Value = serde_json::from_slice(&said.stdout).expect("JSON alone");
+    let wrong = |of: &serde_json::Value| of["wrong"][0].as_str().expect("words").to_owned();
+    assert!(wrong(&summary["failures"][0]).contains("no copy of chunk"), "{summary}");
+    let shortest: Plan =
+        summary["shortest"]["again"].as_str().and_then(|again| again.parse().ok()).expect("a plan");
+    let mut kinds: Vec<_> = shortest.faults.iter().map(Planned::kind).collect();
+    kinds.sort();
+    assert_eq!(kinds, ["copy", "copy", "copy", "swap", "swap", "swap"], "{shortest}");
+    assert!(shortest.ops < 6, "{shortest}");
+    // It is the plan that fails so, and nothing besides it.
+    assert_eq!(run_apart(&shortest).wrong[0], wrong(&summary["shortest"]));
 }

@@ -42,6 +42,9 @@ pub(crate) struct Cli {
     /// A line for each run, its hash in it
     #[arg(long)]
     pub(crate) each: bool,
+    /// Look for the shortest plan that fails as the first one that does
+    #[arg(long)]
+    pub(crate) shrink: bool,
     /// Every event of the run
     #[arg(long)]
     pub(crate) explain: bool,

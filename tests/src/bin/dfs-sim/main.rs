@@ -7,7 +7,7 @@ mod summary;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use dfs_tests::sim::{Plan, Report, Tally, sweep};
+use dfs_tests::sim::{Plan, Report, Tally, kind, run_apart, shrink, sweep};
 
 use cli::{Cli, Output};
 use progress::Progress;
@@ -15,6 +15,8 @@ use summary::Summary;
 
 /// It cannot be run as it was asked for.
 const USAGE: u8 = 2;
+/// Plans that are run to find a shorter one.
+const SHRINK_RUNS_MAX: u32 = 300;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -57,13 +59,36 @@ fn run(cli: &Cli, plans: &[Plan]) -> ExitCode {
         progress.step(tally.runs, tally.failed);
     });
     progress.end();
-    let summary = Summary::new(plans, tally, failures, progress.seconds());
+    let seconds = progress.seconds();
+    let shortest = failures.first().filter(|_| cli.shrink).map(|(plan, wrong)| shortest(plan, wrong));
+    let mut summary = Summary::new(plans, tally, failures, seconds);
+    summary.shortest = shortest;
     match cli.output {
         Output::Json => println!("{}", summary.json()),
-        Output::Text if plans.len() > 1 => println!("{summary}"),
+        Output::Text if plans.len() > 1 || cli.shrink => println!("{summary}"),
         Output::Text => {}
     }
     if summary.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// The shortest plan that is found to fail in the same way, and what is wrong then.
+fn shortest(plan: &Plan, wrong: &[String]) -> (Plan, Vec<String>) {
+    let mut progress = Progress::new(SHRINK_RUNS_MAX as usize);
+    let (sought, mut runs) = (kind(wrong), 0);
+    let mut found = (plan.clone(), wrong.to_vec());
+    eprintln!("looking for a shorter plan in which also: {sought}");
+    shrink(plan, SHRINK_RUNS_MAX, |candidate| {
+        let report = run_apart(candidate);
+        let fails = kind(&report.wrong) == sought;
+        if fails {
+            found = (candidate.clone(), report.wrong);
+        }
+        runs += 1;
+        progress.step(runs, 1);
+        fails
+    });
+    progress.end();
+    found
 }
 
 fn line(plan: &Plan, report: &Report) -> String {

@@ -13,6 +13,8 @@ pub(crate) struct Summary {
     tally: Tally,
     failures: Vec<(Plan, Vec<String>)>,
     seconds: f64,
+    /// The shortest plan that fails as the first one that failed, if one was looked for.
+    pub(crate) shortest: Option<(Plan, Vec<String>)>,
 }
 
 impl Summary {
@@ -23,7 +25,8 @@ impl Summary {
         seconds: f64,
     ) -> Self {
         let seeds = || plans.iter().map(|plan| plan.seed);
-        Self { commit: commit(), seeds: seeds().min().zip(seeds().max()), tally, failures, seconds }
+        let seeds = seeds().min().zip(seeds().max());
+        Self { commit: commit(), seeds, tally, failures, seconds, shortest: None }
     }
 
     pub(crate) fn is_clean(&self) -> bool {
@@ -35,10 +38,8 @@ impl Summary {
     }
 
     pub(crate) fn json(&self) -> Value {
-        let Self { commit, seeds, tally, failures, seconds } = self;
-        let failures = failures
-            .iter()
-            .map(|(plan, wrong)| json!({ "seed": plan.seed, "again": plan.to_string(), "wrong": wrong }));
+        let Self { commit, seeds, tally, failures, seconds, shortest } = self;
+        let failed = |(plan, wrong): &(Plan, Vec<String>)| json!({ "seed": plan.seed, "again": plan.to_string(), "wrong": wrong });
         json!({
             "commit": commit,
             "first_seed": seeds.map(|seeds| seeds.0),
@@ -51,14 +52,15 @@ impl Summary {
             "seconds": seconds,
             "runs_per_second": self.rate(),
             "faults": tally.faults,
-            "failures": failures.collect::<Vec<_>>(),
+            "failures": failures.iter().map(failed).collect::<Vec<_>>(),
+            "shortest": shortest.as_ref().map(failed),
         })
     }
 }
 
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { commit, seeds, tally, failures, seconds } = self;
+        let Self { commit, seeds, tally, failures, seconds, shortest } = self;
         let Tally { runs, failed, events, operations, virtual_ms, faults } = tally;
         let (first, last) = seeds.unwrap_or_default();
         writeln!(f, "commit      {commit}")?;
@@ -75,11 +77,15 @@ impl fmt::Display for Summary {
         let kinds: Vec<_> = faults.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
         writeln!(f, "faults      {}: {}", faults.values().sum::<u64>(), kinds.join(", "))?;
         write!(f, "failed      {failed}")?;
-        failures.iter().try_for_each(|(plan, wrong)| {
-            let first = wrong.first().map_or("", String::as_str);
-            write!(f, "\n  {plan}\n      {first}")
-        })
+        failures.iter().try_for_each(|failed| write_failure(f, failed))?;
+        let Some(shortest) = shortest else { return Ok(()) };
+        write!(f, "\nthe shortest that fails as the first one:")?;
+        write_failure(f, shortest)
     }
+}
+
+fn write_failure(f: &mut fmt::Formatter<'_>, (plan, wrong): &(Plan, Vec<String>)) -> fmt::Result {
+    write!(f, "\n  {plan}\n      {}", wrong.first().map_or("", String::as_str))
 }
 
 /// The commit of the sources, with `-dirty` if they were changed since.
