@@ -235,6 +235,11 @@ impl Host {
         self.life.iter().for_each(|life| life.stop.notify_one());
     }
 
+    /// How often the process has started.
+    pub(super) fn lives(&self) -> u32 {
+        self.lives
+    }
+
     /// Tasks that are alive.
     pub(super) fn tasks(&self) -> usize {
         self.life.as_ref().map_or(0, |life| life.runtime.metrics().num_alive_tasks())

@@ -15,7 +15,7 @@ use dfs_actors::coordinator::metadata::writer::{CommitLane, LaneJob};
 use dfs_actors::coordinator::tree::{CoordinatorArgs, coordinator};
 use dfs_actors::coordinator::{CoordinatorConfig, Dialing};
 use dfs_actors::datanode::DatanodeLimits;
-use dfs_actors::datanode::authority::SelfDescription;
+use dfs_actors::datanode::authority::{CoordinatorView, SelfDescription};
 use dfs_actors::datanode::chunk_store::ChunkStore;
 use dfs_actors::datanode::heartbeat::HeartbeatConfig;
 use dfs_actors::datanode::inventory::InventoryConfig;
@@ -78,6 +78,8 @@ pub(super) struct Probe(Arc<Mutex<Seen>>);
 pub(super) struct Seen {
     pub(super) tree: Option<ActorTree>,
     pub(super) store: Option<Arc<FileStore>>,
+    /// Whom a datanode obeys, and whether it has joined in this life.
+    pub(super) authority: Option<Arc<CoordinatorView>>,
     /// Budgets of buffers, and what each is for.
     pub(super) budgets: Vec<(&'static str, SlabBudget)>,
 }
@@ -163,7 +165,8 @@ pub(super) async fn run_coordinator(site: Site) -> Ending {
     let budget = SlabBudget::new(SlabPool::new(INLINE_SLABS), INLINE_SLABS);
     {
         let mut seen = site.probe.look();
-        *seen = Seen { tree: Some(tree.clone()), store: None, budgets: vec![("inline", budget.clone())] };
+        let budgets = vec![("inline", budget.clone())];
+        *seen = Seen { tree: Some(tree.clone()), budgets, ..Seen::default() };
     }
     let talk = talk(&env, &name, built.service.clone(), budget).await?;
     let (drain, requests) = (talk.drain, talk.requests);
@@ -188,7 +191,7 @@ pub(super) async fn run_datanode(site: Site) -> Ending {
     {
         let mut seen = site.probe.look();
         let budgets = vec![("ingest", ingest.clone()), ("replica", replica.clone())];
-        *seen = Seen { tree: Some(tree.clone()), store: Some(store.clone()), budgets };
+        *seen = Seen { tree: Some(tree.clone()), store: Some(store.clone()), budgets, authority: None };
     }
     let me = SelfDescription {
         node: identity.node,
@@ -219,6 +222,7 @@ pub(super) async fn run_datanode(site: Site) -> Ending {
         quarantine: QuarantineConfig { interval: Duration::from_secs(5), retention: Duration::from_secs(20) },
     });
     let (service, admin) = (built.service.clone(), built.admin.clone());
+    site.probe.look().authority = Some(built.view.clone());
     let talk = talk(&env, &name, built.service.clone(), ingest).await?;
     let (drain, requests) = (talk.drain, talk.requests);
     let root = start(&env, tree, built.root(talk.spec)).await?;

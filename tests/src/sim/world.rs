@@ -4,7 +4,7 @@
 //! after the other, so that none sees what another does in the same tick: their order does not matter to what happens, and
 //! one thread is enough. While nothing is on its way, ticks grow.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -38,8 +38,8 @@ pub(super) struct World {
     media: BTreeMap<HostId, Medium>,
     copies: BTreeMap<HostId, Medium>,
     probes: BTreeMap<HostId, Probe>,
-    /// Nodes that stopped in order.
-    left: BTreeSet<HostId>,
+    /// Nodes that stopped in order, or were asked to and may have said their goodbye: and in which of their lives.
+    left: BTreeMap<HostId, u32>,
     /// Whoever ends is started again.
     supervised: bool,
     now: u64,
@@ -62,7 +62,7 @@ impl World {
             media: BTreeMap::new(),
             copies: BTreeMap::new(),
             probes: BTreeMap::new(),
-            left: BTreeSet::new(),
+            left: BTreeMap::new(),
             supervised: false,
             now: 0,
             tick: LATENCY_MIN_US,
@@ -94,7 +94,8 @@ impl World {
 
     /// Datanodes that are down and did not stop in order.
     pub(super) fn missing(&self) -> Vec<HostId> {
-        let down = |id: &HostId| !self.is_up(*id) && !self.left.contains(id) && *id != HostId::COORDINATOR;
+        let down =
+            |id: &HostId| !self.is_up(*id) && !self.left.contains_key(id) && *id != HostId::COORDINATOR;
         self.nodes().into_iter().filter(down).collect()
     }
 
@@ -113,7 +114,6 @@ impl World {
         if host.is_up() {
             return;
         }
-        self.left.remove(&id);
         host.say("starts");
         self.net.started(id);
         let (net, medium, probe) = (self.net.clone(), medium.clone(), self.probes[&id].clone());
@@ -172,7 +172,7 @@ impl World {
             }
             Stepped::Ended(Ok(())) => {
                 self.down(id, "has ended", Presence::On);
-                self.left.insert(id);
+                self.leaves(id);
             }
             Stepped::Ended(Err(why)) => {
                 self.down(id, &format!("gave up: {why}"), Presence::On);
@@ -184,6 +184,11 @@ impl World {
         }
     }
 
+    fn leaves(&mut self, id: HostId) {
+        let life = self.hosts.get(&id).map_or(0, Host::lives);
+        self.left.insert(id, life);
+    }
+
     /// Ends a process where it stands.
     fn down(&mut self, id: HostId, why: &str, machine: Presence) {
         let Some(host) = self.hosts.get_mut(&id).filter(|host| host.is_up()) else { return };
@@ -191,8 +196,13 @@ impl World {
         host.doom().into_iter().for_each(|doom| doom.seal());
         self.net.ended(id, machine);
         host.crash();
+        let life = host.lives();
         if let Some(probe) = self.probes.get(&id) {
-            *probe.look() = Default::default();
+            let seen = std::mem::take(&mut *probe.look());
+            let had_joined = seen.authority.is_some_and(|authority| authority.get().active);
+            if had_joined && self.left.get(&id).is_some_and(|left| *left < life) {
+                self.left.remove(&id);
+            }
         }
     }
 
@@ -203,7 +213,11 @@ impl World {
         match fault {
             Fault::Kill(id) => self.down(id, "is killed", Presence::On),
             Fault::PowerOff(id) => self.power_off(id),
-            Fault::Stop(id) => self.hosts.get(&id).into_iter().for_each(Host::stop),
+            Fault::Stop(id) => {
+                // It may say its goodbye and die of something else before it has ended.
+                self.leaves(id);
+                self.hosts.get(&id).into_iter().for_each(Host::stop);
+            }
             Fault::Start(id) => self.start(id),
             Fault::Pause(id) => self.hosts.get_mut(&id).into_iter().for_each(Host::pause),
             Fault::Resume(id) => self.hosts.get_mut(&id).into_iter().for_each(Host::resume),
