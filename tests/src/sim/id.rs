@@ -28,6 +28,11 @@ impl HostId {
         self.0 > Self::CLIENTS
     }
 
+    /// Its number among those of its kind, from 1; 0 is the coordinator's.
+    pub(super) const fn number(self) -> u16 {
+        if self.is_client() { self.0 - Self::CLIENTS } else { self.0 }
+    }
+
     /// The address at which its node listens.
     pub(super) fn address(self) -> String {
         match self {

@@ -7,7 +7,7 @@
 //!  world.rs    hosts take turns, tick by tick      client.rs   what clients do, and what they saw
 //!  host.rs     a process: a runtime of its own     node.rs     what runs in it: the real trees, store and engine
 //!  net.rs      connections                         disk.rs     media, and what power cuts leave of them
-//!  trace.rs    every event, and the hash of all
+//!  trace.rs    every event, and the hash of all    explain     a run as a timeline
 //! ```
 //! What all of them do follows from a seed: real actors, the real SDK, the real chunk store and the real metadata engine,
 //! whose doors to the world (`dfs_actors::env::Env`, `dfs_client::Env`, `DiskIo`, redb's backend) lead into this one. Two runs
@@ -15,6 +15,7 @@
 
 mod client;
 mod disk;
+mod explain;
 mod faults;
 mod host;
 mod id;
@@ -27,6 +28,7 @@ mod sweep;
 mod trace;
 mod world;
 
+pub use explain::{Page, View};
 pub use faults::{Fault, Planned, parse, text};
 pub use id::HostId;
 pub use plan::{CLIENTS, CLIENTS_MAX, NODES, NODES_MAX, OPS, Plan, plans};

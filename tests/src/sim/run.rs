@@ -10,7 +10,7 @@ use super::faults::Fault;
 use super::id::HostId;
 use super::plan::Plan;
 use super::trace::{Trace, What};
-use super::world::World;
+use super::world::{LOAD_BEGINS, World};
 use crate::history::check;
 
 /// A world in which nothing comes to an end is ended.
@@ -152,6 +152,7 @@ fn told(world: &mut World) -> Result<(), String> {
 
 fn under_load(world: &mut World, plan: &Plan, clients: &[HostId]) -> Result<(), String> {
     let began = world.now_ms();
+    world.say(LOAD_BEGINS);
     let mut faults = plan.faults.iter().peekable();
     while faults.peek().is_some() || clients.iter().any(|id| world.is_up(*id)) {
         while let Some(planned) = faults.next_if(|planned| began + planned.at_ms <= world.now_ms()) {

@@ -25,15 +25,15 @@ pub fn shrink(plan: &Plan, runs_max: u32, fails: impl FnMut(&Plan) -> bool) -> P
     }
 }
 
-/// What kind of thing went wrong: its words, without numbers, names of hosts, and what is told in detail.
+/// What kind of thing went wrong: its words, without numbers, names of hosts, and what is told in detail, and the codes
+/// that are named there.
 pub fn kind(wrong: &[String]) -> String {
-    let first = wrong.first().map_or("", String::as_str);
-    let first = first.lines().next().unwrap_or_default();
+    let first = wrong.first().and_then(|first| first.lines().next()).unwrap_or_default();
     let told = first.split(['{', '[', '(', ';']).next().unwrap_or_default();
-    let words = told
-        .split_whitespace()
-        .map(|word| if word.contains(|c: char| c.is_ascii_digit()) { "#" } else { word });
-    words.collect::<Vec<_>>().join(" ")
+    let has_digit = |word: &str| word.contains(|c: char| c.is_ascii_digit());
+    let words = told.split_whitespace().map(|word| if has_digit(word) { "#" } else { word });
+    let detail = first[told.len()..].split(|c: char| !c.is_ascii_uppercase() && c != '_');
+    words.chain(detail.filter(|word| word.contains('_') && word.len() > 3)).collect::<Vec<_>>().join(" ")
 }
 
 struct Search<F> {
@@ -182,5 +182,7 @@ mod tests {
         );
         assert_ne!(kind("p1: LOST: no copy"), kind("p1: cannot be read"));
         assert_eq!(kind("240 s after all faults: 1 orphans on d1"), "# s after all faults: # orphans on #");
+        let found = |code: &str| format!("60 s later: [HealthFinding {{ code: {code:?}, level: Error }}]");
+        assert_eq!(kind(&found("CHUNKS_LOST")), "# s later: CHUNKS_LOST");
     }
 }

@@ -36,6 +36,8 @@ pub enum What {
         line: u64,
         /// The frame's header.
         header: [u8; HEADER_BYTES],
+        /// What it is about, in words for people, if every event is kept.
+        about: String,
     },
     /// The disk was changed or synced.
     Disk(&'static str, String),
@@ -50,14 +52,17 @@ pub enum What {
 impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Sent { to, line, header } => {
+            Self::Sent { to, line, header, about } => {
                 let Ok(header) = Header::parse(header, HEAD_BYTES_MAX) else {
                     return write!(f, "to {to}: bytes that are no frame (line {line})");
                 };
                 let Header { kind, stream, sequence, head_len, tail_len, .. } = header;
                 let kind =
                     FrameKind::from_number(kind).map_or_else(|| kind.to_string(), |kind| format!("{kind:?}"));
-                write!(f, "to {to}: {kind} {stream}.{sequence} of {head_len}+{tail_len} bytes (line {line})")
+                write!(
+                    f,
+                    "to {to}: {kind} {stream}.{sequence} of {head_len}+{tail_len} bytes (line {line}) {about}"
+                )
             }
             Self::Disk(operation, path) => write!(f, "disk: {operation} {path}"),
             Self::Life(text) | Self::Client(text) => f.write_str(text),
@@ -98,6 +103,11 @@ impl Trace {
         self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether every event can be looked at afterwards.
+    pub(super) fn keeps_all(&self) -> bool {
+        self.keeps_all
+    }
+
     /// Adds an event.
     pub(super) fn note(&self, at: u64, host: HostId, what: What) {
         let mut noted = self.lock();
@@ -131,7 +141,7 @@ impl What {
     /// Its contents, as numbers to hash.
     fn words(&self) -> impl Iterator<Item = u64> {
         let (first, number, bytes): (u64, u64, &[u8]) = match self {
-            Self::Sent { to, line, header } => (1 + ((to.0 as u64) << 8), *line, header),
+            Self::Sent { to, line, header, .. } => (1 + ((to.0 as u64) << 8), *line, header),
             Self::Disk(operation, path) => (2 + ((operation.len() as u64) << 8), 0, path.as_bytes()),
             Self::Life(text) => (3, 0, text.as_bytes()),
             Self::Client(text) => (4, 0, text.as_bytes()),
@@ -144,6 +154,13 @@ impl What {
         });
         [first, number].into_iter().chain(words)
     }
+}
+
+/// The end of a chunk's long name, which tells it from others.
+pub(super) fn short(key: &str) -> String {
+    let (id, generation) = key.split_once('.').unwrap_or((key, ""));
+    let end = id.len().saturating_sub(4);
+    format!("{}.{generation}", id.get(end..).unwrap_or(id))
 }
 
 thread_local! {

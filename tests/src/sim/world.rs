@@ -27,6 +27,9 @@ use crate::rng::mix;
 /// The longest tick.
 const TICK_MAX_US: u64 = 50_000;
 
+/// What the world says when its clients begin: the times of faults are counted from there.
+pub(super) const LOAD_BEGINS: &str = "the load begins";
+
 /// All there is.
 pub(super) struct World {
     pub(super) trace: Trace,
@@ -206,10 +209,14 @@ impl World {
         }
     }
 
+    /// Puts something into the trace that no host does.
+    pub(super) fn say(&self, text: impl Into<String>) {
+        Host::new(HostId::WORLD, self.trace.clone()).say(text);
+    }
+
     /// Does something to the world.
     pub(super) fn inflict(&mut self, fault: Fault) {
-        let world = Host::new(HostId::WORLD, self.trace.clone());
-        world.say(fault.to_string());
+        self.say(fault.to_string());
         match fault {
             Fault::Kill(id) => self.down(id, "is killed", Presence::On),
             Fault::PowerOff(id) => self.power_off(id),
@@ -246,7 +253,7 @@ impl World {
                 let chunks = Path::new(DATA_DIR).join("chunks");
                 let mut which = None;
                 self.disk(id, |disk, rng| which = disk.rot(&chunks, rng));
-                world.say(
+                self.say(
                     which.map_or("nothing to rot".to_owned(), |which| format!("a bit of {which} flips")),
                 );
             }
@@ -296,7 +303,7 @@ impl World {
 
     /// Ends all faults: fair weather, sound disks, everybody up. A process whose disk failed it is started anew.
     pub(super) fn heal(&mut self) {
-        Host::new(HostId::WORLD, self.trace.clone()).say("all faults are over");
+        self.say("all faults are over");
         self.net.clear_weather();
         self.supervised = true;
         for id in self.nodes() {

@@ -74,7 +74,7 @@ fn what_cannot_be_run_is_said_with_its_reason_and_is_exit_code_2() {
         (&["--nodes", "0"], "0 is not in 1..=50"),
         (&["--seed", "x"], "invalid value 'x'"),
         (&["--seed", "1", "--fresh"], "cannot be used with"),
-        (&["--seeds", "2", "--explain"], "shows one run"),
+        (&["--seeds", "2", "--explain"], "a timeline is of one run"),
         (&["--plans", "/nowhere"], "/nowhere: No such file"),
         (&["--plans", "Cargo.toml"], "Cargo.toml: line 1"),
     ] {
@@ -95,7 +95,7 @@ fn a_plan_that_fails_is_exit_code_1_and_is_shortened_to_what_it_takes() {
     assert_eq!(said.status.code(), Some(1));
     let summary: serde_json::Value = serde_json::from_slice(&said.stdout).expect("JSON alone");
     let wrong = |of: &serde_json::Value| of["wrong"][0].as_str().expect("words").to_owned();
-    assert!(wrong(&summary["failures"][0]).contains("no copy of chunk"), "{summary}");
+    assert!(wrong(&summary["failures"][0]).contains("no copy"), "{summary}");
     let shortest: Plan =
         summary["shortest"]["again"].as_str().and_then(|again| again.parse().ok()).expect("a plan");
     let mut kinds: Vec<_> = shortest.faults.iter().map(Planned::kind).collect();

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use dfs_tests::Rng;
-use dfs_tests::sim::{CLIENTS, CLIENTS_MAX, NODES, NODES_MAX, OPS, Plan, Planned, parse, plans};
+use dfs_tests::sim::{CLIENTS, CLIENTS_MAX, NODES, NODES_MAX, OPS, Plan, Planned, View, parse, plans};
+
+const TIMELINE: &str = "Timeline";
 
 /// Runs a whole dfs cluster in one thread and in virtual time: a coordinator, datanodes and clients, over a network and
 /// disks in memory. All that happens follows from a seed; the same seed gives the same run again.
@@ -45,9 +47,24 @@ pub(crate) struct Cli {
     /// Look for the shortest plan that fails as the first one that does
     #[arg(long)]
     pub(crate) shrink: bool,
-    /// Every event of the run
-    #[arg(long)]
+    /// Draw the run as a timeline, with a lane for each host
+    #[arg(long, help_heading = TIMELINE)]
     pub(crate) explain: bool,
+    /// Write the timeline as a picture
+    #[arg(long, value_name = "FILE", help_heading = TIMELINE)]
+    pub(crate) svg: Option<PathBuf>,
+    /// From this second of the load on
+    #[arg(long, value_name = "SECONDS", help_heading = TIMELINE, allow_negative_numbers = true)]
+    pub(crate) from: Option<f64>,
+    /// Up to this second of the load
+    #[arg(long, value_name = "SECONDS", help_heading = TIMELINE, allow_negative_numbers = true)]
+    pub(crate) to: Option<f64>,
+    /// With what goes on all the time: heartbeats, pings, credits
+    #[arg(long, help_heading = TIMELINE)]
+    pub(crate) all: bool,
+    /// Every single event, one a line
+    #[arg(long, help_heading = TIMELINE)]
+    pub(crate) events: bool,
     /// Form of the summary
     #[arg(long, short, value_enum, default_value_t = Output::Text)]
     pub(crate) output: Output,
@@ -98,12 +115,23 @@ impl Cli {
                 None => plan,
             });
         }
-        match wanted.len() {
-            1 => wanted[0].keep = self.explain,
-            _ if self.explain => return Err("--explain shows one run; give --seed and no --seeds".to_owned()),
+        match wanted.as_mut_slice() {
+            [one] => one.keep = self.looks(),
+            _ if self.looks() => {
+                return Err("a timeline is of one run: give --seed, and no --seeds".to_owned());
+            }
             _ => {}
         }
         Ok(wanted)
+    }
+
+    /// Whether anybody wants to see what happened.
+    fn looks(&self) -> bool {
+        self.explain || self.events || self.svg.is_some()
+    }
+
+    pub(crate) fn view(&self) -> View {
+        View { from: self.from, to: self.to, all: self.all }
     }
 
     pub(crate) fn jobs(&self) -> usize {

@@ -4,10 +4,11 @@ mod cli;
 mod progress;
 mod summary;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use dfs_tests::sim::{Plan, Report, Tally, kind, run_apart, shrink, sweep};
+use dfs_tests::sim::{Page, Plan, Report, Tally, kind, run_apart, shrink, sweep};
 
 use cli::{Cli, Output};
 use progress::Progress;
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli, plans: &[Plan]) -> ExitCode {
     let mut progress = Progress::new(plans.len());
-    let (mut tally, mut failures) = (Tally::default(), vec![]);
+    let (mut tally, mut failures, mut looked) = (Tally::default(), vec![], Ok(()));
     let people = cli.output == Output::Text;
     let lines = cli.each || (people && plans.len() == 1);
     if let (true, [first, _, ..]) = (people, plans) {
@@ -40,17 +41,17 @@ fn run(cli: &Cli, plans: &[Plan]) -> ExitCode {
     sweep(plans, cli.jobs(), |plan, report| {
         tally.add(plan, &report);
         progress.pause(|| {
-            if cli.explain {
-                report.trace.events().iter().for_each(|event| println!("{event}"));
+            if plan.keep {
+                looked = show(cli, plan, &report);
             }
             if lines {
-                println!("{}", line(plan, &report));
+                say(line(plan, &report));
             }
             if people {
-                report.wrong.iter().for_each(|wrong| println!("seed {}: WRONG: {wrong}", plan.seed));
+                report.wrong.iter().for_each(|wrong| say(format_args!("seed {}: WRONG: {wrong}", plan.seed)));
             }
             if people && !report.wrong.is_empty() {
-                println!("  again: {plan}");
+                say(format_args!("  again: {plan}"));
             }
         });
         if !report.wrong.is_empty() {
@@ -64,11 +65,33 @@ fn run(cli: &Cli, plans: &[Plan]) -> ExitCode {
     let mut summary = Summary::new(plans, tally, failures, seconds);
     summary.shortest = shortest;
     match cli.output {
-        Output::Json => println!("{}", summary.json()),
-        Output::Text if plans.len() > 1 || cli.shrink => println!("{summary}"),
+        Output::Json => say(summary.json()),
+        Output::Text if plans.len() > 1 || cli.shrink => say(&summary),
         Output::Text => {}
     }
+    if let Err(why) = looked {
+        eprintln!("dfs-sim: {why}");
+        return ExitCode::from(USAGE);
+    }
     if summary.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Prints a line. Whoever does not read it to its end has seen enough.
+fn say(text: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}
+
+/// What happened in a run, as it was asked for.
+fn show(cli: &Cli, plan: &Plan, report: &Report) -> Result<(), String> {
+    if cli.events {
+        report.trace.events().iter().for_each(say);
+    }
+    let page = Page::of(plan, report, cli.view());
+    if cli.explain {
+        say(page.text());
+    }
+    let Some(path) = &cli.svg else { return Ok(()) };
+    std::fs::write(path, page.svg()).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 /// The shortest plan that is found to fail in the same way, and what is wrong then.

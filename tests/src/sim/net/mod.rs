@@ -10,6 +10,7 @@
 //! and resets them once it is up again and hears from them. Bytes of one connection never overtake each other; those of
 //! two do.
 
+mod about;
 mod half;
 mod lines;
 mod port;

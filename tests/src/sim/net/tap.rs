@@ -4,6 +4,7 @@ use bytes::{Buf as _, BytesMut};
 use dfs_wire::frame::Header;
 use dfs_wire::limits::{HEAD_BYTES_MAX, HEADER_BYTES};
 
+use super::about::about;
 use crate::sim::host::now_us;
 use crate::sim::id::HostId;
 use crate::sim::trace::{Trace, What};
@@ -28,8 +29,10 @@ impl Tap {
             if self.bytes.len() < len {
                 return;
             }
+            let head = &self.bytes[HEADER_BYTES..HEADER_BYTES + usize::from(parsed.head_len)];
+            let about = if trace.keeps_all() { about(parsed.kind, head) } else { String::new() };
             self.bytes.advance(len);
-            trace.note(now_us(), from, What::Sent { to, line: self.line, header });
+            trace.note(now_us(), from, What::Sent { to, line: self.line, header, about });
         }
     }
 }
