@@ -224,7 +224,12 @@ impl Pool {
     }
 
     async fn dial(&self, peer: &Arc<PeerConns>) -> Result<Arc<Conn>, Error> {
-        match self.try_dial(&peer.address).await {
+        let mut dialed = self.try_dial(&peer.address).await;
+        if dialed.as_ref().is_err_and(|error| self.cluster().is_some() && is_nonsense(error)) {
+            // It may have been damaged on its way. Another program, or build, says the same again.
+            dialed = self.try_dial(&peer.address).await;
+        }
+        match dialed {
             Ok(conn) => {
                 let mut state = peer.lock();
                 state.failures = 0;
@@ -290,6 +295,11 @@ impl Pool {
         run(driver, &conn, &inner.timeouts);
         Ok(conn)
     }
+}
+
+/// Whether a handshake failed because one side could not make sense of what it heard.
+fn is_nonsense(error: &Error) -> bool {
+    matches!(error.status_code(), Some(StatusCode::ProtocolViolation | StatusCode::VersionMismatch))
 }
 
 /// A handshake that failed. A lost connection is only "unavailable": no request was sent on it yet.

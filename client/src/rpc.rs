@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use dfs_wire::bugs::{self, Bug};
 use dfs_wire::id::OpId;
 use dfs_wire::message::admin::{AdminRequest, AdminResponse};
 use dfs_wire::message::metadata::{MetadataRequest, MetadataResponse};
@@ -137,7 +138,8 @@ impl Rpc {
 
     /// A new operation id, with the coordinator's time for a stamp.
     pub(crate) fn new_op(&self) -> OpId {
-        OpId::time_ordered(self.pool.time_ms(), self.pool.env().u128())
+        let random = if bugs::is(Bug::ReuseOpId) { 0 } else { self.pool.env().u128() };
+        OpId::time_ordered(self.pool.time_ms(), random)
     }
 
     /// Asks the coordinator to change something, under this operation id or a new one. However often it is sent, it is
@@ -210,7 +212,7 @@ impl Rpc {
                 op = self.new_stamp(limit).await.map_err(|e| e.caused_by(error))?;
                 continue;
             }
-            doubt |= manner.mutation && sent && error.leaves_doubt();
+            doubt |= manner.mutation && sent && error.leaves_doubt() && !bugs::is(Bug::ForgetDoubt);
             let refused = !error.retryable()
                 || (manner.final_code.is_some() && error.status_code() == manner.final_code);
             // What is refused for good is a definite answer, whatever came before: the operation id sees to that. A

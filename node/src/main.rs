@@ -10,6 +10,9 @@ fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os().map(move |(name, value)| (text(name), text(value)))
 }
 
+const _: () =
+    assert!(!dfs_wire::bugs::PLANTABLE, "the feature `bugs` is for tests: no binary is built with it");
+
 fn main() -> ExitCode {
     process::run(|| Cli::read(std::env::args_os())?.begin(environment()), roles::start)
 }

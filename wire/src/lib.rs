@@ -7,6 +7,7 @@
 )]
 
 pub mod auth;
+pub mod bugs;
 pub mod codec;
 pub mod credit;
 pub mod frame;

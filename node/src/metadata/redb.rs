@@ -33,6 +33,7 @@ use dfs_actors::coordinator::metadata::table::store::{
     Batch, BatchOutcome, Condition, KeyRange, MetaStoreError, MetadataSnapshot, MetadataStore, Pair,
     SCAN_PAIRS_MAX, StoreSpace,
 };
+use dfs_wire::bugs::{self, Bug};
 use rustix::fs::{Advice, OFlags, fadvise, statvfs};
 
 use super::watched::{FileHistory, Watched, is_full};
@@ -227,7 +228,7 @@ fn open_backend(
     sync_name: &dyn Fn() -> io::Result<()>,
 ) -> Result<Database, DatabaseError> {
     let len = backend.len().map_err(StorageError::Io)?;
-    if len == 0 {
+    if len == 0 && !bugs::is(Bug::SkipMetadataName) {
         // The file is not there after a power cut unless its directory entry is durable too (R3).
         sync_name().inspect_err(|error| history.lose("syncing", error)).map_err(StorageError::Io)?;
     }
@@ -438,12 +439,16 @@ impl MetadataStore for RedbStore {
         batches.iter().try_for_each(Batch::check_bounds)?;
         self.history.begin();
         let committed = self.guarded(|database| {
-            let txn = begin_write(database)?;
+            let mut txn = begin_write(database)?;
             let outcomes = {
                 let mut table =
                     txn.open_table(TABLE).map_err(|e| io_error("opening the metadata table", e))?;
                 batches.iter().map(|batch| apply(&mut table, batch)).collect::<Result<Vec<_>, _>>()?
             };
+            if bugs::is(Bug::AckBeforeCommit) && batches.len() > 1 {
+                let late = txn.set_durability(Durability::None);
+                late.map_err(|e| io_error("committing metadata", e))?;
+            }
             txn.commit().map_err(|e| io_error("committing metadata", e))?;
             self.publish(database)?;
             Ok(outcomes)

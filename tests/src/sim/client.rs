@@ -1,5 +1,9 @@
 //! What runs on the hosts of clients: the real SDK, told to do what a seed says, and every call and answer written down.
 
+mod copies;
+mod odd;
+mod rogue;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,7 +13,7 @@ use dfs_actors::env::{Rng as _, SeededRng};
 use dfs_client::metadata::{FileStat, Precondition};
 use dfs_client::{
     Client, ClientConfig, DeleteOptions, DfsPath, Error, ErrorKind, GetOptions, MkdirOptions, PutOptions,
-    PutSource, RenameOptions,
+    PutOutcome, PutSource, RenameOptions,
 };
 use dfs_wire::id::{ChunkKey, NodeId};
 use tokio::time::{Instant, sleep};
@@ -17,6 +21,7 @@ use tokio::time::{Instant, sleep};
 use super::host::{Birth, Ending, now_us};
 use super::id::HostId;
 use super::net::Port;
+use super::proof::Disks;
 use super::trace::{Trace, What};
 use crate::history::{Event, Op, Recorder};
 use crate::{Content, Rng};
@@ -27,6 +32,8 @@ pub(super) const PATHS: usize = 4;
 const CHUNK: u32 = 64 * 1024;
 /// How long a client tries before it says that something cannot be done.
 const PATIENCE: Duration = Duration::from_secs(8);
+/// Within so much time of its call, what a put stored cannot have been collected.
+const PROVABLE: Duration = Duration::from_secs(5);
 /// Pauses between operations.
 const PAUSE_MAX: Duration = Duration::from_millis(400);
 /// Within so much time everything works again once nothing is broken any more.
@@ -42,6 +49,8 @@ pub(super) struct Ledger {
     values: AtomicU32,
     said: Mutex<Vec<String>>,
     live: Mutex<BTreeSet<(ChunkKey, NodeId)>>,
+    pub(super) disks: Disks,
+    disturbed: Mutex<BTreeSet<HostId>>,
 }
 
 impl Ledger {
@@ -53,6 +62,15 @@ impl Ledger {
     /// Something happened that must not.
     pub(super) fn accuse(&self, what: impl Into<String>) {
         self.said().push(what.into());
+    }
+
+    /// From here on what fails at this host may do so because of what was done to it.
+    pub(super) fn disturb(&self, host: HostId) {
+        self.disturbed.lock().unwrap_or_else(PoisonError::into_inner).insert(host);
+    }
+
+    fn is_disturbed(&self, host: HostId) -> bool {
+        self.disturbed.lock().unwrap_or_else(PoisonError::into_inner).contains(&host)
     }
 
     pub(super) fn said(&self) -> MutexGuard<'_, Vec<String>> {
@@ -74,6 +92,8 @@ pub(super) enum Program {
     Load(u32),
     /// Waits until the cluster's health names these nodes.
     Told(Vec<HostId>),
+    /// So many attempts to do what may not be done.
+    Rogue(u32),
     /// Looks at everything, once nothing is broken any more and so many datanodes are there.
     Audit(usize),
 }
@@ -111,8 +131,12 @@ fn value_of(size: u64) -> Option<u32> {
 
 /// Runs a program to its end.
 pub(super) async fn run(desk: Desk, program: Program) -> Ending {
+    if let Program::Rogue(acts) = program {
+        return rogue::run(desk, acts).await;
+    }
     let person = Person::connect(desk).await?;
     match program {
+        Program::Rogue(_) => Ok(()),
         Program::Prepare(nodes) => person.prepare(nodes).await,
         Program::Load(operations) => {
             person.live(operations).await;
@@ -187,6 +211,7 @@ impl Person {
                 match (error.kind(), event(false)) {
                     // Whoever could not be reached any more may have done it before.
                     (ErrorKind::OutcomeUnknown | ErrorKind::Unavailable, _) => {
+                        self.excuse(what, &error);
                         recorder.unknown(self.number(), called, success);
                     }
                     (ErrorKind::NotFound | ErrorKind::Conflict, Some(refused)) => {
@@ -200,15 +225,41 @@ impl Person {
         }
     }
 
+    /// While nothing is done to the coordinator nor to this host, a change of the metadata is not put off, and a lease that
+    /// is renewed does not end.
+    fn excuse(&self, what: &str, error: &Error) {
+        let needs_more = what.starts_with("put") && error.code() != "SessionClosed";
+        if !needs_more
+            && !self.ledger.is_disturbed(HostId::COORDINATOR)
+            && !self.ledger.is_disturbed(self.host)
+        {
+            self.ledger.accuse(format!("{}: {what}, and nothing was in its way: {error:?}", self.host));
+        }
+    }
+
     fn put_options() -> PutOptions {
         PutOptions::new().chunk_size(CHUNK)
+    }
+
+    /// What was acknowledged is durable on enough disks. If it took long, it may have been replaced and collected since.
+    fn prove(&self, value: u32, begun: Instant, result: &Result<PutOutcome, Error>) {
+        if let Ok(outcome) = result
+            && begun.elapsed() < PROVABLE
+        {
+            let wrong = self.ledger.disks.what_is_wrong(outcome.stat.inode.0, &content(value), CHUNK);
+            wrong.into_iter().for_each(|wrong| {
+                self.ledger.accuse(format!("{}: put {value} was acknowledged: {wrong}", self.host));
+            });
+        }
     }
 
     async fn put(&self, at: usize) {
         let (called, value) = (self.ledger.recorder.now(), self.ledger.fresh());
         self.say(format!("put {value} at p{at} ..."));
         let source = PutSource::from(content(value).bytes());
+        let begun = Instant::now();
         let result = self.client.put(source, &path_of(at), Self::put_options()).await;
+        self.prove(value, begun, &result);
         self.note(called, &format!("put {value} at p{at}"), result.map(drop), |done| {
             done.then_some(Event::Put(at, value))
         });
@@ -229,7 +280,9 @@ impl Person {
         let what = format!("put {value} at p{at} over {expected:?}");
         self.say(format!("{what} ..."));
         let options = Self::put_options().precondition(precondition);
+        let begun = Instant::now();
         let result = self.client.put(PutSource::from(content(value).bytes()), &path_of(at), options).await;
+        self.prove(value, begun, &result);
         self.note(called, &what, result.map(drop), |done| Some(Event::PutIf(at, expected, value, done)));
     }
 
@@ -313,13 +366,17 @@ impl Person {
     async fn live(&self, operations: u32) {
         for _ in 0..operations {
             let at = self.below(PATHS as u64) as usize;
-            match self.below(12) {
+            match self.below(18) {
                 0..3 => self.put(at).await,
                 3..5 => self.put_if(at).await,
                 5..7 => self.remove(at).await,
                 7 => self.rename(at, (at + 1) % PATHS).await,
                 8..11 => self.get(at).await,
-                _ => self.list().await,
+                11 => self.list().await,
+                12..15 => self.get_part(at).await,
+                15..17 => self.abandon(at).await,
+                _ if self.below(3) == 0 => self.put_slowly(at).await,
+                _ => self.get_part(at).await,
             }
             sleep(Duration::from_micros(self.below(PAUSE_MAX.as_micros() as u64))).await;
         }
@@ -397,33 +454,6 @@ impl Person {
             return Err("after all faults, WRONG BYTES".to_owned());
         }
         self.client.delete(&b, DeleteOptions::default()).await.map_err(failed("delete"))?;
-        Ok(())
-    }
-
-    /// Every copy that the metadata calls good can be read, and is right.
-    async fn every_copy(&self, at: usize) -> Ending {
-        let said = |error: Error| format!("p{at}: {error:?}");
-        let report = self.client.verify(&path_of(at), None).await.map_err(said)?;
-        for chunk in &report.chunks {
-            if chunk.good() == 0 {
-                return Err(format!(
-                    "p{at}: LOST: no copy of chunk {} is good: {:?}",
-                    chunk.chunk, chunk.copies
-                ));
-            }
-            for copy in chunk.copies.iter().filter(|copy| copy.result.is_err()) {
-                self.say(format!(
-                    "p{at}: copy of {} on {} is bad: {:?}",
-                    chunk.chunk, copy.name, copy.result
-                ));
-            }
-        }
-        let explained = self.client.explain(&path_of(at)).await.map_err(said)?;
-        let copies = explained.chunks.iter().flat_map(|chunk| {
-            let key = ChunkKey { chunk: chunk.chunk, generation: chunk.generation };
-            chunk.replicas.iter().map(move |replica| (key, replica.node))
-        });
-        self.ledger.live().extend(copies);
         Ok(())
     }
 }

@@ -258,7 +258,14 @@ fn incident(
         }
     };
     let mut add = |at_ms: u64, fault: Fault| faults.push(Planned { at_ms, fault });
-    match rng.below(25) {
+    match rng.below(27) {
+        25 => {
+            // Everything at once, and back in any order.
+            for host in std::iter::once(HostId::COORDINATOR).chain((1..=nodes).map(HostId::datanode)) {
+                add(at_ms, Fault::PowerOff(host));
+                add(until + rng.below(20_000), Fault::Start(host));
+            }
+        }
         22 => add(at_ms, Fault::Panic(host, rng.below(64))),
         23..25 => add(at_ms, Fault::Slay(host, rng.below(64))),
         0..8 => {
@@ -270,23 +277,37 @@ fn incident(
             let (first, then) = of_network(rng, host, other);
             add(at_ms, first);
             then.into_iter().for_each(|then| add(until, then));
+            if let Fault::Cut(..) | Fault::Flip(..) = first {
+                (1..rng.below(12)).for_each(|n| add(at_ms + 170 * n, first));
+            }
         }
-        15 => {
-            add(at_ms, Fault::SyncFails(victim));
+        _ => of_disk(rng, (host, victim), (at_ms, until), add),
+    }
+}
+
+fn of_disk(
+    rng: &mut Rng,
+    (host, victim): (HostId, HostId),
+    (at_ms, until): (u64, u64),
+    mut add: impl FnMut(u64, Fault),
+) {
+    match rng.below(9) {
+        n @ 0..2 => {
+            add(at_ms, if n == 0 { Fault::SyncFails(victim) } else { Fault::WriteFails(victim) });
             add(until, Fault::Kill(victim));
             add(until + 100, Fault::Start(victim));
         }
-        16 => add(at_ms, Fault::ReadFails(victim)),
-        17 => {
+        2 => add(at_ms, Fault::ReadFails(victim)),
+        3 => {
             add(at_ms, Fault::Fill(host));
             add(until, Fault::Heal(host));
         }
-        18 => add(at_ms, Fault::Rot(victim)),
-        19 => {
+        4..6 => (0..=rng.below(12)).for_each(|n| add(at_ms + 400 * n, Fault::Rot(victim))),
+        6 => {
             add(at_ms, Fault::SlowDisk(host, *rng.pick(&[5, 50, 500])));
             add(until, Fault::Heal(host));
         }
-        20 => {
+        7 => {
             add(at_ms, Fault::HangDisk(host));
             add(until, Fault::Heal(host));
         }
@@ -298,7 +319,7 @@ fn incident(
 }
 
 fn of_process(rng: &mut Rng, host: HostId) -> (Fault, Fault) {
-    match rng.below(12) {
+    match rng.below(13) {
         9..11 => (Fault::DieBefore(host, rng.below(40)), Fault::Start(host)),
         11 => (Fault::DieAfter(host, rng.below(40)), Fault::Start(host)),
         0..3 => (Fault::Kill(host), Fault::Start(host)),
@@ -314,13 +335,13 @@ fn of_process(rng: &mut Rng, host: HostId) -> (Fault, Fault) {
 
 fn of_network(rng: &mut Rng, host: HostId, other: HostId) -> (Fault, Option<Fault>) {
     let join = Some(Fault::Join(host, other));
-    match rng.below(8) {
+    match rng.below(10) {
         0..2 => (Fault::Part(host, other), join),
         2 => (Fault::Mute(host, other), join),
         3 => (Fault::Mute(other, host), join),
         4 => (Fault::Slow(host, other, 16 + rng.below(512)), join),
-        5 => (Fault::Cut(host, other), None),
-        6 => (Fault::Flip(host, other), None),
+        5..7 => (Fault::Cut(host, other), None),
+        7..9 => (Fault::Flip(host, other), None),
         _ => (Fault::Ghost(other, host), None),
     }
 }

@@ -22,6 +22,7 @@ mod id;
 mod net;
 mod node;
 mod plan;
+mod proof;
 mod run;
 mod shrink;
 mod sweep;

@@ -22,6 +22,7 @@ const TASKS_MORE: usize = 12;
 /// Silence after which a node counts as down.
 const SILENT_MS: u64 = 32_000;
 const AUDITOR: HostId = HostId::client(90);
+const ROGUE: HostId = HostId::client(80);
 
 /// What came of a run.
 #[derive(Clone, Debug)]
@@ -95,8 +96,10 @@ fn live(world: &mut World, plan: &Plan) -> Result<(), String> {
     world.employ(AUDITOR, Program::Prepare(plan.nodes.into()));
     until_done(world, &[AUDITOR], LOAD_MAX_MS)?;
     let tasks: BTreeMap<HostId, usize> = world.nodes().into_iter().map(|id| (id, world.tasks(id))).collect();
-    let clients: Vec<_> = (1..=plan.clients).map(HostId::client).collect();
+    let mut clients: Vec<_> = (1..=plan.clients).map(HostId::client).collect();
     clients.iter().for_each(|id| world.employ(*id, Program::Load(plan.ops)));
+    world.employ(ROGUE, Program::Rogue(plan.ops));
+    clients.push(ROGUE);
     under_load(world, plan, &clients)?;
     told(world)?;
     world.heal();

@@ -15,7 +15,7 @@ use futures_util::FutureExt as _;
 
 use super::client::{Desk, Ledger, Program};
 use super::disk::{Fault as DiskFault, Medium};
-use super::faults::Fault;
+use super::faults::{Fault, Planned};
 use super::host::{Host, Stepped, now_us, set_now_us};
 use super::id::HostId;
 use super::net::{LATENCY_MIN_US, Presence, SimNet, Weather};
@@ -74,6 +74,9 @@ impl World {
         for id in ids {
             world.hosts.insert(id, Host::new(id, trace.clone()));
             let medium = Medium::new(trace.clone(), world.rng.fork());
+            if id != HostId::COORDINATOR {
+                world.ledger.disks.add(id, medium.clone());
+            }
             world.media.insert(id, medium);
             world.probes.insert(id, Probe::default());
             world.net.ended(id, Presence::On);
@@ -217,6 +220,12 @@ impl World {
     /// Does something to the world.
     pub(super) fn inflict(&mut self, fault: Fault) {
         self.say(fault.to_string());
+        if let Fault::Rot(id) | Fault::Swap(id) = fault {
+            self.ledger.disks.excuse(id);
+        }
+        if !matches!(fault, Fault::Clock(..)) {
+            Planned { at_ms: 0, fault }.hosts().into_iter().for_each(|id| self.ledger.disturb(id));
+        }
         match fault {
             Fault::Kill(id) => self.down(id, "is killed", Presence::On),
             Fault::PowerOff(id) => self.power_off(id),
@@ -242,9 +251,7 @@ impl World {
             Fault::WriteFails(id) => self.disk(id, |disk, _| disk.fail(DiskFault::Write)),
             Fault::ReadFails(id) => self.disk(id, |disk, _| disk.fail(DiskFault::Read)),
             Fault::Fill(id) => self.disk(id, |disk, _| disk.fill()),
-            Fault::Heal(id) => self.disk(id, |disk, _| {
-                disk.heal();
-            }),
+            Fault::Heal(id) => self.disk(id, |disk, _| disk.heal()),
             Fault::DieBefore(id, skip) => self.disk(id, |disk, _| disk.die(skip, false)),
             Fault::DieAfter(id, skip) => self.disk(id, |disk, _| disk.die(skip, true)),
             Fault::SlowDisk(id, by_ms) => self.disk(id, |disk, _| disk.slow(by_ms)),
@@ -308,7 +315,8 @@ impl World {
         self.supervised = true;
         for id in self.nodes() {
             let medium = &self.media[&id];
-            let was_failing = medium.heal();
+            medium.heal();
+            let was_failing = medium.has_failed();
             self.hosts.get_mut(&id).into_iter().for_each(Host::resume);
             if was_failing {
                 self.down(id, "is started anew by its operator", Presence::On);

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::watch;
+use dfs_wire::bugs::{self, Bug};
 use dfs_wire::id::{Incarnation, NodeId};
 use dfs_wire::message::admin::{HealthFinding, SilentNode};
 use dfs_wire::message::membership::{NodeEntry, NodeLoad, NodeState};
@@ -123,7 +124,7 @@ impl ClusterView {
         let of = |node: &Arc<NodeView>| {
             let silence = now.since(node.heard?);
             let silent_ms = u64::try_from(silence.as_millis()).unwrap_or(u64::MAX);
-            (node.counts_as_up() && silence > patience)
+            (node.counts_as_up() && silence > patience && !bugs::is(Bug::SilentIsUp))
                 .then(|| SilentNode { name: node.entry.name.clone(), silent_ms })
         };
         let mut silent: Vec<_> = self.nodes.iter().filter_map(of).collect();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use dfs_wire::auth::Receipt;
+use dfs_wire::bugs::{self, Bug};
 use dfs_wire::link::{DataFrame, Event, Stream};
 use dfs_wire::message::EndHead;
 use dfs_wire::slab::Reservation;
@@ -88,7 +89,11 @@ impl Upload {
             // A primary checks the SHA-256; a replica relies on it and on the CRC of each frame.
             sha256: (origin == Origin::Client).then(Sha256::new),
         };
-        let end = intake.drain().await.map_err(|e| e.into_status(&failed))?;
+        let drained = intake.drain().await;
+        if drained.is_err() && bugs::is(Bug::LeakCredit) {
+            let _kept = std::mem::ManuallyDrop::new(intake.stream.clone());
+        }
+        let end = drained.map_err(|e| e.into_status(&failed))?;
         let seal = ChunkSeal { len: intake.len, sha256: end.sha256 };
         if let Sink::Stored(info) = &intake.sink {
             // Before anything is made durable elsewhere.

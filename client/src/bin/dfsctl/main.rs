@@ -42,6 +42,9 @@ use crate::output::{Color, Format, Output};
 const WIND_DOWN: Duration = Duration::from_millis(300);
 
 /// Runs dfsctl with the arguments of the process.
+const _: () =
+    assert!(!dfs_wire::bugs::PLANTABLE, "the feature `bugs` is for tests: no binary is built with it");
+
 fn main() -> ExitCode {
     completion::answer_shell(Cli::command);
     let args = find::with_unix_flags(std::env::args_os().collect());

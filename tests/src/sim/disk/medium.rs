@@ -122,14 +122,18 @@ impl Medium {
         self.lock().faults.push(fault);
     }
 
-    /// Sound again, and of its old size; whether it has failed anybody since the last time.
-    pub(in crate::sim) fn heal(&self) -> bool {
+    /// Sound again, and of its old size.
+    pub(in crate::sim) fn heal(&self) {
         let mut state = self.lock();
         state.faults.clear();
         state.capacity = CAPACITY;
         (state.die_at, state.slow_ms, state.hangs) = (None, 0, false);
         self.answers.notify_waiters();
-        std::mem::take(&mut state.struck)
+    }
+
+    /// Whether it has failed anybody since it was asked last.
+    pub(in crate::sim) fn has_failed(&self) -> bool {
+        std::mem::take(&mut self.lock().struck)
     }
 
     /// Lets every job take longer.
@@ -190,6 +194,20 @@ impl Medium {
             *byte = file.now[at];
         }
         Some(format!("{}:{at}", path.display()))
+    }
+
+    /// Looks at each file below `dir` as it would be after a power cut that takes all it can: durable names, durable contents.
+    pub(in crate::sim) fn each_durable(&self, dir: &Path, mut look: impl FnMut(&str, &[u8])) {
+        let state = self.lock();
+        for (_, dir) in state.dirs.iter().filter(|(path, _)| path.starts_with(dir)) {
+            for (name, node) in &dir.durable {
+                if let Node::File(inode) = node
+                    && let Some(file) = state.files.get(inode)
+                {
+                    look(name, &file.durable);
+                }
+            }
+        }
     }
 
     /// The names in a directory.

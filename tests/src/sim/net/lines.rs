@@ -168,7 +168,10 @@ impl SimNet {
 
     /// Flips a bit in the next piece from one host to another.
     pub(in crate::sim) fn flip_next(&self, from: HostId, to: HostId) {
-        self.lock().flips.push((from, to));
+        let mut state = self.lock();
+        if !state.flips.contains(&(from, to)) {
+            state.flips.push((from, to));
+        }
     }
 
     /// Cuts every connection between two hosts.

@@ -12,6 +12,8 @@
 
 use std::sync::Arc;
 
+use dfs_wire::bugs::{self, Bug};
+
 use crate::env::{Clock, MonoTime};
 
 /// How far the committed time may fall behind while nothing changes.
@@ -54,6 +56,9 @@ impl ReignClock {
 
     /// The coordinator's time.
     pub fn now_ms(&self) -> u64 {
+        if bugs::is(Bug::FollowWallClock) {
+            return self.clock.wall_ms();
+        }
         let passed = self.clock.now().since(self.mono_start).as_millis();
         self.start_ms.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX))
     }

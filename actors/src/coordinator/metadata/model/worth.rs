@@ -16,6 +16,7 @@
 //! `fsck`, `status`, `explain`, metrics and the judgement of inventories all ask here, so that no two of them can disagree.
 //! `nodes forget` asks for more: what was never verified proves nothing there. Nothing is stored: a node that changes its state changes no row of a chunk.
 
+use dfs_wire::bugs::{self, Bug};
 use dfs_wire::id::NodeId;
 use dfs_wire::message::membership::NodeState;
 use dfs_wire::message::metadata::{ChunkHealth, CopyState};
@@ -74,6 +75,7 @@ impl Worth {
             match (reach(node), state) {
                 (Reach::Gone, _) | (_, CopyState::Missing | CopyState::Dropping) => {}
                 (Reach::Here, CopyState::Good) => worth.good += 1,
+                (Reach::Away { .. }, CopyState::Good) if bugs::is(Bug::CountDeadCopies) => worth.good += 1,
                 (Reach::Here, CopyState::Unverified) => worth.unverified += 1,
                 (Reach::Here, CopyState::Corrupt) => worth.bad += 1,
                 (Reach::Away { .. }, CopyState::Corrupt) => {}

@@ -13,6 +13,7 @@
 
 use std::collections::BTreeSet;
 
+use dfs_wire::bugs::{self, Bug};
 use dfs_wire::id::{ChunkId, ChunkKey, Generation, Incarnation, NodeId};
 use dfs_wire::message::inventory::{InventoryEntry, InventoryReport};
 use dfs_wire::message::metadata::{ChunkHealth, CopyState};
@@ -225,7 +226,7 @@ pub fn missing(
         let covered = report.after.is_none_or(|after| here > after);
         let expected =
             matches!(row.state, CopyState::Good | CopyState::Unverified) && row.since_ms < report.heard_ms;
-        if covered && expected && !reported.contains(&here) {
+        if covered && expected && !reported.contains(&here) && !bugs::is(Bug::AcceptStaleReplica) {
             let finding = CopyFinding {
                 chunk,
                 generation: row.generation,

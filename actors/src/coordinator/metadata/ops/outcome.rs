@@ -41,6 +41,7 @@
 //!
 //! [`Policy::outcome_ms`]: super::Policy::outcome_ms
 
+use dfs_wire::bugs::{self, Bug};
 use dfs_wire::codec;
 use dfs_wire::id::{OpId, SessionId};
 use dfs_wire::limits::OP_STAMP_AHEAD_MS;
@@ -125,6 +126,9 @@ pub fn recall(
     let Some(known) = view.load::<OpOutcome>(&keys::outcome(op))? else { return Ok(None) };
     if known.digest != *digest {
         return Err(reused(op));
+    }
+    if bugs::is(Bug::ForgetOutcome) {
+        return Ok(None);
     }
     Ok(Some(known.result))
 }

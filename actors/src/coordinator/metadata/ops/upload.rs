@@ -6,6 +6,7 @@
 //! is released like a superseded version. A session is open as long as its row is there: the lease only says when
 //! the row may be removed.
 
+use dfs_wire::bugs::{self, Bug};
 use dfs_wire::id::SessionId;
 use dfs_wire::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, CREATED_LEVELS_MAX, REPLICATION_MAX};
 use dfs_wire::message::metadata::{CommitUpload, CommittedFile, EntryKind, OpenUpload, Precondition};
@@ -112,7 +113,7 @@ pub fn open(txn: &mut Txn<'_>, ctx: &OpContext, request: &OpenUpload) -> Result<
         inode: tree::next_inode(txn)?,
         chunk_size,
         replication,
-        min_ack: policy.min_ack.clamp(1, replication),
+        min_ack: if bugs::is(Bug::AckAfterOne) { 1 } else { policy.min_ack.clamp(1, replication) },
         precondition: request.precondition,
         parents: request.parents,
         mtime_ns: request.mtime_ns,
@@ -206,7 +207,10 @@ pub fn commit(
     request: &CommitUpload,
 ) -> Result<CommittedFile, MetaError> {
     let id = request.session;
-    let session = open_session(txn, id)?;
+    let mut session = open_session(txn, id)?;
+    if bugs::is(Bug::TrustLength) {
+        session.bytes = request.size;
+    }
     check_complete(&session, request)?;
     let path = &session.path;
     let replaced = check_target(txn, path, session.precondition, session.parents)?;
@@ -350,7 +354,7 @@ pub fn expire(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<StepProgress, MetaEr
         txn.delete(key.clone());
         match txn.load::<UploadSession>(&keys::session(id))? {
             None => {}
-            Some(session) if session.lease_until_ms >= ctx.now_ms => {
+            Some(session) if session.lease_until_ms >= ctx.now_ms && !bugs::is(Bug::GcIgnoresLease) => {
                 txn.put(keys::lease(session.lease_until_ms, id), &())?;
             }
             Some(session) => {

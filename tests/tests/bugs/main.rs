@@ -1,0 +1,117 @@
+//! The simulator bites: each bug that can be planted in production code is found by it, within a number of seeds that is written down.
+//!
+//! ```sh
+//! cargo test -p dfs-tests --features bugs,sim --test bugs                        # all of them
+//! cargo test -p dfs-tests --features bugs,sim --test bugs -- SkipFileSync        # one of them
+//! cargo test -p dfs-tests --features bugs,sim --test bugs -- SkipFileSync 7      # one of them, by one seed
+//! ```
+//! What finds a bug is what looks at every run of the simulator. Without it the same seeds are clean. The table of what was
+//! found, when this was last written down, is in `tests/BUGS.md`.
+
+use std::collections::BTreeSet;
+use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use dfs_tests::sim::{Plan, run};
+use dfs_wire::bugs::{self, Bug};
+
+/// Each bug, and the seeds that may be needed.
+const BUDGETS: &[(Bug, u64)] = &[
+    (Bug::SkipFileSync, 10),
+    (Bug::SkipDirSync, 10),
+    (Bug::AckAfterOne, 30),
+    (Bug::AckBeforeCommit, 10),
+    (Bug::IgnoreEpoch, 60),
+    (Bug::ReuseOpId, 60),
+    (Bug::TrustLength, 20),
+    (Bug::LeakCredit, 20),
+    (Bug::SwallowWriteError, 60),
+    (Bug::SkipMetadataName, 20),
+];
+
+/// What came of looking for a bug.
+struct Search {
+    bug: Bug,
+    /// The last seed that was run.
+    seed: u64,
+    /// What was wrong with its run.
+    wrong: Option<String>,
+    took: Duration,
+}
+
+/// What is wrong with the run of a seed while a bug is there.
+fn wrong(seed: u64, bug: Option<Bug>) -> Vec<String> {
+    bugs::plant(bug);
+    let report = run(&Plan::of(seed));
+    bugs::plant(None);
+    report.wrong
+}
+
+fn look_for(bug: Bug, seeds: std::ops::Range<u64>) -> Search {
+    let (began, mut seed) = (Instant::now(), seeds.start);
+    let found = seeds.into_iter().find_map(|next| {
+        seed = next;
+        wrong(next, Some(bug)).into_iter().next()
+    });
+    Search { bug, seed, wrong: found, took: began.elapsed() }
+}
+
+/// Does `work` for each item, on as many threads as there are cores.
+fn each<T: Send>(items: Vec<T>, work: impl Fn(T) + Sync) {
+    let queue = Mutex::new(items.into_iter());
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                while let Some(item) = next() {
+                    work(item);
+                }
+            });
+        }
+    });
+}
+
+fn tell(search: &Search) {
+    let (name, seconds) = (format!("{:?}", search.bug), search.took.as_secs_f64());
+    match &search.wrong {
+        Some(what) => {
+            let what: String = what.chars().take(200).collect();
+            println!("{name:<20} seed {:>3}  {seconds:>6.1} s  {}", search.seed, what.replace('\n', " "));
+        }
+        None => println!("{name:<20} NOT FOUND up to seed {}, {seconds:.1} s", search.seed),
+    }
+}
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
+    let wanted = |bug: Bug| words.first().is_none_or(|name| *name == format!("{bug:?}"));
+    let only: Option<u64> = words.get(1).and_then(|seed| seed.parse().ok());
+    let tasks: Vec<_> = BUDGETS.iter().copied().filter(|(bug, _)| wanted(*bug)).collect();
+    if tasks.is_empty() {
+        eprintln!("there is no such bug; there are {:?}", Bug::ALL);
+        return ExitCode::from(2);
+    }
+    let (used, failed) = (Mutex::new(BTreeSet::new()), Mutex::new(0));
+    let count = |set: &Mutex<u32>| *set.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+    each(tasks, |(bug, budget)| {
+        let search = look_for(bug, only.map_or(0..budget, |seed| seed..seed + 1));
+        tell(&search);
+        match search.wrong {
+            Some(_) => drop(used.lock().unwrap_or_else(PoisonError::into_inner).insert(search.seed)),
+            None => count(&failed),
+        }
+    });
+    let used = used.into_inner().unwrap_or_else(PoisonError::into_inner);
+    each(used.into_iter().collect(), |seed| {
+        if let Some(what) = wrong(seed, None).first() {
+            println!("seed {seed} without any bug: {what}");
+            count(&failed);
+        }
+    });
+    match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        0 => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}
