@@ -98,7 +98,8 @@ fn readers_do_not_wait_for_a_commit_on_a_disk_that_does_not_answer() {
         let opener = Arc::clone(&gate);
         let backend =
             move || Ok(Freezable { inner: InMemoryBackend::new(), gate: Arc::clone(&opener), growing_only });
-        let store = RedbStore::with_backend("a frozen disk", &RedbOptions::default(), backend, || Ok(()));
+        let store =
+            RedbStore::with_backend("a frozen disk", &RedbOptions::default(), backend, || Ok(()), || Ok(()));
         let store = Arc::new(store.unwrap());
         store.commit(&write(b"a", b"1".to_vec())).unwrap();
         gate.set(true);

@@ -2,6 +2,7 @@
 //! contract suite, and the thread on which commits block.
 
 pub mod lane;
+mod opening;
 pub mod redb;
 mod watched;
 

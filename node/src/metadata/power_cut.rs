@@ -215,7 +215,13 @@ impl StorageBackend for TornDisk {
 
 pub(super) fn open(disk: &TornDisk) -> Result<RedbStore, MetaStoreError> {
     let disk = disk.clone();
-    RedbStore::with_backend("a torn disk", &RedbOptions::default(), move || disk.settled(), || Ok(()))
+    RedbStore::with_backend(
+        "a torn disk",
+        &RedbOptions::default(),
+        move || disk.settled(),
+        || Ok(()),
+        || Ok(()),
+    )
 }
 
 /// Round `n` writes `n` to eight keys: a mixture of two rounds would be a torn commit.
@@ -295,7 +301,7 @@ fn readers_do_not_wait_for_a_store_that_is_being_opened() {
         }
         opener.settled()
     };
-    let store = RedbStore::with_backend("a slow disk", &RedbOptions::default(), settle, || Ok(()));
+    let store = RedbStore::with_backend("a slow disk", &RedbOptions::default(), settle, || Ok(()), || Ok(()));
     let store = Arc::new(store.unwrap());
     store.commit(&round(1)).unwrap();
     let reopening = Arc::clone(&store);

@@ -4,8 +4,6 @@
 //!   check would cost minutes, and a flip in a key could hide that key until fsck finds the loose end.
 //! - Each value carries a CRC32 of its key and itself, checked at each read: it is right or it is an error.
 //! - Quick repair is on: opening after a crash does not walk the file.
-//! - Each opening first syncs the file and then has the kernel drop what it keeps of it, so that what is read is what
-//!   is durable: after a failed sync, or a kill between write and sync, the page cache shows more than the disk has.
 //! - A panic inside a commit, a read error or a full disk poisons the store: it answers nothing until
 //!   [`MetadataStore::reopen`] has closed the file and opened it again (R5 of the contract). Readers are told so
 //!   meanwhile; they never wait for a file to open.
@@ -16,17 +14,14 @@
 //! - Below a reserve of free space it reports to be tight, so that deletes still find room.
 //! - redb holds an exclusive lock on the file while it is open, so a second process is refused.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use ::redb::backends::FileBackend;
 use ::redb::{
-    Builder, Database, DatabaseError, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable,
-    StorageBackend, StorageError, Table, TableDefinition, TableError,
+    Database, DatabaseError, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, StorageBackend,
+    StorageError, Table, TableDefinition, TableError,
 };
 use arc_swap::ArcSwap;
 use dfs_actors::coordinator::metadata::table::store::{
@@ -34,34 +29,15 @@ use dfs_actors::coordinator::metadata::table::store::{
     SCAN_PAIRS_MAX, StoreSpace,
 };
 use dfs_wire::bugs::{self, Bug};
-use rustix::fs::{Advice, OFlags, fadvise, statvfs};
+use rustix::fs::statvfs;
 
-use super::watched::{FileHistory, Watched, is_full};
-use crate::private::{self, FILE_MODE};
+pub use super::opening::RedbOptions;
+use super::opening::{open_backend, open_file};
+use super::watched::{FileHistory, is_full};
+use crate::private;
 
 const TABLE: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("metadata");
 const CRC_BYTES: usize = 4;
-
-/// How to open a store.
-#[derive(Debug, Clone)]
-pub struct RedbOptions {
-    /// Memory for pages of the file.
-    pub cache_bytes: usize,
-    /// A file no larger than this is checked whole when it is opened.
-    pub check_on_open_bytes_max: u64,
-    /// Space of its disk kept free, but never more than 5 % of the disk.
-    pub reserve_bytes: u64,
-}
-
-impl Default for RedbOptions {
-    fn default() -> Self {
-        Self {
-            cache_bytes: 256 * 1024 * 1024,
-            check_on_open_bytes_max: 1024 * 1024 * 1024,
-            reserve_bytes: 64 * 1024 * 1024,
-        }
-    }
-}
 
 /// Opens the file for the first time or again; it may be checked whole.
 type Opener = Box<dyn Fn(&Arc<FileHistory>, bool) -> Result<Database, DatabaseError> + Send + Sync>;
@@ -122,7 +98,8 @@ impl RedbStore {
     }
 
     /// Opens the store on what `backend` gives at each opening: how tests tear and lose its writes. It must show what
-    /// is durable and nothing else, as `open_file` sees to for a file; `sync_name` makes the name of a new one durable.
+    /// is durable and nothing else, as `open_file` sees to for a file; `name` gives a new one its name, `sync_name` makes
+    /// the name durable.
     ///
     /// # Errors
     /// As [`Self::open`].
@@ -130,12 +107,13 @@ impl RedbStore {
         what: &str,
         options: &RedbOptions,
         backend: impl Fn() -> io::Result<B> + Send + Sync + 'static,
+        name: impl Fn() -> io::Result<()> + Send + Sync + 'static,
         sync_name: impl Fn() -> io::Result<()> + Send + Sync + 'static,
     ) -> Result<Self, MetaStoreError> {
         let options = options.clone();
         let open = move |history: &Arc<FileHistory>, check| {
             let backend = backend().inspect_err(|error| history.lose("opening", error));
-            open_backend(backend.map_err(StorageError::Io)?, &options, history, check, &sync_name)
+            open_backend(backend.map_err(StorageError::Io)?, &options, history, check, (&name, &sync_name))
         };
         Self::with_opener(what.to_owned(), None, Box::new(open))
     }
@@ -197,52 +175,6 @@ impl RedbStore {
             State::Closed(why) => Err(why.error()),
         }
     }
-}
-
-fn open_file(
-    path: &Path,
-    options: &RedbOptions,
-    history: &Arc<FileHistory>,
-    check: bool,
-    sync_dir: &dyn Fn(&Path) -> io::Result<()>,
-) -> Result<Database, DatabaseError> {
-    let mut how = File::options();
-    how.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
-    let file = private::open(&mut how, OFlags::empty(), path).map_err(StorageError::Io)?;
-    let lose = |error: &io::Error| {
-        if !is_full(error) {
-            history.lose("syncing", error);
-        }
-    };
-    show_what_is_durable(&file).inspect_err(lose).map_err(StorageError::Io)?;
-    let sync_name = || path.parent().map_or(Ok(()), sync_dir);
-    open_backend(FileBackend::new(file)?, options, history, check, &sync_name)
-}
-
-/// Opens the engine on a backend that shows what is durable.
-fn open_backend(
-    backend: impl StorageBackend,
-    options: &RedbOptions,
-    history: &Arc<FileHistory>,
-    check: bool,
-    sync_name: &dyn Fn() -> io::Result<()>,
-) -> Result<Database, DatabaseError> {
-    let len = backend.len().map_err(StorageError::Io)?;
-    if len == 0 && !bugs::is(Bug::SkipMetadataName) {
-        // The file is not there after a power cut unless its directory entry is durable too (R3).
-        sync_name().inspect_err(|error| history.lose("syncing", error)).map_err(StorageError::Io)?;
-    }
-    Builder::new()
-        .set_cache_size(options.cache_bytes)
-        .set_check_integrity_on_open(check && len <= options.check_on_open_bytes_max)
-        .create_with_backend(Watched::new(backend, history))
-}
-
-/// Makes what was written durable, and drops what the kernel keeps of the file: pages that only look clean, because an
-/// earlier sync of them failed, are read back from the disk.
-fn show_what_is_durable(file: &File) -> io::Result<()> {
-    file.sync_all()?;
-    Ok(fadvise(file, 0, None, Advice::DontNeed)?)
 }
 
 fn open_checked(
@@ -494,7 +426,3 @@ impl MetadataStore for RedbStore {
         Some(StoreSpace { available, reserve, used })
     }
 }
-
-#[cfg(test)]
-#[path = "redb_tests.rs"]
-mod tests;

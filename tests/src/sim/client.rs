@@ -1,5 +1,6 @@
 //! What runs on the hosts of clients: the real SDK, told to do what a seed says, and every call and answer written down.
 
+mod calls;
 mod copies;
 mod odd;
 mod rogue;
@@ -18,12 +19,14 @@ use dfs_client::{
 use dfs_wire::id::{ChunkKey, NodeId};
 use tokio::time::{Instant, sleep};
 
+pub(super) use calls::history;
+
 use super::host::{Birth, Ending, now_us};
 use super::id::HostId;
 use super::net::Port;
 use super::proof::Disks;
 use super::trace::{Trace, What};
-use crate::history::{Event, Op, Recorder};
+use crate::history::{Event, Recorder};
 use crate::{Content, Rng};
 
 /// Paths that clients write to.
@@ -51,12 +54,19 @@ pub(super) struct Ledger {
     live: Mutex<BTreeSet<(ChunkKey, NodeId)>>,
     pub(super) disks: Disks,
     disturbed: Mutex<BTreeSet<HostId>>,
+    /// Changes that were called and have not returned, by client.
+    under_way: Mutex<BTreeMap<usize, (u64, Event)>>,
 }
 
 impl Ledger {
     /// A value that nobody has put yet.
     fn fresh(&self) -> u32 {
         self.values.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// The next value that is put is this one.
+    pub(super) fn go_on_from(&self, value: u32) {
+        self.values.store(value - 1, Ordering::Relaxed);
     }
 
     /// Something happened that must not.
@@ -96,6 +106,10 @@ pub(super) enum Program {
     Rogue(u32),
     /// Looks at everything, once nothing is broken any more and so many datanodes are there.
     Audit(usize),
+    /// Most of the script.
+    Act,
+    /// The part of the script that does not end.
+    Quit,
 }
 
 /// A client's process.
@@ -115,7 +129,7 @@ impl dfs_client::Rng for ClientRng {
     }
 }
 
-fn path_of(at: usize) -> DfsPath {
+pub(super) fn path_of(at: usize) -> DfsPath {
     crate::path(&format!("/h/p{at}"))
 }
 
@@ -124,7 +138,7 @@ fn content(value: u32) -> Content {
     Content::new("sim", value.into(), 777 + u64::from(value) * 2_311)
 }
 
-fn value_of(size: u64) -> Option<u32> {
+pub(super) fn value_of(size: u64) -> Option<u32> {
     let value = u32::try_from(size.checked_sub(777)? / 2_311).ok()?;
     (content(value).len() == size).then_some(value)
 }
@@ -144,13 +158,15 @@ pub(super) async fn run(desk: Desk, program: Program) -> Ending {
         }
         Program::Told(hosts) => person.told_of(&hosts).await,
         Program::Audit(nodes) => person.audit(nodes).await,
+        Program::Act => person.act().await,
+        Program::Quit => person.quit().await,
     }
 }
 
-struct Person {
-    client: Client,
+pub(super) struct Person {
+    pub(super) client: Client,
     host: HostId,
-    ledger: Arc<Ledger>,
+    pub(super) ledger: Arc<Ledger>,
     trace: Trace,
     rng: Mutex<Rng>,
 }
@@ -183,7 +199,7 @@ impl Person {
         self.rng.lock().unwrap_or_else(PoisonError::into_inner).below(bound)
     }
 
-    fn say(&self, text: String) {
+    pub(super) fn say(&self, text: String) {
         self.trace.note(now_us(), self.host, What::Client(text));
     }
 
@@ -192,7 +208,7 @@ impl Person {
     }
 
     /// Writes down what came of a change, as `event` has it for success and for a refusal.
-    fn note(
+    pub(super) fn note(
         &self,
         called: u64,
         what: &str,
@@ -200,6 +216,7 @@ impl Person {
         event: impl Fn(bool) -> Option<Event>,
     ) {
         let recorder = &self.ledger.recorder;
+        self.forget_call();
         let Some(success) = event(true) else { return };
         match result {
             Ok(()) => {
@@ -237,7 +254,7 @@ impl Person {
         }
     }
 
-    fn put_options() -> PutOptions {
+    pub(super) fn put_options() -> PutOptions {
         PutOptions::new().chunk_size(CHUNK)
     }
 
@@ -253,9 +270,10 @@ impl Person {
         }
     }
 
-    async fn put(&self, at: usize) {
+    pub(super) async fn put(&self, at: usize) {
         let (called, value) = (self.ledger.recorder.now(), self.ledger.fresh());
         self.say(format!("put {value} at p{at} ..."));
+        self.calls(called, Event::Put(at, value));
         let source = PutSource::from(content(value).bytes());
         let begun = Instant::now();
         let result = self.client.put(source, &path_of(at), Self::put_options()).await;
@@ -266,7 +284,7 @@ impl Person {
     }
 
     /// Puts over what is there now, or where nothing is, if that is still so.
-    async fn put_if(&self, at: usize) {
+    pub(super) async fn put_if(&self, at: usize) {
         let found = match self.client.stat(&path_of(at)).await {
             Ok(stat) => Some(stat),
             Err(error) if error.kind() == ErrorKind::NotFound => None,
@@ -279,6 +297,7 @@ impl Person {
         let (called, value) = (self.ledger.recorder.now(), self.ledger.fresh());
         let what = format!("put {value} at p{at} over {expected:?}");
         self.say(format!("{what} ..."));
+        self.calls(called, Event::PutIf(at, expected, value, true));
         let options = Self::put_options().precondition(precondition);
         let begun = Instant::now();
         let result = self.client.put(PutSource::from(content(value).bytes()), &path_of(at), options).await;
@@ -286,18 +305,19 @@ impl Person {
         self.note(called, &what, result.map(drop), |done| Some(Event::PutIf(at, expected, value, done)));
     }
 
-    async fn remove(&self, at: usize) {
+    pub(super) async fn remove(&self, at: usize, skip: bool) {
         let called = self.ledger.recorder.now();
         self.say(format!("remove p{at} ..."));
-        let skip = self.below(2) == 0;
+        self.calls(called, Event::Remove(at, true));
         let options = DeleteOptions::new().skip_trash(skip);
         let result = self.client.delete(&path_of(at), options).await;
         self.note(called, &format!("remove p{at}"), result.map(drop), |done| Some(Event::Remove(at, done)));
     }
 
-    async fn rename(&self, from: usize, to: usize) {
+    pub(super) async fn rename(&self, from: usize, to: usize) {
         let called = self.ledger.recorder.now();
         self.say(format!("rename p{from} to p{to} ..."));
+        self.calls(called, Event::Rename(from, to, true));
         let options = RenameOptions::new().replace(true);
         let result = self.client.rename(&path_of(from), &path_of(to), options).await;
         self.note(called, &format!("rename p{from} to p{to}"), result, |done| {
@@ -306,7 +326,7 @@ impl Person {
     }
 
     /// The value at a path, as its bytes prove it.
-    async fn read(&self, at: usize) -> Result<Option<u32>, Error> {
+    pub(super) async fn read(&self, at: usize) -> Result<Option<u32>, Error> {
         let mut bytes = vec![];
         match self.client.get_to_writer(&path_of(at), &mut bytes, GetOptions::default()).await {
             Ok(got) => {
@@ -325,7 +345,7 @@ impl Person {
         }
     }
 
-    async fn get(&self, at: usize) {
+    pub(super) async fn get(&self, at: usize) {
         let called = self.ledger.recorder.now();
         self.say(format!("get p{at} ..."));
         match self.read(at).await {
@@ -342,7 +362,7 @@ impl Person {
         }
     }
 
-    async fn list(&self) {
+    pub(super) async fn list(&self) {
         let called = self.ledger.recorder.now();
         self.say("list ...".to_owned());
         match self.client.list_all(&crate::path("/h"), false).await {
@@ -369,7 +389,7 @@ impl Person {
             match self.below(18) {
                 0..3 => self.put(at).await,
                 3..5 => self.put_if(at).await,
-                5..7 => self.remove(at).await,
+                5..7 => self.remove(at, self.below(2) == 0).await,
                 7 => self.rename(at, (at + 1) % PATHS).await,
                 8..11 => self.get(at).await,
                 11 => self.list().await,
@@ -382,7 +402,7 @@ impl Person {
         }
     }
 
-    async fn all_there(&self, nodes: usize) -> Result<(), String> {
+    pub(super) async fn all_there(&self, nodes: usize) -> Result<(), String> {
         let begun = Instant::now();
         loop {
             let found = match self.client.status().await {
@@ -466,9 +486,4 @@ fn lasts(code: &str) -> bool {
 fn entry(stat: &FileStat) -> Option<(usize, u32)> {
     let at = (0..PATHS).find(|at| path_of(*at) == stat.path)?;
     Some((at, value_of(stat.size)?))
-}
-
-/// The history of a world, as what was called and answered.
-pub(super) fn history(ledger: &Ledger) -> Vec<Op> {
-    ledger.recorder.history()
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use super::fate::Crash;
 use super::id::HostId;
 use crate::Rng;
 
@@ -17,6 +18,8 @@ pub enum Fault {
     DieBefore(HostId, u64),
     /// The machine loses power right after that change.
     DieAfter(HostId, u64),
+    /// The process ends at a step of its own, counted from the beginning of the world.
+    Crash(Crash),
     /// The process is asked to stop.
     Stop(HostId),
     /// The process starts, if it is not there.
@@ -101,6 +104,7 @@ impl fmt::Display for Fault {
             Self::PowerOff(host) => write!(f, "poweroff {host}"),
             Self::DieBefore(host, skip) => write!(f, "diebefore {host} {skip}"),
             Self::DieAfter(host, skip) => write!(f, "dieafter {host} {skip}"),
+            Self::Crash(crash) => write!(f, "crash {crash}"),
             Self::Stop(host) => write!(f, "stop {host}"),
             Self::Start(host) => write!(f, "start {host}"),
             Self::Pause(host) => write!(f, "pause {host}"),
@@ -167,6 +171,7 @@ impl FromStr for Planned {
             "poweroff" => (Fault::PowerOff(host(0)?), 1),
             "diebefore" => (Fault::DieBefore(host(0)?, number(1)?.unsigned_abs()), 2),
             "dieafter" => (Fault::DieAfter(host(0)?, number(1)?.unsigned_abs()), 2),
+            "crash" => (Fault::Crash(Crash::of(rest).ok_or_else(wrong)?), 5),
             "stop" => (Fault::Stop(host(0)?), 1),
             "start" => (Fault::Start(host(0)?), 1),
             "pause" => (Fault::Pause(host(0)?), 1),

@@ -24,6 +24,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::fate::{Crash, Fate};
 use super::id::HostId;
 use super::trace::{Scribe, Trace, What, listen};
 
@@ -55,6 +56,8 @@ fn micros(span: Duration) -> u64 {
 pub(super) struct Doom {
     dead: Arc<AtomicBool>,
     wake: Notify,
+    killed: AtomicBool,
+    pub(super) fate: Arc<Fate>,
 }
 
 impl Doom {
@@ -62,6 +65,17 @@ impl Doom {
     pub(super) fn seal(&self) {
         self.dead.store(true, Ordering::Relaxed);
         self.wake.notify_one();
+    }
+
+    /// The process ends at a step, and its machine with it or not.
+    pub(super) fn strike(&self, crash: Crash) {
+        self.killed.store(!crash.power, Ordering::Relaxed);
+        self.seal();
+    }
+
+    /// Its machine goes on.
+    pub(super) fn is_kill(&self) -> bool {
+        self.killed.load(Ordering::Relaxed)
     }
 
     pub(super) fn is_sealed(&self) -> bool {
@@ -131,6 +145,7 @@ pub(super) struct Host {
     life: Option<Life>,
     lives: u32,
     paused: bool,
+    pub(super) fate: Arc<Fate>,
 }
 
 /// What came of a step.
@@ -146,7 +161,7 @@ pub(super) enum Stepped {
 
 impl Host {
     pub(super) fn new(id: HostId, trace: Trace) -> Self {
-        Self { id, trace, skew_ms: Arc::default(), life: None, lives: 0, paused: false }
+        Self { id, trace, skew_ms: Arc::default(), life: None, lives: 0, paused: false, fate: Arc::default() }
     }
 
     pub(super) fn is_up(&self) -> bool {
@@ -184,7 +199,7 @@ impl Host {
         let runtime = runtime.expect("a runtime needs nothing of the system");
         let base = runtime.block_on(async { Instant::now() });
         self.lives += 1;
-        let (doom, began) = (Arc::new(Doom::default()), now_us());
+        let (doom, began) = (Arc::new(Doom { fate: self.fate.clone(), ..Doom::default() }), now_us());
         let clock = HostClock { base, skew_ms: self.skew_ms.clone() };
         let stop = Arc::new(Notify::new());
         let birth = Birth { host: self.id, clock, doom: doom.clone(), stop: stop.clone(), life: self.lives };

@@ -15,7 +15,9 @@
 
 mod client;
 mod disk;
+pub mod enumerate;
 mod explain;
+mod fate;
 mod faults;
 mod host;
 mod id;
@@ -24,16 +26,20 @@ mod node;
 mod plan;
 mod proof;
 mod run;
+mod script;
 mod shrink;
+mod steps;
 mod sweep;
 mod trace;
 mod world;
 
 pub use explain::{Page, View};
+pub use fate::{Crash, Place};
 pub use faults::{Fault, Planned, parse, text};
 pub use id::HostId;
-pub use plan::{CLIENTS, CLIENTS_MAX, NODES, NODES_MAX, OPS, Plan, plans};
+pub use plan::{CLIENTS, CLIENTS_MAX, Life, NODES, NODES_MAX, OPS, Plan, plans};
 pub use run::{Report, run, with_trees};
 pub use shrink::{kind, shrink};
+pub use steps::Step;
 pub use sweep::{Tally, run_apart, sweep};
 pub use trace::{Event, Trace, What};

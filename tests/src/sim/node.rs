@@ -130,12 +130,13 @@ impl ReadLane for Lane {
 pub(super) async fn run_coordinator(site: Site) -> Ending {
     let (env, name) = (site.env(), HostId::COORDINATOR.address());
     let disk = site.medium.mount(&site.birth);
-    let (files, names, lane) = (disk.clone(), disk.clone(), Arc::new(Lane(disk)));
+    let (files, names, root, lane) = (disk.clone(), disk.clone(), disk.clone(), Arc::new(Lane(disk)));
     let store = RedbStore::with_backend(
         "the metadata file",
         &engine(),
         move || files.database(Path::new(DATABASE)),
-        move || dfs_node::store::disk_io::sync_dir(&names, Path::new("/")),
+        move || names.name_database(Path::new(DATABASE)),
+        move || dfs_node::store::disk_io::sync_dir(&root, Path::new("/")),
     );
     let store = Arc::new(store.map_err(said)?);
     let mut key = [0; 32];

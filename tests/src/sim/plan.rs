@@ -3,8 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::faults::{Planned, invent, parse, text};
+use super::faults::{Fault, Planned, invent, parse, text};
 use super::id::HostId;
+use super::script;
 use crate::Rng;
 use crate::rng::mix;
 
@@ -23,6 +24,34 @@ const LOAD_MS: u64 = 15_000;
 /// What a plan's command begins with; see `.cargo/config.toml`.
 const COMMAND: &str = "cargo sim";
 
+/// What clients do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Life {
+    /// What the seed says.
+    #[default]
+    Random,
+    /// The short life of three datanodes and two clients in which every kind of step occurs.
+    Scripted,
+}
+
+impl fmt::Display for Life {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Random => "random",
+            Self::Scripted => "scripted",
+        })
+    }
+}
+
+impl FromStr for Life {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = [Self::Random, Self::Scripted].into_iter().find(|life| life.to_string() == text);
+        found.ok_or_else(|| format!("`{text}` is no life; there are `random` and `scripted`"))
+    }
+}
+
 /// What is to be run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -38,6 +67,8 @@ pub struct Plan {
     pub faults: Vec<Planned>,
     /// Every event is kept, not only hashed.
     pub keep: bool,
+    /// What clients do.
+    pub life: Life,
 }
 
 impl Plan {
@@ -49,7 +80,13 @@ impl Plan {
     /// The plan that follows from a seed for a cluster of another size.
     pub fn sized(seed: u64, nodes: u16, clients: u16, ops: u32) -> Self {
         let faults = invent(&mut Rng::from_seed(mix(!seed)), nodes, clients, LOAD_MS);
-        Self { seed, nodes, clients, ops, faults, keep: false }
+        Self { seed, nodes, clients, ops, faults, keep: false, life: Life::Random }
+    }
+
+    /// The scripted life, with nothing done to it.
+    pub fn scripted(seed: u64) -> Self {
+        let (nodes, clients) = (script::NODES, script::CLIENTS);
+        Self { seed, nodes, clients, ops: 0, faults: vec![], keep: false, life: Life::Scripted }
     }
 
     /// With other faults than those that follow from the seed, which are put in order.
@@ -70,7 +107,7 @@ impl Plan {
             let wrong = |why: String| format!("`{planned}`: {why}");
             let hosts = planned.hosts();
             match hosts.as_slice() {
-                [one] if one.is_client() => {
+                [one] if one.is_client() && !matches!(planned.fault, Fault::Crash(_)) => {
                     Err(wrong(format!("clients are not harmed; {one} can only be cut off")))
                 }
                 [one, other] if one == other => {
@@ -116,6 +153,9 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seed, nodes, clients, ops, .. } = self;
         let faults = text(&self.faults);
+        if self.life == Life::Scripted {
+            return write!(f, "{COMMAND} --life scripted --seed {seed} --faults '{faults}'");
+        }
         write!(
             f,
             "{COMMAND} --seed {seed} --nodes {nodes} --clients {clients} --ops {ops} --faults '{faults}'"
@@ -130,6 +170,7 @@ impl FromStr for Plan {
     fn from_str(command: &str) -> Result<Self, String> {
         let at = command.find("--").ok_or_else(|| format!("`{command}` names no seed"))?;
         let (mut seed, mut nodes, mut clients, mut ops, mut faults) = (None, NODES, CLIENTS, OPS, None);
+        let mut life = Life::Random;
         let mut rest = command[at..].trim();
         while let Some((option, after)) = rest.split_once(char::is_whitespace) {
             let after = after.trim_start();
@@ -142,6 +183,7 @@ impl FromStr for Plan {
                 "--nodes" => nodes = number(option, value)?,
                 "--clients" => clients = number(option, value)?,
                 "--ops" => ops = number(option, value)?,
+                "--life" => life = value.parse()?,
                 "--faults" => faults = Some(parse(value)?),
                 _ => return Err(format!("`{option}` is no part of a plan")),
             }
@@ -153,7 +195,10 @@ impl FromStr for Plan {
         let seed = seed.ok_or_else(|| format!("`{command}` names no seed"))?;
         bounded("nodes", nodes, NODES_MAX)?;
         bounded("clients", clients, CLIENTS_MAX)?;
-        let plan = Self::sized(seed, nodes, clients, ops);
+        let plan = match life {
+            Life::Random => Self::sized(seed, nodes, clients, ops),
+            Life::Scripted => Self::scripted(seed),
+        };
         match faults {
             Some(faults) => plan.with(faults),
             None => Ok(plan),
@@ -185,6 +230,8 @@ mod tests {
             let plan = Plan::sized(seed, 1 + (seed % 7) as u16, 1 + (seed % 4) as u16, seed as u32 % 30);
             assert_eq!(plan.to_string().parse(), Ok(plan));
         }
+        let scripted = Plan::scripted(3).with(parse("0 crash c1 after frame 12 power").unwrap()).unwrap();
+        assert_eq!(scripted.to_string().parse(), Ok(scripted));
         assert_eq!("--seed 7".parse(), Ok(Plan::of(7)));
         assert_eq!("--seed 7 --faults ''".parse(), Ok(Plan { faults: vec![], ..Plan::of(7) }));
         let plan: Plan = "dfs-sim --faults '2 start d1; 1 kill d1' --seed 7".parse().unwrap();
@@ -208,6 +255,7 @@ mod tests {
             ("--seed 1 --nodes 0", "there are 1 to 50"),
             ("--seed 1 --clients 21", "there are 1 to 20"),
             ("--seed 1 --ops many", "no number"),
+            ("--seed 1 --life wild", "`random` and `scripted`"),
             ("--seed 1 --colour red", "no part of a plan"),
             ("--seed 1 --faults '1 kill d6'", "there is no d6; this world has co, d1 to d5 and c1 to c3"),
             ("--seed 1 --nodes 1 --faults '1 kill d2'", "co, d1 and c1"),

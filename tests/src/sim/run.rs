@@ -2,13 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::OnceLock;
 
 use dfs_actors::supervisor::ActorTree;
 
 use super::client::{PATHS, Program, history};
 use super::faults::Fault;
 use super::id::HostId;
-use super::plan::Plan;
+use super::plan::{Life, Plan};
+use super::script;
 use super::trace::{Trace, What};
 use super::world::{LOAD_BEGINS, World};
 use crate::history::check;
@@ -60,7 +62,11 @@ pub fn run(plan: &Plan) -> Report {
     listen_to_logs();
     let mut world = World::new(plan.seed, plan.nodes, plan.keep);
     let mut wrong = Vec::new();
-    if let Err(why) = live(&mut world, plan) {
+    let lived = match plan.life {
+        Life::Random => live(&mut world, plan),
+        Life::Scripted => live_script(&mut world, plan),
+    };
+    if let Err(why) = lived {
         wrong.push(why);
     }
     wrong.append(&mut world.ledger.said());
@@ -81,9 +87,10 @@ fn listen_to_logs() {
     use tracing_subscriber::util::SubscriberInitExt as _;
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
-        let logs = tracing_subscriber::registry()
-            .with(tracing::level_filters::LevelFilter::WARN)
-            .with(super::trace::Logs);
+        let levels = tracing_subscriber::filter::Targets::new()
+            .with_default(tracing::Level::WARN)
+            .with_target("dfs_actors::coordinator::metadata::writer::committer", tracing::Level::TRACE);
+        let logs = tracing_subscriber::registry().with(levels).with(super::trace::Logs);
         logs.try_init().ok();
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| super::trace::panicked(info, || before(info))));
@@ -104,12 +111,59 @@ fn live(world: &mut World, plan: &Plan) -> Result<(), String> {
     told(world)?;
     world.heal();
     until_done(world, &clients, LOAD_MAX_MS)?;
+    settled(world, plan, &tasks)
+}
+
+/// Everything is as it should be once nothing is broken any more.
+fn settled(world: &mut World, plan: &Plan, tasks: &BTreeMap<HostId, usize>) -> Result<(), String> {
     world.employ(AUDITOR, Program::Audit(plan.nodes.into()));
     until_done(world, &[AUDITOR], LOAD_MAX_MS)?;
     if world.ledger.said().is_empty() {
-        tidied(world, &tasks)?;
+        tidied(world, tasks)?;
     }
     Ok(())
+}
+
+/// The world of the script, from beginning to end.
+fn live_script(world: &mut World, plan: &Plan) -> Result<(), String> {
+    let mut faults = script::happens();
+    faults.extend(&plan.faults);
+    faults.sort_by_key(|planned| planned.at_ms);
+    let mut faults = faults.into_iter().peekable();
+    world.nodes().into_iter().for_each(|id| world.start(id));
+    world.employ(script::ACTOR, Program::Act);
+    world.employ(script::QUITTER, Program::Quit);
+    while world.is_up(script::ACTOR) || world.now_ms() < script::END_MS || faults.peek().is_some() {
+        while let Some(planned) = faults.next_if(|planned| planned.at_ms <= world.now_ms()) {
+            world.inflict(planned.fault);
+        }
+        if world.now_ms() > LOAD_MAX_MS {
+            return Err("the script has not come to its end".to_owned());
+        }
+        world.tick();
+    }
+    let missed: Vec<_> = world.crashes_to_come().iter().map(ToString::to_string).collect();
+    if !missed.is_empty() {
+        return Err(format!("these crashes never came: {}", missed.join(", ")));
+    }
+    world.heal();
+    settled(world, plan, idle_tasks())
+}
+
+/// The tasks of nodes that have done nothing yet but find each other.
+fn idle_tasks() -> &'static BTreeMap<HostId, usize> {
+    static TASKS: OnceLock<BTreeMap<HostId, usize>> = OnceLock::new();
+    let look = || {
+        let mut world = World::new(0, script::NODES, false);
+        let nodes = world.nodes();
+        nodes.iter().for_each(|id| world.start(*id));
+        while world.now_ms() < script::BEGIN_MS {
+            world.tick();
+        }
+        nodes.into_iter().map(|id| (id, world.tasks(id))).collect()
+    };
+    // A thread has one world at a time.
+    TASKS.get_or_init(|| std::thread::spawn(look).join().expect("nodes start"))
 }
 
 /// Lets `look` see the trees of a coordinator and of a datanode while they run.

@@ -5,7 +5,7 @@
 //! plan cannot be shortened with its own seed, others are tried.
 
 use super::faults::Planned;
-use super::plan::Plan;
+use super::plan::{Life, Plan};
 
 /// Other seeds that are tried for a plan that does not fail with its own.
 const OTHER_SEEDS: u64 = 4;
@@ -73,6 +73,10 @@ impl<F: FnMut(&Plan) -> bool> Search<F> {
     }
 
     fn smaller(&mut self) {
+        // The script has its own size.
+        if self.shortest.life == Life::Scripted {
+            return;
+        }
         let Plan { ops, clients, nodes, .. } = self.shortest;
         self.least(ops, |plan, ops| Plan { ops, ..plan });
         self.least(u32::from(clients), |plan, clients| Plan { clients: clients as u16, ..plan });

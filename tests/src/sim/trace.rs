@@ -11,7 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use dfs_wire::frame::{FrameKind, Header};
 use dfs_wire::limits::{HEAD_BYTES_MAX, HEADER_BYTES};
 
+use super::fate::Place;
 use super::id::HostId;
+use super::steps::{Namer, Step};
 use crate::rng::mix;
 
 /// One event.
@@ -82,6 +84,8 @@ struct Noted {
     hash: u64,
     count: u64,
     kept: Vec<Event>,
+    steps: Vec<Step>,
+    namer: Namer,
 }
 
 /// All events of a world. Clones are the same one.
@@ -119,6 +123,33 @@ impl Trace {
         if self.keeps_all || !matches!(what, What::Sent { .. } | What::Disk(..)) {
             noted.kept.push(Event { at, host, what });
         }
+    }
+
+    /// Remembers a step of a host, if everything is kept.
+    pub(super) fn step(
+        &self,
+        at: u64,
+        host: HostId,
+        step: (Place, u64),
+        name: impl FnOnce(&mut Namer) -> Vec<String>,
+    ) {
+        if self.keeps_all {
+            let mut noted = self.lock();
+            let (names, (place, number)) = (name(&mut noted.namer), step);
+            noted.steps.push(Step { at, host, place, number, names });
+        }
+    }
+
+    /// Lets the one that names steps know of something.
+    pub(super) fn tell_namer(&self, tell: impl FnOnce(&mut Namer)) {
+        if self.keeps_all {
+            tell(&mut self.lock().namer);
+        }
+    }
+
+    /// The steps that hosts made, in order, if everything is kept.
+    pub fn steps(&self) -> Vec<Step> {
+        self.lock().steps.clone()
     }
 
     /// The number that stands for everything that happened so far.
@@ -206,6 +237,10 @@ impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Logs {
         }
         let mut words = Words::default();
         event.record(&mut words);
+        if *event.metadata().level() == tracing::Level::TRACE {
+            trace.tell_namer(|namer| namer.committer_said(&words.0));
+            return;
+        }
         trace.note(now(), host, What::Log(*event.metadata().level(), words.0));
     }
 }

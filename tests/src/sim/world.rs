@@ -15,11 +15,13 @@ use futures_util::FutureExt as _;
 
 use super::client::{Desk, Ledger, Program};
 use super::disk::{Fault as DiskFault, Medium};
+use super::fate::Crash;
 use super::faults::{Fault, Planned};
 use super::host::{Host, Stepped, now_us, set_now_us};
 use super::id::HostId;
 use super::net::{LATENCY_MIN_US, Presence, SimNet, Weather};
 use super::node::{DATA_DIR, Probe, Site, run_coordinator, run_datanode};
+use super::steps::Namer;
 use super::trace::Trace;
 use crate::Rng;
 use crate::rng::mix;
@@ -121,6 +123,9 @@ impl World {
             return;
         }
         host.say("starts");
+        if id == HostId::COORDINATOR {
+            self.trace.tell_namer(Namer::restarted);
+        }
         self.net.started(id);
         let (net, medium, probe) = (self.net.clone(), medium.clone(), self.probes[&id].clone());
         let seed = mix(self.seed ^ mix(u64::from(id.0) + 1));
@@ -134,13 +139,22 @@ impl World {
         });
     }
 
+    fn host(&mut self, id: HostId) -> &mut Host {
+        self.hosts.entry(id).or_insert_with(|| Host::new(id, self.trace.clone()))
+    }
+
+    /// Crashes that were planned and have not come.
+    pub(super) fn crashes_to_come(&self) -> Vec<Crash> {
+        self.hosts.values().flat_map(|host| host.fate.pending()).collect()
+    }
+
     /// Starts a program on a client's host.
     pub(super) fn employ(&mut self, id: HostId, program: Program) {
-        let host = self.hosts.entry(id).or_insert_with(|| Host::new(id, self.trace.clone()));
+        self.host(id);
         self.net.started(id);
         let (net, ledger, trace) = (self.net.clone(), self.ledger.clone(), self.trace.clone());
         let seed = mix(self.seed ^ mix(u64::from(id.0) + 1));
-        host.start(|birth| {
+        self.host(id).start(|birth| {
             let port = net.port(id, birth.doom.clone());
             super::client::run(Desk { birth, port, seed, ledger, trace }, program).boxed()
         });
@@ -170,8 +184,11 @@ impl World {
 
     fn ended(&mut self, id: HostId, stepped: Stepped) {
         match stepped {
+            Stepped::Doomed if self.hosts[&id].doom().is_some_and(|doom| doom.is_kill()) => {
+                self.down(id, "is killed at a step", Presence::On);
+            }
             Stepped::Doomed => {
-                self.down(id, "dies at a step of its disk", Presence::Off);
+                self.down(id, "loses power at a step", Presence::Off);
                 if let Some(medium) = self.media.get(&id) {
                     medium.lose_power(&mut self.rng);
                 }
@@ -256,6 +273,7 @@ impl World {
             Fault::DieAfter(id, skip) => self.disk(id, |disk, _| disk.die(skip, true)),
             Fault::SlowDisk(id, by_ms) => self.disk(id, |disk, _| disk.slow(by_ms)),
             Fault::HangDisk(id) => self.disk(id, |disk, _| disk.hang()),
+            Fault::Crash(crash) => self.host(crash.host).fate.plan(crash),
             Fault::Rot(id) => {
                 let chunks = Path::new(DATA_DIR).join("chunks");
                 let mut which = None;

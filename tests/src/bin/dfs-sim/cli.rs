@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
 use dfs_tests::Rng;
-use dfs_tests::sim::{CLIENTS, CLIENTS_MAX, NODES, NODES_MAX, OPS, Plan, Planned, View, parse, plans};
+use dfs_tests::sim::enumerate::{Extent, points};
+use dfs_tests::sim::{CLIENTS, CLIENTS_MAX, Life, NODES, NODES_MAX, OPS, Plan, Planned, View, parse, plans};
 
 const TIMELINE: &str = "Timeline";
 
@@ -35,6 +36,12 @@ pub(crate) struct Cli {
     /// Operations of each client
     #[arg(long, value_name = "N", default_value_t = OPS)]
     pub(crate) ops: u32,
+    /// What clients do: `random`, or the `scripted` life in which every kind of step occurs, of three datanodes and two clients
+    #[arg(long, default_value_t = Life::Random)]
+    pub(crate) life: Life,
+    /// Run the scripted life once for each point at which a process can end: `short`, each `step`, or each `pair` of steps
+    #[arg(long, value_name = "EXTENT", conflicts_with_all = ["seed", "seeds", "fresh", "faults"])]
+    pub(crate) crashes: Option<Extent>,
     /// What is done to the cluster, instead of what follows from the seed: '12.5 kill d2; 14 start d2'; '' for nothing
     #[arg(long, value_name = "LIST", value_parser = List::read)]
     pub(crate) faults: Option<List>,
@@ -103,13 +110,20 @@ impl Cli {
                 plans(&file).map_err(|wrong| format!("{}: {wrong}", path.display()))?
             }
         };
+        if let Some(extent) = self.crashes {
+            wanted.extend(points(extent, self.jobs()).into_iter().map(|point| point.plan));
+            return Ok(wanted);
+        }
         let seeds =
             self.seeds.unwrap_or(u64::from(self.plans.is_none() || self.seed.is_some() || self.fresh));
         // Few enough to be read and written by a person.
         let chance = || Rng::from_entropy().below(1 << 40);
         let first = if self.fresh { chance() } else { self.seed.unwrap_or(1) };
         for seed in (first..=u64::MAX).take(usize::try_from(seeds).unwrap_or(usize::MAX)) {
-            let plan = Plan::sized(seed, self.nodes, self.clients, self.ops);
+            let plan = match self.life {
+                Life::Random => Plan::sized(seed, self.nodes, self.clients, self.ops),
+                Life::Scripted => Plan::scripted(seed),
+            };
             wanted.push(match &self.faults {
                 Some(List(faults)) => plan.with(faults.clone())?,
                 None => plan,

@@ -19,12 +19,17 @@ impl SimDisk {
         SimFile { disk: self.clone(), inode, path: path.to_owned() }
     }
 
-    /// The file `path` for a database: made if it is not there, and showing what is durable.
+    /// The file `path` for a database, showing what is durable. If it is not there, it is made under another name.
     pub(in crate::sim) fn database(&self, path: &Path) -> io::Result<SimFile> {
         let found = self.state().file_at(path);
         let file = match found {
             Ok(inode) => self.open_file(path, inode),
-            Err(_) => self.open_file(path, self.change("create", path, |state| state.create(path))?),
+            Err(_) => {
+                let path = unfinished(path);
+                self.unlink(&path)?;
+                let inode = self.change("create", &path, |state| state.create(&path))?;
+                self.open_file(&path, inode)
+            }
         };
         file.sync()?;
         if let Some(file) = self.state().files.get_mut(&file.inode) {
@@ -33,6 +38,16 @@ impl SimDisk {
         }
         Ok(file)
     }
+
+    /// Gives a new database its name.
+    pub(in crate::sim) fn name_database(&self, path: &Path) -> io::Result<()> {
+        let is_new = self.state().look_up(path).is_err();
+        if is_new { self.rename(&unfinished(path), path) } else { Ok(()) }
+    }
+}
+
+fn unfinished(path: &Path) -> PathBuf {
+    path.with_extension("unfinished")
 }
 
 impl DiskIo for SimDisk {

@@ -286,7 +286,8 @@ impl State {
         let pending = std::mem::take(&mut self.dir(path)?.pending);
         let left: BTreeSet<u64> =
             pending.iter().filter(|change| change.to.is_none()).map(|c| c.unit).collect();
-        for dir in self.dirs.values_mut() {
+        let others = if left.is_empty() { None } else { Some(self.dirs.values_mut()) };
+        for dir in others.into_iter().flatten() {
             let (now, later) = std::mem::take(&mut dir.pending)
                 .into_iter()
                 .partition(|change: &Change| left.contains(&change.unit));

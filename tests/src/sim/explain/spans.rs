@@ -128,6 +128,6 @@ impl Ledger {
 
 /// Whether a process says so when it ends.
 fn is_end(text: &str) -> bool {
-    let ends = ["is killed", "loses power", "dies at", "has ended", "gave up", "is started anew"];
+    let ends = ["is killed", "loses power", "has ended", "gave up", "is started anew"];
     ends.into_iter().any(|end| text.starts_with(end))
 }

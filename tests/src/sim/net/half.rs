@@ -163,13 +163,18 @@ impl AsyncWrite for Half {
         if pipe.deaf {
             return Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()));
         }
-        let room = CAPACITY.saturating_sub(pipe.bytes).min(bytes.len());
+        let mut room = CAPACITY.saturating_sub(pipe.bytes).min(bytes.len());
         if room == 0 && !bytes.is_empty() {
             pipe.writer = Some(cx.waker().clone());
             return Poll::Pending;
         }
         let (from, to) = (pipe.from, pipe.to);
-        pipe.tap.saw(&this.net.trace, (from, to), &bytes[..room]);
+        let doom = line.ends[this.side].doom.clone();
+        let crash = pipe.tap.saw(&this.net.trace, (from, to), &bytes[..room], &doom.fate);
+        if let Some((leaves, crash)) = crash {
+            doom.strike(crash);
+            room = leaves;
+        }
         let mut piece = bytes[..room].to_vec();
         if let Some(at) = state.flips.iter().position(|flip| *flip == (from, to)) {
             state.flips.remove(at);

@@ -173,7 +173,11 @@ impl Committer {
                 Some(space) if takes_space(&overlay, &job) => Err(tight_status(space)),
                 _ => self.apply(&mut overlay, &ctx, &job.mutation),
             });
-            writes.push(overlay.batches() > before);
+            let changed = overlay.batches() > before;
+            if changed {
+                tracing::trace!(mutation = job.mutation.name(), "applied");
+            }
+            writes.push(changed);
             replies.push(job.reply);
         }
         let end = self.commit(overlay, now.now_ms, clock, &writes, &mut results);
@@ -253,6 +257,7 @@ impl Committer {
             Ok(batch) => batches.push(batch),
             Err(error) => tracing::error!(%error, "the time has no encoding"),
         }
+        tracing::trace!(batches = changes, "commits");
         let started = clock();
         let committed = self.store.commit(&batches);
         let micros = clock().saturating_sub(started);

@@ -1,6 +1,7 @@
 //! How the file of a store begins.
 
 use std::cell::RefCell;
+use std::path::PathBuf;
 
 use super::*;
 
@@ -21,16 +22,19 @@ fn opened(path: &Path, sync: io::Result<()>) -> (Result<Database, DatabaseError>
 }
 
 #[test]
-fn the_name_of_a_new_file_is_durable_before_anything_is_in_it() {
+fn a_new_file_has_its_name_once_it_is_whole_and_the_name_is_durable_before_anything_is_committed() {
     let home = tempfile::tempdir().expect("a directory");
     let path = home.path().join("metadata.redb");
-    let once = vec![(home.path().to_owned(), 0)];
+    // What a start left that died while it made the file.
+    std::fs::write(path.with_extension(UNFINISHED), [0; 4096]).expect("written");
     let (failed, synced, history) = opened(&path, Err(io::ErrorKind::Other.into()));
     assert!(failed.is_err() && history.lost().is_some(), "a name that may not last holds nothing");
-    assert_eq!((&synced, std::fs::metadata(&path).expect("there").len()), (&once, 0));
-    let (database, synced, _) = opened(&path, Ok(()));
-    drop(database.expect("opened"));
-    assert_eq!(synced, once, "a try that failed made nothing durable");
-    let (database, synced, _) = opened(&path, Ok(()));
-    assert!(database.is_ok() && synced.is_empty(), "it has a name already");
+    let once = |synced: &Synced| matches!(&synced[..], [(dir, 1..)] if dir == home.path());
+    assert!(once(&synced), "named only when it was made: {synced:?}");
+    assert!(!path.with_extension(UNFINISHED).exists());
+    for _ in 0..2 {
+        let (database, synced, _) = opened(&path, Ok(()));
+        drop(database.expect("opened"));
+        assert!(once(&synced), "who gave it the name may have died before it was durable");
+    }
 }

@@ -1,0 +1,107 @@
+//! How the file of a store is opened.
+//!
+//! - A new file has another name until it is whole: a start that dies in the middle leaves nothing that stops the next.
+//! - Each opening first syncs the file and then has the kernel drop what it keeps of it, so that what is read is what
+//!   is durable: after a failed sync, or a kill between write and sync, the page cache shows more than the disk has.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use ::redb::backends::FileBackend;
+use ::redb::{Builder, Database, DatabaseError, StorageBackend, StorageError};
+use dfs_wire::bugs::{self, Bug};
+use rustix::fs::{Advice, OFlags, fadvise};
+
+use super::watched::{FileHistory, Watched, is_full};
+use crate::private::{self, FILE_MODE};
+
+/// What a new file's name ends with until it is whole.
+const UNFINISHED: &str = "unfinished";
+
+/// How to open a store.
+#[derive(Debug, Clone)]
+pub struct RedbOptions {
+    /// Memory for pages of the file.
+    pub cache_bytes: usize,
+    /// A file no larger than this is checked whole when it is opened.
+    pub check_on_open_bytes_max: u64,
+    /// Space of its disk kept free, but never more than 5 % of the disk.
+    pub reserve_bytes: u64,
+}
+
+impl Default for RedbOptions {
+    fn default() -> Self {
+        Self {
+            cache_bytes: 256 * 1024 * 1024,
+            check_on_open_bytes_max: 1024 * 1024 * 1024,
+            reserve_bytes: 64 * 1024 * 1024,
+        }
+    }
+}
+
+/// Opens the engine on a file, which is made if it is not there.
+pub(super) fn open_file(
+    path: &Path,
+    options: &RedbOptions,
+    history: &Arc<FileHistory>,
+    check: bool,
+    sync_dir: &dyn Fn(&Path) -> io::Result<()>,
+) -> Result<Database, DatabaseError> {
+    let is_new = match std::fs::metadata(path) {
+        Ok(found) => found.is_file() && found.len() == 0,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    };
+    let at = if is_new { path.with_extension(UNFINISHED) } else { path.to_owned() };
+    let mut how = File::options();
+    how.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
+    let file = private::open(&mut how, OFlags::empty(), &at).map_err(StorageError::Io)?;
+    let lose = |error: &io::Error| {
+        if !is_full(error) {
+            history.lose("syncing", error);
+        }
+    };
+    show_what_is_durable(&file).inspect_err(lose).map_err(StorageError::Io)?;
+    let backend = FileBackend::new(file)?;
+    if is_new {
+        // What a start left that died before it had made the file.
+        backend.set_len(0).map_err(StorageError::Io)?;
+    }
+    let name = || if is_new { std::fs::rename(&at, path) } else { Ok(()) };
+    let sync_name = || path.parent().map_or(Ok(()), sync_dir);
+    open_backend(backend, options, history, check, (&name, &sync_name))
+}
+
+/// Opens the engine on a backend that shows what is durable.
+pub(super) fn open_backend(
+    backend: impl StorageBackend,
+    options: &RedbOptions,
+    history: &Arc<FileHistory>,
+    check: bool,
+    (name, sync_name): (&dyn Fn() -> io::Result<()>, &dyn Fn() -> io::Result<()>),
+) -> Result<Database, DatabaseError> {
+    let len = backend.len().map_err(StorageError::Io)?;
+    let database = Builder::new()
+        .set_cache_size(options.cache_bytes)
+        .set_check_integrity_on_open(check && len <= options.check_on_open_bytes_max)
+        .create_with_backend(Watched::new(backend, history))?;
+    name().map_err(StorageError::Io)?;
+    if !bugs::is(Bug::SkipMetadataName) {
+        // At every opening: whoever gave the file its name may have died before that was durable (R3).
+        sync_name().inspect_err(|error| history.lose("syncing", error)).map_err(StorageError::Io)?;
+    }
+    Ok(database)
+}
+
+/// Makes what was written durable, and drops what the kernel keeps of the file: pages that only look clean, because an
+/// earlier sync of them failed, are read back from the disk.
+fn show_what_is_durable(file: &File) -> io::Result<()> {
+    file.sync_all()?;
+    Ok(fadvise(file, 0, None, Advice::DontNeed)?)
+}
+
+#[cfg(test)]
+#[path = "opening_tests.rs"]
+mod tests;

@@ -1,0 +1,145 @@
+//! A short, fixed life of a cluster in which every kind of step occurs: what crash points are enumerated over.
+//!
+//! | from | what |
+//! |---|---|
+//! | 3 s | a file of two chunks is put where nothing is, and read |
+//! | 5 s | the file is put anew over what is there; others are put, renamed, listed, deleted with and without the trash |
+//! | 7 s | an upload is given up, and another one's client dies in the middle |
+//! | until 60 s | leases end, the trash is emptied, garbage is collected, the quarantine is purged |
+
+use std::time::Duration;
+
+use dfs_client::metadata::FileStat;
+use dfs_client::{CopyOptions, Error, ErrorKind, MkdirOptions, PutSource, TrashTarget};
+use tokio::io::AsyncReadExt as _;
+use tokio::time::{sleep, timeout};
+
+use super::client::{Person, path_of, value_of};
+use super::faults::{Fault, Planned};
+use super::host::{Ending, now_us};
+use super::id::HostId;
+use crate::history::Event;
+
+/// Datanodes of the script's world.
+pub(super) const NODES: u16 = 3;
+/// Clients.
+pub(super) const CLIENTS: u16 = 2;
+/// Who does most of it.
+pub(super) const ACTOR: HostId = HostId::client(1);
+/// Whose process is killed in the middle of an upload.
+pub(super) const QUITTER: HostId = HostId::client(2);
+/// The first value, and those after it, whose contents are two chunks long.
+const VALUES: u32 = 40;
+/// Bytes after which a source of data stands still: one chunk, and some of the next.
+const STALLS_AFTER: usize = 70_000;
+/// By then all nodes know each other.
+pub(super) const BEGIN_MS: u64 = 3_000;
+pub(super) const END_MS: u64 = 60_000;
+/// How often what must be done is tried.
+const TRIES: usize = 60;
+
+/// What happens in the script's world beside what its clients do.
+pub(super) fn happens() -> Vec<Planned> {
+    vec![Planned { at_ms: 8_500, fault: Fault::Kill(QUITTER) }]
+}
+
+impl Person {
+    /// Waits until so many virtual milliseconds after the beginning of the world.
+    async fn at(&self, ms: u64) {
+        sleep(Duration::from_micros((ms * 1000).saturating_sub(now_us()))).await;
+    }
+
+    /// The part of most of it.
+    pub(super) async fn act(&self) -> Ending {
+        self.all_there(NODES.into()).await?;
+        self.make_directory().await?;
+        self.at(BEGIN_MS).await;
+        self.ledger.go_on_from(VALUES);
+        self.put_if(0).await;
+        self.get(0).await;
+        self.at(5_000).await;
+        self.put_if(0).await;
+        self.put(1).await;
+        self.put(2).await;
+        self.put(3).await;
+        self.rename(1, 0).await;
+        self.list().await;
+        self.copy(3, 1).await;
+        self.remove_and_undelete(1).await;
+        self.remove(2, false).await;
+        self.purge_trash().await;
+        self.remove(0, false).await;
+        self.remove(3, true).await;
+        self.get(1).await;
+        self.at(7_000).await;
+        timeout(Duration::from_secs(1), self.stall("/h/given up")).await.ok();
+        self.at(END_MS).await;
+        self.get(1).await;
+        self.list().await;
+        Ok(())
+    }
+
+    /// The part of the one who is killed.
+    pub(super) async fn quit(&self) -> Ending {
+        self.at(7_000).await;
+        self.stall("/h/abandoned").await;
+        Ok(())
+    }
+
+    async fn make_directory(&self) -> Ending {
+        let mut last = String::new();
+        for _ in 0..TRIES {
+            match self.client.mkdir(&crate::path("/h"), MkdirOptions::default()).await {
+                Ok(()) => return Ok(()),
+                Err(error) if error.code() == "AlreadyExists" => return Ok(()),
+                Err(error) => last = error.to_string(),
+            }
+            sleep(Duration::from_secs(1)).await;
+        }
+        Err(format!("no directory: {last}"))
+    }
+
+    /// A copy within the cluster, which shares the chunks.
+    async fn copy(&self, from: usize, to: usize) {
+        let Ok(Some(value)) = self.read(from).await else { return };
+        let called = self.ledger.recorder.now();
+        self.calls(called, Event::Put(to, value));
+        let copied = self.client.copy(&path_of(from), &path_of(to), CopyOptions::default()).await;
+        self.note_made(called, to, value, copied);
+    }
+
+    async fn remove_and_undelete(&self, at: usize) {
+        let Ok(Some(value)) = self.read(at).await else { return };
+        self.remove(at, false).await;
+        let called = self.ledger.recorder.now();
+        self.calls(called, Event::Put(at, value));
+        let restored = self.client.undelete(TrashTarget::Path(path_of(at)), None, None).await;
+        self.note_made(called, at, value, restored);
+    }
+
+    /// Writes down what came of something that makes a file as a put would.
+    fn note_made(&self, called: u64, at: usize, value: u32, made: Result<FileStat, Error>) {
+        let made = made.map(|stat| value_of(stat.size));
+        self.say(format!("{value} is made at p{at}: {made:?}"));
+        match made {
+            Ok(found) => self.note(called, "it", Ok(()), |_| Some(Event::Put(at, found.unwrap_or(value)))),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Conflict) => {
+                self.forget_call()
+            }
+            Err(error) => self.note(called, "it", Err(error), |done| done.then_some(Event::Put(at, value))),
+        }
+    }
+
+    async fn purge_trash(&self) {
+        let purged = self.client.trash_purge(None, None).await;
+        self.say(format!("purge of the trash: {purged:?}"));
+    }
+
+    /// An upload that never comes to its end.
+    async fn stall(&self, path: &str) {
+        let (never, _open) = tokio::io::duplex(1);
+        let source = PutSource::reader(std::io::Cursor::new(vec![7; STALLS_AFTER]).chain(never));
+        let put = self.client.put(source, &crate::path(path), Self::put_options()).await;
+        self.say(format!("put at {path}: {:?}", put.map(|_| ())));
+    }
+}

@@ -1,0 +1,44 @@
+//! Each step of the write path, and of all that goes on beside it, may be a process's last.
+
+use std::collections::BTreeSet;
+
+use dfs_tests::sim::enumerate::{self, Extent, LISTED};
+
+#[test]
+fn every_step_that_occurs_is_listed_and_every_listed_one_occurs() {
+    let steps = enumerate::steps();
+    let occurring = enumerate::by_name(&steps);
+    let listed: BTreeSet<&str> = LISTED.iter().map(|(name, _)| *name).collect();
+    let new = occurring.keys().filter(|name| !listed.contains(*name));
+    let new: String = new.map(|name| format!("    (\"{name}\", \"\"),\n")).collect();
+    assert!(new.is_empty(), "these steps are not in enumerate/listed.rs:\n{new}");
+    let gone: Vec<_> = listed.iter().filter(|name| !occurring.contains_key(*name)).collect();
+    assert!(gone.is_empty(), "these are in enumerate/listed.rs, and did not occur: {gone:#?}");
+    assert!(
+        LISTED.is_sorted() && listed.len() == LISTED.len(),
+        "enumerate/listed.rs is in order, each name once"
+    );
+}
+
+#[test]
+fn wherever_a_process_ends_nothing_is_lost_and_nothing_is_left() {
+    let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+    let (mut at, mut failed) = (0, 0);
+    enumerate::enumerate(extent(), jobs, |point, report| {
+        at += 1;
+        if !report.wrong.is_empty() {
+            failed += 1;
+            println!("{}:\n  {}\n  again: {}", point.name, report.wrong.join("\n  "), point.plan);
+        }
+    });
+    println!("{at} points, {failed} failed");
+    assert_eq!(failed, 0, "of {at} points are not clean");
+}
+
+fn extent() -> Extent {
+    match std::env::var("DFS_TEST_LONG").as_deref() {
+        Ok("1") => Extent::EachStep,
+        Ok("2") => Extent::EachPair,
+        _ => Extent::Short,
+    }
+}
