@@ -79,6 +79,8 @@ pub(super) struct End {
 pub(super) struct Listening {
     pub(super) doom: Arc<Doom>,
     pub(super) host: HostId,
+    /// Tells it from the one that listened here before.
+    pub(super) number: u64,
     pub(super) waiting: VecDeque<Connection>,
     pub(super) waker: Option<Waker>,
 }

@@ -80,11 +80,22 @@ impl Net for Port {
     fn listen<'a>(&'a self, addr: &'a str) -> BoxFuture<'a, io::Result<Box<dyn ListeningSocket>>> {
         Box::pin(async move {
             let address = addr.parse().map_err(|_| io::ErrorKind::AddrNotAvailable)?;
-            let listening =
-                Listening { doom: self.doom.clone(), host: self.host, waiting: VecDeque::new(), waker: None };
-            self.net.lock().listening.insert(addr.to_owned(), listening);
-            Ok(Box::new(Door { net: self.net.clone(), name: addr.to_owned(), address })
-                as Box<dyn ListeningSocket>)
+            let mut state = self.net.lock();
+            state.dialled += 1;
+            let number = state.dialled;
+            let listening = Listening {
+                doom: self.doom.clone(),
+                host: self.host,
+                number,
+                waiting: VecDeque::new(),
+                waker: None,
+            };
+            let before = state.listening.insert(addr.to_owned(), listening);
+            drop(state);
+            // Connections that nobody had accepted: to drop one takes the lock.
+            drop(before);
+            let name = addr.to_owned();
+            Ok(Box::new(Door { net: self.net.clone(), name, number, address }) as Box<dyn ListeningSocket>)
         })
     }
 }
@@ -101,7 +112,19 @@ impl Connector for Port {
 struct Door {
     net: SimNet,
     name: String,
+    number: u64,
     address: SocketAddr,
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        let mut state = self.net.lock();
+        let listening = state.listening.get(&self.name);
+        let ours = listening.is_some_and(|there| there.number == self.number && !there.doom.is_sealed());
+        let gone = ours.then(|| state.listening.remove(&self.name));
+        drop(state);
+        drop(gone);
+    }
 }
 
 impl ListeningSocket for Door {
