@@ -180,6 +180,12 @@ pub(super) async fn run_coordinator(site: Site) -> Ending {
     .await
 }
 
+/// A disk that comes back from an old copy of a world's few files has more to delete than to keep, which stops a node in
+/// earnest until its operator has looked.
+fn inventory() -> InventoryConfig {
+    InventoryConfig { interval: Duration::from_secs(20), breaker_percent: 100, ..InventoryConfig::default() }
+}
+
 /// A datanode: opens the disk, joins, serves, and stops in order when it is asked to.
 pub(super) async fn run_datanode(site: Site) -> Ending {
     let (env, name) = (site.env(), site.birth.host.address());
@@ -219,7 +225,7 @@ pub(super) async fn run_datanode(site: Site) -> Ending {
             bulk_uploads_max: BULK_UPLOADS_MAX,
         }),
         heartbeat: HeartbeatConfig::default(),
-        inventory: InventoryConfig { interval: Duration::from_secs(20), ..InventoryConfig::default() },
+        inventory: inventory(),
         quarantine: QuarantineConfig { interval: Duration::from_secs(5), retention: Duration::from_secs(20) },
     });
     let (service, admin) = (built.service.clone(), built.admin.clone());
