@@ -13,6 +13,7 @@
 //! whose doors to the world (`dfs_actors::env::Env`, `dfs_client::Env`, `DiskIo`, redb's backend) lead into this one. Two runs
 //! are the same if the hashes of their traces are.
 
+mod catalogue;
 mod client;
 mod disk;
 pub mod enumerate;
@@ -33,6 +34,7 @@ mod sweep;
 mod trace;
 mod world;
 
+pub use catalogue::faults_help;
 pub use explain::{Page, View};
 pub use fate::{Crash, Place};
 pub use faults::{Fault, Planned, parse, text};

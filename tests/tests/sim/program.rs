@@ -66,6 +66,13 @@ fn a_summary_for_programs_says_what_was_run() {
 }
 
 #[test]
+fn the_kinds_of_faults_are_told_to_whoever_asks() {
+    let said = dfs_sim(&["--faults", "help"]);
+    assert_eq!(said.status.code(), Some(0));
+    assert!(text(&said.stdout).contains("kill HOST "), "{}", text(&said.stdout));
+}
+
+#[test]
 fn what_cannot_be_run_is_said_with_its_reason_and_is_exit_code_2() {
     for (args, why) in [
         (&["--faults", "1 kil d2"][..], "`1 kil d2` is no fault"),

@@ -9,11 +9,21 @@ use dfs_tests::sim::enumerate::{Extent, points};
 use dfs_tests::sim::{CLIENTS, CLIENTS_MAX, Life, NODES, NODES_MAX, OPS, Plan, Planned, View, parse, plans};
 
 const TIMELINE: &str = "Timeline";
+const EXAMPLES: &str = "\
+Examples:
+  cargo sim --seed 7 --explain | less -S           what happens in a run
+  cargo sim --seed 7 --svg run.svg --from 4 --to 9 a part of it as a picture, for a browser
+  cargo sim --faults '1 part d1 co; 5 join d1 co'  faults of your own
+  cargo sim-fast --fresh --seeds 5000 --shrink     many seeds, optimised; the shortest plan that fails, if one does
+  cargo sim --plans tests/tests/sim/failed.txt     all that ever failed
+
+Exit codes: 0 all runs are clean, 1 one is not, 2 it cannot be run as it was asked for.
+";
 
 /// Runs a whole dfs cluster in one thread and in virtual time: a coordinator, datanodes and clients, over a network and
 /// disks in memory. All that happens follows from a seed; the same seed gives the same run again.
 #[derive(Debug, Parser)]
-#[command(name = "dfs-sim", version)]
+#[command(name = "dfs-sim", version, after_help = EXAMPLES)]
 pub(crate) struct Cli {
     /// The seed of the run, or the first of several
     #[arg(long, value_name = "S", conflicts_with = "fresh")]
@@ -42,7 +52,8 @@ pub(crate) struct Cli {
     /// Run the scripted life once for each point at which a process can end: `short`, each `step`, or each `pair` of steps
     #[arg(long, value_name = "EXTENT", conflicts_with_all = ["seed", "seeds", "fresh", "faults"])]
     pub(crate) crashes: Option<Extent>,
-    /// What is done to the cluster, instead of what follows from the seed: '12.5 kill d2; 14 start d2'; '' for nothing
+    /// What is done to the cluster, instead of what follows from the seed: '12.5 kill d2; 14 start d2'; '' for nothing;
+    /// `help` lists what can be done
     #[arg(long, value_name = "LIST", value_parser = List::read)]
     pub(crate) faults: Option<List>,
     /// Runs at the same time; as many as there are cores unless given
@@ -79,11 +90,20 @@ pub(crate) struct Cli {
 
 /// A list of faults.
 #[derive(Clone, Debug)]
-pub(crate) struct List(Vec<Planned>);
+pub(crate) enum List {
+    Given(Vec<Planned>),
+    /// Which faults there are is asked.
+    Help,
+}
 
 impl List {
     fn read(text: &str) -> Result<Self, String> {
-        parse(text).map(Self)
+        match text {
+            "help" => Ok(Self::Help),
+            _ => {
+                parse(text).map(Self::Given).map_err(|wrong| format!("{wrong}; --faults help lists them all"))
+            }
+        }
     }
 }
 
@@ -125,8 +145,8 @@ impl Cli {
                 Life::Scripted => Plan::scripted(seed),
             };
             wanted.push(match &self.faults {
-                Some(List(faults)) => plan.with(faults.clone())?,
-                None => plan,
+                Some(List::Given(faults)) => plan.with(faults.clone())?,
+                Some(List::Help) | None => plan,
             });
         }
         match wanted.as_mut_slice() {
@@ -146,6 +166,11 @@ impl Cli {
 
     pub(crate) fn view(&self) -> View {
         View { from: self.from, to: self.to, all: self.all }
+    }
+
+    /// Whether the kinds of faults are to be told, and nothing run.
+    pub(crate) fn asks_for_faults(&self) -> bool {
+        matches!(self.faults, Some(List::Help))
     }
 
     pub(crate) fn jobs(&self) -> usize {

@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use dfs_tests::sim::{Page, Plan, Report, Tally, kind, run_apart, shrink, sweep};
+use dfs_tests::sim::{Page, Plan, Report, Tally, faults_help, kind, run_apart, shrink, sweep};
 
 use cli::{Cli, Output};
 use progress::Progress;
@@ -21,6 +21,10 @@ const SHRINK_RUNS_MAX: u32 = 300;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    if cli.asks_for_faults() {
+        say(faults_help());
+        return ExitCode::SUCCESS;
+    }
     match cli.plans() {
         Ok(plans) => run(&cli, &plans),
         Err(wrong) => {
