@@ -2,19 +2,24 @@
 //!
 //! | bound | of what | taken | free again |
 //! |---|---|---|---|
-//! | `memory.ingest_bytes`, in slabs | bytes of uploads on their way to the disk | an upload reserves its window before it is accepted | disk and every live replica are done with the slab |
-//! | `memory.replica_bytes`, in slabs | the same of copies from primaries, apart: primaries that wait for each other cannot hold what both need | as above | as above |
-//! | `memory.read_bytes` / 4 MiB places | reads at once | a reader's first credit | the socket has taken its last byte |
+//! | `memory.ingest_percent` of `memory.limit`, in slabs | bytes of uploads on their way to the disk, and payloads that ride in requests to a datanode | an upload reserves its window before it is accepted | disk and every live replica are done with the slab |
+//! | `memory.replica_percent` of it, in slabs | the same of copies from primaries, apart: primaries that wait for each other cannot hold what both need | as above | as above |
+//! | the rest of it / [`READ_BYTES`], from [`READS_MIN`] to [`READS_MAX`] | reads at once | a reader's first credit | the socket has taken its last byte |
 //! | [`UPLOADS_MAX`] | uploads from clients | a place in the nursery | the session of the upload has ended |
 //! | [`BULK_UPLOADS_MAX`] | those of large chunks among them | a turn, fair between sessions | the upload is answered |
 //! | [`COPIES_MAX`] | copies from primaries | a place in the nursery | the session of the copy has ended |
 //! | [`INLINE_SLABS`] | payloads that ride in requests to a coordinator | the frame arrives | the request is answered |
-//! | `network.places` | connections, by class | the connection is accepted | it is closed; idle clients go first |
+//! | `network.connections_max`, `members_max`, `operators_max` | connections, by class | the connection is accepted | it is closed; idle clients go first |
 //! | `*_MAILBOX`, [`WRITER_QUEUE_MAX`] | messages queued or being handled | `send`, `ask` | the handler has ended; a full mailbox refuses |
 //! | [`READS_WAITING_MAX`] | reads of the metadata of one kind that wait for a thread | the request is read | a thread takes it; a full queue refuses |
+//! | [`INVENTORIES_JUDGED_MAX`] | pages of inventories that are judged at once; the others wait their turn, in the order of their arrival | the turn | the page is answered |
+//! | [`ADDRESSES_ASKED_MAX`] | addresses that are asked who is there, when a node registers from elsewhere | the registration | they have answered, or not in time |
+//! | [`NODES_WAITING_MAX`] | nodes that wait for an operator's yes | a registration that is not admitted | the node is admitted; of more, the oldest are not shown any more |
+//! | [`DIAL_WAITING_MAX`] | requests that wait for one connection to another datanode | the request | the dial has ended; more are refused |
+//! | [`FINDINGS_WAITING_MAX`] | bad copies, and as many missing ones, that wait to be told to the coordinator | the finding | a heartbeat has told it; more are found again by the next inventory |
 //!
 //! Mailboxes are rows of `dfsctl actors`; memory, places and connections of a datanode are gauges of its metrics. The mailbox of
-//! a supervisor is its own matter.
+//! a supervisor takes only requests to admit children to its nursery.
 
 /// Slabs that an upload would like: 2 MiB keep a disk busy while the next frames are on their way.
 pub const WINDOW_SLABS: usize = 8;
@@ -27,6 +32,26 @@ pub const BULK_UPLOADS_MAX: usize = 16;
 pub const COPIES_MAX: usize = 512;
 /// Slabs for payloads that ride in requests to a coordinator. Its requests bring none, so few are enough to say no.
 pub const INLINE_SLABS: usize = 16;
+
+/// What one read holds at most: a few mapped or copied pieces on their way to the socket.
+pub const READ_BYTES: usize = 4 * 1024 * 1024;
+/// Reads at once on a datanode with little memory.
+pub const READS_MIN: usize = 4;
+/// Reads at once on a datanode with much.
+pub const READS_MAX: usize = 1024;
+
+/// Pages of inventories that a coordinator judges at once: when many nodes return together, clients are served meanwhile.
+pub const INVENTORIES_JUDGED_MAX: usize = 4;
+/// Addresses that a coordinator asks at once who is there; more registrations wait, and come again.
+pub const ADDRESSES_ASKED_MAX: usize = 32;
+/// Nodes that wait for an operator's yes.
+pub const NODES_WAITING_MAX: usize = 64;
+/// Requests that wait for one dial to another datanode.
+pub const DIAL_WAITING_MAX: usize = 1024;
+/// Bad copies, and as many missing ones, that a datanode has not told yet.
+pub const FINDINGS_WAITING_MAX: usize = 4096;
+/// Requests to admit children to the nursery of a supervisor.
+pub const SUPERVISOR_MAILBOX: usize = 64;
 
 /// Mutations that wait for the writer's next group; more are told to come back.
 pub const WRITER_QUEUE_MAX: usize = 1024;

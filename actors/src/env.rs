@@ -91,11 +91,6 @@ impl std::fmt::Debug for dyn Clock {
 }
 
 impl dyn Clock {
-    /// Completes at `at`; at once if that has passed.
-    pub fn sleep_until(&self, at: MonoTime) -> BoxFuture<'static, ()> {
-        self.sleep(at.since(self.now()))
-    }
-
     /// What comes of `work`, if it comes within `span`. What is there already counts, even if the time is up as well.
     /// Cancel safety: that of `work`, which is dropped when the time is up.
     ///
@@ -350,9 +345,6 @@ mod tests {
         assert_eq!(clock.timeout(second, clock.sleep(second * 2)).await, Err(TimeUp));
         assert_eq!(clock.now().since(began), second);
         assert_eq!(clock.timeout_at(began, clock.sleep(second)).await, Err(TimeUp));
-        clock.sleep_until(began + second * 3).await;
-        clock.sleep_until(began).await;
-        assert_eq!(clock.now().since(began), second * 3);
     }
 
     /// Seen to hang for ever with an alarm inside the budget.

@@ -10,10 +10,8 @@ use super::child::{ChildSpec, SHUTDOWN_TIMEOUT};
 use super::messages::SupervisorMsg;
 use super::nursery::Nursery;
 use super::rules::{Intensity, KILL_GRACE, Strategy};
+use crate::budgets::SUPERVISOR_MAILBOX;
 use crate::env::Clock;
-
-/// Bound of a supervisor's own mailbox: requests to admit children to its nursery.
-const SUPERVISOR_MAILBOX: usize = 64;
 
 /// A supervisor and all it runs. Cheap to clone.
 #[derive(Debug, Clone)]

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use dfs_actors::budgets::{BULK_UPLOADS_MAX, COPIES_MAX, UPLOADS_MAX, WINDOW_SLABS};
+use dfs_actors::budgets::{
+    BULK_UPLOADS_MAX, COPIES_MAX, READ_BYTES, READS_MAX, READS_MIN, UPLOADS_MAX, WINDOW_SLABS,
+};
 use dfs_actors::datanode::DatanodeLimits;
 use dfs_actors::datanode::authority::{CoordinatorView, SelfDescription};
 use dfs_actors::datanode::chunk_store::ChunkStore;
@@ -139,8 +141,7 @@ fn limits(config: &Config) -> DatanodeLimits {
         idle: config.network.stream_idle_timeout,
         ..UploadLimits::default()
     };
-    // A read holds at most a few MiB of mapped or copied pieces at a time.
-    let reads_max = (config.memory.read_bytes / (4 * 1024 * 1024)).clamp(4, 1024);
+    let reads_max = (config.memory.read_bytes / READ_BYTES).clamp(READS_MIN, READS_MAX);
     DatanodeLimits {
         upload,
         window_slabs: WINDOW_SLABS,

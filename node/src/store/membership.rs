@@ -45,14 +45,6 @@ impl FileStore {
         Ok(next)
     }
 
-    /// Replaces the identity, durably; see [`Self::change_identity`].
-    ///
-    /// # Errors
-    /// As there.
-    pub fn save_identity(&self, identity: NodeIdentity) -> BoxFuture<'static, Result<(), StoreError>> {
-        self.change_identity(move |_| Some(identity))
-    }
-
     /// Changes the identity, durably; `None` = it is to stay as it is. Of a read-only disk it is kept in memory: no order
     /// can do harm there. One change is made at a time, in the order of the calls.
     ///

@@ -5,7 +5,7 @@
 //!  ------------------------------------------------------------------------------------------------------------
 //!  create / write / commit / drop --> writer.rs --pool.rs (writes)--> pwritev, footer, fdatasync --+
 //!  quarantine ----------------------------------------------------------------------> commit.rs <--+ rename, dir fsync
-//!  save_identity -----------> membership.rs --pool.rs (writes)--> data_dir.rs                          |
+//!  change_identity ---------> membership.rs --pool.rs (writes)--> data_dir.rs                          |
 //!  open / read -----------------> reader.rs --pool.rs (reads)---> map.rs or pread, CRC                 |
 //!  verify ----------------------> verify.rs --pool.rs (reads)---> O_DIRECT, CRC, SHA-256               v
 //!  inventory, stats <---------------------------------------------------------------------------- index.rs

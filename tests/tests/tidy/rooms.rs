@@ -85,7 +85,7 @@ pub(crate) fn misplaced_import(source: &Source) -> Vec<String> {
             complaints.extend(names(source, name).map(|line| format!("{path}:{line}: `{name}`: {reason}")));
         }
     }
-    if path.starts_with("actors/src/") && path.ends_with("/state.rs") {
+    if path.starts_with("actors/src/") && (path.ends_with("/state.rs") || path.contains("/state/")) {
         for name in STATE_BANS {
             let line = names(source, name)
                 .or_else(|| source.word(name).filter(|_| ["async", "await"].contains(name)));

@@ -20,8 +20,20 @@ const GRAMMAR: &[(&str, &str)] = &[
 ];
 
 /// Names that once stood for many things. One type may have each.
-const UNTANGLED: [&str; 10] =
-    ["Job", "Peer", "Phase", "Place", "Progress", "Step", "Target", "Verdict", "Wanted", "Watch"];
+const UNTANGLED: [&str; 12] = [
+    "Job",
+    "NodeRecord",
+    "Origin",
+    "Peer",
+    "Phase",
+    "Place",
+    "Progress",
+    "Step",
+    "Target",
+    "Verdict",
+    "Wanted",
+    "Watch",
+];
 
 /// A type of production code.
 struct Type {

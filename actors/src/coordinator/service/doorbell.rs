@@ -12,14 +12,13 @@ use dfs_wire::status::{Status, StatusCode};
 use futures_util::future::BoxFuture;
 use tokio::sync::Semaphore;
 
+use crate::budgets::ADDRESSES_ASKED_MAX;
 use crate::coordinator::membership::{advertise_hint, too_many_register};
 use crate::env::Env;
 use crate::peer::dial::dial;
 
 /// How long a node may take to answer at its address.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(2_500);
-/// Addresses that are asked at once; more registrations wait, and come again.
-const ASKED_AT_ONCE: usize = 32;
 
 /// Who answered at an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +60,7 @@ impl Dialing {
         };
         // Nothing is sent after the handshake: the least that a link can have.
         let budget = SlabBudget::new(SlabPool::new(1), 1);
-        Self { env, hello, budget, turns: Arc::new(Semaphore::new(ASKED_AT_ONCE)) }
+        Self { env, hello, budget, turns: Arc::new(Semaphore::new(ADDRESSES_ASKED_MAX)) }
     }
 }
 

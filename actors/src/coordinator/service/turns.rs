@@ -7,11 +7,8 @@ use std::time::Duration;
 use dfs_wire::status::{Status, StatusCode};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
+use crate::budgets::INVENTORIES_JUDGED_MAX;
 use crate::env::Clock;
-
-/// Pages that are judged at once: when many nodes return together, the others wait their turn, and clients are served
-/// meanwhile.
-const JUDGED_AT_ONCE: usize = 4;
 
 /// The turns of inventory pages. As many wait as there are nodes: each tells one page at a time.
 #[derive(Debug)]
@@ -23,7 +20,7 @@ pub(super) struct InventoryTurns {
 
 impl InventoryTurns {
     pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
-        Self { clock, places: Semaphore::new(JUDGED_AT_ONCE), waiting: AtomicUsize::new(0) }
+        Self { clock, places: Semaphore::new(INVENTORIES_JUDGED_MAX), waiting: AtomicUsize::new(0) }
     }
 
     /// Waits for a turn, first come first served. Cancel safety: who gives up waits no more.
@@ -58,7 +55,7 @@ mod tests {
         let turns = InventoryTurns::new(crate::env::Env::for_tests(1).clock);
         let patience = Duration::from_secs(1);
         let mut taken = Vec::new();
-        for _ in 0..JUDGED_AT_ONCE {
+        for _ in 0..INVENTORIES_JUDGED_MAX {
             taken.push(turns.enter(patience).await.unwrap());
         }
         assert_eq!(turns.enter(patience).await.unwrap_err().code, StatusCode::Busy);

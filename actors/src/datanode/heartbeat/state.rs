@@ -32,13 +32,12 @@ use dfs_wire::limits::TOMBSTONES_PER_HEARTBEAT_MAX;
 use dfs_wire::message::membership::{HeartbeatReply, Registered, StateUpdate};
 use dfs_wire::status::{Status, StatusCode};
 
+use crate::budgets::FINDINGS_WAITING_MAX;
 use crate::datanode::authority::Joined;
 use crate::env::MonoTime;
 
 /// Bad copies told in one heartbeat.
 pub(crate) const CORRUPT_PER_HEARTBEAT_MAX: usize = 256;
-/// Bad copies, and as many missing ones, that wait to be told; more are found again by the next inventory.
-pub(crate) const CORRUPT_PENDING_MAX: usize = 4096;
 /// Failed heartbeats in a row after which the coordinator counts as lost.
 pub(crate) const LOST_AFTER: u32 = 3;
 /// However urgent news are, heartbeats are this far apart.
@@ -403,7 +402,7 @@ impl HeartbeatState {
 
     /// A copy was found bad. Returns whether there was room to remember it.
     pub(crate) fn report_corrupt(&mut self, key: ChunkKey) -> bool {
-        if self.corrupt.len() >= CORRUPT_PENDING_MAX && !self.corrupt.contains(&key) {
+        if self.corrupt.len() >= FINDINGS_WAITING_MAX && !self.corrupt.contains(&key) {
             return false;
         }
         self.corrupt.insert(key);
@@ -413,7 +412,7 @@ impl HeartbeatState {
     /// A copy was looked for in vain: the coordinator is told with the second heartbeat from now, unless the shell finds it
     /// then. Returns whether there was room to remember it.
     pub(crate) fn report_missing(&mut self, key: ChunkKey) -> bool {
-        if self.missing.len() >= CORRUPT_PENDING_MAX && !self.missing.contains_key(&key) {
+        if self.missing.len() >= FINDINGS_WAITING_MAX && !self.missing.contains_key(&key) {
             return false;
         }
         self.missing.entry(key).or_insert(false);

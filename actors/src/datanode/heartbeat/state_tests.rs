@@ -290,7 +290,7 @@ fn a_silent_coordinator_is_lost_after_three_heartbeats_and_still_called() {
 #[test]
 fn bad_copies_waiting_to_be_told_are_bounded() {
     let mut state = active();
-    for id in 0..CORRUPT_PENDING_MAX as u128 {
+    for id in 0..FINDINGS_WAITING_MAX as u128 {
         assert!(state.report_corrupt(key(id)));
     }
     assert!(!state.report_corrupt(key(u128::MAX)) && state.report_corrupt(key(3)));

@@ -11,6 +11,7 @@ use dfs_wire::slab::SlabBudget;
 use dfs_wire::status::{Status, StatusCode};
 
 use super::state::{Decision, LinkUse, PeerLimits, PeerState};
+use crate::budgets::DIAL_WAITING_MAX;
 use crate::env::MonoTime;
 use crate::peer::dial::dial;
 use crate::supervisor::{ActorError, Behaviour, Ctx, Reply};
@@ -19,8 +20,6 @@ use crate::supervisor::{ActorError, Behaviour, Ctx, Reply};
 const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often the links are looked at. A peer that says nothing for three looks is gone.
 const TICK: Duration = Duration::from_secs(2);
-/// Requests that may wait for one dial; more are refused.
-const WAITING_MAX: usize = 1024;
 
 /// A request for a link.
 #[derive(Debug)]
@@ -188,7 +187,7 @@ impl Replication {
 }
 
 fn wait(reply: Reply<Result<Link, Status>>, peer: &mut PeerLinks) {
-    if peer.waiting.len() < WAITING_MAX {
+    if peer.waiting.len() < DIAL_WAITING_MAX {
         peer.waiting.push(reply);
     } else {
         reply.send(Err(Status::new(StatusCode::Busy, "too many transfers wait for a link to the same peer")));

@@ -16,4 +16,4 @@ mod state;
 pub use actor::{LinkRequest, Replication, ReplicationArgs, ReplicationMsg};
 pub use copy::{CopyJob, copy_chunk};
 pub use forward::{Forward, ForwardItem, Gauge, Sent};
-pub use state::{Decision, LinkUse, PeerLimits, PeerState};
+pub use state::PeerLimits;

@@ -34,7 +34,7 @@ impl Default for PeerLimits {
 
 /// What to do with a request for a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
+pub(super) enum Decision {
     /// Use this one.
     Use(usize),
     /// Use this one (if any), and dial another for those who come next.
@@ -47,7 +47,7 @@ pub enum Decision {
 
 /// What is known of a peer.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct PeerState {
+pub(super) struct PeerState {
     dialing: bool,
     failures: u32,
     refuse_until: Option<MonoTime>,
@@ -55,7 +55,7 @@ pub struct PeerState {
 
 impl PeerState {
     /// Decides, given the number of open streams on each usable link.
-    pub fn decide(&mut self, now: MonoTime, streams: &[usize], limits: &PeerLimits) -> Decision {
+    pub(super) fn decide(&mut self, now: MonoTime, streams: &[usize], limits: &PeerLimits) -> Decision {
         let quietest = streams.iter().enumerate().min_by_key(|(_, open)| **open).map(|(i, open)| (i, *open));
         let may_dial =
             !self.dialing && streams.len() < limits.links_max && self.refuse_until.is_none_or(|t| now >= t);
@@ -75,7 +75,7 @@ impl PeerState {
     }
 
     /// A dial ended.
-    pub fn dialed(&mut self, now: MonoTime, ok: bool, limits: &PeerLimits) {
+    pub(super) fn dialed(&mut self, now: MonoTime, ok: bool, limits: &PeerLimits) {
         self.dialing = false;
         if ok {
             (self.failures, self.refuse_until) = (0, None);
@@ -87,30 +87,30 @@ impl PeerState {
     }
 
     /// Whether a peer without links can be forgotten.
-    pub fn is_forgettable(&self, now: MonoTime, limits: &PeerLimits) -> bool {
+    pub(super) fn is_forgettable(&self, now: MonoTime, limits: &PeerLimits) -> bool {
         !self.dialing && self.refuse_until.is_none_or(|t| now.since(t) >= limits.forget)
     }
 }
 
 /// When a link was last needed.
 #[derive(Debug, Clone, Copy)]
-pub struct LinkUse {
+pub(super) struct LinkUse {
     used_at: MonoTime,
 }
 
 impl LinkUse {
     /// A link that is needed now.
-    pub fn new(now: MonoTime) -> Self {
+    pub(super) fn new(now: MonoTime) -> Self {
         Self { used_at: now }
     }
 
     /// Somebody is given the link.
-    pub fn used(&mut self, now: MonoTime) {
+    pub(super) fn used(&mut self, now: MonoTime) {
         self.used_at = now;
     }
 
     /// Looks at the clock and at the streams that are open: whether the link has become superfluous.
-    pub fn is_idle(&mut self, now: MonoTime, streams: usize, limits: &PeerLimits) -> bool {
+    pub(super) fn is_idle(&mut self, now: MonoTime, streams: usize, limits: &PeerLimits) -> bool {
         if streams > 0 {
             self.used_at = now;
         }

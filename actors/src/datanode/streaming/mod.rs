@@ -29,5 +29,5 @@ mod turns;
 
 pub use actor::{Streaming, StreamingArgs, StreamingMsg};
 pub use order::{Admitted, Origin, WriteOrder};
-pub use state::{Effect, Received, UploadLimits, UploadState};
+pub use state::UploadLimits;
 pub use turns::{Turn, Turns};

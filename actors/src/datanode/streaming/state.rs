@@ -32,14 +32,14 @@ impl UploadLimits {
     /// Those of a copy. Its primary watches the client, and what it watches it passes on: the copy waits for longer than
     /// the primary does.
     #[must_use]
-    pub fn behind_a_primary(self) -> Self {
+    pub(super) fn behind_a_primary(self) -> Self {
         Self { idle: self.idle.saturating_mul(IDLE_TIMES_MAX + 1), ..self }
     }
 }
 
 /// How far the client is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Received {
+pub(super) struct Received {
     /// Frames of the upload that came.
     pub frames: u64,
     /// Bytes that its connection brought, of whatever.
@@ -79,7 +79,7 @@ impl ReplicaWrite {
 
 /// What to do now.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
+pub(super) enum Effect {
     /// Give this replica up: abort its transfer.
     Cut(usize),
     /// Answer with success; the upload is over.
@@ -90,7 +90,7 @@ pub enum Effect {
 
 /// An upload, as far as decisions go. Nothing follows an `Answer` or a `Fail`.
 #[derive(Debug)]
-pub struct UploadState {
+pub(super) struct UploadState {
     node: NodeId,
     local: ReplicaWrite,
     replicas: Vec<(NodeId, ReplicaWrite)>,
@@ -107,7 +107,13 @@ pub struct UploadState {
 
 impl UploadState {
     /// An upload that began at `now`, to this node, `node`, and `replicas`; `min_ack` durable copies are enough.
-    pub fn new(now: MonoTime, node: NodeId, replicas: &[NodeId], min_ack: u8, limits: UploadLimits) -> Self {
+    pub(super) fn new(
+        now: MonoTime,
+        node: NodeId,
+        replicas: &[NodeId],
+        min_ack: u8,
+        limits: UploadLimits,
+    ) -> Self {
         let pending = ReplicaWrite::Pending { sent: 0, line: 0, moved_at: now, took_at: now };
         Self {
             node,
@@ -125,12 +131,12 @@ impl UploadState {
     }
 
     /// All bytes were received and matched their SHA-256.
-    pub fn on_sealed(&mut self, now: MonoTime) {
+    pub(super) fn on_sealed(&mut self, now: MonoTime) {
         self.sealed_at = Some(now);
     }
 
     /// The copy on this node is durable, or cannot be.
-    pub fn on_local(&mut self, now: MonoTime, outcome: Result<Receipt, Status>) -> Vec<Effect> {
+    pub(super) fn on_local(&mut self, now: MonoTime, outcome: Result<Receipt, Status>) -> Vec<Effect> {
         match outcome {
             Ok(receipt) => self.local = ReplicaWrite::Durable(receipt),
             Err(status) => return self.fail(status),
@@ -139,7 +145,7 @@ impl UploadState {
     }
 
     /// The copy on a replica is durable, or cannot be.
-    pub fn on_replica(
+    pub(super) fn on_replica(
         &mut self,
         now: MonoTime,
         index: usize,
@@ -152,7 +158,7 @@ impl UploadState {
     }
 
     /// Looks at the clock and at how far everyone is: what came from the client, what went to each replica.
-    pub fn on_tick(&mut self, now: MonoTime, received: Received, sent: &[Sent]) -> Vec<Effect> {
+    pub(super) fn on_tick(&mut self, now: MonoTime, received: Received, sent: &[Sent]) -> Vec<Effect> {
         let before = self.received.frames;
         self.hear(now, received);
         let mut effects = Vec::new();

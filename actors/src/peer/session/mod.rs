@@ -29,7 +29,7 @@ pub use eviction::Class;
 pub use knocks::Knocks;
 pub use places::{Place, Places, PlacesMax, PlacesTally};
 pub use requests::{LATENCY_BOUNDS, RequestStats, RequestTally};
-pub use state::{SessionFate, SessionLimits, SessionPhase, SessionState};
+pub use state::SessionLimits;
 
 /// Who is at the other end of a session.
 #[derive(Debug, Clone)]

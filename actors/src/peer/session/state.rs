@@ -15,7 +15,7 @@ pub struct SessionLimits {
 
 /// Where a session is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SessionPhase {
+pub(super) enum SessionPhase {
     /// Takes requests.
     Serving,
     /// Takes no new requests; ends with the last one that is open.
@@ -24,7 +24,7 @@ pub enum SessionPhase {
 
 /// What to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SessionFate {
+pub(super) enum SessionFate {
     /// Go on.
     Keep,
     /// Nobody has asked for anything for too long.
@@ -35,7 +35,7 @@ pub enum SessionFate {
 
 /// A session after its handshake.
 #[derive(Debug, Clone, Copy)]
-pub struct SessionState {
+pub(super) struct SessionState {
     phase: SessionPhase,
     served: u64,
     busy_at: MonoTime,
@@ -44,22 +44,17 @@ pub struct SessionState {
 
 impl SessionState {
     /// A session that was welcomed at `now`.
-    pub fn new(now: MonoTime, limits: SessionLimits) -> Self {
+    pub(super) fn new(now: MonoTime, limits: SessionLimits) -> Self {
         Self { phase: SessionPhase::Serving, served: 0, busy_at: now, limits }
     }
 
-    /// Where it is in its life.
-    pub fn phase(&self) -> SessionPhase {
-        self.phase
-    }
-
     /// Takes no new requests from here on.
-    pub fn drain(&mut self) {
+    pub(super) fn drain(&mut self) {
         self.phase = SessionPhase::Draining;
     }
 
     /// Looks at the clock: `open` requests are under way, and `served` have come since the session began.
-    pub fn tick(&mut self, now: MonoTime, open: usize, served: u64) -> SessionFate {
+    pub(super) fn tick(&mut self, now: MonoTime, open: usize, served: u64) -> SessionFate {
         if served != self.served {
             (self.served, self.busy_at) = (served, now);
         }

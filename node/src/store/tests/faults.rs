@@ -31,6 +31,10 @@ async fn assert_failed_for_writes_only(disk: &FaultyDisk, store: &FileStore) {
     assert_eq!(now, syncs, "no fsync is ever tried again");
 }
 
+async fn save_identity(store: &FileStore, identity: NodeIdentity) -> Result<(), StoreError> {
+    store.change_identity(move |_| Some(identity)).await
+}
+
 #[tokio::test]
 async fn a_failed_fdatasync_fails_the_disk_and_is_never_retried() {
     let (disk, store) = with_one_chunk().await;
@@ -112,10 +116,10 @@ async fn an_identity_for_which_there_is_no_room_at_its_sync_fails_no_disk() {
     let identity = store.data_dir().identity().unwrap();
     disk.fail_next(Op::SyncData, Errno::DQUOT);
     let joined = NodeIdentity { epoch: dfs_wire::id::Epoch(5), ..identity.clone() };
-    let error = store.save_identity(joined.clone()).await.unwrap_err();
+    let error = save_identity(&store, joined.clone()).await.unwrap_err();
     assert!(matches!(error, StoreError::NoSpace { .. }), "{error}");
     assert_eq!(store.data_dir().identity(), Some(identity), "the one before");
-    store.save_identity(joined.clone()).await.unwrap();
+    save_identity(&store, joined.clone()).await.unwrap();
     drop(store);
     disk.restart(super::faulty_disk::Survives::Nothing);
     assert_eq!(open_inline(&disk).0.data_dir().identity(), Some(joined), "durable");
@@ -130,7 +134,7 @@ async fn a_read_only_disk_that_takes_writes_again_is_used_again_and_stores_what_
         disk.fail_next(Op::Create, errno);
         let run = store.begin_run(NodeId(9)).unwrap();
         let joined = NodeIdentity { epoch: dfs_wire::id::Epoch(5), ..run };
-        store.save_identity(joined.clone()).await.unwrap();
+        save_identity(&store, joined.clone()).await.unwrap();
         store.stats();
         disk.fail_next(Op::Create, errno);
         disk.advance_clock(Duration::from_secs(11));
@@ -314,7 +318,7 @@ async fn a_disk_without_a_free_byte_lets_its_node_start_join_and_delete() {
     let run = store.begin_run(NodeId(9)).unwrap();
     assert_eq!(run.incarnation.0, 2);
     let joined = NodeIdentity { cluster: Some(ClusterId(7)), node_key: Some([1; 32]), ..run };
-    store.save_identity(joined.clone()).await.unwrap();
+    save_identity(&store, joined.clone()).await.unwrap();
     assert_eq!(store.stats().state, DiskState::Full);
     assert!(store.quarantine(vec![key(1, 1)]).await[0].1.is_ok());
     assert!(store.purge_quarantine(Duration::ZERO).await.unwrap() > 0);
@@ -353,7 +357,7 @@ async fn a_read_only_disk_lets_its_node_start_and_join() {
     assert_eq!(run.incarnation.0, 2);
     assert!(matches!(store.stats().state, DiskState::ReadOnly(_)));
     let joined = NodeIdentity { epoch: dfs_wire::id::Epoch(5), ..run };
-    store.save_identity(joined.clone()).await.unwrap();
+    save_identity(&store, joined.clone()).await.unwrap();
     assert_eq!(store.data_dir().identity(), Some(joined), "in memory");
     assert_eq!(get(&store, key(1, 1)).await.unwrap(), content(1, 300_000));
 }
@@ -364,8 +368,9 @@ async fn a_failed_sync_of_the_identity_fails_the_disk() {
         let (disk, store) = with_one_chunk().await;
         disk.fail_next(op, Errno::IO);
         let identity = store.data_dir().identity().unwrap();
-        let error =
-            store.save_identity(NodeIdentity { cluster: Some(ClusterId(7)), ..identity }).await.unwrap_err();
+        let error = save_identity(&store, NodeIdentity { cluster: Some(ClusterId(7)), ..identity })
+            .await
+            .unwrap_err();
         assert!(matches!(error, StoreError::DiskFailed { .. }), "{error}");
         assert!(store.begin_run(NodeId(9)).is_ok(), "its chunks are read all the same");
         assert_failed_for_writes_only(&disk, &store).await;

@@ -18,6 +18,7 @@ use dfs_wire::status::{Status, StatusCode};
 
 use super::words::{advertise_hint, check_texts, fenced, superseded, too_many_register};
 use super::{Member, MembershipState, NODES_MAX};
+use crate::budgets::NODES_WAITING_MAX;
 use crate::coordinator::membership::view::WaitingNode;
 use crate::coordinator::metadata::model::records::{NodeRecord, Standing};
 use crate::env::MonoTime;
@@ -26,8 +27,6 @@ use crate::env::MonoTime;
 const HELD_FOR: Duration = Duration::from_secs(5);
 /// Registrations under way at once.
 const HELD_MAX: usize = 64;
-/// Nodes that wait for an operator's yes; of more, the oldest are not shown any more.
-const WAITING_MAX: usize = 64;
 /// A node that waits asks again every few seconds; one that has not for so long is gone.
 const WAITING_FOR: Duration = Duration::from_secs(60);
 /// Unknown nodes from one source that are listened to within [`STRANGERS_FOR`].
@@ -119,7 +118,7 @@ impl Door {
     }
 
     fn wait(&mut self, now: MonoTime, node: NodeId, record: NodeRecord, why: &Status) {
-        if self.waiting.len() >= WAITING_MAX && !self.waiting.contains_key(&node) {
+        if self.waiting.len() >= NODES_WAITING_MAX && !self.waiting.contains_key(&node) {
             let oldest = self.waiting.iter().min_by_key(|(_, w)| w.asked).map(|(id, _)| *id);
             oldest.and_then(|id| self.waiting.remove(&id));
         }

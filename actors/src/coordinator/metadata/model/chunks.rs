@@ -1,6 +1,6 @@
 //! Keeping chunk records, the tables that follow from them and the counters in step.
 
-use dfs_wire::id::{ChunkId, Generation, InodeId, NodeId, VersionId};
+use dfs_wire::id::{ChunkId, ChunkKey, Generation, InodeId, NodeId, VersionId};
 use dfs_wire::message::metadata::CopyState;
 
 use super::copies::{COPIES_MAX, REINDEX_OPS_MAX, group, reindex};
@@ -100,7 +100,7 @@ pub fn put_tombstone(
     generation: Generation,
     now_ms: u64,
 ) -> Result<(), MetaError> {
-    let key = keys::tombstone(node, chunk, generation);
+    let key = keys::tombstone(node, ChunkKey { chunk, generation });
     if txn.get(&key)?.is_none() && !is_forgotten(txn, node)? {
         txn.put(key, &Tombstone { since_ms: now_ms })?;
         txn.count(|t| t.tombstones += 1)?;

@@ -3,7 +3,7 @@
 //! The tables are walked one after another; the cursor is the phase, a place within a segment, and a key. Each row
 //! is judged within one snapshot, so a change between two steps is never mistaken for damage.
 
-use dfs_wire::id::{ChunkId, InodeId, VersionId};
+use dfs_wire::id::{ChunkId, ChunkKey, InodeId, VersionId};
 use dfs_wire::message::metadata::{ChunkHealth, CopyState, EntryKind, Fsck, FsckKind, FsckProblem, FsckStep};
 use dfs_wire::path::DfsPath;
 
@@ -291,7 +291,8 @@ impl<V: View> Check<'_, V> {
         }
         if record.state == ChunkState::Dying {
             for copy in &record.copies {
-                if self.view.get(&keys::tombstone(copy.node, id, record.generation))?.is_none() {
+                let key = ChunkKey { chunk: id, generation: record.generation };
+                if self.view.get(&keys::tombstone(copy.node, key))?.is_none() {
                     let detail = format!("node {} was never told to delete its copy", copy.node);
                     self.problem(FsckKind::Metadata, None, Some(id), detail);
                 }

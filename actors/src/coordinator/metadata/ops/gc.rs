@@ -225,9 +225,9 @@ pub fn tombstones(view: &impl View, node: NodeId, limit: usize) -> Result<Vec<Ch
     found
         .iter()
         .map(|(key, _)| {
-            let parsed =
+            let (_, copy) =
                 keys::parse_tombstone(key).ok_or_else(|| MetaError::damaged(key, "not a tombstone"))?;
-            Ok(ChunkKey { chunk: parsed.1, generation: parsed.2 })
+            Ok(copy)
         })
         .collect()
 }
@@ -238,7 +238,7 @@ pub fn tombstones(view: &impl View, node: NodeId, limit: usize) -> Result<Vec<Ch
 /// Of the store.
 pub fn confirm_deleted(txn: &mut Txn<'_>, node: NodeId, copies: &[ChunkKey]) -> Result<(), MetaError> {
     for copy in copies.iter().take(CONFIRMATIONS_MAX) {
-        let key = keys::tombstone(node, copy.chunk, copy.generation);
+        let key = keys::tombstone(node, *copy);
         if txn.get(&key)?.is_none() {
             // Only what we asked for counts: a node cannot talk a live copy out of the records.
             continue;

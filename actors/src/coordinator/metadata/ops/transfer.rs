@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use dfs_wire::auth::Receipt;
 use dfs_wire::bugs::{self, Bug};
-use dfs_wire::id::{ChunkId, Generation, NodeId, SessionId};
+use dfs_wire::id::{ChunkId, ChunkKey, Generation, NodeId, SessionId};
 use dfs_wire::limits::{CHUNKS_PER_REQUEST_MAX, REPLICATION_MAX};
 use dfs_wire::message::metadata::{AllocateChunks, CopyState, StoredChunk};
 use dfs_wire::status::StatusCode;
@@ -149,7 +149,8 @@ pub fn allocate(
         out.push(allocated(chunk, &record));
     }
     if let Some(first) = orphans.orphans.first() {
-        txn.put(keys::orphans(ctx.now_ms, first.chunk, first.generation), &orphans)?;
+        let first = ChunkKey { chunk: first.chunk, generation: first.generation };
+        txn.put(keys::orphans(ctx.now_ms, first), &orphans)?;
     }
     segments.store(txn, id)?;
     session.allocated = session.allocated.max(end);

@@ -38,7 +38,7 @@
 //!
 //! Times are milliseconds; an index row may be early (a renewed lease), never late.
 
-use dfs_wire::id::{ChunkId, Generation, InodeId, NodeId, OpId, SessionId, VersionId};
+use dfs_wire::id::{ChunkId, ChunkKey, Generation, InodeId, NodeId, OpId, SessionId, VersionId};
 use dfs_wire::message::metadata::CopyState;
 use dfs_wire::path::DfsPath;
 
@@ -278,7 +278,8 @@ pub fn parse_release(key: &[u8]) -> Option<VersionId> {
 }
 
 /// Generations that an allocation gave up, under the first of them: each is given up once, so no two batches meet.
-pub fn orphans(at_ms: u64, chunk: ChunkId, generation: Generation) -> Vec<u8> {
+pub fn orphans(at_ms: u64, first: ChunkKey) -> Vec<u8> {
+    let ChunkKey { chunk, generation } = first;
     key(&[table::ORPHANS, &at_ms.to_be_bytes(), &chunk.to_bytes(), &generation.0.to_be_bytes()])
 }
 
@@ -288,16 +289,18 @@ pub fn tombstones(node: NodeId) -> Vec<u8> {
 }
 
 /// What a node still has to delete.
-pub fn tombstone(node: NodeId, chunk: ChunkId, generation: Generation) -> Vec<u8> {
+pub fn tombstone(node: NodeId, copy: ChunkKey) -> Vec<u8> {
+    let ChunkKey { chunk, generation } = copy;
     key(&[table::TOMBSTONE, &node.to_bytes(), &chunk.to_bytes(), &generation.0.to_be_bytes()])
 }
 
-/// Node, chunk and generation of a tombstone's key.
-pub fn parse_tombstone(key: &[u8]) -> Option<(NodeId, ChunkId, Generation)> {
+/// Node and copy of a tombstone's key.
+pub fn parse_tombstone(key: &[u8]) -> Option<(NodeId, ChunkKey)> {
     let (node, rest) = key.strip_prefix(table::TOMBSTONE)?.split_first_chunk::<16>()?;
     let (chunk, generation) = rest.split_first_chunk::<16>()?;
     let generation = u32::from_be_bytes(generation.try_into().ok()?);
-    Some((NodeId::from_bytes(*node), ChunkId::from_bytes(*chunk), Generation(generation)))
+    let copy = ChunkKey { chunk: ChunkId::from_bytes(*chunk), generation: Generation(generation) };
+    Some((NodeId::from_bytes(*node), copy))
 }
 
 /// Prefix of the versions that hold a chunk beside the one it was written for.
@@ -429,8 +432,8 @@ mod tests {
         assert_eq!(parse_holder(&holder(holding.0, holding.1, holding.2)), Some(holding));
         let at = "/a".parse().unwrap();
         assert_eq!(parse_upload_at(&upload_at(&at, SessionId(4))), Some(SessionId(4)));
-        let stone = (NodeId(1), ChunkId(2), Generation(3));
-        assert_eq!(parse_tombstone(&tombstone(stone.0, stone.1, stone.2)), Some(stone));
+        let stone = (NodeId(1), ChunkKey { chunk: ChunkId(2), generation: Generation(3) });
+        assert_eq!(parse_tombstone(&tombstone(stone.0, stone.1)), Some(stone));
         assert_eq!(parse_tombstone(b"x123"), None);
         assert_eq!(parse_copy(&copy(NodeId(1), ChunkId(2))), Some((NodeId(1), ChunkId(2))));
         assert_eq!(parse_copy(b"y123"), None);

@@ -14,7 +14,7 @@ pub(crate) const PORT_DEFAULT: u16 = 8080;
 
 /// Where an endpoint was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Origin {
+pub(crate) enum EndpointOrigin {
     /// `--endpoint`.
     Flag,
     /// An argument.
@@ -33,7 +33,7 @@ pub(crate) enum Origin {
     Default,
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for EndpointOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Flag => f.write_str("from --endpoint"),
@@ -54,7 +54,7 @@ pub(crate) struct Endpoint {
     /// `host:port` of each.
     pub addresses: Vec<String>,
     /// How they were found.
-    pub origin: Origin,
+    pub origin: EndpointOrigin,
 }
 
 /// What the command line says of the cluster.
@@ -78,15 +78,16 @@ impl Endpoint {
         config: impl Fn() -> Outcome<ConfigFile>,
     ) -> Outcome<Self> {
         let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
-        let named = |name: &str| Self::parse(config()?.endpoint(name)?, Origin::Named(name.to_owned()));
+        let named =
+            |name: &str| Self::parse(config()?.endpoint(name)?, EndpointOrigin::Named(name.to_owned()));
         if let Some(text) = &said.endpoint {
-            return Self::parse(text, Origin::Flag);
+            return Self::parse(text, EndpointOrigin::Flag);
         }
         if let Some(name) = &said.context {
             return named(name);
         }
         if let Some(text) = env("DFS_ENDPOINT") {
-            return Self::parse(&text, Origin::Endpoint);
+            return Self::parse(&text, EndpointOrigin::Endpoint);
         }
         if let Some(name) = env("DFS_CONTEXT") {
             return named(&name);
@@ -99,7 +100,7 @@ impl Endpoint {
                 Some(port) => format!("{host}:{port}"),
                 None => host,
             };
-            return Self::parse(&text, Origin::Coordinator);
+            return Self::parse(&text, EndpointOrigin::Coordinator);
         }
         match ClusterState::nearest(here)? {
             Some((dir, state)) => match state.coordinator() {
@@ -107,15 +108,15 @@ impl Endpoint {
                     if state.is_there() {
                         state.must_be_in_place()?;
                     }
-                    Self::parse(&node.address, Origin::Dev(dir.display().to_string()))
+                    Self::parse(&node.address, EndpointOrigin::Dev(dir.display().to_string()))
                 }
-                None => Self::parse("localhost", Origin::Default),
+                None => Self::parse("localhost", EndpointOrigin::Default),
             },
             None => {
                 let config = config()?;
                 match &config.current {
-                    Some(name) => Self::parse(config.endpoint(name)?, Origin::Current(name.clone())),
-                    None => Self::parse("localhost", Origin::Default),
+                    Some(name) => Self::parse(config.endpoint(name)?, EndpointOrigin::Current(name.clone())),
+                    None => Self::parse("localhost", EndpointOrigin::Default),
                 }
             }
         }
@@ -126,11 +127,11 @@ impl Endpoint {
     /// # Errors
     /// If they are none.
     pub(crate) fn check(text: &str) -> Outcome {
-        Self::parse(text, Origin::Argument).map(drop)
+        Self::parse(text, EndpointOrigin::Argument).map(drop)
     }
 
     /// Reads one or several addresses with commas between; the port may be left out.
-    fn parse(text: &str, origin: Origin) -> Outcome<Self> {
+    fn parse(text: &str, origin: EndpointOrigin) -> Outcome<Self> {
         let mut addresses = Vec::new();
         for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
             let address = part.strip_prefix("dfs://").unwrap_or(part).trim_end_matches('/');
@@ -148,9 +149,13 @@ impl Endpoint {
     }
 }
 
-fn bad_address(text: &str, origin: &Origin) -> Failure {
+fn bad_address(text: &str, origin: &EndpointOrigin) -> Failure {
     let message = format!("'{}' ({origin}) is not an address", plain(text));
-    let exit = if matches!(origin, Origin::Flag | Origin::Argument) { Exit::Usage } else { Exit::Config };
+    let exit = if matches!(origin, EndpointOrigin::Flag | EndpointOrigin::Argument) {
+        Exit::Usage
+    } else {
+        Exit::Config
+    };
     Failure::new(exit, "BadEndpoint", message).hint("write it as HOST:PORT, for example localhost:8080")
 }
 
@@ -214,7 +219,10 @@ mod tests {
         assert_eq!(first(Some("@near"), &all), "n:1");
         assert_eq!(first(None, &[("DFS_CONTEXT", "near"), ("COORDINATOR_HOST", "c")]), "n:1");
         let none = Endpoint::resolve(&Said::default(), |_| None, here, || Ok(ConfigFile::default())).unwrap();
-        assert_eq!((none.addresses.join(","), none.origin), ("localhost:8080".to_owned(), Origin::Default));
+        assert_eq!(
+            (none.addresses.join(","), none.origin),
+            ("localhost:8080".to_owned(), EndpointOrigin::Default)
+        );
         assert_eq!(resolve(Some("@none"), &[], here).unwrap_err().code, "NoSuchContext");
         assert_eq!(first(Some("a, b:7,dfs://c:1/"), &[]), "a:8080,b:7,c:1");
     }

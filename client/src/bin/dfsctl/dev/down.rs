@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::ClusterDir;
 use crate::connect::invocation::Invocation;
-use crate::dev_cluster::node::NodeRecord;
+use crate::dev_cluster::node::DevNode;
 use crate::dev_cluster::process::{Process, RunState};
 use crate::dev_cluster::state::{ClusterState, Lock, ignore_not_empty};
 use crate::output::View;
@@ -135,8 +135,8 @@ pub(crate) fn lock_if_possible(state: &ClusterState) -> Outcome<Option<Lock>> {
 }
 
 /// Asks processes to end, then kills those that do not; gives the names of the killed.
-fn stop(nodes: &[&NodeRecord]) -> Outcome<Vec<String>> {
-    let alive: Vec<(&NodeRecord, &Process)> =
+fn stop(nodes: &[&DevNode]) -> Outcome<Vec<String>> {
+    let alive: Vec<(&DevNode, &Process)> =
         nodes.iter().filter_map(|node| Some((*node, node.alive()?))).collect();
     for (node, process) in &alive {
         // A paused process hears of SIGTERM only when it goes on.
@@ -160,7 +160,7 @@ fn stop(nodes: &[&NodeRecord]) -> Outcome<Vec<String>> {
 ///
 /// # Errors
 /// If it cannot be killed.
-pub(crate) fn kill(node: &NodeRecord, process: &Process) -> Outcome {
+pub(crate) fn kill(node: &DevNode, process: &Process) -> Outcome {
     process.signal(Signal::KILL).map_err(|e| cannot_stop(node, &e))?;
     match process.wait(KILL_PATIENCE, |state| state == RunState::Stopped) {
         true => Ok(()),
@@ -168,7 +168,7 @@ pub(crate) fn kill(node: &NodeRecord, process: &Process) -> Outcome {
     }
 }
 
-fn cannot_stop(node: &NodeRecord, error: &io::Error) -> Failure {
+fn cannot_stop(node: &DevNode, error: &io::Error) -> Failure {
     let pid = node.process.as_ref().map_or(0, |process| process.pid);
     Failure::new(Exit::Other, "StopFailed", format!("cannot stop {} (pid {pid}): {error}", node.name))
 }

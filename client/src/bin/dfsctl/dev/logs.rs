@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::ClusterDir;
 use crate::complete::dev_nodes;
 use crate::connect::invocation::Invocation;
-use crate::dev_cluster::node::NodeRecord;
+use crate::dev_cluster::node::DevNode;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
 use crate::output::list::List;
@@ -77,7 +77,7 @@ pub(crate) async fn run(context: &Invocation, args: &Args) -> Outcome<Exit> {
     }
 }
 
-fn print(list: &mut List, node: &NodeRecord, lines: &[String]) -> Outcome {
+fn print(list: &mut List, node: &DevNode, lines: &[String]) -> Outcome {
     lines.iter().try_for_each(|line| {
         let text = list.output().name_line(line);
         list.raw(&LineView { node: &node.name, line }, &text)

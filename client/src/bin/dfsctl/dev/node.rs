@@ -11,7 +11,7 @@ use super::launch::node_binary;
 use super::{ClusterDir, ready, up};
 use crate::complete::dev_nodes;
 use crate::connect::invocation::Invocation;
-use crate::dev_cluster::node::NodeRecord;
+use crate::dev_cluster::node::DevNode;
 use crate::dev_cluster::process::{Process, RunState};
 use crate::dev_cluster::state::{ClusterState, Lock};
 use crate::output::View;
@@ -76,7 +76,7 @@ impl View for ActionView {
     }
 }
 
-fn acted_on(node: &NodeRecord) -> ActedOn {
+fn acted_on(node: &DevNode) -> ActedOn {
     ActedOn { name: node.name.clone(), pid: node.alive().map(|process| process.pid), state: node.state() }
 }
 
@@ -85,7 +85,7 @@ fn each(
     context: &Invocation,
     args: &Args,
     action: &'static str,
-    act: impl Fn(&NodeRecord, &Process) -> Outcome,
+    act: impl Fn(&DevNode, &Process) -> Outcome,
 ) -> Outcome<Exit> {
     let state = args.cluster.load()?;
     let _lock = lock_if_possible(&state)?;
@@ -109,13 +109,13 @@ fn each(
     Ok(Exit::Ok)
 }
 
-fn not_running(node: &NodeRecord) -> Failure {
+fn not_running(node: &DevNode) -> Failure {
     let message = format!("{} does not run", node.name);
     Failure::new(Exit::Precondition, "NotRunning", message)
         .hint(format!("start it with 'dfsctl dev start {}'", node.name))
 }
 
-fn signal(node: &NodeRecord, process: &Process, signal: Signal, then: RunState) -> Outcome {
+fn signal(node: &DevNode, process: &Process, signal: Signal, then: RunState) -> Outcome {
     let failed = |why: String| Failure::new(Exit::Other, "SignalFailed", format!("{}: {why}", node.name));
     process.signal(signal).map_err(|e| failed(e.to_string()))?;
     match process.wait(PATIENCE, |state| state == then) {

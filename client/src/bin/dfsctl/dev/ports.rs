@@ -93,7 +93,7 @@ pub(crate) fn port_taken(port: u16, whose: &str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dev_cluster::node::NodeRecord;
+    use crate::dev_cluster::node::DevNode;
 
     #[test]
     fn taken_ports_are_passed_over_and_none_is_given_twice() {
@@ -111,7 +111,7 @@ mod tests {
         let taken = listener.local_addr().unwrap().to_string();
         let mut ports = Ports::default();
         let free = ports.next(port_of(&taken).unwrap()).unwrap();
-        let mut node = |name: &str, address: &str| NodeRecord {
+        let mut node = |name: &str, address: &str| DevNode {
             name: name.into(),
             role: name.into(),
             address: address.into(),

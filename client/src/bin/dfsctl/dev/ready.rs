@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::launch::tail;
 use crate::connect::invocation::Invocation;
-use crate::dev_cluster::node::NodeRecord;
+use crate::dev_cluster::node::DevNode;
 use crate::dev_cluster::process::RunState;
 use crate::dev_cluster::state::ClusterState;
 use crate::output::exit::Exit;
@@ -54,7 +54,7 @@ pub(crate) async fn wait(
     }
 }
 
-fn failed(node: &NodeRecord, started: &[Started], what: &str) -> Failure {
+fn failed(node: &DevNode, started: &[Started], what: &str) -> Failure {
     let from = started.iter().find(|start| start.name == node.name).map_or(0, |start| start.log_from);
     let lines = tail(&node.log, from, LOG_LINES);
     let mut message = format!("{} {what}", node.name);

@@ -5,7 +5,7 @@ use serde::{Serialize, Serializer};
 use super::ClusterDir;
 use super::ready::is_ready;
 use crate::connect::invocation::Invocation;
-use crate::dev_cluster::node::NodeRecord;
+use crate::dev_cluster::node::DevNode;
 use crate::dev_cluster::process::RunState;
 use crate::dev_cluster::state::ClusterState;
 use crate::output::View;
@@ -30,7 +30,7 @@ pub(crate) struct DevStatusView {
 /// One node, as it is printed.
 #[derive(Debug)]
 pub(crate) struct DevNodeView {
-    node: NodeRecord,
+    node: DevNode,
     /// Its process; `None` if it does not run.
     pid: Option<u32>,
     state: RunState,
@@ -56,7 +56,7 @@ impl Serialize for DevNodeView {
 }
 
 impl DevNodeView {
-    fn new(node: &NodeRecord) -> Self {
+    fn new(node: &DevNode) -> Self {
         let state = node.state();
         Self {
             node: node.clone(),

@@ -14,10 +14,10 @@ use super::launch::{Launch, clean_command, node_binary};
 use super::ports::{Ports, is_free, move_stopped, no_ports, port_of, port_taken, ports_of};
 use super::ready::{self, Started};
 use super::status::{DevNodeView, views};
-use crate::connect::endpoint::{Endpoint, Origin, PORT_DEFAULT};
+use crate::connect::endpoint::{Endpoint, EndpointOrigin, PORT_DEFAULT};
 use crate::connect::invocation::Invocation;
 use crate::dev_cluster::file::absolute;
-use crate::dev_cluster::node::NodeRecord;
+use crate::dev_cluster::node::DevNode;
 use crate::dev_cluster::process::RunState;
 use crate::dev_cluster::state::{ClusterState, DIR_DEFAULT, Lock};
 use crate::output::View;
@@ -236,7 +236,7 @@ fn elsewhere(found: Outcome<Endpoint>, own: &str) -> Option<String> {
     let advice = format!("use --endpoint {own}");
     let same = |address: &String| address.replace("localhost:", "127.0.0.1:") == own;
     match found {
-        Ok(found) if found.origin == Origin::Flag || found.addresses.iter().all(same) => None,
+        Ok(found) if found.origin == EndpointOrigin::Flag || found.addresses.iter().all(same) => None,
         Ok(found) => {
             Some(format!("commands started here go to {} ({}); {advice}", found.shown(), found.origin))
         }
@@ -290,7 +290,7 @@ fn plan(state: &mut ClusterState, args: &Args) -> Outcome {
 
 fn add_node(state: &mut ClusterState, role: &str, name: String, port: u16, ports: &mut Ports) -> Outcome {
     let admin = ports.next(port.saturating_add(ADMIN_OFFSET)).ok_or_else(no_ports)?;
-    state.nodes.push(NodeRecord {
+    state.nodes.push(DevNode {
         role: role.to_owned(),
         address: format!("127.0.0.1:{port}"),
         admin_address: format!("127.0.0.1:{admin}"),
@@ -362,7 +362,7 @@ pub(crate) fn start_node(state: &mut ClusterState, index: usize, binary: &Path) 
 }
 
 /// The command line of a node.
-fn arguments(node: &NodeRecord, coordinator: &str, automatic: &[String], set: &[String]) -> Vec<OsString> {
+fn arguments(node: &DevNode, coordinator: &str, automatic: &[String], set: &[String]) -> Vec<OsString> {
     let mut args = vec!["--role".into(), node.role.clone().into(), "--name".into(), node.name.clone().into()];
     args.extend(["--data".into(), node.data_dir.clone().into_os_string()]);
     args.extend(["--listen".into(), node.address.clone().into()]);
@@ -467,9 +467,9 @@ mod tests {
             let addresses = addresses.iter().map(|a| (*a).to_owned()).collect();
             elsewhere(Ok(Endpoint { addresses, origin }), "127.0.0.1:8080")
         };
-        assert_eq!(found(&["localhost:8080"], Origin::Endpoint), None);
-        assert_eq!(found(&["other:8080"], Origin::Flag), None);
-        let said = found(&["other:8080"], Origin::Endpoint).unwrap();
+        assert_eq!(found(&["localhost:8080"], EndpointOrigin::Endpoint), None);
+        assert_eq!(found(&["other:8080"], EndpointOrigin::Flag), None);
+        let said = found(&["other:8080"], EndpointOrigin::Endpoint).unwrap();
         assert!(said.contains("other:8080 (from DFS_ENDPOINT)"), "{said}");
     }
 

@@ -11,7 +11,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::node::NodeRecord;
+use super::node::DevNode;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
 
@@ -53,7 +53,7 @@ pub(crate) struct StateFile {
     /// `section.key=value` settings passed to every node.
     pub set: Vec<String>,
     /// The nodes, the coordinator first; their places relative to `dir`.
-    pub nodes: Vec<NodeRecord>,
+    pub nodes: Vec<DevNode>,
 }
 
 /// What a state file says of the directory it lies in.
@@ -72,7 +72,7 @@ pub(crate) enum Meaning {
 
 impl StateFile {
     /// The state of the cluster in `dir`, with the places of the nodes below it.
-    pub(crate) fn new(dir: &Path, set: &[String], nodes: &[NodeRecord]) -> Self {
+    pub(crate) fn new(dir: &Path, set: &[String], nodes: &[DevNode]) -> Self {
         let relative = |path: &Path| path.strip_prefix(dir).unwrap_or(path).to_owned();
         let nodes = nodes.iter().map(|node| node.clone().placed(relative));
         Self {
@@ -266,7 +266,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let dir = absolute(home.path());
         for place in ["/etc", "..", "a/../../b", ""] {
-            let outside = NodeRecord { data_dir: place.into(), ..coordinator(&dir) };
+            let outside = DevNode { data_dir: place.into(), ..coordinator(&dir) };
             StateFile::new(&dir, &[], &[outside]).write().unwrap();
             assert_eq!(StateFile::read(&dir).unwrap_err().code, "BadState", "{place}");
         }

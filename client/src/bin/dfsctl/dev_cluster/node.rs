@@ -8,7 +8,7 @@ use super::process::{Process, RunState};
 
 /// One node of a development cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct NodeRecord {
+pub(crate) struct DevNode {
     /// `coordinator`, `datanode-1`, ...
     pub name: String,
     /// `coordinator` or `datanode`.
@@ -25,7 +25,7 @@ pub(crate) struct NodeRecord {
     pub process: Option<Process>,
 }
 
-impl NodeRecord {
+impl DevNode {
     /// How its process is now.
     pub(crate) fn state(&self) -> RunState {
         self.process.as_ref().map_or(RunState::Stopped, Process::state)
@@ -47,8 +47,8 @@ pub(super) mod tests {
     use super::*;
 
     /// A coordinator that never ran.
-    pub(in crate::dev_cluster) fn coordinator(dir: &Path) -> NodeRecord {
-        NodeRecord {
+    pub(in crate::dev_cluster) fn coordinator(dir: &Path) -> DevNode {
+        DevNode {
             name: "coordinator".into(),
             role: "coordinator".into(),
             address: "127.0.0.1:1".into(),

@@ -9,7 +9,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::file::{FILE, Meaning, StateFile, absolute};
-use super::node::NodeRecord;
+use super::node::DevNode;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome, reason};
 use crate::output::text::plain;
@@ -29,7 +29,7 @@ pub(crate) struct ClusterState {
     /// `section.key=value` settings passed to every node.
     pub set: Vec<String>,
     /// The nodes, the coordinator first.
-    pub nodes: Vec<NodeRecord>,
+    pub nodes: Vec<DevNode>,
 }
 
 impl ClusterState {
@@ -39,7 +39,7 @@ impl ClusterState {
     }
 
     /// The coordinator.
-    pub(crate) fn coordinator(&self) -> Option<&NodeRecord> {
+    pub(crate) fn coordinator(&self) -> Option<&DevNode> {
         self.nodes.iter().find(|node| node.role == "coordinator")
     }
 
@@ -49,7 +49,7 @@ impl ClusterState {
     }
 
     /// The datanodes.
-    pub(crate) fn datanodes(&self) -> impl Iterator<Item = &NodeRecord> {
+    pub(crate) fn datanodes(&self) -> impl Iterator<Item = &DevNode> {
         self.nodes.iter().filter(|node| node.role == "datanode")
     }
 
@@ -119,7 +119,7 @@ impl ClusterState {
 
     /// Itself, unless its processes work in another directory: that one is the cluster then.
     fn own(self) -> Outcome<Option<Self>> {
-        let elsewhere = |node: &NodeRecord| node.alive()?.writes_elsewhere(&node.log);
+        let elsewhere = |node: &DevNode| node.alive()?.writes_elsewhere(&node.log);
         match self.nodes.iter().find_map(elsewhere) {
             Some(log) => Err(copied(&self.dir, log.parent().and_then(Path::parent).unwrap_or(&log))),
             None => Ok(Some(self)),
