@@ -100,6 +100,8 @@ pub(super) enum Program {
     Prepare(usize),
     /// So many operations.
     Load(u32),
+    /// Looks whether so many nodes that do nothing are said to be up, of so many.
+    Silent(usize, usize),
     /// Waits until the cluster's health names these nodes.
     Told(Vec<HostId>),
     /// So many attempts to do what may not be done.
@@ -156,6 +158,7 @@ pub(super) async fn run(desk: Desk, program: Program) -> Ending {
             person.live(operations).await;
             Ok(())
         }
+        Program::Silent(gone, nodes) => person.silence_is_told(gone, nodes).await,
         Program::Told(hosts) => person.told_of(&hosts).await,
         Program::Audit(nodes) => person.audit(nodes).await,
         Program::Act => person.act().await,
@@ -429,7 +432,7 @@ impl Person {
             let findings = self.client.status().await.map(|status| format!("{:?}", status.findings));
             let findings = findings.unwrap_or_else(|error| error.to_string());
             let Some(untold) = hosts.iter().find(|host| !findings.contains(&host.to_string())) else {
-                return Ok(());
+                return self.nothing_rests_on(hosts).await;
             };
             if begun.elapsed() > TOLD_IN {
                 return Err(format!("health does not say that {untold} does nothing: {findings}"));
@@ -447,6 +450,7 @@ impl Person {
     async fn audit(&self, nodes: usize) -> Ending {
         self.all_there(nodes).await?;
         self.try_everything().await?;
+        self.what_is_called_good_is_there().await?;
         for at in 0..PATHS {
             let called = self.ledger.recorder.now();
             let held = self.read(at).await.map_err(|error| format!("p{at} cannot be read: {error:?}"))?;

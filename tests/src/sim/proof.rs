@@ -39,6 +39,16 @@ impl Disks {
         self.excused.lock().expect("nobody panics with it").contains(&host)
     }
 
+    /// Whether a disk has a file of this name in its durable directories.
+    pub(super) fn holds(&self, host: HostId, name: &str) -> bool {
+        let media = self.media.lock().expect("nobody panics with it");
+        let mut found = false;
+        if let Some(medium) = media.get(&host) {
+            medium.each_durable(&Path::new(DATA_DIR).join("chunks"), |there, _| found |= there == name);
+        }
+        found
+    }
+
     /// What is wrong with the copies of an acknowledged file, its contents in chunks of `chunk` bytes.
     pub(super) fn what_is_wrong(&self, inode: u64, content: &Content, chunk: u32) -> Vec<String> {
         let (mut good, mut wrong) = (BTreeMap::<u32, BTreeSet<HostId>>::new(), Vec::new());

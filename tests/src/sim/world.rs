@@ -49,6 +49,8 @@ pub(super) struct World {
     supervised: bool,
     now: u64,
     tick: u64,
+    /// From when on errors are no surprise.
+    pub(super) errors_from: u64,
 }
 
 impl World {
@@ -70,6 +72,7 @@ impl World {
             left: BTreeMap::new(),
             supervised: false,
             now: 0,
+            errors_from: u64::MAX,
             tick: LATENCY_MIN_US,
             trace: trace.clone(),
         };
@@ -319,6 +322,26 @@ impl World {
         if let Some(medium) = self.media.get(&id) {
             work(medium, &mut self.rng);
         }
+    }
+
+    /// From here on what is logged as an error is no surprise.
+    pub(super) fn expect_errors(&mut self) {
+        self.errors_from = self.now;
+    }
+
+    /// A copy of a disk.
+    pub(super) fn copy_of(&self, id: HostId) -> Medium {
+        self.media[&id].copy()
+    }
+
+    /// Lets a node lose power and come back with another disk; returns what it had.
+    pub(super) fn replace(&mut self, id: HostId, by: &Medium) -> Medium {
+        self.power_off(id);
+        let before = self.copy_of(id);
+        self.say(format!("another disk for {id}"));
+        self.disk(id, |disk, _| disk.restore(by));
+        self.start(id);
+        before
     }
 
     fn power_off(&mut self, id: HostId) {

@@ -28,6 +28,16 @@ const BUDGETS: &[(Bug, u64)] = &[
     (Bug::LeakCredit, 20),
     (Bug::SwallowWriteError, 60),
     (Bug::SkipMetadataName, 20),
+    (Bug::GcIgnoresLease, 100),
+    (Bug::NoCheckOnRead, 100),
+    (Bug::AcceptStaleReplica, 100),
+    (Bug::ForgetOutcome, 100),
+    (Bug::AllocateAgain, 100),
+    (Bug::FollowWallClock, 100),
+    (Bug::SilentIsUp, 100),
+    (Bug::ForgetDoubt, 100),
+    (Bug::ObeyOldMetadata, 20),
+    (Bug::CountDeadCopies, 100),
 ];
 
 /// What came of looking for a bug.
