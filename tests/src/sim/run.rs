@@ -118,7 +118,7 @@ fn live(world: &mut World, plan: &Plan) -> Result<(), String> {
     world.heal();
     until_done(world, &clients, LOAD_MAX_MS)?;
     settled(world, plan, &tasks)?;
-    if world.ledger.said().is_empty() && plan.seed % OLDER_ONE_OF == 0 {
+    if world.ledger.said().is_empty() && plan.seed.is_multiple_of(OLDER_ONE_OF) {
         older::restored(world, plan.nodes.into())?;
     }
     Ok(())

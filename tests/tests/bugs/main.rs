@@ -31,11 +31,8 @@ const BUDGETS: &[(Bug, u64)] = &[
     (Bug::GcIgnoresLease, 100),
     (Bug::NoCheckOnRead, 100),
     (Bug::AcceptStaleReplica, 100),
-    (Bug::ForgetOutcome, 100),
-    (Bug::AllocateAgain, 100),
     (Bug::FollowWallClock, 100),
     (Bug::SilentIsUp, 100),
-    (Bug::ForgetDoubt, 100),
     (Bug::ObeyOldMetadata, 20),
     (Bug::CountDeadCopies, 100),
 ];
