@@ -201,11 +201,11 @@ pub trait Net: Send + Sync + 'static {
 /// Everything outside the process that an actor may touch but for its own disk. Cheap to clone.
 #[derive(Clone)]
 pub struct Env {
-    /// Time.
+    /// Tells the time and waits.
     pub clock: Arc<dyn Clock>,
-    /// Network.
+    /// Listens and dials.
     pub net: Arc<dyn Net>,
-    /// Randomness.
+    /// Random bits, for ids and jitter.
     pub rng: Arc<dyn Rng>,
 }
 

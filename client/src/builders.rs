@@ -12,7 +12,7 @@ use crate::progress::ProgressFn;
 macro_rules! builders {
     ($($options:ident { $($field:ident: $kind:ident $of:ty,)+ })+) => { $(
         impl $options {
-            /// The defaults.
+            /// The defaults, to be changed step by step.
             #[must_use]
             pub fn new() -> Self {
                 Self::default()

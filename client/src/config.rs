@@ -129,7 +129,7 @@ pub struct RetryPolicy {
     pub attempts: u32,
     /// First pause; doubled each time, with jitter.
     pub pause_min: Duration,
-    /// Longest pause.
+    /// The pause grows no longer than this.
     pub pause_max: Duration,
     /// How long [`crate::Client::connect`] looks for a coordinator that answers.
     pub connect_budget: Duration,

@@ -8,7 +8,6 @@ use sha2::{Digest, Sha256};
 /// Frames hashed, read or written in one go: 2 MiB.
 pub(crate) const BATCH_FRAMES: usize = 8;
 
-/// A SHA-256.
 pub(crate) type Sha = [u8; 32];
 
 /// The hash so far.

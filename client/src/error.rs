@@ -26,7 +26,7 @@ pub enum ErrorKind {
     Unavailable,
     /// Bytes do not match their checksum and no good copy was found.
     Integrity,
-    /// No room.
+    /// No disk has room for it.
     NoSpace,
     /// The two sides have no protocol version in common, or are of builds that cannot read each other.
     VersionMismatch,

@@ -131,9 +131,9 @@ impl fmt::Debug for PutOptions {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct PutOutcome {
-    /// The file.
+    /// The file, as of the version that was committed.
     pub stat: FileStat,
-    /// Chunks with fewer durable copies than asked for; the missing ones are queued for repair.
+    /// Chunks with fewer durable copies than asked for; the coordinator remembers that copies are missing.
     pub degraded: Vec<DegradedChunk>,
     /// The file that was read changed meanwhile, which was allowed: how.
     pub source_changed: Option<String>,
@@ -172,7 +172,7 @@ impl Default for CopyOptions {
 pub struct Checksum {
     /// The file, as of the version it is of.
     pub stat: FileStat,
-    /// The SHA-256.
+    /// Of the whole file's bytes.
     pub sha256: [u8; 32],
     /// It was kept with the file when it was put, and is not read from it now.
     pub kept: bool,
@@ -184,9 +184,9 @@ pub struct Checksum {
 pub struct DegradedChunk {
     /// Its place in the file.
     pub index: u32,
-    /// The chunk.
+    /// Its id in the cluster.
     pub chunk: ChunkId,
-    /// Durable copies.
+    /// Copies that are durable now.
     pub copies: usize,
     /// Copies asked for.
     pub wanted: usize,
@@ -247,11 +247,11 @@ impl fmt::Debug for GetOptions {
 pub struct GetOutcome {
     /// The file, as of the version read.
     pub stat: FileStat,
-    /// Bytes delivered.
+    /// Bytes that were delivered, all of them verified.
     pub bytes: u64,
     /// Bytes of them that were there already from an earlier get (checked again now).
     pub resumed_bytes: u64,
-    /// Copies that turned out bad; others were read instead. Their nodes report them for repair.
+    /// Copies that turned out bad; others were read instead.
     pub bad_copies: Vec<BadCopy>,
     /// Steps that were tried again.
     pub retries: u64,
@@ -265,7 +265,7 @@ pub struct GetOutcome {
 pub struct BadCopy {
     /// The chunk's place in the file.
     pub index: u32,
-    /// The chunk.
+    /// The chunk's id in the cluster.
     pub chunk: ChunkId,
     /// The node that holds it.
     pub node: NodeId,
@@ -312,16 +312,16 @@ pub struct DeleteOptions {
 pub enum TrashTarget {
     /// The latest deletion of this path.
     Path(DfsPath),
-    /// This entry.
+    /// The entry whose root has this inode, as the list of the trash says.
     Inode(InodeId),
 }
 
 /// What a tree holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Usage {
-    /// Files.
+    /// Files in it.
     pub files: u64,
-    /// Directories.
+    /// Directories in it, as the coordinator counts them.
     pub directories: u64,
     /// Bytes, counted once.
     pub bytes: u64,
@@ -333,7 +333,7 @@ pub struct Usage {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct VerifyReport {
-    /// The file.
+    /// The file, as of the version that was read.
     pub stat: FileStat,
     /// One for each chunk, in order.
     pub chunks: Vec<ChunkCheck>,
@@ -359,9 +359,9 @@ impl VerifyReport {
 pub struct ChunkCheck {
     /// Its place in the file.
     pub index: u32,
-    /// The chunk.
+    /// Its id in the cluster.
     pub chunk: ChunkId,
-    /// Its length.
+    /// Bytes of the chunk.
     pub len: u32,
     /// What its SHA-256 must be.
     pub sha256: [u8; 32],

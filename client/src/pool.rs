@@ -23,7 +23,7 @@ const COOLDOWN_MAX: Duration = Duration::from_secs(15);
 /// Addresses remembered at most; beyond it those without a connection are forgotten.
 const PEERS_MAX: usize = 4096;
 
-/// One connection.
+/// One connection to a node, and when it was last used.
 pub(crate) struct Conn {
     link: Link,
     last_used: Mutex<Instant>,

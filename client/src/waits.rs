@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 /// The shortest wait after which another copy is asked: a disk that is only busy answers sooner.
 const HEDGE_MIN: Duration = Duration::from_millis(200);
-/// The longest.
+/// However slow a replica is, another one is asked after this.
 const HEDGE_MAX: Duration = Duration::from_secs(2);
 /// Waits are remembered for one to two of these.
 const WINDOW: Duration = Duration::from_secs(30);

@@ -20,11 +20,11 @@ use tokio::{
 /// Where a node stands in its life. The order is the order in which it passes them; it never goes back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Phase {
-    /// Takes work.
+    /// Takes work, new work too.
     Running,
     /// Finishes what it has, takes nothing new, is not ready.
     Draining,
-    /// Ends now.
+    /// Ends now, with whatever is unfinished.
     Stopping,
 }
 

@@ -28,9 +28,9 @@ pub enum CodecError {
     /// The value is too long for where it should go.
     #[error("message of {len} bytes is longer than the limit of {max}")]
     TooLong {
-        /// Its length.
+        /// Bytes of the encoded message.
         len: usize,
-        /// The limit.
+        /// Most bytes there may be.
         max: usize,
     },
 }

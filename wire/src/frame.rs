@@ -109,17 +109,17 @@ pub enum FrameError {
     /// The head is longer than allowed here.
     #[error("frame head of {len} bytes is longer than the limit of {max}")]
     HeadTooLong {
-        /// Announced length.
+        /// Bytes that the header announces.
         len: usize,
-        /// The limit.
+        /// Most bytes allowed here.
         max: usize,
     },
     /// The tail is longer than its kind allows.
     #[error("frame tail of {len} bytes is longer than the limit of {max}")]
     TailTooLong {
-        /// Announced length.
+        /// Bytes that the header announces.
         len: usize,
-        /// The limit.
+        /// Most bytes that its kind allows.
         max: usize,
     },
     /// Header or head were damaged on the way.

@@ -101,7 +101,6 @@ struct OpenCount {
     counting: Counting,
 }
 
-/// The actor.
 pub(super) struct CensusTaker {
     args: CensusArgs,
     /// What goes on with the next step.

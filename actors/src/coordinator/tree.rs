@@ -64,7 +64,7 @@ pub struct CoordinatorArgs {
 
 /// A coordinator that is not running yet, and how it will be reached.
 pub struct Coordinator {
-    /// The subtree.
+    /// The supervisor of its actors, to be started by the node.
     pub spec: SupervisorSpec,
     /// What answers requests.
     pub service: Arc<CoordinatorService>,

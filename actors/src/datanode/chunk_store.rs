@@ -37,9 +37,9 @@ pub const READ_BYTES_MAX: u32 = 1024 * 1024;
 pub struct ChunkIdentity {
     /// The cluster it belongs to.
     pub cluster: ClusterId,
-    /// The chunk.
+    /// The chunk's id, the same on every replica.
     pub chunk: ChunkId,
-    /// The attempt.
+    /// Which attempt at the chunk's bytes.
     pub generation: Generation,
     /// The file it is a part of.
     pub file: InodeId,
@@ -175,7 +175,7 @@ pub enum StoreError {
     /// No such committed chunk here.
     #[error("chunk {key} is not on disk {disk}")]
     NotFound {
-        /// Data directory.
+        /// Name of the data directory.
         disk: Arc<str>,
         /// What was asked for.
         key: ChunkKey,
@@ -187,9 +187,9 @@ pub enum StoreError {
     /// A checksum did not match in two independent reads. Read another replica; this one needs repair.
     #[error("chunk {key} on disk {disk} is corrupt: {detail}")]
     Corrupt {
-        /// Data directory.
+        /// Name of the data directory.
         disk: Arc<str>,
-        /// Which chunk.
+        /// The chunk that was read.
         key: ChunkKey,
         /// What did not match, and where.
         detail: String,
@@ -197,7 +197,7 @@ pub enum StoreError {
     /// The chunk would eat into the reserve, or the file system itself is full. Free space or use another node.
     #[error("disk {disk} is full: {needed} bytes needed, {available} available, {reserve} kept in reserve")]
     NoSpace {
-        /// Data directory.
+        /// Name of the data directory.
         disk: Arc<str>,
         /// Bytes asked for.
         needed: u64,
@@ -209,7 +209,7 @@ pub enum StoreError {
     /// The disk takes no writes any more: it failed one, or is read-only. Replace it, or restart after a repair.
     #[error("disk {disk} takes no writes: {reason}")]
     DiskFailed {
-        /// Data directory.
+        /// Name of the data directory.
         disk: Arc<str>,
         /// The first failure.
         reason: String,
@@ -217,7 +217,7 @@ pub enum StoreError {
     /// The operating system refused; nothing is known about the chunk's bytes.
     #[error("{operation} on disk {disk} failed: {source}")]
     Io {
-        /// Data directory.
+        /// Name of the data directory.
         disk: Arc<str>,
         /// What was tried, with the chunk's name where there is one.
         operation: String,
@@ -227,23 +227,23 @@ pub enum StoreError {
     /// A bound is reached (writers, open files, memory). Try again later or elsewhere.
     #[error("disk {disk} is busy: {what}")]
     Busy {
-        /// Data directory.
+        /// Name of the data directory.
         disk: Arc<str>,
-        /// Which bound.
+        /// The bound that is reached.
         what: String,
     },
     /// The store is shutting down.
     #[error("the chunk store of disk {disk} is closed")]
     Closed {
-        /// Data directory.
+        /// Name of the data directory.
         disk: Arc<str>,
     },
     /// The request contradicts itself or the interface: a bug of the caller or of its peer.
     #[error("invalid request for chunk {key} on disk {disk}: {reason}")]
     Invalid {
-        /// Data directory.
+        /// Name of the data directory.
         disk: Arc<str>,
-        /// Which chunk.
+        /// The chunk that was asked for.
         key: ChunkKey,
         /// What is wrong with it.
         reason: String,
@@ -379,7 +379,7 @@ pub trait ChunkWriter: Send {
 /// Bytes of a chunk that were verified, with what a frame's checksum is combined from.
 #[derive(Clone)]
 pub struct Verified {
-    /// The bytes.
+    /// The bytes asked for, all of them checked.
     pub bytes: Bytes,
     /// CRC32 of each block of [`BLOCK_BYTES`](dfs_wire::limits::BLOCK_BYTES) of them, from the first on; the last may be
     /// shorter.

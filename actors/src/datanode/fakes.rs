@@ -164,7 +164,6 @@ pub(crate) struct Told {
     pub(crate) corrupt: BTreeSet<ChunkKey>,
     pub(crate) tombstones: BTreeSet<ChunkKey>,
     pub(crate) reports: Vec<InventoryReport>,
-    /// Its reign.
     pub(crate) epoch: Epoch,
     /// Its commit position.
     pub(crate) position: u64,

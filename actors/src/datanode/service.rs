@@ -42,7 +42,7 @@ const VERIFY_TIMEOUT: Duration = Duration::from_secs(64);
 /// Bounds of a datanode's service.
 #[derive(Debug, Clone, Copy)]
 pub struct DatanodeLimits {
-    /// Uploads.
+    /// Bounds of each upload.
     pub upload: UploadLimits,
     /// Slabs an upload would like; it gets at least one.
     pub window_slabs: usize,
@@ -57,7 +57,7 @@ pub struct DatanodeLimits {
 
 /// What the service is made of.
 pub struct DatanodeParts {
-    /// Chunks.
+    /// Where chunks are read and written.
     pub store: Arc<dyn ChunkStore>,
     /// Grants and receipts.
     pub authority: Arc<dyn Authority>,

@@ -51,7 +51,7 @@ pub struct DatanodeArgs {
     pub chaos: bool,
     /// Where the coordinator listens, `host:port`.
     pub coordinator: String,
-    /// The chunks.
+    /// The chunks of all disks.
     pub store: Arc<dyn ChunkStore>,
     /// Where the membership is kept.
     pub identity: Arc<dyn IdentityStore>,
@@ -225,7 +225,7 @@ pub struct AgentsArgs {
     pub link: Arc<dyn CoordinatorLink>,
     /// Where the membership is kept.
     pub identity: Arc<dyn IdentityStore>,
-    /// The chunks.
+    /// The chunks of all disks.
     pub store: Arc<dyn ChunkStore>,
     /// What is reported of load.
     pub probe: Arc<dyn LoadProbe>,
@@ -246,7 +246,7 @@ pub struct Agents {
     pub heartbeat: Addr<HeartbeatMsg>,
     /// The inventory: can be asked for one.
     pub inventory: Addr<InventoryMsg>,
-    /// The collector.
+    /// The collector of what is in quarantine for long enough.
     pub quarantine: Addr<QuarantineMsg>,
     /// What the node knows of its coordinator; checks grants.
     pub view: Arc<CoordinatorView>,

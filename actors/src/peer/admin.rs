@@ -39,7 +39,7 @@ pub struct NodeFacts {
 /// The unchanging part of what a node says of itself.
 #[derive(Debug, Clone)]
 pub struct NodeName {
-    /// Its id.
+    /// By which the cluster knows it.
     pub node: NodeId,
     /// Its name for people.
     pub name: String,

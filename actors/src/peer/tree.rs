@@ -19,7 +19,7 @@ use crate::supervisor::{Addr, ChildSpec, SupervisorSpec};
 
 /// What the talking part is built from.
 pub struct TransportArgs {
-    /// The socket.
+    /// The socket, bound already: connections wait there until the listener runs.
     pub bound: Bound,
     /// What serves the requests.
     pub service: Arc<dyn Service>,
@@ -35,7 +35,7 @@ pub struct TransportArgs {
 
 /// The talking part, not running yet, and what is to be seen of it.
 pub struct Transport {
-    /// The subtree.
+    /// The supervisor of listener and sessions, to be started by the node.
     pub spec: SupervisorSpec,
     /// Set to true, sessions take no new requests and end with the last one open.
     pub drain: watch::Sender<bool>,

@@ -92,7 +92,6 @@ pub(crate) enum Occupant<M> {
     Down,
     /// Nobody, and nobody will come unless the parent itself is restarted: senders are refused at once.
     Closed,
-    /// This actor.
     Up(ActorRef<Envelope<M>>),
 }
 

@@ -20,7 +20,7 @@ pub enum NurseryError {
     /// As many as allowed are there already.
     #[error("no more than {max} children may run at once")]
     Full {
-        /// The bound.
+        /// Children that may run at once.
         max: usize,
     },
     /// The supervisor is not running, or did not answer.

@@ -12,7 +12,7 @@ use super::exit::ExitCause;
 use super::rules::{Intensity, KILL_GRACE, Restart, Rules, Strategy};
 use crate::env::MonoTime;
 
-/// What happened.
+/// What the supervisor's policy is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Event {
     /// The supervisor itself has started.
@@ -26,16 +26,16 @@ pub(super) enum Event {
     },
     /// The present life of a child ended.
     Exited {
-        /// Which child.
+        /// Which child, in start order.
         child: usize,
-        /// How.
+        /// How its life ended.
         cause: ExitCause,
         /// Whether nothing is left of it. Else [`Event::Gone`] follows, or its time runs out.
         gone: bool,
     },
     /// Nothing is left of a life that ended.
     Gone {
-        /// Which child.
+        /// Which child, in start order.
         child: usize,
         /// Which of its lives.
         life: u64,
@@ -44,12 +44,12 @@ pub(super) enum Event {
     Timer {
         /// Which child it was armed for.
         child: usize,
-        /// Its number.
+        /// Counted up: one that was armed for an earlier phase is known by it.
         timer: u64,
     },
     /// A child sits in one handler for too long.
     Stuck {
-        /// Which child.
+        /// Which child, in start order.
         child: usize,
         /// Which of its lives.
         life: u64,
@@ -61,7 +61,7 @@ pub(super) enum Event {
 pub(super) enum Action {
     /// Start a child.
     Start {
-        /// Which child.
+        /// Which child, in start order.
         child: usize,
         /// The number of its new life.
         life: u64,
@@ -74,16 +74,15 @@ pub(super) enum Action {
     Arm {
         /// Which child it is for.
         child: usize,
-        /// Its number.
+        /// To come back in the event.
         timer: u64,
-        /// The while.
         after: Duration,
     },
     /// A child will be started again after a wait: worth a log line.
     BackOff {
-        /// Which child.
+        /// Which child, in start order.
         child: usize,
-        /// The wait.
+        /// How long until then.
         after: Duration,
         /// Failures in a row.
         streak: u32,
@@ -145,7 +144,7 @@ enum ChildPhase {
     Waiting,
     /// Started, not ready.
     Starting { timer: u64 },
-    /// Ready.
+    /// Ready, and not asked to stop.
     Running,
     /// To be stopped when those after it are gone.
     Doomed,

@@ -22,7 +22,7 @@ pub enum Restart {
     Permanent,
     /// When it failed or was killed, not when it stopped in order.
     Transient,
-    /// Never.
+    /// Never, however it ended.
     Temporary,
 }
 
@@ -34,7 +34,7 @@ pub enum Restart {
 pub struct Intensity {
     /// Restarts allowed within the window; one more escalates.
     pub max_restarts: u32,
-    /// The window.
+    /// How long a restart counts.
     pub window: Duration,
 }
 

@@ -20,7 +20,7 @@ use crate::env::MonoTime;
 pub enum ActorState {
     /// Not started yet, or in its `start`.
     Starting,
-    /// Takes messages.
+    /// Ready: it takes messages.
     Running,
     /// In its `stop`.
     Stopping,

@@ -25,7 +25,7 @@ pub struct ActorRow {
     pub kind: &'static str,
     /// The path of its supervisor; `None` for the root.
     pub parent: Option<String>,
-    /// Its counters.
+    /// Its counters at the moment of the snapshot.
     pub stats: StatsSnapshot,
 }
 

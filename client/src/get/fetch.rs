@@ -30,7 +30,6 @@ pub(crate) struct Part {
     pub(crate) index: u32,
     /// First byte, within the chunk.
     pub(crate) offset: u32,
-    /// Bytes.
     pub(crate) len: u32,
 }
 

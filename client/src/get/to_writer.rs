@@ -42,7 +42,7 @@ impl<W: AsyncWrite + Unpin + Send> Deliver for Stream<'_, W> {
     }
 }
 
-/// Into memory.
+/// A writer that keeps the bytes in memory.
 pub(super) struct Memory(pub(super) BytesMut);
 
 impl Deliver for Memory {

@@ -48,7 +48,7 @@ impl ChunkSource {
 /// Frames ready to be sent, and the hash up to their end.
 type FrameBatch = (Vec<DataFrame>, Hash);
 
-/// One pass.
+/// One pass over the bytes of a chunk: reads and hashes ahead of what is sent.
 pub(crate) struct Feed {
     source: ChunkSource,
     memory: MemoryBound,

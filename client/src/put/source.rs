@@ -35,7 +35,6 @@ impl FileStamp {
         file.metadata().map(|metadata| Self::of(&metadata))
     }
 
-    /// Its bytes.
     pub(super) fn size(&self) -> u64 {
         self.size
     }

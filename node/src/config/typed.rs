@@ -102,9 +102,9 @@ pub struct Config {
     pub network: NetworkConfig,
     /// Admin HTTP port.
     pub admin: AdminConfig,
-    /// Logging.
+    /// What is logged, and how it looks.
     pub log: LogConfig,
-    /// Deliberate faults.
+    /// Faults made on purpose, for tests.
     pub chaos: ChaosConfig,
 }
 
@@ -244,7 +244,7 @@ pub struct AdminConfig {
 /// Form of log lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people.
+    /// For people, a line for each event.
     Text,
     /// One JSON object per line.
     Json,

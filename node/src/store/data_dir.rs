@@ -32,7 +32,7 @@ pub enum DataDirError {
     /// Another process has it.
     #[error("data directory {path} is in use by {}; one process per data directory", holder(.pid))]
     Locked {
-        /// The directory.
+        /// The data directory as the configuration names it.
         path: PathBuf,
         /// The other process, if it left its id.
         pid: Option<u32>,
@@ -42,7 +42,7 @@ pub enum DataDirError {
         "data directory {path}: {source}; restore the file `identity` from a backup or use an empty directory"
     )]
     Identity {
-        /// The directory.
+        /// The data directory as the configuration names it.
         path: PathBuf,
         /// What is wrong with it.
         source: IdentityError,
@@ -50,7 +50,7 @@ pub enum DataDirError {
     /// What should be its identity file is no file.
     #[error("data directory {path}: {found} where the file `identity` should be; restore that from a backup")]
     NoFile {
-        /// The directory.
+        /// The data directory as the configuration names it.
         path: PathBuf,
         /// What is there.
         found: io::Error,
@@ -58,13 +58,13 @@ pub enum DataDirError {
     /// It holds chunks and no identity.
     #[error("data directory {path} holds chunks but its file `identity` is gone; restore it from a backup")]
     IdentityLost {
-        /// The directory.
+        /// The data directory as the configuration names it.
         path: PathBuf,
     },
     /// It holds something that is not ours, and nothing that is.
     #[error("{path} is neither empty nor a data directory: it holds {found:?}; choose an empty directory")]
     Foreign {
-        /// The directory.
+        /// The data directory as the configuration names it.
         path: PathBuf,
         /// One of the names found.
         found: String,
@@ -72,7 +72,7 @@ pub enum DataDirError {
     /// The operating system refused.
     #[error("data directory {path}: {operation}: {source}")]
     Io {
-        /// The directory.
+        /// The data directory as the configuration names it.
         path: PathBuf,
         /// What was tried.
         operation: &'static str,
@@ -250,7 +250,7 @@ impl DataDir {
         &self.io
     }
 
-    /// Its paths.
+    /// Where everything in it lies.
     pub fn layout(&self) -> &Layout {
         &self.layout
     }

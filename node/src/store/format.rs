@@ -38,7 +38,7 @@ const _: () = assert!(CRC_AT + 4 == TRAILER_BYTES && TRAILER_BYTES <= SLAB_ALIGN
 /// What the footer of a chunk file says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Footer {
-    /// Which chunk.
+    /// Which chunk the file holds, of which cluster and file.
     pub identity: ChunkIdentity,
     /// Its length and hash.
     pub seal: ChunkSeal,

@@ -120,7 +120,6 @@ impl Index {
         state.entries.range((from, Bound::Unbounded)).take(limit).map(|(_, entry)| entry.info).collect()
     }
 
-    /// The sums.
     pub(crate) fn totals(&self) -> Totals {
         lock(&self.state).totals
     }

@@ -64,7 +64,7 @@ impl Layout {
         [root, tmp, quarantine, chunks, lock, identity, spare]
     }
 
-    /// Unfinished writes.
+    /// Where files are until they are committed; emptied at the start.
     pub fn tmp_dir(&self) -> PathBuf {
         self.root.join("tmp")
     }

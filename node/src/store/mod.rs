@@ -21,9 +21,6 @@
 //!
 //! Deliberately absent: an index on disk (the sweep rebuilds it), retries of failed writes, overwriting, deleting other
 //! than through quarantine, and any use of tokio's blocking pool.
-//!
-//! A second layout (segments for small chunks) fits beside the first at three places: [`FileStore`]'s `create` chooses by
-//! the length hint, an index entry says where the bytes are, and `reader::load` opens them; all else sees chunks.
 
 mod aligned;
 mod commit;

@@ -121,7 +121,6 @@ impl IoPool {
         !lock(&self.queue).jobs.is_empty()
     }
 
-    /// Slots taken.
     pub(crate) fn depth(&self) -> usize {
         self.slots_max.saturating_sub(self.slots.available_permits())
     }

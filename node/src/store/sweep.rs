@@ -45,9 +45,9 @@ pub const REPORT_LINES_MAX: usize = 1000;
 /// What the sweep found.
 #[derive(Debug, Default)]
 pub struct SweepReport {
-    /// Chunks indexed.
+    /// Chunks that are in the index now.
     pub chunks: u64,
-    /// Their payload.
+    /// Bytes of those chunks, without headers and footers.
     pub bytes: u64,
     /// Temporary files deleted.
     pub tmp_removed: u64,
@@ -64,7 +64,7 @@ pub struct SweepReport {
 /// Chunk files of another cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Strays {
-    /// How many.
+    /// How many such files there are.
     pub count: u64,
     /// One of them.
     pub path: PathBuf,

@@ -103,7 +103,7 @@ enum DrainStep {
 /// See the module's documentation.
 pub(crate) struct FileWriter {
     shared: Arc<Shared>,
-    /// Bytes accepted.
+    /// Bytes accepted, written or not.
     len: u32,
     committed: bool,
 }

@@ -82,7 +82,7 @@ impl Drop for ConnectionSlot {
     }
 }
 
-/// The listener.
+/// A listener that bounds how many connections are open.
 #[derive(Debug)]
 pub(super) struct Bounded {
     inner: TcpListener,

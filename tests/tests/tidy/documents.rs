@@ -1,6 +1,15 @@
-//! Rules on documents: links lead to files and headings that exist, and the protocol names every status code.
+//! Rules on documents: links lead to files and headings that exist, the protocol names every status code, and comments
+//! that document say something.
 
 use dfs_wire::status::StatusCode;
+
+use crate::circles::is_test;
+use crate::source::Source;
+
+/// Where production code is.
+const PRODUCTION: [&str; 4] = ["wire/src/", "actors/src/", "node/src/", "client/src/"];
+/// The text of the protocol is made from these: a row of its tables has the name and the type beside the comment.
+const OF_THE_PROTOCOL: [&str; 2] = ["wire/src/message/", "wire/src/id.rs"];
 
 /// The links of a document that lead nowhere. `exists` says whether a path of the repository exists, `document`
 /// gives a document's text, for the headings in it.
@@ -96,6 +105,29 @@ pub(crate) fn undocumented_codes(protocol: &str, codes: &[StatusCode]) -> Vec<St
     missing.map(|code| format!("wire/PROTOCOL.md: no row for {} {}", code.number(), code.name())).collect()
 }
 
+/// Comments on production items that begin with a sentence of at most two words, such as "Its path.": the name and the
+/// type say as much. What has no full stop is help of the command; what names something in back quotes says it.
+pub(crate) fn says_nothing(source: &Source) -> Vec<String> {
+    let path = source.path.as_str();
+    let is_in = |places: &[&str]| places.iter().any(|place| path.starts_with(place));
+    if !is_in(&PRODUCTION) || is_in(&OF_THE_PROTOCOL) || is_test(path) {
+        return vec![];
+    }
+    let said = |line: &str| line.trim_start().strip_prefix("///").unwrap_or_default().trim().to_owned();
+    let lines: Vec<_> = source.text.lines().map(said).collect();
+    let alone = |at: usize| {
+        let beside = [at.checked_sub(1), Some(at + 1)];
+        beside.into_iter().flatten().all(|at| lines.get(at).is_none_or(String::is_empty))
+    };
+    let empty = |said: &str| said.ends_with('.') && !said.contains('`') && said.split(' ').count() <= 2;
+    let found = lines.iter().enumerate().filter(|(at, said)| empty(said) && alone(*at));
+    found
+        .map(|(at, said)| {
+            format!("{path}:{}: \"{said}\" says nothing: tell what the name and the type do not", at + 1)
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod bites {
     use super::*;
@@ -121,6 +153,31 @@ mod bites {
         assert_eq!(complaints("```\n[a](nowhere)\n```\n"), 0);
         for bad in ["[a](b.md)", "[a](../../../x)", "[a](../../README.md#no-such)"] {
             assert_eq!(complaints(bad), 1, "{bad}");
+        }
+    }
+
+    #[test]
+    fn comments_that_say_nothing_are_seen() {
+        let found = |path, text: &str| says_nothing(&Source::new(path, text)).len();
+        let file = "node/src/sample.rs";
+        for bad in ["Who.", "Its path.", "The node.\n    ///\n    /// # Errors"] {
+            let text = format!("struct A {{\n    /// {bad}\n    b: u32,\n}}\n");
+            assert_eq!(found(file, &text), 1, "{bad}");
+            let elsewhere = [
+                "wire/src/message/admin.rs",
+                "wire/src/id.rs",
+                "node/src/store/tests/a.rs",
+                "tests/src/a.rs",
+            ];
+            assert!(elsewhere.iter().all(|path| found(path, &text) == 0), "{bad}");
+        }
+        for good in [
+            "Bytes, counted once.",
+            "Which shell",
+            "Section `node`.",
+            "A long sentence that ends on the\n/// next line.",
+        ] {
+            assert_eq!(found(file, &format!("/// {good}\nstruct A;\n")), 0, "{good}");
         }
     }
 

@@ -221,6 +221,11 @@ fn documents_name_files_that_are_there() {
 }
 
 #[test]
+fn comments_on_items_say_something() {
+    of_each(documents::says_nothing);
+}
+
+#[test]
 fn rooms_have_one_grammar() {
     of_each(rooms::odd_room);
 }

@@ -73,7 +73,7 @@ pub(super) fn checksums(bytes: &[u8]) -> ([u32; BLOCKS_PER_FRAME], u32) {
 
 /// What a peer sent on a stream.
 pub enum Event {
-    /// Payload.
+    /// Some of its payload.
     Data(DataFrame),
     /// All its payload was sent.
     End(EndHead),

@@ -64,7 +64,7 @@ use state::{Conn, OutFrame};
 /// Which end of the connection this is. Only the connector opens streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// It dialled.
+    /// It dialled, and opens the streams.
     Connector,
     /// It was dialled.
     Acceptor,

@@ -19,7 +19,7 @@ const STEP_TIMEOUT: Duration = Duration::from_secs(20);
 /// What the actor is built from.
 #[derive(Clone)]
 pub struct GcArgs {
-    /// Its times.
+    /// How long it rests, and how long it waits after a failure.
     pub config: GcConfig,
     /// Who carries the steps out.
     pub writer: Addr<WriterMsg>,
@@ -27,7 +27,7 @@ pub struct GcArgs {
     pub health: Arc<GcHealth>,
 }
 
-/// The collector.
+/// The garbage collector: runs the steps that [`GcState`] names, one transaction at a time.
 pub struct Gc {
     writer: Addr<WriterMsg>,
     health: Arc<GcHealth>,

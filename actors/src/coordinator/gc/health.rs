@@ -11,7 +11,7 @@ const STUCK_AFTER: u32 = 3;
 /// A kind that does not get on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Stuck {
-    /// The kind.
+    /// The kind of step that fails.
     pub step: Step,
     /// Its failures in a row.
     pub failures: u32,

@@ -38,7 +38,7 @@ impl Default for GcConfig {
 /// What one kind of step has done in this life.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StepCount {
-    /// Transactions.
+    /// Transactions that ended, failed ones too.
     pub runs: u64,
     /// Things done in them.
     pub done: u64,
@@ -61,7 +61,7 @@ enum GcPhase {
     Cycle { at: usize, runs: u32, more: bool, failed: bool },
 }
 
-/// The machine.
+/// Which step comes next, and when: a cycle through all kinds, then a rest.
 #[derive(Debug)]
 pub(crate) struct GcState {
     config: GcConfig,

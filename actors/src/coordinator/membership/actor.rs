@@ -25,14 +25,14 @@ const TICKS: u32 = 20;
 
 /// Where the records of nodes are remembered.
 pub trait RememberedNodes: Send + Sync + 'static {
-    /// Every record.
+    /// Every record that the metadata holds.
     fn load(&self) -> BoxFuture<'static, Result<Vec<(NodeId, NodeRecord)>, Status>>;
 }
 
 /// What the actor is built from.
 #[derive(Clone)]
 pub struct MembershipArgs {
-    /// Its times.
+    /// How often nodes report, and after what silence they count as down.
     pub config: MembershipConfig,
     /// The cluster it serves.
     pub cluster: ClusterId,

@@ -106,9 +106,7 @@ pub struct HeartbeatAnswer {
 /// A change of a node's state, for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Transition {
-    /// Who.
     pub node: NodeId,
-    /// Its name.
     pub name: String,
     /// How it was; `None` = nobody knew it.
     pub from: Option<NodeState>,
@@ -134,7 +132,7 @@ struct Member {
     inventory_wanted: bool,
 }
 
-/// The register.
+/// Every node that is known, in which state, and what it last said of itself.
 #[derive(Debug)]
 pub(crate) struct MembershipState {
     config: MembershipConfig,

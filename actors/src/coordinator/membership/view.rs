@@ -71,7 +71,7 @@ impl NodeView {
 /// A node that waits for an operator's yes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WaitingNode {
-    /// Its id.
+    /// The id it asks to be admitted by.
     pub node: NodeId,
     /// As it would be remembered.
     pub record: NodeRecord,

@@ -27,7 +27,7 @@ pub const NO_SPACE_HINT: &str = "delete files (and purge the trash), or add data
 /// What is asked of placement for one chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Demand<'a> {
-    /// Copies wanted.
+    /// Copies that the chunk is to have.
     pub copies: u8,
     /// Fewest copies to go on with when there are not enough nodes.
     pub min_ack: u8,

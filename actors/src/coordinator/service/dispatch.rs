@@ -99,7 +99,7 @@ pub struct CoordinatorParts {
     pub env: Env,
     /// The coordinator's time.
     pub time: ReignClock,
-    /// Committed metadata.
+    /// Reads of metadata that is committed.
     pub reads: MetadataReads,
     /// Who changes metadata.
     pub writer: Addr<WriterMsg>,

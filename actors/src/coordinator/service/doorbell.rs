@@ -23,7 +23,7 @@ const ANSWER_TIMEOUT: Duration = Duration::from_millis(2_500);
 /// Who answered at an address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answering {
-    /// Its id.
+    /// The id it says it has.
     pub node: NodeId,
     /// Its name for people.
     pub name: String,

@@ -8,9 +8,9 @@ use futures_util::future::BoxFuture;
 /// Who this node is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SelfDescription {
-    /// Its id.
+    /// Made at the first start and kept on disk.
     pub node: NodeId,
-    /// This run.
+    /// The number of this run, one higher at each start.
     pub incarnation: Incarnation,
     /// Its name for people.
     pub name: String,
@@ -25,7 +25,7 @@ pub struct SelfDescription {
 /// What is kept on disk of the membership.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Joined {
-    /// The cluster.
+    /// The cluster that took the node in, for good.
     pub cluster: ClusterId,
     /// This node's key.
     pub key: NodeKey,

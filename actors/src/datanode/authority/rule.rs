@@ -6,10 +6,10 @@ use dfs_wire::status::Status;
 
 /// Checks grants and signs receipts with what this node knows of its coordinator.
 pub trait Authority: Send + Sync + 'static {
-    /// This node.
+    /// The node that checks and signs.
     fn node(&self) -> NodeId;
 
-    /// Its cluster.
+    /// The cluster that it has joined.
     ///
     /// # Errors
     /// `NotRegistered` before the node has joined one.

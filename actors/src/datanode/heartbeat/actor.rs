@@ -64,7 +64,7 @@ pub fn load_of_store(stats: &StoreStats) -> NodeLoad {
 /// What the actor is built from.
 #[derive(Clone)]
 pub struct HeartbeatArgs {
-    /// Its times.
+    /// How long calls may take, and how long it waits after failed ones.
     pub config: HeartbeatConfig,
     /// Who it speaks for.
     pub me: SelfDescription,
@@ -74,7 +74,7 @@ pub struct HeartbeatArgs {
     pub view: Arc<CoordinatorView>,
     /// Where it keeps what must survive.
     pub identity: Arc<dyn IdentityStore>,
-    /// The chunks.
+    /// Where the numbers of chunks and bytes come from.
     pub store: Arc<dyn ChunkStore>,
     /// What it reports of load.
     pub probe: Arc<dyn LoadProbe>,

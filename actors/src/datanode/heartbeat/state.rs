@@ -138,7 +138,7 @@ struct Told {
     missing: Vec<ChunkKey>,
 }
 
-/// The machine.
+/// Whether the node has to register, when the next heartbeat is due, and what it says.
 #[derive(Debug)]
 pub(crate) struct HeartbeatState {
     config: HeartbeatConfig,

@@ -58,9 +58,9 @@ fn finding(tripped: Tripped) -> HealthFinding {
 /// What the actor is built from.
 #[derive(Clone)]
 pub struct InventoryArgs {
-    /// Its bounds.
+    /// How often inventories are made, how long calls may take, and when the breaker trips.
     pub config: InventoryConfig,
-    /// Who reports.
+    /// The node that reports.
     pub me: SelfDescription,
     /// The way to the coordinator.
     pub link: Arc<dyn CoordinatorLink>,
@@ -68,7 +68,7 @@ pub struct InventoryArgs {
     pub view: Arc<CoordinatorView>,
     /// Where it keeps what it heard of the metadata, before it obeys.
     pub identity: Arc<dyn IdentityStore>,
-    /// The chunks.
+    /// What is reported, and where quarantine happens.
     pub store: Arc<dyn ChunkStore>,
     /// Where the breaker's finding is shown.
     pub health: Arc<DatanodeHealth>,

@@ -65,7 +65,7 @@ pub(crate) struct IndexPage {
 pub(crate) enum Effect {
     /// Cut the page after this place, tell [`InventoryState::cut`] where it ends, and send it.
     Report {
-        /// The place.
+        /// The last chunk of the page before; `None` = from the beginning.
         after: Option<ChunkKey>,
     },
     /// Ask the coordinator of this reign which of these are still to go; then [`InventoryState::confirmed`], or, without
@@ -73,7 +73,6 @@ pub(crate) enum Effect {
     Confirm {
         /// Who ordered it.
         reign: Epoch,
-        /// The chunks.
         keys: Vec<ChunkKey>,
     },
     /// Put these into quarantine, if the coordinator of this reign is still to be obeyed; else
@@ -81,7 +80,6 @@ pub(crate) enum Effect {
     Quarantine {
         /// Who ordered it.
         reign: Epoch,
-        /// The chunks.
         keys: Vec<ChunkKey>,
     },
     /// The breaker has tripped: say so.
@@ -117,7 +115,7 @@ enum InventoryPhase {
     },
 }
 
-/// The machine.
+/// How far the inventory has come, and which orders to delete wait for their confirmation.
 #[derive(Debug)]
 pub(crate) struct InventoryState {
     config: InventoryConfig,

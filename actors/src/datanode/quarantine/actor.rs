@@ -10,9 +10,9 @@ use crate::supervisor::{ActorError, Behaviour, Ctx};
 /// What the actor is built from.
 #[derive(Clone)]
 pub struct QuarantineArgs {
-    /// Its times.
+    /// How long chunks stay in quarantine, and how often it looks.
     pub config: QuarantineConfig,
-    /// The chunks.
+    /// Where the quarantine is.
     pub store: Arc<dyn ChunkStore>,
 }
 
@@ -23,7 +23,7 @@ pub enum QuarantineMsg {
     Ended(Result<u64, StoreError>),
 }
 
-/// The actor.
+/// Deletes what has been in quarantine for long enough.
 pub struct Quarantine {
     store: Arc<dyn ChunkStore>,
     state: QuarantineState,

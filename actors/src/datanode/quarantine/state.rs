@@ -29,7 +29,6 @@ pub(crate) struct QuarantineState {
     pub rounds: u64,
     /// Rounds that failed.
     pub failures: u64,
-    /// Bytes freed.
     pub freed_bytes: u64,
 }
 

@@ -24,7 +24,7 @@ const TICK: Duration = Duration::from_secs(2);
 /// A request for a link.
 #[derive(Debug)]
 pub struct LinkRequest {
-    /// The peer.
+    /// The peer to link to.
     pub node: NodeId,
     /// Where it listens, by the coordinator's word.
     pub address: String,
@@ -39,7 +39,7 @@ pub enum ReplicationMsg {
     Link(LinkRequest),
     /// A dial ended.
     Dialed {
-        /// The peer.
+        /// The peer that was dialled.
         node: NodeId,
         /// Where it was dialled.
         address: String,
@@ -55,7 +55,7 @@ pub struct ReplicationArgs {
     pub hello: Arc<dyn Fn() -> Hello + Send + Sync>,
     /// Memory for what peers send back.
     pub budget: SlabBudget,
-    /// Limits.
+    /// How many links a peer may have, and how long unused ones are kept.
     pub limits: PeerLimits,
 }
 

@@ -1,4 +1,4 @@
-//! Fetching a whole chunk from a peer: what repair and rebalancing are made of.
+//! Fetching a whole chunk from a peer, when the node is asked to have a copy of it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +33,7 @@ const SLABS: usize = 4;
 
 /// What a copy needs.
 pub struct CopyJob {
-    /// The operation.
+    /// The request that it answers; the source is told the same.
     pub op: OpId,
     /// What to copy, from where; the grant to write was checked before.
     pub request: CopyChunk,

@@ -62,11 +62,11 @@ impl Gauge {
     }
 }
 
-/// One transfer.
+/// One chunk on its way to one replica.
 pub struct Forward {
     /// The operation it belongs to.
     pub op: OpId,
-    /// The replica.
+    /// The replica that the bytes go to.
     pub target: Target,
     /// What it is asked.
     pub request: Replicate,

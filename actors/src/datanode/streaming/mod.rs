@@ -17,7 +17,7 @@
 //!
 //! Credit is end to end: the client may send only into slabs reserved for this stream, and a slab is free again when
 //! the disk and every live replica are done with it. A replica that stands still is cut, so that it costs one upload
-//! a bounded time and bounded memory; the missing copy is reported and repaired later. A slow line is no standstill:
+//! a bounded time and bounded memory; the answer says which copy is missing. A slow line is no standstill:
 //! bytes that move on a connection, whole frames or not, are life, of the client and of a replica, for a bounded time. This node's own disk has a limit,
 //! too: an fsync that never returns fails the upload, and what the hung write holds stays accounted for.
 

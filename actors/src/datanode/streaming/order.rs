@@ -24,13 +24,13 @@ pub enum Origin {
 /// A chunk that is to be written here, as it was asked for.
 #[derive(Debug, Clone)]
 pub struct WriteOrder {
-    /// The operation.
+    /// The request that it belongs to, the same on each replica.
     pub op: OpId,
     /// Who sends the bytes.
     pub origin: Origin,
     /// Leave to write.
     pub grant: Grant,
-    /// Expected length.
+    /// Bytes that the sender expects the chunk to have.
     pub len_hint: u32,
     /// The other copies; empty on a replica.
     pub replicas: Vec<Target>,

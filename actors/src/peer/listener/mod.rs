@@ -55,7 +55,7 @@ impl Bound {
 /// What a listener is made from.
 #[derive(Clone)]
 pub struct ListenerArgs {
-    /// The socket.
+    /// The socket, bound already: connections wait there until the listener runs.
     pub bound: Bound,
     /// Where sessions live: room for as many as there are places.
     pub sessions: Nursery,

@@ -57,7 +57,7 @@ pub struct SessionArgs {
     pub service: Arc<dyn Service>,
     /// Memory for payloads that ride in requests.
     pub budget: SlabBudget,
-    /// Limits.
+    /// Patience with the handshake, and with a session that asks for nothing.
     pub limits: SessionLimits,
     /// Turns true when the node drains.
     pub draining: watch::Receiver<bool>,

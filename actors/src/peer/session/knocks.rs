@@ -19,7 +19,7 @@ const SWEEP: Duration = Duration::from_secs(1);
 #[derive(Debug, Clone, Copy)]
 struct Knock {
     logged: MonoTime,
-    /// Since then.
+    /// Knocks since then.
     count: u64,
 }
 

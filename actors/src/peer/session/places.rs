@@ -37,11 +37,11 @@ const BUSY_PAUSE_MS: u32 = 500;
 /// How many places there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PlacesMax {
-    /// For clients.
+    /// Places for clients.
     pub clients: usize,
-    /// For datanodes.
+    /// Places for datanodes.
     pub members: usize,
-    /// For operators.
+    /// Places for operators.
     pub operators: usize,
 }
 
@@ -70,7 +70,7 @@ impl PlacesMax {
 /// What became of the places of a class.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PlacesTally {
-    /// Held now.
+    /// Places that are held now.
     pub taken: usize,
     /// Peers that had to make room.
     pub evicted: u64,

@@ -15,7 +15,7 @@ pub const LATENCY_BOUNDS: [f64; 14] =
 /// The requests of one kind since the start of the node.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RequestTally {
-    /// Open now.
+    /// Requests that have no answer yet.
     pub open: u64,
     /// How many ended how: `Ok`, the name of a status code, or `Unanswered`.
     pub outcomes: BTreeMap<&'static str, u64>,

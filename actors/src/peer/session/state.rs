@@ -16,7 +16,7 @@ pub struct SessionLimits {
 /// Where a session is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SessionPhase {
-    /// Takes requests.
+    /// Takes requests, new ones too.
     Serving,
     /// Takes no new requests; ends with the last one that is open.
     Draining,
@@ -25,7 +25,7 @@ pub(super) enum SessionPhase {
 /// What to do now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SessionFate {
-    /// Go on.
+    /// Go on as before.
     Keep,
     /// Nobody has asked for anything for too long.
     CloseIdle,

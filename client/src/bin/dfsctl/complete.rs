@@ -71,7 +71,7 @@ pub(crate) fn nodes() -> ArgValueCompleter {
     })
 }
 
-/// Completes contexts.
+/// Completes the names of contexts in the client's file.
 pub(crate) fn contexts() -> ArgValueCompleter {
     ArgValueCompleter::new(|current: &OsStr| {
         let path = config_file::path(|name| std::env::var(name).ok());

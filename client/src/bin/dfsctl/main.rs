@@ -41,10 +41,10 @@ use crate::output::{Color, Format, Output};
 /// of abandoned uploads, which else would last until their lease ends.
 const WIND_DOWN: Duration = Duration::from_millis(300);
 
-/// Runs dfsctl with the arguments of the process.
 const _: () =
     assert!(!dfs_wire::bugs::PLANTABLE, "the feature `bugs` is for tests: no binary is built with it");
 
+/// Runs dfsctl with the arguments of the process.
 fn main() -> ExitCode {
     completion::answer_shell(Cli::command);
     let args = find::with_unix_flags(std::env::args_os().collect());

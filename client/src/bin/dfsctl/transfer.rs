@@ -86,7 +86,6 @@ pub(crate) struct Moved {
     pub source: String,
     /// Where it went.
     pub target: String,
-    /// Its bytes.
     pub size: u64,
     /// The version that was written or read; null if nothing was done because of --dry-run.
     pub version: Option<String>,

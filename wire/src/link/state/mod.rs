@@ -162,7 +162,7 @@ impl Leftovers {
     }
 }
 
-/// The connection.
+/// What one end knows of its connection: streams, windows, and frames that wait.
 pub(super) struct Conn {
     role: Role,
     streams: BTreeMap<u32, StreamState>,

@@ -22,7 +22,6 @@ const SLABS: usize = 10;
 struct Rng(u64);
 
 impl Rng {
-    /// SplitMix64.
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;

@@ -22,7 +22,7 @@ use crate::coordinator::metadata::table::view::View;
 pub struct Count {
     /// Chunks, or copies.
     pub chunks: u64,
-    /// Their bytes.
+    /// Bytes of those chunks or copies.
     pub bytes: u64,
 }
 

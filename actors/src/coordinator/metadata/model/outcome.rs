@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// What a change answers. The first one of an operation is stored and given again.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Outcome {
-    /// Done.
+    /// It was done, and there is nothing more to say.
     Done,
     /// Moved to the trash or released.
     Deleted(Deleted),
@@ -34,7 +34,7 @@ pub enum Outcome {
 /// How far a bounded step came.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StepProgress {
-    /// Things done.
+    /// How many things were done; which, the kind of the step says.
     pub done: u64,
     /// There is more to do now.
     pub more: bool,
@@ -43,7 +43,7 @@ pub struct StepProgress {
 /// An open upload.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenedUpload {
-    /// The session.
+    /// Names the upload in every later request.
     pub session: SessionId,
     /// The inode the file will have.
     pub inode: InodeId,
@@ -51,7 +51,7 @@ pub struct OpenedUpload {
     pub lease_ms: u64,
     /// Bytes of each chunk but the last.
     pub chunk_size: u32,
-    /// Copies.
+    /// Copies that each chunk is to have.
     pub replication: u8,
     /// Durable copies that are enough.
     pub min_ack: u8,
@@ -64,11 +64,11 @@ pub struct OpenedUpload {
 pub struct AllocatedChunk {
     /// Its place in the file.
     pub index: u32,
-    /// The chunk.
+    /// The id by which datanodes know it, with the generation.
     pub chunk: ChunkId,
-    /// Which attempt.
+    /// Which attempt at the chunk's bytes.
     pub generation: Generation,
-    /// The file.
+    /// The inode that the file has or will have.
     pub file: InodeId,
     /// Most bytes it may have.
     pub len_max: u32,

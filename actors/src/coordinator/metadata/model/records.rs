@@ -25,9 +25,9 @@ pub const SEGMENT_CHUNKS: u32 = 32;
 pub struct ClusterMeta {
     /// The format of this store.
     pub format: u32,
-    /// The cluster.
+    /// Made at random when the store was formatted.
     pub cluster: ClusterId,
-    /// Its secret.
+    /// Secret: what the keys of nodes and of grants come from.
     pub key: ClusterKey,
     /// When it was formatted.
     pub created_ms: u64,
@@ -36,7 +36,7 @@ pub struct ClusterMeta {
 /// What a name in a directory stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
-    /// The inode.
+    /// Where the attributes are.
     pub inode: InodeId,
     /// File or directory.
     pub kind: EntryKind,
@@ -49,7 +49,7 @@ pub struct Inode {
     pub parent: InodeId,
     /// Its name there; empty for the root.
     pub name: String,
-    /// Creation.
+    /// When it was first made, by the wall clock, in milliseconds since 1970.
     pub created_ms: u64,
     /// Last modification, nanoseconds since 1970.
     pub mtime_ns: i64,
@@ -69,15 +69,15 @@ impl Inode {
 /// The current contents of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileBody {
-    /// The version.
+    /// New with every change of the contents.
     pub version: VersionId,
-    /// Bytes.
+    /// Bytes of the whole file.
     pub size: u64,
     /// Bytes of each chunk but the last.
     pub chunk_size: u32,
-    /// Chunks.
+    /// Chunks of the whole file; 0 if it is empty.
     pub chunk_count: u32,
-    /// Copies wanted.
+    /// Copies that each chunk is to have.
     pub replication: u8,
 }
 
@@ -97,9 +97,9 @@ pub enum VersionState {
 pub struct Version {
     /// The inode it is or was the contents of.
     pub inode: InodeId,
-    /// The contents.
+    /// Size, chunks and copies of this version.
     pub body: FileBody,
-    /// Creation.
+    /// When it was made, in milliseconds since 1970.
     pub created_ms: u64,
     /// Last modification, nanoseconds since 1970.
     pub mtime_ns: i64,
@@ -191,7 +191,7 @@ pub struct ChunkRecord {
     pub sha256: [u8; 32],
     /// Versions (or open uploads) that hold it.
     pub references: u32,
-    /// Copies wanted.
+    /// Copies that it is to have.
     pub wanted: u8,
     /// Its copies; the planned ones while pending.
     pub copies: Vec<CopyRecord>,
@@ -224,7 +224,7 @@ impl ChunkRecord {
 /// One copy of a chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CopyRecord {
-    /// The node.
+    /// The node that has it, or is to have it.
     pub node: NodeId,
     /// How it is.
     pub state: CopyState,
@@ -235,7 +235,7 @@ pub struct CopyRecord {
 /// What placement thought of one node.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredReason {
-    /// The node.
+    /// The node that was looked at.
     pub node: NodeId,
     /// Whether it was chosen.
     pub chosen: bool,
@@ -261,7 +261,7 @@ pub struct UploadSession {
     pub inode: InodeId,
     /// Bytes of each chunk but the last.
     pub chunk_size: u32,
-    /// Copies wanted.
+    /// Copies that each chunk is to have.
     pub replication: u8,
     /// Durable copies that a chunk needs at least.
     pub min_ack: u8,
@@ -298,9 +298,9 @@ pub struct CopySource {
     pub path: DfsPath,
     /// The version whose chunks are shared.
     pub version: VersionId,
-    /// Its bytes.
+    /// Bytes of the whole file.
     pub size: u64,
-    /// Its chunks.
+    /// Chunks of the whole file.
     pub chunk_count: u32,
     /// SHA-256 of the whole, if it is known.
     pub sha256: Option<[u8; 32]>,
@@ -328,7 +328,7 @@ pub struct OpOutcome {
 /// What is remembered of operations, and what was forgotten.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Outcomes {
-    /// Outcomes remembered.
+    /// Outcomes that are kept now.
     pub rows: u64,
     /// What they take, about.
     pub bytes: u64,
@@ -364,7 +364,7 @@ pub struct OrphanBatch {
 /// Copies of one given-up generation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Orphan {
-    /// The chunk.
+    /// The chunk whose allocation was given up.
     pub chunk: ChunkId,
     /// The attempt that was given up.
     pub generation: Generation,
@@ -375,7 +375,7 @@ pub struct Orphan {
 /// What a node still has to delete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tombstone {
-    /// Since when.
+    /// When it was laid down, in the coordinator's time.
     pub since_ms: u64,
 }
 
@@ -395,7 +395,7 @@ pub struct CopyRow {
 /// The live chunks that want as many copies and have the same ones.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupRow {
-    /// How many.
+    /// Chunks of the group.
     pub chunks: u64,
     /// Their bytes, each counted once.
     pub bytes: u64,

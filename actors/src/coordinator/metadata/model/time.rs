@@ -63,7 +63,7 @@ impl ReignClock {
         self.start_ms.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX))
     }
 
-    /// Both clocks.
+    /// The coordinator's time and the wall clock, read together.
     pub fn moment(&self) -> Moment {
         Moment { now_ms: self.now_ms(), wall_ms: self.clock.wall_ms() }
     }

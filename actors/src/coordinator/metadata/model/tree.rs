@@ -24,11 +24,11 @@ const FITS_PAGE: usize = 256;
 /// Where a path leads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lookup {
-    /// It exists.
+    /// It leads to something that exists.
     Here(TreeNode),
     /// Its directory exists, and the name is free there.
     Free {
-        /// The directory.
+        /// The directory that the name is free in.
         parent: InodeId,
     },
     /// A directory on the way does not exist.
@@ -45,9 +45,9 @@ pub enum Lookup {
 pub struct TreeNode {
     /// Its directory; itself for the root.
     pub parent: InodeId,
-    /// Its inode.
+    /// The number by which the tables know it.
     pub id: InodeId,
-    /// Its attributes.
+    /// What is stored under that number.
     pub inode: Inode,
 }
 

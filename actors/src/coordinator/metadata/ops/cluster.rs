@@ -40,9 +40,9 @@ const EPOCH_SPREAD: u64 = 1 << 16;
 /// Who the coordinator is, after it opened its metadata.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reign {
-    /// The cluster.
+    /// Made at random when the store was formatted.
     pub cluster: ClusterId,
-    /// Its secret.
+    /// Secret: what the keys of nodes and of grants come from.
     pub key: ClusterKey,
     /// This reign's number, higher than every one before.
     pub epoch: Epoch,

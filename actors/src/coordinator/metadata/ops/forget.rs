@@ -113,7 +113,7 @@ impl Losses {
 /// A node to be forgotten.
 #[derive(Debug, Clone)]
 pub struct ForgetNode {
-    /// Which.
+    /// The node that will not come back.
     pub node: NodeId,
     /// Even if chunks are lost with it.
     pub accept_loss: bool,

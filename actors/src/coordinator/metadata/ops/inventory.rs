@@ -55,11 +55,11 @@ pub enum CopyChange {
 /// One change to one copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CopyFinding {
-    /// The chunk.
+    /// The chunk that the copy is of.
     pub chunk: ChunkId,
     /// The generation it was judged by.
     pub generation: Generation,
-    /// What changes.
+    /// What is to be written of the copy.
     pub change: CopyChange,
 }
 

@@ -89,7 +89,7 @@ pub struct OpContext {
     pub now_ms: u64,
     /// The wall clock: what people are shown.
     pub wall_ms: u64,
-    /// The operation.
+    /// By which a repeated request is known.
     pub op: OpId,
     /// Fresh random bits, from which the ids of this operation are made.
     pub entropy: u128,

@@ -77,7 +77,7 @@ pub enum Step {
     TrashUsage,
     /// Take deleted directories apart.
     Purge,
-    /// Release versions.
+    /// Give up the chunks of versions that nobody may read any more.
     Release,
     /// Turn given-up generations into tombstones.
     Orphans,

@@ -34,19 +34,19 @@ pub struct ReadPage {
 pub struct LocatedChunk {
     /// Its place in the file.
     pub index: u32,
-    /// The chunk.
+    /// By which datanodes know it, with the generation.
     pub chunk: ChunkId,
     /// The attempt that was committed.
     pub generation: Generation,
     /// The file it was written for (its grant says so).
     pub file: InodeId,
-    /// Its length.
+    /// Bytes of the chunk.
     pub len: u32,
     /// SHA-256 of its bytes.
     pub sha256: [u8; 32],
     /// Versions that hold it.
     pub references: u32,
-    /// Copies wanted.
+    /// Copies that it is to have.
     pub wanted: u8,
     /// Its copies, best first.
     pub copies: Vec<CopyRecord>,
@@ -55,7 +55,7 @@ pub struct LocatedChunk {
 /// A page of explanations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExplainPage {
-    /// The file.
+    /// The file that the chunks are of.
     pub stat: FileStat,
     /// The chunks with what placement thought when it chose.
     pub chunks: Vec<(LocatedChunk, Vec<StoredReason>)>,

@@ -72,27 +72,27 @@ pub const MIGRATION: &[u8] = b"mmigrate";
 
 /// Leading bytes of the tables, for scans of a whole table.
 pub mod table {
-    /// Entries.
+    /// Directory and name to what it stands for.
     pub const ENTRY: &[u8] = b"d";
-    /// Inodes.
+    /// Inode to its attributes.
     pub const INODE: &[u8] = b"i";
-    /// Versions.
+    /// Version to its record.
     pub const VERSION: &[u8] = b"v";
-    /// Segments.
+    /// Version and part of it to the chunks there.
     pub const SEGMENT: &[u8] = b"s";
-    /// Chunk records.
+    /// Chunk to its record.
     pub const CHUNK: &[u8] = b"k";
-    /// Under-replicated chunks.
+    /// Chunks with fewer copies than they are to have.
     pub const RISK: &[u8] = b"q";
-    /// Upload sessions.
+    /// Uploads that are open.
     pub const SESSION: &[u8] = b"u";
     /// Ends of upload leases.
     pub const LEASE: &[u8] = b"l";
-    /// Outcomes.
+    /// Operation to what it was answered.
     pub const OUTCOME: &[u8] = b"o";
     /// Outcomes by time, of format 1.
     pub const OUTCOME_TIME: &[u8] = b"O";
-    /// Trash entries.
+    /// Deleted roots that can be brought back.
     pub const TRASH: &[u8] = b"t";
     /// Trash entries by expiry.
     pub const TRASH_EXPIRY: &[u8] = b"T";
@@ -102,13 +102,13 @@ pub mod table {
     pub const PURGE: &[u8] = b"p";
     /// Versions to release.
     pub const RELEASE: &[u8] = b"r";
-    /// Given-up generations.
+    /// Generations that allocations gave up.
     pub const ORPHANS: &[u8] = b"z";
-    /// Tombstones.
+    /// Node and chunk that it still has to delete.
     pub const TOMBSTONE: &[u8] = b"x";
     /// Further holders of chunks.
     pub const HOLDER: &[u8] = b"f";
-    /// Nodes.
+    /// Node to its record.
     pub const NODE: &[u8] = b"n";
     /// Nodes that are being forgotten.
     pub const FORGETTING: &[u8] = b"a";
@@ -346,7 +346,7 @@ pub fn parse_upload_at(key: &[u8]) -> Option<SessionId> {
     Some(SessionId::from_bytes(*key.last_chunk::<16>()?))
 }
 
-/// Who registered.
+/// The record of a node.
 pub fn node(node: NodeId) -> Vec<u8> {
     key(&[table::NODE, &node.to_bytes()])
 }

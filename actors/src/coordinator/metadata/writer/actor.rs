@@ -32,7 +32,7 @@ pub enum WriterMsg {
     Mutate {
         /// The operation: the client's id, or a fresh one for background work.
         op: OpId,
-        /// The change.
+        /// What to change.
         mutation: Box<Mutation>,
         /// The outcome, or why there is none.
         reply: Reply<MutationResult>,

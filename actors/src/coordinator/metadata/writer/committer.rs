@@ -60,7 +60,7 @@ pub type MutationResult = Result<Outcome, Status>;
 
 /// A mutation on its way.
 pub struct QueuedMutation {
-    /// The operation.
+    /// By which a repeated request is known.
     pub op: OpId,
     /// Fresh random bits for its ids.
     pub entropy: u128,
@@ -73,13 +73,13 @@ pub struct QueuedMutation {
 /// Counters of the writer, shared with whoever shows them.
 #[derive(Debug, Default)]
 pub struct WriterMetrics {
-    /// Groups committed.
+    /// Groups of mutations that were committed together.
     pub groups: AtomicU64,
-    /// Batches committed.
+    /// Batches that the store committed.
     pub batches: AtomicU64,
     /// Mutations answered with success.
     pub applied: AtomicU64,
-    /// Mutations refused.
+    /// Mutations answered with a refusal; nothing was changed.
     pub refused: AtomicU64,
     /// Mutations whose outcome is unknown, or that met a failing store.
     pub failed: AtomicU64,

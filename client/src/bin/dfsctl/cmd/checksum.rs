@@ -48,11 +48,9 @@ pub(crate) struct Args {
 /// The sum of one file.
 #[derive(Debug, Serialize)]
 pub(crate) struct SumView {
-    /// Its path.
     pub path: String,
     /// SHA-256 of all its bytes.
     pub sha256: String,
-    /// Its bytes.
     pub size: u64,
     /// The version that it is of.
     pub version: String,
@@ -63,7 +61,6 @@ pub(crate) struct SumView {
 /// One line that was checked.
 #[derive(Debug, Serialize)]
 pub(crate) struct CheckView {
-    /// The path.
     pub path: String,
     /// Whether the file has the sum.
     pub ok: bool,

@@ -82,7 +82,6 @@ fn name(text: &str) -> Result<String, String> {
 /// What these commands print: the contexts as they are then.
 #[derive(Debug, Serialize)]
 pub(crate) struct ContextsView {
-    /// The contexts.
     pub contexts: Vec<ContextView>,
     /// The file they are kept in.
     pub file: String,
@@ -92,10 +91,8 @@ pub(crate) struct ContextsView {
     said: Option<String>,
 }
 
-/// One context.
 #[derive(Debug, Serialize)]
 pub(crate) struct ContextView {
-    /// Its name.
     pub name: String,
     /// Where the cluster is.
     pub endpoint: String,

@@ -43,7 +43,6 @@ pub(crate) struct DfView {
     pub usable: u64,
     /// Copies that are made by default.
     pub replication: u8,
-    /// Each node.
     pub nodes: Vec<SpaceView>,
     #[serde(skip)]
     exact: bool,
@@ -70,7 +69,6 @@ pub(crate) struct SpaceView {
     pub available: u64,
     /// Bytes kept free for deletes and metadata.
     pub reserve: u64,
-    /// Chunks held.
     pub chunks: u64,
 }
 

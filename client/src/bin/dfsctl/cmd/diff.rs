@@ -38,7 +38,7 @@ pub(crate) struct Args {
     recursive: bool,
 }
 
-/// One difference.
+/// One path that is not the same on both sides.
 #[derive(Debug, Serialize)]
 pub(crate) struct DiffView {
     /// Where, below the two sides; null for the sides themselves.

@@ -39,15 +39,12 @@ pub(crate) struct Args {
 /// What one tree holds.
 #[derive(Debug, Serialize)]
 pub(crate) struct UsageView {
-    /// Its path.
     pub path: String,
     /// Bytes, counted once.
     pub bytes: u64,
     /// The same times the copies that are wanted.
     pub raw_bytes: u64,
-    /// Files.
     pub files: u64,
-    /// Directories.
     pub directories: u64,
 }
 

@@ -23,10 +23,9 @@ pub(crate) struct Args {
     operands: Operands,
 }
 
-/// One file.
+/// One file with all its chunks, as JSON.
 #[derive(Debug, Serialize)]
 pub(crate) struct ExplainView {
-    /// The file.
     #[serde(flatten)]
     pub entry: EntryView,
     /// Its chunks, in order.
@@ -40,7 +39,6 @@ pub(crate) struct ChunkView {
     lacking: Vec<String>,
 }
 
-/// One copy.
 #[derive(Debug)]
 struct ReplicaView<'a>(&'a ReplicaLocation);
 

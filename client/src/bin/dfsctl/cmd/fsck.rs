@@ -41,9 +41,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// How old what is known of one datanode is.
 #[derive(Debug, Serialize)]
 pub(crate) struct NodeSeen {
-    /// Its name.
+    /// Its name for people.
     pub node: String,
-    /// Its state.
     pub state: &'static str,
     /// Milliseconds since it began to tell all it has, the last time it did; null if not yet in its present run.
     pub age_ms: Option<u64>,
@@ -100,7 +99,7 @@ pub(crate) struct ProblemView {
     pub node: Option<String>,
     /// The node's name, or null.
     pub node_name: Option<String>,
-    /// A sentence.
+    /// A sentence for people.
     pub detail: String,
 }
 

@@ -33,7 +33,6 @@ pub(crate) struct Args {
 /// What `man --dir` prints.
 #[derive(Debug, Serialize)]
 pub(crate) struct ManView {
-    /// The directory.
     pub dir: String,
     /// Names of the pages in it.
     pub pages: Vec<String>,

@@ -61,9 +61,7 @@ enum Action {
 /// What `nodes forget` prints.
 #[derive(Debug, Serialize)]
 struct ForgottenView {
-    /// Its id.
     id: String,
-    /// Its name.
     name: String,
     /// Copies of live chunks that were still expected on it.
     copies: u64,
@@ -97,7 +95,6 @@ impl View for ForgottenView {
 /// What `nodes admit` prints.
 #[derive(Debug, Serialize)]
 struct AdmittedView {
-    /// Its name.
     admitted: String,
 }
 
@@ -110,7 +107,6 @@ impl View for AdmittedView {
 /// What `nodes` prints.
 #[derive(Debug, Serialize)]
 pub(crate) struct NodesView {
-    /// The datanodes.
     pub nodes: Vec<NodeView>,
     #[serde(skip)]
     long: bool,

@@ -34,14 +34,11 @@ pub(crate) struct Args {
     operands: Operands,
 }
 
-/// One file.
 #[derive(Debug, Serialize)]
 pub(crate) struct VerifyView {
-    /// Its path.
     pub path: String,
     /// The version that was read.
     pub version: String,
-    /// Its bytes.
     pub size: u64,
     /// Copies wanted of each chunk.
     pub replication: u8,
@@ -67,24 +64,19 @@ pub(crate) enum Verdict {
     Lost,
 }
 
-/// One chunk.
 #[derive(Debug, Serialize)]
 pub(crate) struct VerifiedChunkView {
     /// Its place in the file.
     pub index: u32,
-    /// Its id.
     pub chunk: String,
-    /// Its bytes.
     pub size: u32,
     /// What its SHA-256 must be.
     pub sha256: String,
     /// Copies that were read in full and match.
     pub good: usize,
-    /// Its copies.
     pub copies: Vec<CopyView>,
 }
 
-/// One copy.
 #[derive(Debug, Serialize)]
 pub(crate) struct CopyView {
     /// The node's name.

@@ -29,12 +29,11 @@ pub(crate) struct VersionView {
     pub server: Option<ServerView>,
 }
 
-/// The coordinator.
+/// The coordinator that answered.
 #[derive(Debug, Serialize)]
 pub(crate) struct ServerView {
     /// Version of its software.
     pub version: String,
-    /// Its name.
     pub name: String,
     /// Id of its node.
     pub node: String,

@@ -17,13 +17,13 @@ pub(crate) const PORT_DEFAULT: u16 = 8080;
 pub(crate) enum EndpointOrigin {
     /// `--endpoint`.
     Flag,
-    /// An argument.
+    /// A path on the command line that names it.
     Argument,
     /// A context that was named: `--context` or DFS_CONTEXT.
     Named(String),
     /// The current context.
     Current(String),
-    /// DFS_ENDPOINT.
+    /// The variable DFS_ENDPOINT.
     Endpoint,
     /// COORDINATOR_HOST and COORDINATOR_PORT.
     Coordinator,

@@ -37,7 +37,7 @@ pub(crate) struct Invocation {
 pub(crate) struct Begun(Arc<Mutex<BTreeSet<PathBuf>>>);
 
 impl Begun {
-    /// Notes one.
+    /// Notes that a transfer to this target has begun.
     pub(crate) fn add(&self, target: &Path) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(target.to_owned());
     }
@@ -73,7 +73,7 @@ impl Invocation {
         Endpoint::resolve(&self.said, env, &here, config)
     }
 
-    /// Connects.
+    /// Connects to where the command line, the environment or a context says.
     ///
     /// # Errors
     /// If no coordinator answers.

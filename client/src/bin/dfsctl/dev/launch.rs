@@ -26,9 +26,7 @@ const ENV_REMOVED: [&str; 8] = [
 /// What to start.
 #[derive(Debug, Clone)]
 pub(crate) struct Launch {
-    /// The program.
     pub binary: PathBuf,
-    /// Its arguments.
     pub args: Vec<OsString>,
     /// Where its standard error and output go, appended.
     pub log: PathBuf,

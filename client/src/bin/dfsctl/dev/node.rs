@@ -51,7 +51,6 @@ pub(crate) struct ActionView {
 /// What became of one node.
 #[derive(Debug, Serialize)]
 pub(crate) struct ActedOn {
-    /// Its name.
     pub name: String,
     /// Its process, before for `kill`, else after.
     pub pid: Option<u32>,

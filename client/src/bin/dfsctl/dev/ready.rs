@@ -20,7 +20,6 @@ const LOG_LINES: usize = 12;
 /// A node that was started now.
 #[derive(Debug)]
 pub(crate) struct Started {
-    /// Its name.
     pub name: String,
     /// Where in its log this run begins.
     pub log_from: u64,

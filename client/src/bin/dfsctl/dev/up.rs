@@ -93,7 +93,6 @@ pub(crate) struct UpView {
     pub started: Vec<String>,
     /// Seconds until all of it was ready.
     pub seconds: f64,
-    /// Every node.
     pub nodes: Vec<DevNodeView>,
     #[serde(skip)]
     commands: [String; 3],

@@ -37,7 +37,7 @@ impl DirId {
     }
 }
 
-/// The file.
+/// The file that says what the cluster is made of.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct StateFile {
     /// Layout of this file.

@@ -19,7 +19,6 @@ pub(crate) struct DevNode {
     pub admin_address: String,
     /// What it owns.
     pub data_dir: PathBuf,
-    /// Its log.
     pub log: PathBuf,
     /// The process that was started last, if any.
     pub process: Option<Process>,

@@ -13,7 +13,6 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum RunState {
-    /// It runs.
     Running,
     /// It was stopped with `dev pause`.
     Paused,
@@ -24,11 +23,10 @@ pub(crate) enum RunState {
 /// One process, for ever: a pid alone may be given to another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Process {
-    /// Its pid.
     pub pid: u32,
     /// Clock ticks between boot and its start.
     pub start_ticks: u64,
-    /// Which boot.
+    /// The boot of the machine it was started in: process ids begin anew with each.
     pub boot_id: String,
 }
 

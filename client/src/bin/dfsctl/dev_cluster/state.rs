@@ -38,7 +38,6 @@ impl ClusterState {
         Self { dir, moved_from: None, set: Vec::new(), nodes: Vec::new() }
     }
 
-    /// The coordinator.
     pub(crate) fn coordinator(&self) -> Option<&DevNode> {
         self.nodes.iter().find(|node| node.role == "coordinator")
     }
@@ -48,7 +47,6 @@ impl ClusterState {
         self.coordinator().map(|node| node.address.clone()).unwrap_or_default()
     }
 
-    /// The datanodes.
     pub(crate) fn datanodes(&self) -> impl Iterator<Item = &DevNode> {
         self.nodes.iter().filter(|node| node.role == "datanode")
     }

@@ -40,11 +40,11 @@ pub(crate) type Outcome<T = ()> = Result<T, Failure>;
 /// The JSON of a failure on standard error.
 #[derive(Debug, Serialize)]
 pub(crate) struct FailureView<'a> {
-    /// Stable word.
+    /// One word for programs, which stays the same.
     pub code: &'a str,
     /// The process's exit code if this were the only failure.
     pub exit_code: u8,
-    /// What happened.
+    /// What happened, for people.
     pub message: &'a str,
     /// What to do next, or null.
     pub hint: Option<&'a str>,

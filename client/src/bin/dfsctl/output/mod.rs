@@ -43,9 +43,9 @@ pub(crate) enum Color {
     /// On a terminal, unless NO_COLOR is set or TERM is dumb.
     #[default]
     Auto,
-    /// Always.
+    /// Always, into a file or a pipe as well.
     Always,
-    /// Never.
+    /// Never, not even on a terminal.
     Never,
 }
 

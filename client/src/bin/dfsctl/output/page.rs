@@ -24,17 +24,17 @@ macro_rules! colours {
 }
 
 colours! {
-    /// Bold.
+    /// Text that stands out.
     bold = "1";
-    /// Dimmed.
+    /// Text that may be passed over.
     dim = "2";
-    /// Bad.
+    /// What is bad.
     red = "31";
-    /// Good.
+    /// What is good.
     green = "32";
-    /// Needs attention.
+    /// What needs attention.
     yellow = "33";
-    /// Directories.
+    /// Names of directories.
     blue = "34";
 }
 
@@ -60,7 +60,6 @@ impl Paint {
 /// A text that grows.
 #[derive(Debug)]
 pub(crate) struct Page {
-    /// Its colours.
     pub paint: Paint,
     /// Columns that its lines may take; `None`: any number.
     columns: Option<usize>,
@@ -92,9 +91,9 @@ pub(crate) enum Tone {
     Plain,
     /// As it should be.
     Good,
-    /// Needs attention.
+    /// It needs attention.
     Warn,
-    /// Bad.
+    /// It is broken or lost.
     Bad,
 }
 
@@ -209,7 +208,7 @@ impl Page {
         }
     }
 
-    /// The text.
+    /// Everything written so far.
     pub(crate) fn finish(self) -> String {
         self.text
     }

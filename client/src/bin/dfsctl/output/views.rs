@@ -10,7 +10,6 @@ use super::text::{date_of_ns, exact_time, exact_time_of_ns, plain, size, time_of
 /// A file or directory.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct EntryView {
-    /// Its path.
     pub path: String,
     /// The last part of the path; `/` for the root.
     pub name: String,
@@ -19,13 +18,11 @@ pub(crate) struct EntryView {
     pub kind: &'static str,
     /// Bytes; 0 for a directory.
     pub size: u64,
-    /// Last modification.
+    /// Last modification, as a date.
     pub modified: String,
-    /// Creation.
     pub created: String,
     /// The entity tag that `--if-match` compares; null for a directory.
     pub version: Option<String>,
-    /// Its inode.
     pub inode: u64,
     /// Bytes of each chunk but the last; null for a directory.
     pub chunk_size: Option<u32>,

@@ -14,7 +14,7 @@ use dfs_client::{Client, StatusCode};
 pub(crate) enum Destination {
     /// Into this directory, under their own names.
     Into(DfsPath),
-    /// Exactly there.
+    /// Under exactly this path.
     Exactly(DfsPath),
 }
 

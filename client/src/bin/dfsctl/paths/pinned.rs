@@ -30,7 +30,6 @@ impl Pinned {
         Ok(Self { client: client.clone(), stat })
     }
 
-    /// Its bytes.
     pub(crate) fn len(&self) -> u64 {
         self.stat.size
     }

@@ -14,7 +14,7 @@ use dfs_client::Client;
 /// What a user wrote for a remote path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct RemoteArg {
-    /// Without `dfs:`.
+    /// The path without `dfs:`.
     pub text: String,
     /// It ended with a slash: only a directory will do.
     pub directory: bool,

@@ -27,14 +27,11 @@ pub(crate) enum Side {
 /// What is at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// A file.
     File {
-        /// Its bytes.
         size: u64,
         /// Nanoseconds since 1970 of its last modification.
         modified_ns: i64,
     },
-    /// A directory.
     Directory,
     /// A link or something special of this machine.
     Other,

@@ -20,16 +20,16 @@ pub enum Standing {
     Forgotten,
 }
 
-/// Who registered.
+/// A node that registered once, as the metadata remembers it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeRecord {
     /// Name for people.
     pub name: String,
-    /// Failure domain.
+    /// Failure domain: copies of a chunk go to different ones if they can.
     pub zone: String,
     /// Where it listens.
     pub address: String,
-    /// First registration.
+    /// When it registered for the first time, in the coordinator's time.
     pub registered_ms: u64,
     /// What lasts of its state.
     pub standing: Standing,

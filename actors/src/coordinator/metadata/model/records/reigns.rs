@@ -9,7 +9,7 @@ use crate::coordinator::metadata::table::format::Record;
 /// Where a reign began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReignStart {
-    /// The reign.
+    /// The number of the reign.
     pub epoch: Epoch,
     /// The commit position when it began, which is where the one before ended.
     pub from: u64,
@@ -31,7 +31,7 @@ pub enum Known {
     Whole,
     /// What was committed up to this position.
     UpTo(u64),
-    /// Nothing.
+    /// Nothing: this metadata has not been through it.
     Not,
 }
 

@@ -37,7 +37,6 @@ impl PutItem {
 /// All there is to do.
 #[derive(Debug, Default)]
 pub(super) struct Plan {
-    /// The files.
     pub(super) items: Vec<PutItem>,
     /// Directories that hold nothing: the others come with their files.
     pub(super) directories: BTreeSet<DfsPath>,
