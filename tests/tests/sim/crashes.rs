@@ -6,7 +6,7 @@ use dfs_tests::sim::enumerate::{self, Extent, LISTED};
 
 #[test]
 fn every_step_that_occurs_is_listed_and_every_listed_one_occurs() {
-    let steps = enumerate::steps();
+    let steps = enumerate::steps().unwrap_or_else(|wrong| panic!("{wrong}"));
     let occurring = enumerate::by_name(&steps);
     let listed: BTreeSet<&str> = LISTED.iter().map(|(name, _)| *name).collect();
     let new = occurring.keys().filter(|name| !listed.contains(*name));
@@ -24,13 +24,14 @@ fn every_step_that_occurs_is_listed_and_every_listed_one_occurs() {
 fn wherever_a_process_ends_nothing_is_lost_and_nothing_is_left() {
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
     let (mut at, mut failed) = (0, 0);
-    enumerate::enumerate(extent(), jobs, |point, report| {
+    let run = enumerate::enumerate(extent(), jobs, |point, report| {
         at += 1;
         if !report.wrong.is_empty() {
             failed += 1;
             println!("{}:\n  {}\n  again: {}", point.name, report.wrong.join("\n  "), point.plan);
         }
     });
+    assert_eq!(run, Ok(()));
     println!("{at} points, {failed} failed");
     assert_eq!(failed, 0, "of {at} points are not clean");
 }

@@ -131,7 +131,7 @@ impl Cli {
             }
         };
         if let Some(extent) = self.crashes {
-            wanted.extend(points(extent, self.jobs()).into_iter().map(|point| point.plan));
+            wanted.extend(points(extent, self.jobs())?.into_iter().map(|point| point.plan));
             return Ok(wanted);
         }
         let seeds =

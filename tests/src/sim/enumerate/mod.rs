@@ -64,13 +64,15 @@ pub struct Point {
 
 /// The steps of the script while nothing ends before its time.
 ///
-/// # Panics
+/// # Errors
 /// If not even that is clean.
-pub fn steps() -> Vec<Step> {
+pub fn steps() -> Result<Vec<Step>, String> {
     let plan = Plan { keep: true, ..Plan::scripted(SEED) };
     let report = run(&plan);
-    assert!(report.wrong.is_empty(), "without a crash: {:?}; again: {plan}", report.wrong);
-    within_script(report.trace.steps())
+    match report.wrong.is_empty() {
+        true => Ok(within_script(report.trace.steps())),
+        false => Err(format!("without a crash: {}; again: {plan}", report.wrong.join("; "))),
+    }
 }
 
 /// Steps of the script itself: what comes after it is there to look at what is left.
@@ -199,17 +201,24 @@ fn plans(points: &[Point]) -> Vec<Plan> {
 }
 
 /// Runs every point on so many threads; `each` is given it with what came of it.
-pub fn enumerate(extent: Extent, jobs: usize, mut each: impl FnMut(&Point, &Report)) {
-    let second = first_round(&singles(&steps(), extent), extent, jobs, &mut each);
+///
+/// # Errors
+/// As [`steps`].
+pub fn enumerate(extent: Extent, jobs: usize, mut each: impl FnMut(&Point, &Report)) -> Result<(), String> {
+    let second = first_round(&singles(&steps()?, extent), extent, jobs, &mut each);
     let mut left = second.iter();
     sweep(&plans(&second), jobs, |_, report| left.next().into_iter().for_each(|point| each(point, &report)));
+    Ok(())
 }
 
 /// The points themselves. To know what comes after a first crash, its world is run.
-pub fn points(extent: Extent, jobs: usize) -> Vec<Point> {
-    let mut all = singles(&steps(), extent);
+///
+/// # Errors
+/// As [`steps`].
+pub fn points(extent: Extent, jobs: usize) -> Result<Vec<Point>, String> {
+    let mut all = singles(&steps()?, extent);
     let (leading, _): (Vec<_>, Vec<_>) = all.iter().cloned().partition(|point| point.leads_on.is_some());
     all.extend(first_round(&leading, extent, jobs, |_, _| {}));
     all.iter_mut().for_each(|point| point.plan.keep = false);
-    all
+    Ok(all)
 }
