@@ -139,6 +139,9 @@ impl Cli {
         // Few enough to be read and written by a person.
         let chance = || Rng::from_entropy().below(1 << 40);
         let first = if self.fresh { chance() } else { self.seed.unwrap_or(1) };
+        if self.fresh {
+            eprintln!("fresh seeds: --seed {first} --seeds {seeds} runs them again");
+        }
         for seed in (first..=u64::MAX).take(usize::try_from(seeds).unwrap_or(usize::MAX)) {
             let plan = match self.life {
                 Life::Random => Plan::sized(seed, self.nodes, self.clients, self.ops),

@@ -39,8 +39,8 @@ fn run(cli: &Cli, plans: &[Plan]) -> ExitCode {
     let (mut tally, mut failures, mut looked) = (Tally::default(), vec![], Ok(()));
     let people = cli.output == Output::Text;
     let lines = cli.each || (people && plans.len() == 1);
-    if let (true, [first, _, ..]) = (people, plans) {
-        eprintln!("{} runs from seed {}, {} at a time", plans.len(), first.seed, cli.jobs());
+    if people && plans.len() > 1 {
+        eprintln!("{} runs, {} at a time", plans.len(), cli.jobs());
     }
     sweep(plans, cli.jobs(), |plan, report| {
         tally.add(plan, &report);
