@@ -224,12 +224,7 @@ impl Pool {
     }
 
     async fn dial(&self, peer: &Arc<PeerConns>) -> Result<Arc<Conn>, Error> {
-        let mut dialed = self.try_dial(&peer.address).await;
-        if dialed.as_ref().is_err_and(|error| self.cluster().is_some() && is_nonsense(error)) {
-            // It may have been damaged on its way. Another program, or build, says the same again.
-            dialed = self.try_dial(&peer.address).await;
-        }
-        match dialed {
+        match self.try_dial(&peer.address).await {
             Ok(conn) => {
                 let mut state = peer.lock();
                 state.failures = 0;
@@ -271,7 +266,7 @@ impl Pool {
         let greeting = Link::connect(reader, writer, &hello, inner.memory.credit_budget());
         let Dialed { link, driver, welcome } = match timeout(inner.timeouts.handshake, greeting).await {
             Ok(Ok(dialed)) => dialed,
-            Ok(Err(e)) => return Err(refused(address, e.into_status())),
+            Ok(Err(e)) => return Err(refused(address, e.into_status(), self.cluster().is_some())),
             Err(_) => {
                 let seconds = inner.timeouts.handshake.as_secs_f32();
                 return Err(unreachable(format!(
@@ -297,15 +292,12 @@ impl Pool {
     }
 }
 
-/// Whether a handshake failed because one side could not make sense of what it heard.
-fn is_nonsense(error: &Error) -> bool {
-    matches!(error.status_code(), Some(StatusCode::ProtocolViolation | StatusCode::VersionMismatch))
-}
-
-/// A handshake that failed. A lost connection is only "unavailable": no request was sent on it yet.
-fn refused(address: &str, status: Status) -> Error {
+/// A handshake that failed. A lost connection is only "unavailable": no request was sent on it yet. So is one on which either
+/// side made no sense of the other, if the cluster has spoken to this client before (`known`): it was damaged on its way.
+fn refused(address: &str, status: Status, known: bool) -> Error {
     let code = match status.code {
         StatusCode::ConnectionLost => StatusCode::Unavailable,
+        StatusCode::ProtocolViolation if known => StatusCode::Unavailable,
         code => code,
     };
     Error::from(Status { code, ..status }).context(format_args!("connecting to {address}"))
@@ -329,4 +321,24 @@ fn run(driver: Driver, conn: &Arc<Conn>, timeouts: &Timeouts) {
             link.tick();
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nonsense_is_final_only_from_whoever_made_no_sense_before() {
+        use StatusCode::{ConnectionLost, ProtocolViolation, Unavailable, VersionMismatch};
+        for (said, known, code, again) in [
+            (ProtocolViolation, false, ProtocolViolation, false),
+            (ProtocolViolation, true, Unavailable, true),
+            (VersionMismatch, true, VersionMismatch, false),
+            (ConnectionLost, false, Unavailable, true),
+        ] {
+            let error = refused("h:1", Status::new(said, "frame header checksum mismatch"), known);
+            assert_eq!((error.status_code(), error.retryable()), (Some(code), again), "{said:?}, {known}");
+            assert!(error.to_string().contains("checksum mismatch"), "{error}");
+        }
+    }
 }

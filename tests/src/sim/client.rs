@@ -229,11 +229,12 @@ impl Person {
             Err(error) => {
                 self.say(format!("{what}: {:?}, {}", error.kind(), error.code()));
                 match (error.kind(), event(false)) {
-                    // Whoever could not be reached any more may have done it before.
-                    (ErrorKind::OutcomeUnknown | ErrorKind::Unavailable, _) => {
+                    (ErrorKind::OutcomeUnknown, _) => {
                         self.excuse(what, &error);
                         recorder.unknown(self.number(), called, success);
                     }
+                    // It is promised that nothing was done.
+                    (ErrorKind::Unavailable, _) => self.excuse(what, &error),
                     (ErrorKind::NotFound | ErrorKind::Conflict, Some(refused)) => {
                         recorder.returned(self.number(), called, refused);
                     }

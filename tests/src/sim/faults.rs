@@ -46,6 +46,8 @@ pub enum Fault {
     Flip(HostId, HostId),
     /// A connection from the first to the second on which nobody ever says anything.
     Ghost(HostId, HostId),
+    /// All that the first said to the second, on the connection it opened last, is said again on another one.
+    Replay(HostId, HostId),
     /// The wall clock is set by so many milliseconds.
     Clock(HostId, i64),
     /// The next sync of the disk fails.
@@ -118,6 +120,7 @@ impl fmt::Display for Fault {
             Self::Cut(a, b) => write!(f, "cut {a} {b}"),
             Self::Flip(a, b) => write!(f, "flip {a} {b}"),
             Self::Ghost(a, b) => write!(f, "ghost {a} {b}"),
+            Self::Replay(a, b) => write!(f, "replay {a} {b}"),
             Self::Clock(host, by) => write!(f, "clock {host} {by}"),
             Self::SyncFails(host) => write!(f, "syncfails {host}"),
             Self::WriteFails(host) => write!(f, "writefails {host}"),
@@ -185,6 +188,7 @@ impl FromStr for Planned {
             "cut" => (Fault::Cut(host(0)?, host(1)?), 2),
             "flip" => (Fault::Flip(host(0)?, host(1)?), 2),
             "ghost" => (Fault::Ghost(host(0)?, host(1)?), 2),
+            "replay" => (Fault::Replay(host(0)?, host(1)?), 2),
             "clock" => (Fault::Clock(host(0)?, number(1)?), 2),
             "syncfails" => (Fault::SyncFails(host(0)?), 1),
             "writefails" => (Fault::WriteFails(host(0)?), 1),
@@ -263,7 +267,8 @@ fn incident(
         }
     };
     let mut add = |at_ms: u64, fault: Fault| faults.push(Planned { at_ms, fault });
-    match rng.below(27) {
+    match rng.below(31) {
+        27..31 => of_client(rng, clients, (at_ms, until), add),
         25 => {
             // Everything at once, and back in any order.
             for host in std::iter::once(HostId::COORDINATOR).chain((1..=nodes).map(HostId::datanode)) {
@@ -288,6 +293,22 @@ fn incident(
         }
         _ => of_disk(rng, (host, victim), (at_ms, until), add),
     }
+}
+
+/// Something between a client and the coordinator: answers are lost, and what was asked is asked again.
+fn of_client(rng: &mut Rng, clients: u16, (at_ms, until): (u64, u64), mut add: impl FnMut(u64, Fault)) {
+    let (co, client) = (HostId::COORDINATOR, HostId::client(1 + rng.below(clients.into()) as u16));
+    let often = match rng.below(6) {
+        0 => Fault::Flip(co, client),
+        1..3 => Fault::Replay(client, co),
+        3 => Fault::Cut(co, client),
+        _ => {
+            // Longer than a client has patience, more often than not.
+            add(at_ms, Fault::Mute(co, client));
+            return add(until.max(at_ms + rng.below(20_000)), Fault::Join(co, client));
+        }
+    };
+    (0..=rng.below(30)).for_each(|n| add(at_ms + 190 * n, often));
 }
 
 fn of_disk(

@@ -267,6 +267,7 @@ impl World {
             Fault::Cut(a, b) => self.net.cut(a, b),
             Fault::Flip(a, b) => self.net.flip_next(a, b),
             Fault::Ghost(a, b) => self.net.ghost(a, b),
+            Fault::Replay(a, b) => self.net.replay(a, b),
             Fault::SyncFails(id) => self.disk(id, |disk, _| disk.fail(DiskFault::Sync)),
             Fault::WriteFails(id) => self.disk(id, |disk, _| disk.fail(DiskFault::Write)),
             Fault::ReadFails(id) => self.disk(id, |disk, _| disk.fail(DiskFault::Read)),

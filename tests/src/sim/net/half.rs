@@ -65,6 +65,7 @@ impl SimNet {
             peer: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 1, 0, 1)), 30_000 + (line % 30_000) as u16),
             local,
         };
+        state.said.insert((host, peer), Vec::new());
         let listening = state.listening.get_mut(address).ok_or(io::ErrorKind::ConnectionRefused)?;
         listening.waiting.push_back(connection);
         if let Some(waker) = listening.waker.take() {
@@ -78,6 +79,9 @@ impl SimNet {
         (half(true), half(false))
     }
 }
+
+/// Bytes of a connection that are kept, to be said again.
+const SAID_MAX: usize = 64 * 1024;
 
 /// One direction of a connection in the hands of a process.
 pub(super) struct Half {
@@ -180,6 +184,11 @@ impl AsyncWrite for Half {
             state.flips.remove(at);
             let place = state.rng.below(room.max(1) as u64) as usize;
             piece.iter_mut().skip(place).take(1).for_each(|byte| *byte ^= 1 << state.rng.below(8));
+        }
+        if let Some(said) =
+            state.said.get_mut(&(from, to)).filter(|said| this.side == 0 && said.len() < SAID_MAX)
+        {
+            said.extend_from_slice(&bytes[..room]);
         }
         let latency = state.latency(from, to, room);
         if let Some(line) = state.lines.get_mut(&this.line) {

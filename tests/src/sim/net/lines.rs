@@ -102,6 +102,8 @@ pub(super) struct State {
     pub(super) weather: BTreeMap<(HostId, HostId), Weather>,
     pub(super) off: BTreeMap<HostId, Presence>,
     pub(super) flips: Vec<(HostId, HostId)>,
+    /// What one host has said to another on the connection that it opened last.
+    pub(super) said: BTreeMap<(HostId, HostId), Vec<u8>>,
     pub(super) moved: u64,
 }
 
@@ -122,6 +124,7 @@ impl SimNet {
             weather: BTreeMap::new(),
             off: BTreeMap::new(),
             flips: Vec::new(),
+            said: BTreeMap::new(),
             moved: 0,
         };
         Self { state: Arc::new(Mutex::new(state)), trace }

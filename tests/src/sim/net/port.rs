@@ -13,7 +13,7 @@ use dfs_client::{BoxReader, BoxWriter, ConnectFuture, Connector};
 use futures_util::future::BoxFuture;
 
 use super::half::Half;
-use super::lines::{Listening, Presence, SYN_AGAIN, SimNet};
+use super::lines::{Listening, Piece, Presence, SYN_AGAIN, SimNet};
 use crate::sim::host::Doom;
 use crate::sim::id::HostId;
 
@@ -31,6 +31,30 @@ impl SimNet {
         doom.seal();
         drop(state);
         drop(far);
+    }
+}
+
+impl SimNet {
+    /// Opens a connection from `host` to a node on which everything is said again that `host` said to it on the last one.
+    pub(in crate::sim) fn replay(&self, host: HostId, to: HostId) {
+        let doom = Arc::new(Doom::default());
+        let mut guard = self.lock();
+        let state = &mut *guard;
+        let Some(said) = state.said.get(&(host, to)).cloned().filter(|said| !said.is_empty()) else { return };
+        let Ok(ends) = self.connect(state, host, &doom, &to.address()) else { return };
+        let latency = state.latency(host, to, said.len());
+        let dialled = state.dialled;
+        if let Some(line) = state.lines.get_mut(&dialled) {
+            let pipe = &mut line.pipes[0];
+            let at = pipe.arrives(latency);
+            pipe.bytes += said.len();
+            pipe.pieces.push_back(Piece { at, bytes: said.clone().into() });
+        }
+        // The connection is no reason to forget what was said on the one before.
+        state.said.insert((host, to), said);
+        doom.seal();
+        drop(guard);
+        drop(ends);
     }
 }
 
