@@ -1,10 +1,12 @@
 //! How the file of a store is opened.
 //!
 //! - A new file has another name until it is whole: a start that dies in the middle leaves nothing that stops the next.
+//!   Under that name it is locked before it is touched, and whether there is a file is looked at again under the lock: of
+//!   several processes that start in one directory, one makes it, and none takes its place.
 //! - Each opening first syncs the file and then has the kernel drop what it keeps of it, so that what is read is what
 //!   is durable: after a failed sync, or a kill between write and sync, the page cache shows more than the disk has.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -50,10 +52,7 @@ pub(super) fn open_file(
     check: bool,
     sync_dir: &dyn Fn(&Path) -> io::Result<()>,
 ) -> Result<Database, DatabaseError> {
-    let is_new = match std::fs::metadata(path) {
-        Ok(found) => found.is_file() && found.len() == 0,
-        Err(error) => error.kind() == io::ErrorKind::NotFound,
-    };
+    let is_new = is_missing(path);
     let at = if is_new { path.with_extension(UNFINISHED) } else { path.to_owned() };
     let mut how = File::options();
     how.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
@@ -63,15 +62,33 @@ pub(super) fn open_file(
             history.lose("syncing", error);
         }
     };
+    if is_new {
+        claim(&file, path)?;
+    }
     show_what_is_durable(&file).inspect_err(lose).map_err(StorageError::Io)?;
     let backend = FileBackend::new(file)?;
-    if is_new {
-        // What a start left that died before it had made the file.
-        backend.set_len(0).map_err(StorageError::Io)?;
-    }
     let name = || if is_new { std::fs::rename(&at, path) } else { Ok(()) };
     let sync_name = || path.parent().map_or(Ok(()), sync_dir);
     open_backend(backend, options, history, check, (&name, &sync_name))
+}
+
+/// Takes the unfinished file of `path` for this process, and empties it of what a start left that died with it.
+fn claim(unfinished: &File, path: &Path) -> Result<(), DatabaseError> {
+    // The engine takes the same lock of the same open file once more, and keeps it under the file's new name.
+    match unfinished.try_lock() {
+        Ok(()) if is_missing(path) => Ok(unfinished.set_len(0).map_err(StorageError::Io)?),
+        // In the meantime it was made: by whoever has it now, and this may be that very file.
+        Ok(()) | Err(TryLockError::WouldBlock) => Err(DatabaseError::DatabaseAlreadyOpen),
+        Err(TryLockError::Error(error)) => Err(StorageError::Io(error).into()),
+    }
+}
+
+/// Whether there is no file yet, or an empty one: nothing was ever committed.
+fn is_missing(path: &Path) -> bool {
+    match std::fs::metadata(path) {
+        Ok(found) => found.is_file() && found.len() == 0,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
 }
 
 /// Opens the engine on a backend that shows what is durable.

@@ -2,6 +2,11 @@
 
 use std::cell::RefCell;
 use std::path::PathBuf;
+use std::sync::Barrier;
+
+use dfs_actors::coordinator::metadata::table::store::{
+    Batch, BatchOutcome, Condition, MetaStoreError, MetadataStore,
+};
 
 use super::*;
 
@@ -36,5 +41,63 @@ fn a_new_file_has_its_name_once_it_is_whole_and_the_name_is_durable_before_anyth
         let (database, synced, _) = opened(&path, Ok(()));
         drop(database.expect("opened"));
         assert!(once(&synced), "who gave it the name may have died before it was durable");
+    }
+}
+
+#[test]
+fn what_another_start_is_making_is_left_alone() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("metadata.redb");
+    let half = path.with_extension(UNFINISHED);
+    std::fs::write(&half, [7; 4096]).expect("written");
+    let other = File::open(&half).expect("it is there");
+    other.lock().expect("locked");
+    let (refused, synced, _) = opened(&path, Ok(()));
+    assert!(matches!(refused, Err(DatabaseError::DatabaseAlreadyOpen)));
+    assert_eq!((synced.len(), std::fs::read(&half).expect("there")), (0, vec![7; 4096]));
+    drop(other);
+    opened(&path, Ok(())).0.expect("it died");
+}
+
+#[test]
+fn what_was_made_in_the_meantime_is_not_emptied_and_its_place_is_not_taken() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("metadata.redb");
+    let half = File::create_new(path.with_extension(UNFINISHED)).expect("a file");
+    std::fs::rename(path.with_extension(UNFINISHED), &path).expect("it is whole");
+    std::fs::write(&path, [7; 4096]).expect("used");
+    assert!(matches!(claim(&half, &path), Err(DatabaseError::DatabaseAlreadyOpen)));
+    assert_eq!(std::fs::read(&path).expect("there"), [7; 4096]);
+}
+
+/// Seen to fail without the lock.
+#[test]
+fn of_several_that_start_at_once_one_has_the_store_and_keeps_what_it_was_given() {
+    const STARTS: u8 = 4;
+    let store = |path: &Path| super::super::redb::RedbStore::open(path, &RedbOptions::default());
+    let first = |who: u8| Batch {
+        conditions: vec![Condition::Absent(b"first".to_vec())],
+        writes: vec![(b"first".to_vec(), Some(vec![who]))],
+    };
+    for round in 0..40 {
+        let home = tempfile::tempdir().expect("a directory");
+        let path = home.path().join("metadata.redb");
+        let barrier = Barrier::new(usize::from(STARTS));
+        let start = |who: u8| {
+            barrier.wait();
+            match store(&path) {
+                Ok(store) => (store.commit(&[first(who)]).expect("committed") == [BatchOutcome::Applied])
+                    .then_some(who),
+                Err(MetaStoreError::Locked { .. }) => None,
+                Err(other) => panic!("round {round}: {other}"),
+            }
+        };
+        let winners: Vec<u8> = std::thread::scope(|scope| {
+            let starts: Vec<_> = (0..STARTS).map(|who| scope.spawn(move || start(who))).collect();
+            starts.into_iter().filter_map(|start| start.join().expect("no panic")).collect()
+        });
+        assert_eq!(winners.len(), 1, "round {round}: one was first, and none forgot it");
+        let kept = store(&path).expect("opened").snapshot().expect("open").get(b"first").expect("read");
+        assert_eq!(kept.as_deref(), Some(&winners[..]), "round {round}");
     }
 }
