@@ -153,12 +153,16 @@ impl<T> Receiver<T> {
         loop {
             // Begun before the look, so that no change is missed in between.
             let changed = self.shared.changed.notified();
+            // Whether all are gone before what they said: what the last one said before it went is seen.
+            let closed = self.shared.senders.load(Ordering::Acquire) == 0;
             let version = self.shared.version();
             if version != self.seen {
                 self.seen = version;
                 return Ok(());
             }
-            self.has_changed()?;
+            if closed {
+                return Err(Closed);
+            }
             changed.await;
         }
     }
@@ -207,6 +211,18 @@ mod tests {
                 task.await.unwrap();
             }
             assert_eq!(*order.lock().unwrap(), (0..16).collect::<Vec<_>>());
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn the_last_word_is_heard_though_whoever_said_it_is_gone() {
+        for round in 0..20_000 {
+            let (sender, mut receiver) = channel(false);
+            let saying = std::thread::spawn(move || {
+                sender.send_replace(true);
+            });
+            assert_eq!(receiver.wait_for(|said| *said).await, Ok(()), "round {round}");
+            saying.join().unwrap();
         }
     }
 

@@ -54,6 +54,8 @@ struct PeerState {
     conns: Vec<Arc<Conn>>,
     failures: u32,
     cooling_until: Option<Instant>,
+    /// A node has answered there.
+    welcomed: bool,
     /// The dial that failed last, and when.
     refused: Option<(Instant, Error)>,
 }
@@ -224,9 +226,16 @@ impl Pool {
     }
 
     async fn dial(&self, peer: &Arc<PeerConns>) -> Result<Arc<Conn>, Error> {
-        match self.try_dial(&peer.address).await {
+        let welcomed = peer.lock().welcomed;
+        let mut dialled = self.try_dial(&peer.address).await;
+        if !welcomed && dialled.as_ref().is_err_and(is_nonsense) {
+            // Damaged on its way, it would not come the same way again.
+            dialled = self.try_dial(&peer.address).await;
+        }
+        match dialled {
             Ok(conn) => {
                 let mut state = peer.lock();
+                state.welcomed = true;
                 state.failures = 0;
                 state.cooling_until = None;
                 state.refused = None;
@@ -234,6 +243,7 @@ impl Pool {
                 Ok(conn)
             }
             Err(error) => {
+                let error = if welcomed && is_nonsense(&error) { damaged(error) } else { error };
                 self.failed(&peer.address);
                 peer.lock().refused = Some((Instant::now(), error.clone()));
                 Err(error)
@@ -266,7 +276,7 @@ impl Pool {
         let greeting = Link::connect(reader, writer, &hello, inner.memory.credit_budget());
         let Dialed { link, driver, welcome } = match timeout(inner.timeouts.handshake, greeting).await {
             Ok(Ok(dialed)) => dialed,
-            Ok(Err(e)) => return Err(refused(address, e.into_status(), self.cluster().is_some())),
+            Ok(Err(e)) => return Err(refused(address, e.into_status())),
             Err(_) => {
                 let seconds = inner.timeouts.handshake.as_secs_f32();
                 return Err(unreachable(format!(
@@ -292,15 +302,24 @@ impl Pool {
     }
 }
 
-/// A handshake that failed. A lost connection is only "unavailable": no request was sent on it yet. So is one on which either
-/// side made no sense of the other, if the cluster has spoken to this client before (`known`): it was damaged on its way.
-fn refused(address: &str, status: Status, known: bool) -> Error {
+/// A handshake that failed. A lost connection is only "unavailable": no request was sent on it yet.
+fn refused(address: &str, status: Status) -> Error {
     let code = match status.code {
         StatusCode::ConnectionLost => StatusCode::Unavailable,
-        StatusCode::ProtocolViolation if known => StatusCode::Unavailable,
         code => code,
     };
     Error::from(Status { code, ..status }).context(format_args!("connecting to {address}"))
+}
+
+/// Whether either side made no sense of the other.
+fn is_nonsense(error: &Error) -> bool {
+    error.status_code() == Some(StatusCode::ProtocolViolation)
+}
+
+/// Nonsense from where a node has answered before: it was damaged on its way, and may be tried again like any lost
+/// connection. From elsewhere it is another program that answers, and final.
+fn damaged(error: Error) -> Error {
+    Error::new(StatusCode::Unavailable, "the handshake was damaged on its way").caused_by(error)
 }
 
 /// Starts the tasks of a connection; they end when the link closes, which the last user's drop does.
@@ -327,18 +346,34 @@ fn run(driver: Driver, conn: &Arc<Conn>, timeouts: &Timeouts) {
 mod tests {
     use super::*;
 
-    #[test]
-    fn nonsense_is_final_only_from_whoever_made_no_sense_before() {
-        use StatusCode::{ConnectionLost, ProtocolViolation, Unavailable, VersionMismatch};
-        for (said, known, code, again) in [
-            (ProtocolViolation, false, ProtocolViolation, false),
-            (ProtocolViolation, true, Unavailable, true),
-            (VersionMismatch, true, VersionMismatch, false),
-            (ConnectionLost, false, Unavailable, true),
-        ] {
-            let error = refused("h:1", Status::new(said, "frame header checksum mismatch"), known);
-            assert_eq!((error.status_code(), error.retryable()), (Some(code), again), "{said:?}, {known}");
-            assert!(error.to_string().contains("checksum mismatch"), "{error}");
+    /// Says what was made of the handshake, the same each time.
+    struct Babble(std::sync::atomic::AtomicUsize);
+
+    impl crate::connector::Connector for Babble {
+        fn connect<'a>(&'a self, _: &'a str) -> crate::connector::ConnectFuture<'a> {
+            self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            Box::pin(async {
+                let nonsense = std::io::Cursor::new(b"HTTP/1.1 400 Bad Request\r\n\r\n".repeat(8));
+                Ok((Box::new(nonsense) as crate::BoxReader, Box::new(tokio::io::sink()) as crate::BoxWriter))
+            })
+        }
+    }
+
+    #[tokio::test]
+    async fn nonsense_is_final_only_from_where_no_node_has_answered() {
+        for (welcomed, code, dials) in
+            [(false, StatusCode::ProtocolViolation, 2), (true, StatusCode::Unavailable, 1)]
+        {
+            let babble = Arc::new(Babble(0.into()));
+            let config = crate::ClientConfig::new(["h:1"]);
+            let env = Env { connector: babble.clone(), ..Env::system() };
+            let pool = Pool::new(&config, env, MemoryBound::new(16));
+            let peer = pool.peer("h:1");
+            peer.lock().welcomed = welcomed;
+            let error = pool.dial(&peer).await.err().expect("nobody speaks there");
+            assert_eq!(error.status_code(), Some(code), "{error}");
+            assert_eq!(error.retryable(), welcomed);
+            assert_eq!(babble.0.load(std::sync::atomic::Ordering::Relaxed), dials);
         }
     }
 }

@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::OptionFuture;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::watch,
@@ -128,13 +129,16 @@ impl Signals {
         drain_timeout: impl Fn() -> Duration,
         mut reload: impl FnMut() -> F,
     ) {
+        // One at a time. It may wait for a disk for ever: the other signals are obeyed meanwhile.
+        let mut reloading = None;
         while shutdown.phase() == Phase::Running {
             tokio::select! {
                 biased;
                 () = shutdown.draining() => {}
                 _ = self.terminate.recv() => shutdown.drain(),
                 _ = self.interrupt.recv() => shutdown.drain(),
-                _ = self.hangup.recv() => reload().await,
+                Some(()) = OptionFuture::from(reloading.as_mut()) => reloading = None,
+                _ = self.hangup.recv(), if reloading.is_none() => reloading = Some(Box::pin(reload())),
             }
         }
         // What never began to serve, or ended by itself, has nothing to drain.
@@ -201,6 +205,24 @@ mod tests {
         send(Os::TERM);
         shutdown.stopping().await;
         obeying.await.expect("it ends");
+
+        let stuck = Shutdown::new();
+        let signals = Signals::install().expect("handlers");
+        let reading = reloads.clone();
+        let obeying = tokio::spawn(signals.obey(
+            stuck.clone(),
+            || Duration::ZERO,
+            move || {
+                reading.send_modify(|n| *n += 1);
+                std::future::pending()
+            },
+        ));
+        send(Os::HUP);
+        reloads.subscribe().wait_for(|n| *n == 2).await.expect("it reads");
+        send(Os::TERM);
+        let ends = tokio::time::timeout(Duration::from_secs(20), obeying).await;
+        ends.expect("the other signals are obeyed").expect("it ends, whatever the disk does");
+        assert_eq!(stuck.phase(), Phase::Stopping);
 
         let impatient = Shutdown::new();
         let signals = Signals::install().expect("handlers");

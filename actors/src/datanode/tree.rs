@@ -51,7 +51,7 @@ pub struct DatanodeArgs {
     pub chaos: bool,
     /// Where the coordinator listens, `host:port`.
     pub coordinator: String,
-    /// The chunks of all disks.
+    /// The chunks of its disk.
     pub store: Arc<dyn ChunkStore>,
     /// Where the membership is kept.
     pub identity: Arc<dyn IdentityStore>,
@@ -225,7 +225,7 @@ pub struct AgentsArgs {
     pub link: Arc<dyn CoordinatorLink>,
     /// Where the membership is kept.
     pub identity: Arc<dyn IdentityStore>,
-    /// The chunks of all disks.
+    /// The chunks of its disk.
     pub store: Arc<dyn ChunkStore>,
     /// What is reported of load.
     pub probe: Arc<dyn LoadProbe>,

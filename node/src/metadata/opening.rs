@@ -9,7 +9,7 @@
 use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ::redb::backends::FileBackend;
@@ -44,19 +44,47 @@ impl Default for RedbOptions {
     }
 }
 
-/// Opens the engine on a file, which is made if it is not there.
+/// When a store is opened.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Opening {
+    /// For the first time in this process: its file is checked, and made if it is not there.
+    First,
+    /// After it was closed, and whether the reason calls for a check. A file that is gone is an error: what was in it
+    /// was acknowledged.
+    Again { check: bool },
+}
+
+impl Opening {
+    /// Whether the file is checked, if it is not too long for that.
+    pub(super) const fn checks(self) -> bool {
+        matches!(self, Self::First | Self::Again { check: true })
+    }
+}
+
+/// Opens the engine on a file.
 pub(super) fn open_file(
     path: &Path,
     options: &RedbOptions,
     history: &Arc<FileHistory>,
-    check: bool,
+    opening: Opening,
     sync_dir: &dyn Fn(&Path) -> io::Result<()>,
 ) -> Result<Database, DatabaseError> {
+    let path = &resolved(path).map_err(StorageError::Io)?;
     let is_new = is_missing(path);
-    let at = if is_new { path.with_extension(UNFINISHED) } else { path.to_owned() };
+    if is_new && matches!(opening, Opening::Again { .. }) {
+        let gone = "it is gone, or empty: mount the disk it was on, or restore it from a backup";
+        return Err(StorageError::Io(io::Error::new(io::ErrorKind::NotFound, gone)).into());
+    }
+    let unfinished = path.with_extension(UNFINISHED);
+    let (at, flags) = if is_new { (&unfinished, OFlags::NOFOLLOW) } else { (path, OFlags::empty()) };
     let mut how = File::options();
-    how.read(true).write(true).create(true).truncate(false).mode(FILE_MODE);
-    let file = private::open(&mut how, OFlags::empty(), &at).map_err(StorageError::Io)?;
+    how.read(true).write(true).create(is_new).truncate(false).mode(FILE_MODE);
+    let named = |e: io::Error| match e.raw_os_error() {
+        // What it means is decided by its number.
+        Some(_) if !is_new || is_full(&e) => e,
+        _ => io::Error::new(e.kind(), format!("{}: {e}", at.display())),
+    };
+    let file = private::open(&mut how, flags, at).map_err(named).map_err(StorageError::Io)?;
     let lose = |error: &io::Error| {
         if !is_full(error) {
             history.lose("syncing", error);
@@ -67,9 +95,22 @@ pub(super) fn open_file(
     }
     show_what_is_durable(&file).inspect_err(lose).map_err(StorageError::Io)?;
     let backend = FileBackend::new(file)?;
-    let name = || if is_new { std::fs::rename(&at, path) } else { Ok(()) };
+    let name = || if is_new { std::fs::rename(&unfinished, path) } else { Ok(()) };
     let sync_name = || path.parent().map_or(Ok(()), sync_dir);
-    open_backend(backend, options, history, check, (&name, &sync_name))
+    open_backend(backend, options, history, opening, (&name, &sync_name))
+}
+
+/// The file that a link in its place leads to: a new one is made beside it, not in the place of the link.
+fn resolved(path: &Path) -> io::Result<PathBuf> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.is_symlink() => std::fs::canonicalize(path).map_err(|e| {
+            io::Error::new(
+                e.kind(),
+                format!("it is a link that leads nowhere ({e}); mount what it leads to, or remove it"),
+            )
+        }),
+        _ => Ok(path.to_owned()),
+    }
 }
 
 /// Takes the unfinished file of `path` for this process, and empties it of what a start left that died with it.
@@ -96,13 +137,13 @@ pub(super) fn open_backend(
     backend: impl StorageBackend,
     options: &RedbOptions,
     history: &Arc<FileHistory>,
-    check: bool,
+    opening: Opening,
     (name, sync_name): (&dyn Fn() -> io::Result<()>, &dyn Fn() -> io::Result<()>),
 ) -> Result<Database, DatabaseError> {
     let len = backend.len().map_err(StorageError::Io)?;
     let database = Builder::new()
         .set_cache_size(options.cache_bytes)
-        .set_check_integrity_on_open(check && len <= options.check_on_open_bytes_max)
+        .set_check_integrity_on_open(opening.checks() && len <= options.check_on_open_bytes_max)
         .create_with_backend(Watched::new(backend, history))?;
     name().map_err(StorageError::Io)?;
     if !bugs::is(Bug::SkipMetadataName) {

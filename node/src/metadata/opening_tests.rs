@@ -22,7 +22,7 @@ fn opened(path: &Path, sync: io::Result<()>) -> (Result<Database, DatabaseError>
         synced.borrow_mut().push((directory.to_owned(), len));
         sync.borrow_mut().take().unwrap_or(Ok(()))
     };
-    let database = open_file(path, &RedbOptions::default(), &history, true, &sync_dir);
+    let database = open_file(path, &RedbOptions::default(), &history, Opening::First, &sync_dir);
     (database, synced.into_inner(), history)
 }
 
@@ -100,4 +100,49 @@ fn of_several_that_start_at_once_one_has_the_store_and_keeps_what_it_was_given()
         let kept = store(&path).expect("opened").snapshot().expect("open").get(b"first").expect("read");
         assert_eq!(kept.as_deref(), Some(&winners[..]), "round {round}");
     }
+}
+
+#[test]
+fn a_file_that_is_gone_while_it_is_used_is_not_made_again() {
+    let home = tempfile::tempdir().expect("a directory");
+    let path = home.path().join("metadata.redb");
+    drop(opened(&path, Ok(())).0.expect("made"));
+    for make_it_go in [|path: &Path| std::fs::remove_file(path), |path: &Path| std::fs::write(path, "")] {
+        make_it_go(&path).expect("gone");
+        let again = Opening::Again { check: true };
+        let found = open_file(&path, &RedbOptions::default(), &Arc::default(), again, &|_| Ok(()));
+        let error = found.expect_err("what was acknowledged was in it").to_string();
+        assert!(error.contains("restore it from a backup"), "{error}");
+        assert_eq!(std::fs::metadata(&path).map_or(0, |found| found.len()), 0);
+        assert!(!path.with_extension(UNFINISHED).exists());
+    }
+}
+
+#[test]
+fn a_link_is_followed_to_where_the_file_is_to_be_and_stays() {
+    let (home, disk) = (tempfile::tempdir().expect("a directory"), tempfile::tempdir().expect("another"));
+    let (path, there) = (home.path().join("metadata.redb"), disk.path().join("there.redb"));
+    std::os::unix::fs::symlink(&there, &path).expect("a link");
+    let error = opened(&path, Ok(())).0.expect_err("where it leads nothing is mounted").to_string();
+    assert!(error.contains("leads nowhere"), "{error}");
+    std::fs::write(&there, "").expect("a place for it");
+    let history = Arc::default();
+    for _ in 0..2 {
+        drop(
+            open_file(&path, &RedbOptions::default(), &history, Opening::First, &|_| Ok(())).expect("opened"),
+        );
+        assert!(std::fs::symlink_metadata(&path).expect("a link").is_symlink());
+        assert!(std::fs::metadata(&there).expect("the file").len() > 0);
+    }
+}
+
+#[test]
+fn an_unfinished_file_that_is_none_is_named() {
+    let home = tempfile::tempdir().expect("a directory");
+    let (path, victim) = (home.path().join("metadata.redb"), home.path().join("thesis"));
+    std::fs::write(&victim, "x").expect("written");
+    std::os::unix::fs::symlink(&victim, path.with_extension(UNFINISHED)).expect("a link");
+    let error = opened(&path, Ok(())).0.expect_err("a link is not followed").to_string();
+    assert!(error.contains("metadata.unfinished"), "{error}");
+    assert_eq!(std::fs::read(&victim).expect("there"), b"x");
 }

@@ -32,15 +32,15 @@ use dfs_wire::bugs::{self, Bug};
 use rustix::fs::statvfs;
 
 pub use super::opening::RedbOptions;
-use super::opening::{open_backend, open_file};
+use super::opening::{Opening, open_backend, open_file};
 use super::watched::{FileHistory, is_full};
 use crate::private;
 
 const TABLE: TableDefinition<'static, &[u8], &[u8]> = TableDefinition::new("metadata");
 const CRC_BYTES: usize = 4;
 
-/// Opens the file for the first time or again; it may be checked whole.
-type Opener = Box<dyn Fn(&Arc<FileHistory>, bool) -> Result<Database, DatabaseError> + Send + Sync>;
+/// Opens the file for the first time or again.
+type Opener = Box<dyn Fn(&Arc<FileHistory>, Opening) -> Result<Database, DatabaseError> + Send + Sync>;
 
 enum State {
     Open(Database),
@@ -91,8 +91,8 @@ impl RedbStore {
         let what = format!("metadata file {}", path.display());
         let disk = Some((path.to_owned(), options.reserve_bytes));
         let (path, options) = (path.to_owned(), options.clone());
-        let open = move |history: &Arc<FileHistory>, check| {
-            open_file(&path, &options, history, check, &private::sync_dir)
+        let open = move |history: &Arc<FileHistory>, opening| {
+            open_file(&path, &options, history, opening, &private::sync_dir)
         };
         Self::with_opener(what, disk, Box::new(open))
     }
@@ -111,16 +111,16 @@ impl RedbStore {
         sync_name: impl Fn() -> io::Result<()> + Send + Sync + 'static,
     ) -> Result<Self, MetaStoreError> {
         let options = options.clone();
-        let open = move |history: &Arc<FileHistory>, check| {
+        let open = move |history: &Arc<FileHistory>, opening| {
             let backend = backend().inspect_err(|error| history.lose("opening", error));
-            open_backend(backend.map_err(StorageError::Io)?, &options, history, check, (&name, &sync_name))
+            open_backend(backend.map_err(StorageError::Io)?, &options, history, opening, (&name, &sync_name))
         };
         Self::with_opener(what.to_owned(), None, Box::new(open))
     }
 
     fn with_opener(what: String, disk: Option<(PathBuf, u64)>, open: Opener) -> Result<Self, MetaStoreError> {
         let history = Arc::default();
-        let database = open_checked(&what, &open, &history, true)?;
+        let database = open_checked(&what, &open, &history, Opening::First)?;
         let published = ArcSwap::from_pointee(Ok(RedbSnapshot::begin(&database, &what)?));
         Ok(Self { state: Mutex::new(State::Open(database)), published, open, history, what, disk })
     }
@@ -181,9 +181,9 @@ fn open_checked(
     what: &str,
     open: &Opener,
     history: &Arc<FileHistory>,
-    check: bool,
+    opening: Opening,
 ) -> Result<Database, MetaStoreError> {
-    let opened = open_once(what, open, history, check);
+    let opened = open_once(what, open, history, opening);
     match history.lost() {
         Some(cause) => Err(MetaStoreError::Failed { cause }),
         None => opened,
@@ -194,10 +194,10 @@ fn open_once(
     what: &str,
     open: &Opener,
     history: &Arc<FileHistory>,
-    check: bool,
+    opening: Opening,
 ) -> Result<Database, MetaStoreError> {
     let corrupt = |cause: String| MetaStoreError::Corrupt { what: what.to_owned(), cause };
-    let opened = catch_unwind(AssertUnwindSafe(|| open(history, check)));
+    let opened = catch_unwind(AssertUnwindSafe(|| open(history, opening)));
     let database = opened.map_err(|p| corrupt(panic_text(p.as_ref())))?.map_err(|error| match error {
         DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
             MetaStoreError::Locked { what: what.to_owned() }
@@ -399,7 +399,7 @@ impl MetadataStore for RedbStore {
         };
         // The file is locked while it is open: close first.
         self.close(Closed::Poisoned { cause: "the store is being reopened".to_owned(), check });
-        let opened = open_checked(&self.what, &self.open, &self.history, check)
+        let opened = open_checked(&self.what, &self.open, &self.history, Opening::Again { check })
             .and_then(|database| self.publish(&database).map(|()| database));
         match opened {
             Ok(database) => {

@@ -114,12 +114,14 @@ pub(super) async fn start(context: &RoleContext, config: &Config) -> anyhow::Res
 
 /// Refuses to make a new cluster where there was one: its metadata may be on a disk that is not mounted.
 fn expect_metadata(database: &Path, trace: &Path) -> anyhow::Result<()> {
-    if database.exists() || !trace.exists() {
+    // A file has its name only once it is whole: an empty one is what is left of it.
+    let found = std::fs::metadata(database).map_or(0, |found| found.len());
+    if found > 0 || !trace.exists() {
         return Ok(());
     }
     let cluster = private::read(trace, TRACE_BYTES_MAX).unwrap_or_default();
     anyhow::bail!(
-        "{} is missing, but this was the coordinator of cluster {}: mount the disk it is on, or restore it from a backup \
+        "{} is missing or empty, but this was the coordinator of cluster {}: mount the disk it is on, or restore it from a backup \
          (to make a new cluster here, remove {})",
         database.display(),
         cluster.trim(),
@@ -250,8 +252,13 @@ mod tests {
         assert!(expect_metadata(&database, &trace).is_ok(), "there was nothing yet");
         std::fs::write(&trace, "c1\n").expect("written");
         let refused = expect_metadata(&database, &trace).expect_err("the database is missing").to_string();
-        assert!(refused.contains("metadata.redb is missing") && refused.contains("cluster c1:"), "{refused}");
+        assert!(
+            refused.contains("metadata.redb is missing or empty") && refused.contains("cluster c1:"),
+            "{refused}"
+        );
         std::fs::write(&database, "").expect("written");
+        assert!(expect_metadata(&database, &trace).is_err(), "a copy of a backup that found no room");
+        std::fs::write(&database, "x").expect("written");
         assert!(expect_metadata(&database, &trace).is_ok());
     }
 }

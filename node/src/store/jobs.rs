@@ -27,11 +27,11 @@ impl Jobs {
     /// Hands a job to the disk. Until it is done, the disk is waited for.
     pub(crate) fn run(self: &Arc<Self>, job: impl FnOnce() + Send + 'static) {
         lock(&self.open).count += 1;
-        let (jobs, waiting) = (Arc::clone(self), Watch::wait(&self.watch));
+        let (done, waiting) = (Done(Arc::clone(self)), Watch::wait(&self.watch));
         self.io.run(Box::new(move || {
+            let _done = done;
             job();
             drop(waiting);
-            jobs.done();
         }));
     }
 
@@ -50,9 +50,14 @@ impl Jobs {
         drop(open);
         job();
     }
+}
 
-    fn done(&self) {
-        let mut open = lock(&self.open);
+/// Counts a job as done: also one that panicked, or that its disk dropped.
+struct Done(Arc<Jobs>);
+
+impl Drop for Done {
+    fn drop(&mut self) {
+        let mut open = lock(&self.0.open);
         open.count -= 1;
         let last = if open.count == 0 { open.last.take() } else { None };
         drop(open);

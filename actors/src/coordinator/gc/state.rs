@@ -38,7 +38,7 @@ impl Default for GcConfig {
 /// What one kind of step has done in this life.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StepCount {
-    /// Transactions that ended, failed ones too.
+    /// Transactions that were committed.
     pub runs: u64,
     /// Things done in them.
     pub done: u64,

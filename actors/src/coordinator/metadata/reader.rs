@@ -119,7 +119,7 @@ impl MetadataReads {
                     .hint("the coordinator's log has more; report it"))
             }
             Err(_) => Err(Status::new(StatusCode::DeadlineExceeded, "the metadata was not read in time")
-                .hint("check the coordinator's disk: `dfsctl status` says how it does")),
+                .hint("check the coordinator's disk: its log and `dfs_metadata_reads_waiting` of its metrics say more")),
         }
     }
 

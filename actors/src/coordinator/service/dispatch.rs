@@ -439,7 +439,8 @@ impl Service for CoordinatorService {
             let now_ms = self.parts.time.now_ms();
             let stamp = move |reader: &MetadataReader| reader.fresh_stamp(now_ms);
             let stamp = self.parts.reads.ask(ReadFor::Membership, STAMPED_WITHIN, stamp).await;
-            // Without its metadata it does nothing anyway: then any stamp will do.
+            // Where the metadata does not answer in time the stamp may be too old: then an operation that has it is refused as
+            // `StaleOperation`, never done twice, and its client asks for another.
             let time_ms = stamp.unwrap_or(now_ms);
             Ok(Welcome { time_ms, ..self.parts.admin.welcome(Some(ours), version, session) })
         })

@@ -74,7 +74,7 @@ pub struct HeartbeatArgs {
     pub view: Arc<CoordinatorView>,
     /// Where it keeps what must survive.
     pub identity: Arc<dyn IdentityStore>,
-    /// Where the numbers of chunks and bytes come from.
+    /// Its chunks: how many there are, which are gone, and what is to be deleted.
     pub store: Arc<dyn ChunkStore>,
     /// What it reports of load.
     pub probe: Arc<dyn LoadProbe>,

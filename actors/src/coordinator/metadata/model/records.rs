@@ -25,7 +25,7 @@ pub const SEGMENT_CHUNKS: u32 = 32;
 pub struct ClusterMeta {
     /// The format of this store.
     pub format: u32,
-    /// Made at random when the store was formatted.
+    /// Made when the store was formatted, of the time and at random.
     pub cluster: ClusterId,
     /// Secret: what the keys of nodes and of grants come from.
     pub key: ClusterKey,
@@ -99,7 +99,7 @@ pub struct Version {
     pub inode: InodeId,
     /// Size, chunks and copies of this version.
     pub body: FileBody,
-    /// When it was made, in milliseconds since 1970.
+    /// When the file was first made, in milliseconds since 1970: kept when its contents are replaced.
     pub created_ms: u64,
     /// Last modification, nanoseconds since 1970.
     pub mtime_ns: i64,

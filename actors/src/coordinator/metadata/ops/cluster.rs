@@ -40,7 +40,7 @@ const EPOCH_SPREAD: u64 = 1 << 16;
 /// Who the coordinator is, after it opened its metadata.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reign {
-    /// Made at random when the store was formatted.
+    /// Made when the store was formatted, of the time and at random.
     pub cluster: ClusterId,
     /// Secret: what the keys of nodes and of grants come from.
     pub key: ClusterKey,
