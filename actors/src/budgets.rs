@@ -1,20 +1,22 @@
-//! Every bound of a node on one page: how much of a thing there may be, who takes it, and when it is free again.
+//! The bounds of what others can make a node hold, on one page: how much of a thing there may be, who takes it, and when it is
+//! free again.
 //!
 //! | bound | of what | taken | free again |
 //! |---|---|---|---|
 //! | `memory.ingest_percent` of `memory.limit`, in slabs | bytes of uploads on their way to the disk, and payloads that ride in requests to a datanode | an upload reserves its window before it is accepted | disk and every live replica are done with the slab |
 //! | `memory.replica_percent` of it, in slabs | the same of copies from primaries, apart: primaries that wait for each other cannot hold what both need | as above | as above |
 //! | the rest of it / [`READ_BYTES`], from [`READS_MIN`] to [`READS_MAX`] | reads at once | a reader's first credit | the socket has taken its last byte |
-//! | [`UPLOADS_MAX`] | uploads from clients | a place in the nursery | the session of the upload has ended |
-//! | [`BULK_UPLOADS_MAX`] | those of large chunks among them | a turn, fair between sessions | the upload is answered |
+//! | [`UPLOADS_MAX`] | uploads from clients | a turn, fair between sessions; then a place in the nursery | the session of the upload has ended |
+//! | [`BULK_UPLOADS_MAX`] | those of large chunks among them | a turn of these as well | the session of the upload has ended |
 //! | [`COPIES_MAX`] | copies from primaries | a place in the nursery | the session of the copy has ended |
 //! | [`INLINE_SLABS`] | payloads that ride in requests to a coordinator | the frame arrives | the request is answered |
-//! | `network.connections_max`, `members_max`, `operators_max` | connections, by class | the connection is accepted | it is closed; idle clients go first |
-//! | `*_MAILBOX`, [`WRITER_QUEUE_MAX`] | messages queued or being handled | `send`, `ask` | the handler has ended; a full mailbox refuses |
+//! | `network.connections_max`, `members_max`, `operators_max` | connections, by class, and 256 of newcomers who have not introduced themselves | the connection is accepted | it is closed; idle clients go first |
+//! | `*_MAILBOX` | messages queued or being handled | `send`, `ask` | the handler has ended; a full mailbox refuses |
+//! | [`WRITER_QUEUE_MAX`] | changes of the metadata that wait for a group | the writer has read the message | a group begins with it; a full queue refuses |
 //! | [`READS_WAITING_MAX`] | reads of the metadata of one kind that wait for a thread | the request is read | a thread takes it; a full queue refuses |
 //! | [`INVENTORIES_JUDGED_MAX`] | pages of inventories that are judged at once; the others wait their turn, in the order of their arrival | the turn | the page is answered |
 //! | [`ADDRESSES_ASKED_MAX`] | addresses that are asked who is there, when a node registers from elsewhere | the registration | they have answered, or not in time |
-//! | [`NODES_WAITING_MAX`] | nodes that wait for an operator's yes | a registration that is not admitted | the node is admitted; of more, the oldest are not shown any more |
+//! | [`NODES_WAITING_MAX`] | nodes that wait for an operator's yes | a registration that is not admitted | the node is admitted, or has not asked for a minute; of more, the oldest are not shown any more |
 //! | [`DIAL_WAITING_MAX`] | requests that wait for one connection to another datanode | the request | the dial has ended; more are refused |
 //! | [`FINDINGS_WAITING_MAX`] | bad copies, and as many missing ones, that wait to be told to the coordinator | the finding | a heartbeat has told it; more are found again by the next inventory |
 //!
@@ -55,7 +57,7 @@ pub const SUPERVISOR_MAILBOX: usize = 64;
 
 /// Mutations that wait for the writer's next group; more are told to come back.
 pub const WRITER_QUEUE_MAX: usize = 1024;
-/// The writer: as many as may queue, and those of a group under way.
+/// The writer: messages on their way to its queue.
 pub const WRITER_MAILBOX: usize = 2 * WRITER_QUEUE_MAX;
 /// Threads that read the metadata for requests. Most reads take microseconds from the engine's cache; the others wait for the disk,
 /// which is faster with some of them at once.

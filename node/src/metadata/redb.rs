@@ -1,11 +1,11 @@
-//! The embedded engine: redb, one table of bytes to bytes, every commit durable (DESIGN section 5).
+//! The embedded engine: redb, one table of bytes to bytes, every commit durable.
 //!
 //! - Files up to a bound are checked whole at each open, so that a flipped byte is an honest error. Above it the
 //!   check would cost minutes, and a flip in a key could hide that key until fsck finds the loose end.
 //! - Each value carries a CRC32 of its key and itself, checked at each read: it is right or it is an error.
 //! - Quick repair is on: opening after a crash does not walk the file.
 //! - A panic inside a commit, a read error or a full disk poisons the store: it answers nothing until
-//!   [`MetadataStore::reopen`] has closed the file and opened it again (R5 of the contract). Readers are told so
+//!   [`MetadataStore::reopen`] has closed the file and opened it again. Readers are told so
 //!   meanwhile; they never wait for a file to open.
 //! - Nor do they wait for a commit: the engine grows its file under a lock that a reader takes to begin, and a disk may take
 //!   for ever. So the writer's thread begins one read after each commit and publishes it, and all readers share that one.

@@ -199,6 +199,7 @@ mod bites {
         assert_eq!(complaints("actors/src/lease/state.rs", "use tokio::sync::mpsc;"), 1);
         assert_eq!(complaints("actors/src/lease/state.rs", "async fn f() {}"), 1);
         assert_eq!(complaints("actors/src/lease/state.rs", "let now = Instant::now();"), 1);
+        assert_eq!(complaints("actors/src/lease/state/words.rs", "use tokio::sync::mpsc;"), 1);
         assert_eq!(complaints("actors/src/lease/actor.rs", "use tokio::sync::mpsc;"), 0);
     }
 }
