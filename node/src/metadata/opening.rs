@@ -124,8 +124,9 @@ fn claim(unfinished: &File, path: &Path) -> Result<(), DatabaseError> {
     }
 }
 
-/// Whether there is no file yet, or an empty one: nothing was ever committed.
-fn is_missing(path: &Path) -> bool {
+/// Whether there is no file, or an empty one: a file has its name only once it is whole. What is there and is no file (a FIFO)
+/// is not missing: opening it says what it is.
+pub fn is_missing(path: &Path) -> bool {
     match std::fs::metadata(path) {
         Ok(found) => found.is_file() && found.len() == 0,
         Err(error) => error.kind() == io::ErrorKind::NotFound,

@@ -31,8 +31,8 @@ use dfs_actors::coordinator::metadata::table::store::{
 use dfs_wire::bugs::{self, Bug};
 use rustix::fs::statvfs;
 
-pub use super::opening::RedbOptions;
 use super::opening::{Opening, open_backend, open_file};
+pub use super::opening::{RedbOptions, is_missing};
 use super::watched::{FileHistory, is_full};
 use crate::private;
 

@@ -31,7 +31,7 @@ use dfs_wire::slab::{SlabBudget, SlabPool};
 use super::{Begun, bind, drained, observe, ready, talk};
 use crate::config::Config;
 use crate::metadata::lane::{ReadPool, ThreadLane};
-use crate::metadata::redb::{RedbOptions, RedbStore};
+use crate::metadata::redb::{RedbOptions, RedbStore, is_missing};
 use crate::private;
 use crate::process::RoleContext;
 use crate::telemetry::ClusterHealth;
@@ -114,9 +114,7 @@ pub(super) async fn start(context: &RoleContext, config: &Config) -> anyhow::Res
 
 /// Refuses to make a new cluster where there was one: its metadata may be on a disk that is not mounted.
 fn expect_metadata(database: &Path, trace: &Path) -> anyhow::Result<()> {
-    // A file has its name only once it is whole: an empty one is what is left of it.
-    let found = std::fs::metadata(database).map_or(0, |found| found.len());
-    if found > 0 || !trace.exists() {
+    if !is_missing(database) || !trace.exists() {
         return Ok(());
     }
     let cluster = private::read(trace, TRACE_BYTES_MAX).unwrap_or_default();

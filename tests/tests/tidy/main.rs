@@ -244,6 +244,7 @@ fn every_status_code_is_in_the_protocol() {
 #[test]
 fn one_word_stands_for_one_concept() {
     no_complaints(words::tangled(&sources(), &read(GLOSSARY)));
+    no_complaints(words::stale_exceptions(&sources()));
     of_each(words::false_alarms);
 }
 
