@@ -62,8 +62,8 @@ pub(crate) fn dev_nodes() -> ArgValueCompleter {
 /// Completes nodes of the cluster.
 pub(crate) fn nodes() -> ArgValueCompleter {
     ArgValueCompleter::new(|current: &OsStr| {
-        let asked = ask(async |context| {
-            let nodes = context.client().await?.nodes().await?;
+        let asked = ask(async |invocation| {
+            let nodes = invocation.client().await?.nodes().await?;
             Ok(nodes.into_iter().map(|node| node.name).collect::<Vec<_>>())
         });
         let names = asked.unwrap_or_default().into_iter().chain(["coordinator".to_owned()]);
@@ -87,8 +87,8 @@ fn beginning(current: &OsStr, names: impl Iterator<Item = String>) -> Vec<Comple
 
 fn remote(current: &OsStr) -> Vec<CompletionCandidate> {
     let Some((mark, directory, begun)) = current.to_str().and_then(split) else { return Vec::new() };
-    let asked = ask(async |context| {
-        let client = context.client().await?;
+    let asked = ask(async |invocation| {
+        let client = invocation.client().await?;
         let (mut walk, mut found) = (Walk::new(&client, &directory, false), Vec::new());
         while let Some(stat) = walk.next().await? {
             found.push(stat);
@@ -122,8 +122,8 @@ fn candidate(mark: &str, stat: &FileStat, begun: &str) -> Option<String> {
 fn ask<T>(question: impl AsyncFnOnce(&Invocation) -> Outcome<T>) -> Option<T> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
     let output = Output::new(Default::default(), Default::default(), true, 0);
-    let context = Invocation::new(Said::default(), Some(PATIENCE), output);
-    runtime.block_on(async { tokio::time::timeout(PATIENCE, question(&context)).await.ok()?.ok() })
+    let invocation = Invocation::new(Said::default(), Some(PATIENCE), output);
+    runtime.block_on(async { tokio::time::timeout(PATIENCE, question(&invocation)).await.ok()?.ok() })
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ pub(crate) struct Global {
 
 impl Global {
     /// What every command works with, as these flags have it.
-    pub(crate) fn context(self, output: Output) -> Invocation {
+    pub(crate) fn invocation(self, output: Output) -> Invocation {
         Invocation::new(Said { endpoint: self.endpoint, context: self.context }, self.timeout, output)
     }
 }

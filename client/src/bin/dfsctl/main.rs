@@ -55,7 +55,7 @@ fn main() -> ExitCode {
     let global = cli.global;
     let output = Output::new(global.output, global.color, global.quiet, global.verbose);
     let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    let outcome = environment::check(names).and_then(|()| run(cli.verb, &global.context(output)));
+    let outcome = environment::check(names).and_then(|()| run(cli.verb, &global.invocation(output)));
     let exit = outcome.unwrap_or_else(|failure| {
         output.failure(&failure);
         failure.exit
@@ -139,7 +139,7 @@ fn short_output<'a>(text: &'a str, next: Option<&'a str>) -> Option<&'a str> {
     }
 }
 
-fn run(verb: Verb, context: &Invocation) -> Outcome<Exit> {
+fn run(verb: Verb, invocation: &Invocation) -> Outcome<Exit> {
     match &verb {
         // These two need no runtime.
         Verb::Completion(args) => return completion::run(args),
@@ -150,17 +150,17 @@ fn run(verb: Verb, context: &Invocation) -> Outcome<Exit> {
         }
         _ => {}
     }
-    start_log(context.output.verbose);
+    start_log(invocation.output.verbose);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(|e| Failure::new(Exit::Other, "Internal", format!("cannot start: {}", reason(&e))))?;
     let outcome = runtime.block_on(async {
-        let outcome = until_signal(dispatch(verb, context)).await;
+        let outcome = until_signal(dispatch(verb, invocation)).await;
         if matches!(&outcome, Err(failure) if matches!(failure.exit, Exit::Interrupted | Exit::Terminated)) {
             tokio::time::sleep(WIND_DOWN).await;
             // Only what really lies there is said to be kept.
-            let kept = context.begun.has_left_something();
+            let kept = invocation.begun.has_left_something();
             return if kept { outcome.map_err(|failure| failure.hint(get::RESUME)) } else { outcome };
         }
         outcome
@@ -195,39 +195,39 @@ async fn until_signal(command: Pin<Box<dyn Future<Output = Outcome<Exit>> + '_>>
     }
 }
 
-fn dispatch<'a>(verb: Verb, context: &'a Invocation) -> Pin<Box<dyn Future<Output = Outcome<Exit>> + 'a>> {
+fn dispatch<'a>(verb: Verb, invocation: &'a Invocation) -> Pin<Box<dyn Future<Output = Outcome<Exit>> + 'a>> {
     match verb {
-        Verb::Put(args) => Box::pin(put::run(context, args)),
-        Verb::Get(args) => Box::pin(get::run(context, args)),
-        Verb::Checksum(args) => Box::pin(checksum::run(context, args)),
-        Verb::Cp(args) => Box::pin(cp::run(context, args)),
-        Verb::Cat(args) => Box::pin(cat::run(context, args)),
-        Verb::Head(args) => Box::pin(head::head(context, args)),
-        Verb::Tail(args) => Box::pin(head::tail(context, args)),
-        Verb::Sync(args) => Box::pin(sync::run(context, args)),
-        Verb::Diff(args) => Box::pin(diff::run(context, args)),
-        Verb::Ls(args) => Box::pin(ls::run(context, args)),
-        Verb::Stat(args) => Box::pin(stat::run(context, args)),
-        Verb::Rm(args) => Box::pin(rm::run(context, args)),
-        Verb::Mv(args) => Box::pin(mv::run(context, args)),
-        Verb::Mkdir(args) => Box::pin(mkdir::run(context, args)),
-        Verb::Du(args) => Box::pin(du::run(context, args)),
-        Verb::Tree(args) => Box::pin(tree::run(context, args)),
-        Verb::Find(args) => Box::pin(find::run(context, args)),
-        Verb::Df(args) => Box::pin(df::run(context, args)),
-        Verb::Trash(args) => Box::pin(trash::run(context, args)),
-        Verb::Undelete(args) => Box::pin(undelete::run(context, args)),
-        Verb::Status(args) => Box::pin(status::run(context, args)),
-        Verb::Nodes(args) => Box::pin(nodes::run(context, args)),
-        Verb::Explain(args) => Box::pin(explain::run(context, args)),
-        Verb::Verify(args) => Box::pin(verify::run(context, args)),
-        Verb::Fsck(args) => Box::pin(fsck::run(context, args)),
-        Verb::Actors(args) => Box::pin(actors::run(context, args)),
-        Verb::Context(args) => Box::pin(async move { cmd::context::run(context, args) }),
-        Verb::Dev(args) => Box::pin(dev::run(context, args)),
-        Verb::Man(args) => Box::pin(async move { man::run(context, &args, Cli::command()) }),
+        Verb::Put(args) => Box::pin(put::run(invocation, args)),
+        Verb::Get(args) => Box::pin(get::run(invocation, args)),
+        Verb::Checksum(args) => Box::pin(checksum::run(invocation, args)),
+        Verb::Cp(args) => Box::pin(cp::run(invocation, args)),
+        Verb::Cat(args) => Box::pin(cat::run(invocation, args)),
+        Verb::Head(args) => Box::pin(head::head(invocation, args)),
+        Verb::Tail(args) => Box::pin(head::tail(invocation, args)),
+        Verb::Sync(args) => Box::pin(sync::run(invocation, args)),
+        Verb::Diff(args) => Box::pin(diff::run(invocation, args)),
+        Verb::Ls(args) => Box::pin(ls::run(invocation, args)),
+        Verb::Stat(args) => Box::pin(stat::run(invocation, args)),
+        Verb::Rm(args) => Box::pin(rm::run(invocation, args)),
+        Verb::Mv(args) => Box::pin(mv::run(invocation, args)),
+        Verb::Mkdir(args) => Box::pin(mkdir::run(invocation, args)),
+        Verb::Du(args) => Box::pin(du::run(invocation, args)),
+        Verb::Tree(args) => Box::pin(tree::run(invocation, args)),
+        Verb::Find(args) => Box::pin(find::run(invocation, args)),
+        Verb::Df(args) => Box::pin(df::run(invocation, args)),
+        Verb::Trash(args) => Box::pin(trash::run(invocation, args)),
+        Verb::Undelete(args) => Box::pin(undelete::run(invocation, args)),
+        Verb::Status(args) => Box::pin(status::run(invocation, args)),
+        Verb::Nodes(args) => Box::pin(nodes::run(invocation, args)),
+        Verb::Explain(args) => Box::pin(explain::run(invocation, args)),
+        Verb::Verify(args) => Box::pin(verify::run(invocation, args)),
+        Verb::Fsck(args) => Box::pin(fsck::run(invocation, args)),
+        Verb::Actors(args) => Box::pin(actors::run(invocation, args)),
+        Verb::Context(args) => Box::pin(async move { cmd::context::run(invocation, args) }),
+        Verb::Dev(args) => Box::pin(dev::run(invocation, args)),
+        Verb::Man(args) => Box::pin(async move { man::run(invocation, &args, Cli::command()) }),
         Verb::Completion(args) => Box::pin(async move { completion::run(&args) }),
-        Verb::Version(args) => Box::pin(version::run(context, args)),
+        Verb::Version(args) => Box::pin(version::run(invocation, args)),
     }
 }
 

@@ -17,7 +17,7 @@ const CLEAR: &str = "\u{1b}[H\u{1b}[J";
 /// # Errors
 /// If standard output cannot be written.
 pub(crate) async fn watch<V, F>(
-    context: &Invocation,
+    invocation: &Invocation,
     interval: Duration,
     look: impl Fn() -> F,
 ) -> Outcome<Exit>
@@ -25,7 +25,7 @@ where
     V: View,
     F: Future<Output = Outcome<V>>,
 {
-    let output = context.output;
+    let output = invocation.output;
     let mut first = true;
     loop {
         let looked = look().await;

@@ -121,8 +121,8 @@ impl View for ActorsView {
 ///
 /// # Errors
 /// If the node is unknown or cannot be asked, or no actor matches.
-pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
-    let client = context.operator().await?;
+pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
+    let client = invocation.operator().await?;
     let address = address_of(&client, &args.node).await?;
     let mut actors = client.actors(address.as_deref()).await?;
     // A parent's path is a beginning of its children's.
@@ -146,7 +146,7 @@ pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
             false
         }
     };
-    context.output.print(&ActorsView { actors, whole })?;
+    invocation.output.print(&ActorsView { actors, whole })?;
     Ok(Exit::Ok)
 }
 

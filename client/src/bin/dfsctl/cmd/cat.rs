@@ -23,7 +23,7 @@ pub(crate) struct Args {
 ///
 /// # Errors
 /// If a file is not there or cannot be read.
-pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
-    let client = context.client().await?;
-    print_all(context, &client, &args.operands.paths, args.operands.literal, args.range).await
+pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
+    let client = invocation.client().await?;
+    print_all(invocation, &client, &args.operands.paths, args.operands.literal, args.range).await
 }

@@ -74,19 +74,19 @@ pub(crate) struct CheckView {
 ///
 /// # Errors
 /// If a file is not there, cannot be read, or has another sum.
-pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
     let base = args.relative_to.as_ref().map(RemoteArg::path).transpose()?.unwrap_or_else(DfsPath::root);
     let lines = args.check.as_deref().map(|file| read_sums(file, &base)).transpose()?;
-    let client = context.client().await?;
+    let client = invocation.client().await?;
     match lines {
-        Some(lines) => check(context, &client, &args, lines).await,
-        None => print(context, &client, &args, &base).await,
+        Some(lines) => check(invocation, &client, &args, lines).await,
+        None => print(invocation, &client, &args, &base).await,
     }
 }
 
-async fn print(context: &Invocation, client: &Client, args: &Args, base: &DfsPath) -> Outcome<Exit> {
-    let (paths, mut tally) = expand_all(context, client, &args.paths, args.literal).await;
-    let mut list = List::new(context.output, "files");
+async fn print(invocation: &Invocation, client: &Client, args: &Args, base: &DfsPath) -> Outcome<Exit> {
+    let (paths, mut tally) = expand_all(invocation, client, &args.paths, args.literal).await;
+    let mut list = List::new(invocation.output, "files");
     for path in &paths {
         let mut files = Vec::new();
         if let Err(failure) =
@@ -131,13 +131,13 @@ fn line(sha256: &str, name: &str) -> String {
 }
 
 async fn check(
-    context: &Invocation,
+    invocation: &Invocation,
     client: &Client,
     args: &Args,
     lines: Vec<(String, DfsPath)>,
 ) -> Outcome<Exit> {
-    let mut tally = Tally::of(context.output, lines.len());
-    let mut list = List::new(context.output, "files");
+    let mut tally = Tally::of(invocation.output, lines.len());
+    let mut list = List::new(invocation.output, "files");
     for (expected, path) in lines {
         let sum = client.checksum(&path, args.read).await;
         let sha256 = sum.as_ref().ok().map(|sum| hex(&sum.sha256));

@@ -130,7 +130,7 @@ impl View for ContextsView {
 ///
 /// # Errors
 /// If a context is not there, or is and must not be, or the file cannot be used.
-pub(crate) fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
+pub(crate) fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
     let path = config_file::path(|name| std::env::var(name).ok()).ok_or_else(|| {
         Failure::new(Exit::Config, "BadConfig", "there is no place for the file: HOME is not set")
     })?;
@@ -150,7 +150,7 @@ pub(crate) fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     if said.is_some() && !dry_run {
         file.write(&path)?;
     }
-    context.output.print(&view(&file, path, dry_run, said))?;
+    invocation.output.print(&view(&file, path, dry_run, said))?;
     Ok(Exit::Ok)
 }
 

@@ -65,11 +65,11 @@ struct Plan {
 ///
 /// # Errors
 /// If a source is not there, the destination does not fit, or the cluster cannot be reached.
-pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
     let Some((target, sources)) = args.route.paths.split_last() else {
         return Err(Failure::usage("cp needs a source and a destination"));
     };
-    let client = context.client().await?;
+    let client = invocation.client().await?;
     let several = sources.len() > 1;
     let Expanded { paths, failed, .. } = expand_each(&client, sources, args.route.literal).await;
     let mut plan = Plan { failed: failed.into_iter().map(NotMoved::from).collect(), ..Plan::default() };
@@ -86,7 +86,7 @@ pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
             }
         }
     }
-    carry_out(context, &client, &args, plan).await
+    carry_out(invocation, &client, &args, plan).await
 }
 
 impl Plan {
@@ -152,8 +152,8 @@ impl Plan {
     }
 }
 
-async fn carry_out(context: &Invocation, client: &Client, args: &Args, plan: Plan) -> Outcome<Exit> {
-    let output = context.output;
+async fn carry_out(invocation: &Invocation, client: &Client, args: &Args, plan: Plan) -> Outcome<Exit> {
+    let output = invocation.output;
     let summary = Summary { dry_run: args.transfer.dry_run, ..Summary::default() };
     let progress = TransferBar::new(&output, None);
     let tell = teller(&output, &progress, plan.items.len() + plan.failed.len() + plan.directories.len());

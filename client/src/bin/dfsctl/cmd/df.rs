@@ -142,8 +142,8 @@ impl View for DfView {
 ///
 /// # Errors
 /// If the cluster cannot be asked.
-pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
-    let client = context.operator().await?;
+pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
+    let client = invocation.operator().await?;
     let nodes: Vec<_> = client.nodes().await?.iter().map(SpaceView::new).collect();
     let status = client.status().await?;
     let mut total = SpaceView {
@@ -163,7 +163,7 @@ pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     let ClusterStatus { metadata, usable, replication, .. } = status;
     let trash = Trash::of(&status);
     let exact = args.bytes;
-    context.output.print(&DfView { total, metadata, trash, usable, replication, nodes, exact })?;
+    invocation.output.print(&DfView { total, metadata, trash, usable, replication, nodes, exact })?;
     Ok(Exit::Ok)
 }
 

@@ -74,13 +74,13 @@ impl DiffView {
 ///
 /// # Errors
 /// If a side is not there or cannot be read.
-pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
     if !args.left.is_remote() && !args.right.is_remote() {
         return Err(Failure::usage("both sides are of this machine").hint(
             "a path of the cluster is written dfs:/a/b; for two local files there is the diff of the system",
         ));
     }
-    let client = context.client().await?;
+    let client = invocation.client().await?;
     let (left, right) = (args.left.look(&client).await?, args.right.look(&client).await?);
     let both = left == Found::Directory && right == Found::Directory;
     if both && !args.recursive {
@@ -89,12 +89,12 @@ pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
             Failure::new(Exit::Precondition, "IsADirectory", message).hint("-r compares all that they hold")
         );
     }
-    let mut list = List::new(context.output, "differences");
+    let mut list = List::new(invocation.output, "differences");
     let mut tally = Tally::default();
     if both {
         let trees = (args.left.walk(&client).await?, args.right.walk(&client).await?);
         let pairs = pairs(trees.0, trees.1);
-        tally.tell_each(context.output, pairs.len());
+        tally.tell_each(invocation.output, pairs.len());
         for (name, found) in pairs {
             let (left, right) = (args.left.join(&name)?, args.right.join(&name)?);
             tally.add(pair(&client, &left, &right, Some(name), found, &mut list).await);

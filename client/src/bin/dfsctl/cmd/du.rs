@@ -70,10 +70,10 @@ impl UsageView {
 ///
 /// # Errors
 /// If a path is not there.
-pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
-    let client = context.client().await?;
-    let (paths, mut tally) = args.operands.expand(context, &client).await;
-    let mut list = List::new(context.output, "usage");
+pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
+    let client = invocation.client().await?;
+    let (paths, mut tally) = args.operands.expand(invocation, &client).await;
+    let mut list = List::new(invocation.output, "usage");
     for path in &paths {
         let outcome = one(&client, &args, path, &mut list).await;
         tally.count(outcome);

@@ -181,10 +181,10 @@ impl ChunkView {
 ///
 /// # Errors
 /// If a path is not there or is a directory.
-pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
-    let client = context.operator().await?;
-    let (paths, mut tally) = args.operands.expand(context, &client).await;
-    let mut list = List::new(context.output, "files");
+pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
+    let client = invocation.operator().await?;
+    let (paths, mut tally) = args.operands.expand(invocation, &client).await;
+    let mut list = List::new(invocation.output, "files");
     for (index, path) in paths.iter().enumerate() {
         match client.explain(path).await {
             Ok(explained) => {
@@ -192,7 +192,7 @@ pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
                 if index > 0 {
                     list.human_line("");
                 }
-                tally.count(list.push(&view, |paint| view.text(paint, context.output.columns)));
+                tally.count(list.push(&view, |paint| view.text(paint, invocation.output.columns)));
             }
             Err(e) => tally.fail(e.into()),
         }
@@ -236,6 +236,57 @@ mod tests {
             replicas: replicas.collect(),
             reasons: reasons.to_vec(),
         }
+    }
+
+    #[test]
+    fn the_json_of_a_chunk_is_a_promise() {
+        let chunk = chunk(&[(1, CopyState::Good)], &[1]);
+        let view = ChunkView { lacking: lacking(&chunk, 2), chunk };
+        let expected = r#"{
+  "index": 0,
+  "chunk": "00000000000000000000000000000001",
+  "generation": 1,
+  "size": 1,
+  "sha256": "0000000000000000000000000000000000000000000000000000000000000000",
+  "references": 1,
+  "health": "safe",
+  "replicas": [
+    {
+      "node": "dn1",
+      "node_id": "00000000000000000000000000000001",
+      "address": null,
+      "node_state": "up",
+      "copy": "good"
+    }
+  ],
+  "reasons": [
+    {
+      "node": "dn1",
+      "node_id": "00000000000000000000000000000001",
+      "chosen": true,
+      "rule": "",
+      "detail": ""
+    },
+    {
+      "node": "dn2",
+      "node_id": "00000000000000000000000000000002",
+      "chosen": false,
+      "rule": "",
+      "detail": ""
+    },
+    {
+      "node": "dn3",
+      "node_id": "00000000000000000000000000000003",
+      "chosen": false,
+      "rule": "",
+      "detail": ""
+    }
+  ],
+  "lacking": [
+    "only 1 of 2 nodes could take one when it was written"
+  ]
+}"#;
+        assert_eq!(serde_json::to_string_pretty(&view).unwrap(), expected);
     }
 
     #[test]

@@ -128,12 +128,12 @@ pub(crate) fn with_unix_flags(mut args: Vec<OsString>) -> Vec<OsString> {
 ///
 /// # Errors
 /// If a place to look is not there. That nothing is found is not an error.
-pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
-    let client = context.client().await?;
-    let (paths, mut tally) = args.operands.expand(context, &client).await;
+pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
+    let client = invocation.client().await?;
+    let (paths, mut tally) = args.operands.expand(invocation, &client).await;
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     let now_ms = u64::try_from(now.as_millis()).unwrap_or(u64::MAX);
-    let mut list = List::new(context.output, "entries");
+    let mut list = List::new(invocation.output, "entries");
     for path in &paths {
         let mut walk = Walk::new(&client, path, true);
         let outcome = loop {

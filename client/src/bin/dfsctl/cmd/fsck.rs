@@ -242,8 +242,8 @@ async fn look(client: &Client, fresh: bool) -> Outcome<Vec<NodeStatus>> {
 ///
 /// # Errors
 /// If the cluster cannot be asked.
-pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
-    let client = context.operator().await?;
+pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
+    let client = invocation.operator().await?;
     let nodes = look(&client, args.fresh).await?;
     let mut view = FsckView::default();
     let seen = |node: &NodeStatus| NodeSeen {
@@ -270,7 +270,7 @@ pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
         }
     }
     view.clean = view.problems.is_empty() && view.not_looked_at == 0;
-    context.output.print(&view)?;
+    invocation.output.print(&view)?;
     Ok(view.exit())
 }
 

@@ -103,11 +103,11 @@ enum LocalDestination {
 ///
 /// # Errors
 /// If a file is not there, cannot be read, or cannot be written here.
-pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
     let (sources, target) = split(&args)?;
-    let client = context.client().await?;
+    let client = invocation.client().await?;
     if target == "-" && !args.transfer.dry_run {
-        return print_all(context, &client, &sources, args.literal, args.range).await;
+        return print_all(invocation, &client, &sources, args.literal, args.range).await;
     }
     let Expanded { paths, failed, .. } = expand_each(&client, &sources, args.literal).await;
     let several = paths.len().max(sources.len()) > 1;
@@ -116,7 +116,7 @@ pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     }
     let mut plan = Plan { failed: failed.into_iter().map(NotMoved::from).collect(), ..Plan::default() };
     if paths.is_empty() {
-        return carry_out(context, &client, &args, plan).await;
+        return carry_out(invocation, &client, &args, plan).await;
     }
     if target == "-" {
         for path in &paths {
@@ -125,7 +125,7 @@ pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
                 Err(failure) => plan.failed.push(NotMoved::from_source(path.as_str(), failure)),
             }
         }
-        return carry_out(context, &client, &args, plan).await;
+        return carry_out(invocation, &client, &args, plan).await;
     }
     let destination = decide(&args, Path::new(&target), target.ends_with('/'), several)?;
     let mut targets = Targets::default();
@@ -134,7 +134,7 @@ pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
             plan.failed.push(NotMoved::from_source(path.as_str(), failure));
         }
     }
-    carry_out(context, &client, &args, plan).await
+    carry_out(invocation, &client, &args, plan).await
 }
 
 /// What would be printed, for `--dry-run`.
@@ -281,8 +281,8 @@ async fn add_tree(
     Ok(())
 }
 
-async fn carry_out(context: &Invocation, client: &Client, args: &Args, plan: Plan) -> Outcome<Exit> {
-    let output = context.output;
+async fn carry_out(invocation: &Invocation, client: &Client, args: &Args, plan: Plan) -> Outcome<Exit> {
+    let output = invocation.output;
     let summary =
         Summary { dry_run: args.transfer.dry_run, directories: plan.directories, ..Summary::default() };
     let total = plan.items.len() + plan.failed.len();
@@ -299,7 +299,7 @@ async fn carry_out(context: &Invocation, client: &Client, args: &Args, plan: Pla
     };
     let work = |item: GetItem| {
         let (source, target) = (item.stat.path.to_string(), item.target.to_string_lossy().into_owned());
-        let (begun, path) = (context.begun.clone(), item.target.clone());
+        let (begun, path) = (invocation.begun.clone(), item.target.clone());
         begun.add(&path);
         let fetched = fetch(client.clone(), how, progress.of_file(), item);
         let fetched = fetched.inspect(move |_| begun.remove(&path));
@@ -316,15 +316,15 @@ async fn carry_out(context: &Invocation, client: &Client, args: &Args, plan: Pla
     ledger.summary.seconds = seconds;
     output.print(&ledger.summary)?;
     if !args.transfer.dry_run {
-        last_words(context, &ledger.summary, &words);
+        last_words(invocation, &ledger.summary, &words);
     }
     ledger.finish()
 }
 
-fn last_words(context: &Invocation, summary: &Summary, words: &str) {
+fn last_words(invocation: &Invocation, summary: &Summary, words: &str) {
     let bad: u64 = summary.files.iter().map(|file| file.degraded_chunks).sum();
     if bad > 0 {
-        context.output.warn(format!(
+        invocation.output.warn(format!(
             "{} could not be used and other copies were read; 'dfsctl verify PATH' names them",
             count(bad, "copy")
         ));
@@ -338,7 +338,7 @@ fn last_words(context: &Invocation, summary: &Summary, words: &str) {
         [only] => plain(&only.target),
         files => count(files.len() as u64, "file"),
     };
-    context.output.note(format!("fetched {what}: {words}{resumed}"));
+    invocation.output.note(format!("fetched {what}: {words}{resumed}"));
 }
 
 async fn fetch(

@@ -77,22 +77,22 @@ enum End {
 ///
 /// # Errors
 /// If a file is not there or cannot be read.
-pub(crate) async fn head(context: &Invocation, args: HeadArgs) -> Outcome<Exit> {
-    run(context, args.part, End::First).await
+pub(crate) async fn head(invocation: &Invocation, args: HeadArgs) -> Outcome<Exit> {
+    run(invocation, args.part, End::First).await
 }
 
 /// Runs `dfsctl tail`.
 ///
 /// # Errors
 /// If a file is not there or cannot be read.
-pub(crate) async fn tail(context: &Invocation, args: TailArgs) -> Outcome<Exit> {
-    run(context, args.part, End::Last).await
+pub(crate) async fn tail(invocation: &Invocation, args: TailArgs) -> Outcome<Exit> {
+    run(invocation, args.part, End::Last).await
 }
 
-async fn run(context: &Invocation, part: Part, end: End) -> Outcome<Exit> {
-    let client = context.client().await?;
-    let (paths, mut tally) = part.operands.expand(context, &client).await;
-    let headed = paths.len() > 1 && !context.output.quiet;
+async fn run(invocation: &Invocation, part: Part, end: End) -> Outcome<Exit> {
+    let client = invocation.client().await?;
+    let (paths, mut tally) = part.operands.expand(invocation, &client).await;
+    let headed = paths.len() > 1 && !invocation.output.quiet;
     for (index, path) in paths.iter().enumerate() {
         let gap = if index == 0 { "" } else { "\n" };
         let title = headed.then(|| format!("{gap}==> {} <==\n", plain(path.as_str())));

@@ -95,10 +95,10 @@ impl Args {
 ///
 /// # Errors
 /// If a path is not there or the cluster cannot be asked.
-pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
-    let client = context.client().await?;
-    let (targets, mut tally) = args.operands.expand(context, &client).await;
-    let mut list = List::new(context.output, "entries");
+pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
+    let client = invocation.client().await?;
+    let (targets, mut tally) = args.operands.expand(invocation, &client).await;
+    let mut list = List::new(invocation.output, "entries");
     let (mut files, mut directories) = (Vec::new(), Vec::new());
     for path in targets {
         match client.stat(&path).await {
@@ -108,7 +108,7 @@ pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
         }
     }
     if args.long && !args.names && !(files.is_empty() && directories.is_empty()) {
-        list.human_line(&context.output.paint.bold(Shape::new(context.output, true).header()));
+        list.human_line(&invocation.output.paint.bold(Shape::new(invocation.output, true).header()));
     }
     args.sort(&mut files);
     for stat in &files {

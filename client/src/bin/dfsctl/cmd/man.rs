@@ -51,7 +51,7 @@ impl View for ManView {
 ///
 /// # Errors
 /// If a page cannot be written.
-pub(crate) fn run(context: &Invocation, args: &Args, command: Command) -> Outcome<Exit> {
+pub(crate) fn run(invocation: &Invocation, args: &Args, command: Command) -> Outcome<Exit> {
     let pages = pages(command)?;
     let Some(dir) = &args.dir else {
         // The command itself comes first.
@@ -65,7 +65,7 @@ pub(crate) fn run(context: &Invocation, args: &Args, command: Command) -> Outcom
             fs::write(&path, text).map_err(|e| Failure::local("write", &path, &e))?;
         }
     }
-    context.output.print(&ManView {
+    invocation.output.print(&ManView {
         dir: dir.display().to_string(),
         pages: pages.into_iter().map(|(name, _)| name).collect(),
         dry_run: args.dry_run,

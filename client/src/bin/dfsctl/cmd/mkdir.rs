@@ -48,10 +48,10 @@ impl View for MkdirView {
 ///
 /// # Errors
 /// If a path exists, a parent is missing, or the cluster cannot be reached.
-pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
-    let client = context.client().await?;
+pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
+    let client = invocation.client().await?;
     let mut view = MkdirView { directories: Vec::new(), dry_run: args.dry_run };
-    let mut tally = Tally::of(context.output, args.paths.len());
+    let mut tally = Tally::of(invocation.output, args.paths.len());
     for arg in &args.paths {
         let make = async {
             let path = arg.path()?;
@@ -68,7 +68,7 @@ pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
         view.directories.extend(tally.count(make.await));
     }
     if !tally.nothing() {
-        context.output.print(&view)?;
+        invocation.output.print(&view)?;
     }
     tally.finish("directories")?;
     Ok(Exit::Ok)

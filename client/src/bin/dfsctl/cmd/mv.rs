@@ -68,13 +68,13 @@ impl View for MvView {
 ///
 /// # Errors
 /// If a source is not there, the destination does not fit, or the cluster cannot be reached.
-pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
     let Some((target, sources)) = args.route.paths.split_last() else {
         return Err(Failure::usage("mv needs a source and a destination"));
     };
-    let client = context.client().await?;
+    let client = invocation.client().await?;
     let several = sources.len() > 1;
-    let (sources, mut tally) = expand_all(context, &client, sources, args.route.literal).await;
+    let (sources, mut tally) = expand_all(invocation, &client, sources, args.route.literal).await;
     if sources.is_empty() {
         tally.finish("paths")?;
         return Ok(Exit::Ok);
@@ -87,7 +87,7 @@ pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
         view.moved.extend(tally.count(one(&client, &args, from, &destination).await));
     }
     if !tally.nothing() {
-        context.output.print(&view)?;
+        invocation.output.print(&view)?;
     }
     tally.finish("paths")?;
     Ok(Exit::Ok)

@@ -232,21 +232,21 @@ impl View for NodesView {
 ///
 /// # Errors
 /// If the cluster cannot be asked, or no such node waits.
-pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
-    let client = context.operator().await?;
+pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
+    let client = invocation.operator().await?;
     match args.action {
         Some(Action::Admit { node }) => {
             let admitted = client.admit_node(&node).await?;
-            context.output.print(&AdmittedView { admitted })?;
+            invocation.output.print(&AdmittedView { admitted })?;
         }
         Some(Action::Forget { node, accept_loss, dry_run }) => {
             let ForgottenNode { node, name, copies, lost } =
                 client.forget_node(ForgetNode { node, accept_loss, dry_run }).await?;
-            context.output.print(&ForgottenView { id: node.to_string(), name, copies, lost, dry_run })?;
+            invocation.output.print(&ForgottenView { id: node.to_string(), name, copies, lost, dry_run })?;
         }
         None => {
             let nodes = client.nodes().await?.into_iter().map(NodeView).collect();
-            context.output.print(&NodesView { nodes, long: args.long })?;
+            invocation.output.print(&NodesView { nodes, long: args.long })?;
         }
     }
     Ok(Exit::Ok)

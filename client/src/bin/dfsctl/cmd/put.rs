@@ -83,9 +83,9 @@ pub(crate) struct Args {
 ///
 /// # Errors
 /// If a file cannot be read or stored.
-pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
     let (sources, target) = split(&args)?;
-    let client = context.client().await?;
+    let client = invocation.client().await?;
     let wish = Wish {
         several: sources.len() > 1,
         exact: args.no_target_directory,
@@ -100,7 +100,7 @@ pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
             plan.failed.push(NotMoved::from_source(source.to_string_lossy(), failure));
         }
     }
-    carry_out(context, &client, &args, plan).await
+    carry_out(invocation, &client, &args, plan).await
 }
 
 /// The sources and the destination, or what the command line lacks.
@@ -135,8 +135,8 @@ fn split(args: &Args) -> Outcome<(Vec<PathBuf>, RemoteArg)> {
     }
 }
 
-async fn carry_out(context: &Invocation, client: &Client, args: &Args, plan: Plan) -> Outcome<Exit> {
-    let output = context.output;
+async fn carry_out(invocation: &Invocation, client: &Client, args: &Args, plan: Plan) -> Outcome<Exit> {
+    let output = invocation.output;
     let left_out = plan.left_out(output.verbose > 0);
     let passed_over = plan.skipped.into_iter().chain(plan.cluster_dirs.into_iter().map(|(name, _)| name));
     let summary =
@@ -172,7 +172,7 @@ async fn carry_out(context: &Invocation, client: &Client, args: &Args, plan: Pla
     output.print(&ledger.summary)?;
     left_out.iter().for_each(|text| output.warn(text));
     if !args.transfer.dry_run {
-        last_words(context, &ledger.summary, &words);
+        last_words(invocation, &ledger.summary, &words);
     }
     ledger.finish()
 }

@@ -104,23 +104,23 @@ impl View for RmView {
 ///
 /// # Errors
 /// If a path is not there, is a directory without -r, or the cluster cannot be reached.
-pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
     if args.operands.paths.iter().any(|arg| arg.path().is_ok_and(|path| path.is_root())) {
         must_be_meant(&args)?;
     }
-    let client = context.client().await?;
+    let client = invocation.client().await?;
     let mut tally = Tally::default();
     let mut view = RmView { deleted: Vec::new(), dry_run: args.dry_run };
-    let targets = targets(context, &client, &args, &mut tally).await?;
+    let targets = targets(invocation, &client, &args, &mut tally).await?;
     for path in &targets {
         view.deleted.extend(tally.count(remove(&client, &args, path).await).flatten());
     }
     if !tally.nothing() {
-        context.output.print(&view)?;
+        invocation.output.print(&view)?;
     }
     if let Some(until) = view.deleted.iter().filter_map(|entry| entry.until_ms).min() {
         let what = count(view.deleted.len() as u64, "entry");
-        context.output.note(format!(
+        invocation.output.note(format!(
             "{what} in the trash until {}; 'dfsctl undelete PATH' brings one back",
             time(until)
         ));
@@ -140,14 +140,14 @@ fn must_be_meant(args: &Args) -> Outcome {
 
 /// The paths to delete; the root stands for what it holds, for it cannot go itself.
 async fn targets(
-    context: &Invocation,
+    invocation: &Invocation,
     client: &Client,
     args: &Args,
     tally: &mut Tally,
 ) -> Outcome<Vec<DfsPath>> {
     let Expanded { paths: mut targets, patterns, failed } =
         expand_each(client, &args.operands.paths, args.operands.literal).await;
-    tally.tell_each(context.output, args.operands.paths.len().max(targets.len()));
+    tally.tell_each(invocation.output, args.operands.paths.len().max(targets.len()));
     for failure in failed {
         match args.force && failure.is_not_found() {
             true => tally.done += 1,

@@ -21,10 +21,10 @@ pub(crate) struct Args {
 ///
 /// # Errors
 /// If a path is not there.
-pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
-    let client = context.client().await?;
-    let (paths, mut tally) = args.operands.expand(context, &client).await;
-    let mut list = List::new(context.output, "entries");
+pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
+    let client = invocation.client().await?;
+    let (paths, mut tally) = args.operands.expand(invocation, &client).await;
+    let mut list = List::new(invocation.output, "entries");
     for path in &paths {
         match client.stat(path).await {
             Ok(stat) => {

@@ -218,11 +218,11 @@ impl StatusView {
 ///
 /// # Errors
 /// If the cluster cannot be asked.
-pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
-    let client = context.operator().await?;
+pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
+    let client = invocation.operator().await?;
     if let Some(interval) = args.watch {
         let client = &client;
-        return watch(context, interval, || async move { Ok(StatusView::from(client.status().await?)) })
+        return watch(invocation, interval, || async move { Ok(StatusView::from(client.status().await?)) })
             .await;
     }
     let status = client.status().await?;
@@ -232,7 +232,7 @@ pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
         HealthLevel::Warn => Exit::HealthWarn,
         HealthLevel::Error => Exit::HealthError,
     };
-    context.output.print(&StatusView::from(status))?;
+    invocation.output.print(&StatusView::from(status))?;
     Ok(exit)
 }
 
@@ -292,6 +292,66 @@ mod tests {
         let mut page = Page::new(Paint::new(false));
         view.page(&mut page);
         page.finish()
+    }
+
+    #[test]
+    fn the_json_of_a_status_is_a_promise() {
+        let mut status = sample(1);
+        status.0.silent = vec![SilentNode { name: "datanode-2".into(), silent_ms: 7 }];
+        let expected = r#"{
+  "health": "error",
+  "findings": [
+    {
+      "code": "NODE_DOWN",
+      "level": "warn",
+      "message": "datanode-0 was not heard of for 35 s",
+      "hint": "start it, or look at its log"
+    }
+  ],
+  "unsafe_modes": [
+    "min_ack=1"
+  ],
+  "cluster": "0000000000000000000000000000000c",
+  "epoch": 2,
+  "version": "0.1.0",
+  "uptime_ms": 61000,
+  "nodes_up": 3,
+  "nodes_silent": 0,
+  "silent": [
+    {
+      "name": "datanode-2",
+      "silent_ms": 7
+    }
+  ],
+  "nodes_total": 3,
+  "capacity": 3221225472,
+  "used": 5263360,
+  "available": 2147483648,
+  "usable": 715827882,
+  "replication": 3,
+  "used_chunks": 1048576,
+  "used_footers": 20480,
+  "used_quarantine": 3145728,
+  "used_metadata": 1048576,
+  "files": 1,
+  "directories": 2,
+  "chunks": 5,
+  "chunk_health": {
+    "safe": 5
+  },
+  "counting": false,
+  "trash_entries": 2,
+  "trash_bytes": 1048576,
+  "trash_raw_bytes": 3145728,
+  "trash_counting": false,
+  "tombstones": 0,
+  "uploads_open": 1,
+  "outcomes": 1200,
+  "outcome_bytes": 98304,
+  "outcome_bytes_max": 268435456,
+  "outcomes_reach_ms": 86400000
+}"#;
+        assert_eq!(serde_json::to_string_pretty(&status).unwrap(), expected);
     }
 
     #[test]

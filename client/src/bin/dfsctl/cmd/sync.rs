@@ -108,9 +108,9 @@ impl View for SyncView {
 ///
 /// # Errors
 /// If one of the directories cannot be listed whole, or something cannot be copied or deleted.
-pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
     let direction = direction(&args)?;
-    let client = context.client().await?;
+    let client = invocation.client().await?;
     let filter = Filter { include: args.include.clone(), exclude: args.exclude.clone() };
     let left_out = RefCell::new(Vec::new());
     let source = tree(&client, &args.source, &left_out).await?;
@@ -127,9 +127,9 @@ pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
     let mut plan = plan(&source, &target, Comparison { checksum: args.checksum, delete: args.delete });
     keep_what_holds_others(&mut plan, &all_there);
     let worker = Worker { client, direction, dry_run: args.transfer.dry_run };
-    let outcome = carry_out(context, &args, worker, plan, new).await;
+    let outcome = carry_out(invocation, &args, worker, plan, new).await;
     for (path, kind) in left_out.into_inner() {
-        context.output.warn(format!("left out {}: {}", kind.meaning(), plain(&path)));
+        invocation.output.warn(format!("left out {}: {}", kind.meaning(), plain(&path)));
     }
     outcome
 }
@@ -191,13 +191,13 @@ fn keep_what_holds_others(plan: &mut Plan, all_there: &Tree) {
 }
 
 async fn carry_out(
-    context: &Invocation,
+    invocation: &Invocation,
     args: &Args,
     worker: Worker,
     plan: Plan,
     new: bool,
 ) -> Outcome<Exit> {
-    let output = context.output;
+    let output = invocation.output;
     let mut view =
         SyncView { unchanged: plan.unchanged, dry_run: args.transfer.dry_run, ..SyncView::default() };
     let shown = |name: &str| args.source.join(name).map_or_else(|_| name.to_owned(), |side| side.to_string());
@@ -254,7 +254,7 @@ async fn carry_out(
     let (seconds, words) = progress.finish(view.bytes);
     view.seconds = seconds;
     output.print(&view)?;
-    last_words(context, &view, kept, &words);
+    last_words(invocation, &view, kept, &words);
     tally.finish("steps")?;
     Ok(Exit::Ok)
 }
@@ -265,8 +265,8 @@ fn in_the_way(shown: &str, args: &Args) -> Failure {
         .hint("move or delete what is there, or leave the name out with --exclude")
 }
 
-fn last_words(context: &Invocation, view: &SyncView, kept: u64, words: &str) {
-    let output = context.output;
+fn last_words(invocation: &Invocation, view: &SyncView, kept: u64, words: &str) {
+    let output = invocation.output;
     if !view.skipped.is_empty() {
         output.warn(format!("left out {}", count(view.skipped.len() as u64, "link or special file")));
     }

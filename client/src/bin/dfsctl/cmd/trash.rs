@@ -98,19 +98,19 @@ impl View for PurgeView {
 ///
 /// # Errors
 /// If an entry is not there or the cluster cannot be reached.
-pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
-    let client = context.client().await?;
+pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
+    let client = invocation.client().await?;
     match args.verb.unwrap_or(Verb::Ls) {
-        Verb::Ls => list(context, &client).await,
-        Verb::Rm { entries, dry_run } => remove(context, &client, &entries, dry_run).await,
-        Verb::Empty { yes, dry_run } => empty(context, &client, yes, dry_run).await,
+        Verb::Ls => list(invocation, &client).await,
+        Verb::Rm { entries, dry_run } => remove(invocation, &client, &entries, dry_run).await,
+        Verb::Empty { yes, dry_run } => empty(invocation, &client, yes, dry_run).await,
     }
 }
 
-async fn list(context: &Invocation, client: &Client) -> Outcome<Exit> {
+async fn list(invocation: &Invocation, client: &Client) -> Outcome<Exit> {
     let mut items = client.trash_list().await?;
     items.sort_by_key(|item| (item.deleted_ms, item.stat.inode));
-    let mut list = List::new(context.output, "entries");
+    let mut list = List::new(invocation.output, "entries");
     for item in &items {
         list.push(&TrashView::from(item), |paint| {
             let bytes = if item.stat.kind == EntryKind::File { size(item.stat.size) } else { "-".to_owned() };
@@ -125,12 +125,17 @@ async fn list(context: &Invocation, client: &Client) -> Outcome<Exit> {
         })?;
     }
     if list.finish()? == 0 {
-        context.output.note("the trash is empty");
+        invocation.output.note("the trash is empty");
     }
     Ok(Exit::Ok)
 }
 
-async fn remove(context: &Invocation, client: &Client, entries: &[String], dry_run: bool) -> Outcome<Exit> {
+async fn remove(
+    invocation: &Invocation,
+    client: &Client,
+    entries: &[String],
+    dry_run: bool,
+) -> Outcome<Exit> {
     let items = client.trash_list().await?;
     let mut inodes = Vec::new();
     for entry in entries {
@@ -150,7 +155,7 @@ async fn remove(context: &Invocation, client: &Client, entries: &[String], dry_r
     inodes.sort_unstable();
     inodes.dedup();
     let purged = if dry_run { inodes.len() as u64 } else { purge(client, &inodes).await? };
-    context.output.print(&PurgeView { purged, dry_run })?;
+    invocation.output.print(&PurgeView { purged, dry_run })?;
     Ok(Exit::Ok)
 }
 
@@ -162,13 +167,13 @@ async fn purge(client: &Client, inodes: &[InodeId]) -> Outcome<u64> {
     Ok(purged)
 }
 
-async fn empty(context: &Invocation, client: &Client, yes: bool, dry_run: bool) -> Outcome<Exit> {
+async fn empty(invocation: &Invocation, client: &Client, yes: bool, dry_run: bool) -> Outcome<Exit> {
     let entries = client.trash_list().await?.len() as u64;
     if entries > 0 && !yes && !dry_run {
         confirm(&format!("Drop {} for good?", count(entries, "entry")))?;
     }
     let purged = if dry_run || entries == 0 { entries } else { client.trash_purge(None, None).await? };
-    context.output.print(&PurgeView { purged, dry_run })?;
+    invocation.output.print(&PurgeView { purged, dry_run })?;
     Ok(Exit::Ok)
 }
 

@@ -47,10 +47,10 @@ struct Level {
 ///
 /// # Errors
 /// If a path is not there.
-pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
-    let client = context.client().await?;
-    let (paths, mut tally) = args.operands.expand(context, &client).await;
-    let mut list = List::new(context.output, "entries");
+pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
+    let client = invocation.client().await?;
+    let (paths, mut tally) = args.operands.expand(invocation, &client).await;
+    let mut list = List::new(invocation.output, "entries");
     let mut counts = Counts::default();
     for path in &paths {
         tally.add(draw(&client, &args, path, &mut list, &mut counts).await);

@@ -38,14 +38,14 @@ pub(crate) struct Args {
 ///
 /// # Errors
 /// If it is not in the trash, or its place is taken.
-pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
-    let client = context.client().await?;
+pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
+    let client = invocation.client().await?;
     let mut wanted =
         args.paths.iter().map(|arg| Ok(TrashTarget::Path(arg.path()?))).collect::<Outcome<Vec<_>>>()?;
     wanted.extend(args.inode.map(|inode| TrashTarget::Inode(InodeId(inode))));
     let items = client.trash_list().await?;
-    let mut list = List::new(context.output, "entries");
-    let mut tally = Tally::of(context.output, wanted.len());
+    let mut list = List::new(invocation.output, "entries");
+    let mut tally = Tally::of(invocation.output, wanted.len());
     for target in &wanted {
         let outcome = match latest(&items, target) {
             Some(item) => one(&client, &args, item, wanted.len() > 1, &mut list).await,

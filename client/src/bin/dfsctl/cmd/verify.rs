@@ -208,22 +208,22 @@ impl VerifiedChunkView {
 ///
 /// # Errors
 /// If a path is not there or the cluster cannot be asked.
-pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
-    let client = context.client().await?;
-    let (files, tally) = files(context, &client, &args).await;
+pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
+    let client = invocation.client().await?;
+    let (files, tally) = files(invocation, &client, &args).await;
     let to_read = files.iter().map(|stat| stat.size.saturating_mul(stat.replication.into())).sum();
-    let progress = TransferBar::new(&context.output, Some(to_read));
-    let mut list = List::new(context.output, "files");
+    let progress = TransferBar::new(&invocation.output, Some(to_read));
+    let mut list = List::new(invocation.output, "files");
     let mut sums = Sums { tally, ..Sums::default() };
     let checks = stream::iter(&files).map(|stat| client.verify(&stat.path, progress.of_file()));
     let mut checks = checks.buffered(AT_ONCE);
     while let Some(check) = checks.next().await {
-        progress.pause(|| sums.add(context, &mut list, check));
+        progress.pause(|| sums.add(invocation, &mut list, check));
     }
     progress.finish(0);
     let files = list.finish_after(&sums.tally)?;
     let words = [count(files, "file"), count(sums.chunks, "chunk"), count(sums.copies, "copy")];
-    context.output.note(format!("read {}", words.join(", ")));
+    invocation.output.note(format!("read {}", words.join(", ")));
     match sums.worst {
         Verdict::Lost => Ok(Exit::Integrity),
         Verdict::Unknown => Ok(Exit::HealthError),
@@ -244,13 +244,13 @@ struct Sums {
 
 impl Sums {
     /// Prints and counts one file.
-    fn add(&mut self, context: &Invocation, list: &mut List, check: Result<VerifyReport, Error>) {
+    fn add(&mut self, invocation: &Invocation, list: &mut List, check: Result<VerifyReport, Error>) {
         let outcome = check.map_err(Failure::from).and_then(|report| {
             let view = VerifyView::new(&report);
             self.worst = self.worst.max(view.verdict);
             self.chunks += view.chunks.len() as u64;
             self.copies += view.chunks.iter().map(|chunk| chunk.copies.len() as u64).sum::<u64>();
-            list.push(&view, |paint| view.text(paint, context.output.verbose > 0))?;
+            list.push(&view, |paint| view.text(paint, invocation.output.verbose > 0))?;
             list.flush()
         });
         self.tally.add(outcome);
@@ -258,8 +258,8 @@ impl Sums {
 }
 
 /// The files to read, and the tally of the paths that have none.
-async fn files(context: &Invocation, client: &Client, args: &Args) -> (Vec<FileStat>, Tally) {
-    let (paths, mut tally) = args.operands.expand(context, client).await;
+async fn files(invocation: &Invocation, client: &Client, args: &Args) -> (Vec<FileStat>, Tally) {
+    let (paths, mut tally) = args.operands.expand(invocation, client).await;
     const HINT: &str = "-r verifies every file below it";
     let mut files = Vec::new();
     for path in &paths {
@@ -267,7 +267,7 @@ async fn files(context: &Invocation, client: &Client, args: &Args) -> (Vec<FileS
             tally.fail(failure);
         }
     }
-    tally.tell_each(context.output, files.len());
+    tally.tell_each(invocation.output, files.len());
     (files, tally)
 }
 

@@ -60,15 +60,15 @@ impl View for VersionView {
 ///
 /// # Errors
 /// If an endpoint is not an address. A coordinator that cannot be reached is only told of.
-pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
     let mut view = VersionView { client: OWN.to_owned(), server: None };
     if !args.client {
-        let endpoint = context.endpoint()?.shown();
-        let asked = async { Outcome::Ok(context.operator().await?.node_info(None).await?) };
+        let endpoint = invocation.endpoint()?.shown();
+        let asked = async { Outcome::Ok(invocation.operator().await?.node_info(None).await?) };
         match asked.await {
             Ok(info) => {
                 if !same_minor(OWN, &info.version) {
-                    context
+                    invocation
                         .output
                         .warn(format!("dfsctl is {OWN} but the coordinator is {}", plain(&info.version)));
                 }
@@ -80,17 +80,17 @@ pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
                     endpoint,
                 });
             }
-            Err(failure) if failure.exit == Exit::Unavailable => context.output.warn(failure.message),
+            Err(failure) if failure.exit == Exit::Unavailable => invocation.output.warn(failure.message),
             Err(failure) => {
                 if failure.exit == Exit::Version {
                     // Its own version is what is needed now.
-                    context.output.print(&view)?;
+                    invocation.output.print(&view)?;
                 }
                 return Err(failure);
             }
         }
     }
-    context.output.print(&view)?;
+    invocation.output.print(&view)?;
     Ok(Exit::Ok)
 }
 

@@ -79,7 +79,7 @@ impl View for DownView {
 ///
 /// # Errors
 /// If a process cannot be stopped or data not removed.
-pub(crate) fn run(context: &Invocation, args: &Args) -> Outcome<Exit> {
+pub(crate) fn run(invocation: &Invocation, args: &Args) -> Outcome<Exit> {
     let state = args.cluster.load()?;
     if args.purge {
         args.cluster.must_be_meant(&state)?;
@@ -105,7 +105,7 @@ pub(crate) fn run(context: &Invocation, args: &Args) -> Outcome<Exit> {
             purge(&state)?;
         }
     }
-    context.output.print(&view)?;
+    invocation.output.print(&view)?;
     Ok(Exit::Ok)
 }
 

@@ -53,13 +53,13 @@ pub(crate) struct LineView<'a> {
 ///
 /// # Errors
 /// If the node is unknown or its log cannot be read.
-pub(crate) async fn run(context: &Invocation, args: &Args) -> Outcome<Exit> {
+pub(crate) async fn run(invocation: &Invocation, args: &Args) -> Outcome<Exit> {
     let state = args.cluster.load()?;
     let index = state.indexes(std::slice::from_ref(&args.node))?;
     let Some(node) = index.first().and_then(|index| state.nodes.get(*index)) else {
         return Err(Failure::usage("no such node"));
     };
-    let mut list = List::new(context.output, "lines");
+    let mut list = List::new(invocation.output, "lines");
     let mut log = Log::open(&node.log)?;
     let mut first = log.lines()?;
     if let Some(lines) = args.lines {

@@ -130,16 +130,16 @@ impl Args {
 ///
 /// # Errors
 /// What the verb says.
-pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
     match args.verb {
-        Verb::Up(args) => up::run(context, args).await,
-        Verb::Down(args) => down::run(context, &args),
-        Verb::Status(cluster) => status::run(context, &cluster),
-        Verb::Logs(args) => logs::run(context, &args).await,
-        Verb::Kill(args) => node::kill(context, &args),
-        Verb::Pause(args) => node::pause(context, &args),
-        Verb::Resume(args) => node::resume(context, &args),
-        Verb::Start(args) => node::start(context, &args).await,
+        Verb::Up(args) => up::run(invocation, args).await,
+        Verb::Down(args) => down::run(invocation, &args),
+        Verb::Status(cluster) => status::run(invocation, &cluster),
+        Verb::Logs(args) => logs::run(invocation, &args).await,
+        Verb::Kill(args) => node::kill(invocation, &args),
+        Verb::Pause(args) => node::pause(invocation, &args),
+        Verb::Resume(args) => node::resume(invocation, &args),
+        Verb::Start(args) => node::start(invocation, &args).await,
         Verb::Exec { program } => Err(launch::become_program(&program)),
     }
 }

@@ -81,7 +81,7 @@ fn acted_on(node: &DevNode) -> ActedOn {
 
 /// Does something to the process of each named node, which must have one.
 fn each(
-    context: &Invocation,
+    invocation: &Invocation,
     args: &Args,
     action: &'static str,
     act: impl Fn(&DevNode, &Process) -> Outcome,
@@ -90,7 +90,7 @@ fn each(
     let _lock = lock_if_possible(&state)?;
     // All names are known before anything is done to any node.
     let named = state.indexes(&args.names)?;
-    let mut tally = Tally::of(context.output, named.len());
+    let mut tally = Tally::of(invocation.output, named.len());
     let mut nodes = Vec::new();
     for node in named.iter().filter_map(|index| state.nodes.get(*index)) {
         let before = acted_on(node);
@@ -102,7 +102,7 @@ fn each(
         nodes.extend(tally.count(acted).map(|()| ActedOn { state: node.state(), ..before }));
     }
     if !tally.nothing() {
-        context.output.print(&ActionView { action, nodes, dry_run: args.dry_run })?;
+        invocation.output.print(&ActionView { action, nodes, dry_run: args.dry_run })?;
     }
     tally.finish("nodes")?;
     Ok(Exit::Ok)
@@ -127,31 +127,31 @@ fn signal(node: &DevNode, process: &Process, signal: Signal, then: RunState) -> 
 ///
 /// # Errors
 /// If a node is unknown, does not run, or cannot be killed.
-pub(crate) fn kill(context: &Invocation, args: &Args) -> Outcome<Exit> {
-    each(context, args, "kill", kill_and_wait)
+pub(crate) fn kill(invocation: &Invocation, args: &Args) -> Outcome<Exit> {
+    each(invocation, args, "kill", kill_and_wait)
 }
 
 /// Runs `dfsctl dev pause`.
 ///
 /// # Errors
 /// If a node is unknown or does not run.
-pub(crate) fn pause(context: &Invocation, args: &Args) -> Outcome<Exit> {
-    each(context, args, "pause", |node, process| signal(node, process, Signal::STOP, RunState::Paused))
+pub(crate) fn pause(invocation: &Invocation, args: &Args) -> Outcome<Exit> {
+    each(invocation, args, "pause", |node, process| signal(node, process, Signal::STOP, RunState::Paused))
 }
 
 /// Runs `dfsctl dev resume`.
 ///
 /// # Errors
 /// If a node is unknown or does not run.
-pub(crate) fn resume(context: &Invocation, args: &Args) -> Outcome<Exit> {
-    each(context, args, "resume", |node, process| signal(node, process, Signal::CONT, RunState::Running))
+pub(crate) fn resume(invocation: &Invocation, args: &Args) -> Outcome<Exit> {
+    each(invocation, args, "resume", |node, process| signal(node, process, Signal::CONT, RunState::Running))
 }
 
 /// Runs `dfsctl dev start`.
 ///
 /// # Errors
 /// If a node is unknown, cannot be started, or does not become ready.
-pub(crate) async fn start(context: &Invocation, args: &Args) -> Outcome<Exit> {
+pub(crate) async fn start(invocation: &Invocation, args: &Args) -> Outcome<Exit> {
     let here = super::here()?;
     let binary = node_binary()?;
     let mut state = args.cluster.load()?;
@@ -172,9 +172,9 @@ pub(crate) async fn start(context: &Invocation, args: &Args) -> Outcome<Exit> {
             nodes: named.iter().map(|node| (*node).clone()).collect(),
             ..ClusterState::new(state.dir.clone())
         };
-        ready::wait(context, &only, &started, READY_LIMIT).await?;
+        ready::wait(invocation, &only, &started, READY_LIMIT).await?;
     }
     let nodes = named.into_iter().map(acted_on).collect();
-    context.output.print(&ActionView { action: "start", nodes, dry_run: args.dry_run })?;
+    invocation.output.print(&ActionView { action: "start", nodes, dry_run: args.dry_run })?;
     Ok(Exit::Ok)
 }

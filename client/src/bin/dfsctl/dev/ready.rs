@@ -30,7 +30,7 @@ pub(crate) struct Started {
 /// # Errors
 /// As soon as a node that was started ends, or when `limit` has passed; with the end of the log.
 pub(crate) async fn wait(
-    context: &Invocation,
+    invocation: &Invocation,
     state: &ClusterState,
     started: &[Started],
     limit: Duration,
@@ -46,8 +46,8 @@ pub(crate) async fn wait(
         if Instant::now() > until {
             return Err(failed(late, started, &format!("is not ready after {} s", limit.as_secs())));
         }
-        if context.output.verbose > 1 {
-            context.output.note(format!("waiting for {}", late.name));
+        if invocation.output.verbose > 1 {
+            invocation.output.note(format!("waiting for {}", late.name));
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }

@@ -106,12 +106,12 @@ impl View for DevStatusView {
 ///
 /// # Errors
 /// If there is no cluster.
-pub(crate) fn run(context: &Invocation, cluster: &ClusterDir) -> Outcome<Exit> {
+pub(crate) fn run(invocation: &Invocation, cluster: &ClusterDir) -> Outcome<Exit> {
     let state = cluster.load()?;
     if let Err(failure) = state.must_be_in_place() {
-        context.output.warn(failure.message);
+        invocation.output.warn(failure.message);
     }
-    context.output.print(&DevStatusView {
+    invocation.output.print(&DevStatusView {
         endpoint: state.endpoint(),
         dir: state.dir.display().to_string(),
         set: state.set.clone(),

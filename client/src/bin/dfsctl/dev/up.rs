@@ -122,7 +122,7 @@ impl View for UpView {
 ///
 /// # Errors
 /// If a node cannot be started or does not become ready; the message has the end of its log.
-pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
     let begun = Instant::now();
     let here = super::here()?;
     let binary = node_binary()?;
@@ -143,24 +143,26 @@ pub(crate) async fn run(context: &Invocation, args: Args) -> Outcome<Exit> {
         return Err(failure);
     }
     if above {
-        context.output.note(format!(
+        invocation.output.note(format!(
             "the nearest cluster is that of a directory above, in {}; --here makes one here",
             state.dir.display()
         ));
     }
     for text in move_stopped(&mut state)? {
-        context.output.warn(text);
+        invocation.output.warn(text);
     }
     let grown = before > 0 && settings_for(before) != settings_for(state.datanodes().count());
     if state.nodes.iter().any(|node| node.alive().is_some()) && (!args.set.is_empty() || grown) {
-        context.output.warn("nodes that run keep their settings until 'dfsctl dev down' and 'dfsctl dev up'");
+        invocation
+            .output
+            .warn("nodes that run keep their settings until 'dfsctl dev down' and 'dfsctl dev up'");
     }
     let started = start_missing(&mut state, &binary, &here)?;
-    ready::wait(context, &state, &started, READY_LIMIT).await?;
-    if let Some(text) = elsewhere(context.endpoint(), &state.endpoint()) {
-        context.output.warn(text);
+    ready::wait(invocation, &state, &started, READY_LIMIT).await?;
+    if let Some(text) = elsewhere(invocation.endpoint(), &state.endpoint()) {
+        invocation.output.warn(text);
     }
-    context.output.print(&UpView {
+    invocation.output.print(&UpView {
         endpoint: state.endpoint(),
         dir: state.dir.display().to_string(),
         started: started.iter().map(|start| start.name.clone()).collect(),

@@ -47,13 +47,13 @@ pub(crate) fn directory_hint(failure: Failure) -> Failure {
 /// # Errors
 /// If one cannot be read, or standard output not be written.
 pub(crate) async fn print_all(
-    context: &Invocation,
+    invocation: &Invocation,
     client: &Client,
     args: &[RemoteArg],
     literal: bool,
     range: Option<ByteRange>,
 ) -> Outcome<Exit> {
-    let (paths, mut tally) = expand_all(context, client, args, literal).await;
+    let (paths, mut tally) = expand_all(invocation, client, args, literal).await;
     for path in &paths {
         tally.add(print(client, path, range).await);
         if tally.unread() {

@@ -138,13 +138,13 @@ pub(crate) async fn expand_each(client: &Client, args: &[RemoteArg], literal: bo
 
 /// As [`expand_each`], with a tally that has counted the arguments that stand for nothing and told of them.
 pub(crate) async fn expand_all(
-    context: &Invocation,
+    invocation: &Invocation,
     client: &Client,
     args: &[RemoteArg],
     literal: bool,
 ) -> (Vec<DfsPath>, Tally) {
     let Expanded { paths, failed, .. } = expand_each(client, args, literal).await;
-    let mut tally = Tally::of(context.output, args.len().max(paths.len()));
+    let mut tally = Tally::of(invocation.output, args.len().max(paths.len()));
     for failure in failed {
         tally.fail(failure);
     }

@@ -6,8 +6,8 @@ use crate::output::text::{count, plain};
 use crate::transfer::Summary;
 
 /// The sentences at the end.
-pub(super) fn last_words(context: &Invocation, summary: &Summary, words: &str) {
-    let output = context.output;
+pub(super) fn last_words(invocation: &Invocation, summary: &Summary, words: &str) {
+    let output = invocation.output;
     let degraded: u64 = summary.files.iter().map(|file| file.degraded_chunks).sum();
     if degraded > 0 {
         output.warn(format!(
