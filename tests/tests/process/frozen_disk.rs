@@ -38,10 +38,12 @@ async fn heartbeats_and_metrics_go_on_while_a_disk_is_frozen_and_the_coordinator
     let frozen = disks[0].freeze();
     cluster.coordinator().restart();
     cluster.coordinator().wait_ready();
-    // The node is taken in by the new reign, which its disk does not let it remember.
-    eventually("dn1 is heard of", Duration::from_secs(20), async || {
-        let node = said_of(&cluster, "dn1")?;
-        if node["state"] == "up" { Ok(()) } else { Err(format!("{node}")) }
+    // The node is taken in by the new reign, which its disk does not let it remember; the others come in their own time.
+    eventually("all are heard of", Duration::from_secs(20), async || {
+        let nodes = ["dn1", "dn2", "dn3", "dn4"].map(|name| said_of(&cluster, name));
+        let all: Vec<_> = nodes.into_iter().collect::<Result<_, _>>()?;
+        let away = all.iter().find(|node| node["state"] != "up" || node["last_seen_ms"].is_null());
+        away.map_or(Ok(()), |node| Err(format!("{node}")))
     })
     .await;
     let until = Instant::now() + Duration::from_secs(12);
