@@ -7,10 +7,4 @@ pub mod redb;
 mod watched;
 
 #[cfg(test)]
-mod contract;
-#[cfg(test)]
-mod frozen;
-#[cfg(test)]
-mod power_cut;
-#[cfg(test)]
-mod survival;
+mod tests;

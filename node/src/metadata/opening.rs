@@ -162,5 +162,4 @@ fn show_what_is_durable(file: &File) -> io::Result<()> {
 }
 
 #[cfg(test)]
-#[path = "opening_tests.rs"]
 mod tests;

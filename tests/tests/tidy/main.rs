@@ -228,6 +228,13 @@ fn comments_on_items_say_something() {
 #[test]
 fn rooms_have_one_grammar() {
     of_each(rooms::odd_room);
+    of_each(rooms::misplaced_actor);
+    no_complaints(rooms::incomplete_rooms(&sources()));
+}
+
+#[test]
+fn tests_lie_where_all_tests_lie() {
+    of_each(rooms::misplaced_tests);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Which room may import what. The rooms keep their promises (wire: bytes only; actors: no concrete world) only if
 //! somebody looks.
 
+use crate::circles::is_test;
 use crate::source::Source;
 
 /// Paths that a room's code must not name, with the reason. Files of tests (`tests.rs`, `tests/`) may use what they like.
@@ -122,6 +123,107 @@ pub(crate) fn odd_room(source: &Source) -> Vec<String> {
     complaints
 }
 
+/// Rooms of an actor whose pure part has another name, with the reason.
+const STATES_ELSEWHERE: &[(&str, &str)] =
+    &[("actors/src/supervisor", "whoever knows supervisors looks for their policy: `policy.rs`")];
+
+/// Actors and what they are told that do not stand where they stand in every other room: the actor in `actor.rs` under the
+/// name of its room (with at most another word before or behind), its messages in `messages.rs`.
+pub(crate) fn misplaced_actor(source: &Source) -> Vec<String> {
+    let path = &source.path;
+    if !path.starts_with("actors/src/") || is_test(path) {
+        return vec![];
+    }
+    let (dir, file) = path.rsplit_once('/').unwrap_or(("", path));
+    let room = dir.rsplit('/').next().unwrap_or_default();
+    let room: String = room.split('_').map(capitalized).collect();
+    let mut complaints = Vec::new();
+    for (number, line) in source.code.lines().enumerate() {
+        let mut complain = |text: &str| complaints.push(format!("{path}:{}: {text}", number + 1));
+        if let Some(actor) = after(line, "impl Behaviour for ") {
+            if file != "actor.rs" {
+                complain("an actor stands in the `actor.rs` of its room");
+            }
+            if !actor.starts_with(&room) && !actor.ends_with(&room) {
+                complain(&format!("`{actor}`: an actor is called as its room is"));
+            }
+        }
+        let told = after(line, "type Msg = ").filter(|_| file == "actor.rs");
+        if told.is_some_and(|told| !told.ends_with("Msg")) {
+            complain("what an actor is told has a name that ends in `Msg`");
+        }
+        if after(line, "enum ").is_some_and(|name| name.ends_with("Msg")) && file != "messages.rs" {
+            complain("what an actor is told stands in the `messages.rs` of its room");
+        }
+    }
+    complaints
+}
+
+/// Rooms of an actor that are not whole: a façade with private parts, a pure state, messages, and a picture in one of the
+/// first two.
+pub(crate) fn incomplete_rooms(sources: &[Source]) -> Vec<String> {
+    let rooms = sources.iter().filter_map(|source| source.path.strip_suffix("/actor.rs"));
+    let rooms = rooms.filter(|room| room.starts_with("actors/src/"));
+    rooms.flat_map(|room| incomplete_room(room, sources)).collect()
+}
+
+fn incomplete_room(room: &str, sources: &[Source]) -> Vec<String> {
+    let part = |name: &str| sources.iter().find(|source| source.path == format!("{room}/{name}"));
+    let mut complaints = Vec::new();
+    let elsewhere = STATES_ELSEWHERE.iter().any(|(excused, _)| *excused == room);
+    for name in ["mod.rs", "state.rs", "messages.rs"] {
+        if part(name).is_none() && !(name == "state.rs" && elsewhere) {
+            complaints.push(format!("{room}: the room of an actor has a {name}"));
+        }
+    }
+    let draws = |source: &Source| source.text.lines().any(|line| line.starts_with("//! ```text"));
+    if ![part("mod.rs"), part("state.rs")].into_iter().flatten().any(draws) {
+        complaints.push(format!("{room}: neither `mod.rs` nor `state.rs` draws what the actor does"));
+    }
+    let lines = part("mod.rs").map(|source| source.code.lines().collect::<Vec<_>>()).unwrap_or_default();
+    let public = |line: &&str| line.starts_with("pub") && line.contains(" mod ") && line.ends_with(';');
+    let text = "`mod.rs` hands on what others may use; the parts of a room are its own";
+    complaints
+        .extend(lines.into_iter().filter(public).map(|line| format!("{room}/mod.rs: `{line}`: {text}")));
+    complaints
+}
+
+/// Tests of modules that lie elsewhere than all others: they are `mod tests`, in the file that they test or where the
+/// language looks for that module.
+pub(crate) fn misplaced_tests(source: &Source) -> Vec<String> {
+    let path = &source.path;
+    let mut complaints = Vec::new();
+    if !path.contains("/src/") {
+        return complaints;
+    }
+    if path.ends_with("_tests.rs") {
+        complaints.push(format!("{path}: tests are in `tests.rs`, or in files in `tests/`"));
+    }
+    let mut lines = source.code.lines().map(str::trim).enumerate().peekable();
+    while let Some((number, line)) = lines.next() {
+        if line.starts_with("#[path") {
+            complaints.push(format!("{path}:{}: a module lies where the language looks for it", number + 1));
+        }
+        let below = lines.peek().map(|(_, below)| *below).unwrap_or_default();
+        let module = after(below, "mod ").filter(|_| line == "#[cfg(test)]" && !is_test(path));
+        if let Some(name) = module.filter(|name| !["tests", "fakes"].contains(name)) {
+            complaints.push(format!("{path}:{}: `{name}`: tests are in `mod tests`", number + 2));
+        }
+    }
+    complaints
+}
+
+/// The name behind `words`, if a line has them.
+fn after<'a>(line: &'a str, words: &str) -> Option<&'a str> {
+    let rest = line.split(words).nth(1)?;
+    rest.split(|c: char| !c.is_alphanumeric() && c != '_').next()
+}
+
+fn capitalized(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect()
+}
+
 /// The line on which the code names a path: in a `use`, with or without braces, or written out where it is used.
 pub(crate) fn names(source: &Source, path: &str) -> Option<usize> {
     let code = source.code.as_str();
@@ -192,6 +294,57 @@ mod bites {
         assert_eq!(odd("actors/src/a/actor.rs", "pub struct LeaseActor {\n}"), 1);
         assert_eq!(odd("actors/src/a/actor.rs", "pub struct Lease {\n}\nstruct Actors;"), 0);
         assert_eq!(odd("node/src/a/mod.rs", "pub mod state;"), 0);
+    }
+
+    #[test]
+    fn an_actor_and_its_messages_stand_in_their_places() {
+        let odd = |path, text| misplaced_actor(&Source::new(path, text)).len();
+        let actor = "impl Behaviour for Lease {\n    type Msg = LeaseMsg;";
+        assert_eq!(odd("actors/src/lease/actor.rs", actor), 0);
+        assert_eq!(odd("actors/src/lease/mod.rs", actor), 1);
+        assert_eq!(odd("actors/src/lease.rs", actor), 2, "a loose one, in no room of its name");
+        assert_eq!(odd("actors/src/lease/actor.rs", "impl Behaviour for Taker {"), 1);
+        assert_eq!(odd("actors/src/lease/actor.rs", "impl Behaviour for LeaseTaker {"), 0);
+        assert_eq!(odd("actors/src/chunk_lease/actor.rs", "impl Behaviour for ChunkLease {"), 0);
+        assert_eq!(odd("actors/src/lease/actor.rs", "    type Msg = Words;"), 1);
+        assert_eq!(odd("actors/src/lease/actor.rs", "pub enum LeaseMsg {}"), 1);
+        assert_eq!(odd("actors/src/lease/messages.rs", "pub enum LeaseMsg {}"), 0);
+        assert_eq!(odd("actors/src/lease/tests.rs", "impl Behaviour for Probe {\nenum ProbeMsg {"), 0);
+    }
+
+    #[test]
+    fn a_room_is_whole() {
+        let picture = "//! A lease.\n//!\n//! ```text\n//! a -> b\n//! ```\nmod state;";
+        let whole = [
+            ("mod.rs", "//! A lease.\nmod state;"),
+            ("state.rs", picture),
+            ("actor.rs", ""),
+            ("messages.rs", ""),
+        ];
+        let odd = |parts: &[(&str, &str)]| {
+            let source = |(name, text): &(&str, &str)| Source::new(&format!("actors/src/lease/{name}"), text);
+            incomplete_rooms(&parts.iter().map(source).collect::<Vec<_>>()).len()
+        };
+        assert_eq!(odd(&whole), 0);
+        let without = |name| whole.into_iter().filter(|(part, _)| *part != name).collect::<Vec<_>>();
+        assert_eq!(odd(&without("mod.rs")), 1);
+        assert_eq!(odd(&without("messages.rs")), 1);
+        assert_eq!(odd(&without("state.rs")), 2, "and nothing is drawn");
+        assert_eq!(odd(&without("actor.rs")), 0, "no actor");
+        let open = ("mod.rs", "pub(crate) mod words;\npub mod state;\npub use state::State;");
+        assert_eq!(odd(&[&without("mod.rs")[..], &[open]].concat()), 2);
+    }
+
+    #[test]
+    fn tests_lie_where_all_tests_lie() {
+        let odd = |path, text| misplaced_tests(&Source::new(path, text)).len();
+        assert_eq!(odd("node/src/a_tests.rs", ""), 1);
+        assert_eq!(odd("node/src/a.rs", "#[cfg(test)]\n#[path = \"b.rs\"]\nmod tests;"), 1);
+        assert_eq!(odd("node/src/a.rs", "#[cfg(test)]\nmod power_cut;"), 1);
+        assert_eq!(odd("node/src/a.rs", "#[cfg(test)]\npub(crate) mod odd {"), 1);
+        assert_eq!(odd("node/src/a.rs", "#[cfg(test)]\nmod tests;"), 0);
+        assert_eq!(odd("node/src/a/tests/mod.rs", "#[cfg(test)]\nmod power_cut;"), 0);
+        assert_eq!(odd("actors/tests/a.rs", "#[path = \"a/b.rs\"]\nmod b;"), 0);
     }
 
     #[test]

@@ -4,7 +4,8 @@ use dfs_wire::message::admin::{HealthFinding, HealthLevel};
 use dfs_wire::message::membership::{DiskHealth, NodeState};
 use dfs_wire::units::size;
 
-use super::{DELETIONS_COUNTED, Signs, finding, some, span};
+use super::signs::{DELETIONS_COUNTED, Signs};
+use super::words::{finding, some, span};
 use crate::coordinator::membership::NodeView;
 use crate::coordinator::membership::WaitingNode;
 

@@ -367,13 +367,4 @@ impl Member {
 }
 
 #[cfg(test)]
-#[path = "state_tests.rs"]
 mod tests;
-
-#[cfg(test)]
-#[path = "admission_tests.rs"]
-mod admission_tests;
-
-#[cfg(test)]
-#[path = "forget_tests.rs"]
-mod forget_tests;

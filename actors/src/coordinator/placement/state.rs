@@ -24,6 +24,19 @@ const RETRY_AFTER_MS: u32 = 2_000;
 /// What to do when the disks have no room for a chunk, or for all of a file.
 pub const NO_SPACE_HINT: &str = "delete files (and purge the trash), or add datanodes or disks";
 
+/// Chunks of one file to find nodes for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PlaceChunks {
+    /// Room that a copy of each chunk may take; one entry a chunk.
+    pub bytes: Vec<u64>,
+    /// Copies of each.
+    pub copies: u8,
+    /// Fewest copies to go on with.
+    pub min_ack: u8,
+    /// Nodes that just failed the client.
+    pub exclude: Vec<NodeId>,
+}
+
 /// What is asked of placement for one chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Demand<'a> {
@@ -170,6 +183,44 @@ pub fn not_writable(candidate: &NodeView) -> Option<String> {
     refusal(candidate, candidate.load.available, &demand).map(|(rule, detail)| format!("{rule}: {detail}"))
 }
 
+/// Places all chunks or none, and takes the promises down if all went well.
+///
+/// # Errors
+/// As [`place`].
+pub(crate) fn place_all<N: Borrow<NodeView>>(
+    candidates: &[N],
+    pressure: &mut Pressure,
+    request: &PlaceChunks,
+    below: &mut dyn FnMut(u64) -> u64,
+) -> Result<Vec<Placed>, Status> {
+    pressure.observe(candidates);
+    let mut promised = pressure.clone();
+    let mut all = Vec::with_capacity(request.bytes.len());
+    for bytes in &request.bytes {
+        let demand = Demand {
+            copies: request.copies,
+            min_ack: request.min_ack,
+            bytes: *bytes,
+            exclude: &request.exclude,
+        };
+        let placed = match place(candidates, &promised, &demand, below) {
+            // An old promise may be counted twice, here and in the report: nobody is refused for that.
+            Err(status) if status.code == StatusCode::NoSpace => {
+                place(candidates, &promised.fresh_only(), &demand, below)?
+            }
+            other => other?,
+        };
+        for node in &placed.nodes {
+            let report =
+                candidates.iter().map(N::borrow).find(|c| c.entry.node == *node).map_or(0, |c| c.report);
+            promised.promise(*node, report, *bytes);
+        }
+        all.push(placed);
+    }
+    *pressure = promised;
+    Ok(all)
+}
+
 /// Chooses nodes for one chunk. `below(n)` gives a random number under `n`.
 ///
 /// Fewer usable nodes than copies is no failure as long as there are [`Demand::needed`]: the file is then
@@ -304,5 +355,4 @@ fn too_few(usable: usize, demand: &Demand<'_>, reasons: &[PlacementReason]) -> S
 }
 
 #[cfg(test)]
-#[path = "state_tests.rs"]
 mod tests;

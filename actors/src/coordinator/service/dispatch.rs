@@ -309,7 +309,7 @@ impl CoordinatorService {
 
     /// What all chunks are worth; of an earlier version of the cluster state if the count of this one is not done.
     pub(super) fn counted(&self, reader: &MetadataReader, view: &ClusterView) -> Result<Counted, MetaError> {
-        let now = count_at_once(reader, view, self.parts.time.now_ms())?;
+        let now = reader.read(|rows| count_at_once(rows, view, self.parts.time.now_ms()))?;
         Ok(match now {
             Some(census) => Counted { census: Arc::new(census), version: view.version },
             None => self.parts.census.borrow().clone(),

@@ -268,5 +268,4 @@ impl Authority for NodeAuthority {
 }
 
 #[cfg(test)]
-#[path = "view_tests.rs"]
 mod tests;

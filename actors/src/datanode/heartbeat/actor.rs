@@ -348,5 +348,4 @@ impl Behaviour for Heartbeat {
 }
 
 #[cfg(test)]
-#[path = "actor_tests.rs"]
 mod tests;

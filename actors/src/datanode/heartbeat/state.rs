@@ -453,5 +453,4 @@ fn joined(word: &Registered) -> Joined {
 }
 
 #[cfg(test)]
-#[path = "state_tests.rs"]
 mod tests;

@@ -246,5 +246,4 @@ impl Behaviour for Inventory {
 }
 
 #[cfg(test)]
-#[path = "actor_tests.rs"]
 mod tests;

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::messages::QuarantineMsg;
 use super::state::{QuarantineConfig, QuarantineState};
-use crate::datanode::chunk_store::{ChunkStore, StoreError};
+use crate::datanode::chunk_store::ChunkStore;
 use crate::supervisor::{ActorError, Behaviour, Ctx};
 
 /// What the actor is built from.
@@ -14,13 +15,6 @@ pub struct QuarantineArgs {
     pub config: QuarantineConfig,
     /// Where the quarantine is.
     pub store: Arc<dyn ChunkStore>,
-}
-
-/// A message to the actor.
-#[derive(Debug)]
-pub enum QuarantineMsg {
-    /// Its own: a round ended.
-    Ended(Result<u64, StoreError>),
 }
 
 /// Deletes what has been in quarantine for long enough.
@@ -69,5 +63,4 @@ impl Behaviour for Quarantine {
 }
 
 #[cfg(test)]
-#[path = "actor_tests.rs"]
 mod tests;

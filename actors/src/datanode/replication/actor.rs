@@ -10,6 +10,7 @@ use dfs_wire::link::{Dialed, Link, Liveness};
 use dfs_wire::slab::SlabBudget;
 use dfs_wire::status::{Status, StatusCode};
 
+use super::messages::{LinkRequest, ReplicationMsg};
 use super::state::{Decision, LinkUse, PeerLimits, PeerState};
 use crate::budgets::DIAL_WAITING_MAX;
 use crate::env::MonoTime;
@@ -20,33 +21,6 @@ use crate::supervisor::{ActorError, Behaviour, Ctx, Reply};
 const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often the links are looked at. A peer that says nothing for three looks is gone.
 const TICK: Duration = Duration::from_secs(2);
-
-/// A request for a link.
-#[derive(Debug)]
-pub struct LinkRequest {
-    /// The peer to link to.
-    pub node: NodeId,
-    /// Where it listens, by the coordinator's word.
-    pub address: String,
-    /// Where the link goes.
-    pub reply: Reply<Result<Link, Status>>,
-}
-
-/// What the actor can be told.
-#[derive(Debug)]
-pub enum ReplicationMsg {
-    /// Somebody needs a link.
-    Link(LinkRequest),
-    /// A dial ended.
-    Dialed {
-        /// The peer that was dialled.
-        node: NodeId,
-        /// Where it was dialled.
-        address: String,
-        /// The link, or why there is none.
-        outcome: Box<Result<Dialed, Status>>,
-    },
-}
 
 /// What the actor is made from.
 #[derive(Clone)]

@@ -14,8 +14,8 @@ use dfs_wire::slab::SlabBudget;
 use dfs_wire::status::{Status, StatusCode};
 use sha2::{Digest, Sha256};
 
-use super::actor::ReplicationMsg;
 use super::forward::link_to;
+use super::messages::ReplicationMsg;
 use crate::datanode::authority::Authority;
 use crate::datanode::chunk_store::{ChunkIdentity, ChunkSeal, ChunkStore, StoreError};
 use crate::datanode::reads::in_time;

@@ -14,7 +14,7 @@ use dfs_wire::message::{EndHead, Request, RequestHead, Response};
 use dfs_wire::status::{Status, StatusCode};
 use tokio::sync::mpsc;
 
-use super::actor::{LinkRequest, ReplicationMsg};
+use super::messages::{LinkRequest, ReplicationMsg};
 use crate::datanode::authority::Authority;
 use crate::env::Clock;
 use crate::supervisor::{Addr, AskError};

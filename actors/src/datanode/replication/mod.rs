@@ -11,9 +11,11 @@
 mod actor;
 mod copy;
 mod forward;
+mod messages;
 mod state;
 
-pub use actor::{LinkRequest, Replication, ReplicationArgs, ReplicationMsg};
+pub use actor::{Replication, ReplicationArgs};
 pub use copy::{CopyJob, copy_chunk};
 pub use forward::{Forward, ForwardItem, Gauge, Sent};
+pub use messages::{LinkRequest, ReplicationMsg};
 pub use state::PeerLimits;

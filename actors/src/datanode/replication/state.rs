@@ -1,4 +1,10 @@
 //! Which link to a peer to use, and when to dial: pure.
+//!
+//! ```text
+//!   none --asked for--> dialing --reached--> linked --nobody used it for long--> none
+//!    ^                     |                   +-- all links busy: dialing another one beside it
+//!    +-- after a while --- refused (not reached; the while doubles)
+//! ```
 
 use std::time::Duration;
 

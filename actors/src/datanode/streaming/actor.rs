@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use dfs_wire::Bytes;
-use dfs_wire::auth::Receipt;
 use dfs_wire::link::Stream;
 use dfs_wire::message::chunk::{ChunkResponse, ChunkStored};
 use dfs_wire::message::replication::{Replicate, ReplicationResponse};
@@ -14,6 +13,7 @@ use dfs_wire::status::{Status, StatusCode};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
+use super::messages::StreamingMsg;
 use super::order::{Admitted, Origin};
 use super::pipeline::Upload;
 use super::state::{Effect, Received, UploadLimits, UploadState};
@@ -25,17 +25,6 @@ use crate::supervisor::{ActorError, Addr, Behaviour, Ctx, FirstLife};
 
 /// How often an upload looks at the clock.
 const TICK: Duration = Duration::from_millis(250);
-
-/// What a streaming session is told, by its own tasks.
-#[derive(Debug)]
-pub enum StreamingMsg {
-    /// All bytes were received and matched.
-    Sealed,
-    /// The copy here is durable, or cannot be.
-    Local(Box<Result<Receipt, Status>>),
-    /// The copy on a replica is durable, or cannot be.
-    Replica(usize, Box<Result<Receipt, Status>>),
-}
 
 /// What a streaming session is made from.
 #[derive(Clone)]

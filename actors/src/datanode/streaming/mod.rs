@@ -22,12 +22,14 @@
 //! too: an fsync that never returns fails the upload, and what the hung write holds stays accounted for.
 
 mod actor;
+mod messages;
 mod order;
 mod pipeline;
 mod state;
 mod turns;
 
-pub use actor::{Streaming, StreamingArgs, StreamingMsg};
+pub use actor::{Streaming, StreamingArgs};
+pub use messages::StreamingMsg;
 pub use order::{Admitted, Origin, WriteOrder};
 pub use state::UploadLimits;
 pub use turns::{Turn, Turns};

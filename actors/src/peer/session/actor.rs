@@ -17,6 +17,7 @@ use tracing::Instrument;
 
 use super::eviction::Source;
 use super::knocks::Knocks;
+use super::messages::SessionMsg;
 use super::places::{LINGER, Place, Places, crowded};
 use super::requests::RequestStats;
 use super::state::{SessionFate, SessionLimits, SessionState};
@@ -32,19 +33,6 @@ const _: () = assert!(TICK.as_secs() * (SILENT_TICKS_MAX as u64 + 1) <= 20);
 
 /// Patience with a refused peer that takes not even that: the answer fits into an empty socket.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// What a session can be told.
-#[derive(Debug)]
-pub enum SessionMsg {
-    /// Take no new requests; end with the last one open.
-    Drain,
-    /// Somebody else needs the place.
-    MakeRoom,
-    /// The peer was told so a moment ago.
-    Leave,
-    /// The connection has ended.
-    Closed,
-}
 
 /// What a session is made from.
 #[derive(Clone)]

@@ -12,6 +12,7 @@
 mod actor;
 mod eviction;
 mod knocks;
+mod messages;
 mod places;
 mod requests;
 mod state;
@@ -24,9 +25,10 @@ use dfs_wire::status::Status;
 use dfs_wire::version::ProtocolVersion;
 use futures_util::future::BoxFuture;
 
-pub use actor::{Arrived, Session, SessionArgs, SessionCommon, SessionMsg};
+pub use actor::{Arrived, Session, SessionArgs, SessionCommon};
 pub use eviction::Class;
 pub use knocks::Knocks;
+pub use messages::SessionMsg;
 pub use places::{Place, Places, PlacesMax, PlacesTally};
 pub use requests::{LATENCY_BOUNDS, RequestStats, RequestTally};
 pub use state::SessionLimits;

@@ -334,6 +334,4 @@ impl Conn {
 const _: () = assert!(STREAMS_MAX < u32::MAX as usize / 2, "stream numbers outlast the streams open at once");
 
 #[cfg(test)]
-mod simulation;
-#[cfg(test)]
 mod tests;

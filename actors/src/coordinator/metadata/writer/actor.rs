@@ -1,52 +1,14 @@
-//! The metadata writer: the one actor through which everything changes (R5 of the contract).
-//!
-//! ```text
-//! Mutate --queue (bounded)--> [idle] --group--> lane: apply, commit, reply --GroupDone--> next group, or idle
-//! ```
-//!
-//! While one group is being committed the next one gathers: under load every fsync is shared by many. The commit
-//! runs on a [`CommitLane`], never in a handler, and replies itself, so that work in hand is answered even if the
-//! actor is killed meanwhile. What waits in the queue of a killed actor was not begun; its askers are told.
+//! The shell around the queue of changes.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use dfs_wire::id::OpId;
-use dfs_wire::status::{Status, StatusCode};
 use tokio::sync::oneshot;
 
-use crate::budgets::WRITER_QUEUE_MAX;
+use super::messages::WriterMsg;
+use super::state::GroupQueue;
 use crate::coordinator::metadata::model::time::ReignClock;
-use crate::coordinator::metadata::ops::mutation::Mutation;
-use crate::coordinator::metadata::writer::committer::{
-    CommitLane, Committer, GroupEnd, MutationResult, QueuedMutation,
-};
-use crate::supervisor::{ActorError, Behaviour, Ctx, Reply};
-
-/// Mutations of one group: bounds how long one commit may take, and what one failure may leave unknown.
-pub const GROUP_MAX: usize = 128;
-
-/// What the writer can be told.
-pub enum WriterMsg {
-    /// Change something; answered after the commit.
-    Mutate {
-        /// The operation: the client's id, or a fresh one for background work.
-        op: OpId,
-        /// What to change.
-        mutation: Box<Mutation>,
-        /// The outcome, or why there is none.
-        reply: Reply<MutationResult>,
-    },
-    /// A group has ended.
-    GroupDone(GroupEnd),
-}
-
-impl WriterMsg {
-    /// The question for [`crate::supervisor::Addr::ask`].
-    pub fn mutate(op: OpId, mutation: Mutation) -> impl FnOnce(Reply<MutationResult>) -> Self {
-        move |reply| Self::Mutate { op, mutation: Box::new(mutation), reply }
-    }
-}
+use crate::coordinator::metadata::writer::committer::{CommitLane, Committer, GroupEnd, QueuedMutation};
+use crate::supervisor::{ActorError, Behaviour, Ctx};
 
 /// What a writer is built from. The committer and its lane outlive restarts of the actor.
 #[derive(Clone)]
@@ -62,28 +24,20 @@ pub struct WriterArgs {
 /// The metadata writer.
 pub struct MetadataWriter {
     args: WriterArgs,
-    queue: VecDeque<QueuedMutation>,
-    committing: bool,
+    queue: GroupQueue<QueuedMutation>,
 }
 
 impl MetadataWriter {
     fn enqueue(&mut self, job: QueuedMutation, ctx: &mut Ctx<WriterMsg>) {
-        if self.queue.len() >= WRITER_QUEUE_MAX {
-            let text = format!("{WRITER_QUEUE_MAX} metadata changes are waiting; nothing was done");
-            job.reply.send(Err(Status::new(StatusCode::Busy, text).retry_after_ms(100)));
-            return;
+        match self.queue.push(job) {
+            Ok(()) => self.next_group(ctx),
+            Err((job, busy)) => job.reply.send(Err(busy)),
         }
-        self.queue.push_back(job);
-        self.next_group(ctx);
     }
 
     fn next_group(&mut self, ctx: &mut Ctx<WriterMsg>) {
-        ctx.set_credits(self.queue.len() as u64);
-        if self.committing || self.queue.is_empty() {
-            return;
-        }
-        self.committing = true;
-        let jobs: Vec<QueuedMutation> = self.queue.drain(..self.queue.len().min(GROUP_MAX)).collect();
+        ctx.set_credits(self.queue.waiting());
+        let Some(jobs) = self.queue.next_group() else { return };
         let (committer, clock) = (Arc::clone(&self.args.committer), Arc::clone(&ctx.env().clock));
         let now = self.args.time.moment();
         let (done, ended) = oneshot::channel();
@@ -104,7 +58,7 @@ impl Behaviour for MetadataWriter {
     const KIND: &'static str = "metadata-writer";
 
     async fn start(args: WriterArgs, _ctx: &mut Ctx<WriterMsg>) -> Result<Self, ActorError> {
-        Ok(Self { args, queue: VecDeque::new(), committing: false })
+        Ok(Self { args, queue: GroupQueue::default() })
     }
 
     async fn handle(&mut self, msg: WriterMsg, ctx: &mut Ctx<WriterMsg>) -> Result<(), ActorError> {
@@ -117,7 +71,7 @@ impl Behaviour for MetadataWriter {
                 return Err(ActorError::fatal("write metadata", "another coordinator has taken over"));
             }
             WriterMsg::GroupDone(GroupEnd::Committed | GroupEnd::StoreFailed) => {
-                self.committing = false;
+                self.queue.ended();
                 self.next_group(ctx);
             }
         }

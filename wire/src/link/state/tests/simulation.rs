@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 
-use super::*;
 use crate::limits::{BLOCK_BYTES, DATA_FRAME_BYTES};
 use crate::link::data::DataFrame;
+use crate::link::state::*;
 use crate::message::admin::AdminResponse;
 use crate::message::{EndHead, Response};
 use crate::slab::SlabBudget;

@@ -231,3 +231,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_request_that_fails_promises_nothing() {
+    let load = NodeLoad { available: 10, ..NodeLoad::default() };
+    let mut candidate = NodeView { load, ..NodeView::for_tests(1) };
+    let mut pressure = Pressure::default();
+    let mut ask = |candidate: &NodeView, bytes: Vec<u64>| {
+        let request = PlaceChunks { bytes, copies: 1, min_ack: 1, exclude: vec![] };
+        place_all(std::slice::from_ref(candidate), &mut pressure, &request, &mut |_| 0)
+    };
+    assert!(ask(&candidate, vec![6, 6]).is_err(), "the second does not fit");
+    assert_eq!(ask(&candidate, vec![6, 2]).unwrap().len(), 2);
+    assert!(ask(&candidate, vec![3]).is_err(), "most of it is promised");
+    // The next report knows of both: what it says is left may be given away.
+    (candidate.report, candidate.load.available) = (2, 2);
+    assert!(ask(&candidate, vec![3]).is_err());
+    assert_eq!(ask(&candidate, vec![2]).unwrap().len(), 1);
+    assert!(ask(&candidate, vec![1]).is_err());
+}

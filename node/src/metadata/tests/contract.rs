@@ -9,7 +9,7 @@ use dfs_actors::coordinator::metadata::table::store::{
 };
 use proptest::prelude::*;
 
-use super::redb::{RedbOptions, RedbStore};
+use crate::metadata::redb::{RedbOptions, RedbStore};
 use dfs_actors::coordinator::metadata::table::memory::MemoryStore;
 
 fn put(key: &[u8], value: &[u8]) -> (Vec<u8>, Option<Vec<u8>>) {

@@ -7,6 +7,8 @@ use crate::link::data::DataFrame;
 use crate::message::EndHead;
 use crate::slab::SlabBudget;
 
+mod simulation;
+
 const FRAME: u64 = DATA_FRAME_BYTES as u64;
 
 fn conn(role: Role) -> Conn {

@@ -9,7 +9,7 @@ use ::redb::StorageBackend;
 use ::redb::backends::InMemoryBackend;
 use dfs_actors::coordinator::metadata::table::store::{Batch, MetadataStore};
 
-use super::redb::{RedbOptions, RedbStore};
+use crate::metadata::redb::{RedbOptions, RedbStore};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

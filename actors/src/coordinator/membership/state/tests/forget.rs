@@ -3,7 +3,6 @@
 use dfs_wire::message::membership::Leave;
 use dfs_wire::status::StatusCode;
 
-use super::tests::{at, empty, heartbeat, join, pass, register, state_of};
 use super::*;
 
 /// A register with a node that has been silent for long.

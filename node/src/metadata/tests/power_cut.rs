@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use ::redb::StorageBackend;
 use dfs_actors::coordinator::metadata::table::store::{Batch, KeyRange, MetaStoreError, MetadataStore};
 
-use super::redb::{RedbOptions, RedbStore};
+use crate::metadata::redb::{RedbOptions, RedbStore};
 
 const SECTOR: usize = 512;
 

@@ -2,7 +2,6 @@
 
 use dfs_wire::status::StatusCode;
 
-use super::tests::{CLUSTER, at, empty, heartbeat, join, open, pass, register, state_of};
 use super::*;
 
 /// A node with another one's name, address, or both.

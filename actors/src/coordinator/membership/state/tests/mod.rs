@@ -9,6 +9,9 @@ use proptest::prelude::*;
 use super::words::FINDING_BYTES_MAX;
 use super::*;
 
+mod admission;
+mod forget;
+
 pub(super) const CLUSTER: ClusterId = ClusterId(0xc1);
 
 pub(super) fn at(seconds: u64) -> MonoTime {

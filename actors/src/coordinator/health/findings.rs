@@ -1,55 +1,22 @@
-//! The cluster's health as a list of findings: pure, from the view, the counters and the configuration.
+//! What is said of the cluster as a whole, and all that is said in its order.
 
 use dfs_wire::id::NodeId;
 use dfs_wire::message::admin::{HealthFinding, HealthLevel};
 use dfs_wire::message::metadata::ChunkHealth;
 use dfs_wire::units::size;
 
-use crate::coordinator::gc::Stuck;
-use crate::coordinator::membership::{ClusterView, NodeView};
-use crate::coordinator::metadata::model::census::Census;
+use super::nodes;
+use super::signs::Signs;
+use super::words::{finding, some, span};
 use crate::coordinator::metadata::model::records::UnknownReign;
-use crate::coordinator::metadata::ops::Policy;
 use crate::coordinator::metadata::table::error::FREE_SPACE_HINT;
 use crate::coordinator::metadata::writer::StoreTrouble;
 use crate::coordinator::placement::not_writable;
 
-mod nodes;
-
 /// Findings in one answer; the worst come first.
 const FINDINGS_MAX: usize = 64;
-/// Deletions of one node that are counted; more are shown as this many, or more.
-pub(super) const DELETIONS_COUNTED: usize = 4096;
-
-/// What findings are made from.
-pub(super) struct Signs<'a> {
-    pub(super) view: &'a ClusterView,
-    /// What all chunks are worth.
-    pub(super) census: &'a Census,
-    /// The census is of before a node changed its state.
-    pub(super) counting: bool,
-    /// The coordinator's time.
-    pub(super) now_ms: u64,
-    /// The proof that the metadata is an old copy.
-    pub(super) unknown_reign: Option<&'a UnknownReign>,
-    pub(super) policy: &'a Policy,
-    pub(super) unsafe_modes: &'a [String],
-    /// What is wrong with the metadata store.
-    pub(super) store: Option<StoreTrouble>,
-    /// Garbage collection that does not get on.
-    pub(super) stuck: &'a [Stuck],
-    /// Bad copies known on each node.
-    pub(super) corrupt: &'a dyn Fn(&NodeView) -> u64,
-    /// Deletions that each node has not confirmed, up to [`DELETIONS_COUNTED`].
-    pub(super) deletions: &'a dyn Fn(NodeId) -> u64,
-}
-
-fn finding(code: &str, level: HealthLevel, message: String, hint: &str) -> HealthFinding {
-    HealthFinding { code: code.to_owned(), level, message, hint: hint.to_owned() }
-}
-
 /// What needs attention, the worst first.
-pub(super) fn findings(signs: &Signs<'_>) -> Vec<HealthFinding> {
+pub(crate) fn findings(signs: &Signs<'_>) -> Vec<HealthFinding> {
     let mut all: Vec<HealthFinding> = signs.store.iter().map(of_store).collect();
     all.extend(signs.unknown_reign.map(outdated));
     all.extend(quorum(signs));
@@ -156,21 +123,6 @@ fn phrase(signs: &Signs<'_>, id: NodeId) -> String {
     }
 }
 
-/// So many of something, as people say it.
-fn some(number: u64, one: &str, more: &str) -> String {
-    format!("{number} {}", if number == 1 { one } else { more })
-}
-
-/// A span of time as people say it, to the largest unit that matters.
-fn span(ms: u64) -> String {
-    match ms / 1000 {
-        s @ 0..=119 => format!("{s} s"),
-        s @ 120..=7199 => format!("{} min", s / 60),
-        s @ 7200..=172_799 => format!("{} h", s / 3600),
-        s => format!("{} days", s / 86_400),
-    }
-}
-
 /// Code of a metadata store that does not commit.
 pub const METADATA_FAILING: &str = "METADATA_FAILING";
 /// Code of a metadata store that takes nothing new for want of space.
@@ -257,6 +209,11 @@ mod tests {
     use dfs_wire::message::metadata::CopyState;
 
     use super::*;
+    use crate::coordinator::gc::Stuck;
+    use crate::coordinator::health::DELETIONS_COUNTED;
+    use crate::coordinator::membership::{ClusterView, NodeView};
+    use crate::coordinator::metadata::model::census::Census;
+    use crate::coordinator::metadata::ops::Policy;
     use crate::coordinator::metadata::ops::mutation::Step;
 
     fn node(id: u128, state: NodeState, disk: DiskHealth) -> Arc<NodeView> {
