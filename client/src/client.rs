@@ -5,8 +5,7 @@ use std::sync::Arc;
 use dfs_wire::id::{ClusterId, OpId};
 
 use crate::config::ClientConfig;
-use crate::connector::Connector;
-use crate::env::Env;
+use crate::env::{Connector, Env};
 use crate::error::Error;
 use crate::memory::MemoryBound;
 use crate::pace::Pace;

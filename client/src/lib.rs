@@ -28,7 +28,6 @@ mod builders;
 mod checksum;
 mod client;
 mod config;
-mod connector;
 mod copy;
 mod digest;
 mod env;
@@ -51,8 +50,7 @@ mod waits;
 
 pub use client::Client;
 pub use config::{COORDINATOR_PORT_DEFAULT, ClientConfig, RetryPolicy, Timeouts};
-pub use connector::{BoxReader, BoxWriter, ConnectFuture, Connector, TcpConnector, tune_socket};
-pub use env::{Env, Rng};
+pub use env::{BoxReader, BoxWriter, ConnectFuture, Connector, Env, Rng, TcpConnector, tune_socket};
 pub use error::{Error, ErrorKind};
 pub use get::{FileReader, is_resumable};
 pub use local::safe_local_path;

@@ -349,8 +349,8 @@ mod tests {
     /// Says what was made of the handshake, the same each time.
     struct Babble(std::sync::atomic::AtomicUsize);
 
-    impl crate::connector::Connector for Babble {
-        fn connect<'a>(&'a self, _: &'a str) -> crate::connector::ConnectFuture<'a> {
+    impl crate::env::Connector for Babble {
+        fn connect<'a>(&'a self, _: &'a str) -> crate::env::ConnectFuture<'a> {
             self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             Box::pin(async {
                 let nonsense = std::io::Cursor::new(b"HTTP/1.1 400 Bad Request\r\n\r\n".repeat(8));

@@ -6,8 +6,9 @@
 use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
+use crate::env::age_of;
 use crate::error::Error;
 
 /// Times of files are as fine as the kernel's tick: who writes within the one of the first look leaves no trace.
@@ -26,7 +27,7 @@ impl FileStamp {
     /// Looks at an open file. `None` if it was changed just now: it is to be looked at again after [`TICK`]. Blocks.
     pub(super) fn first(file: &File) -> std::io::Result<Option<Self>> {
         let metadata = file.metadata()?;
-        let age = metadata.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
+        let age = metadata.modified().ok().and_then(age_of);
         Ok(age.is_none_or(|age| age >= TICK).then(|| Self::of(&metadata)))
     }
 

@@ -2,6 +2,7 @@
 //!
 //! Each rule is a pure function from text to complaints, with a bad sample that proves it bites.
 
+mod bans;
 mod circles;
 mod determinism;
 mod documents;
@@ -130,6 +131,7 @@ fn rooms_import_only_what_they_may() {
 #[test]
 fn the_sdk_is_apart_from_the_command_and_small() {
     of_each(sdk::named_command);
+    of_each(sdk::side_doors);
     no_complaints(sdk::too_public(&sources()));
 }
 
@@ -155,6 +157,13 @@ fn a_run_of_the_actors_follows_from_its_seed() {
     let samples = "actors/src/tests/bans.rs";
     let samples = Source::new(samples, &read(samples));
     no_complaints(determinism::unproved_bans(&read("actors/.clippy.toml"), &samples));
+}
+
+#[test]
+fn every_ban_of_clippy_has_a_sample_that_it_refuses() {
+    let samples = "tests/tests/tidy/bans.rs";
+    let samples = Source::new(samples, &read(samples));
+    no_complaints(determinism::unproved_bans(&read(".clippy.toml"), &samples));
 }
 
 #[test]

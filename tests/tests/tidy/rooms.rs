@@ -54,12 +54,16 @@ const BANS: &[(&str, &[&str], &str)] = &[
         ],
         "actors see the world through traits: no environment, disk, socket or randomness of their own",
     ),
+    ("node/src/", &["ractor"], ABOVE_RACTOR),
+    ("tests/src/", &["ractor"], ABOVE_RACTOR),
     (
         "client/src/",
         &["dfs_actors", "dfs_node", "ractor", "redb"],
         "the client knows the wire and nothing behind it",
     ),
 ];
+
+const ABOVE_RACTOR: &str = "the supervisor of the actors alone knows ractor";
 
 /// What a pure state machine must not name.
 const STATE_BANS: &[&str] = &[
@@ -283,6 +287,8 @@ mod bites {
         assert_eq!(complaints("actors/src/a.rs", "use std::{fmt, net::{SocketAddr, TcpStream}};"), 1);
         assert_eq!(complaints("client/src/a.rs", "use dfs_node::config;"), 1);
         assert_eq!(complaints("node/src/a.rs", "use std::net::TcpStream;"), 0);
+        assert_eq!(complaints("node/src/a.rs", "let x = ractor::call!(a, B);"), 1);
+        assert_eq!(complaints("tests/src/sim/a.rs", "use ractor::Actor;"), 1);
         assert_eq!(complaints("wire/src/link/tests.rs", "use tokio::time::sleep;"), 0);
         assert_eq!(complaints("wire/src/link/tests/peer.rs", "use tokio::time::sleep;"), 0);
     }

@@ -1,6 +1,7 @@
 //! Rules on the client: the SDK stays apart from the command over it and small enough to be known, and verbs of the
 //! command do not borrow from verbs.
 
+use crate::circles::{is_test, without_tests};
 use crate::rooms::names;
 use crate::source::Source;
 
@@ -20,6 +21,19 @@ const OF_THE_COMMAND: &[&str] = &[
 ];
 /// Most public items of the SDK, those that a macro makes and re-exports of the protocol's types among them.
 const PUBLIC_MAX: usize = 150;
+/// What only the SDK's `env` may name: by a path, or as a word.
+const DOORS: &[&str] = &[
+    "rand",
+    "getrandom",
+    "std::thread",
+    "thread::sleep",
+    "thread::spawn",
+    "std::net::TcpStream",
+    "std::time::Instant",
+    "std::time::SystemTime::now",
+    "SystemTime::now",
+];
+const DOOR_WORDS: &[&str] = &["spawn_blocking", "TcpStream", "TcpListener", "UdpSocket"];
 /// Where the verbs are.
 const VERBS: &str = "client/src/bin/dfsctl/cmd/";
 
@@ -35,6 +49,19 @@ pub(crate) fn named_command(source: &Source) -> Vec<String> {
     let complaint =
         |(line, name)| format!("{}:{line}: `{name}` belongs to dfsctl, not to the SDK", source.path);
     OF_THE_COMMAND.iter().filter_map(named).map(complaint).collect()
+}
+
+/// Ways to the world beside the one that a program can exchange for its own. Tests may do these things.
+pub(crate) fn side_doors(source: &Source) -> Vec<String> {
+    let path = &source.path;
+    if !is_sdk(path) || is_test(path) || path.starts_with("client/src/env/") {
+        return vec![];
+    }
+    let source = Source { path: path.clone(), text: String::new(), code: without_tests(&source.code) };
+    let named = DOORS.iter().filter(|door| names(&source, door).is_some());
+    let words = DOOR_WORDS.iter().filter(|word| source.word(word).is_some());
+    let complaint = |name: &&str| format!("{path}: `{name}`: the SDK sees the world through its `env`");
+    named.chain(words).map(complaint).collect()
 }
 
 pub(crate) fn too_public(sources: &[Source]) -> Vec<String> {
@@ -100,6 +127,24 @@ mod bites {
         let complaints = |path: &str| named_command(&Source::new(path, "use clap::Parser;")).len();
         assert_eq!(complaints("client/src/put/mod.rs"), 1);
         assert_eq!(complaints("client/src/bin/dfsctl/args.rs"), 0);
+    }
+
+    #[test]
+    fn the_world_comes_in_through_one_door() {
+        let doors = |path: &str, text: &str| side_doors(&Source::new(path, text)).len();
+        let sdk = "client/src/put/source.rs";
+        assert_eq!(doors(sdk, "let x = rand::random();"), 1);
+        assert_eq!(doors(sdk, "use tokio::task;\nlet x = task::spawn_blocking(f);"), 1);
+        assert_eq!(doors(sdk, "let x = handle.spawn_blocking(f);"), 1);
+        assert_eq!(doors(sdk, "use tokio::{io, net::TcpStream};"), 1);
+        assert_eq!(doors(sdk, "use std::time::{Duration, SystemTime};\nlet x = SystemTime::now();"), 1);
+        assert_eq!(doors(sdk, "use std::time::{Duration, Instant};"), 1);
+        assert_eq!(doors(sdk, "fn f() {\n    std::thread::sleep(TICK);\n}"), 1);
+        assert_eq!(doors(sdk, "use std::thread;\nfn f() { thread::spawn(g) }"), 2);
+        assert_eq!(doors(sdk, "use tokio::time::Instant;\nlet x = SystemTime::UNIX_EPOCH;"), 0);
+        assert_eq!(doors(sdk, "#[cfg(test)]\nmod tests {\n    fn f() { std::thread::sleep(TICK); }\n}"), 0);
+        assert_eq!(doors("client/src/env/mod.rs", "let x = rand::random();"), 0);
+        assert_eq!(doors("client/src/bin/dfsctl/main.rs", "let x = rand::random();"), 0);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! The bounds of a [`Batch`] are etcd's (128 operations, about 1 MiB), so that a replicated engine can take the place
 //! of the embedded one without a change above this trait. One contract suite runs against every engine
-//! (`node/src/metadata/contract.rs`).
+//! (`node/src/metadata/tests/contract.rs`).
 
 use std::fmt;
 

@@ -1,4 +1,5 @@
 //! What a client asks of the world besides time and local files: the network, randomness, and threads to block on.
+//! Nothing else of the SDK names sockets, dice, threads or the system's clock.
 //!
 //! Time is tokio's, so a test that pauses it has the client's clock in its hands.
 
@@ -6,13 +7,17 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::{Duration, SystemTime};
 
 use dfs_wire::limits::BLOCK_BYTES;
 use dfs_wire::status::StatusCode;
 use tokio::task::JoinHandle;
 
-use crate::connector::{Connector, TcpConnector};
 use crate::error::Error;
+
+mod connector;
+
+pub use connector::{BoxReader, BoxWriter, ConnectFuture, Connector, TcpConnector, tune_socket};
 
 /// Source of randomness: identifiers, jitter and names of files.
 pub trait Rng: Send + Sync + 'static {
@@ -65,6 +70,12 @@ impl std::fmt::Debug for Env {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Env").field("workers", &self.workers).finish_non_exhaustive()
     }
+}
+
+/// How long ago a file was changed; `None` if that is still to come. Times of files are the kernel's, whatever clock the
+/// client has.
+pub(crate) fn age_of(modified: SystemTime) -> Option<Duration> {
+    SystemTime::now().duration_since(modified).ok()
 }
 
 /// Where work runs that blocks, or takes long.
