@@ -89,7 +89,7 @@ fn store(nodes: &[Datanode], allocation: &Allocation) -> StoredChunk {
         node.authority.check(grant, &target.mac, GrantOp::Write).unwrap();
         let key = grant.chunk_key();
         node.store.chunks.lock().unwrap().insert(key);
-        node.authority.sign(grant.chunk, grant.generation, 1, [0; 32]).unwrap()
+        node.authority.sign(key, 1, [0; 32]).unwrap()
     });
     StoredChunk { index: allocation.index, receipts: receipts.collect() }
 }

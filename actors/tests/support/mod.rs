@@ -272,14 +272,8 @@ impl Authority for Keyed {
         if good { Ok(()) } else { Err(Status::new(StatusCode::PermissionDenied, "forged")) }
     }
 
-    fn sign(
-        &self,
-        chunk: ChunkId,
-        generation: Generation,
-        len: u32,
-        sha256: [u8; 32],
-    ) -> Result<Receipt, Status> {
-        Ok(Receipt::sign(self.node, chunk, generation, len, sha256, &self.key))
+    fn sign(&self, copy: ChunkKey, len: u32, sha256: [u8; 32]) -> Result<Receipt, Status> {
+        Ok(Receipt::sign(self.node, copy.chunk, copy.generation, len, sha256, &self.key))
     }
 }
 

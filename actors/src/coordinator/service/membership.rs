@@ -30,8 +30,7 @@ fn unanswered(error: crate::supervisor::AskError) -> Status {
 
 /// What a heartbeat says of single copies.
 fn findings(word: &Heartbeat) -> Vec<CopyFinding> {
-    let finding =
-        |copy: &ChunkKey, change| CopyFinding { chunk: copy.chunk, generation: copy.generation, change };
+    let finding = |key: &ChunkKey, change| CopyFinding { key: *key, change };
     let corrupt = word.corrupt.iter().map(|copy| finding(copy, CopyChange::Corrupt));
     let change = CopyChange::Missing { heard_ms: word.heard_ms };
     let missing = word.missing.iter().map(|copy| finding(copy, change));

@@ -1,7 +1,7 @@
 //! Who a datanode obeys: the seam between data requests and what the heartbeat has learned.
 
 use dfs_wire::auth::{Grant, GrantOp, Mac, Receipt};
-use dfs_wire::id::{ChunkId, ClusterId, Generation, NodeId};
+use dfs_wire::id::{ChunkKey, ClusterId, NodeId};
 use dfs_wire::status::Status;
 
 /// Checks grants and signs receipts with what this node knows of its coordinator.
@@ -31,11 +31,5 @@ pub trait Authority: Send + Sync + 'static {
     ///
     /// # Errors
     /// `NotRegistered` before the node has a key.
-    fn sign(
-        &self,
-        chunk: ChunkId,
-        generation: Generation,
-        len: u32,
-        sha256: [u8; 32],
-    ) -> Result<Receipt, Status>;
+    fn sign(&self, copy: ChunkKey, len: u32, sha256: [u8; 32]) -> Result<Receipt, Status>;
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use crate::watch;
 use dfs_wire::auth::{Grant, GrantOp, Mac, NodeKey, Receipt};
 use dfs_wire::bugs::{self, Bug};
-use dfs_wire::id::{ChunkId, ClusterId, Epoch, Generation, NodeId};
+use dfs_wire::id::{ChunkKey, ClusterId, Epoch, NodeId};
 use dfs_wire::message::membership::{NodeEntry, NodeState, StateUpdate};
 use dfs_wire::status::{Status, StatusCode};
 
@@ -255,15 +255,9 @@ impl Authority for NodeAuthority {
         self.view.check_grant(grant, mac, op, self.clock.now())
     }
 
-    fn sign(
-        &self,
-        chunk: ChunkId,
-        generation: Generation,
-        len: u32,
-        sha256: [u8; 32],
-    ) -> Result<Receipt, Status> {
+    fn sign(&self, copy: ChunkKey, len: u32, sha256: [u8; 32]) -> Result<Receipt, Status> {
         let key = self.view.key().ok_or_else(not_registered)?;
-        Ok(Receipt::sign(self.node, chunk, generation, len, sha256, &key))
+        Ok(Receipt::sign(self.node, copy.chunk, copy.generation, len, sha256, &key))
     }
 }
 

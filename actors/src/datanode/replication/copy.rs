@@ -90,7 +90,7 @@ pub async fn copy_chunk(job: CopyJob) -> Result<Receipt, Status> {
     let Some(mut writer) = disk.wait(created).await? else {
         // A receipt says that the bytes were seen to be good: a copy found here is read before it gets one.
         let info = disk.wait(job.store.verify(identity.key())).await?;
-        return job.authority.sign(grant.chunk, grant.generation, info.len, info.sha256);
+        return job.authority.sign(grant.chunk_key(), info.len, info.sha256);
     };
     let link = link_to(&job.links, job.authority.as_ref(), &job.clock, &job.request.source).await?;
     let read = ReadChunk {
@@ -125,5 +125,5 @@ pub async fn copy_chunk(job: CopyJob) -> Result<Receipt, Status> {
         return Err(Status::new(StatusCode::ChecksumMismatch, text).about_chunk(grant.chunk));
     }
     disk.wait(writer.commit(ChunkSeal { len, sha256 })).await?;
-    job.authority.sign(grant.chunk, grant.generation, len, sha256)
+    job.authority.sign(grant.chunk_key(), len, sha256)
 }

@@ -116,7 +116,7 @@ impl Upload {
             same_bytes(&info, &seal).map_err(failed)?;
             store.verify(identity.key()).await.map_err(failed)?;
         }
-        authority.sign(grant.chunk, grant.generation, seal.len, seal.sha256)
+        authority.sign(grant.chunk_key(), seal.len, seal.sha256)
     }
 }
 

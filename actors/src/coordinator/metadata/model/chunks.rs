@@ -1,6 +1,6 @@
 //! Keeping chunk records, the tables that follow from them and the counters in step.
 
-use dfs_wire::id::{ChunkId, ChunkKey, Generation, InodeId, NodeId, VersionId};
+use dfs_wire::id::{ChunkId, ChunkKey, InodeId, NodeId, VersionId};
 use dfs_wire::message::metadata::CopyState;
 
 use super::copies::{COPIES_MAX, REINDEX_OPS_MAX, group, reindex};
@@ -93,14 +93,8 @@ pub(crate) fn is_forgotten(view: &impl View, node: NodeId) -> Result<bool, MetaE
 ///
 /// # Errors
 /// Of the store.
-pub fn put_tombstone(
-    txn: &mut Txn<'_>,
-    node: NodeId,
-    chunk: ChunkId,
-    generation: Generation,
-    now_ms: u64,
-) -> Result<(), MetaError> {
-    let key = keys::tombstone(node, ChunkKey { chunk, generation });
+pub fn put_tombstone(txn: &mut Txn<'_>, node: NodeId, copy: ChunkKey, now_ms: u64) -> Result<(), MetaError> {
+    let key = keys::tombstone(node, copy);
     if txn.get(&key)?.is_none() && !is_forgotten(txn, node)? {
         txn.put(key, &Tombstone { since_ms: now_ms })?;
         txn.count(|t| t.tombstones += 1)?;
@@ -143,8 +137,9 @@ pub fn drop_reference(
     new.copies.iter_mut().for_each(|copy| copy.state = CopyState::Dropping);
     put_chunk(txn, chunk, Some(&old), &new)?;
     txn.delete(keys::reasons(chunk));
+    let key = ChunkKey { chunk, generation: new.generation };
     for copy in &new.copies {
-        put_tombstone(txn, copy.node, chunk, new.generation, now_ms)?;
+        put_tombstone(txn, copy.node, key, now_ms)?;
     }
     if new.copies.is_empty() { remove_chunk(txn, chunk, &new) } else { Ok(()) }
 }

@@ -204,8 +204,9 @@ pub fn orphan_step(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<StepProgress, M
             batch.orphans.push(orphan);
             break;
         }
+        let key = ChunkKey { chunk: orphan.chunk, generation: orphan.generation };
         for node in &orphan.nodes {
-            put_tombstone(txn, *node, orphan.chunk, orphan.generation, ctx.now_ms)?;
+            put_tombstone(txn, *node, key, ctx.now_ms)?;
         }
         done += 1;
     }

@@ -14,7 +14,7 @@
 use std::collections::BTreeSet;
 
 use dfs_wire::bugs::{self, Bug};
-use dfs_wire::id::{ChunkId, ChunkKey, Generation, Incarnation, NodeId};
+use dfs_wire::id::{ChunkId, ChunkKey, Incarnation, NodeId};
 use dfs_wire::message::inventory::{InventoryEntry, InventoryReport};
 use dfs_wire::message::metadata::{ChunkHealth, CopyState};
 
@@ -55,10 +55,8 @@ pub enum CopyChange {
 /// One change to one copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CopyFinding {
-    /// The chunk that the copy is of.
-    pub chunk: ChunkId,
-    /// The generation it was judged by.
-    pub generation: Generation,
+    /// The chunk that the copy is of, and the generation it was judged by.
+    pub key: ChunkKey,
     /// What is to be written of the copy.
     pub change: CopyChange,
 }
@@ -106,9 +104,7 @@ pub fn judge(
             Judgement::Orphan => {
                 judged.quarantine.push(entry.key());
             }
-            Judgement::Change(change) => {
-                judged.findings.push(CopyFinding { chunk: entry.chunk, generation: entry.generation, change })
-            }
+            Judgement::Change(change) => judged.findings.push(CopyFinding { key: entry.key(), change }),
         }
     }
     Ok(judged)
@@ -227,12 +223,8 @@ pub fn missing(
         let expected =
             matches!(row.state, CopyState::Good | CopyState::Unverified) && row.since_ms < report.heard_ms;
         if covered && expected && !reported.contains(&here) && !bugs::is(Bug::AcceptStaleReplica) {
-            let finding = CopyFinding {
-                chunk,
-                generation: row.generation,
-                change: CopyChange::Missing { heard_ms: report.heard_ms },
-            };
-            findings.push(finding);
+            let change = CopyChange::Missing { heard_ms: report.heard_ms };
+            findings.push(CopyFinding { key: here, change });
         }
     }
     let last = page.last().and_then(|(key, _)| keys::parse_copy(key)).map(|(_, chunk)| chunk);
@@ -256,8 +248,8 @@ pub fn apply(
     }
     let mut done = 0;
     for finding in findings.iter().take(CHANGES_MAX) {
-        let Some(old) = txn.load::<ChunkRecord>(&keys::chunk(finding.chunk))? else { continue };
-        if old.generation != finding.generation || old.state != ChunkState::Live {
+        let Some(old) = txn.load::<ChunkRecord>(&keys::chunk(finding.key.chunk))? else { continue };
+        if old.generation != finding.key.generation || old.state != ChunkState::Live {
             continue;
         }
         let mut new = old.clone();
@@ -281,7 +273,7 @@ pub fn apply(
             }
             None => continue,
         }
-        put_chunk(txn, finding.chunk, Some(&old), &new)?;
+        put_chunk(txn, finding.key.chunk, Some(&old), &new)?;
         done += 1;
     }
     Ok(done)

@@ -96,9 +96,10 @@ fn what_is_said_of_a_forgotten_node_ends_and_nothing_new_is_asked_of_it() {
     assert_eq!(nodes[2].1.standing, Standing::Forgotten);
     let read = OpenRead { path: path("/20"), version: None, first: 0, count: 1 };
     let chunk = lab.reader().open_read(&read).unwrap().chunks.remove(0);
-    let (generation, change) = (chunk.generation, CopyChange::Missing { heard_ms: u64::MAX });
+    let key = ChunkKey { chunk: chunk.chunk, generation: chunk.generation };
+    let change = CopyChange::Missing { heard_ms: u64::MAX };
     for change in [change, CopyChange::Returned] {
-        let finding = CopyFinding { chunk: chunk.chunk, generation, change };
+        let finding = CopyFinding { key, change };
         lab.apply(&Mutation::ApplyFindings(NodeId(3), vec![finding])).unwrap();
         assert_eq!(lab.rows_of(3), (0, 0), "{change:?}");
     }

@@ -62,8 +62,7 @@ impl Lab {
         let read = OpenRead { path: path(p), version: None, first: 0, count: 0 };
         let chunks = self.reader().open_read(&read).unwrap().chunks;
         let finding = |c: &crate::coordinator::metadata::ops::read::LocatedChunk| CopyFinding {
-            chunk: c.chunk,
-            generation: c.generation,
+            key: ChunkKey { chunk: c.chunk, generation: c.generation },
             change,
         };
         let findings = chunks.iter().map(finding).collect();

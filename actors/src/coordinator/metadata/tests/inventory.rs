@@ -148,7 +148,8 @@ fn bad_copies_are_marked_and_stay_marked() {
     let mut lab = Lab::new();
     lab.put("/f", 10);
     let c = chunks(&lab, "/f").remove(0);
-    let finding = CopyFinding { chunk: c.chunk, generation: c.generation, change: CopyChange::Corrupt };
+    let key = ChunkKey { chunk: c.chunk, generation: c.generation };
+    let finding = CopyFinding { key, change: CopyChange::Corrupt };
     lab.apply(&Mutation::ApplyFindings(NodeId(1), vec![finding])).unwrap();
     lab.take_in(&report(2, &[(&c, 11)]));
     assert_eq!(state(&lab, "/f", 1), Some(CopyState::Corrupt));
@@ -156,7 +157,7 @@ fn bad_copies_are_marked_and_stay_marked() {
     lab.take_in(&report(1, &[(&c, 10)]));
     assert_eq!(state(&lab, "/f", 1), Some(CopyState::Corrupt), "its word alone does not make it good");
     assert_eq!(chunks(&lab, "/f")[0].copies[0].node, NodeId(3), "readers are sent to the good one first");
-    let stale = CopyFinding { generation: Generation(9), ..finding };
+    let stale = CopyFinding { key: ChunkKey { generation: Generation(9), ..finding.key }, ..finding };
     lab.apply(&Mutation::ApplyFindings(NodeId(3), vec![stale])).unwrap();
     assert_eq!(state(&lab, "/f", 3), Some(CopyState::Good), "judged by an older state");
     assert_eq!(lab.totals().lost, 0, "one copy is good");
@@ -183,7 +184,7 @@ fn only_the_reported_range_is_compared() {
         lab.judge(&r)
             .findings
             .iter()
-            .map(|f| all.iter().position(|c| c.chunk == f.chunk).unwrap())
+            .map(|f| all.iter().position(|c| c.chunk == f.key.chunk).unwrap())
             .collect::<Vec<_>>()
     };
     assert_eq!(lost(&mut lab, page(None, Some(3), &[0, 1, 3])), [2]);

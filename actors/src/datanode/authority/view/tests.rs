@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dfs_wire::auth::ClusterKey;
-use dfs_wire::id::InodeId;
+use dfs_wire::id::{ChunkId, Generation, InodeId};
 use dfs_wire::message::membership::{NodeState, StateFull, StateIncrement};
 
 use super::*;
