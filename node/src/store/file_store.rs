@@ -141,7 +141,8 @@ impl FileStore {
     }
 
     /// Whether chunk files are written with O_DIRECT.
-    pub fn is_direct(&self) -> bool {
+    #[cfg(test)]
+    pub(super) fn is_direct(&self) -> bool {
         self.core.write_mode == WriteMode::Direct
     }
 

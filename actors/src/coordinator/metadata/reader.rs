@@ -31,7 +31,9 @@ use crate::coordinator::metadata::table::error::MetaError;
 use crate::coordinator::metadata::table::store::MetadataStore;
 use crate::coordinator::metadata::table::totals::Totals;
 use crate::coordinator::metadata::table::view::Committed;
-use crate::coordinator::metadata::writer::{InlineLane, LaneJob};
+#[cfg(any(test, feature = "testing"))]
+use crate::coordinator::metadata::writer::InlineLane;
+use crate::coordinator::metadata::writer::LaneJob;
 use crate::env::Clock;
 
 /// What a read is for. Reads of one kind wait for each other only: however many clients ask, and however slow the disk is
@@ -62,6 +64,7 @@ pub trait ReadLane: Send + Sync {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LaneFull;
 
+#[cfg(any(test, feature = "testing"))]
 impl ReadLane for InlineLane {
     fn run(&self, _: ReadFor, job: LaneJob) -> Result<(), LaneFull> {
         job();

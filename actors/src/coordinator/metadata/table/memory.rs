@@ -1,4 +1,4 @@
-//! The engine for tests and the simulator: a sorted map behind a lock. Nothing survives the process.
+//! The engine for tests: a sorted map behind a lock. Nothing survives the process.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, RwLock};

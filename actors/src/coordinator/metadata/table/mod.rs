@@ -3,6 +3,7 @@
 pub mod error;
 pub mod format;
 pub mod keys;
+#[cfg(any(test, feature = "testing"))]
 pub mod memory;
 pub mod store;
 pub mod totals;

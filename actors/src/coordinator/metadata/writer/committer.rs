@@ -45,10 +45,12 @@ pub trait CommitLane: Send + Sync {
     fn run(&self, job: LaneJob);
 }
 
-/// Runs jobs at once, where they are handed in: for the simulator and for tests with an engine in memory.
+/// Runs jobs at once, where they are handed in: for tests with an engine in memory.
+#[cfg(any(test, feature = "testing"))]
 #[derive(Debug, Clone, Copy, Default)]
 pub struct InlineLane;
 
+#[cfg(any(test, feature = "testing"))]
 impl CommitLane for InlineLane {
     fn run(&self, job: LaneJob) {
         job();

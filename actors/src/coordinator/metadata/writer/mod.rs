@@ -15,8 +15,10 @@ mod state;
 mod store_health;
 
 pub use actor::{MetadataWriter, WriterArgs};
+#[cfg(any(test, feature = "testing"))]
+pub use committer::InlineLane;
 pub use committer::{
-    CommitLane, Committer, GroupEnd, InlineLane, LaneJob, MutationResult, QueuedMutation, WriterMetrics,
+    CommitLane, Committer, GroupEnd, LaneJob, MutationResult, QueuedMutation, WriterMetrics,
 };
 pub use messages::WriterMsg;
 pub use state::GROUP_MAX;
