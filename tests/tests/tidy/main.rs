@@ -194,8 +194,8 @@ fn dependencies_are_used() {
     let unused = |path: String| {
         let room = path.trim_end_matches("Cargo.toml").to_owned();
         let inside: Vec<_> = all.iter().filter(|source| source.path.starts_with(&room)).collect();
-        let names = |name: &str| inside.iter().any(|source| source.word(name).is_some());
-        manifests::unused(&path, &read(&path), &names)
+        let uses = |name: &str| inside.iter().any(|source| manifests::uses(source, name));
+        manifests::unused(&path, &read(&path), &uses)
     };
     no_complaints(manifests.flat_map(unused).collect());
 }

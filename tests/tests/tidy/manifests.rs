@@ -1,6 +1,9 @@
 //! Rules on the manifests: every dependency is declared once, at the workspace; rooms depend on rooms as drawn;
 //! lints are inherited; panics unwind.
 
+use crate::rooms::names;
+use crate::source::Source;
+
 /// Which rooms a room may depend on.
 const ROOMS: &[(&str, &[&str])] = &[
     ("wire", &[]),
@@ -38,6 +41,9 @@ pub(crate) fn misdeclared(path: &str, text: &str) -> Vec<String> {
             }
             // A room may name itself among its dev-dependencies, to be tested with a feature.
             let itself = name.strip_prefix("dfs-") == Some(room) && section == "dev-dependencies";
+            if section == "dependencies" && line.contains("\"testing\"") {
+                complaints.push(format!("{path}:{}: what is for tests is no part of what ships", number + 1));
+            }
             if name.starts_with("dfs-") && !itself && !allowed.contains(&name) {
                 complaints.push(format!("{path}:{}: {room} must not depend on {name}", number + 1));
             }
@@ -50,8 +56,19 @@ pub(crate) fn misdeclared(path: &str, text: &str) -> Vec<String> {
     complaints
 }
 
-/// Dependencies that no source file of the crate names. `names` says whether one does.
-pub(crate) fn unused(path: &str, text: &str, names: &dyn Fn(&str) -> bool) -> Vec<String> {
+/// Whether a file uses a crate: by a path into it (those of macros and attributes, too), a `use` or an `extern crate`. That
+/// something else has its name is no use.
+pub(crate) fn uses(source: &Source, name: &str) -> bool {
+    let linked = |line: &str| {
+        let rest = line.trim().strip_prefix("extern crate ")?;
+        (rest.trim_end_matches(';').split(' ').next() == Some(name)).then_some(())
+    };
+    let named = |path: &str| names(source, path).is_some();
+    named(name) || named(&format!("::{name}")) || source.code.lines().any(|line| linked(line).is_some())
+}
+
+/// Dependencies that no source file of the crate uses. `uses` says whether one does.
+pub(crate) fn unused(path: &str, text: &str, uses: &dyn Fn(&str) -> bool) -> Vec<String> {
     let mut complaints = Vec::new();
     let mut section = "";
     for (number, line) in text.lines().enumerate() {
@@ -60,7 +77,7 @@ pub(crate) fn unused(path: &str, text: &str, names: &dyn Fn(&str) -> bool) -> Ve
             section = name.trim_end_matches(']');
         } else if section.ends_with("dependencies") && !section.starts_with("workspace") {
             let name = line.split(['.', '=', ' ', '#']).next().unwrap_or_default();
-            if !name.is_empty() && !names(&name.replace('-', "_")) {
+            if !name.is_empty() && !uses(&name.replace('-', "_")) {
                 complaints.push(format!("{path}:{}: `{name}` is not used", number + 1));
             }
         }
@@ -88,6 +105,35 @@ mod bites {
         assert_eq!(told, ["x/Cargo.toml:4: `tokio-util` is not used"]);
     }
 
+    #[test]
+    fn a_namesake_is_no_use() {
+        let used = |text: &str| uses(&Source::new("x/src/a.rs", text), "bytes");
+        for text in [
+            "use bytes::Bytes;",
+            "pub use bytes::{Bytes, BytesMut};",
+            "use bytes as raw;",
+            "extern crate bytes;",
+            "let x: bytes::Bytes = y;",
+            "#[bytes::made]\nfn f() {}",
+            "bytes::bytes!(1);",
+            "use ::bytes::{Bytes, BytesMut};",
+        ] {
+            assert!(used(text), "{text}");
+        }
+        for text in [
+            "let bytes = 1;",
+            "fn f(bytes: u64) {}",
+            "use crate::bytes::Count;",
+            "self.bytes.len()",
+            "// bytes::Bytes",
+            "struct S { bytes: Bytes }",
+            "use std::{fs, os::bytes};",
+            "let x = self::bytes::of(y);",
+        ] {
+            assert!(!used(text), "{text}");
+        }
+    }
+
     const LINTS: &str = "[lints]\nworkspace = true\n";
 
     #[test]
@@ -99,6 +145,10 @@ mod bites {
         assert_eq!(misdeclared("actors/Cargo.toml", &manifest("dfs-node.workspace = true")).len(), 1);
         assert_eq!(misdeclared("actors/Cargo.toml", &manifest("dfs-actors.workspace = true")).len(), 1);
         assert_eq!(misdeclared("wire/Cargo.toml", &manifest("tokio = \"1\"")).len(), 0);
+        let testing = "dfs-actors = { workspace = true, features = [\"testing\"] }";
+        assert_eq!(misdeclared("node/Cargo.toml", &manifest(testing)).len(), 1);
+        let dev = format!("{LINTS}[dev-dependencies]\n{testing}\n");
+        assert_eq!(misdeclared("node/Cargo.toml", &dev).len(), 0);
         assert_eq!(misdeclared("wire/Cargo.toml", "[dependencies]\n").len(), 1);
     }
 
