@@ -2,7 +2,7 @@
 //! command do not borrow from verbs.
 
 use crate::circles::{is_test, without_tests};
-use crate::rooms::names;
+use crate::rooms::{expand, names};
 use crate::source::Source;
 
 /// What only the command is built with.
@@ -19,8 +19,15 @@ const OF_THE_COMMAND: &[&str] = &[
     "tracing_subscriber",
     "walkdir",
 ];
-/// Most public items of the SDK, those that a macro makes and re-exports of the protocol's types among them.
+/// Most public items of the SDK, those that a macro makes and re-exports of the protocol's types among them. A module of
+/// the protocol counts as one: what a program has to learn is what the SDK adds to the conversations that
+/// `wire/PROTOCOL.md` writes down once for all, and it meets their types only as arguments and answers.
 const PUBLIC_MAX: usize = 150;
+/// Modules of the protocol that the SDK hands on, and where their types are.
+const HANDED_ON: &[(&str, &[&str])] =
+    &[("admin", &["wire/src/message/admin.rs"]), ("metadata", &["wire/src/message/metadata/"])];
+/// Most types of the protocol that can be reached through them.
+const HANDED_ON_MAX: usize = 75;
 /// What only the SDK's `env` may name: by a path, or as a word.
 const DOORS: &[&str] = &[
     "rand",
@@ -66,10 +73,36 @@ pub(crate) fn side_doors(source: &Source) -> Vec<String> {
 
 pub(crate) fn too_public(sources: &[Source]) -> Vec<String> {
     let count: usize = sources.iter().filter(|source| is_sdk(&source.path)).map(public_items).sum();
-    match count > PUBLIC_MAX {
-        true => vec![format!("client/src: {count} public items, more than {PUBLIC_MAX}")],
-        false => vec![],
+    let mut complaints = Vec::new();
+    if count > PUBLIC_MAX {
+        complaints.push(format!("client/src: {count} public items, more than {PUBLIC_MAX}"));
     }
+    let places: Vec<_> = HANDED_ON.iter().flat_map(|(_, places)| places.iter().copied()).collect();
+    let of_the_protocol = |source: &&Source| places.iter().any(|place| source.path.starts_with(*place));
+    let count: usize = sources.iter().filter(of_the_protocol).map(public_items).sum();
+    if count > HANDED_ON_MAX {
+        complaints.push(format!(
+            "client/src/lib.rs: hands on {count} items of the protocol, more than {HANDED_ON_MAX}"
+        ));
+    }
+    let known = |module: &String| HANDED_ON.iter().any(|(name, _)| name == module);
+    let sdk = sources.iter().filter(|source| is_sdk(&source.path));
+    let strangers = sdk.flat_map(handed_on).filter(|item| is_module(item) && !known(item));
+    complaints
+        .extend(strangers.map(|item| format!("client/src: `{item}`: no such module is handed on so far")));
+    complaints
+}
+
+/// What is re-exported from the protocol, by its last name.
+fn handed_on(source: &Source) -> Vec<String> {
+    let lists = source.code.split("pub use dfs_wire::").skip(1);
+    let trees = lists.map(|rest| rest.split_once(';').map_or(rest, |(list, _)| list));
+    let paths = trees.flat_map(expand);
+    paths.map(|path| path.rsplit("::").next().unwrap_or_default().to_owned()).collect()
+}
+
+fn is_module(item: &str) -> bool {
+    item.starts_with(|c: char| c.is_ascii_lowercase())
 }
 
 /// The public items of a file: declared, made by the builders' macro (a line with a field and how it is taken), or
@@ -86,15 +119,7 @@ fn public_items(source: &Source) -> usize {
         (how.starts_with("plain ") || how.starts_with("some ")) && how.ends_with(',')
     };
     let own = source.code.lines().filter(|line| item(line) || made(line)).count();
-    own + source.code.split_once("pub use dfs_wire::").map_or(0, |(_, rest)| {
-        let list = rest.split_once(';').map_or(rest, |(list, _)| list);
-        let list: String = list.chars().filter(|c| !c.is_whitespace()).collect();
-        list.replace("},", ",")
-            .replace(['{', '}'], ",")
-            .split(',')
-            .filter(|item| !item.is_empty() && !item.ends_with("::"))
-            .count()
-    })
+    own + handed_on(source).len()
 }
 
 pub(crate) fn borrowed(source: &Source) -> Vec<String> {
@@ -161,6 +186,12 @@ mod bites {
         );
         let many = Source::new("client/src/a.rs", &"pub fn a() {}\n".repeat(PUBLIC_MAX + 1));
         assert_eq!(too_public(&[many]).len(), 1);
+        let many =
+            Source::new("wire/src/message/metadata/a.rs", &"pub struct A;\n".repeat(HANDED_ON_MAX + 1));
+        assert_eq!(too_public(&[many]).len(), 1, "reached through a module");
+        let module = |text| too_public(&[Source::new("client/src/lib.rs", text)]).len();
+        assert_eq!(module("pub use dfs_wire::message::{admin, membership};"), 1);
+        assert_eq!(module("pub use dfs_wire::{id::{A, B}, message::{admin, metadata}};"), 0);
     }
 
     #[test]
