@@ -1,6 +1,8 @@
 //! Rules on documents: links lead to files and headings that exist, the protocol names every status code, and comments
 //! that document say something.
 
+use std::collections::BTreeSet;
+
 use dfs_wire::status::StatusCode;
 
 use crate::circles::is_test;
@@ -105,6 +107,46 @@ pub(crate) fn undocumented_codes(protocol: &str, codes: &[StatusCode]) -> Vec<St
     missing.map(|code| format!("wire/PROTOCOL.md: no row for {} {}", code.number(), code.name())).collect()
 }
 
+/// The words of the code, those in its literals too: codes that are text have names like types.
+pub(crate) fn words_of_code(sources: &[Source]) -> BTreeSet<&str> {
+    let lines = sources.iter().flat_map(|source| source.text.lines());
+    let code = lines.filter(|line| !line.trim_start().starts_with("//"));
+    code.flat_map(|line| line.split(|c: char| !c.is_alphanumeric() && c != '_')).collect()
+}
+
+/// Names in back quotes, in comments that document, that look like types of ours and are nowhere in the code. Links are
+/// rustdoc's to check.
+pub(crate) fn names_no_type(source: &Source, known: &BTreeSet<&str>) -> Vec<String> {
+    let mut complaints = Vec::new();
+    let mut fenced = false;
+    for (number, line) in source.text.lines().enumerate() {
+        let line = line.trim_start();
+        let Some(said) = line.strip_prefix("//!").or_else(|| line.strip_prefix("///")) else {
+            fenced = false;
+            continue;
+        };
+        fenced ^= said.trim_start().starts_with("```");
+        let quoted = said.split('`').skip(1).step_by(2).filter(|_| !fenced);
+        for name in quoted.filter(|name| looks_like_a_type(name)) {
+            if !name.split("::").all(|part| known.contains(part)) {
+                complaints.push(format!("{}:{}: `{name}` is not in the code", source.path, number + 1));
+            }
+        }
+    }
+    complaints
+}
+
+/// Whether a name is in camel case, with a second capital (`Accept` may be a word of others), or a path that begins so.
+fn looks_like_a_type(name: &str) -> bool {
+    let first = name.split("::").next().unwrap_or_default();
+    let letters = name.chars().all(|c| c.is_alphanumeric() || c == '_' || c == ':');
+    let camel = first.starts_with(|c: char| c.is_ascii_uppercase())
+        && !first.contains('_')
+        && first.contains(|c: char| c.is_ascii_lowercase())
+        && first.chars().skip(1).any(|c| c.is_ascii_uppercase());
+    letters && (camel || name.contains("::") && first.starts_with(|c: char| c.is_ascii_uppercase()))
+}
+
 /// Comments on production items that begin with a sentence of at most two words, such as "Its path.": the name and the
 /// type say as much. What has no full stop is help of the command; what names something in back quotes says it.
 pub(crate) fn says_nothing(source: &Source) -> Vec<String> {
@@ -131,6 +173,23 @@ pub(crate) fn says_nothing(source: &Source) -> Vec<String> {
 #[cfg(test)]
 mod bites {
     use super::*;
+
+    #[test]
+    fn a_type_that_is_gone_is_not_named_any_more() {
+        let code = Source::new("a.rs", "struct ChunkKey;\n// ChunkName\nimpl Lease { fn renew() {} }");
+        let sources = [code];
+        let known = words_of_code(&sources);
+        let told = |text: &str| names_no_type(&Source::new("b.rs", text), &known).len();
+        assert_eq!(told("//! Takes a `ChunkName` to a `ChunkKey`."), 1);
+        assert_eq!(told("/// Takes a `ChunkName`, or `Lease::renew`."), 1);
+        assert_eq!(told("    /// As `Lease::drop` does."), 1);
+        assert_eq!(
+            told("//! `Accept`, `CRC32`, `O_DIRECT`, `chunk_name`, `Vec of ChunkName`, [`ChunkName`](x)."),
+            1
+        );
+        assert_eq!(told("//! ```text\n//! `ChunkName`\n//! ```\n//! then"), 0);
+        assert_eq!(told("// `ChunkName` is gone"), 0);
+    }
 
     #[test]
     fn a_file_that_is_not_there_is_not_named() {

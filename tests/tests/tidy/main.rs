@@ -230,6 +230,13 @@ fn documents_name_files_that_are_there() {
 }
 
 #[test]
+fn comments_name_types_that_are_there() {
+    let all = sources();
+    let known = documents::words_of_code(&all);
+    no_complaints(all.iter().flat_map(|source| documents::names_no_type(source, &known)).collect());
+}
+
+#[test]
 fn comments_on_items_say_something() {
     of_each(documents::says_nothing);
 }
