@@ -112,6 +112,8 @@ pub(super) enum Program {
     Act,
     /// The part of the script that does not end.
     Quit,
+    /// The part of the script that records a chunk, at this time of the world, and no more.
+    Record(u64),
 }
 
 /// A client's process.
@@ -150,9 +152,12 @@ pub(super) async fn run(desk: Desk, program: Program) -> Ending {
     if let Program::Rogue(acts) = program {
         return rogue::run(desk, acts).await;
     }
+    if let Program::Record(at_ms) = program {
+        return rogue::record(desk, at_ms).await;
+    }
     let person = Person::connect(desk).await?;
     match program {
-        Program::Rogue(_) => Ok(()),
+        Program::Rogue(_) | Program::Record(_) => Ok(()),
         Program::Prepare(nodes) => person.prepare(nodes).await,
         Program::Load(operations) => {
             person.live(operations).await;

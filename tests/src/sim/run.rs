@@ -143,6 +143,7 @@ fn live_script(world: &mut World, plan: &Plan) -> Result<(), String> {
     world.nodes().into_iter().for_each(|id| world.start(id));
     world.employ(script::ACTOR, Program::Act);
     world.employ(script::QUITTER, Program::Quit);
+    world.employ(script::RECORDER, Program::Record(script::GIVE_UP_MS));
     while world.is_up(script::ACTOR) || world.now_ms() < script::END_MS || faults.peek().is_some() {
         while let Some(planned) = faults.next_if(|planned| planned.at_ms <= world.now_ms()) {
             world.inflict(planned.fault);

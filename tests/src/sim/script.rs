@@ -4,13 +4,16 @@
 //! |---|---|
 //! | 3 s | a file of two chunks is put where nothing is, and read |
 //! | 5 s | the file is put anew over what is there; others are put, renamed, listed, deleted with and without the trash |
-//! | 7 s | an upload is given up, and another one's client dies in the middle |
-//! | until 60 s | leases end, the trash is emptied, garbage is collected, the quarantine is purged |
+//! | 7 s | directories are deleted; an upload is given up, another one's client dies in the middle, and one records its chunk and is not heard of again |
+//! | 10 s | no node is heard by a client that puts a file, which allocates the chunks anew |
+//! | until 38 s | leases end, the trash is emptied, garbage is collected, the quarantine is purged |
+//! | 38 s | a datanode comes back with the disk that it had at 7 s: with chunks that were deleted since, and without newer ones |
+//! | until 66 s | what nobody knows goes into quarantine, and is purged |
 
 use std::time::Duration;
 
 use dfs_client::metadata::FileStat;
-use dfs_client::{CopyOptions, Error, ErrorKind, MkdirOptions, PutSource, TrashTarget};
+use dfs_client::{CopyOptions, DeleteOptions, Error, ErrorKind, MkdirOptions, PutSource, TrashTarget};
 use tokio::io::AsyncReadExt as _;
 use tokio::time::{sleep, timeout};
 
@@ -23,24 +26,43 @@ use crate::history::Event;
 /// Datanodes of the script's world.
 pub(super) const NODES: u16 = 3;
 /// Clients.
-pub(super) const CLIENTS: u16 = 2;
+pub(super) const CLIENTS: u16 = 3;
 /// Who does most of it.
 pub(super) const ACTOR: HostId = HostId::client(1);
 /// Whose process is killed in the middle of an upload.
 pub(super) const QUITTER: HostId = HostId::client(2);
+/// Who records a chunk, and no more.
+pub(super) const RECORDER: HostId = HostId::client(3);
+/// Whose disk is an old one at last.
+const REVENANT: HostId = HostId::datanode(2);
 /// The first value, and those after it, whose contents are two chunks long.
 const VALUES: u32 = 40;
 /// Bytes after which a source of data stands still: one chunk, and some of the next.
 const STALLS_AFTER: usize = 70_000;
 /// By then all nodes know each other.
 pub(super) const BEGIN_MS: u64 = 3_000;
-pub(super) const END_MS: u64 = 60_000;
+/// When uploads begin that do not come to their end.
+pub(super) const GIVE_UP_MS: u64 = 7_000;
+/// From when to when no datanode is heard by [`ACTOR`].
+const DEAF_MS: [u64; 2] = [10_000, 10_600];
+pub(super) const END_MS: u64 = 66_000;
 /// How often what must be done is tried.
 const TRIES: usize = 60;
 
 /// What happens in the script's world beside what its clients do.
 pub(super) fn happens() -> Vec<Planned> {
-    vec![Planned { at_ms: 8_500, fault: Fault::Kill(QUITTER) }]
+    let mut faults = vec![
+        Planned { at_ms: 7_600, fault: Fault::Copy(REVENANT) },
+        Planned { at_ms: 8_500, fault: Fault::Kill(QUITTER) },
+        Planned { at_ms: 38_000, fault: Fault::Swap(REVENANT) },
+    ];
+    for node in (1..=NODES).map(HostId::datanode) {
+        let [from, to] = DEAF_MS;
+        faults.push(Planned { at_ms: from, fault: Fault::Mute(node, ACTOR) });
+        faults.push(Planned { at_ms: to, fault: Fault::Cut(node, ACTOR) });
+        faults.push(Planned { at_ms: to, fault: Fault::Join(node, ACTOR) });
+    }
+    faults
 }
 
 impl Person {
@@ -71,8 +93,11 @@ impl Person {
         self.remove(0, false).await;
         self.remove(3, true).await;
         self.get(1).await;
-        self.at(7_000).await;
+        self.at(GIVE_UP_MS).await;
+        self.remove_directories().await;
         timeout(Duration::from_secs(1), self.stall("/h/given up")).await.ok();
+        self.at(DEAF_MS[0] + 100).await;
+        self.put(3).await;
         self.at(END_MS).await;
         self.get(1).await;
         self.list().await;
@@ -81,7 +106,7 @@ impl Person {
 
     /// The part of the one who is killed.
     pub(super) async fn quit(&self) -> Ending {
-        self.at(7_000).await;
+        self.at(GIVE_UP_MS).await;
         self.stall("/h/abandoned").await;
         Ok(())
     }
@@ -97,6 +122,15 @@ impl Person {
             sleep(Duration::from_secs(1)).await;
         }
         Err(format!("no directory: {last}"))
+    }
+
+    /// One within another, both made just before.
+    async fn remove_directories(&self) {
+        let (outer, inner) = (crate::path("/d"), crate::path("/d/e"));
+        let made = self.client.mkdir(&inner, MkdirOptions::new().parents(true)).await;
+        let options = DeleteOptions::new().recursive(true).skip_trash(true);
+        let removed = self.client.delete(&outer, options).await;
+        self.say(format!("directories: {:?}, {:?}", made.map(drop), removed.map(drop)));
     }
 
     /// A copy within the cluster, which shares the chunks.

@@ -11,7 +11,9 @@ use std::path::{Component, Path};
 
 use dfs_wire::codec::decode;
 use dfs_wire::frame::{FrameKind, Header};
-use dfs_wire::message::{RequestHead, ResponseHead};
+use dfs_wire::message::inventory::InventoryResponse;
+use dfs_wire::message::membership::MembershipResponse;
+use dfs_wire::message::{RequestHead, Response, ResponseHead};
 
 use super::fate::Place;
 use super::id::HostId;
@@ -105,6 +107,9 @@ impl Namer {
             }
             Some(FrameKind::Response) => match decode::<ResponseHead>(head) {
                 Ok(Err(status)) => format!("{way}: {:?} to {}", status.code, of(&self.streams)),
+                Ok(Ok(response)) if orders(&response) => {
+                    format!("{way}: orders in answer to {}", of(&self.streams))
+                }
                 _ => format!("{way}: answer to {}", of(&self.streams)),
             },
             Some(kind) if header.stream != 0 => {
@@ -113,6 +118,17 @@ impl Namer {
             Some(kind) => format!("{way}: {}", format!("{kind:?}").to_lowercase()),
             None => format!("{way}: frame of kind {}", header.kind),
         }
+    }
+}
+
+/// Whether a node is told to get rid of something.
+fn orders(response: &Response) -> bool {
+    match response {
+        Response::Membership(MembershipResponse::Heartbeat(reply)) => !reply.tombstones.is_empty(),
+        Response::Inventory(InventoryResponse::Accepted(said) | InventoryResponse::Confirmed(said)) => {
+            !said.quarantine.is_empty()
+        }
+        _ => false,
     }
 }
 

@@ -13,7 +13,7 @@ use dfs_wire::link::{DataFrame, Dialed, Event, Link};
 use dfs_wire::message::chunk::{ChunkRequest, ChunkResponse, ReadChunk, WriteChunk};
 use dfs_wire::message::metadata::{
     Allocation, ChunkLocation, CommitUpload, MetadataRequest, MetadataResponse, OpenRead, OpenUpload,
-    Precondition, StoredChunk, UploadOpened,
+    Precondition, RecordChunks, StoredChunk, UploadOpened,
 };
 use dfs_wire::message::{EndHead, Request, RequestHead, Response};
 use dfs_wire::slab::{SlabBudget, SlabPool};
@@ -51,6 +51,16 @@ pub(super) async fn run(desk: Desk, acts: u32) -> Ending {
             rogue.say(format!("got nowhere: {}", status.code.name()));
         }
     }
+    Ok(())
+}
+
+/// Stores a chunk, hands in its receipts alone, and is not heard of again.
+pub(super) async fn record(desk: Desk, at_ms: u64) -> Ending {
+    let rng = Rng::from_seed(desk.seed);
+    let mut rogue = Rogue { desk, rng, kept: VecDeque::new(), files: 0, op: 0 };
+    sleep(Duration::from_micros((at_ms * 1000).saturating_sub(now_us()))).await;
+    let done = rogue.store_and_record().await;
+    rogue.say(format!("a chunk is stored and recorded: {:?}", done.map_err(|status| status.code)));
     Ok(())
 }
 
@@ -239,6 +249,15 @@ impl Rogue {
         }
         let answer = self.write(&place, &data, end).await;
         self.expect_refusal("a chunk that is not what its end says", answer);
+        Ok(())
+    }
+
+    async fn store_and_record(&mut self) -> Result<(), Status> {
+        let (data, end) = self.bytes();
+        let (opened, place) = self.open(data.len()).await?;
+        let ChunkResponse::Stored(stored) = self.write(&place, &data, end).await? else { return Ok(()) };
+        let chunks = vec![StoredChunk { index: 0, receipts: stored.receipts }];
+        self.ask(MetadataRequest::RecordChunks(RecordChunks { session: opened.session, chunks })).await?;
         Ok(())
     }
 

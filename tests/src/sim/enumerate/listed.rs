@@ -10,7 +10,8 @@
 //! | `D1` | a file is deleted |
 //! | `D2` | the trash is emptied |
 //! | `D3` | nodes are told to delete, obey, confirm, and purge |
-//! | `GC` | what nothing refers to any more is released, ended uploads among it |
+//! | `GC` | what nothing refers to any more is released: ended uploads, and chunks that were given up, among it |
+//! | `inventory` | what a node has is compared with what it should have: it is told what nobody knows, and misses are written down |
 //!
 //! A new kind of step wants a line here, in order; the suite prints it.
 
@@ -28,6 +29,7 @@ pub const LISTED: &[(&str, &str)] = &[
     ("client -> coordinator: metadata.open_copy", "namespace"),
     ("client -> coordinator: metadata.open_read", "read"),
     ("client -> coordinator: metadata.open_upload", "U1"),
+    ("client -> coordinator: metadata.record_chunks", "U7"),
     ("client -> coordinator: metadata.rename", "namespace"),
     ("client -> coordinator: metadata.stat", "namespace"),
     ("client -> coordinator: metadata.trash_purge", "D2"),
@@ -42,6 +44,8 @@ pub const LISTED: &[(&str, &str)] = &[
     ("client -> datanode: ping", "connection"),
     ("client -> datanode: pong", "connection"),
     ("client -> datanode: window of chunk.read", "read"),
+    ("client -> datanode: window of chunk.write", "U3"),
+    ("coordinator -> client: NoWriteQuorum to metadata.allocate_chunks", "U2"),
     ("coordinator -> client: NotFound to metadata.stat", "namespace"),
     ("coordinator -> client: answer to admin.cluster_status", "status"),
     ("coordinator -> client: answer to metadata.abort_upload", "GC"),
@@ -54,6 +58,7 @@ pub const LISTED: &[(&str, &str)] = &[
     ("coordinator -> client: answer to metadata.open_copy", "namespace"),
     ("coordinator -> client: answer to metadata.open_read", "read"),
     ("coordinator -> client: answer to metadata.open_upload", "U2"),
+    ("coordinator -> client: answer to metadata.record_chunks", "U7"),
     ("coordinator -> client: answer to metadata.rename", "namespace"),
     ("coordinator -> client: answer to metadata.stat", "namespace"),
     ("coordinator -> client: answer to metadata.trash_purge", "D2"),
@@ -64,6 +69,9 @@ pub const LISTED: &[(&str, &str)] = &[
     ("coordinator -> datanode: answer to membership.heartbeat", "D3"),
     ("coordinator -> datanode: answer to membership.register", "membership"),
     ("coordinator -> datanode: hello", "connection"),
+    ("coordinator -> datanode: orders in answer to inventory.confirm", "inventory"),
+    ("coordinator -> datanode: orders in answer to inventory.report", "inventory"),
+    ("coordinator -> datanode: orders in answer to membership.heartbeat", "D3"),
     ("coordinator -> datanode: pong", "connection"),
     ("coordinator -> datanode: welcome", "connection"),
     ("coordinator: create metadata: opening", "start"),
@@ -71,6 +79,7 @@ pub const LISTED: &[(&str, &str)] = &[
     ("coordinator: set length of metadata", "commit"),
     ("coordinator: sync metadata: abort_upload", "GC"),
     ("coordinator: sync metadata: allocate_chunks", "U2"),
+    ("coordinator: sync metadata: apply_findings", "inventory"),
     ("coordinator: sync metadata: commit_upload", "U8"),
     ("coordinator: sync metadata: confirm_deleted", "D3"),
     ("coordinator: sync metadata: copy_chunks", "namespace"),
@@ -81,7 +90,10 @@ pub const LISTED: &[(&str, &str)] = &[
     ("coordinator: sync metadata: open_copy", "namespace"),
     ("coordinator: sync metadata: open_upload", "U1"),
     ("coordinator: sync metadata: opening", "start"),
+    ("coordinator: sync metadata: orphans", "GC"),
+    ("coordinator: sync metadata: purge", "D2"),
     ("coordinator: sync metadata: put_nodes", "membership"),
+    ("coordinator: sync metadata: record_chunks", "U7"),
     ("coordinator: sync metadata: release", "GC"),
     ("coordinator: sync metadata: rename", "namespace"),
     ("coordinator: sync metadata: trash", "D2"),
@@ -90,6 +102,7 @@ pub const LISTED: &[(&str, &str)] = &[
     ("coordinator: sync names in metadata", "start"),
     ("coordinator: write metadata: abort_upload", "GC"),
     ("coordinator: write metadata: allocate_chunks", "U2"),
+    ("coordinator: write metadata: apply_findings", "inventory"),
     ("coordinator: write metadata: commit_upload", "U8"),
     ("coordinator: write metadata: confirm_deleted", "D3"),
     ("coordinator: write metadata: copy_chunks", "namespace"),
@@ -100,7 +113,10 @@ pub const LISTED: &[(&str, &str)] = &[
     ("coordinator: write metadata: open_copy", "namespace"),
     ("coordinator: write metadata: open_upload", "U1"),
     ("coordinator: write metadata: opening", "start"),
+    ("coordinator: write metadata: orphans", "GC"),
+    ("coordinator: write metadata: purge", "D2"),
     ("coordinator: write metadata: put_nodes", "membership"),
+    ("coordinator: write metadata: record_chunks", "U7"),
     ("coordinator: write metadata: release", "GC"),
     ("coordinator: write metadata: rename", "namespace"),
     ("coordinator: write metadata: trash", "D2"),
@@ -113,6 +129,7 @@ pub const LISTED: &[(&str, &str)] = &[
     ("datanode -> client: welcome", "connection"),
     ("datanode -> client: window of chunk.write", "U3"),
     ("datanode -> coordinator: hello", "connection"),
+    ("datanode -> coordinator: inventory.confirm", "inventory"),
     ("datanode -> coordinator: inventory.report", "inventory"),
     ("datanode -> coordinator: membership.heartbeat", "D3"),
     ("datanode -> coordinator: membership.register", "membership"),
@@ -126,6 +143,7 @@ pub const LISTED: &[(&str, &str)] = &[
     ("datanode -> datanode: ping", "connection"),
     ("datanode -> datanode: pong", "connection"),
     ("datanode -> datanode: replication.replicate", "U3"),
+    ("datanode -> datanode: reset of replication.replicate", "U3"),
     ("datanode -> datanode: welcome", "connection"),
     ("datanode -> datanode: window of replication.replicate", "U3"),
     ("datanode: create identity.spare", "identity"),
@@ -151,6 +169,7 @@ pub const LISTED: &[(&str, &str)] = &[
     ("datanode: sync names in quarantine", "D3"),
     ("datanode: sync tmp/*", "U4"),
     ("datanode: unlink quarantine/*", "D3"),
+    ("datanode: unlink tmp/*", "U3"),
     ("datanode: write identity.spare", "identity"),
     ("datanode: write tmp/*", "U3"),
 ];
