@@ -7,6 +7,9 @@ use super::fate::Crash;
 use super::id::HostId;
 use crate::Rng;
 
+/// The most that a fault can be told: the milliseconds of a month, or as many KiB.
+const NUMBER_MAX: u64 = 30 * 86_400_000;
+
 /// Something that is done to a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -168,22 +171,29 @@ impl FromStr for Planned {
             return Err(format!("`{at}` is not a time within a day"));
         }
         let host = |n: usize| rest.get(n).and_then(|name| HostId::named(name)).ok_or_else(wrong);
-        let number = |n: usize| rest.get(n).and_then(|number| number.parse::<i64>().ok()).ok_or_else(wrong);
+        let number = |n: usize| -> Result<i64, String> {
+            let number: i64 = rest.get(n).and_then(|number| number.parse().ok()).ok_or_else(wrong)?;
+            match number.abs_diff(0) <= NUMBER_MAX {
+                true => Ok(number),
+                false => Err(format!("`{text}`: {number} is too large, {NUMBER_MAX} is the most")),
+            }
+        };
+        let count = |n: usize| u64::try_from(number(n)?).map_err(|_| format!("`{text}`: less than nothing"));
         let (fault, words) = match *name {
             "kill" => (Fault::Kill(host(0)?), 1),
             "poweroff" => (Fault::PowerOff(host(0)?), 1),
-            "diebefore" => (Fault::DieBefore(host(0)?, number(1)?.unsigned_abs()), 2),
-            "dieafter" => (Fault::DieAfter(host(0)?, number(1)?.unsigned_abs()), 2),
+            "diebefore" => (Fault::DieBefore(host(0)?, count(1)?), 2),
+            "dieafter" => (Fault::DieAfter(host(0)?, count(1)?), 2),
             "crash" => (Fault::Crash(Crash::of(rest).ok_or_else(wrong)?), 5),
             "stop" => (Fault::Stop(host(0)?), 1),
             "start" => (Fault::Start(host(0)?), 1),
             "pause" => (Fault::Pause(host(0)?), 1),
             "resume" => (Fault::Resume(host(0)?), 1),
-            "panic" => (Fault::Panic(host(0)?, number(1)?.unsigned_abs()), 2),
-            "slay" => (Fault::Slay(host(0)?, number(1)?.unsigned_abs()), 2),
+            "panic" => (Fault::Panic(host(0)?, count(1)?), 2),
+            "slay" => (Fault::Slay(host(0)?, count(1)?), 2),
             "part" => (Fault::Part(host(0)?, host(1)?), 2),
             "mute" => (Fault::Mute(host(0)?, host(1)?), 2),
-            "slow" => (Fault::Slow(host(0)?, host(1)?, number(2)?.unsigned_abs()), 3),
+            "slow" => (Fault::Slow(host(0)?, host(1)?, count(2)?), 3),
             "join" => (Fault::Join(host(0)?, host(1)?), 2),
             "cut" => (Fault::Cut(host(0)?, host(1)?), 2),
             "flip" => (Fault::Flip(host(0)?, host(1)?), 2),
@@ -193,7 +203,7 @@ impl FromStr for Planned {
             "syncfails" => (Fault::SyncFails(host(0)?), 1),
             "writefails" => (Fault::WriteFails(host(0)?), 1),
             "readfails" => (Fault::ReadFails(host(0)?), 1),
-            "slowdisk" => (Fault::SlowDisk(host(0)?, number(1)?.unsigned_abs()), 2),
+            "slowdisk" => (Fault::SlowDisk(host(0)?, count(1)?), 2),
             "hangdisk" => (Fault::HangDisk(host(0)?), 1),
             "fill" => (Fault::Fill(host(0)?), 1),
             "heal" => (Fault::Heal(host(0)?), 1),
@@ -382,9 +392,19 @@ mod tests {
             let faults = invent(&mut Rng::from_seed(seed), 5, 3, 20_000);
             assert_eq!(parse(&text(&faults)), Ok(faults));
         }
-        for bad in
-            ["kill d1", "1 kill", "1 kill x", "1 kill d1 d2", "-1 kill d1", "1 explode d1", "1 slow d1 d2"]
-        {
+        for bad in [
+            "kill d1",
+            "1 kill",
+            "1 kill x",
+            "1 kill d1 d2",
+            "-1 kill d1",
+            "NaN kill d1",
+            "1 explode d1",
+            "1 slow d1 d2",
+            "1 diebefore d1 -5",
+            "1 slow d1 d2 18014398509481984",
+            "1 clock d1 -9223372036854775808",
+        ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
         assert_eq!(parse(" ; "), Ok(vec![]));

@@ -3,10 +3,10 @@
 //! ```text
 //!  plan.rs     what is to be run, as a command     faults.rs   what is done to a world, and when
 //!  run.rs      plan -> world -> verdict            sweep.rs    many runs on several threads
-//!  shrink.rs   the shortest plan that still fails
+//!  shrink.rs   the shortest plan that still fails  enumerate   a crash at each step of script.rs; steps.rs names them
 //!  world.rs    hosts take turns, tick by tick      client.rs   what clients do, and what they saw
 //!  host.rs     a process: a runtime of its own     node.rs     what runs in it: the real trees, store and engine
-//!  net.rs      connections                         disk.rs     media, and what power cuts leave of them
+//!  net         connections                         disk        media, and what power cuts leave of them
 //!  trace.rs    every event, and the hash of all    explain     a run as a timeline
 //! ```
 //! What all of them do follows from a seed: real actors, the real SDK, the real chunk store and the real metadata engine,
@@ -39,9 +39,9 @@ pub use explain::{Page, View};
 pub use fate::{Crash, Place};
 pub use faults::{Fault, Planned, parse, text};
 pub use id::HostId;
-pub use plan::{CLIENTS, CLIENTS_MAX, Life, NODES, NODES_MAX, OPS, Plan, plans};
+pub use plan::{CLIENTS, CLIENTS_MAX, Life, NODES, NODES_MAX, NODES_MIN, OPS, Plan, plans};
 pub use run::{Report, run, with_trees};
 pub use shrink::{kind, shrink};
 pub use steps::Step;
-pub use sweep::{Tally, run_apart, sweep};
+pub use sweep::{Tally, run_apart, run_apart_after, sweep};
 pub use trace::{Event, Trace, What};

@@ -11,6 +11,8 @@ use crate::rng::mix;
 
 /// Datanodes of a world, where nothing else is said.
 pub const NODES: u16 = 5;
+/// The fewest datanodes of a world: as many as files have copies.
+pub const NODES_MIN: u16 = 3;
 /// The most datanodes of a world.
 pub const NODES_MAX: u16 = 50;
 /// Clients of a world, where nothing else is said.
@@ -101,8 +103,8 @@ impl Plan {
     }
 
     fn check(&self) -> Result<(), String> {
-        bounded("nodes", self.nodes, NODES_MAX)?;
-        bounded("clients", self.clients, CLIENTS_MAX)?;
+        bounded("nodes", self.nodes, (NODES_MIN, NODES_MAX))?;
+        bounded("clients", self.clients, (1, CLIENTS_MAX))?;
         self.faults.iter().try_for_each(|planned| {
             let wrong = |why: String| format!("`{planned}`: {why}");
             let hosts = planned.hosts();
@@ -134,10 +136,10 @@ impl Plan {
     }
 }
 
-fn bounded(what: &str, count: u16, most: u16) -> Result<(), String> {
-    match (1..=most).contains(&count) {
+fn bounded(what: &str, count: u16, (least, most): (u16, u16)) -> Result<(), String> {
+    match (least..=most).contains(&count) {
         true => Ok(()),
-        false => Err(format!("--{what} {count}: there are 1 to {most}")),
+        false => Err(format!("--{what} {count}: there are {least} to {most}")),
     }
 }
 
@@ -169,7 +171,7 @@ impl FromStr for Plan {
 
     fn from_str(command: &str) -> Result<Self, String> {
         let at = command.find("--").ok_or_else(|| format!("`{command}` names no seed"))?;
-        let (mut seed, mut nodes, mut clients, mut ops, mut faults) = (None, NODES, CLIENTS, OPS, None);
+        let (mut seed, mut nodes, mut clients, mut ops, mut faults) = (None, None, None, None, None);
         let mut life = Life::Random;
         let mut rest = command[at..].trim();
         while let Some((option, after)) = rest.split_once(char::is_whitespace) {
@@ -180,9 +182,9 @@ impl FromStr for Plan {
             };
             match option {
                 "--seed" => seed = Some(number(option, value)?),
-                "--nodes" => nodes = number(option, value)?,
-                "--clients" => clients = number(option, value)?,
-                "--ops" => ops = number(option, value)?,
+                "--nodes" => nodes = Some(number(option, value)?),
+                "--clients" => clients = Some(number(option, value)?),
+                "--ops" => ops = Some(number(option, value)?),
                 "--life" => life = value.parse()?,
                 "--faults" => faults = Some(parse(value)?),
                 _ => return Err(format!("`{option}` is no part of a plan")),
@@ -193,10 +195,16 @@ impl FromStr for Plan {
             return Err(format!("`{rest}` wants a value"));
         }
         let seed = seed.ok_or_else(|| format!("`{command}` names no seed"))?;
-        bounded("nodes", nodes, NODES_MAX)?;
-        bounded("clients", clients, CLIENTS_MAX)?;
         let plan = match life {
-            Life::Random => Self::sized(seed, nodes, clients, ops),
+            Life::Random => {
+                let (nodes, clients) = (nodes.unwrap_or(NODES), clients.unwrap_or(CLIENTS));
+                bounded("nodes", nodes, (NODES_MIN, NODES_MAX))?;
+                bounded("clients", clients, (1, CLIENTS_MAX))?;
+                Self::sized(seed, nodes, clients, ops.unwrap_or(OPS))
+            }
+            Life::Scripted if nodes.is_some() || clients.is_some() || ops.is_some() => {
+                return Err("the scripted life has a size of its own".to_owned());
+            }
             Life::Scripted => Self::scripted(seed),
         };
         match faults {
@@ -227,7 +235,7 @@ mod tests {
     #[test]
     fn a_plan_is_its_command() {
         for seed in 0..200 {
-            let plan = Plan::sized(seed, 1 + (seed % 7) as u16, 1 + (seed % 4) as u16, seed as u32 % 30);
+            let plan = Plan::sized(seed, 3 + (seed % 7) as u16, 1 + (seed % 4) as u16, seed as u32 % 30);
             assert_eq!(plan.to_string().parse(), Ok(plan));
         }
         let scripted = Plan::scripted(3).with(parse("0 crash c1 after frame 12 power").unwrap()).unwrap();
@@ -252,13 +260,14 @@ mod tests {
             ("", "names no seed"),
             ("--nodes 3", "names no seed"),
             ("--seed", "wants a value"),
-            ("--seed 1 --nodes 0", "there are 1 to 50"),
+            ("--seed 1 --nodes 2", "there are 3 to 50"),
             ("--seed 1 --clients 21", "there are 1 to 20"),
             ("--seed 1 --ops many", "no number"),
             ("--seed 1 --life wild", "`random` and `scripted`"),
             ("--seed 1 --colour red", "no part of a plan"),
             ("--seed 1 --faults '1 kill d6'", "there is no d6; this world has co, d1 to d5 and c1 to c3"),
-            ("--seed 1 --nodes 1 --faults '1 kill d2'", "co, d1 and c1"),
+            ("--seed 1 --nodes 3 --faults '1 kill d4'", "co, d1 to d3 and c1"),
+            ("--seed 1 --life scripted --nodes 4", "a size of its own"),
             ("--seed 1 --clients 1 --faults '1 cut d2 c2'", "there is no c2"),
             ("--seed 1 --faults '1 kill c1'", "can only be cut off"),
             ("--seed 1 --faults '1 part d1 d1'", "between a host and itself"),

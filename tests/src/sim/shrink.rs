@@ -152,7 +152,7 @@ mod tests {
         let shortest = shrink(&long, 1_000, fails);
         assert_eq!(
             shortest.to_string(),
-            "cargo sim --seed 1 --nodes 2 --clients 2 --ops 3 --faults '0.000 copy d2; 0.000 swap d2'"
+            "cargo sim --seed 1 --nodes 3 --clients 2 --ops 3 --faults '0.000 copy d2; 0.000 swap d2'"
         );
     }
 

@@ -49,10 +49,19 @@ fn take<'a>(plans: &'a [Plan], next: &AtomicUsize) -> Option<(usize, &'a Plan)> 
 /// Runs a plan on a thread of its own, so that nothing of one run is there in the next, and a run that panics or does not
 /// end is one that failed.
 pub fn run_apart(plan: &Plan) -> Report {
+    run_apart_after(plan, || {})
+}
+
+/// The same; `first` is called on that thread before anything else.
+pub fn run_apart_after(plan: &Plan, first: impl FnOnce() + Send + 'static) -> Report {
     let (done, finished) = mpsc::channel();
     let mine = plan.clone();
     let thread = thread::Builder::new().name(format!("seed {}", plan.seed)).stack_size(STACK_BYTES);
-    let started = thread.spawn(move || done.send(catch_unwind(AssertUnwindSafe(|| run(&mine)))));
+    let run = move || {
+        first();
+        run(&mine)
+    };
+    let started = thread.spawn(move || done.send(catch_unwind(AssertUnwindSafe(run))));
     if let Err(why) = started {
         return Report::failed(format!("no thread for the run: {why}"));
     }

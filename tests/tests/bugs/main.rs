@@ -1,19 +1,20 @@
 //! The simulator bites: each bug that can be planted in production code is found by it, within a number of seeds that is written down.
 //!
 //! ```sh
-//! cargo test -p dfs-tests --features bugs,sim --test bugs                        # all of them
-//! cargo test -p dfs-tests --features bugs,sim --test bugs -- SkipFileSync        # one of them
-//! cargo test -p dfs-tests --features bugs,sim --test bugs -- SkipFileSync 7      # one of them, by one seed
+//! cargo test --profile sim -p dfs-tests --features bugs,sim --test bugs                        # all of them
+//! cargo test --profile sim -p dfs-tests --features bugs,sim --test bugs -- SkipFileSync        # one of them
+//! cargo test --profile sim -p dfs-tests --features bugs,sim --test bugs -- SkipFileSync 7      # one of them, by one seed
 //! ```
 //! What finds a bug is what looks at every run of the simulator. Without it the same seeds are clean. The table of what was
 //! found, when this was last written down, is in `tests/BUGS.md`.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use dfs_tests::sim::{Plan, run};
+use dfs_tests::sim::{Plan, run_apart_after};
 use dfs_wire::bugs::{self, Bug};
 
 /// Seeds that may be needed.
@@ -31,13 +32,10 @@ struct Search {
 
 /// What is wrong with the run of a seed while a bug is there.
 fn wrong(seed: u64, bug: Option<Bug>) -> Vec<String> {
-    bugs::plant(bug);
-    let report = run(&Plan::of(seed));
-    bugs::plant(None);
-    report.wrong
+    run_apart_after(&Plan::of(seed), move || bugs::plant(bug)).wrong
 }
 
-fn look_for(bug: Bug, seeds: std::ops::Range<u64>) -> Search {
+fn look_for(bug: Bug, seeds: Range<u64>) -> Search {
     let (began, mut seed) = (Instant::now(), seeds.start);
     let found = seeds.into_iter().find_map(|next| {
         seed = next;
@@ -75,17 +73,35 @@ fn tell(search: &Search) {
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let wanted = |bug: Bug| words.first().is_none_or(|name| *name == format!("{bug:?}"));
-    let only: Option<u64> = words.get(1).and_then(|seed| seed.parse().ok());
-    let tasks: Vec<Bug> = Bug::ALL.iter().copied().filter(|bug| wanted(*bug)).collect();
-    if tasks.is_empty() {
-        eprintln!("there is no such bug; there are {:?}", Bug::ALL);
-        return ExitCode::from(2);
+    match asked_for(&words) {
+        Ok((bugs, seeds)) => look_for_all(bugs, seeds),
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::from(2)
+        }
     }
+}
+
+/// Which bugs are to be found, by which seeds.
+fn asked_for(words: &[String]) -> Result<(Vec<Bug>, Range<u64>), String> {
+    let (name, seed) = match words {
+        [] => return Ok((Bug::ALL.to_vec(), 0..BUDGET)),
+        [name] => (name, None),
+        [name, seed] => (name, Some(seed)),
+        _ => return Err("one bug, and one seed".to_owned()),
+    };
+    let known = Bug::ALL.iter().copied().find(|bug| *name == format!("{bug:?}"));
+    let bug = known.ok_or_else(|| format!("there is no bug {name}; there are {:?}", Bug::ALL))?;
+    let Some(seed) = seed else { return Ok((vec![bug], 0..BUDGET)) };
+    let seed: u64 = seed.parse().map_err(|why| format!("`{seed}` is no seed: {why}"))?;
+    Ok((vec![bug], seed..seed.saturating_add(1)))
+}
+
+fn look_for_all(tasks: Vec<Bug>, seeds: Range<u64>) -> ExitCode {
     let (used, failed) = (Mutex::new(BTreeSet::new()), Mutex::new(0));
     let count = |set: &Mutex<u32>| *set.lock().unwrap_or_else(PoisonError::into_inner) += 1;
     each(tasks, |bug| {
-        let search = look_for(bug, only.map_or(0..BUDGET, |seed| seed..seed + 1));
+        let search = look_for(bug, seeds.clone());
         tell(&search);
         match search.wrong {
             Some(_) => drop(used.lock().unwrap_or_else(PoisonError::into_inner).insert(search.seed)),

@@ -78,7 +78,21 @@ fn what_cannot_be_run_is_said_with_its_reason_and_is_exit_code_2() {
         (&["--faults", "1 kil d2"][..], "`1 kil d2` is no fault"),
         (&["--faults", "1 kill d9"], "there is no d9; this world has co, d1 to d5 and c1 to c3"),
         (&["--faults", "1 kill c2"], "clients are not harmed"),
-        (&["--nodes", "0"], "0 is not in 1..=50"),
+        (&["--faults", "1 diebefore d1 -5"], "`1 diebefore d1 -5`: less than nothing"),
+        (&["--faults", "1 slow d1 d2 18014398509481984"], "18014398509481984 is too large"),
+        (&["--nodes", "2"], "2 is not in 3..=50"),
+        (&["--seeds", "0"], "0 is not in 1..=1000000"),
+        (&["--seed", "18446744073709551615", "--seeds", "2"], "there are no 2 seeds from"),
+        (&["--plans", "/dev/null"], "/dev/null: there is no plan in it"),
+        (&["--plans", "/dev/null", "--faults", ""], "cannot be used with"),
+        (&["--plans", "/dev/null", "--nodes", "4"], "cannot be used with"),
+        (&["--crashes", "short", "--plans", "/dev/null"], "cannot be used with"),
+        (&["--crashes", "short", "--ops", "3"], "cannot be used with"),
+        (&["--crashes", "short", "--explain"], "cannot be used with"),
+        (&["--life", "scripted", "--nodes", "4"], "cannot be used with"),
+        (&["--from", "1"], "required"),
+        (&["--explain", "--from", "2", "--to", "1"], "nothing is between --from 2 and --to 1"),
+        (&["--explain", "--from", "NaN"], "nothing is between"),
         (&["--seed", "x"], "invalid value 'x'"),
         (&["--seed", "1", "--fresh"], "cannot be used with"),
         (&["--seeds", "2", "--explain"], "a timeline is of one run"),
@@ -89,6 +103,14 @@ fn what_cannot_be_run_is_said_with_its_reason_and_is_exit_code_2() {
         assert_eq!(said.status.code(), Some(2), "{args:?}");
         assert!(text(&said.stderr).contains(why), "{args:?}: {}", text(&said.stderr));
     }
+}
+
+#[test]
+fn a_run_that_fails_is_exit_code_1_even_if_it_cannot_be_drawn() {
+    let (size, faults) = (["--nodes", "3", "--clients", "1", "--ops", "6"], ["--faults", ALL_DISKS_ARE_OLD]);
+    let said = dfs_sim(&[&size[..], &faults, &["--svg", "/nowhere/run.svg"]].concat());
+    assert!(text(&said.stderr).contains("/nowhere/run.svg"), "{}", text(&said.stderr));
+    assert_eq!(said.status.code(), Some(1));
 }
 
 /// Whoever brings old copies of all disks back at once has lost what was acknowledged since; the rest of this plan is harmless.

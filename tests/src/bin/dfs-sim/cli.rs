@@ -3,12 +3,21 @@
 use std::num::NonZero;
 use std::path::PathBuf;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Parser, ValueEnum};
 use dfs_tests::Rng;
 use dfs_tests::sim::enumerate::{Extent, points};
-use dfs_tests::sim::{CLIENTS, CLIENTS_MAX, Life, NODES, NODES_MAX, OPS, Plan, Planned, View, parse, plans};
+use dfs_tests::sim::{
+    CLIENTS, CLIENTS_MAX, Life, NODES, NODES_MAX, NODES_MIN, OPS, Plan, Planned, View, parse, plans,
+};
 
 const TIMELINE: &str = "Timeline";
+/// The most seeds of one sweep: plans are made before the first is run.
+const SEEDS_MAX: u64 = 1_000_000;
+/// What a plan consists of, which a file of plans and the enumeration bring themselves.
+const OF_A_SEED: [&str; 4] = ["nodes", "clients", "ops", "life"];
+/// What is drawn, and which part of it.
+const DRAWN: [&str; 6] = ["explain", "svg", "from", "to", "all", "events"];
 const EXAMPLES: &str = "\
 Examples:
   cargo sim --seed 7 --explain | less -S           what happens in a run
@@ -29,28 +38,31 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "S", conflicts_with = "fresh")]
     pub(crate) seed: Option<u64>,
     /// How many seeds to run
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = RangedU64ValueParser::<u64>::new().range(1..=SEEDS_MAX))]
     pub(crate) seeds: Option<u64>,
     /// Begin with a seed that chance gives, and say which
     #[arg(long)]
     pub(crate) fresh: bool,
-    /// Run the plans of a file as well: one command a line, `#` before comments
-    #[arg(long, value_name = "FILE")]
+    /// Run the plans of a file, and seeds besides if any are asked for: one command a line, `#` before comments
+    #[arg(long, value_name = "FILE", conflicts_with_all = OF_A_SEED, conflicts_with = "faults")]
     pub(crate) plans: Option<PathBuf>,
     /// Datanodes
-    #[arg(long, value_name = "N", default_value_t = NODES, value_parser = clap::value_parser!(u16).range(1..=i64::from(NODES_MAX)))]
+    #[arg(long, value_name = "N", default_value_t = NODES, conflicts_with = "life",
+        value_parser = clap::value_parser!(u16).range(i64::from(NODES_MIN)..=i64::from(NODES_MAX)))]
     pub(crate) nodes: u16,
     /// Clients
-    #[arg(long, value_name = "N", default_value_t = CLIENTS, value_parser = clap::value_parser!(u16).range(1..=i64::from(CLIENTS_MAX)))]
+    #[arg(long, value_name = "N", default_value_t = CLIENTS, conflicts_with = "life",
+        value_parser = clap::value_parser!(u16).range(1..=i64::from(CLIENTS_MAX)))]
     pub(crate) clients: u16,
     /// Operations of each client
-    #[arg(long, value_name = "N", default_value_t = OPS)]
+    #[arg(long, value_name = "N", default_value_t = OPS, conflicts_with = "life")]
     pub(crate) ops: u32,
-    /// What clients do: `random`, or the `scripted` life in which every kind of step occurs, of three datanodes and two clients
+    /// What clients do: `random`, or the `scripted` life in which every kind of step occurs, which has a size of its own
     #[arg(long, default_value_t = Life::Random)]
     pub(crate) life: Life,
     /// Run the scripted life once for each point at which a process can end: `short`, each `step`, or each `pair` of steps
-    #[arg(long, value_name = "EXTENT", conflicts_with_all = ["seed", "seeds", "fresh", "faults"])]
+    #[arg(long, value_name = "EXTENT", conflicts_with_all = ["seed", "seeds", "fresh", "faults", "plans"])]
+    #[arg(conflicts_with_all = OF_A_SEED, conflicts_with_all = DRAWN)]
     pub(crate) crashes: Option<Extent>,
     /// What is done to the cluster, instead of what follows from the seed: '12.5 kill d2; 14 start d2'; '' for nothing;
     /// `help` lists what can be done
@@ -66,19 +78,19 @@ pub(crate) struct Cli {
     #[arg(long)]
     pub(crate) shrink: bool,
     /// Draw the run as a timeline, with a lane for each host
-    #[arg(long, help_heading = TIMELINE)]
+    #[arg(long, help_heading = TIMELINE, group = "drawn")]
     pub(crate) explain: bool,
     /// Write the timeline as a picture
-    #[arg(long, value_name = "FILE", help_heading = TIMELINE)]
+    #[arg(long, value_name = "FILE", help_heading = TIMELINE, group = "drawn")]
     pub(crate) svg: Option<PathBuf>,
     /// From this second of the load on
-    #[arg(long, value_name = "SECONDS", help_heading = TIMELINE, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", help_heading = TIMELINE, allow_negative_numbers = true, requires = "drawn")]
     pub(crate) from: Option<f64>,
     /// Up to this second of the load
-    #[arg(long, value_name = "SECONDS", help_heading = TIMELINE, allow_negative_numbers = true)]
+    #[arg(long, value_name = "SECONDS", help_heading = TIMELINE, allow_negative_numbers = true, requires = "drawn")]
     pub(crate) to: Option<f64>,
     /// With what goes on all the time: heartbeats, pings, credits
-    #[arg(long, help_heading = TIMELINE)]
+    #[arg(long, help_heading = TIMELINE, requires = "drawn")]
     pub(crate) all: bool,
     /// Every single event, one a line
     #[arg(long, help_heading = TIMELINE)]
@@ -116,24 +128,49 @@ pub(crate) enum Output {
     Json,
 }
 
+/// Why nothing is run.
+pub(crate) enum Refusal {
+    /// It was asked for in a way that makes no sense.
+    Usage(String),
+    /// What it would be compared with is not clean itself.
+    Failed(String),
+}
+
+impl From<String> for Refusal {
+    fn from(why: String) -> Self {
+        Self::Usage(why)
+    }
+}
+
 impl Cli {
-    /// What is to be run, in order.
+    /// What is to be run, in order: at least one plan.
     ///
     /// # Errors
     /// If that is nothing that can be run.
-    pub(crate) fn plans(&self) -> Result<Vec<Plan>, String> {
-        let mut wanted = match &self.plans {
-            None => vec![],
-            Some(path) => {
-                let file = std::fs::read_to_string(path);
-                let file = file.map_err(|error| format!("{}: {error}", path.display()))?;
-                plans(&file).map_err(|wrong| format!("{}: {wrong}", path.display()))?
+    pub(crate) fn plans(&self) -> Result<Vec<Plan>, Refusal> {
+        match self.crashes {
+            Some(extent) => {
+                let points = points(extent, self.jobs()).map_err(Refusal::Failed)?;
+                Ok(points.into_iter().map(|point| point.plan).collect())
             }
-        };
-        if let Some(extent) = self.crashes {
-            wanted.extend(points(extent, self.jobs())?.into_iter().map(|point| point.plan));
-            return Ok(wanted);
+            None => Ok(self.written_and_seeds()?),
         }
+    }
+
+    fn written(&self) -> Result<Vec<Plan>, String> {
+        let Some(path) = &self.plans else { return Ok(vec![]) };
+        let wrong = |why: String| format!("{}: {why}", path.display());
+        let file = std::fs::read_to_string(path).map_err(|error| wrong(error.to_string()))?;
+        let plans = plans(&file).map_err(wrong)?;
+        if plans.is_empty() {
+            return Err(wrong("there is no plan in it".to_owned()));
+        }
+        Ok(plans)
+    }
+
+    fn written_and_seeds(&self) -> Result<Vec<Plan>, String> {
+        self.check_view()?;
+        let mut wanted = self.written()?;
         let seeds =
             self.seeds.unwrap_or(u64::from(self.plans.is_none() || self.seed.is_some() || self.fresh));
         // Few enough to be read and written by a person.
@@ -142,7 +179,9 @@ impl Cli {
         if self.fresh {
             eprintln!("fresh seeds: --seed {first} --seeds {seeds} runs them again");
         }
-        for seed in (first..=u64::MAX).take(usize::try_from(seeds).unwrap_or(usize::MAX)) {
+        let end =
+            first.checked_add(seeds).ok_or_else(|| format!("there are no {seeds} seeds from {first} on"))?;
+        for seed in first..end {
             let plan = match self.life {
                 Life::Random => Plan::sized(seed, self.nodes, self.clients, self.ops),
                 Life::Scripted => Plan::scripted(seed),
@@ -160,6 +199,14 @@ impl Cli {
             _ => {}
         }
         Ok(wanted)
+    }
+
+    fn check_view(&self) -> Result<(), String> {
+        let (from, to) = (self.from.unwrap_or(f64::MIN), self.to.unwrap_or(f64::MAX));
+        match from <= to {
+            true => Ok(()),
+            false => Err(format!("nothing is between --from {from} and --to {to}")),
+        }
     }
 
     /// Whether anybody wants to see what happened.

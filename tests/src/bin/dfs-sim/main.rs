@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use dfs_tests::sim::{Page, Plan, Report, Tally, faults_help, kind, run_apart, shrink, sweep};
 
-use cli::{Cli, Output};
+use cli::{Cli, Output, Refusal};
 use progress::Progress;
 use summary::Summary;
 
@@ -27,9 +27,13 @@ fn main() -> ExitCode {
     }
     match cli.plans() {
         Ok(plans) => run(&cli, &plans),
-        Err(wrong) => {
+        Err(Refusal::Usage(wrong)) => {
             eprintln!("dfs-sim: {wrong}");
             ExitCode::from(USAGE)
+        }
+        Err(Refusal::Failed(wrong)) => {
+            eprintln!("dfs-sim: {wrong}");
+            ExitCode::FAILURE
         }
     }
 }
@@ -73,11 +77,14 @@ fn run(cli: &Cli, plans: &[Plan]) -> ExitCode {
         Output::Text if plans.len() > 1 || cli.shrink => say(&summary),
         Output::Text => {}
     }
-    if let Err(why) = looked {
+    if let Err(why) = &looked {
         eprintln!("dfs-sim: {why}");
-        return ExitCode::from(USAGE);
     }
-    if summary.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    match (summary.is_clean(), looked) {
+        (false, _) => ExitCode::FAILURE,
+        (true, Err(_)) => ExitCode::from(USAGE),
+        (true, Ok(())) => ExitCode::SUCCESS,
+    }
 }
 
 /// Prints a line. Whoever does not read it to its end has seen enough.
