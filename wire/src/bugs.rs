@@ -1,5 +1,5 @@
 //! Faults of this program's own making, for tests that must find them. Without the feature `bugs` none can be switched on,
-//! [`is`] is a constant and the lines that ask are compiled out; no binary is built with it.
+//! [`is`] is a constant and the lines that ask are compiled out; nothing that ships can be built with it.
 //!
 //! Each names one line of production code that is left out or done wrongly while it is planted on the thread that runs it.
 

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// Which host: `co` is the coordinator's, `d1` to `d9` are the datanodes', `c1` ... the clients'.
+/// Which host: `co` is the coordinator's, `d1`, `d2` and so on are the datanodes', `c1`, `c2` and so on the clients'.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostId(pub u16);
 

@@ -19,7 +19,8 @@ impl SimDisk {
         SimFile { disk: self.clone(), inode, path: path.to_owned() }
     }
 
-    /// The file `path` for a database, showing what is durable. If it is not there, it is made under another name.
+    /// The file `path` for a database, showing what is durable. If it is not there, it is made under another name: what
+    /// `node/src/metadata/opening.rs` does with real files, which has to be done here as it is done there.
     pub(in crate::sim) fn database(&self, path: &Path) -> io::Result<SimFile> {
         let found = self.state().file_at(path);
         let file = match found {

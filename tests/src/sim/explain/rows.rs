@@ -71,6 +71,7 @@ pub(super) enum Sort {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Done,
+    /// Nothing was done: it was refused, or could not be.
     Refused,
     Unknown,
 }
@@ -303,7 +304,7 @@ fn is_background(kind: FrameKind, label: &str) -> bool {
 fn outcome(result: &str) -> Outcome {
     match result {
         _ if result == "done" || result == "None" || result.starts_with(['S', '{']) => Outcome::Done,
-        _ if result.starts_with("OutcomeUnknown") || result.starts_with("Unavailable") => Outcome::Unknown,
+        _ if result.starts_with("OutcomeUnknown") => Outcome::Unknown,
         _ => Outcome::Refused,
     }
 }
