@@ -16,7 +16,7 @@ struct Kind<'a> {
 pub fn faults_help() -> String {
     let mut text = String::from(
         "A list of faults: '12.5 kill d2; 14 start d2'. Each is a time, in seconds since the load began, and what happens then.\n\
-         Hosts: co is the coordinator, d1 d2 ... are datanodes, c1 c2 ... clients. Clients are not harmed, only cut off.\n\
+         Hosts: co is the coordinator, d1 d2 ... are datanodes, c1 c2 ... clients. Clients are killed, started again and cut off, no more.\n\
          When the last fault is over all of them are ended: the network is fair, disks are sound, everybody is up.\n\n",
     );
     for Kind { form, meaning } in kinds() {

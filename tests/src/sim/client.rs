@@ -2,12 +2,12 @@
 
 mod calls;
 mod copies;
+mod ledger;
 mod odd;
 mod rogue;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dfs_actors::env::{Rng as _, SeededRng};
@@ -16,17 +16,16 @@ use dfs_client::{
     Client, ClientConfig, DeleteOptions, DfsPath, Error, ErrorKind, GetOptions, MkdirOptions, PutOptions,
     PutOutcome, PutSource, RenameOptions,
 };
-use dfs_wire::id::{ChunkKey, NodeId};
 use tokio::time::{Instant, sleep};
 
 pub(super) use calls::history;
+pub(super) use ledger::Ledger;
 
 use super::host::{Birth, Ending, now_us};
 use super::id::HostId;
 use super::net::Port;
-use super::proof::Disks;
 use super::trace::{Trace, What};
-use crate::history::{Event, Recorder};
+use crate::history::Event;
 use crate::{Content, Rng};
 
 /// Paths that clients write to.
@@ -45,61 +44,13 @@ const SETTLED_IN: Duration = Duration::from_secs(60);
 const TOLD_IN: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(500);
 
-/// What all clients of a world know together.
-#[derive(Default)]
-pub(super) struct Ledger {
-    pub(super) recorder: Recorder,
-    values: AtomicU32,
-    said: Mutex<Vec<String>>,
-    live: Mutex<BTreeSet<(ChunkKey, NodeId)>>,
-    pub(super) disks: Disks,
-    disturbed: Mutex<BTreeSet<HostId>>,
-    /// Changes that were called and have not returned, by client.
-    under_way: Mutex<BTreeMap<usize, (u64, Event)>>,
-}
-
-impl Ledger {
-    /// A value that nobody has put yet.
-    fn fresh(&self) -> u32 {
-        self.values.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
-    /// The next value that is put is this one.
-    pub(super) fn go_on_from(&self, value: u32) {
-        self.values.store(value - 1, Ordering::Relaxed);
-    }
-
-    /// Something happened that must not.
-    pub(super) fn accuse(&self, what: impl Into<String>) {
-        self.said().push(what.into());
-    }
-
-    /// From here on what fails at this host may do so because of what was done to it.
-    pub(super) fn disturb(&self, host: HostId) {
-        self.disturbed.lock().unwrap_or_else(PoisonError::into_inner).insert(host);
-    }
-
-    fn is_disturbed(&self, host: HostId) -> bool {
-        self.disturbed.lock().unwrap_or_else(PoisonError::into_inner).contains(&host)
-    }
-
-    pub(super) fn said(&self) -> MutexGuard<'_, Vec<String>> {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Copies that the metadata counts on, at the end.
-    pub(super) fn live(&self) -> MutexGuard<'_, BTreeSet<(ChunkKey, NodeId)>> {
-        self.live.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// What a client's host runs.
 #[derive(Clone, Debug)]
 pub(super) enum Program {
     /// Waits until so many datanodes are there, and makes the directory.
     Prepare(usize),
-    /// So many operations.
-    Load(u32),
+    /// Random operations.
+    Load(Load),
     /// Looks whether so many nodes that do nothing are said to be up, of so many.
     Silent(usize, usize),
     /// Waits until the cluster's health names these nodes.
@@ -114,6 +65,14 @@ pub(super) enum Program {
     Quit,
     /// The part of the script that records a chunk, at this time of the world, and no more.
     Record(u64),
+}
+
+/// The work of a client that does what comes to its mind.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Load {
+    pub(super) operations: u32,
+    /// It is spread over so much time.
+    pub(super) span_ms: u64,
 }
 
 /// A client's process.
@@ -159,8 +118,8 @@ pub(super) async fn run(desk: Desk, program: Program) -> Ending {
     match program {
         Program::Rogue(_) | Program::Record(_) => Ok(()),
         Program::Prepare(nodes) => person.prepare(nodes).await,
-        Program::Load(operations) => {
-            person.live(operations).await;
+        Program::Load(load) => {
+            person.live(load).await;
             Ok(())
         }
         Program::Silent(gone, nodes) => person.silence_is_told(gone, nodes).await,
@@ -188,12 +147,15 @@ impl Person {
         config.give_up_after(PATIENCE);
         let port = Arc::new(desk.port);
         let begun = Instant::now();
+        desk.ledger.begins(usize::from(desk.birth.host.0));
+        // Another life of a client is another client to everybody else.
+        let seed = desk.seed ^ u64::from(desk.birth.life) << 32;
         loop {
-            let rng = Arc::new(ClientRng(SeededRng::new(desk.seed)));
+            let rng = Arc::new(ClientRng(SeededRng::new(seed)));
             let env = dfs_client::Env::in_one_thread(port.clone(), rng);
             match Client::connect_in(config.clone(), env).await {
                 Ok(client) => {
-                    let rng = Mutex::new(Rng::from_seed(desk.seed));
+                    let rng = Mutex::new(Rng::from_seed(seed));
                     let (host, ledger, trace) = (desk.birth.host, desk.ledger, desk.trace);
                     return Ok(Self { client, host, ledger, trace, rng });
                 }
@@ -392,22 +354,32 @@ impl Person {
         }
     }
 
-    async fn live(&self, operations: u32) {
-        for _ in 0..operations {
-            let at = self.below(PATHS as u64) as usize;
-            match self.below(18) {
-                0..3 => self.put(at).await,
-                3..5 => self.put_if(at).await,
-                5..7 => self.remove(at, self.below(2) == 0).await,
-                7 => self.rename(at, (at + 1) % PATHS).await,
-                8..11 => self.get(at).await,
-                11 => self.list().await,
-                12..15 => self.get_part(at).await,
-                15..17 => self.abandon(at).await,
-                _ if self.below(3) == 0 => self.put_slowly(at).await,
-                _ => self.get_part(at).await,
-            }
-            sleep(Duration::from_micros(self.below(PAUSE_MAX.as_micros() as u64))).await;
+    /// Does what a former life of the same client has left to do.
+    async fn live(&self, load: Load) {
+        while self.ledger.takes_up_one(self.number()) {
+            self.one_operation().await;
+            // Several in a row, and then a longer pause: such as come together meet each other, and all of them the faults.
+            let longest = match self.below(2) {
+                0 => Duration::ZERO,
+                _ => Duration::from_millis(load.span_ms) * 4 / load.operations.max(1),
+            };
+            sleep(Duration::from_micros(self.below(longest.max(PAUSE_MAX).as_micros() as u64))).await;
+        }
+    }
+
+    async fn one_operation(&self) {
+        let at = self.below(PATHS as u64) as usize;
+        match self.below(18) {
+            0..3 => self.put(at).await,
+            3..5 => self.put_if(at).await,
+            5..7 => self.remove(at, self.below(2) == 0).await,
+            7 => self.rename(at, (at + 1) % PATHS).await,
+            8..11 => self.get(at).await,
+            11 => self.list().await,
+            12..15 => self.get_part(at).await,
+            15..17 => self.abandon(at).await,
+            _ if self.below(3) == 0 => self.put_slowly(at).await,
+            _ => self.get_part(at).await,
         }
     }
 

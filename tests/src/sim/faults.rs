@@ -102,6 +102,13 @@ impl Fault {
     }
 }
 
+impl Fault {
+    /// Whether clients are made to bear it: they have neither disks nor actors.
+    pub(super) fn can_befall_clients(&self) -> bool {
+        matches!(self, Self::Kill(_) | Self::Start(_) | Self::Crash(_))
+    }
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -277,7 +284,12 @@ fn incident(
         }
     };
     let mut add = |at_ms: u64, fault: Fault| faults.push(Planned { at_ms, fault });
-    match rng.below(31) {
+    match rng.below(34) {
+        31..34 => {
+            let client = HostId::client(1 + rng.below(clients.into()) as u16);
+            add(at_ms, Fault::Kill(client));
+            add(until, Fault::Start(client));
+        }
         27..31 => of_client(rng, clients, (at_ms, until), add),
         25 => {
             // Everything at once, and back in any order.

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::faults::{Fault, Planned, invent, parse, text};
+use super::faults::{Planned, invent, parse, text};
 use super::id::HostId;
 use super::script;
 use crate::Rng;
@@ -91,6 +91,11 @@ impl Plan {
         Self { seed, nodes, clients, ops: 0, faults: vec![], keep: false, life: Life::Scripted }
     }
 
+    /// How long faults go on.
+    pub(super) fn span_ms(&self) -> u64 {
+        self.faults.last().map_or(0, |last| last.at_ms)
+    }
+
     /// With other faults than those that follow from the seed, which are put in order.
     ///
     /// # Errors
@@ -109,8 +114,8 @@ impl Plan {
             let wrong = |why: String| format!("`{planned}`: {why}");
             let hosts = planned.hosts();
             match hosts.as_slice() {
-                [one] if one.is_client() && !matches!(planned.fault, Fault::Crash(_)) => {
-                    Err(wrong(format!("clients are not harmed; {one} can only be cut off")))
+                [one] if one.is_client() && !planned.fault.can_befall_clients() => {
+                    Err(wrong(format!("a client can be killed, started and cut off; {one} has nothing else")))
                 }
                 [one, other] if one == other => {
                     Err(wrong("there is nothing between a host and itself".into()))
@@ -269,7 +274,7 @@ mod tests {
             ("--seed 1 --nodes 3 --faults '1 kill d4'", "co, d1 to d3 and c1"),
             ("--seed 1 --life scripted --nodes 4", "a size of its own"),
             ("--seed 1 --clients 1 --faults '1 cut d2 c2'", "there is no c2"),
-            ("--seed 1 --faults '1 kill c1'", "can only be cut off"),
+            ("--seed 1 --faults '1 poweroff c1'", "can be killed, started and cut off"),
             ("--seed 1 --faults '1 part d1 d1'", "between a host and itself"),
             ("--seed 1 --faults '1 kill d1", "quotation mark"),
         ] {

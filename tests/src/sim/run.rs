@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use dfs_actors::supervisor::ActorTree;
 
-use super::client::{PATHS, Program, history};
+use super::client::{Load, PATHS, Program, history};
 use super::faults::Fault;
 use super::id::HostId;
 use super::plan::{Life, Plan};
@@ -110,7 +110,8 @@ fn live(world: &mut World, plan: &Plan) -> Result<(), String> {
     until_done(world, &[AUDITOR], LOAD_MAX_MS)?;
     let tasks: BTreeMap<HostId, usize> = world.nodes().into_iter().map(|id| (id, world.tasks(id))).collect();
     let mut clients: Vec<_> = (1..=plan.clients).map(HostId::client).collect();
-    clients.iter().for_each(|id| world.employ(*id, Program::Load(plan.ops)));
+    let load = Load { operations: plan.ops, span_ms: plan.span_ms() };
+    clients.iter().for_each(|id| world.employ(*id, Program::Load(load)));
     world.employ(ROGUE, Program::Rogue(plan.ops));
     clients.push(ROGUE);
     under_load(world, plan, &clients)?;

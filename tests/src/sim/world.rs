@@ -13,7 +13,7 @@ use dfs_actors::supervisor::{Strike, StrikeTarget};
 use dfs_wire::id::{ChunkKey, NodeId};
 use futures_util::FutureExt as _;
 
-use super::client::{Desk, Ledger, Program};
+use super::client::{Desk, Ledger, Load, Program};
 use super::disk::{Fault as DiskFault, Medium};
 use super::fate::Crash;
 use super::faults::{Fault, Planned};
@@ -43,6 +43,8 @@ pub(super) struct World {
     media: BTreeMap<HostId, Medium>,
     copies: BTreeMap<HostId, Medium>,
     probes: BTreeMap<HostId, Probe>,
+    /// What clients have to do.
+    loads: BTreeMap<HostId, Load>,
     /// Nodes that stopped in order, or were asked to and may have said their goodbye: and in which of their lives.
     left: BTreeMap<HostId, u32>,
     /// Whoever ends is started again.
@@ -69,6 +71,7 @@ impl World {
             media: BTreeMap::new(),
             copies: BTreeMap::new(),
             probes: BTreeMap::new(),
+            loads: BTreeMap::new(),
             left: BTreeMap::new(),
             supervised: false,
             now: 0,
@@ -153,6 +156,22 @@ impl World {
 
     /// Starts a program on a client's host.
     pub(super) fn employ(&mut self, id: HostId, program: Program) {
+        if let Program::Load(load) = program {
+            self.ledger.owes(id.0.into(), load);
+            self.loads.insert(id, load);
+        }
+        self.begin(id, program);
+    }
+
+    /// A client whose process was killed goes on with its work in another one.
+    fn go_on(&mut self, id: HostId) {
+        if let (Some(load), false) = (self.loads.get(&id).copied(), self.is_up(id)) {
+            self.begin(id, Program::Load(load));
+            self.hosts[&id].say("starts");
+        }
+    }
+
+    fn begin(&mut self, id: HostId, program: Program) {
         self.host(id);
         self.net.started(id);
         let (net, ledger, trace) = (self.net.clone(), self.ledger.clone(), self.trace.clone());
@@ -254,6 +273,7 @@ impl World {
                 self.leaves(id);
                 self.hosts.get(&id).into_iter().for_each(Host::stop);
             }
+            Fault::Start(id) if id.is_client() => self.go_on(id),
             Fault::Start(id) => self.start(id),
             Fault::Pause(id) => self.hosts.get_mut(&id).into_iter().for_each(Host::pause),
             Fault::Resume(id) => self.hosts.get_mut(&id).into_iter().for_each(Host::resume),

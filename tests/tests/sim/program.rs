@@ -77,7 +77,7 @@ fn what_cannot_be_run_is_said_with_its_reason_and_is_exit_code_2() {
     for (args, why) in [
         (&["--faults", "1 kil d2"][..], "`1 kil d2` is no fault"),
         (&["--faults", "1 kill d9"], "there is no d9; this world has co, d1 to d5 and c1 to c3"),
-        (&["--faults", "1 kill c2"], "clients are not harmed"),
+        (&["--faults", "1 pause c2"], "a client can be killed"),
         (&["--faults", "1 diebefore d1 -5"], "`1 diebefore d1 -5`: less than nothing"),
         (&["--faults", "1 slow d1 d2 18014398509481984"], "18014398509481984 is too large"),
         (&["--nodes", "2"], "2 is not in 3..=50"),

@@ -1,16 +1,7 @@
 //! What was called and has not returned: if its process dies, it may have happened.
 
-use std::collections::BTreeMap;
-use std::sync::{MutexGuard, PoisonError};
-
 use super::{Ledger, Person};
 use crate::history::{Event, Op};
-
-impl Ledger {
-    fn under_way(&self) -> MutexGuard<'_, BTreeMap<usize, (u64, Event)>> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 impl Person {
     /// A change is asked for.

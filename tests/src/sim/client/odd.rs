@@ -75,6 +75,7 @@ impl Person {
     pub(super) async fn put_slowly(&self, at: usize) {
         let (called, value) = (self.ledger.recorder.now(), self.ledger.fresh());
         self.say(format!("put {value} at p{at} slowly ..."));
+        self.calls(called, Event::Put(at, value));
         let bytes = content(value).bytes();
         let pause = Duration::from_secs(25 + self.below(20)) / (1 + (bytes.len() / SIP) as u32);
         let source = PutSource::reader(Slow::new(bytes, pause));
@@ -89,6 +90,7 @@ impl Person {
         let (called, value) = (self.ledger.recorder.now(), self.ledger.fresh());
         let patience = Duration::from_micros(self.below(60_000));
         self.say(format!("put {value} at p{at} for {patience:?} ..."));
+        self.calls(called, Event::Put(at, value));
         let (source, path) = (PutSource::from(content(value).bytes()), path_of(at));
         let put = self.client.put(source, &path, Self::put_options());
         match timeout(patience, put).await {
@@ -97,6 +99,7 @@ impl Person {
             }),
             Err(_) => {
                 self.say(format!("put {value} at p{at}: given up"));
+                self.forget_call();
                 self.ledger.recorder.unknown(self.number(), called, Event::Put(at, value));
             }
         }

@@ -2,7 +2,7 @@
 //! the older one does not know must still be there.
 
 use super::{AUDITOR, LOAD_MAX_MS, until_done};
-use crate::sim::client::Program;
+use crate::sim::client::{Load, Program};
 use crate::sim::id::HostId;
 use crate::sim::world::World;
 
@@ -18,7 +18,7 @@ pub(super) fn restored(world: &mut World, nodes: usize) -> Result<(), String> {
     world.expect_errors();
     let (co, client) = (HostId::COORDINATOR, HostId::client(1));
     let older = world.copy_of(co);
-    world.employ(client, Program::Load(OPS));
+    world.employ(client, Program::Load(Load { operations: OPS, span_ms: 0 }));
     until_done(world, &[client], LOAD_MAX_MS)?;
     wait(world, HEARD_MS);
     let newer = world.replace(co, &older);
