@@ -13,18 +13,19 @@ use std::time::Duration;
 use dfs_actors::env::{Rng as _, SeededRng};
 use dfs_client::metadata::{FileStat, Precondition};
 use dfs_client::{
-    Client, ClientConfig, DeleteOptions, DfsPath, Error, ErrorKind, GetOptions, MkdirOptions, PutOptions,
-    PutOutcome, PutSource, RenameOptions,
+    Client, ClientConfig, DeleteOptions, DfsPath, Error, GetOptions, MkdirOptions, PutOptions, PutOutcome,
+    PutSource, RenameOptions,
 };
 use tokio::time::{Instant, sleep};
 
-pub(super) use calls::history;
+pub(super) use calls::{Call, Refusal, history};
 pub(super) use ledger::Ledger;
 
 use super::host::{Birth, Ending, now_us};
 use super::id::HostId;
 use super::net::Port;
 use super::trace::{Trace, What};
+use super::trouble::Needs;
 use crate::history::Event;
 use crate::{Content, Rng};
 
@@ -177,64 +178,18 @@ impl Person {
         usize::from(self.host.0)
     }
 
-    /// Writes down what came of a change, as `event` has it for success and for a refusal.
-    pub(super) fn note(
-        &self,
-        called: u64,
-        what: &str,
-        result: Result<(), Error>,
-        event: impl Fn(bool) -> Option<Event>,
-    ) {
-        let recorder = &self.ledger.recorder;
-        self.forget_call();
-        let Some(success) = event(true) else { return };
-        match result {
-            Ok(()) => {
-                self.say(format!("{what}: done"));
-                recorder.returned(self.number(), called, success);
-            }
-            Err(error) => {
-                self.say(format!("{what}: {:?}, {}", error.kind(), error.code()));
-                match (error.kind(), event(false)) {
-                    (ErrorKind::OutcomeUnknown, _) => {
-                        self.excuse(what, &error);
-                        recorder.unknown(self.number(), called, success);
-                    }
-                    // It is promised that nothing was done.
-                    (ErrorKind::Unavailable, _) => self.excuse(what, &error),
-                    (ErrorKind::NotFound | ErrorKind::Conflict, Some(refused)) => {
-                        recorder.returned(self.number(), called, refused);
-                    }
-                    // A definite failure: nothing happened.
-                    (ErrorKind::NoSpace, _) => {}
-                    _ => self.ledger.accuse(format!("{}: {what}: {error:?}", self.host)),
-                }
-            }
-        }
-    }
-
-    /// While nothing is done to the coordinator nor to this host, a change of the metadata is not put off, and a lease that
-    /// is renewed does not end.
-    fn excuse(&self, what: &str, error: &Error) {
-        let needs_more = what.starts_with("put") && error.code() != "SessionClosed";
-        if !needs_more
-            && !self.ledger.is_disturbed(HostId::COORDINATOR)
-            && !self.ledger.is_disturbed(self.host)
-        {
-            self.ledger.accuse(format!("{}: {what}, and nothing was in its way: {error:?}", self.host));
-        }
-    }
-
     pub(super) fn put_options() -> PutOptions {
         PutOptions::new().chunk_size(CHUNK)
     }
 
     /// What was acknowledged is durable on enough disks. If it took long, it may have been replaced and collected since.
-    fn prove(&self, value: u32, begun: Instant, result: &Result<PutOutcome, Error>) {
+    fn prove(&self, call: &Call, value: u32, result: &Result<PutOutcome, Error>) {
         if let Ok(outcome) = result
-            && begun.elapsed() < PROVABLE
+            && now_us() - call.begun_us < PROVABLE.as_micros() as u64
         {
-            let wrong = self.ledger.disks.what_is_wrong(outcome.stat.inode.0, &content(value), CHUNK);
+            let Ledger { disks, .. } = &*self.ledger;
+            let inode = outcome.stat.inode.0;
+            let wrong = disks.what_is_wrong(inode, &content(value), CHUNK, call.begun_us);
             wrong.into_iter().for_each(|wrong| {
                 self.ledger.accuse(format!("{}: put {value} was acknowledged: {wrong}", self.host));
             });
@@ -242,58 +197,51 @@ impl Person {
     }
 
     pub(super) async fn put(&self, at: usize) {
-        let (called, value) = (self.ledger.recorder.now(), self.ledger.fresh());
-        self.say(format!("put {value} at p{at} ..."));
-        self.calls(called, Event::Put(at, value));
+        let value = self.ledger.fresh();
+        let call = self.changes(format!("put {value} at p{at}"), Needs::Places, Event::Put(at, value));
         let source = PutSource::from(content(value).bytes());
-        let begun = Instant::now();
         let result = self.client.put(source, &path_of(at), Self::put_options()).await;
-        self.prove(value, begun, &result);
-        self.note(called, &format!("put {value} at p{at}"), result.map(drop), |done| {
-            done.then_some(Event::Put(at, value))
-        });
+        self.prove(&call, value, &result);
+        self.note(&call, result.map(drop), Event::Put(at, value), None);
     }
 
     /// Puts over what is there now, or where nothing is, if that is still so.
     pub(super) async fn put_if(&self, at: usize) {
+        let look = self.asks(format!("stat p{at}"), Needs::Metadata);
         let found = match self.client.stat(&path_of(at)).await {
             Ok(stat) => Some(stat),
-            Err(error) if error.kind() == ErrorKind::NotFound => None,
-            Err(_) => return,
+            Err(error) if error.code() == "NotFound" => None,
+            Err(error) => return self.note_unseen(&look, &error),
         };
         let (expected, precondition) = match &found {
             Some(stat) => (value_of(stat.size), Precondition::Match(stat.version)),
             None => (None, Precondition::Absent),
         };
-        let (called, value) = (self.ledger.recorder.now(), self.ledger.fresh());
+        self.note_seen(&look, Event::Get(at, expected));
+        let value = self.ledger.fresh();
+        let event = |done| Event::PutIf(at, expected, value, done);
         let what = format!("put {value} at p{at} over {expected:?}");
-        self.say(format!("{what} ..."));
-        self.calls(called, Event::PutIf(at, expected, value, true));
+        let call = self.changes(what, Needs::Places, event(true));
         let options = Self::put_options().precondition(precondition);
-        let begun = Instant::now();
         let result = self.client.put(PutSource::from(content(value).bytes()), &path_of(at), options).await;
-        self.prove(value, begun, &result);
-        self.note(called, &what, result.map(drop), |done| Some(Event::PutIf(at, expected, value, done)));
+        self.prove(&call, value, &result);
+        let refused = (&["PreconditionFailed", "AlreadyExists"][..], event(false));
+        self.note(&call, result.map(drop), event(true), Some(refused));
     }
 
     pub(super) async fn remove(&self, at: usize, skip: bool) {
-        let called = self.ledger.recorder.now();
-        self.say(format!("remove p{at} ..."));
-        self.calls(called, Event::Remove(at, true));
-        let options = DeleteOptions::new().skip_trash(skip);
-        let result = self.client.delete(&path_of(at), options).await;
-        self.note(called, &format!("remove p{at}"), result.map(drop), |done| Some(Event::Remove(at, done)));
+        let event = |done| Event::Remove(at, done);
+        let call = self.changes(format!("remove p{at}"), Needs::Metadata, event(true));
+        let result = self.client.delete(&path_of(at), DeleteOptions::new().skip_trash(skip)).await;
+        self.note(&call, result.map(drop), event(true), Some((&["NotFound"], event(false))));
     }
 
     pub(super) async fn rename(&self, from: usize, to: usize) {
-        let called = self.ledger.recorder.now();
-        self.say(format!("rename p{from} to p{to} ..."));
-        self.calls(called, Event::Rename(from, to, true));
+        let event = |done| Event::Rename(from, to, done);
+        let call = self.changes(format!("rename p{from} to p{to}"), Needs::Metadata, event(true));
         let options = RenameOptions::new().replace(true);
         let result = self.client.rename(&path_of(from), &path_of(to), options).await;
-        self.note(called, &format!("rename p{from} to p{to}"), result, |done| {
-            Some(Event::Rename(from, to, done))
-        });
+        self.note(&call, result, event(true), Some((&["NotFound"], event(false))));
     }
 
     /// The value at a path, as its bytes prove it.
@@ -311,46 +259,30 @@ impl Person {
                 }
                 Ok(value)
             }
-            Err(error) if error.kind() == ErrorKind::NotFound && error.code() == "NotFound" => Ok(None),
+            Err(error) if error.code() == "NotFound" => Ok(None),
             Err(error) => Err(error),
         }
     }
 
     pub(super) async fn get(&self, at: usize) {
-        let called = self.ledger.recorder.now();
-        self.say(format!("get p{at} ..."));
+        let call = self.asks(format!("get p{at}"), Needs::Copy);
         match self.read(at).await {
-            Ok(held) => {
-                self.say(format!("get p{at}: {held:?}"));
-                self.ledger.recorder.returned(self.number(), called, Event::Get(at, held));
-            }
-            Err(error) => {
-                self.say(format!("get p{at}: {:?}, {}", error.kind(), error.code()));
-                if !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::NotFound) {
-                    self.ledger.accuse(format!("{}: get p{at}: {error:?}", self.host));
-                }
-            }
+            Ok(held) => self.note_seen(&call, Event::Get(at, held)),
+            Err(error) => self.note_unseen(&call, &error),
         }
     }
 
     pub(super) async fn list(&self) {
-        let called = self.ledger.recorder.now();
-        self.say("list ...".to_owned());
+        let call = self.asks("list".to_owned(), Needs::Metadata);
         match self.client.list_all(&crate::path("/h"), false).await {
             Ok(entries) => {
                 let seen: BTreeMap<_, _> = entries.iter().filter_map(entry).collect();
                 if seen.len() != entries.len() {
                     self.ledger.accuse(format!("{}: a listing with what nobody put: {entries:?}", self.host));
                 }
-                self.say(format!("list: {seen:?}"));
-                self.ledger.recorder.returned(self.number(), called, Event::List(seen));
+                self.note_seen(&call, Event::List(seen));
             }
-            Err(error) => {
-                self.say(format!("list: {:?}, {}", error.kind(), error.code()));
-                if error.kind() != ErrorKind::Unavailable {
-                    self.ledger.accuse(format!("{}: list: {error:?}", self.host));
-                }
-            }
+            Err(error) => self.note_unseen(&call, &error),
         }
     }
 
@@ -398,22 +330,6 @@ impl Person {
             };
             if begun.elapsed() > SETTLED_IN {
                 return Err(format!("{} s after the last fault: {found}", SETTLED_IN.as_secs()));
-            }
-            sleep(LOOK).await;
-        }
-    }
-
-    /// What is wrong for long is said, of each node.
-    async fn told_of(&self, hosts: &[HostId]) -> Ending {
-        let begun = Instant::now();
-        loop {
-            let findings = self.client.status().await.map(|status| format!("{:?}", status.findings));
-            let findings = findings.unwrap_or_else(|error| error.to_string());
-            let Some(untold) = hosts.iter().find(|host| !findings.contains(&host.to_string())) else {
-                return self.nothing_rests_on(hosts).await;
-            };
-            if begun.elapsed() > TOLD_IN {
-                return Err(format!("health does not say that {untold} does nothing: {findings}"));
             }
             sleep(LOOK).await;
         }

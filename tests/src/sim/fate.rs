@@ -79,6 +79,17 @@ impl Fate {
         self.crashes().push(crash);
     }
 
+    /// Plans the loss of power at the step of the disk that comes after `skip` others.
+    pub(super) fn die_at_disk(&self, host: HostId, skip: u64, after: bool) {
+        let number = self.steps[Place::Disk as usize].load(Ordering::Relaxed) + skip;
+        self.plan(Crash { host, place: Place::Disk, number, after, power: true });
+    }
+
+    /// What has not come will not.
+    pub(super) fn forgive(&self) {
+        self.crashes().clear();
+    }
+
     /// Crashes that have not come.
     pub(super) fn pending(&self) -> Vec<Crash> {
         self.crashes().clone()

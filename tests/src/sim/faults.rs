@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use super::fate::Crash;
 use super::id::HostId;
+use super::trouble::Trouble;
 use crate::Rng;
 
 /// The most that a fault can be told: the milliseconds of a month, or as many KiB.
@@ -103,6 +104,23 @@ impl Fault {
 }
 
 impl Fault {
+    /// Whether it does harm at once. What does so for a while is seen as long as it is there, and some end what others began.
+    pub(super) fn is_trouble(&self) -> bool {
+        let planned = matches!(self, Self::Crash(_) | Self::DieBefore(..) | Self::DieAfter(..));
+        let ends = matches!(self, Self::Start(_) | Self::Resume(_) | Self::Join(..) | Self::Heal(_));
+        let harmless = matches!(self, Self::Clock(..) | Self::Copy(_));
+        !(planned || ends || harmless)
+    }
+
+    /// Where it does.
+    pub(super) fn trouble(&self) -> Trouble {
+        match *(Planned { at_ms: 0, fault: *self }).hosts() {
+            [a, b] => Trouble::between(a, b),
+            [host, ..] => Trouble::At(host),
+            [] => Trouble::At(HostId::WORLD),
+        }
+    }
+
     /// Whether clients are made to bear it: they have neither disks nor actors.
     pub(super) fn can_befall_clients(&self) -> bool {
         matches!(self, Self::Kill(_) | Self::Start(_) | Self::Crash(_))

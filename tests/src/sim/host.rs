@@ -93,13 +93,17 @@ pub(super) struct HostClock {
     skew_ms: Arc<AtomicI64>,
 }
 
+fn wall_ms(skew_ms: &AtomicI64) -> u64 {
+    (BEGIN_MS + now_us() / 1000).saturating_add_signed(skew_ms.load(Ordering::Relaxed))
+}
+
 impl Clock for HostClock {
     fn now(&self) -> MonoTime {
         MonoTime::from_micros(micros(self.base.elapsed()))
     }
 
     fn wall_ms(&self) -> u64 {
-        (BEGIN_MS + now_us() / 1000).saturating_add_signed(self.skew_ms.load(Ordering::Relaxed))
+        wall_ms(&self.skew_ms)
     }
 
     fn sleep(&self, span: Duration) -> BoxFuture<'static, ()> {
@@ -166,6 +170,16 @@ impl Host {
 
     pub(super) fn is_up(&self) -> bool {
         self.life.is_some()
+    }
+
+    /// It is up, and not paused.
+    pub(super) fn is_running(&self) -> bool {
+        self.is_up() && !self.paused
+    }
+
+    /// What its wall clock says.
+    pub(super) fn wall_ms(&self) -> u64 {
+        wall_ms(&self.skew_ms)
     }
 
     /// Sets the wall clock forward or back.

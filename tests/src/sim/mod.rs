@@ -8,6 +8,7 @@
 //!  host.rs     a process: a runtime of its own     node.rs     what runs in it: the real trees, store and engine
 //!  net         connections                         disk        media, and what power cuts leave of them
 //!  trace.rs    every event, and the hash of all    explain     a run as a timeline
+//!  trouble.rs  where something was wrong, and when proof.rs    what disks durably hold
 //! ```
 //! What all of them do follows from a seed: real actors, the real SDK, the real chunk store and the real metadata engine,
 //! whose doors to the world (`dfs_actors::env::Env`, `dfs_client::Env`, `DiskIo`, redb's backend) lead into this one. Two runs
@@ -32,6 +33,7 @@ mod shrink;
 mod steps;
 mod sweep;
 mod trace;
+mod trouble;
 mod world;
 
 pub use catalogue::faults_help;

@@ -49,6 +49,8 @@ const SLABS: usize = 64;
 /// How often a process that drains looks whether it is done.
 const LOOK: Duration = Duration::from_millis(50);
 const SECOND_MS: u64 = 1000;
+/// So long what was replaced can still be read by who had opened it.
+pub(super) const READ_LEASE_MS: u64 = 10 * SECOND_MS;
 /// The data directory of a datanode.
 pub(super) const DATA_DIR: &str = "/data";
 const DATABASE: &str = "/metadata.redb";
@@ -94,7 +96,7 @@ impl Probe {
 fn policy() -> Policy {
     Policy {
         upload_lease_ms: 20 * SECOND_MS,
-        read_lease_ms: 10 * SECOND_MS,
+        read_lease_ms: READ_LEASE_MS,
         trash_ms: 10 * SECOND_MS,
         orphan_grace_ms: 30 * SECOND_MS,
         ..Policy::default()

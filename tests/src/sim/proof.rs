@@ -1,11 +1,12 @@
 //! What disks durably hold, whatever anybody says of it: C1 of the contract is looked at where it has to be true.
 //!
 //! When a put is acknowledged, each chunk of it must be durable, name and contents, on enough disks; and every copy that
-//! has its name must be right. Disks that were made to rot, or replaced by an older copy of themselves, are excused.
+//! has its name must be right. Excused is what was hurt: a copy that was made to rot, and all that was on a disk when it was
+//! replaced by an older copy of itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 use dfs_node::store::format;
 
@@ -15,13 +16,22 @@ use super::node::DATA_DIR;
 use crate::Content;
 
 /// Copies without which nothing is acknowledged.
-const ENOUGH: usize = 2;
+pub(super) const ENOUGH: usize = 2;
 
-/// The disks of a world, and which of them may lack what they should hold.
+/// What a disk was made to lose or falsify, and when, in microseconds of world time.
+#[derive(Debug, Default)]
+struct Damage {
+    /// It was replaced by an older copy.
+    old: Option<u64>,
+    /// Names of copies in which a bit was flipped.
+    rotten: BTreeMap<String, u64>,
+}
+
+/// The disks of a world, and what was done to them.
 #[derive(Default)]
 pub(super) struct Disks {
     media: Mutex<BTreeMap<HostId, Medium>>,
-    excused: Mutex<BTreeSet<HostId>>,
+    damage: Mutex<BTreeMap<HostId, Damage>>,
 }
 
 impl Disks {
@@ -30,13 +40,37 @@ impl Disks {
         self.media.lock().expect("nobody panics with it").insert(host, medium);
     }
 
-    /// From here on this disk may lack or falsify what was on it.
-    pub(super) fn excuse(&self, host: HostId) {
-        self.excused.lock().expect("nobody panics with it").insert(host);
+    fn damage(&self) -> MutexGuard<'_, BTreeMap<HostId, Damage>> {
+        self.damage.lock().expect("nobody panics with it")
     }
 
-    pub(super) fn is_excused(&self, host: HostId) -> bool {
-        self.excused.lock().expect("nobody panics with it").contains(&host)
+    /// A bit of this copy flips.
+    pub(super) fn rots(&self, host: HostId, name: String, now_us: u64) {
+        self.damage().entry(host).or_default().rotten.insert(name, now_us);
+    }
+
+    /// The disk is replaced by an older copy of itself.
+    pub(super) fn grows_old(&self, host: HostId, now_us: u64) {
+        self.damage().entry(host).or_default().old = Some(now_us);
+    }
+
+    /// Whether this copy may be lost or wrong.
+    pub(super) fn is_hurt(&self, host: HostId, name: &str) -> bool {
+        let hurt = |damage: &Damage| damage.old.is_some() || damage.rotten.contains_key(name);
+        self.damage().get(&host).is_some_and(hurt)
+    }
+
+    /// Nodes on whose disks something was hurt since then.
+    pub(super) fn hurt_since(&self, since_us: u64) -> BTreeSet<HostId> {
+        let later =
+            |damage: &Damage| damage.old.iter().chain(damage.rotten.values()).any(|at| *at >= since_us);
+        self.damage().iter().filter(|(_, damage)| later(damage)).map(|(host, _)| *host).collect()
+    }
+
+    /// Nodes that may lack a copy of this name.
+    pub(super) fn that_may_lack(&self, name: &str) -> usize {
+        let hosts: Vec<_> = self.damage().keys().copied().collect();
+        hosts.into_iter().filter(|host| self.is_hurt(*host, name)).count()
     }
 
     /// Whether a disk has a file of this name in its durable directories.
@@ -49,8 +83,15 @@ impl Disks {
         found
     }
 
-    /// What is wrong with the copies of an acknowledged file, its contents in chunks of `chunk` bytes.
-    pub(super) fn what_is_wrong(&self, inode: u64, content: &Content, chunk: u32) -> Vec<String> {
+    /// What is wrong with the copies of an acknowledged file whose put began at `since_us`, its contents in chunks of `chunk`
+    /// bytes.
+    pub(super) fn what_is_wrong(
+        &self,
+        inode: u64,
+        content: &Content,
+        chunk: u32,
+        since_us: u64,
+    ) -> Vec<String> {
         let (mut good, mut wrong) = (BTreeMap::<u32, BTreeSet<HostId>>::new(), Vec::new());
         let media = self.media.lock().expect("nobody panics with it");
         for (host, medium) in media.iter() {
@@ -60,17 +101,17 @@ impl Disks {
                     Some(Ok(index)) => {
                         good.entry(index).or_default().insert(*host);
                     }
-                    Some(Err(why)) if !self.is_excused(*host) => {
+                    Some(Err(why)) if !self.is_hurt(*host, name) => {
                         wrong.push(format!("{name} on {host}: {why}"));
                     }
                     _ => {}
                 }
             });
         }
-        let excused = self.excused.lock().expect("nobody panics with it").len();
+        let hurt = self.hurt_since(since_us);
         for index in 0..content.len().div_ceil(chunk.into()) as u32 {
             let on = good.get(&index).cloned().unwrap_or_default();
-            if on.len() + excused.min(1) < ENOUGH {
+            if on.union(&hurt).count() < ENOUGH {
                 wrong.push(format!("chunk {index} is durable on {on:?} only"));
             }
         }

@@ -263,6 +263,7 @@ fn tidied(world: &mut World, tasks: &BTreeMap<HostId, usize>) -> Result<(), Stri
     }
 }
 
+/// What is on disks and should not be, or should be and is not.
 fn litter(world: &World) -> Vec<String> {
     let live = world.ledger.live().clone();
     let mut litter = Vec::new();
@@ -273,10 +274,16 @@ fn litter(world: &World) -> Vec<String> {
             litter.push(format!("{} orphans on {host}, {one} among them", orphans.len()));
         }
         there.extend(keys.into_iter().map(|key| (key, node)));
+    }
+    for host in world.nodes() {
         let unfinished = world.unfinished(host);
         if !unfinished.is_empty() {
-            litter.push(format!("unfinished files on {host}: {unfinished:?}"));
+            litter.push(format!("unfinished or set aside on {host}: {unfinished:?}"));
         }
+    }
+    let good: BTreeSet<_> = world.ledger.good().values().flatten().copied().collect();
+    if let Some((key, node)) = good.difference(&there).next() {
+        litter.push(format!("{key} is called good on {node}, and is not there"));
     }
     litter
 }

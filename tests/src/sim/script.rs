@@ -17,10 +17,11 @@ use dfs_client::{CopyOptions, DeleteOptions, Error, ErrorKind, MkdirOptions, Put
 use tokio::io::AsyncReadExt as _;
 use tokio::time::{sleep, timeout};
 
-use super::client::{Person, path_of, value_of};
+use super::client::{Call, Person, Refusal, path_of, value_of};
 use super::faults::{Fault, Planned};
 use super::host::{Ending, now_us};
 use super::id::HostId;
+use super::trouble::Needs;
 use crate::history::Event;
 
 /// Datanodes of the script's world.
@@ -136,32 +137,35 @@ impl Person {
     /// A copy within the cluster, which shares the chunks.
     async fn copy(&self, from: usize, to: usize) {
         let Ok(Some(value)) = self.read(from).await else { return };
-        let called = self.ledger.recorder.now();
-        self.calls(called, Event::Put(to, value));
+        let call = self.changes(format!("copy p{from} to p{to}"), Needs::Metadata, Event::Put(to, value));
         let copied = self.client.copy(&path_of(from), &path_of(to), CopyOptions::default()).await;
-        self.note_made(called, to, value, copied);
+        self.note_made(&call, (to, value), copied, (&["NotFound"], Event::Get(from, None)));
     }
 
     async fn remove_and_undelete(&self, at: usize) {
         let Ok(Some(value)) = self.read(at).await else { return };
         self.remove(at, false).await;
-        let called = self.ledger.recorder.now();
-        self.calls(called, Event::Put(at, value));
+        let call = self.changes(format!("undelete p{at}"), Needs::Metadata, Event::Put(at, value));
         let restored = self.client.undelete(TrashTarget::Path(path_of(at)), None, None).await;
-        self.note_made(called, at, value, restored);
+        // It was not removed, so it is still there and not in the trash.
+        let refused = (&["NotFound", "AlreadyExists"][..], Event::Get(at, Some(value)));
+        self.note_made(&call, (at, value), restored, refused);
     }
 
     /// Writes down what came of something that makes a file as a put would.
-    fn note_made(&self, called: u64, at: usize, value: u32, made: Result<FileStat, Error>) {
-        let made = made.map(|stat| value_of(stat.size));
-        self.say(format!("{value} is made at p{at}: {made:?}"));
-        match made {
-            Ok(found) => self.note(called, "it", Ok(()), |_| Some(Event::Put(at, found.unwrap_or(value)))),
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::Conflict) => {
-                self.forget_call()
-            }
-            Err(error) => self.note(called, "it", Err(error), |done| done.then_some(Event::Put(at, value))),
+    fn note_made(
+        &self,
+        call: &Call,
+        (at, value): (usize, u32),
+        made: Result<FileStat, Error>,
+        refused: Refusal,
+    ) {
+        if let Ok(stat) = &made
+            && value_of(stat.size) != Some(value)
+        {
+            self.ledger.accuse(format!("{value} was to be made at p{at}, and {stat:?} was"));
         }
+        self.note(call, made.map(drop), Event::Put(at, value), Some(refused));
     }
 
     async fn purge_trash(&self) {

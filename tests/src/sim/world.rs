@@ -16,13 +16,14 @@ use futures_util::FutureExt as _;
 use super::client::{Desk, Ledger, Load, Program};
 use super::disk::{Fault as DiskFault, Medium};
 use super::fate::Crash;
-use super::faults::{Fault, Planned};
+use super::faults::Fault;
 use super::host::{Host, Stepped, now_us, set_now_us};
 use super::id::HostId;
 use super::net::{LATENCY_MIN_US, Presence, SimNet, Weather};
 use super::node::{DATA_DIR, Probe, Site, run_coordinator, run_datanode};
 use super::steps::Namer;
 use super::trace::Trace;
+use super::trouble::Trouble;
 use crate::Rng;
 use crate::rng::mix;
 
@@ -200,8 +201,23 @@ impl World {
                 self.start(id);
             }
         }
+        self.look_for_trouble();
         let busy = self.net.activity() != before || self.net.is_busy();
         self.tick = if busy { LATENCY_MIN_US } else { (self.tick * 2).min(TICK_MAX_US) };
+    }
+
+    /// Takes down what is wrong now.
+    fn look_for_trouble(&self) {
+        let troubles = &self.ledger.troubles;
+        for (id, medium) in &self.media {
+            if !self.hosts[id].is_running() || medium.is_failing() {
+                troubles.seen(Trouble::At(*id), self.now);
+            }
+            if medium.is_full() {
+                troubles.seen(Trouble::Full(*id), self.now);
+            }
+        }
+        self.net.troubled(|a, b| troubles.seen(Trouble::between(a, b), self.now));
     }
 
     fn ended(&mut self, id: HostId, stepped: Stepped) {
@@ -259,11 +275,8 @@ impl World {
     /// Does something to the world.
     pub(super) fn inflict(&mut self, fault: Fault) {
         self.say(fault.to_string());
-        if let Fault::Rot(id) | Fault::Swap(id) = fault {
-            self.ledger.disks.excuse(id);
-        }
-        if !matches!(fault, Fault::Clock(..)) {
-            Planned { at_ms: 0, fault }.hosts().into_iter().for_each(|id| self.ledger.disturb(id));
+        if fault.is_trouble() {
+            self.ledger.troubles.seen(fault.trouble(), self.now);
         }
         match fault {
             Fault::Kill(id) => self.down(id, "is killed", Presence::On),
@@ -293,8 +306,8 @@ impl World {
             Fault::ReadFails(id) => self.disk(id, |disk, _| disk.fail(DiskFault::Read)),
             Fault::Fill(id) => self.disk(id, |disk, _| disk.fill()),
             Fault::Heal(id) => self.disk(id, |disk, _| disk.heal()),
-            Fault::DieBefore(id, skip) => self.disk(id, |disk, _| disk.die(skip, false)),
-            Fault::DieAfter(id, skip) => self.disk(id, |disk, _| disk.die(skip, true)),
+            Fault::DieBefore(id, skip) => self.host(id).fate.die_at_disk(id, skip, false),
+            Fault::DieAfter(id, skip) => self.host(id).fate.die_at_disk(id, skip, true),
             Fault::SlowDisk(id, by_ms) => self.disk(id, |disk, _| disk.slow(by_ms)),
             Fault::HangDisk(id) => self.disk(id, |disk, _| disk.hang()),
             Fault::Crash(crash) => self.host(crash.host).fate.plan(crash),
@@ -302,9 +315,13 @@ impl World {
                 let chunks = Path::new(DATA_DIR).join("chunks");
                 let mut which = None;
                 self.disk(id, |disk, rng| which = disk.rot(&chunks, rng));
-                self.say(
-                    which.map_or("nothing to rot".to_owned(), |which| format!("a bit of {which} flips")),
-                );
+                match which {
+                    Some((name, at)) => {
+                        self.say(format!("a bit of {name}:{at} flips"));
+                        self.ledger.disks.rots(id, name, self.now);
+                    }
+                    None => self.say("nothing to rot"),
+                }
             }
             Fault::Copy(id) => {
                 let copy = self.media.get(&id).map(Medium::copy);
@@ -313,6 +330,7 @@ impl World {
             Fault::Swap(id) => {
                 let Some(copy) = self.copies.remove(&id) else { return };
                 self.power_off(id);
+                self.ledger.disks.grows_old(id, self.now);
                 self.disk(id, |disk, rng| {
                     disk.restore(&copy);
                     disk.lose_power(rng);
@@ -374,6 +392,7 @@ impl World {
     pub(super) fn heal(&mut self) {
         self.say("all faults are over");
         self.net.clear_weather();
+        self.hosts.values().for_each(|host| host.fate.forgive());
         self.supervised = true;
         for id in self.nodes() {
             let medium = &self.media[&id];
@@ -399,9 +418,20 @@ impl World {
         found
     }
 
-    /// Files in the directory for unfinished ones.
+    /// Files that are not finished, or that are kept for a while only. What was hurt and is kept as damaged stays for ever, and
+    /// what was set aside at a time that is still to come, because the clock was set back, stays until then.
     pub(super) fn unfinished(&self, id: HostId) -> Vec<String> {
-        self.media[&id].names(&Path::new(DATA_DIR).join("tmp"))
+        let names = |dir: &Path| self.media[&id].names(dir);
+        let root = names(Path::new("/")).into_iter().filter(|name| name.ends_with(".unfinished"));
+        let passing = ["tmp", "quarantine"].map(|dir| names(&Path::new(DATA_DIR).join(dir)));
+        let wall_ms = self.hosts[&id].wall_ms();
+        let stays = |name: &String| match name.strip_suffix(".damaged") {
+            Some(name) => name.rsplitn(3, '.').nth(2).is_some_and(|copy| self.ledger.disks.is_hurt(id, copy)),
+            None => {
+                name.rsplitn(3, '.').nth(1).and_then(|at| at.parse().ok()).is_some_and(|at: u64| at > wall_ms)
+            }
+        };
+        root.chain(passing.concat()).filter(|name| !stays(name)).collect()
     }
 }
 

@@ -1,15 +1,18 @@
 //! What the metadata say of copies, against what is read from each.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use dfs_client::metadata::{ChunkHealth, CopyState, ReplicaLocation};
-use dfs_client::{Error, ErrorKind};
 use dfs_wire::id::{ChunkId, ChunkKey, NodeId};
+use dfs_wire::message::admin::ClusterStatus;
+use dfs_wire::message::health::HealthFinding;
 use tokio::time::{Instant, sleep};
 
-use super::{LOOK, PATHS, Person, SETTLED_IN, path_of};
+use super::{LOOK, PATHS, Person, SETTLED_IN, TOLD_IN, path_of};
 use crate::sim::host::Ending;
 use crate::sim::id::HostId;
+use crate::sim::proof::ENOUGH;
 
 type Copy = (ChunkId, NodeId);
 
@@ -30,7 +33,7 @@ impl Person {
         for at in 0..PATHS {
             let explained = match self.client.explain(&path_of(at)).await {
                 Ok(explained) => explained,
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) if error.code() == "NotFound" => continue,
                 Err(error) => return Err(format!("p{at}: {error:?}")),
             };
             for chunk in &explained.chunks {
@@ -50,7 +53,11 @@ impl Person {
     /// Copies on nodes that do nothing make nothing safe.
     pub(super) async fn nothing_rests_on(&self, gone: &[HostId]) -> Ending {
         for at in 0..PATHS {
-            let Ok(explained) = self.client.explain(&path_of(at)).await else { continue };
+            let explained = match self.client.explain(&path_of(at)).await {
+                Ok(explained) => explained,
+                Err(error) if error.code() == "NotFound" => continue,
+                Err(error) => return Err(format!("p{at} is not explained: {error:?}")),
+            };
             for chunk in &explained.chunks {
                 let counts = |replica: &&ReplicaLocation| {
                     replica.copy == CopyState::Good
@@ -68,7 +75,7 @@ impl Person {
 
     /// Nodes that do nothing are not said to be up, even before they count as down.
     pub(super) async fn silence_is_told(&self, gone: usize, nodes: usize) -> Ending {
-        let Ok(status) = self.client.status().await else { return Ok(()) };
+        let status = self.status_within(TOLD_IN).await?;
         let answering = status.nodes_up.saturating_sub(status.nodes_silent) as usize;
         match answering + gone <= nodes {
             true => Ok(()),
@@ -76,44 +83,102 @@ impl Person {
         }
     }
 
-    /// Every copy that the metadata call good can be read, and is right. Where a disk did not do what it should, they know
-    /// soon after it was seen.
+    /// What is wrong for long is said, of each node.
+    pub(super) async fn told_of(&self, hosts: &[HostId]) -> Ending {
+        let begun = Instant::now();
+        loop {
+            let findings = self.status_within(TOLD_IN).await?.findings;
+            let names = |finding: &HealthFinding, host: &HostId| {
+                finding.code == "NODE_DOWN" && finding.message.split(' ').any(|word| word == host.to_string())
+            };
+            let told = |host: &&HostId| findings.iter().any(|finding| names(finding, host));
+            let Some(untold) = hosts.iter().find(|host| !told(host)) else {
+                return self.nothing_rests_on(hosts).await;
+            };
+            if begun.elapsed() > TOLD_IN {
+                return Err(format!("health does not say that {untold} does nothing: {findings:?}"));
+            }
+            sleep(LOOK).await;
+        }
+    }
+
+    /// A coordinator that nothing is done to says how the cluster is.
+    async fn status_within(&self, patience: Duration) -> Result<ClusterStatus, String> {
+        let begun = Instant::now();
+        loop {
+            match self.client.status().await {
+                Ok(status) => return Ok(status),
+                Err(error) if begun.elapsed() > patience => {
+                    return Err(format!("health is not told: {error:?}"));
+                }
+                Err(_) => sleep(LOOK).await,
+            }
+        }
+    }
+
+    /// Every copy that the metadata call good can be read, and is right; and there are as many as were acknowledged, but for
+    /// those that were hurt. Of what was, they know soon after it was seen.
     pub(super) async fn every_copy(&self, at: usize) -> Ending {
-        let said = |error: Error| format!("p{at}: {error:?}");
         let good = self.called_good(at).await?;
-        let report = self.client.verify(&path_of(at), None).await.map_err(said)?;
-        let mut bad = BTreeSet::new();
+        let report = self.client.verify(&path_of(at), None).await.map_err(|e| format!("p{at}: {e:?}"))?;
+        let (mut read, mut bad) = (BTreeSet::new(), BTreeSet::new());
         for chunk in &report.chunks {
+            for copy in &chunk.copies {
+                let Err(error) = &copy.result else {
+                    read.insert((chunk.chunk, copy.node));
+                    continue;
+                };
+                self.say(format!("p{at}: copy of {} on {} is bad: {error:?}", chunk.chunk, copy.name));
+                bad.insert((chunk.chunk, copy.node));
+            }
             if chunk.good() == 0 {
                 return Err(format!("p{at}: LOST: no copy of {} is good: {:?}", chunk.chunk, chunk.copies));
             }
-            for copy in &chunk.copies {
-                let Err(error) = &copy.result else { continue };
-                let text = format!("p{at}: copy of {} on {} is bad: {error:?}", chunk.chunk, copy.name);
-                let excused = HostId::named(&copy.name).is_none_or(|host| self.ledger.disks.is_excused(host));
-                if good.contains(&(chunk.chunk, copy.node)) && !excused {
-                    self.ledger.accuse(format!("called good, {text}"));
-                }
-                self.say(text);
-                bad.insert((chunk.chunk, copy.node));
+        }
+        // What has ceased to be called good meanwhile, or has never been of use, promises nothing.
+        let still = self.called_good(at).await?;
+        for (copy, (key, host)) in good.iter().filter(|(copy, _)| still.contains_key(*copy)) {
+            if !read.contains(copy) && !self.ledger.disks.is_hurt(*host, &key.to_string()) {
+                self.ledger.accuse(format!("p{at}: {key} on {host} is called good, and could not be read"));
             }
         }
+        self.enough_are_left(at, &read).await?;
         self.known_to_be_bad(at, &bad).await
     }
 
-    /// The copies that the metadata call good. All that they know of is taken down as not to be missed on any disk.
-    async fn called_good(&self, at: usize) -> Result<BTreeSet<Copy>, String> {
+    async fn enough_are_left(&self, at: usize, read: &BTreeSet<Copy>) -> Ending {
         let explained = self.client.explain(&path_of(at)).await.map_err(|e| format!("p{at}: {e:?}"))?;
-        let (mut good, mut live) = (BTreeSet::new(), self.ledger.live());
+        for chunk in &explained.chunks {
+            let key = ChunkKey { chunk: chunk.chunk, generation: chunk.generation }.to_string();
+            let (found, hurt) = (
+                read.iter().filter(|(id, _)| *id == chunk.chunk).count(),
+                self.ledger.disks.that_may_lack(&key),
+            );
+            if found + hurt < ENOUGH {
+                let text = format!("p{at}: {found} copies of {key} are good, and {hurt} may be lost");
+                return Err(format!("{text}: {:?}", chunk.replicas));
+            }
+        }
+        Ok(())
+    }
+
+    /// The copies that the metadata call good, and where each is. All that they know of is taken down as not to be missed on
+    /// any disk.
+    async fn called_good(&self, at: usize) -> Result<BTreeMap<Copy, (ChunkKey, HostId)>, String> {
+        let explained = self.client.explain(&path_of(at)).await.map_err(|e| format!("p{at}: {e:?}"))?;
+        let (mut good, mut live) = (BTreeMap::new(), self.ledger.live());
         for chunk in &explained.chunks {
             let key = ChunkKey { chunk: chunk.chunk, generation: chunk.generation };
             for replica in &chunk.replicas {
                 live.insert((key, replica.node));
                 if replica.copy == CopyState::Good {
-                    good.insert((chunk.chunk, replica.node));
+                    let host = HostId::named(&replica.name).ok_or("a node without a name")?;
+                    good.insert((chunk.chunk, replica.node), (key, host));
                 }
             }
         }
+        let keys = good.iter().map(|((_, node), (key, _))| (*key, *node));
+        self.ledger.good().insert(at, keys.collect());
         Ok(good)
     }
 
@@ -121,7 +186,7 @@ impl Person {
         let begun = Instant::now();
         loop {
             let good = self.called_good(at).await?;
-            let Some((chunk, node)) = good.intersection(bad).next() else { return Ok(()) };
+            let Some((chunk, node)) = bad.iter().find(|copy| good.contains_key(*copy)) else { return Ok(()) };
             if begun.elapsed() > SETTLED_IN {
                 let text =
                     format!("p{at}: the copy of {chunk} on {node} was seen to be bad and is called good");

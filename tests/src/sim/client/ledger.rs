@@ -8,8 +8,8 @@ use dfs_wire::id::{ChunkKey, NodeId};
 
 use super::Load;
 use crate::history::{Event, Recorder};
-use crate::sim::id::HostId;
 use crate::sim::proof::Disks;
+use crate::sim::trouble::Troubles;
 
 /// What all clients of a world know together.
 #[derive(Default)]
@@ -19,7 +19,9 @@ pub(in crate::sim) struct Ledger {
     said: Mutex<Vec<String>>,
     live: Mutex<BTreeSet<(ChunkKey, NodeId)>>,
     pub(in crate::sim) disks: Disks,
-    disturbed: Mutex<BTreeSet<HostId>>,
+    pub(in crate::sim) troubles: Troubles,
+    /// Copies that the metadata call good, by path, at the end.
+    good: Mutex<BTreeMap<usize, BTreeSet<(ChunkKey, NodeId)>>>,
     /// Changes that were called and have not returned, by client.
     under_way: Mutex<BTreeMap<usize, (u64, Event)>>,
     /// Operations that clients have not begun.
@@ -46,15 +48,6 @@ impl Ledger {
         self.said().push(what.into());
     }
 
-    /// From here on what fails at this host may do so because of what was done to it.
-    pub(in crate::sim) fn disturb(&self, host: HostId) {
-        lock(&self.disturbed).insert(host);
-    }
-
-    pub(super) fn is_disturbed(&self, host: HostId) -> bool {
-        lock(&self.disturbed).contains(&host)
-    }
-
     pub(in crate::sim) fn said(&self) -> MutexGuard<'_, Vec<String>> {
         lock(&self.said)
     }
@@ -62,6 +55,11 @@ impl Ledger {
     /// Copies that the metadata counts on, at the end.
     pub(in crate::sim) fn live(&self) -> MutexGuard<'_, BTreeSet<(ChunkKey, NodeId)>> {
         lock(&self.live)
+    }
+
+    /// Those of them that it calls good, by path.
+    pub(in crate::sim) fn good(&self) -> MutexGuard<'_, BTreeMap<usize, BTreeSet<(ChunkKey, NodeId)>>> {
+        lock(&self.good)
     }
 
     pub(super) fn under_way(&self) -> MutexGuard<'_, BTreeMap<usize, (u64, Event)>> {

@@ -5,12 +5,13 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use dfs_client::{ErrorKind, GetOptions, PutSource};
+use dfs_client::{GetOptions, PutSource};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep, timeout};
 
 use super::{Person, content, path_of, value_of};
 use crate::history::Event;
+use crate::sim::trouble::Needs;
 
 /// Bytes that a slow source brings at once.
 const SIP: usize = 16 * 1024;
@@ -48,59 +49,53 @@ impl AsyncRead for Slow {
 impl Person {
     /// Reads some bytes of a file, wherever they begin and end.
     pub(super) async fn get_part(&self, at: usize) {
-        let called = self.ledger.recorder.now();
         let from = self.below(3_000);
         let range = from..from + 1 + self.below(150_000);
-        self.say(format!("get {range:?} of p{at} ..."));
-        let (mut bytes, options) = (vec![], GetOptions::new().range(range));
+        let call = self.asks(format!("get {range:?} of p{at}"), Needs::Copy);
+        let (mut bytes, options) = (vec![], GetOptions::new().range(range.clone()));
         match self.client.get_to_writer(&path_of(at), &mut bytes, options).await {
             Ok(got) => {
-                let value = value_of(got.stat.size);
-                let right =
-                    value.is_some_and(|value| content(value).first_difference(from, &bytes).is_none());
+                let (size, value) = (got.stat.size, value_of(got.stat.size));
+                let right = value.is_some_and(|value| {
+                    bytes.len() as u64 == range.end.min(size) - range.start
+                        && content(value).first_difference(from, &bytes).is_none()
+                });
                 if !right {
                     self.ledger.accuse(format!("{}: p{at}: WRONG BYTES in a part of {value:?}", self.host));
                 }
-                self.say(format!("get a part of p{at}: {value:?}"));
-                self.ledger.recorder.returned(self.number(), called, Event::Get(at, value));
+                self.note_seen(&call, Event::Get(at, value));
             }
-            Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::NotFound) => {
-                self.say(format!("get a part of p{at}: {:?}, {}", error.kind(), error.code()));
-            }
-            Err(error) => self.ledger.accuse(format!("{}: get a part of p{at}: {error:?}", self.host)),
+            Err(error) if error.code() == "NotFound" => self.note_seen(&call, Event::Get(at, None)),
+            Err(error) => self.note_unseen(&call, &error),
         }
     }
 
     /// Puts what comes slowly: it takes longer than a lease lasts.
     pub(super) async fn put_slowly(&self, at: usize) {
-        let (called, value) = (self.ledger.recorder.now(), self.ledger.fresh());
-        self.say(format!("put {value} at p{at} slowly ..."));
-        self.calls(called, Event::Put(at, value));
+        let value = self.ledger.fresh();
+        let what = format!("put {value} at p{at} slowly");
+        let call = self.changes(what, Needs::Places, Event::Put(at, value));
         let bytes = content(value).bytes();
         let pause = Duration::from_secs(25 + self.below(20)) / (1 + (bytes.len() / SIP) as u32);
         let source = PutSource::reader(Slow::new(bytes, pause));
         let result = self.client.put(source, &path_of(at), Self::put_options()).await;
-        self.note(called, &format!("put {value} at p{at} slowly"), result.map(drop), |done| {
-            done.then_some(Event::Put(at, value))
-        });
+        self.note(&call, result.map(drop), Event::Put(at, value), None);
     }
 
     /// Begins to put something, and does not wait for the end.
     pub(super) async fn abandon(&self, at: usize) {
-        let (called, value) = (self.ledger.recorder.now(), self.ledger.fresh());
+        let value = self.ledger.fresh();
         let patience = Duration::from_micros(self.below(60_000));
-        self.say(format!("put {value} at p{at} for {patience:?} ..."));
-        self.calls(called, Event::Put(at, value));
+        let what = format!("put {value} at p{at} for {patience:?}");
+        let call = self.changes(what, Needs::Places, Event::Put(at, value));
         let (source, path) = (PutSource::from(content(value).bytes()), path_of(at));
         let put = self.client.put(source, &path, Self::put_options());
         match timeout(patience, put).await {
-            Ok(result) => self.note(called, &format!("put {value} at p{at}"), result.map(drop), |done| {
-                done.then_some(Event::Put(at, value))
-            }),
+            Ok(result) => self.note(&call, result.map(drop), Event::Put(at, value), None),
             Err(_) => {
                 self.say(format!("put {value} at p{at}: given up"));
                 self.forget_call();
-                self.ledger.recorder.unknown(self.number(), called, Event::Put(at, value));
+                self.ledger.recorder.unknown(self.number(), call.called, Event::Put(at, value));
             }
         }
     }

@@ -57,15 +57,6 @@ pub(in crate::sim) enum Fault {
     Read,
 }
 
-/// Where a process is to die, by losing power.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct DieAt {
-    /// The change or sync, counted from 0 since the medium was made.
-    pub(super) step: u64,
-    /// After it, not before.
-    pub(super) after: bool,
-}
-
 #[derive(Clone, Default)]
 pub(super) struct State {
     pub(super) files: BTreeMap<u64, File>,
@@ -80,8 +71,6 @@ pub(super) struct State {
     /// Jobs take so many milliseconds longer.
     pub(super) slow_ms: u64,
     pub(super) hangs: bool,
-    pub(super) steps: u64,
-    pub(super) die_at: Option<DieAt>,
 }
 
 /// A medium. Clones are the same one.
@@ -111,12 +100,6 @@ impl Medium {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets whoever uses it die at the change or sync that comes after `skip` others.
-    pub(in crate::sim) fn die(&self, skip: u64, after: bool) {
-        let mut state = self.lock();
-        state.die_at = Some(DieAt { step: state.steps + skip, after });
-    }
-
     /// Makes it fail.
     pub(in crate::sim) fn fail(&self, fault: Fault) {
         self.lock().faults.push(fault);
@@ -127,13 +110,24 @@ impl Medium {
         let mut state = self.lock();
         state.faults.clear();
         state.capacity = CAPACITY;
-        (state.die_at, state.slow_ms, state.hangs) = (None, 0, false);
+        (state.slow_ms, state.hangs) = (0, false);
         self.answers.notify_waiters();
     }
 
     /// Whether it has failed anybody since it was asked last.
     pub(in crate::sim) fn has_failed(&self) -> bool {
         std::mem::take(&mut self.lock().struck)
+    }
+
+    /// Whether it does not do all it should, or is about to.
+    pub(in crate::sim) fn is_failing(&self) -> bool {
+        let state = self.lock();
+        state.hangs || state.slow_ms > 0 || !state.faults.is_empty() || state.struck
+    }
+
+    /// Whether it has less room than it had.
+    pub(in crate::sim) fn is_full(&self) -> bool {
+        self.lock().capacity < CAPACITY
     }
 
     /// Lets every job take longer.
@@ -169,7 +163,7 @@ impl Medium {
     /// Everything on it now, as a copy of the disk would have it.
     pub(in crate::sim) fn copy(&self) -> Self {
         let mut state = self.lock().clone();
-        (state.die_at, state.faults) = (None, Vec::new());
+        state.faults = Vec::new();
         Self { state: Arc::new(Mutex::new(state)), ..self.clone() }
     }
 
@@ -179,8 +173,8 @@ impl Medium {
         *self.lock() = state;
     }
 
-    /// Flips a bit of a file below `dir`, at rest; says which.
-    pub(in crate::sim) fn rot(&self, dir: &Path, rng: &mut Rng) -> Option<String> {
+    /// Flips a bit of a file below `dir`, at rest; says in which, and where.
+    pub(in crate::sim) fn rot(&self, dir: &Path, rng: &mut Rng) -> Option<(String, usize)> {
         let mut state = self.lock();
         let files = state.below(dir);
         if files.is_empty() {
@@ -193,18 +187,22 @@ impl Medium {
         if let Some(byte) = file.durable.get_mut(at) {
             *byte = file.now[at];
         }
-        Some(format!("{}:{at}", path.display()))
+        Some((split(&path).ok()?.1, at))
     }
 
-    /// Looks at each file below `dir` as it would be after a power cut that takes all it can: durable names, durable contents.
-    pub(in crate::sim) fn each_durable(&self, dir: &Path, mut look: impl FnMut(&str, &[u8])) {
+    /// Looks at each file below `top` as it would be after a power cut that takes all it can: durable contents, under names
+    /// that are durable all the way from the root.
+    pub(in crate::sim) fn each_durable(&self, top: &Path, mut look: impl FnMut(&str, &[u8])) {
         let state = self.lock();
-        for (_, dir) in state.dirs.iter().filter(|(path, _)| path.starts_with(dir)) {
-            for (name, node) in &dir.durable {
-                if let Node::File(inode) = node
-                    && let Some(file) = state.files.get(inode)
-                {
-                    look(name, &file.durable);
+        let mut dirs = vec![PathBuf::from("/")];
+        while let Some(path) = dirs.pop() {
+            for (name, node) in state.dirs.get(&path).into_iter().flat_map(|dir| &dir.durable) {
+                match node {
+                    Node::Dir => dirs.push(path.join(name)),
+                    Node::File(_) if !path.starts_with(top) => {}
+                    Node::File(inode) => {
+                        state.files.get(inode).into_iter().for_each(|file| look(name, &file.durable));
+                    }
                 }
             }
         }

@@ -39,15 +39,7 @@ impl SimDisk {
         change: impl FnOnce(&mut State) -> io::Result<T>,
     ) -> io::Result<T> {
         self.alive()?;
-        let mut state = self.state();
-        let step = state.steps;
-        state.steps += 1;
-        let dies = state.die_at.filter(|at| at.step == step);
         let (number, crash) = self.birth.doom.fate.step(Place::Disk);
-        if dies.is_some_and(|at| !at.after) {
-            self.birth.doom.seal();
-            return Err(errno(Errno::IO));
-        }
         if let Some(crash) = crash.filter(|crash| !crash.after) {
             self.birth.doom.strike(crash);
             return Err(errno(Errno::IO));
@@ -55,10 +47,7 @@ impl SimDisk {
         let host = self.birth.host;
         self.medium.trace.step(now_us(), host, (Place::Disk, number), |namer| namer.disk(host, what, path));
         self.medium.trace.note(now_us(), self.birth.host, What::Disk(what, path.display().to_string()));
-        let changed = change(&mut state);
-        if dies.is_some() {
-            self.birth.doom.seal();
-        }
+        let changed = change(&mut self.state());
         crash.into_iter().for_each(|crash| self.birth.doom.strike(crash));
         changed
     }

@@ -165,8 +165,15 @@ impl SimNet {
         }
     }
 
-    /// Fair weather everywhere.
+    /// Names each pair of hosts between which something is wrong, or is about to be.
+    pub(in crate::sim) fn troubled(&self, mut look: impl FnMut(HostId, HostId)) {
+        let state = self.lock();
+        state.weather.keys().chain(&state.flips).for_each(|(from, to)| look(*from, *to));
+    }
+
+    /// Fair weather everywhere, and no bit flips any more.
     pub(in crate::sim) fn clear_weather(&self) {
+        self.lock().flips.clear();
         let all: Vec<_> = self.lock().weather.keys().copied().collect();
         all.into_iter().for_each(|(from, to)| self.set_weather(from, to, None));
     }
