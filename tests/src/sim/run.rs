@@ -84,7 +84,7 @@ pub fn run(plan: &Plan) -> Report {
     }
     let (trace, took_ms) = (world.trace.clone(), world.now_ms());
     let (hash, events) = (trace.hash(), trace.count());
-    drop(world);
+    wrong.append(&mut world.end());
     Report { hash, events, operations, took_ms, wrong, trace }
 }
 

@@ -4,9 +4,10 @@
 //! after the other, so that none sees what another does in the same tick: their order does not matter to what happens, and
 //! one thread is enough. While nothing is on its way, ticks grow.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use dfs_actors::datanode::chunk_store::ChunkStore as _;
 use dfs_actors::supervisor::{Strike, StrikeTarget};
@@ -17,7 +18,7 @@ use super::client::{Desk, Ledger, Load, Program};
 use super::disk::{Fault as DiskFault, Medium};
 use super::fate::Crash;
 use super::faults::Fault;
-use super::host::{Host, Stepped, now_us, set_now_us};
+use super::host::{Doom, Host, Stepped, now_us, set_now_us};
 use super::id::HostId;
 use super::net::{LATENCY_MIN_US, Presence, SimNet, Weather};
 use super::node::{DATA_DIR, Probe, Site, run_coordinator, run_datanode};
@@ -44,6 +45,8 @@ pub(super) struct World {
     media: BTreeMap<HostId, Medium>,
     copies: BTreeMap<HostId, Medium>,
     probes: BTreeMap<HostId, Probe>,
+    /// Each life of each host: its number, and what all that it is made of holds.
+    lives: Vec<(HostId, u32, Weak<dyn Any>)>,
     /// What clients have to do.
     loads: BTreeMap<HostId, Load>,
     /// Nodes that stopped in order, or were asked to and may have said their goodbye: and in which of their lives.
@@ -72,6 +75,7 @@ impl World {
             media: BTreeMap::new(),
             copies: BTreeMap::new(),
             probes: BTreeMap::new(),
+            lives: Vec::new(),
             loads: BTreeMap::new(),
             left: BTreeMap::new(),
             supervised: false,
@@ -144,6 +148,14 @@ impl World {
                 _ => run_datanode(site).boxed(),
             }
         });
+        self.watch(id);
+    }
+
+    /// Takes down that a life of a host has begun.
+    fn watch(&mut self, id: HostId) {
+        let Some(host) = self.hosts.get(&id) else { return };
+        let dooms = host.doom().map(|doom| -> Weak<dyn Any> { Arc::<Doom>::downgrade(doom) });
+        self.lives.extend(dooms.map(|doom| (id, host.lives(), doom)));
     }
 
     fn host(&mut self, id: HostId) -> &mut Host {
@@ -181,6 +193,7 @@ impl World {
             let port = net.port(id, birth.doom.clone());
             super::client::run(Desk { birth, port, seed, ledger, trace }, program).boxed()
         });
+        self.watch(id);
     }
 
     /// Lets a tick go by.
@@ -432,6 +445,16 @@ impl World {
             }
         };
         root.chain(passing.concat()).filter(|name| !stays(name)).collect()
+    }
+
+    /// Ends it, and looks whether anything of it is left in memory.
+    pub(super) fn end(self) -> Vec<String> {
+        let disks = self.media.iter().map(|(id, medium)| (format!("the disk of {id}"), medium.watch()));
+        let lives = self.lives.iter().map(|(id, life, doom)| (format!("life {life} of {id}"), doom.clone()));
+        let watched: Vec<(String, Weak<dyn Any>)> = disks.chain(lives).collect();
+        drop(self);
+        let left = watched.into_iter().filter(|(_, weak)| weak.strong_count() > 0);
+        left.map(|(what, _)| format!("{what} is still in memory when all is over")).collect()
     }
 }
 

@@ -40,7 +40,7 @@ mod writer;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -50,7 +50,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::codec;
 use crate::frame::FrameKind;
 use crate::id::OpId;
-use crate::limits::{HEAD_BYTES_MAX, INLINE_TAIL_BYTES_MAX, STREAMS_MAX};
+use crate::limits::{HEAD_BYTES_MAX, IDLE_TICKS_MAX, INLINE_TAIL_BYTES_MAX, STREAMS_MAX};
 use crate::message::{Request, RequestHead, Response};
 use crate::slab::SlabBudget;
 use crate::status::{Status, StatusCode};
@@ -91,6 +91,8 @@ pub(crate) struct Shared {
     heard: AtomicBool,
     /// Bytes that came.
     received: AtomicU64,
+    /// Looks at which the head of one and the same frame had begun and was not there, and one more; 0 between heads.
+    head_looks: AtomicU32,
     /// Bytes that the socket took.
     written: AtomicU64,
     budget: SlabBudget,
@@ -224,6 +226,7 @@ impl Link {
             closed_wake: Notify::new(),
             heard: AtomicBool::new(true),
             received: AtomicU64::new(0),
+            head_looks: AtomicU32::new(0),
             written: AtomicU64::new(0),
             budget: params.budget,
         });
@@ -300,7 +303,8 @@ impl Link {
 
     /// To be called every few seconds by the connection's owner, for as long as it lives: sends a ping if the peer was
     /// silent, else a pong that says it was heard; closes the link after [`SILENT_TICKS_MAX`] silent ticks in a row, or [`IDLE_TICKS_MAX`] in which the
-    /// peer took not one byte of what is being sent; resets answered streams whose data nobody takes; and lets the
+    /// peer took not one byte of what is being sent, or in which one head has not come to its end (its length, which cannot
+    /// be checked before, was damaged on its way); resets answered streams whose data nobody takes; and lets the
     /// peer have its next allowance of [`ABUSE_PER_TICK_MAX`] resets and pings. A link that is never ticked notices
     /// none of these and gives no second allowance.
     ///
@@ -310,7 +314,10 @@ impl Link {
     pub fn tick(&self) -> Liveness {
         let heard = self.shared.heard.swap(false, Ordering::Relaxed);
         let written = self.shared.written.load(Ordering::Relaxed);
-        let ticked = self.shared.lock().tick(heard, written);
+        let looks = &self.shared.head_looks;
+        let more = |looks: u32| (looks > 0).then_some(looks.saturating_add(1));
+        let looked = looks.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).unwrap_or(0);
+        let ticked = self.shared.lock().tick(heard, written, looked > IDLE_TICKS_MAX);
         drop(ticked.leftovers);
         match ticked.liveness {
             Liveness::Dead => self.close(Status::new(StatusCode::ConnectionLost, ticked.reason)),

@@ -133,7 +133,7 @@ struct Frames<R> {
 impl<R: AsyncRead + Unpin> Frames<R> {
     /// Takes in one frame. An error closes the connection with it.
     async fn step(&mut self, shared: &Arc<Shared>) -> Result<(), Status> {
-        let header = self.header().await?;
+        let header = self.header(shared).await?;
         let Some(kind) = FrameKind::from_number(header.kind) else {
             shared.lock().count_abuse()?;
             self.skip(header.tail_len as usize).await?;
@@ -191,12 +191,14 @@ impl<R: AsyncRead + Unpin> Frames<R> {
         }
     }
 
-    async fn header(&mut self) -> Result<Header, Status> {
+    async fn header(&mut self, shared: &Shared) -> Result<Header, Status> {
         let mut bytes = [0; HEADER_BYTES];
         self.reader.read_exact(&mut bytes).await.map_err(io_error)?;
         let header = Header::parse(&bytes, HEAD_BYTES_MAX).map_err(frame_error)?;
         self.head.resize(header.head_len.into(), 0);
+        shared.head_looks.store(1, Ordering::Relaxed);
         self.reader.read_exact(&mut self.head).await.map_err(io_error)?;
+        shared.head_looks.store(0, Ordering::Relaxed);
         header.verify_head(&self.head).map_err(frame_error)?;
         if header.sequence != self.sequence {
             return Err(frame_error(FrameError::Sequence {

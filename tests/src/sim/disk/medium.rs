@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -98,6 +98,12 @@ impl Medium {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What keeps it in memory, without keeping it there.
+    pub(in crate::sim) fn watch(&self) -> Weak<dyn std::any::Any> {
+        let weak: Weak<Mutex<State>> = Arc::downgrade(&self.state);
+        weak
     }
 
     /// Makes it fail.

@@ -215,12 +215,13 @@ impl Conn {
         leftovers
     }
 
-    /// One look at the peer: `heard` = bytes came since the last, `written` = bytes the socket ever took.
+    /// One look at the peer: `heard` = bytes came since the last, `written` = bytes the socket ever took, `unfinished` = a
+    /// head takes too long.
     ///
     /// Whoever hears the peer lets it know at each look, unasked: the peer's own ping may stand behind megabytes on a
     /// slow line. That `written` grew proves nothing about the peer, as its first
     /// megabytes go to this machine's socket buffer.
-    pub(in crate::link) fn tick(&mut self, heard: bool, written: u64) -> Ticked {
+    pub(in crate::link) fn tick(&mut self, heard: bool, written: u64, unfinished: bool) -> Ticked {
         let mut ticked =
             Ticked { liveness: Liveness::Alive, reason: "", leftovers: self.cut_stuck_streams() };
         self.abuse = 0;
@@ -230,6 +231,9 @@ impl Conn {
         self.silent_ticks = if heard { 0 } else { self.silent_ticks + 1 };
         if self.stalled_ticks >= IDLE_TICKS_MAX {
             (ticked.liveness, ticked.reason) = (Liveness::Dead, "the peer takes nothing that is sent to it");
+        } else if unfinished {
+            (ticked.liveness, ticked.reason) =
+                (Liveness::Dead, "the head of a frame has not come to its end: its length may be damaged");
         } else if self.silent_ticks >= SILENT_TICKS_MAX {
             (ticked.liveness, ticked.reason) = (Liveness::Dead, "the peer went silent");
         } else if self.silent_ticks > 0 {

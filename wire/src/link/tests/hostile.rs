@@ -294,6 +294,25 @@ async fn a_peer_that_reads_nothing_but_pings_is_noticed() {
     assert_eq!(link.status().unwrap().code, StatusCode::ConnectionLost);
 }
 
+/// Until a head is whole its checksum says nothing, and all that comes is taken for a part of it.
+#[tokio::test]
+async fn a_head_whose_length_was_damaged_is_noticed_although_the_peer_goes_on() {
+    let (mut peer, link, _) = RawPeer::new(Role::Connector, 4, PIPE);
+    let mut pong = peer.bytes(FrameKind::Pong as u8, 0, &codec::encode(&PingHead { nonce: 1 }).unwrap(), &[]);
+    pong[3] ^= 0x40;
+    peer.raw(&pong).await.unwrap();
+    let mut ticks = 0;
+    while !link.is_closed() {
+        peer.send(FrameKind::Pong, 0, &PingHead { nonce: 1 }, &[]).await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        link.tick();
+        ticks += 1;
+        assert!(ticks <= IDLE_TICKS_MAX + 2);
+    }
+    let status = link.status().unwrap();
+    assert!(status.message.contains("damaged"), "{status}");
+}
+
 #[tokio::test]
 async fn a_driver_that_is_killed_ends_every_wait() {
     for kill_reader in [true, false] {

@@ -174,7 +174,7 @@ fn floods_end_the_connection_and_a_tick_forgives() {
     let mut c = conn(Role::Acceptor);
     let flood = |c: &mut Conn| (0..1_000_000).find(|_| c.count_abuse().is_err()).unwrap();
     assert_eq!(flood(&mut c), crate::limits::ABUSE_PER_TICK_MAX);
-    drop(c.tick(true, 0).leftovers);
+    drop(c.tick(true, 0, false).leftovers);
     assert_eq!(flood(&mut c), crate::limits::ABUSE_PER_TICK_MAX);
 }
 
@@ -187,7 +187,7 @@ fn an_answered_stream_whose_data_nobody_takes_is_reset() {
     drop(c.detach(1));
     for _ in 0..=IDLE_TICKS_MAX {
         assert_eq!(c.stream_count(), 1);
-        drop(c.tick(true, 0).leftovers);
+        drop(c.tick(true, 0, false).leftovers);
     }
     assert_eq!(take(&mut c), [(FrameKind::Pong, 0), (FrameKind::Reset, 1)]);
     assert_eq!(c.stream_count(), 0);
@@ -198,7 +198,7 @@ fn a_peer_that_takes_not_one_byte_is_dead() {
     let mut c = conn(Role::Connector);
     open(&mut c).unwrap();
     take(&mut c);
-    let look = |c: &mut Conn, written| c.tick(true, written).liveness;
+    let look = |c: &mut Conn, written| c.tick(true, written, false).liveness;
     assert_eq!(look(&mut c, 1), Liveness::Alive);
     for _ in 1..IDLE_TICKS_MAX {
         assert_eq!(look(&mut c, 1), Liveness::Alive);
@@ -215,7 +215,7 @@ fn a_peer_that_takes_not_one_byte_is_dead() {
 #[test]
 fn what_goes_to_a_socket_buffer_is_no_sign_of_the_peer() {
     let mut c = conn(Role::Connector);
-    let look = |c: &mut Conn, written| c.tick(false, written).liveness;
+    let look = |c: &mut Conn, written| c.tick(false, written, false).liveness;
     // Each ping is taken by the socket, as is the odd request.
     assert_eq!(look(&mut c, 40), Liveness::Waiting);
     assert_eq!(take(&mut c), [(FrameKind::Ping, 0)]);
@@ -227,10 +227,10 @@ fn what_goes_to_a_socket_buffer_is_no_sign_of_the_peer() {
 fn whoever_hears_the_peer_says_so_once_a_look() {
     let mut c = conn(Role::Acceptor);
     for _ in 0..3 {
-        drop(c.tick(true, 0).leftovers);
+        drop(c.tick(true, 0, false).leftovers);
     }
     assert_eq!(take(&mut c), [(FrameKind::Pong, 0)], "the writer has not taken the first yet");
-    drop(c.tick(true, 32).leftovers);
+    drop(c.tick(true, 32, false).leftovers);
     assert_eq!(take(&mut c), [(FrameKind::Pong, 0)]);
 }
 
@@ -319,7 +319,7 @@ fn closing_gives_all_memory_back_but_what_others_hold() {
 #[test]
 fn a_peer_that_goes_silent_is_dead_at_the_third_look_after_the_last_that_heard_it() {
     let mut c = conn(Role::Acceptor);
-    assert_eq!(c.tick(true, 0).liveness, Liveness::Alive);
-    let looks: Vec<_> = (0..SILENT_TICKS_MAX).map(|_| c.tick(false, 0).liveness).collect();
+    assert_eq!(c.tick(true, 0, false).liveness, Liveness::Alive);
+    let looks: Vec<_> = (0..SILENT_TICKS_MAX).map(|_| c.tick(false, 0, false).liveness).collect();
     assert_eq!(looks, [Liveness::Waiting, Liveness::Waiting, Liveness::Dead]);
 }
