@@ -21,8 +21,6 @@ use crate::history::check;
 const LOAD_MAX_MS: u64 = 900_000;
 /// Within so much time after everything works again, nothing is left on disks that nobody wants.
 const TIDY_MS: u64 = 240_000;
-/// An idle node may have so many more tasks than when it was new: connections that are not closed yet.
-const TASKS_MORE: usize = 12;
 /// Silence after which it is not said to be up.
 const SILENT_SOON_MS: u64 = 8_000;
 /// Silence after which a node counts as down.
@@ -293,7 +291,7 @@ fn leaks(world: &World, tasks: &BTreeMap<HostId, usize>) -> Vec<String> {
     let mut leaks = Vec::new();
     for (id, before) in tasks {
         let now = world.tasks(*id);
-        if now > before + TASKS_MORE {
+        if now > *before {
             leaks.push(format!("{now} tasks on {id}, {before} at first"));
         }
         let seen = world.probe(*id).look();
