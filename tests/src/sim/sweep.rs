@@ -9,9 +9,16 @@ use std::time::Duration;
 
 use super::plan::Plan;
 use super::run::{Report, run};
+use crate::proc_fs::resident_bytes;
 
 /// A run that takes longer, in earnest, will not end: something in it goes on for ever while virtual time stands still.
 const RUN_MAX: Duration = Duration::from_secs(300);
+/// After so many runs, with all its buffers and threads,
+const WARM_AFTER: usize = 20;
+/// and until the end of so many or more,
+const MANY: usize = 200;
+/// a process does not grow by more.
+const GROWTH_MAX: u64 = 64 << 20;
 /// As the main thread's.
 const STACK_BYTES: usize = 8 << 20;
 
@@ -30,15 +37,27 @@ pub fn sweep(plans: &[Plan], jobs: usize, mut each: impl FnMut(&Plan, Report)) {
             });
         }
         drop(done);
-        let (mut due, mut early) = (0, BTreeMap::new());
+        let (mut due, mut early, mut warm) = (0, BTreeMap::new(), None);
         for (at, report) in finished {
             early.insert(at, report);
-            while let Some(report) = early.remove(&due) {
+            while let Some(mut report) = early.remove(&due) {
+                if due == WARM_AFTER {
+                    warm = resident_bytes(std::process::id());
+                }
+                if due + 1 == plans.len().max(MANY) {
+                    report.wrong.extend(grown(warm));
+                }
                 each(&plans[due], report);
                 due += 1;
             }
         }
     });
+}
+
+/// What is wrong with the memory of this process, if many runs have left something in it.
+fn grown(since: Option<u64>) -> Option<String> {
+    let (since, now) = (since?, resident_bytes(std::process::id())?);
+    (now > since + GROWTH_MAX).then(|| format!("the process grew from {since} to {now} bytes in many runs"))
 }
 
 fn take<'a>(plans: &'a [Plan], next: &AtomicUsize) -> Option<(usize, &'a Plan)> {

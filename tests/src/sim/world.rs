@@ -441,7 +441,7 @@ impl World {
         let stays = |name: &String| match name.strip_suffix(".damaged") {
             Some(name) => name.rsplitn(3, '.').nth(2).is_some_and(|copy| self.ledger.disks.is_hurt(id, copy)),
             None => {
-                name.rsplitn(3, '.').nth(1).and_then(|at| at.parse().ok()).is_some_and(|at: u64| at > wall_ms)
+                name.rsplit('.').nth(1).and_then(|at| at.parse().ok()).is_some_and(|at: u64| at > wall_ms)
             }
         };
         root.chain(passing.concat()).filter(|name| !stays(name)).collect()
