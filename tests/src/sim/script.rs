@@ -13,7 +13,7 @@
 use std::time::Duration;
 
 use dfs_client::metadata::FileStat;
-use dfs_client::{CopyOptions, DeleteOptions, Error, ErrorKind, MkdirOptions, PutSource, TrashTarget};
+use dfs_client::{CopyOptions, DeleteOptions, Error, MkdirOptions, PutSource, TrashTarget};
 use tokio::io::AsyncReadExt as _;
 use tokio::time::{sleep, timeout};
 
