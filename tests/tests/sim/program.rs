@@ -66,6 +66,18 @@ fn a_summary_for_programs_says_what_was_run() {
 }
 
 #[test]
+fn a_run_is_drawn_as_text_and_as_a_picture_at_once() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let svg = dir.path().join("run.svg");
+    let to = svg.to_str().expect("UTF-8");
+    let said =
+        dfs_sim(&["--nodes", "3", "--ops", "1", "--faults", "", "--explain", "--svg", to, "--to", "9"]);
+    assert_eq!(said.status.code(), Some(0), "{}", text(&said.stderr));
+    assert!(text(&said.stdout).contains("●──"), "{}", text(&said.stdout));
+    assert!(std::fs::read_to_string(&svg).expect("a picture").contains("</svg>"));
+}
+
+#[test]
 fn the_kinds_of_faults_are_told_to_whoever_asks() {
     let said = dfs_sim(&["--faults", "help"]);
     assert_eq!(said.status.code(), Some(0));

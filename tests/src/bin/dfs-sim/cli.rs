@@ -4,7 +4,7 @@ use std::num::NonZero;
 use std::path::PathBuf;
 
 use clap::builder::RangedU64ValueParser;
-use clap::{Parser, ValueEnum};
+use clap::{ArgGroup, Parser, ValueEnum};
 use dfs_tests::Rng;
 use dfs_tests::sim::enumerate::{Extent, points};
 use dfs_tests::sim::{
@@ -32,7 +32,8 @@ Exit codes: 0 all runs are clean, 1 one is not, 2 it cannot be run as it was ask
 /// Runs a whole dfs cluster in one thread and in virtual time: a coordinator, datanodes and clients, over a network and
 /// disks in memory. All that happens follows from a seed; the same seed gives the same run again.
 #[derive(Debug, Parser)]
-#[command(name = "dfs-sim", version, after_help = EXAMPLES)]
+#[command(name = "dfs-sim", version, after_help = EXAMPLES,
+    group(ArgGroup::new("drawn").args(["explain", "svg"]).multiple(true)))]
 pub(crate) struct Cli {
     /// The seed of the run, or the first of several
     #[arg(long, value_name = "S", conflicts_with = "fresh")]
@@ -78,10 +79,10 @@ pub(crate) struct Cli {
     #[arg(long)]
     pub(crate) shrink: bool,
     /// Draw the run as a timeline, with a lane for each host
-    #[arg(long, help_heading = TIMELINE, group = "drawn")]
+    #[arg(long, help_heading = TIMELINE)]
     pub(crate) explain: bool,
     /// Write the timeline as a picture
-    #[arg(long, value_name = "FILE", help_heading = TIMELINE, group = "drawn")]
+    #[arg(long, value_name = "FILE", help_heading = TIMELINE)]
     pub(crate) svg: Option<PathBuf>,
     /// From this second of the load on
     #[arg(long, value_name = "SECONDS", help_heading = TIMELINE, allow_negative_numbers = true, requires = "drawn")]
