@@ -18,7 +18,7 @@ use super::client::{Desk, Ledger, Load, Program};
 use super::disk::{Fault as DiskFault, Medium};
 use super::fate::Crash;
 use super::faults::Fault;
-use super::host::{Doom, Host, Stepped, now_us, set_now_us};
+use super::host::{Doom, Host, Stepped, set_now_us};
 use super::id::HostId;
 use super::net::{LATENCY_MIN_US, Presence, SimNet, Weather};
 use super::node::{DATA_DIR, Probe, Site, run_coordinator, run_datanode};
@@ -463,6 +463,5 @@ impl Drop for World {
         // One after another, each told before: what they drop must find the world as it was.
         let ids: Vec<_> = self.hosts.keys().copied().collect();
         ids.into_iter().for_each(|id| self.down(id, "the world ends", Presence::Off));
-        set_now_us(now_us());
     }
 }
