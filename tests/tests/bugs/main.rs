@@ -18,7 +18,7 @@ use dfs_tests::sim::{Plan, run_apart_after};
 use dfs_wire::bugs::{self, Bug};
 
 /// Seeds that may be needed.
-const BUDGET: u64 = 300;
+const BUDGET: u64 = 600;
 
 /// What came of looking for a bug.
 struct Search {
