@@ -202,6 +202,8 @@ fn until_done(world: &mut World, clients: &[HostId], patience_ms: u64) -> Result
 
 /// If datanodes are down, waits for as long as one may be silent, and sees whether that is told.
 fn told(world: &mut World) -> Result<(), String> {
+    // Whoever is down from now on was down before.
+    world.call_off_crashes();
     let down = world.missing();
     if down.is_empty() {
         return Ok(());

@@ -401,11 +401,16 @@ impl World {
         self.disk(id, Medium::lose_power);
     }
 
+    /// Crashes that were planned at a step and have not come will not.
+    pub(super) fn call_off_crashes(&self) {
+        self.hosts.values().for_each(|host| host.fate.forgive());
+    }
+
     /// Ends all faults: fair weather, sound disks, everybody up. A process whose disk failed it is started anew.
     pub(super) fn heal(&mut self) {
         self.say("all faults are over");
         self.net.clear_weather();
-        self.hosts.values().for_each(|host| host.fate.forgive());
+        self.call_off_crashes();
         self.supervised = true;
         for id in self.nodes() {
             let medium = &self.media[&id];
