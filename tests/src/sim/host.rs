@@ -133,6 +133,8 @@ struct Life {
     doom: Arc<Doom>,
     stop: Arc<Notify>,
     main: JoinHandle<Ending>,
+    /// How far its wall clock was off when it started.
+    skew_ms: i64,
 }
 
 impl Life {
@@ -182,6 +184,13 @@ impl Host {
         wall_ms(&self.skew_ms)
     }
 
+    /// The least of what its wall clock says and of what its process has counted since its start: a process believes neither
+    /// alone when the clock is set.
+    pub(super) fn believed_ms(&self) -> u64 {
+        let born = self.life.as_ref().map(|life| wall_ms(&AtomicI64::new(life.skew_ms)));
+        born.map_or(self.wall_ms(), |counted| counted.min(self.wall_ms()))
+    }
+
     /// Sets the wall clock forward or back.
     pub(super) fn set_clock(&self, by_ms: i64) {
         self.skew_ms.fetch_add(by_ms, Ordering::Relaxed);
@@ -218,7 +227,8 @@ impl Host {
         let stop = Arc::new(Notify::new());
         let birth = Birth { host: self.id, clock, doom: doom.clone(), stop: stop.clone(), life: self.lives };
         let main = runtime.spawn(main(birth));
-        self.life = Some(Life { runtime, base, began, doom, stop, main });
+        let skew_ms = self.skew_ms.load(Ordering::Relaxed);
+        self.life = Some(Life { runtime, base, began, doom, stop, main, skew_ms });
         self.paused = false;
     }
 

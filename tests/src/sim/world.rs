@@ -437,16 +437,16 @@ impl World {
     }
 
     /// Files that are not finished, or that are kept for a while only. What was hurt and is kept as damaged stays for ever, and
-    /// what was set aside at a time that is still to come, because the clock was set back, stays until then.
+    /// what was set aside at a time that is still to come, because the clock was set, stays until then.
     pub(super) fn unfinished(&self, id: HostId) -> Vec<String> {
         let names = |dir: &Path| self.media[&id].names(dir);
         let root = names(Path::new("/")).into_iter().filter(|name| name.ends_with(".unfinished"));
         let passing = ["tmp", "quarantine"].map(|dir| names(&Path::new(DATA_DIR).join(dir)));
-        let wall_ms = self.hosts[&id].wall_ms();
+        let believed_ms = self.hosts[&id].believed_ms();
         let stays = |name: &String| match name.strip_suffix(".damaged") {
             Some(name) => name.rsplitn(3, '.').nth(2).is_some_and(|copy| self.ledger.disks.is_hurt(id, copy)),
             None => {
-                name.rsplit('.').nth(1).and_then(|at| at.parse().ok()).is_some_and(|at: u64| at > wall_ms)
+                name.rsplit('.').nth(1).and_then(|at| at.parse().ok()).is_some_and(|at: u64| at > believed_ms)
             }
         };
         root.chain(passing.concat()).filter(|name| !stays(name)).collect()
