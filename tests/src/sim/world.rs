@@ -337,7 +337,12 @@ impl World {
                 }
             }
             Fault::Copy(id) => {
-                let copy = self.media.get(&id).map(Medium::copy);
+                // Of a disk that is no datanode's yet nobody has an older copy.
+                let data = |medium: &&Medium| {
+                    medium.names(Path::new(DATA_DIR)).iter().any(|name| name == "identity")
+                };
+                let medium = self.media.get(&id).filter(|medium| id == HostId::COORDINATOR || data(medium));
+                let copy = medium.map(Medium::copy);
                 self.copies.extend(copy.map(|copy| (id, copy)));
             }
             Fault::Swap(id) => {
