@@ -337,12 +337,7 @@ impl World {
                 }
             }
             Fault::Copy(id) => {
-                // Of a disk that is no datanode's yet nobody has an older copy.
-                let data = |medium: &&Medium| {
-                    medium.names(Path::new(DATA_DIR)).iter().any(|name| name == "identity")
-                };
-                let medium = self.media.get(&id).filter(|medium| id == HostId::COORDINATOR || data(medium));
-                let copy = medium.map(Medium::copy);
+                let copy = self.older_copy(id);
                 self.copies.extend(copy.map(|copy| (id, copy)));
             }
             Fault::Swap(id) => {
@@ -399,6 +394,13 @@ impl World {
         self.disk(id, |disk, _| disk.restore(by));
         self.start(id);
         before
+    }
+
+    /// A copy of a disk as it is, to come back later. Of one that is no datanode's yet nobody has any.
+    fn older_copy(&self, id: HostId) -> Option<Medium> {
+        let medium = self.media.get(&id)?;
+        let is_one = || medium.names(Path::new(DATA_DIR)).iter().any(|name| name == "identity");
+        (id == HostId::COORDINATOR || is_one()).then(|| medium.copy())
     }
 
     fn power_off(&mut self, id: HostId) {
