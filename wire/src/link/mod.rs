@@ -23,7 +23,8 @@
 //! - every request gets exactly one of: a response, a reset (always `Cancelled`), a lost connection. Only the response
 //!   is an answer: after the others a request that was sent may have been carried out (`Cancelled`,
 //!   `ConnectionLost`), one that was not sent was not (`Unavailable`);
-//! - a peer is alive while bytes of it come, whole frames or not; whoever hears it says so at each look;
+//! - a peer is alive while bytes of it come, whole frames or not, but the head of a frame, of 60 KiB at most, has six looks to
+//!   come to its end; whoever hears a peer says so at each look;
 //! - data is received only into reserved slabs, and at most as much as was granted, per stream and per connection;
 //! - a data frame is exactly 256 KiB but for the last of its stream, so that credit counts slabs;
 //! - responses, windows, pings and resets never wait behind data of other streams, nor for credit;
