@@ -90,6 +90,15 @@ impl Recorder {
 type State = Vec<Held>;
 
 impl Event {
+    /// Whether a path may hold something else after this event.
+    pub fn changes(&self, path: usize) -> bool {
+        match self {
+            Self::Put(at, _) | Self::PutIf(at, _, _, true) | Self::Remove(at, true) => *at == path,
+            Self::Rename(from, to, true) => *from == path || *to == path,
+            _ => false,
+        }
+    }
+
     /// The state after this event, or `None` if the answer would be wrong in `state`.
     fn apply(&self, state: &State) -> Option<State> {
         let mut next = state.clone();

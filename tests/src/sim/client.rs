@@ -16,10 +16,11 @@ use dfs_client::{
     Client, ClientConfig, DeleteOptions, DfsPath, Error, GetOptions, MkdirOptions, PutOptions, PutOutcome,
     PutSource, RenameOptions,
 };
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 pub(super) use calls::{Call, Refusal, history};
 pub(super) use ledger::Ledger;
+use ledger::micros;
 
 use super::host::{Birth, Ending, now_us};
 use super::id::HostId;
@@ -43,6 +44,8 @@ const PAUSE_MAX: Duration = Duration::from_millis(400);
 const SETTLED_IN: Duration = Duration::from_secs(60);
 /// Within so much time health tells of a node that has been silent for as long as one may be.
 const TOLD_IN: Duration = Duration::from_secs(10);
+/// What health has to say while everything works is over in so much time.
+const CLEARED_IN: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(500);
 
 /// What a client's host runs.
@@ -54,10 +57,12 @@ pub(super) enum Program {
     Load(Load),
     /// Looks whether so many nodes that do nothing are said to be up, of so many.
     Silent(usize, usize),
-    /// Waits until the cluster's health names these nodes.
-    Told(Vec<HostId>),
+    /// Waits until the cluster's health names these nodes, and sees that it says nothing of those.
+    Told(Vec<HostId>, Vec<HostId>),
     /// So many attempts to do what may not be done.
     Rogue(u32),
+    /// Sees that everything works again in time once all faults are over, with so many datanodes.
+    Settle(usize),
     /// Looks at everything, once nothing is broken any more and so many datanodes are there.
     Audit(usize),
     /// Most of the script.
@@ -115,17 +120,25 @@ pub(super) async fn run(desk: Desk, program: Program) -> Ending {
     if let Program::Record(at_ms) = program {
         return rogue::record(desk, at_ms).await;
     }
-    let person = Person::connect(desk).await?;
+    let began = now_us();
+    let person = match program {
+        Program::Settle(_) => {
+            let end = desk.ledger.settled_by().unwrap_or_default();
+            by(end, "to connect", Person::connect(desk)).await?
+        }
+        _ => Person::connect(desk).await?,
+    };
     match program {
         Program::Rogue(_) | Program::Record(_) => Ok(()),
-        Program::Prepare(nodes) => person.prepare(nodes).await,
+        Program::Prepare(nodes) => person.prepare(nodes, began).await,
         Program::Load(load) => {
             person.live(load).await;
             Ok(())
         }
         Program::Silent(gone, nodes) => person.silence_is_told(gone, nodes).await,
-        Program::Told(hosts) => person.told_of(&hosts).await,
-        Program::Audit(nodes) => person.audit(nodes).await,
+        Program::Told(down, well) => person.told_of(&down, &well).await,
+        Program::Settle(nodes) => person.settle(nodes).await,
+        Program::Audit(nodes) => person.audit(nodes, began).await,
         Program::Act => person.act().await,
         Program::Quit => person.quit().await,
     }
@@ -149,6 +162,7 @@ impl Person {
         let port = Arc::new(desk.port);
         let begun = Instant::now();
         desk.ledger.begins(usize::from(desk.birth.host.0));
+        desk.ledger.opens(desk.birth.host, "to connect".to_owned(), now_us());
         // Another life of a client is another client to everybody else.
         let seed = desk.seed ^ u64::from(desk.birth.life) << 32;
         loop {
@@ -156,6 +170,7 @@ impl Person {
             let env = dfs_client::Env::in_one_thread(port.clone(), rng);
             match Client::connect_in(config.clone(), env).await {
                 Ok(client) => {
+                    desk.ledger.closes(desk.birth.host);
                     let rng = Mutex::new(Rng::from_seed(seed));
                     let (host, ledger, trace) = (desk.birth.host, desk.ledger, desk.trace);
                     return Ok(Self { client, host, ledger, trace, rng });
@@ -182,10 +197,11 @@ impl Person {
         PutOptions::new().chunk_size(CHUNK)
     }
 
-    /// What was acknowledged is durable on enough disks. If it took long, it may have been replaced and collected since.
-    fn prove(&self, call: &Call, value: u32, result: &Result<PutOutcome, Error>) {
+    /// What was acknowledged is durable on enough disks. If it took long and somebody else changed the path meanwhile, it may
+    /// have been replaced and collected since.
+    fn prove(&self, call: &Call, (at, value): (usize, u32), result: &Result<PutOutcome, Error>) {
         if let Ok(outcome) = result
-            && now_us() - call.begun_us < PROVABLE.as_micros() as u64
+            && (now_us() - call.begun_us < micros(PROVABLE) || !self.may_be_replaced(call, at))
         {
             let Ledger { disks, .. } = &*self.ledger;
             let inode = outcome.stat.inode.0;
@@ -201,7 +217,7 @@ impl Person {
         let call = self.changes(format!("put {value} at p{at}"), Needs::Places, Event::Put(at, value));
         let source = PutSource::from(content(value).bytes());
         let result = self.client.put(source, &path_of(at), Self::put_options()).await;
-        self.prove(&call, value, &result);
+        self.prove(&call, (at, value), &result);
         self.note(&call, result.map(drop), Event::Put(at, value), None);
     }
 
@@ -224,7 +240,7 @@ impl Person {
         let call = self.changes(what, Needs::Places, event(true));
         let options = Self::put_options().precondition(precondition);
         let result = self.client.put(PutSource::from(content(value).bytes()), &path_of(at), options).await;
-        self.prove(&call, value, &result);
+        self.prove(&call, (at, value), &result);
         let refused = (&["PreconditionFailed", "AlreadyExists"][..], event(false));
         self.note(&call, result.map(drop), event(true), Some(refused));
     }
@@ -315,8 +331,8 @@ impl Person {
         }
     }
 
-    pub(super) async fn all_there(&self, nodes: usize) -> Result<(), String> {
-        let begun = Instant::now();
+    /// Waits until so many datanodes are up and health has nothing to say, until a time of the world at most.
+    pub(super) async fn all_there(&self, nodes: usize, end_us: u64) -> Result<(), String> {
         loop {
             let found = match self.client.status().await {
                 Ok(status) => {
@@ -328,29 +344,50 @@ impl Person {
                 }
                 Err(error) => error.to_string(),
             };
-            if begun.elapsed() > SETTLED_IN {
-                return Err(format!("{} s after the last fault: {found}", SETTLED_IN.as_secs()));
+            if now_us() > end_us {
+                return Err(format!("{} s after all faults: {found}", SETTLED_IN.as_secs()));
             }
             sleep(LOOK).await;
         }
     }
 
-    async fn prepare(&self, nodes: usize) -> Ending {
-        self.all_there(nodes).await?;
+    async fn prepare(&self, nodes: usize, began_us: u64) -> Ending {
+        self.all_there(nodes, began_us + micros(SETTLED_IN)).await?;
         self.client.mkdir(&crate::path("/h"), MkdirOptions::default()).await.map_err(|e| e.to_string())
     }
 
+    /// What works again in time once all faults are over.
+    async fn settle(&self, nodes: usize) -> Ending {
+        let end = self.ledger.settled_by().unwrap_or_default();
+        self.all_there(nodes, end).await?;
+        by(end, "each kind of operation", self.try_everything()).await?;
+        by(end, "to read every path", self.read_all()).await
+    }
+
+    async fn read_all(&self) -> Ending {
+        for at in 0..PATHS {
+            self.read_at_the_end(at).await?;
+        }
+        Ok(())
+    }
+
+    async fn read_at_the_end(&self, at: usize) -> Result<Option<u32>, String> {
+        let called = self.ledger.recorder.now();
+        let held = self.read(at).await.map_err(|error| format!("p{at} cannot be read: {error:?}"))?;
+        self.say(format!("at the end p{at} holds {held:?}"));
+        self.ledger.recorder.returned(self.number(), called, Event::Get(at, held));
+        Ok(held)
+    }
+
     /// What must hold at the end; whatever does not is said.
-    async fn audit(&self, nodes: usize) -> Ending {
-        self.all_there(nodes).await?;
+    async fn audit(&self, nodes: usize, began_us: u64) -> Ending {
+        self.all_there(nodes, began_us + micros(CLEARED_IN)).await?;
         self.try_everything().await?;
         self.what_is_called_good_is_there().await?;
+        self.ledger.good().clear();
+        self.ledger.live().clear();
         for at in 0..PATHS {
-            let called = self.ledger.recorder.now();
-            let held = self.read(at).await.map_err(|error| format!("p{at} cannot be read: {error:?}"))?;
-            self.say(format!("at the end p{at} holds {held:?}"));
-            self.ledger.recorder.returned(self.number(), called, Event::Get(at, held));
-            if held.is_some() {
+            if self.read_at_the_end(at).await?.is_some() {
                 self.every_copy(at).await?;
             }
         }
@@ -374,6 +411,13 @@ impl Person {
         self.client.delete(&b, DeleteOptions::default()).await.map_err(failed("delete"))?;
         Ok(())
     }
+}
+
+/// Does a part of what must be done by a time of the world, or says which part was too late.
+async fn by<T>(end_us: u64, what: &str, part: impl Future<Output = Result<T, String>>) -> Result<T, String> {
+    let left = Duration::from_micros(end_us.saturating_sub(now_us()));
+    let late = || format!("{} s after all faults this is not done: {what}", SETTLED_IN.as_secs());
+    timeout(left, part).await.unwrap_or_else(|_| Err(late()))
 }
 
 /// Whether health goes on to say so when no fault is left: copies that were lost or hurt are not made up for.

@@ -62,11 +62,17 @@ impl Crash {
     }
 }
 
-/// What is to become of a host: how many steps it has made, and at which it ends. It outlives the host's processes.
-#[derive(Debug, Default)]
+/// What is done in the middle of a step.
+type Blow = Box<dyn FnOnce() + Send>;
+
+/// What is to become of a host: how many steps it has made, and at which it ends or is struck. It outlives the host's
+/// processes.
+#[derive(Default)]
 pub(super) struct Fate {
     steps: [AtomicU64; 2],
     crashes: Mutex<Vec<Crash>>,
+    /// What is to come, after so many steps of any kind.
+    blows: Mutex<Vec<(u64, Blow)>>,
 }
 
 impl Fate {
@@ -85,9 +91,24 @@ impl Fate {
         self.plan(Crash { host, place: Place::Disk, number, after, power: true });
     }
 
+    fn blows(&self) -> std::sync::MutexGuard<'_, Vec<(u64, Blow)>> {
+        self.blows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Plans something at the step that comes after `skip` others.
+    pub(super) fn strike_at(&self, skip: u64, blow: impl FnOnce() + Send + 'static) {
+        self.blows().push((skip, Box::new(blow)));
+    }
+
+    /// Whether a blow has not come yet.
+    pub(super) fn is_awaited(&self) -> bool {
+        !self.blows().is_empty()
+    }
+
     /// What has not come will not.
     pub(super) fn forgive(&self) {
         self.crashes().clear();
+        self.blows().clear();
     }
 
     /// Crashes that have not come.
@@ -98,8 +119,51 @@ impl Fate {
     /// The host makes a step: its number, and the crash that comes with it.
     pub(super) fn step(&self, place: Place) -> (u64, Option<Crash>) {
         let number = self.steps[place as usize].fetch_add(1, Ordering::Relaxed);
+        self.blows_due().into_iter().for_each(|blow| blow());
         let mut crashes = self.crashes();
         let due = crashes.iter().position(|crash| (crash.place, crash.number) == (place, number));
         (number, due.map(|at| crashes.remove(at)))
+    }
+
+    fn blows_due(&self) -> Vec<Blow> {
+        let mut blows = self.blows();
+        let (due, later) = std::mem::take(&mut *blows).into_iter().partition(|(left, _)| *left == 0);
+        *blows = later;
+        blows.iter_mut().for_each(|(left, _)| *left -= 1);
+        let due: Vec<(u64, Blow)> = due;
+        due.into_iter().map(|(_, blow)| blow).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn a_blow_comes_at_its_step_once_unless_it_is_called_off() {
+        let (fate, struck) = (Fate::default(), Arc::new(AtomicU64::new(0)));
+        let blow = || {
+            let struck = struck.clone();
+            move || {
+                struck.fetch_add(1, Ordering::Relaxed);
+            }
+        };
+        fate.strike_at(0, blow());
+        fate.strike_at(2, blow());
+        let seen: Vec<_> = [Place::Disk, Place::Frame, Place::Disk, Place::Disk]
+            .into_iter()
+            .map(|place| {
+                fate.step(place);
+                struck.load(Ordering::Relaxed)
+            })
+            .collect();
+        assert_eq!(seen, [1, 1, 2, 2]);
+        fate.strike_at(0, blow());
+        assert!(fate.is_awaited());
+        fate.forgive();
+        fate.step(Place::Disk);
+        assert_eq!(struck.load(Ordering::Relaxed), 2);
     }
 }

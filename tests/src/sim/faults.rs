@@ -86,24 +86,6 @@ pub struct Planned {
 }
 
 impl Fault {
-    /// The host that has a reason to log errors then.
-    pub(super) fn is_felt_by(&self) -> Option<HostId> {
-        match self {
-            Self::SyncFails(host)
-            | Self::WriteFails(host)
-            | Self::ReadFails(host)
-            | Self::Fill(host)
-            | Self::HangDisk(host)
-            | Self::Panic(host, _)
-            | Self::Slay(host, _)
-            | Self::Rot(host)
-            | Self::Swap(host) => Some(*host),
-            _ => None,
-        }
-    }
-}
-
-impl Fault {
     /// Whether it does harm at once. What does so for a while is seen as long as it is there, and some end what others began.
     pub(super) fn is_trouble(&self) -> bool {
         let planned = matches!(self, Self::Crash(_) | Self::DieBefore(..) | Self::DieAfter(..));
@@ -114,6 +96,17 @@ impl Fault {
 
     /// Where it does.
     pub(super) fn trouble(&self) -> Trouble {
+        match *self {
+            Self::SyncFails(host)
+            | Self::WriteFails(host)
+            | Self::ReadFails(host)
+            | Self::SlowDisk(host, _)
+            | Self::HangDisk(host) => return Trouble::Disk(host),
+            Self::Fill(host) => return Trouble::Full(host),
+            Self::Rot(host) => return Trouble::Hurt(host),
+            Self::Panic(host, _) | Self::Slay(host, _) => return Trouble::Actor(host),
+            _ => {}
+        }
         match *(Planned { at_ms: 0, fault: *self }).hosts() {
             [a, b] => Trouble::between(a, b),
             [host, ..] => Trouble::At(host),

@@ -52,7 +52,7 @@ fn micros(span: Duration) -> u64 {
 }
 
 /// The end of a process: set once, seen by its disk and its network before anything else happens.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Doom {
     dead: Arc<AtomicBool>,
     wake: Notify,

@@ -25,7 +25,7 @@ use dfs_actors::datanode::tree::{DatanodeArgs, DatanodeMemory, datanode};
 use dfs_actors::env::{Clock, Env, SeededRng};
 use dfs_actors::peer::admin::{NodeAdmin, NodeFacts, NodeName};
 use dfs_actors::peer::listener::Bound;
-use dfs_actors::peer::session::{Places, PlacesMax, Service, SessionLimits};
+use dfs_actors::peer::session::{Class, Places, PlacesMax, RequestStats, Service, SessionLimits};
 use dfs_actors::peer::tree::{Transport, TransportArgs, transport};
 use dfs_actors::supervisor::{ActorTree, Exit, Root, SupervisorSpec};
 use dfs_actors::watch;
@@ -84,6 +84,44 @@ pub(super) struct Seen {
     pub(super) authority: Option<Arc<CoordinatorView>>,
     /// Budgets of buffers, and what each is for.
     pub(super) budgets: Vec<(&'static str, SlabBudget)>,
+    /// Who is connected, and what was asked for.
+    pub(super) talk: Option<Talk>,
+}
+
+/// See [`Seen`].
+pub(super) struct Talk {
+    places: Places,
+    requests: RequestStats,
+}
+
+impl Talk {
+    /// What is left of what clients have asked for, once they are gone: nothing should be. Of `members` there may be as many.
+    pub(super) fn leftovers(&self, members: usize) -> Vec<String> {
+        let taken = self.places.tally().into_iter().map(|(class, tally)| {
+            let may_be = if class == Class::Member { members } else { 0 };
+            let taken = tally.taken;
+            (taken > may_be).then(|| format!("{taken} connections of class {}", class.name()))
+        });
+        let (streams, credit) = self.places.under_way();
+        let counts = [
+            (self.places.leaving() as u64, "connections that were told to go"),
+            (self.requests.open(), "requests without an answer"),
+            (streams as u64, "streams"),
+            (credit, "bytes of credit that peers hold"),
+        ];
+        let counts = counts.into_iter().filter(|(count, _)| *count > 0);
+        taken.flatten().chain(counts.map(|(count, what)| format!("{count} {what}"))).collect()
+    }
+}
+
+impl Seen {
+    /// A budget of whose pool more is in use than all its budgets have.
+    pub(super) fn overdrawn(&self) -> Option<String> {
+        let (_, first) = self.budgets.first()?;
+        let (used, most) =
+            (first.pool().in_use(), self.budgets.iter().map(|(_, budget)| budget.total()).sum());
+        (used > most).then(|| format!("{used} slabs are in use, {most} is the most"))
+    }
 }
 
 impl Probe {
@@ -171,7 +209,7 @@ pub(super) async fn run_coordinator(site: Site) -> Ending {
         let budgets = vec![("inline", budget.clone())];
         *seen = Seen { tree: Some(tree.clone()), budgets, ..Seen::default() };
     }
-    let talk = talk(&env, &name, built.service.clone(), budget).await?;
+    let talk = talk(&site, &env, built.service.clone(), budget).await?;
     let (drain, requests) = (talk.drain, talk.requests);
     let root = start(&env, tree, built.root(talk.spec)).await?;
     run(&site, root, || {
@@ -200,7 +238,7 @@ pub(super) async fn run_datanode(site: Site) -> Ending {
     {
         let mut seen = site.probe.look();
         let budgets = vec![("ingest", ingest.clone()), ("replica", replica.clone())];
-        *seen = Seen { tree: Some(tree.clone()), store: Some(store.clone()), budgets, authority: None };
+        *seen = Seen { tree: Some(tree.clone()), store: Some(store.clone()), budgets, ..Seen::default() };
     }
     let me = SelfDescription {
         node: identity.node,
@@ -232,7 +270,7 @@ pub(super) async fn run_datanode(site: Site) -> Ending {
     });
     let (service, admin) = (built.service.clone(), built.admin.clone());
     site.probe.look().authority = Some(built.view.clone());
-    let talk = talk(&env, &name, built.service.clone(), ingest).await?;
+    let talk = talk(&site, &env, built.service.clone(), ingest).await?;
     let (drain, requests) = (talk.drain, talk.requests);
     let root = start(&env, tree, built.root(talk.spec)).await?;
     let ending = run(&site, root, || {
@@ -304,21 +342,24 @@ fn node_name(node: NodeId, name: &str, role: &'static str) -> NodeName {
 
 /// The part of a node that talks.
 async fn talk(
+    site: &Site,
     env: &Env,
-    name: &str,
     service: Arc<dyn Service>,
     budget: SlabBudget,
 ) -> Result<Transport, String> {
-    let bound = Bound::bind(env, name).await.map_err(said)?;
+    let bound = Bound::bind(env, &site.birth.host.address()).await.map_err(said)?;
     let places = PlacesMax { clients: 64, members: 64, operators: 4 };
-    Ok(transport(TransportArgs {
+    let places = Places::new(places, env.clock.clone());
+    let talk = transport(TransportArgs {
         bound,
         service,
         budget,
         limits: fixed(SessionLimits { handshake_timeout: PATIENCE, idle_timeout: Duration::from_secs(60) }),
-        places: Places::new(places, env.clock.clone()),
+        places: places.clone(),
         clock: env.clock.clone(),
-    }))
+    });
+    site.probe.look().talk = Some(Talk { places, requests: talk.requests.clone() });
+    Ok(talk)
 }
 
 /// Limits that nobody changes.

@@ -40,6 +40,11 @@ impl Disks {
         self.media.lock().expect("nobody panics with it").insert(host, medium);
     }
 
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.media.lock().expect("nobody panics with it").len()
+    }
+
     fn damage(&self) -> MutexGuard<'_, BTreeMap<HostId, Damage>> {
         self.damage.lock().expect("nobody panics with it")
     }

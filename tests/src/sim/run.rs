@@ -70,18 +70,18 @@ pub fn run(plan: &Plan) -> Report {
         Life::Random => live(&mut world, plan),
         Life::Scripted => live_script(&mut world, plan),
     };
-    if let Err(why) = lived {
-        wrong.push(why);
-    }
-    wrong.append(&mut world.ledger.said());
+    // What was seen first comes first; what did not come to its end may be only what followed from it.
+    wrong.extend(world.ledger.accusations());
+    wrong.extend(lived.err());
     let ops = history(&world.ledger);
     let operations = ops.len();
     if wrong.is_empty() {
         wrong.extend(check(PATHS, ops).err());
-        wrong.extend(unexpected_errors(&world, plan));
+        wrong.extend(unexpected_errors(&world));
     }
     let (trace, took_ms) = (world.trace.clone(), world.now_ms());
     let (hash, events) = (trace.hash(), trace.count());
+    // Nobody is left there to accuse.
     wrong.append(&mut world.end());
     Report { hash, events, operations, took_ms, wrong, trace }
 }
@@ -115,19 +115,25 @@ fn live(world: &mut World, plan: &Plan) -> Result<(), String> {
     under_load(world, plan, &clients)?;
     told(world)?;
     world.heal();
+    world.employ(AUDITOR, Program::Settle(plan.nodes.into()));
+    clients.push(AUDITOR);
     until_done(world, &clients, LOAD_MAX_MS)?;
-    settled(world, plan, &tasks)?;
-    if world.ledger.said().is_empty() && plan.seed.is_multiple_of(OLDER_ONE_OF) {
+    settled(world, plan.nodes, &tasks)?;
+    if !world.ledger.has_accused() && plan.seed.is_multiple_of(OLDER_ONE_OF) {
         older::restored(world, plan.nodes.into())?;
+        settled(world, plan.nodes, &tasks)?;
     }
     Ok(())
 }
 
 /// Everything is as it should be once nothing is broken any more.
-fn settled(world: &mut World, plan: &Plan, tasks: &BTreeMap<HostId, usize>) -> Result<(), String> {
-    world.employ(AUDITOR, Program::Audit(plan.nodes.into()));
+fn settled(world: &mut World, nodes: u16, tasks: &BTreeMap<HostId, usize>) -> Result<(), String> {
+    if world.ledger.has_accused() {
+        return Ok(());
+    }
+    world.employ(AUDITOR, Program::Audit(nodes.into()));
     until_done(world, &[AUDITOR], LOAD_MAX_MS)?;
-    if world.ledger.said().is_empty() {
+    if !world.ledger.has_accused() {
         tidied(world, tasks)?;
     }
     Ok(())
@@ -156,8 +162,11 @@ fn live_script(world: &mut World, plan: &Plan) -> Result<(), String> {
     if !missed.is_empty() {
         return Err(format!("these crashes never came: {}", missed.join(", ")));
     }
+    told(world)?;
     world.heal();
-    settled(world, plan, idle_tasks())
+    world.employ(AUDITOR, Program::Settle(plan.nodes.into()));
+    until_done(world, &[AUDITOR], LOAD_MAX_MS)?;
+    settled(world, plan.nodes, idle_tasks())
 }
 
 /// The tasks of nodes that have done nothing yet but find each other.
@@ -195,6 +204,9 @@ fn until_done(world: &mut World, clients: &[HostId], patience_ms: u64) -> Result
         if world.now_ms() > end {
             return Err(format!("{busy} has not come to an end in {} s", patience_ms / 1000));
         }
+        if let Some(late) = world.is_late() {
+            return Err(late);
+        }
         world.tick();
     }
     Ok(())
@@ -220,7 +232,8 @@ fn told(world: &mut World) -> Result<(), String> {
     while world.now_ms() < end {
         world.tick();
     }
-    world.employ(AUDITOR, Program::Told(down));
+    let well = world.well();
+    world.employ(AUDITOR, Program::Told(down, well));
     until_done(world, &[AUDITOR], LOAD_MAX_MS)
 }
 
@@ -290,13 +303,15 @@ fn litter(world: &World) -> Vec<String> {
 
 /// What has not come to its end in a process: tasks, messages, buffers.
 fn leaks(world: &World, tasks: &BTreeMap<HostId, usize>) -> Vec<String> {
-    let mut leaks = Vec::new();
+    let (mut leaks, members) = (Vec::new(), world.nodes().len());
     for (id, before) in tasks {
         let now = world.tasks(*id);
         if now > *before {
             leaks.push(format!("{now} tasks on {id}, {before} at first"));
         }
         let seen = world.probe(*id).look();
+        let left = seen.talk.iter().flat_map(|talk| talk.leftovers(members));
+        leaks.extend(left.map(|left| format!("{left} on {id}")));
         for (purpose, budget) in &seen.budgets {
             if budget.available() != budget.total() {
                 let gone = budget.total() - budget.available();
@@ -313,13 +328,12 @@ fn leaks(world: &World, tasks: &BTreeMap<HostId, usize>) -> Vec<String> {
     leaks
 }
 
-/// What is logged as an error that no fault explains: a node whose disk or actors fail is right to say so.
-fn unexpected_errors(world: &World, plan: &Plan) -> Vec<String> {
-    let excused: BTreeSet<HostId> =
-        plan.faults.iter().filter_map(|planned| planned.fault.is_felt_by()).collect();
+/// What is logged as an error with nothing near that explains it: a node whose disk or actors fail is right to say so.
+fn unexpected_errors(world: &World) -> Vec<String> {
     let events = world.trace.events();
-    let errors = events.iter().filter(|event| event.at < world.errors_from).filter(|event| {
-        matches!(event.what, What::Log(tracing::Level::ERROR, _)) && !excused.contains(&event.host)
+    let errors = events.iter().filter(|event| {
+        matches!(event.what, What::Log(tracing::Level::ERROR, _))
+            && !world.ledger.troubles.may_log_errors(event.host, event.at)
     });
     errors.take(5).map(|event| format!("logged: {event}")).collect()
 }

@@ -74,7 +74,7 @@ impl Person {
 
     /// The part of most of it.
     pub(super) async fn act(&self) -> Ending {
-        self.all_there(NODES.into()).await?;
+        self.all_there(NODES.into(), BEGIN_MS * 1_000 + 60_000_000).await?;
         self.make_directory().await?;
         self.at(BEGIN_MS).await;
         self.ledger.go_on_from(VALUES);

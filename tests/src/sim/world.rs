@@ -4,14 +4,16 @@
 //! after the other, so that none sees what another does in the same tick: their order does not matter to what happens, and
 //! one thread is enough. While nothing is on its way, ticks grow.
 
+mod endings;
+mod looks;
+mod strikes;
+
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
-use dfs_actors::datanode::chunk_store::ChunkStore as _;
-use dfs_actors::supervisor::{Strike, StrikeTarget};
-use dfs_wire::id::{ChunkKey, NodeId};
+use dfs_actors::supervisor::Strike;
 use futures_util::FutureExt as _;
 
 use super::client::{Desk, Ledger, Load, Program};
@@ -24,7 +26,6 @@ use super::net::{LATENCY_MIN_US, Presence, SimNet, Weather};
 use super::node::{DATA_DIR, Probe, Site, run_coordinator, run_datanode};
 use super::steps::Namer;
 use super::trace::Trace;
-use super::trouble::Trouble;
 use crate::Rng;
 use crate::rng::mix;
 
@@ -55,8 +56,8 @@ pub(super) struct World {
     supervised: bool,
     now: u64,
     tick: u64,
-    /// From when on errors are no surprise.
-    pub(super) errors_from: u64,
+    /// The metadata are an older copy of themselves.
+    pub(super) serves_past: bool,
 }
 
 impl World {
@@ -80,7 +81,7 @@ impl World {
             left: BTreeMap::new(),
             supervised: false,
             now: 0,
-            errors_from: u64::MAX,
+            serves_past: false,
             tick: LATENCY_MIN_US,
             trace: trace.clone(),
         };
@@ -116,6 +117,17 @@ impl World {
         let down =
             |id: &HostId| !self.is_up(*id) && !self.left.contains_key(id) && *id != HostId::COORDINATOR;
         self.nodes().into_iter().filter(down).collect()
+    }
+
+    /// Datanodes with which nothing has been wrong for a while.
+    pub(super) fn well(&self) -> Vec<HostId> {
+        let well = |id: &HostId| self.ledger.troubles.is_well(*id, self.now);
+        self.nodes().into_iter().filter(|id| *id != HostId::COORDINATOR).filter(well).collect()
+    }
+
+    /// What a client has waited for too long.
+    pub(super) fn is_late(&self) -> Option<String> {
+        self.ledger.is_late(self.now)
     }
 
     /// Tasks that a node's process has.
@@ -214,70 +226,9 @@ impl World {
                 self.start(id);
             }
         }
-        self.look_for_trouble();
+        self.look_around();
         let busy = self.net.activity() != before || self.net.is_busy();
         self.tick = if busy { LATENCY_MIN_US } else { (self.tick * 2).min(TICK_MAX_US) };
-    }
-
-    /// Takes down what is wrong now.
-    fn look_for_trouble(&self) {
-        let troubles = &self.ledger.troubles;
-        for (id, medium) in &self.media {
-            if !self.hosts[id].is_running() || medium.is_failing() {
-                troubles.seen(Trouble::At(*id), self.now);
-            }
-            if medium.is_full() {
-                troubles.seen(Trouble::Full(*id), self.now);
-            }
-        }
-        self.net.troubled(|a, b| troubles.seen(Trouble::between(a, b), self.now));
-    }
-
-    fn ended(&mut self, id: HostId, stepped: Stepped) {
-        match stepped {
-            Stepped::Doomed if self.hosts[&id].doom().is_some_and(|doom| doom.is_kill()) => {
-                self.down(id, "is killed at a step", Presence::On);
-            }
-            Stepped::Doomed => {
-                self.down(id, "loses power at a step", Presence::Off);
-                if let Some(medium) = self.media.get(&id) {
-                    medium.lose_power(&mut self.rng);
-                }
-            }
-            Stepped::Ended(Ok(())) => {
-                self.down(id, "has ended", Presence::On);
-                self.leaves(id);
-            }
-            Stepped::Ended(Err(why)) => {
-                self.down(id, &format!("gave up: {why}"), Presence::On);
-                if id.is_client() {
-                    self.ledger.accuse(format!("{id}: {why}"));
-                }
-            }
-            Stepped::On => {}
-        }
-    }
-
-    fn leaves(&mut self, id: HostId) {
-        let life = self.hosts.get(&id).map_or(0, Host::lives);
-        self.left.insert(id, life);
-    }
-
-    /// Ends a process where it stands.
-    fn down(&mut self, id: HostId, why: &str, machine: Presence) {
-        let Some(host) = self.hosts.get_mut(&id).filter(|host| host.is_up()) else { return };
-        host.say(why);
-        host.doom().into_iter().for_each(|doom| doom.seal());
-        self.net.ended(id, machine);
-        host.crash();
-        let life = host.lives();
-        if let Some(probe) = self.probes.get(&id) {
-            let seen = std::mem::take(&mut *probe.look());
-            let had_joined = seen.authority.is_some_and(|authority| authority.get().active);
-            if had_joined && self.left.get(&id).is_some_and(|left| *left < life) {
-                self.left.remove(&id);
-            }
-        }
     }
 
     /// Puts something into the trace that no host does.
@@ -353,16 +304,6 @@ impl World {
         }
     }
 
-    fn strike(&self, id: HostId, actor: u64, strike: Strike) {
-        let Some(tree) = self.probes.get(&id).and_then(|probe| probe.look().tree.clone()) else { return };
-        let rows = tree.snapshot();
-        let Some(row) = rows.get((actor % rows.len().max(1) as u64) as usize) else { return };
-        if let Some(host) = self.hosts.get(&id) {
-            host.say(format!("{strike:?} of {}", row.path));
-        }
-        let _struck = tree.strike(&StrikeTarget::Path(row.path.clone()), strike);
-    }
-
     fn weather(&self, a: HostId, b: HostId, both: bool, weather: Option<Weather>) {
         self.net.set_weather(a, b, weather);
         if both {
@@ -374,11 +315,6 @@ impl World {
         if let Some(medium) = self.media.get(&id) {
             work(medium, &mut self.rng);
         }
-    }
-
-    /// From here on what is logged as an error is no surprise.
-    pub(super) fn expect_errors(&mut self) {
-        self.errors_from = self.now;
     }
 
     /// A copy of a disk.
@@ -416,6 +352,7 @@ impl World {
     /// Ends all faults: fair weather, sound disks, everybody up. A process whose disk failed it is started anew.
     pub(super) fn heal(&mut self) {
         self.say("all faults are over");
+        self.ledger.heals(self.now);
         self.net.clear_weather();
         self.call_off_crashes();
         self.supervised = true;
@@ -429,44 +366,6 @@ impl World {
             }
             self.start(id);
         }
-    }
-
-    /// Copies that are on a disk and served from there, by node.
-    pub(super) fn on_disks(&self) -> Vec<(HostId, NodeId, Vec<ChunkKey>)> {
-        let mut found = Vec::new();
-        for (id, probe) in &self.probes {
-            let Some(store) = probe.look().store.clone() else { continue };
-            let Some(identity) = store.data_dir().identity() else { continue };
-            let keys = store.inventory(None, usize::MAX).into_iter().map(|info| info.key()).collect();
-            found.push((*id, identity.node, keys));
-        }
-        found
-    }
-
-    /// Files that are not finished, or that are kept for a while only. What was hurt and is kept as damaged stays for ever, and
-    /// what was set aside at a time that is still to come, because the clock was set, stays until then.
-    pub(super) fn unfinished(&self, id: HostId) -> Vec<String> {
-        let names = |dir: &Path| self.media[&id].names(dir);
-        let root = names(Path::new("/")).into_iter().filter(|name| name.ends_with(".unfinished"));
-        let passing = ["tmp", "quarantine"].map(|dir| names(&Path::new(DATA_DIR).join(dir)));
-        let believed_ms = self.hosts[&id].believed_ms();
-        let stays = |name: &String| match name.strip_suffix(".damaged") {
-            Some(name) => name.rsplitn(3, '.').nth(2).is_some_and(|copy| self.ledger.disks.is_hurt(id, copy)),
-            None => {
-                name.rsplit('.').nth(1).and_then(|at| at.parse().ok()).is_some_and(|at: u64| at > believed_ms)
-            }
-        };
-        root.chain(passing.concat()).filter(|name| !stays(name)).collect()
-    }
-
-    /// Ends it, and looks whether anything of it is left in memory.
-    pub(super) fn end(self) -> Vec<String> {
-        let disks = self.media.iter().map(|(id, medium)| (format!("the disk of {id}"), medium.watch()));
-        let lives = self.lives.iter().map(|(id, life, doom)| (format!("life {life} of {id}"), doom.clone()));
-        let watched: Vec<(String, Weak<dyn Any>)> = disks.chain(lives).collect();
-        drop(self);
-        let left = watched.into_iter().filter(|(_, weak)| weak.strong_count() > 0);
-        left.map(|(what, _)| format!("{what} is still in memory when all is over")).collect()
     }
 }
 

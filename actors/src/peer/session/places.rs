@@ -188,6 +188,15 @@ impl Places {
         self.shared.lock().entries.values().filter(|entry| entry.leaving).count()
     }
 
+    /// Streams that are open on all connections together, and bytes of credit that peers hold for them.
+    pub fn under_way(&self) -> (usize, u64) {
+        let table = self.shared.lock();
+        let links = table.entries.values().filter_map(|entry| entry.link.as_ref());
+        links.fold((0, 0), |(streams, credit), link| {
+            (streams + link.streams(), credit + link.credit_outstanding())
+        })
+    }
+
     /// A place for a connection that was just accepted.
     pub fn arrive(&self, session: u64, peer: IpAddr) -> Place {
         let (now, source) = (self.shared.clock.now(), Source::from(peer));

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use dfs_client::metadata::{ChunkHealth, CopyState, ReplicaLocation};
 use dfs_wire::id::{ChunkId, ChunkKey, NodeId};
-use dfs_wire::message::admin::ClusterStatus;
+use dfs_wire::message::admin::{ClusterStatus, NodeStatus};
 use dfs_wire::message::health::HealthFinding;
+use dfs_wire::message::membership::NodeState;
 use tokio::time::{Instant, sleep};
 
 use super::{LOOK, PATHS, Person, SETTLED_IN, TOLD_IN, path_of};
@@ -83,8 +84,8 @@ impl Person {
         }
     }
 
-    /// What is wrong for long is said, of each node.
-    pub(super) async fn told_of(&self, hosts: &[HostId]) -> Ending {
+    /// What is wrong for long is said, of each node, and of no other.
+    pub(super) async fn told_of(&self, down: &[HostId], well: &[HostId]) -> Ending {
         let begun = Instant::now();
         loop {
             let findings = self.status_within(TOLD_IN).await?.findings;
@@ -92,13 +93,29 @@ impl Person {
                 finding.code == "NODE_DOWN" && finding.message.split(' ').any(|word| word == host.to_string())
             };
             let told = |host: &&HostId| findings.iter().any(|finding| names(finding, host));
-            let Some(untold) = hosts.iter().find(|host| !told(host)) else {
-                return self.nothing_rests_on(hosts).await;
+            let Some(untold) = down.iter().find(|host| !told(host)) else {
+                self.said_to_be_up(well).await?;
+                return self.nothing_rests_on(down).await;
             };
             if begun.elapsed() > TOLD_IN {
                 return Err(format!("health does not say that {untold} does nothing: {findings:?}"));
             }
             sleep(LOOK).await;
+        }
+    }
+
+    /// Nodes with which nothing is wrong are up, whatever becomes of others.
+    async fn said_to_be_up(&self, well: &[HostId]) -> Ending {
+        let nodes = self.client.nodes().await.map_err(|error| format!("nodes are not told: {error:?}"))?;
+        let is_up = |host: &HostId| {
+            let up = |node: &NodeStatus| node.name == host.to_string() && node.state == NodeState::Up;
+            nodes.iter().any(up)
+        };
+        match well.iter().find(|host| !is_up(host)) {
+            Some(host) => {
+                Err(format!("nothing is wrong with {host}, and it is not said to be up: {nodes:?}"))
+            }
+            None => Ok(()),
         }
     }
 

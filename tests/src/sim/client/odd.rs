@@ -13,10 +13,10 @@ use super::{Person, content, path_of, value_of};
 use crate::history::Event;
 use crate::sim::trouble::Needs;
 
-/// Bytes that a slow source brings at once.
+/// Bytes that a slow source brings at once at most.
 const SIP: usize = 16 * 1024;
 
-/// Brings its bytes a little at a time.
+/// Brings its bytes a little at a time, so many in so long a pause.
 struct Slow {
     bytes: Vec<u8>,
     at: usize,
@@ -39,8 +39,8 @@ impl AsyncRead for Slow {
         ready!(self.waits.as_mut().poll(cx));
         let end = (self.at + SIP.min(out.remaining())).min(self.bytes.len());
         out.put_slice(&self.bytes[self.at..end]);
+        let next = Instant::now() + self.pause * (end - self.at) as u32 / SIP as u32;
         self.at = end;
-        let next = Instant::now() + self.pause;
         self.waits.as_mut().reset(next);
         Poll::Ready(Ok(()))
     }
@@ -76,9 +76,11 @@ impl Person {
         let what = format!("put {value} at p{at} slowly");
         let call = self.changes(what, Needs::Places, Event::Put(at, value));
         let bytes = content(value).bytes();
-        let pause = Duration::from_secs(25 + self.below(20)) / (1 + (bytes.len() / SIP) as u32);
+        // One pause before the first bytes, and others after those that come.
+        let pause = Duration::from_secs(25 + self.below(20)) * SIP as u32 / (SIP + bytes.len()) as u32;
         let source = PutSource::reader(Slow::new(bytes, pause));
         let result = self.client.put(source, &path_of(at), Self::put_options()).await;
+        self.prove(&call, (at, value), &result);
         self.note(&call, result.map(drop), Event::Put(at, value), None);
     }
 
@@ -91,7 +93,10 @@ impl Person {
         let (source, path) = (PutSource::from(content(value).bytes()), path_of(at));
         let put = self.client.put(source, &path, Self::put_options());
         match timeout(patience, put).await {
-            Ok(result) => self.note(&call, result.map(drop), Event::Put(at, value), None),
+            Ok(result) => {
+                self.prove(&call, (at, value), &result);
+                self.note(&call, result.map(drop), Event::Put(at, value), None);
+            }
             Err(_) => {
                 self.say(format!("put {value} at p{at}: given up"));
                 self.forget_call();

@@ -13,18 +13,20 @@ const HEARD_MS: u64 = 10_000;
 /// So long the older copy is served: longer than anything that nobody wants is kept.
 const SERVED_MS: u64 = 150_000;
 
-/// Does it, once everything works. What is logged from here on may be errors.
+/// Does it, once everything works. While the older copy is there, and soon after, whoever meets it may log errors.
 pub(super) fn restored(world: &mut World, nodes: usize) -> Result<(), String> {
-    world.expect_errors();
     let (co, client) = (HostId::COORDINATOR, HostId::client(1));
     let older = world.copy_of(co);
     world.employ(client, Program::Load(Load { operations: OPS, span_ms: 0 }));
     until_done(world, &[client], LOAD_MAX_MS)?;
     wait(world, HEARD_MS);
+    world.serves_past = true;
     let newer = world.replace(co, &older);
     wait(world, SERVED_MS);
     world.replace(co, &newer);
-    world.employ(AUDITOR, Program::Audit(nodes));
+    world.serves_past = false;
+    world.heal();
+    world.employ(AUDITOR, Program::Settle(nodes));
     until_done(world, &[AUDITOR], LOAD_MAX_MS)
 }
 

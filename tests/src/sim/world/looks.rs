@@ -1,0 +1,67 @@
+//! What can be seen of a world: what is wrong in it now, and what is on its disks.
+
+use std::path::Path;
+
+use dfs_actors::datanode::chunk_store::ChunkStore as _;
+use dfs_wire::id::{ChunkKey, NodeId};
+
+use super::World;
+use crate::sim::id::HostId;
+use crate::sim::node::DATA_DIR;
+use crate::sim::trouble::Trouble;
+
+impl World {
+    /// Takes down what is wrong now.
+    pub(super) fn look_around(&self) {
+        let troubles = &self.ledger.troubles;
+        let seen = |trouble| troubles.seen(trouble, self.now);
+        for (id, medium) in &self.media {
+            let host = &self.hosts[id];
+            let wrong = [
+                (!host.is_running(), Trouble::At(*id)),
+                (medium.is_failing(), Trouble::Disk(*id)),
+                (medium.is_full(), Trouble::Full(*id)),
+                (host.fate.is_awaited(), Trouble::Actor(*id)),
+            ];
+            wrong.into_iter().filter(|(is, _)| *is).for_each(|(_, trouble)| seen(trouble));
+        }
+        self.ledger.disks.hurt_since(0).into_iter().for_each(|id| seen(Trouble::Hurt(id)));
+        self.net.troubled(|a, b| seen(Trouble::between(a, b)));
+        if self.serves_past {
+            seen(Trouble::Past);
+        }
+        for (id, probe) in &self.probes {
+            if let Some(overdrawn) = probe.look().overdrawn().filter(|_| !self.ledger.has_accused()) {
+                self.ledger.accuse(format!("too much memory on {id}: {overdrawn}"));
+            }
+        }
+    }
+
+    /// Copies that are on a disk and served from there, by node.
+    pub(in crate::sim) fn on_disks(&self) -> Vec<(HostId, NodeId, Vec<ChunkKey>)> {
+        let mut found = Vec::new();
+        for (id, probe) in &self.probes {
+            let Some(store) = probe.look().store.clone() else { continue };
+            let Some(identity) = store.data_dir().identity() else { continue };
+            let keys = store.inventory(None, usize::MAX).into_iter().map(|info| info.key()).collect();
+            found.push((*id, identity.node, keys));
+        }
+        found
+    }
+
+    /// Files that are not finished, or that are kept for a while only. What was hurt and is kept as damaged stays for ever, and
+    /// what was set aside at a time that is still to come, because the clock was set, stays until then.
+    pub(in crate::sim) fn unfinished(&self, id: HostId) -> Vec<String> {
+        let names = |dir: &Path| self.media[&id].names(dir);
+        let root = names(Path::new("/")).into_iter().filter(|name| name.ends_with(".unfinished"));
+        let passing = ["tmp", "quarantine"].map(|dir| names(&Path::new(DATA_DIR).join(dir)));
+        let believed_ms = self.hosts[&id].believed_ms();
+        let stays = |name: &String| match name.strip_suffix(".damaged") {
+            Some(name) => name.rsplitn(3, '.').nth(2).is_some_and(|copy| self.ledger.disks.is_hurt(id, copy)),
+            None => {
+                name.rsplit('.').nth(1).and_then(|at| at.parse().ok()).is_some_and(|at: u64| at > believed_ms)
+            }
+        };
+        root.chain(passing.concat()).filter(|name| !stays(name)).collect()
+    }
+}
