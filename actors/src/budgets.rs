@@ -76,6 +76,8 @@ pub const PLACEMENT_MAILBOX: usize = 1024;
 pub const GC_MAILBOX: usize = 16;
 /// The census: its own ticks.
 pub const CENSUS_MAILBOX: usize = 4;
+/// The repairer: nobody else speaks to it.
+pub const REPAIR_MAILBOX: usize = 4;
 
 /// Calls to the coordinator that may wait, for the actor and for its connection.
 pub const CONTROL_MAILBOX: usize = 64;

@@ -76,6 +76,8 @@ pub enum GrantOp {
     Write,
     /// Read the chunk.
     Read,
+    /// Fetch the chunk from another node and store it: the coordinator's order.
+    Copy,
 }
 
 /// Leave to do one thing with one chunk, until a time. It is worth something only with a [`Mac`] for a node.

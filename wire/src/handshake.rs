@@ -47,6 +47,8 @@ pub enum Peer {
     Datanode(NodePeer),
     /// Somebody who looks after the cluster. Places are kept for such connections; they move no chunks.
     Operator(ClientPeer),
+    /// The cluster's coordinator, which has datanodes copy and verify chunks.
+    Coordinator(NodePeer),
 }
 
 /// A client that connects.

@@ -17,10 +17,13 @@ mod health;
 pub mod membership;
 pub mod metadata;
 pub mod placement;
+mod repair;
 mod service;
+mod signer;
 pub mod tree;
 
 pub use health::{METADATA_DISK_FULL, METADATA_FAILING};
+pub use repair::{Errands, NodeAddress, NodeErrands, RepairConfig};
 pub use service::{Answering, Dialing, Doorbell};
 pub use service::{CoordinatorConfig, CoordinatorParts, CoordinatorService};
 

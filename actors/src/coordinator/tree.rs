@@ -8,6 +8,7 @@
 //! |  +- placement         where new chunks go
 //! |  +- gc                bounded steps through the writer
 //! |  +- census            what all chunks are worth, counted again and again
+//! |  +- repair            makes up copies that are missing
 //! +- transport            see peer/tree.rs
 //! ```
 
@@ -20,7 +21,9 @@ use futures_util::future::BoxFuture;
 
 use super::census::{CensusArgs, CensusTaker, census_channel};
 use super::service::{CoordinatorConfig, CoordinatorParts, CoordinatorService};
-use crate::budgets::{CENSUS_MAILBOX, GC_MAILBOX, MEMBERSHIP_MAILBOX, PLACEMENT_MAILBOX, WRITER_MAILBOX};
+use crate::budgets::{
+    CENSUS_MAILBOX, GC_MAILBOX, MEMBERSHIP_MAILBOX, PLACEMENT_MAILBOX, REPAIR_MAILBOX, WRITER_MAILBOX,
+};
 use crate::coordinator::gc::{Gc, GcArgs, GcConfig, GcHealth, GcMsg};
 use crate::coordinator::membership::{Membership, MembershipArgs, RememberedNodes, view_channel};
 use crate::coordinator::metadata::model::records::NodeRecord;
@@ -33,7 +36,9 @@ use crate::coordinator::metadata::writer::{
     CommitLane, Committer, MetadataWriter, WriterArgs, WriterMetrics, WriterMsg,
 };
 use crate::coordinator::placement::{Placement, PlacementArgs};
+use crate::coordinator::repair::{Errands, Repair, RepairArgs, RepairConfig};
 use crate::coordinator::service::Doorbell;
+use crate::coordinator::signer::Signer;
 use crate::env::{Clock, Env};
 use crate::peer::admin::NodeAdmin;
 use crate::supervisor::{Addr, ChildSpec, Intensity, START_TIMEOUT, SupervisorSpec};
@@ -58,6 +63,8 @@ pub struct CoordinatorArgs {
     pub gc: GcConfig,
     /// Asks who is at an address.
     pub doorbell: Arc<dyn Doorbell>,
+    /// Bounds and times of repair, and what has datanodes copy and verify for it.
+    pub repair: (RepairConfig, Arc<dyn Errands>),
     /// Name, actors, uptime.
     pub admin: NodeAdmin,
 }
@@ -107,7 +114,7 @@ impl RememberedNodes for MetadataNodes {
 /// # Errors
 /// Never in practice, see [`Committer::new`].
 pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
-    let CoordinatorArgs { env, store, lane, reads, reign, time, config, gc, doorbell, admin } = args;
+    let CoordinatorArgs { env, store, lane, reads, reign, time, config, gc, doorbell, repair, admin } = args;
     let metrics = Arc::new(WriterMetrics::default());
     let committer = Committer::new(Arc::clone(&store), &reign, config.policy, Arc::clone(&metrics))?;
     let clock = &env.clock;
@@ -134,12 +141,25 @@ pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
         CensusArgs { reads: reads.clone(), view: view.clone(), time: time.clone(), publish: counted };
     let gc_health = Arc::new(GcHealth::default());
     let gc_args = GcArgs { config: gc, writer: writer.clone(), health: Arc::clone(&gc_health) };
+    let signer = Arc::new(Signer::new(reign.key.clone(), reign.epoch));
+    let repair_addr = Addr::new(clock, REPAIR_MAILBOX);
+    let repair_args = RepairArgs {
+        config: repair.0,
+        reads: reads.clone(),
+        view: view.clone(),
+        time: time.clone(),
+        writer: writer.clone(),
+        placement: placement.clone(),
+        signer: Arc::clone(&signer),
+        errands: repair.1,
+    };
     let spec = SupervisorSpec::one_for_one(clock, "coordinator")
         .child(ChildSpec::new::<MetadataWriter>("metadata-writer", &writer, writer_args))
         .child(ChildSpec::new::<Membership>("membership", &membership, membership_args))
         .child(ChildSpec::new::<Placement>("placement", &placement, placement_args))
         .child(ChildSpec::new::<Gc>("gc", &gc_addr, gc_args))
-        .child(ChildSpec::new::<CensusTaker>("census", &census_addr, census_args));
+        .child(ChildSpec::new::<CensusTaker>("census", &census_addr, census_args))
+        .child(ChildSpec::new::<Repair>("repair", &repair_addr, repair_args));
     let clock = clock.clone();
     let service = Arc::new(CoordinatorService::new(CoordinatorParts {
         reign,
@@ -155,6 +175,7 @@ pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
         view,
         census,
         doorbell,
+        signer,
         admin,
     }));
     Ok(Coordinator { clock, spec, service, writer, gc: gc_addr, metrics })

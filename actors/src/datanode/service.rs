@@ -179,13 +179,13 @@ impl DatanodeService {
     }
 
     async fn replicate(&self, asker: &Asker, word: Replicate, stream: Stream) {
-        let checked = self.check_write(&word.grant, &word.mac);
+        let checked = self.check_store(&word.grant, &word.mac, GrantOp::Write);
         let order = WriteOrder::of_primary(asker.op, word);
         self.upload(asker, checked.map(|()| order), stream, &self.parts.copies, &self.parts.replica).await;
     }
 
     fn check_upload(&self, write: &WriteChunk) -> Result<(), Status> {
-        self.check_write(&write.grant, &write.mac)?;
+        self.check_store(&write.grant, &write.mac, GrantOp::Write)?;
         let copies = write.replicas.len() + 1;
         let mut nodes: Vec<_> =
             write.replicas.iter().map(|t| t.node).chain([self.parts.authority.node()]).collect();
@@ -200,8 +200,8 @@ impl DatanodeService {
         Ok(())
     }
 
-    fn check_write(&self, grant: &Grant, mac: &Mac) -> Result<(), Status> {
-        self.parts.authority.check(grant, mac, GrantOp::Write)?;
+    fn check_store(&self, grant: &Grant, mac: &Mac, op: GrantOp) -> Result<(), Status> {
+        self.parts.authority.check(grant, mac, op)?;
         if grant.len_max > CHUNK_BYTES_MAX {
             let text = format!("a chunk of {} bytes is too long", grant.len_max);
             return Err(Status::new(StatusCode::InvalidArgument, text));
@@ -324,7 +324,7 @@ impl DatanodeService {
     }
 
     async fn copy(&self, op: OpId, request: CopyChunk) -> ResponseHead {
-        self.check_write(&request.grant, &request.mac)?;
+        self.check_store(&request.grant, &request.mac, GrantOp::Copy)?;
         let parts = &self.parts;
         let (store, authority, links) = (parts.store.clone(), parts.authority.clone(), parts.links.clone());
         let job = CopyJob {
@@ -383,15 +383,27 @@ impl Service for DatanodeService {
 
     fn serve(self: Arc<Self>, peer: Arc<PeerInfo>, incoming: Incoming) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            // A primary's SHA-256 is trusted, since it has checked it. A client's is not: it goes through a primary.
-            let from_client = !matches!(peer.peer, Peer::Datanode(_));
-            if from_client
-                && matches!(incoming.head.body, Request::Replication(ReplicationRequest::Replicate(_)))
-            {
-                let text = "only a datanode may forward a chunk; clients write to a primary";
-                return self.refuse(&incoming.stream, Status::new(StatusCode::PermissionDenied, text)).await;
+            if let Some(status) = not_from(&peer.peer, &incoming.head.body) {
+                return self.refuse(&incoming.stream, status).await;
             }
             self.dispatch(peer.session, incoming).await;
         })
     }
+}
+
+/// Why a peer may not ask for this, if it may not. A primary's SHA-256 is trusted, since it has checked it; a client's is not:
+/// it goes through a primary. Only the coordinator has copies made that no client asked for.
+fn not_from(peer: &Peer, body: &Request) -> Option<Status> {
+    let text = match (body, peer) {
+        (Request::Replication(ReplicationRequest::Replicate(_)), Peer::Datanode(_)) => return None,
+        (Request::Replication(ReplicationRequest::Copy(_)), Peer::Coordinator(_)) => return None,
+        (Request::Replication(ReplicationRequest::Replicate(_)), _) => {
+            "only a datanode may forward a chunk; clients write to a primary"
+        }
+        (Request::Replication(ReplicationRequest::Copy(_)), _) => {
+            "only the coordinator may have a chunk copied"
+        }
+        _ => return None,
+    };
+    Some(Status::new(StatusCode::PermissionDenied, text))
 }

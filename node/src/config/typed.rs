@@ -171,6 +171,8 @@ pub struct ClusterConfig {
     pub down_after: Duration,
     /// Time a node that was stopped on purpose is expected back without alarm.
     pub maintenance_grace: Duration,
+    /// Time a silent node may take to come back before its copies are made elsewhere.
+    pub repair_grace: Duration,
     /// Datanodes that may join without an operator's yes.
     pub nodes_unasked_max: usize,
     /// Validity of a grant.

@@ -16,7 +16,8 @@ use dfs_actors::coordinator::metadata::table::store::MetadataStore;
 use dfs_actors::coordinator::metadata::writer::StoreTrouble;
 use dfs_actors::coordinator::tree::{CoordinatorArgs, coordinator};
 use dfs_actors::coordinator::{
-    CoordinatorConfig, CoordinatorService, Dialing, METADATA_DISK_FULL, METADATA_FAILING,
+    CoordinatorConfig, CoordinatorService, Dialing, METADATA_DISK_FULL, METADATA_FAILING, NodeErrands,
+    RepairConfig,
 };
 use dfs_actors::env::Env;
 use dfs_actors::peer::admin::{NodeAdmin, NodeFacts, NodeName};
@@ -90,6 +91,10 @@ pub(super) async fn start(context: &RoleContext, config: &Config) -> anyhow::Res
         lane: Arc::new(ThreadLane::start().context("start the metadata thread")?),
         reads: Arc::new(ReadPool::start().context("start the threads that read the metadata")?),
         doorbell: Arc::new(Dialing::new(env.clone(), reign.cluster)),
+        repair: (
+            RepairConfig { grace: config.cluster.repair_grace, ..RepairConfig::default() },
+            Arc::new(NodeErrands::new(env.clone(), &reign, &config.node.name)),
+        ),
         reign,
         time,
         config: settings(config),

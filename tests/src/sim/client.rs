@@ -336,7 +336,7 @@ impl Person {
         loop {
             let found = match self.client.status().await {
                 Ok(status) => {
-                    let told: Vec<_> = status.findings.iter().filter(|f| !lasts(&f.code)).collect();
+                    let told = &status.findings;
                     if status.nodes_up as usize == nodes && told.is_empty() {
                         return Ok(());
                     }
@@ -391,7 +391,8 @@ impl Person {
                 self.every_copy(at).await?;
             }
         }
-        Ok(())
+        self.all_there(nodes).await?;
+        self.whole_again().await
     }
 
     /// Each kind of operation succeeds.
@@ -418,11 +419,6 @@ async fn by<T>(end_us: u64, what: &str, part: impl Future<Output = Result<T, Str
     let left = Duration::from_micros(end_us.saturating_sub(now_us()));
     let late = || format!("{} s after all faults this is not done: {what}", SETTLED_IN.as_secs());
     timeout(left, part).await.unwrap_or_else(|_| Err(late()))
-}
-
-/// Whether health goes on to say so when no fault is left: copies that were lost or hurt are not made up for.
-fn lasts(code: &str) -> bool {
-    matches!(code, "UNDER_REPLICATED" | "CORRUPT_COPIES")
 }
 
 fn entry(stat: &FileStat) -> Option<(usize, u32)> {

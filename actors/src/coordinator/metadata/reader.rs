@@ -23,7 +23,7 @@ use tokio::sync::oneshot;
 use super::ops::inventory::{CopyFinding, Judged, Sight};
 use super::ops::read::{ExplainPage, ReadPage};
 use super::ops::{
-    OpContext, cluster, fsck, gc, inventory, list, names, outcome, read, resume, trash, trash_usage,
+    OpContext, cluster, fsck, gc, inventory, list, names, outcome, read, resume, surplus, trash, trash_usage,
 };
 use crate::coordinator::metadata::model::records::{Known, NodeRecord, Outcomes, UnknownReign};
 use crate::coordinator::metadata::model::worth::Reaches;
@@ -319,6 +319,14 @@ impl MetadataReader {
     /// Of the store.
     pub fn tombstones(&self, node: NodeId, limit: usize) -> Result<Vec<ChunkKey>, MetaError> {
         self.read(|view| gc::tombstones(view, node, limit))
+    }
+
+    /// See [`surplus::orders`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn orders(&self, node: NodeId, limit: usize, heard: Reaches<'_>) -> Result<Vec<ChunkKey>, MetaError> {
+        self.read(|view| surplus::orders(view, node, limit, heard))
     }
 
     /// See [`inventory::judge`].

@@ -23,7 +23,6 @@ use futures_util::future::BoxFuture;
 
 use super::doorbell::Doorbell;
 use super::facts::NodeReports;
-use super::grants::Signer;
 use super::read_order::is_avoided;
 use super::space::Space;
 use super::turns::InventoryTurns;
@@ -41,6 +40,7 @@ use crate::coordinator::metadata::reader::{MetadataReader, MetadataReads, ReadFo
 use crate::coordinator::metadata::table::error::MetaError;
 use crate::coordinator::metadata::writer::{StoreTrouble, WriterMetrics, WriterMsg};
 use crate::coordinator::placement::{PlacementMsg, not_writable};
+use crate::coordinator::signer::Signer;
 use crate::env::{Env, MonoTime};
 use crate::peer::admin::NodeAdmin;
 use crate::peer::session::{PeerInfo, Service};
@@ -117,6 +117,8 @@ pub struct CoordinatorParts {
     pub(in crate::coordinator) census: watch::Receiver<Counted>,
     /// Asks who is at an address.
     pub doorbell: Arc<dyn Doorbell>,
+    /// Signs what clients may do at datanodes.
+    pub(in crate::coordinator) signer: Arc<Signer>,
     /// Name, actors, uptime.
     pub admin: NodeAdmin,
 }
@@ -124,7 +126,6 @@ pub struct CoordinatorParts {
 /// Serves clients and datanodes on a coordinator.
 pub struct CoordinatorService {
     pub(in crate::coordinator) parts: CoordinatorParts,
-    pub(super) signer: Signer,
     pub(super) facts: NodeReports,
     pub(super) turns: InventoryTurns,
 }
@@ -141,8 +142,7 @@ impl CoordinatorService {
     /// A service of these parts.
     pub fn new(parts: CoordinatorParts) -> Self {
         let turns = InventoryTurns::new(parts.env.clock.clone());
-        let signer = Signer::new(parts.reign.key.clone(), parts.reign.epoch);
-        Self { parts, signer, facts: NodeReports::default(), turns }
+        Self { parts, facts: NodeReports::default(), turns }
     }
 
     /// Answers one request of this process, within its deadline.

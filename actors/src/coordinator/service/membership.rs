@@ -14,8 +14,10 @@ use dfs_wire::status::{Status, StatusCode};
 
 use super::dispatch::{Asked, CoordinatorService, refused};
 use super::doorbell;
+use crate::coordinator::census::heard_of;
 use crate::coordinator::membership::{MembershipMsg, WaitingNode};
 use crate::coordinator::metadata::model::records::{self, Known, NodeRecord};
+use crate::coordinator::metadata::model::worth::Reaches;
 use crate::coordinator::metadata::ops::inventory::{CopyChange, CopyFinding};
 use crate::coordinator::metadata::ops::mutation::Mutation;
 use crate::coordinator::metadata::reader::{MetadataReader, ReadFor};
@@ -39,11 +41,16 @@ fn findings(word: &Heartbeat) -> Vec<CopyFinding> {
 
 /// What the node is to delete, and the commit position: as much as fits beside an update of `news` nodes, and nothing if the
 /// metadata is an old copy.
-fn orders(reader: &MetadataReader, node: NodeId, news: usize) -> Result<(Vec<ChunkKey>, u64), MetaError> {
+fn orders(
+    reader: &MetadataReader,
+    node: NodeId,
+    news: usize,
+    heard: Reaches<'_>,
+) -> Result<(Vec<ChunkKey>, u64), MetaError> {
     let quiet = news > SMALL_UPDATE || reader.unknown_reign()?.is_some();
     let tombstones = match quiet {
         true => Vec::new(),
-        false => reader.tombstones(node, TOMBSTONES_PER_HEARTBEAT_MAX)?,
+        false => reader.orders(node, TOMBSTONES_PER_HEARTBEAT_MAX, heard)?,
     };
     // After the orders: no position that the node keeps before it obeys one is older than the order.
     Ok((tombstones, reader.position()?))
@@ -94,7 +101,7 @@ impl CoordinatorService {
             epoch: self.parts.reign.epoch,
             position: self.position(ReadFor::Membership, asked).await?,
             now_ms: self.parts.time.now_ms(),
-            key: self.signer.key(node),
+            key: self.parts.signer.key(node),
             heartbeat_interval_ms: u32::try_from(interval).unwrap_or(u32::MAX),
             state,
         })
@@ -200,7 +207,10 @@ impl CoordinatorService {
             StateUpdate::Increment(step) => step.nodes.len(),
             StateUpdate::Full(all) => all.nodes.len(),
         };
-        let orders = move |_: &Self, reader: &MetadataReader| orders(reader, node, news);
+        let orders = move |service: &Self, reader: &MetadataReader| {
+            let view = service.view();
+            orders(reader, node, news, &heard_of(&view, service.parts.time.now_ms()))
+        };
         (reply.tombstones, reply.position) = self.apart(ReadFor::Membership, asked, orders).await?;
         Ok(reply)
     }

@@ -307,7 +307,7 @@ impl CoordinatorService {
     fn allocations(&self, chunks: &[AllocatedChunk]) -> Vec<Allocation> {
         let view = self.view();
         let expires_ms = self.expiry(self.parts.config.write_grant);
-        chunks.iter().map(|chunk| self.signer.allocation(&view, chunk, expires_ms)).collect()
+        chunks.iter().map(|chunk| self.parts.signer.allocation(&view, chunk, expires_ms)).collect()
     }
 
     fn expiry(&self, lasts: std::time::Duration) -> u64 {
@@ -319,7 +319,8 @@ impl CoordinatorService {
         let page = reader.open_read(request)?;
         let view = self.view();
         let expires_ms = self.expiry(self.parts.config.read_grant);
-        let chunks = page.chunks.iter().map(|chunk| self.signer.location(&view, chunk, expires_ms)).collect();
+        let chunks =
+            page.chunks.iter().map(|chunk| self.parts.signer.location(&view, chunk, expires_ms)).collect();
         Ok(ReadOpened {
             stat: page.stat,
             lease_ms: self.parts.config.policy.read_lease_ms,
@@ -350,7 +351,7 @@ impl CoordinatorService {
                 let copies = chunk.copies.iter().map(|copy| (copy.node, copy.state));
                 Worth::of(chunk.wanted, copies, &reaches(&view, self.parts.time.now_ms())).health()
             },
-            replicas: self.signer.location(&view, chunk, expires_ms).replicas,
+            replicas: self.parts.signer.location(&view, chunk, expires_ms).replicas,
             reasons: reasons.iter().map(reason).collect(),
         });
         Ok(Explained { chunks: explained.collect(), stat: page.stat, next: page.next })

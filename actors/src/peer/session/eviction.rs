@@ -14,7 +14,7 @@ pub enum Class {
     Newcomer,
     /// It reads and writes files.
     Client,
-    /// It is a datanode.
+    /// It is another node of the cluster.
     Member,
     /// It looks after the cluster.
     Operator,

@@ -39,7 +39,7 @@ const BUSY_PAUSE_MS: u32 = 500;
 pub struct PlacesMax {
     /// Places for clients.
     pub clients: usize,
-    /// Places for datanodes.
+    /// Places for the cluster's other nodes.
     pub members: usize,
     /// Places for operators.
     pub operators: usize,
@@ -232,7 +232,7 @@ impl Place {
     pub(super) fn introduce(&self, peer: &Peer) -> Result<Class, Status> {
         let class = match peer {
             Peer::Client(_) => Class::Client,
-            Peer::Datanode(_) => Class::Member,
+            Peer::Datanode(_) | Peer::Coordinator(_) => Class::Member,
             Peer::Operator(_) => Class::Operator,
         };
         let (now, max) = (self.shared.clock.now(), self.shared.max.of(class));

@@ -199,6 +199,41 @@ impl Person {
         Ok(good)
     }
 
+    /// What was lost or found to be bad is made up for: each chunk has as many copies as asked for, all of them good, and no
+    /// others.
+    pub(super) async fn whole_again(&self) -> Ending {
+        self.ledger.live().clear();
+        for at in 0..PATHS {
+            let begun = Instant::now();
+            while let Some(odd) = self.other_than_asked_for(at).await? {
+                if begun.elapsed() > SETTLED_IN {
+                    return Err(format!("not repaired in {} s: {odd}", SETTLED_IN.as_secs()));
+                }
+                sleep(LOOK).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn other_than_asked_for(&self, at: usize) -> Result<Option<String>, String> {
+        let explained = match self.client.explain(&path_of(at)).await {
+            Ok(explained) => explained,
+            Err(error) if error.code() == "NotFound" => return Ok(None),
+            Err(error) => return Err(format!("p{at}: {error:?}")),
+        };
+        let wanted = usize::from(explained.stat.replication);
+        let good = |replicas: &[ReplicaLocation]| {
+            replicas.len() == wanted && replicas.iter().all(|replica| replica.copy == CopyState::Good)
+        };
+        if let Some(chunk) = explained.chunks.iter().find(|chunk| !good(&chunk.replicas)) {
+            return Ok(Some(format!("p{at}: chunk {} is on {:?}", chunk.chunk, chunk.replicas)));
+        }
+        let called = self.called_good(at).await?;
+        let report = self.client.verify(&path_of(at), None).await.map_err(|e| format!("p{at}: {e:?}"))?;
+        let read = report.chunks.iter().map(|chunk| chunk.good()).sum::<usize>();
+        Ok((read < called.len()).then(|| format!("p{at}: of {} copies {read} are good", called.len())))
+    }
+
     async fn known_to_be_bad(&self, at: usize, bad: &BTreeSet<Copy>) -> Ending {
         let begun = Instant::now();
         loop {

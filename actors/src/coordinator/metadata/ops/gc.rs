@@ -10,6 +10,7 @@
 //! end is the same. Nothing here looks at a clock: leases were turned into times when the work was queued.
 
 use dfs_wire::id::{ChunkKey, InodeId, NodeId, VersionId};
+use dfs_wire::message::metadata::CopyState;
 
 use super::OpContext;
 use super::names::release;
@@ -19,8 +20,8 @@ use crate::coordinator::metadata::model::chunks::{
 };
 use crate::coordinator::metadata::model::outcome::StepProgress;
 use crate::coordinator::metadata::model::records::{
-    ChunkRecord, ChunkState, Entry, Inode, OrphanBatch, ReleaseJob, SEGMENT_CHUNKS, Segment, Slot,
-    TrashEntry, TrashSweep, Version, VersionState,
+    ChunkRecord, ChunkState, CopyRecord, Entry, Inode, OrphanBatch, ReleaseJob, SEGMENT_CHUNKS, Segment,
+    Slot, TrashEntry, TrashSweep, Version, VersionState,
 };
 use crate::coordinator::metadata::table::error::MetaError;
 use crate::coordinator::metadata::table::format::decode;
@@ -237,25 +238,49 @@ pub fn tombstones(view: &impl View, node: NodeId, limit: usize) -> Result<Vec<Ch
 ///
 /// # Errors
 /// Of the store.
-pub fn confirm_deleted(txn: &mut Txn<'_>, node: NodeId, copies: &[ChunkKey]) -> Result<(), MetaError> {
+pub fn confirm_deleted(
+    txn: &mut Txn<'_>,
+    ctx: &OpContext,
+    node: NodeId,
+    copies: &[ChunkKey],
+) -> Result<(), MetaError> {
     for copy in copies.iter().take(CONFIRMATIONS_MAX) {
-        let key = keys::tombstone(node, *copy);
-        if txn.get(&key)?.is_none() {
-            // Only what we asked for counts: a node cannot talk a live copy out of the records.
+        // Only what we asked for counts: a node cannot talk a live copy out of the records.
+        if !take_tombstone(txn, node, *copy)? {
             continue;
         }
-        txn.delete(key);
-        txn.count(|t| t.tombstones = t.tombstones.saturating_sub(1))?;
         let Some(old) = txn.load::<ChunkRecord>(&keys::chunk(copy.chunk))? else { continue };
-        if old.state != ChunkState::Dying || old.generation != copy.generation {
+        if old.generation != copy.generation {
             continue;
         }
         let mut new = old.clone();
-        new.copies.retain(|c| c.node != node);
-        match new.copies.is_empty() {
-            true => remove_chunk(txn, copy.chunk, &old)?,
-            false => put_chunk(txn, copy.chunk, Some(&old), &new)?,
+        match old.state {
+            ChunkState::Pending(_) => continue,
+            ChunkState::Dying => new.copies.retain(|c| c.node != node),
+            ChunkState::Live => {
+                let known = |c: &CopyRecord| matches!(c.state, CopyState::Good | CopyState::Unverified);
+                new.copies.retain(|c| c.node != node || known(c));
+                // It was of use again, and the order was on its way: the node has it no more.
+                let lost = new.copies.iter_mut().filter(|c| c.node == node);
+                lost.for_each(|c| (c.state, c.since_ms) = (CopyState::Missing, ctx.now_ms));
+            }
+        }
+        match old.state {
+            ChunkState::Dying if new.copies.is_empty() => remove_chunk(txn, copy.chunk, &old)?,
+            _ if new != old => put_chunk(txn, copy.chunk, Some(&old), &new)?,
+            _ => {}
         }
     }
     Ok(())
+}
+
+/// Takes an order to delete back, if there is one. Says whether there was.
+pub(super) fn take_tombstone(txn: &mut Txn<'_>, node: NodeId, copy: ChunkKey) -> Result<bool, MetaError> {
+    let key = keys::tombstone(node, copy);
+    if txn.get(&key)?.is_none() {
+        return Ok(false);
+    }
+    txn.delete(key);
+    txn.count(|t| t.tombstones = t.tombstones.saturating_sub(1))?;
+    Ok(true)
 }

@@ -19,7 +19,7 @@ use dfs_wire::message::inventory::{InventoryEntry, InventoryReport};
 use dfs_wire::message::metadata::{ChunkHealth, CopyState};
 
 use super::{OpContext, cluster};
-use crate::coordinator::metadata::model::chunks::{PUT_OPS_MAX, is_forgotten, put_chunk};
+use crate::coordinator::metadata::model::chunks::{PUT_OPS_MAX, is_forgotten, put_chunk, put_tombstone};
 use crate::coordinator::metadata::model::copies::COPIES_MAX;
 use crate::coordinator::metadata::model::records::{ChunkRecord, ChunkState, CopyRecord, CopyRow};
 use crate::coordinator::metadata::model::worth::{Reaches, Worth};
@@ -50,6 +50,8 @@ pub enum CopyChange {
     Returned,
     /// The node knows it to be bad, or it has another length.
     Corrupt,
+    /// The node has read all of it, and it is what it should be.
+    Verified,
 }
 
 /// One change to one copy.
@@ -248,10 +250,16 @@ pub fn apply(
     }
     let mut done = 0;
     for finding in findings.iter().take(CHANGES_MAX) {
-        let Some(old) = txn.load::<ChunkRecord>(&keys::chunk(finding.key.chunk))? else { continue };
-        if old.generation != finding.key.generation || old.state != ChunkState::Live {
+        let key = finding.key;
+        let old = txn.load::<ChunkRecord>(&keys::chunk(key.chunk))?;
+        let live = |old: &ChunkRecord| old.generation == key.generation && old.state == ChunkState::Live;
+        let Some(old) = old.filter(live) else {
+            if finding.change == CopyChange::Verified {
+                // It was made for a chunk that is deleted meanwhile: the node discards it.
+                put_tombstone(txn, node, key, ctx.now_ms)?;
+            }
             continue;
-        }
+        };
         let mut new = old.clone();
         let room = new.copies.len() < COPIES_MAX;
         let known = new.copies.iter_mut().find(|copy| copy.node == node);
@@ -259,16 +267,23 @@ pub fn apply(
             CopyChange::Missing { .. } => CopyState::Missing,
             CopyChange::Returned => CopyState::Unverified,
             CopyChange::Corrupt => CopyState::Corrupt,
+            CopyChange::Verified => CopyState::Good,
         };
         match known {
+            // It is on its way, and counts for nothing.
+            Some(copy) if copy.state == CopyState::Dropping => continue,
             // A copy known to be good stays so: that it is there is no news.
             Some(copy) if finding.change == CopyChange::Returned && copy.state != CopyState::Missing => {
                 continue;
             }
             Some(copy) if copy.state == state => continue,
             Some(copy) if newer(copy, finding.change) => continue,
+            // What was condemned stays so.
+            Some(copy) if finding.change == CopyChange::Verified && copy.state == CopyState::Corrupt => {
+                continue;
+            }
             Some(copy) => *copy = CopyRecord { node, state, since_ms: ctx.now_ms },
-            None if finding.change == CopyChange::Returned && room => {
+            None if matches!(finding.change, CopyChange::Returned | CopyChange::Verified) && room => {
                 new.copies.push(CopyRecord { node, state, since_ms: ctx.now_ms });
             }
             None => continue,

@@ -14,7 +14,8 @@
 //! | [`read`] | | open_read, explain |
 //! | [`gc`] | trash expiry, purge and release steps, tombstones, outcome expiry | tombstones of a node |
 //! | [`forget`] | forget a node, step by step | what would be lost with it |
-//! | [`inventory`] | copies missing, returned, corrupt | verdicts on a report |
+//! | [`surplus`] | drop and keep a copy | orders of a node |
+//! | [`inventory`] | copies missing, returned, corrupt, verified | verdicts on a report |
 //! | [`fsck`] | | check |
 //! | [`outcome`] | let an operation begin, remember its first outcome | |
 //! | [`mutation`] | the door for the writer: any change, by value | |
@@ -31,6 +32,7 @@ pub mod names;
 pub mod outcome;
 pub mod read;
 pub mod resume;
+pub mod surplus;
 pub mod transfer;
 pub mod trash;
 pub mod trash_usage;

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use super::forget::ForgetNode;
 use super::inventory::CopyFinding;
 use super::outcome::RequestDigest;
+use super::surplus::{self, CopyDrop};
 use super::transfer::{self, ChunkPlacement};
 use super::{OpContext, cluster, copy, forget, gc, inventory, names, outcome, trash, trash_usage, upload};
 use crate::coordinator::metadata::model::outcome::{AllocatedChunk, Outcome, StepProgress};
@@ -62,6 +63,12 @@ pub enum Mutation {
     ConfirmDeleted(NodeId, Vec<ChunkKey>),
     /// Apply what an inventory or a report of bad copies means (any number).
     ApplyFindings(NodeId, Vec<CopyFinding>),
+    /// Order a copy of a live chunk away.
+    DropCopy(CopyDrop),
+    /// Keep a copy that was ordered away.
+    KeepCopy(NodeId, ChunkKey),
+    /// Have a node delete a copy that may have come to be unnoted.
+    DiscardCopy(NodeId, ChunkKey),
     /// One bounded step of background work.
     Step(Step),
 }
@@ -154,6 +161,9 @@ impl Mutation {
             Self::ForgetNode(_) => "forget_node",
             Self::ConfirmDeleted(..) => "confirm_deleted",
             Self::ApplyFindings(..) => "apply_findings",
+            Self::DropCopy(_) => "drop_copy",
+            Self::KeepCopy(..) => "keep_copy",
+            Self::DiscardCopy(..) => "discard_copy",
             Self::Step(step) => step.name(),
         }
     }
@@ -209,14 +219,24 @@ impl Mutation {
             Self::ForgetNode(r) => overlay.mutate(|t| forget::begin(t, ctx, r)).map(|()| Outcome::Done),
             Self::ConfirmDeleted(node, copies) => {
                 for page in copies.chunks(gc::CONFIRMATIONS_MAX) {
-                    overlay.mutate(|t| gc::confirm_deleted(t, *node, page))?;
+                    overlay.mutate(|t| gc::confirm_deleted(t, ctx, *node, page))?;
                 }
                 Ok(Outcome::Done)
             }
             Self::ApplyFindings(node, findings) => apply_findings(overlay, ctx, *node, findings),
+            Self::DropCopy(order) => overlay.mutate(|t| surplus::drop_copy(t, ctx, order)).map(one),
+            Self::KeepCopy(node, key) => overlay.mutate(|t| surplus::keep_copy(t, ctx, *key, *node)).map(one),
+            Self::DiscardCopy(node, key) => {
+                overlay.mutate(|t| surplus::discard_copy(t, ctx, *key, *node)).map(one)
+            }
             Self::Step(step) => overlay.mutate(|t| step.run(t, ctx)).map(Outcome::Progress),
         }
     }
+}
+
+/// One change, if it was made.
+fn one(done: bool) -> Outcome {
+    Outcome::Progress(StepProgress { done: done.into(), more: false })
 }
 
 fn apply_findings(

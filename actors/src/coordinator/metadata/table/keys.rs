@@ -184,6 +184,12 @@ pub fn risk(good: u8, chunk: ChunkId) -> Vec<u8> {
     key(&[table::RISK, &[good], &chunk.to_bytes()])
 }
 
+/// The chunk of the key of an endangered one.
+pub fn parse_risk(key: &[u8]) -> Option<ChunkId> {
+    let (_, chunk) = key.strip_prefix(table::RISK)?.split_first()?;
+    Some(ChunkId::from_bytes(chunk.try_into().ok()?))
+}
+
 /// An upload session.
 pub fn session(session: SessionId) -> Vec<u8> {
     key(&[table::SESSION, &session.to_bytes()])

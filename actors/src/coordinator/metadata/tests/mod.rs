@@ -11,6 +11,7 @@ mod nodes;
 mod operations;
 mod outcomes;
 mod sharing;
+mod surplus;
 mod trash_usage;
 mod uploads;
 mod writer;

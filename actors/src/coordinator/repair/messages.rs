@@ -1,0 +1,17 @@
+//! What the repairer is told, by itself.
+
+use dfs_wire::id::ChunkId;
+use dfs_wire::status::Status;
+
+use super::state::Found;
+use crate::coordinator::metadata::model::records::ChunkRecord;
+
+/// Its own words.
+pub(crate) enum RepairMsg {
+    /// A read of a look has ended.
+    Looked(Result<Found, Status>),
+    /// The chunk that is next, as its record is now; `None` = it is gone.
+    Read(ChunkId, Result<Option<Box<ChunkRecord>>, Status>),
+    /// What was done about a chunk.
+    Ended(ChunkId, Result<(), Status>),
+}

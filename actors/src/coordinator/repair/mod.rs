@@ -1,0 +1,28 @@
+//! Repair: a chunk with fewer good copies than it is to have gets new ones, without anybody's help.
+//!
+//! ```text
+//!          a look: rows of the endangered, and of nodes whose copies do not count
+//!   state <---------------------------------------------------------------- metadata
+//!     | the most endangered first, bounded by node and in all
+//!     v
+//!   errand: read its record again -> verify a copy that may be good, or copy a good one elsewhere
+//!     | a request to the node that is to have it, which fetches the chunk from another datanode itself
+//!     v
+//!   receipt of that node -> a finding, which the writer applies if the chunk still is what it was
+//! ```
+//!
+//! `state` decides when to look, what comes first and how much at once, without the world; `plan` decides what to do about
+//! one chunk; `look` reads, `errands` talks to the nodes. Nothing here deletes: the last copy of a chunk cannot be lost by repair. What is
+//! under way is remembered in memory alone: after a restart the next look finds what is still to be done, and a copy that
+//! was made without anybody noting it is found by its node's inventory.
+
+mod actor;
+mod errands;
+mod look;
+mod messages;
+mod plan;
+mod state;
+
+pub(super) use actor::{Repair, RepairArgs};
+pub use errands::{Errands, NodeAddress, NodeErrands};
+pub use state::RepairConfig;

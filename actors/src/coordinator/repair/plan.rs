@@ -1,0 +1,339 @@
+//! What to do about one chunk, from its record and the states of the nodes.
+//!
+//! ```text
+//!   good = copies that can be read and are known to be good
+//!   back = good copies on nodes that are silent for less than the grace, or have announced that they come back
+//!
+//!   good >= wanted                             what is beyond them is dropped, if they are heard of
+//!   no copy that can be read, or may be good   nothing: there is no source
+//!   good >= 2 and good + back >= wanted        nothing yet: they come back at no cost
+//!   a copy is on its way out                   it is kept
+//!   a copy that can be read and may be good    verify it, on its own node
+//!   else                                       copy: from the least busy good one to a node that has none
+//! ```
+//!
+//! So no grace delays a chunk with one good copy, and a copy that came back is compared before another one is made. Beyond
+//! what is wanted, the missing go first, then the bad, then those that were never verified, then of the good ones that whose
+//! zone has another and whose node has the least room. Nothing on a node that is away is dropped, nor because of it.
+
+use dfs_wire::id::NodeId;
+use dfs_wire::message::membership::NodeState;
+use dfs_wire::message::metadata::CopyState;
+
+use crate::coordinator::membership::ClusterView;
+use crate::coordinator::metadata::model::records::{ChunkRecord, ChunkState};
+use crate::coordinator::metadata::model::worth::{Reach, Worth};
+
+/// What is to be done about a chunk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Remedy {
+    /// Have a node read its copy whole: it may be good.
+    Verify(NodeId),
+    /// Take the order to delete a copy back.
+    Keep(NodeId),
+    /// Make one more copy.
+    Copy {
+        /// Nodes with a good one, the least busy first.
+        sources: Vec<NodeId>,
+        /// Nodes that are not to get it: those that have a copy or may have one.
+        not: Vec<NodeId>,
+        /// Nodes in a zone that has a good copy: not to get it as long as there are others.
+        rather_not: Vec<NodeId>,
+        /// A node with a bad copy, which makes room for another one if no other node can take it.
+        bad: Option<NodeId>,
+    },
+    /// Order a copy away.
+    Drop(NodeId),
+}
+
+/// When copies beyond those wanted are seen to: after whatever is endangered.
+const LAST: u8 = u8::MAX;
+
+/// How the cluster looks to whoever repairs.
+#[derive(Clone, Copy)]
+pub(super) struct Outlook<'a> {
+    /// The nodes, and the states they are in.
+    pub(super) view: &'a ClusterView,
+    /// The coordinator's time.
+    pub(super) now_ms: u64,
+    /// How long a silent node may take to come back at no cost.
+    pub(super) grace_ms: u64,
+    /// So much fails at once that only what has one good copy left is repaired.
+    pub(super) sparing: bool,
+}
+
+/// Whose copy it is, and how it is.
+pub(super) type NodeCopy = (NodeId, CopyState);
+
+fn copies_of(record: &ChunkRecord) -> Vec<NodeCopy> {
+    record.copies.iter().map(|copy| (copy.node, copy.state)).collect()
+}
+
+impl Outlook<'_> {
+    fn reach(&self, node: NodeId) -> Reach {
+        self.view.reach(node, self.now_ms)
+    }
+
+    /// Whether a node is here, and not even silent for a while.
+    fn is_heard(&self, node: NodeId) -> bool {
+        self.reach(node) == Reach::Here && self.view.state(node) != NodeState::Suspect
+    }
+
+    /// Whether a node that is away may be expected back.
+    fn comes_back(&self, node: NodeId) -> bool {
+        match self.reach(node) {
+            Reach::Away { announced: true } => true,
+            Reach::Away { announced: false } => self.view.node(node).is_some_and(|known| {
+                known.entry.state == NodeState::Down
+                    && self.now_ms.saturating_sub(known.since_ms) < self.grace_ms
+            }),
+            Reach::Here | Reach::Gone => false,
+        }
+    }
+
+    /// Nodes with a copy in this state that can be read now.
+    fn here(&self, copies: &[NodeCopy], state: CopyState) -> Vec<NodeId> {
+        let here = |(node, of): &&NodeCopy| *of == state && self.reach(*node) == Reach::Here;
+        copies.iter().filter(here).map(|(node, _)| *node).collect()
+    }
+
+    /// Nodes that are heard of and have good copies: what others may be dropped for.
+    pub(super) fn keepers(&self, record: &ChunkRecord) -> Vec<NodeId> {
+        self.heard_good(&copies_of(record))
+    }
+
+    fn heard_good(&self, copies: &[NodeCopy]) -> Vec<NodeId> {
+        let mut good = self.here(copies, CopyState::Good);
+        good.retain(|node| self.is_heard(*node));
+        good
+    }
+
+    /// How many good copies there are of too few, if something can be done about it now.
+    fn risk(&self, wanted: u8, copies: &[NodeCopy]) -> Option<u8> {
+        let Worth { good, unverified, .. } =
+            Worth::of(wanted, copies.iter().copied(), &|node| self.reach(node));
+        let returning = |(node, state): &&NodeCopy| *state == CopyState::Good && self.comes_back(*node);
+        let back = copies.iter().filter(returning).count();
+        let may_wait = good >= 2 && usize::from(good) + back >= usize::from(wanted);
+        let hopeless = good == 0 && unverified == 0 && self.here(copies, CopyState::Dropping).is_empty();
+        let spared = self.sparing && good > 1;
+        (good < wanted && !may_wait && !hopeless && !spared).then_some(good)
+    }
+
+    /// A copy beyond those wanted.
+    fn surplus(&self, wanted: u8, copies: &[NodeCopy]) -> Option<NodeId> {
+        let good = self.heard_good(copies);
+        if good.len() < usize::from(wanted) {
+            return None;
+        }
+        let one = |state: CopyState| {
+            let here = self.here(copies, state);
+            here.into_iter().find(|node| self.is_heard(*node))
+        };
+        let missing = copies.iter().find(|(_, state)| *state == CopyState::Missing).map(|(node, _)| *node);
+        let of_no_use = missing.or_else(|| one(CopyState::Corrupt)).or_else(|| one(CopyState::Unverified));
+        if of_no_use.is_some() || good.len() == usize::from(wanted) {
+            return of_no_use;
+        }
+        let zone = |node: NodeId| self.view.node(node).map(|known| known.entry.zone.as_str());
+        let rank = |node: &NodeId| {
+            let lonely = !good.iter().any(|other| other != node && zone(*other) == zone(*node));
+            (lonely, self.view.node(*node).map_or(0, |known| known.load.available))
+        };
+        good.iter().copied().min_by_key(rank)
+    }
+
+    /// When a chunk is to be seen to, the most endangered first; `None` = it is as it should be, or nothing can be done.
+    pub(super) fn urgency(&self, record: &ChunkRecord) -> Option<u8> {
+        if record.state != ChunkState::Live || record.references == 0 {
+            return None;
+        }
+        let copies = copies_of(record);
+        let surplus = || self.surplus(record.wanted, &copies).map(|_| LAST);
+        self.risk(record.wanted, &copies).or_else(surplus)
+    }
+
+    /// A node on which chunks of this group are to be looked for: their records alone do not say that they are
+    /// to be seen to.
+    pub(super) fn look_on(&self, wanted: u8, copies: &[NodeCopy]) -> Option<NodeId> {
+        let good = copies.iter().filter(|(_, state)| *state == CopyState::Good).count();
+        let concerns = || self.risk(wanted, copies).is_some() || self.surplus(wanted, copies).is_some();
+        if good < usize::from(wanted) || !concerns() {
+            return None;
+        }
+        let away = copies.iter().find(|(node, _)| self.reach(*node) != Reach::Here);
+        away.or_else(|| copies.first()).map(|(node, _)| *node)
+    }
+
+    /// What to do about the chunk now; `None` if nothing is to be done, or nothing can be.
+    pub(super) fn remedy(&self, record: &ChunkRecord, busy: &dyn Fn(NodeId) -> u32) -> Option<Remedy> {
+        let copies = copies_of(record);
+        if self.urgency(record)? == LAST {
+            return self.surplus(record.wanted, &copies).map(Remedy::Drop);
+        }
+        if let Some(node) = self.here(&copies, CopyState::Dropping).first() {
+            return Some(Remedy::Keep(*node));
+        }
+        let unverified = self.here(&copies, CopyState::Unverified);
+        if let Some(node) = unverified.into_iter().min_by_key(|node| busy(*node)) {
+            return Some(Remedy::Verify(node));
+        }
+        let mut sources = self.here(&copies, CopyState::Good);
+        sources.sort_by_key(|node| busy(*node));
+        let taken = copies.iter().filter(|(_, state)| *state != CopyState::Missing);
+        let not: Vec<_> = taken.map(|(node, _)| *node).collect();
+        let zone = |node: NodeId| self.view.node(node).map(|known| known.entry.zone.as_str());
+        let zones: Vec<_> =
+            sources.iter().filter_map(|node| zone(*node)).filter(|zone| !zone.is_empty()).collect();
+        let same_zone = |node: &NodeId| zone(*node).is_some_and(|zone| zones.contains(&zone));
+        let all = self.view.nodes.iter().map(|known| known.entry.node);
+        let rather_not = all.filter(|node| !not.contains(node)).filter(same_zone).collect();
+        let bad = self.here(&copies, CopyState::Corrupt).first().copied();
+        (!sources.is_empty()).then_some(Remedy::Copy { sources, not, rather_not, bad })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use dfs_wire::id::{Generation, InodeId, VersionId};
+
+    use super::*;
+    use crate::coordinator::membership::NodeView;
+    use crate::coordinator::metadata::model::records::CopyRecord;
+    use CopyState::{Corrupt, Dropping, Good, Missing, Unverified};
+    use NodeState::{Down, Left, Lost, Suspect, Up};
+
+    const GRACE_MS: u64 = 1_000;
+
+    /// Nodes 1.. in these states since the time 0, each in a zone of its own unless two are named.
+    fn view(states: &[NodeState], zones: &[&str]) -> ClusterView {
+        let node = |at: usize| {
+            let mut node = NodeView::for_tests(at as u128 + 1);
+            node.entry.state = states[at];
+            node.entry.zone = zones.get(at).copied().unwrap_or("").to_owned();
+            node.grace_until_ms = (states[at] == Left).then_some(GRACE_MS);
+            Arc::new(node)
+        };
+        ClusterView { nodes: (0..states.len()).map(node).collect(), ..ClusterView::default() }
+    }
+
+    fn record(wanted: u8, copies: &[(u128, CopyState)]) -> ChunkRecord {
+        let copy = |(node, state): &(u128, CopyState)| CopyRecord {
+            node: NodeId(*node),
+            state: *state,
+            since_ms: 0,
+        };
+        ChunkRecord {
+            generation: Generation(1),
+            state: ChunkState::Live,
+            file: InodeId(2),
+            version: VersionId(3),
+            index: 0,
+            len: 10,
+            sha256: [7; 32],
+            references: 1,
+            wanted,
+            copies: copies.iter().map(copy).collect(),
+        }
+    }
+
+    fn risk(states: &[NodeState], now_ms: u64, wanted: u8, copies: &[(u128, CopyState)]) -> Option<u8> {
+        let view = view(states, &[]);
+        Outlook { view: &view, now_ms, grace_ms: GRACE_MS, sparing: false }.urgency(&record(wanted, copies))
+    }
+
+    #[test]
+    fn the_grace_delays_what_has_two_good_copies_and_nothing_else() {
+        let three = [(1, Good), (2, Good), (3, Good)];
+        assert_eq!(risk(&[Up, Up, Up], 0, 3, &three), None);
+        assert_eq!(risk(&[Up, Up, Down], 999, 3, &three), None, "it may come back");
+        assert_eq!(risk(&[Up, Up, Down], 1_000, 3, &three), Some(2));
+        assert_eq!(risk(&[Up, Up, Left], 999, 3, &three), None, "it said that it comes back");
+        assert_eq!(risk(&[Up, Up, Left], 1_000, 3, &three), Some(2));
+        assert_eq!(risk(&[Up, Up, Lost], 0, 3, &three), Some(2), "it will not come back");
+        assert_eq!(risk(&[Up, Down, Down], 0, 3, &three), Some(1), "one good copy waits for nothing");
+        assert_eq!(risk(&[Up, Up, Up], 0, 3, &[(1, Good), (2, Good), (3, Corrupt)]), Some(2));
+        assert_eq!(risk(&[Up, Up, Up], 0, 3, &[(1, Good), (2, Good), (3, Missing)]), Some(2));
+        assert_eq!(risk(&[Down, Down, Down], 5_000, 3, &three), None, "there is no source");
+        assert_eq!(risk(&[Up], 0, 1, &[(1, Unverified)]), Some(0), "it can be verified");
+    }
+
+    #[test]
+    fn only_live_chunks_are_repaired_and_while_much_fails_only_those_with_one_good_copy() {
+        let view = view(&[Up, Up, Lost], &[]);
+        let mut outlook = Outlook { view: &view, now_ms: 0, grace_ms: GRACE_MS, sparing: false };
+        let chunk = record(3, &[(1, Good), (2, Good), (3, Good)]);
+        assert_eq!(outlook.urgency(&ChunkRecord { references: 0, ..chunk.clone() }), None);
+        assert_eq!(outlook.urgency(&ChunkRecord { state: ChunkState::Dying, ..chunk.clone() }), None);
+        outlook.sparing = true;
+        assert_eq!(outlook.urgency(&chunk), None);
+        assert_eq!(outlook.urgency(&record(3, &[(1, Good), (3, Good)])), Some(1));
+    }
+
+    #[test]
+    fn what_came_back_is_verified_before_another_copy_is_made() {
+        let view = view(&[Up, Up, Up, Up], &["a", "b", "b", "c"]);
+        let outlook = Outlook { view: &view, now_ms: 0, grace_ms: GRACE_MS, sparing: false };
+        let remedy =
+            |copies: &[(u128, CopyState)]| outlook.remedy(&record(3, copies), &|node| u32::from(node.0 == 1));
+        let ids = |ids: &[u128]| ids.iter().map(|id| NodeId(*id)).collect::<Vec<_>>();
+        assert_eq!(remedy(&[(1, Good), (2, Good), (3, Unverified)]), Some(Remedy::Verify(NodeId(3))));
+        let copy = |sources: &[u128], not: &[u128], rather_not: &[u128], bad: Option<u128>| {
+            let (sources, not, rather_not) = (ids(sources), ids(not), ids(rather_not));
+            Some(Remedy::Copy { sources, not, rather_not, bad: bad.map(NodeId) })
+        };
+        assert_eq!(
+            remedy(&[(1, Good), (2, Good)]),
+            copy(&[2, 1], &[1, 2], &[3], None),
+            "the least busy first"
+        );
+        assert_eq!(
+            remedy(&[(1, Good), (2, Corrupt), (3, Missing)]),
+            copy(&[1], &[1, 2], &[], Some(2)),
+            "a missing one may be replaced"
+        );
+        assert_eq!(remedy(&[(1, Good), (2, Good), (4, Good)]), None);
+        assert_eq!(remedy(&[(1, Good), (2, Good), (4, Dropping)]), Some(Remedy::Keep(NodeId(4))));
+        assert_eq!(remedy(&[(1, Dropping)]), Some(Remedy::Keep(NodeId(1))), "it may be the only one");
+    }
+
+    #[test]
+    fn what_is_beyond_the_wanted_goes_in_the_order_of_its_use_and_only_for_nodes_that_are_heard_of() {
+        let drop = |states: &[NodeState], zones: &[&str], copies: &[(u128, CopyState)]| {
+            let view = view(states, zones);
+            let outlook = Outlook { view: &view, now_ms: 0, grace_ms: GRACE_MS, sparing: false };
+            match outlook.remedy(&record(2, copies), &|_| 0) {
+                Some(Remedy::Drop(NodeId(node))) => Some(node),
+                None => None,
+                other => panic!("{other:?}"),
+            }
+        };
+        let (up, good) = ([Up; 5], [(1, Good), (2, Good)]);
+        let with = |more: &[(u128, CopyState)]| [&good, more].concat();
+        assert_eq!(drop(&up, &[], &good), None);
+        assert_eq!(drop(&up, &[], &with(&[(3, Unverified), (4, Corrupt), (5, Missing)])), Some(5));
+        assert_eq!(drop(&up, &[], &with(&[(3, Unverified), (4, Corrupt)])), Some(4));
+        assert_eq!(drop(&up, &[], &with(&[(3, Unverified)])), Some(3));
+        assert_eq!(drop(&up, &[], &with(&[(3, Dropping)])), None, "it is on its way");
+        assert_eq!(drop(&up, &["a", "b", "b"], &with(&[(3, Good)])), Some(2), "a zone keeps its only copy");
+        assert_eq!(drop(&[Up, Up, Down], &[], &with(&[(3, Good)])), None, "nothing on a node that is away");
+        assert_eq!(drop(&[Up, Suspect, Up], &[], &with(&[(3, Unverified)])), None, "nor for a silent one");
+    }
+
+    #[test]
+    fn groups_that_the_records_call_well_are_looked_for_on_a_node_that_is_away() {
+        let view = view(&[Up, Up, Down, Up], &[]);
+        let outlook = Outlook { view: &view, now_ms: GRACE_MS, grace_ms: GRACE_MS, sparing: false };
+        let on = |copies: &[NodeCopy]| outlook.look_on(3, copies).map(|node| node.0);
+        let copy = |node: u128, state| (NodeId(node), state);
+        assert_eq!(on(&[copy(1, Good), copy(2, Good), copy(3, Good)]), Some(3));
+        assert_eq!(on(&[copy(1, Good), copy(2, Good), copy(4, Good)]), None);
+        assert_eq!(
+            on(&[copy(1, Good), copy(2, Good), copy(3, Missing)]),
+            None,
+            "they are among the endangered"
+        );
+    }
+}
