@@ -36,7 +36,7 @@ use crate::coordinator::metadata::writer::{
     CommitLane, Committer, MetadataWriter, WriterArgs, WriterMetrics, WriterMsg,
 };
 use crate::coordinator::placement::{Placement, PlacementArgs};
-use crate::coordinator::repair::{Errands, Repair, RepairArgs, RepairConfig};
+use crate::coordinator::repair::{Errands, Repair, RepairArgs, RepairConfig, RepairHealth};
 use crate::coordinator::service::Doorbell;
 use crate::coordinator::signer::Signer;
 use crate::env::{Clock, Env};
@@ -142,6 +142,7 @@ pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
     let gc_health = Arc::new(GcHealth::default());
     let gc_args = GcArgs { config: gc, writer: writer.clone(), health: Arc::clone(&gc_health) };
     let signer = Arc::new(Signer::new(reign.key.clone(), reign.epoch));
+    let repair_health = Arc::new(RepairHealth::default());
     let repair_addr = Addr::new(clock, REPAIR_MAILBOX);
     let repair_args = RepairArgs {
         config: repair.0,
@@ -152,6 +153,7 @@ pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
         placement: placement.clone(),
         signer: Arc::clone(&signer),
         errands: repair.1,
+        health: Arc::clone(&repair_health),
     };
     let spec = SupervisorSpec::one_for_one(clock, "coordinator")
         .child(ChildSpec::new::<MetadataWriter>("metadata-writer", &writer, writer_args))
@@ -170,6 +172,7 @@ pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
         writer: writer.clone(),
         metrics: Arc::clone(&metrics),
         gc: gc_health,
+        repair: repair_health,
         membership,
         placement,
         view,

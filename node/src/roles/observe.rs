@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use dfs_actors::coordinator::CoordinatorService;
 use dfs_actors::coordinator::metadata::writer::StoreTrouble;
+use dfs_actors::coordinator::{CoordinatorService, RepairTally};
 use dfs_actors::datanode::DatanodeService;
 use dfs_actors::datanode::chunk_store::{ChunkStore, DiskState};
 use dfs_actors::peer::session::{Knocks, LATENCY_BOUNDS, Places, RequestStats, RequestTally};
@@ -190,7 +190,23 @@ fn known(service: &CoordinatorService, node: &str) -> Vec<Sample> {
     out.gauge("inventory_pages_waiting", help, service.inventory_pages_waiting() as u64);
     let help = "Reads of the metadata that wait for a thread";
     out.gauge("metadata_reads_waiting", help, service.reads_waiting() as u64);
+    repair(&mut out, &service.repair());
     out.samples
+}
+
+fn repair(out: &mut Samples, repair: &RepairTally) {
+    let help = "Chunks that wait to be repaired, as far as they were looked for";
+    out.gauge("repair_queued", help, repair.queued);
+    out.gauge("repair_under_way", "Chunks that are being repaired", repair.under_way);
+    out.counter("repair_copies", "Copies made up", repair.copied);
+    out.counter("repair_copied_bytes", "Bytes of the copies made up", repair.copied_bytes);
+    out.counter(
+        "repair_verified",
+        "Copies that came back or were doubted, and were read whole",
+        repair.verified,
+    );
+    out.counter("repair_dropped", "Copies ordered away that were bad or too many", repair.dropped);
+    out.counter("repair_failures", "Attempts to repair a chunk that failed", repair.failed);
 }
 
 fn counted(status: &ClusterStatus, node: &str) -> Vec<Sample> {

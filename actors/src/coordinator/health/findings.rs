@@ -91,12 +91,13 @@ fn of_chunks(signs: &Signs<'_>) -> Vec<HealthFinding> {
     }
     let under = signs.census.of(ChunkHealth::UnderReplicated).chunks;
     if under > 0 {
+        out.extend(of_repair(signs));
         out.push(finding(
             "UNDER_REPLICATED",
             HealthLevel::Warn,
             format!("{} fewer good copies that can be read than asked for", some(under, "chunk has", "chunks have")),
-            "start datanodes that are away; this release does not repair by itself: a copy that was never made comes \
-             only from writing the file again (get, put); `dfsctl fsck` names the files",
+            "copies are made up by themselves if enough datanodes are up and have room: start those that are away, or \
+             add one; `dfsctl fsck` names the files",
         ));
     }
     if signs.counting {
@@ -108,6 +109,40 @@ fn of_chunks(signs: &Signs<'_>) -> Vec<HealthFinding> {
         ));
     }
     out
+}
+
+/// Why what is missing is not made up.
+fn of_repair(signs: &Signs<'_>) -> Option<HealthFinding> {
+    let repair = signs.repair;
+    if let Some(first) = repair.waits_for.first() {
+        return Some(finding(
+            "SAFE_MODE",
+            HealthLevel::Warn,
+            format!(
+                "the coordinator has just started, and {} not heard of yet, {} among them: nothing is repaired for 10 minutes",
+                some(repair.waits_for.len() as u64, "datanode was", "datanodes were"),
+                signs.view.name(*first)
+            ),
+            "start the datanodes that are away; after that time they count as down",
+        ));
+    }
+    if repair.sparing {
+        return Some(finding(
+            "MASS_FAILURE",
+            HealthLevel::Error,
+            "more than a third of the datanodes are down: only chunks with one good copy left are repaired"
+                .to_owned(),
+            "look for what they have in common, a switch or a power line; `dfsctl nodes forget` ends the wait for one",
+        ));
+    }
+    repair.stalled().map(|cause| {
+        finding(
+            "REPAIR_STALLED",
+            HealthLevel::Warn,
+            format!("missing copies could not be made up, again and again; last because: {cause}"),
+            "it is tried again by itself; `dfsctl nodes` says which datanodes have room",
+        )
+    })
 }
 
 /// Nodes that a sentence names.
@@ -215,6 +250,7 @@ mod tests {
     use crate::coordinator::metadata::model::census::Census;
     use crate::coordinator::metadata::ops::Policy;
     use crate::coordinator::metadata::ops::mutation::Step;
+    use crate::coordinator::repair::RepairTally;
 
     fn node(id: u128, state: NodeState, disk: DiskHealth) -> Arc<NodeView> {
         let load = NodeLoad { available: 1 << 30, disk, ..NodeLoad::default() };
@@ -244,6 +280,7 @@ mod tests {
             unsafe_modes: &[],
             store: None,
             stuck: &[],
+            repair: &RepairTally::default(),
             corrupt: &|_| 0,
             deletions: &|_| deletions,
         };
@@ -342,6 +379,7 @@ mod tests {
             unsafe_modes: &unsafe_modes,
             store: None,
             stuck: &[],
+            repair: &RepairTally::default(),
             corrupt: &|_| corrupt,
             deletions: &|_| 0,
         };
@@ -356,6 +394,8 @@ mod tests {
         let census = census(2, 1);
         let view = ClusterView { version: 1, nodes, ..ClusterView::default() };
         let policy = Policy::default();
+        let mut repair = RepairTally::default();
+        repair.sparing = true;
         let stuck = [Stuck { step: Step::Purge, failures: 3, cause: "damaged".to_owned() }];
         let signs = Signs {
             view: &view,
@@ -367,6 +407,7 @@ mod tests {
             unsafe_modes: &[],
             store: Some(StoreTrouble::Hanging(11)),
             stuck: &stuck,
+            repair: &repair,
             corrupt: &|_| 0,
             deletions: &|_| 0,
         };
@@ -374,6 +415,7 @@ mod tests {
         let expected = [
             (METADATA_FAILING, HealthLevel::Error),
             ("CHUNKS_LOST", HealthLevel::Error),
+            ("MASS_FAILURE", HealthLevel::Error),
             ("UNDER_REPLICATED", HealthLevel::Warn),
             ("GC_STUCK", HealthLevel::Warn),
         ];

@@ -8,6 +8,7 @@ use crate::coordinator::metadata::model::census::Census;
 use crate::coordinator::metadata::model::records::UnknownReign;
 use crate::coordinator::metadata::ops::Policy;
 use crate::coordinator::metadata::writer::StoreTrouble;
+use crate::coordinator::repair::RepairTally;
 
 /// Deletions of one node that are counted; more are shown as this many, or more.
 pub(crate) const DELETIONS_COUNTED: usize = 4096;
@@ -29,6 +30,8 @@ pub(crate) struct Signs<'a> {
     pub(crate) store: Option<StoreTrouble>,
     /// Garbage collection that does not get on.
     pub(crate) stuck: &'a [Stuck],
+    /// What repair does.
+    pub(crate) repair: &'a RepairTally,
     /// Bad copies known on each node.
     pub(crate) corrupt: &'a dyn Fn(&NodeView) -> u64,
     /// Deletions that each node has not confirmed, up to [`DELETIONS_COUNTED`].

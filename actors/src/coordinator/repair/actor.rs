@@ -15,6 +15,7 @@ use super::look::step;
 use super::messages::RepairMsg;
 use super::plan::{Outlook, Remedy};
 use super::state::{Look, RepairConfig, RepairState};
+use super::tally::{RepairHealth, Repaired};
 use crate::coordinator::membership::{ClusterView, ViewReceiver};
 use crate::coordinator::metadata::model::outcome::Outcome;
 use crate::coordinator::metadata::model::records::ChunkRecord;
@@ -50,6 +51,7 @@ pub(crate) struct RepairArgs {
     pub(crate) placement: Addr<PlacementMsg>,
     pub(crate) signer: Arc<Signer>,
     pub(crate) errands: Arc<dyn Errands>,
+    pub(crate) health: Arc<RepairHealth>,
 }
 
 /// Makes up what is missing of copies.
@@ -65,17 +67,18 @@ fn sparing(view: &ClusterView) -> bool {
     3 * view.nodes.iter().filter(|known| known.entry.state == Down).count() > members
 }
 
-/// Whether every node that is expected here was heard of.
-fn all_heard(view: &ClusterView) -> bool {
+/// Nodes that are expected here and were not heard of since the coordinator started.
+fn unheard(view: &ClusterView) -> Vec<NodeId> {
     use dfs_wire::message::membership::NodeState::Left;
-    let mut expected = view.nodes.iter().filter(|n| n.entry.state.belongs() && n.entry.state != Left);
-    !view.nodes.is_empty() && expected.all(|node| node.heard.is_some())
+    let expected = view.nodes.iter().filter(|n| n.entry.state.belongs() && n.entry.state != Left);
+    expected.filter(|node| node.heard.is_none()).map(|node| node.entry.node).collect()
 }
 
 impl Repair {
     fn proceed(&mut self, ctx: &mut Ctx<RepairMsg>) {
         let (view, now) = (self.args.view.borrow().clone(), ctx.now());
-        self.state.begin(now, all_heard(&view));
+        let unheard = unheard(&view);
+        self.state.begin(now, !view.nodes.is_empty() && unheard.is_empty());
         if let Some(look) = self.state.look() {
             self.look(look, ctx);
         }
@@ -89,6 +92,8 @@ impl Repair {
             let task = async move { reads.ask(ReadFor::Health, STEP_WITHIN, question).await };
             ctx.spawn_then(task, move |read| RepairMsg::Read(chunk, read));
         }
+        let waits_for = if self.state.is_settling() { unheard } else { Vec::new() };
+        self.args.health.is_at(waits_for, sparing(&view), self.state.load());
     }
 
     fn look(&mut self, look: Look, ctx: &mut Ctx<RepairMsg>) {
@@ -167,11 +172,11 @@ impl Errand {
         known.map(|address| NodeAddress { node, address }).ok_or_else(gone)
     }
 
-    async fn run(self, remedy: Remedy, op: OpId) -> Result<(), Status> {
-        let change = match remedy {
-            Remedy::Verify(node) => self.found(node, self.verify(node).await?),
-            Remedy::Keep(node) => Mutation::KeepCopy(node, self.key()),
-            Remedy::Drop(node) => self.dropping(node),
+    async fn run(self, remedy: Remedy, op: OpId) -> Result<Repaired, Status> {
+        let (change, done) = match remedy {
+            Remedy::Verify(node) => (self.found(node, self.verify(node).await?), Repaired::Verified),
+            Remedy::Keep(node) => (Mutation::KeepCopy(node, self.key()), Repaired::Kept),
+            Remedy::Drop(node) => (self.dropping(node), Repaired::Dropped),
             Remedy::Copy { sources, not, rather_not, bad } => {
                 match (self.place(not, rather_not).await, bad) {
                     (Ok(node), _) => {
@@ -179,7 +184,7 @@ impl Errand {
                         let source =
                             source.ok_or_else(|| Status::new(StatusCode::Unavailable, "no copy to read"))?;
                         match self.copy(source, node).await {
-                            Ok(change) => self.found(node, change),
+                            Ok(change) => (self.found(node, change), Repaired::Copied(self.record.len)),
                             Err(status) => {
                                 // The node may have it all the same, or get it in a moment.
                                 self.change(op, Mutation::DiscardCopy(node, self.key())).await?;
@@ -187,13 +192,13 @@ impl Errand {
                             }
                         }
                     }
-                    (Err(_), Some(bad)) => self.dropping(bad),
+                    (Err(_), Some(bad)) => (self.dropping(bad), Repaired::Dropped),
                     (Err(status), None) => return Err(status),
                 }
             }
         };
         match self.change(op, change).await? {
-            Outcome::Progress(progress) if progress.done > 0 => Ok(()),
+            Outcome::Progress(progress) if progress.done > 0 => Ok(done),
             _ => Err(Status::new(StatusCode::PreconditionFailed, "the chunk is not what it was")),
         }
     }
@@ -310,6 +315,7 @@ impl Behaviour for Repair {
                     tracing::info!(%chunk, %status, "a copy could not be made up now");
                 }
                 self.state.ended(now, chunk, done.is_ok());
+                self.args.health.note(done.map_err(|status| status.to_string()));
             }
         }
         self.proceed(ctx);

@@ -4,6 +4,7 @@ use dfs_wire::id::ChunkId;
 use dfs_wire::status::Status;
 
 use super::state::Found;
+use super::tally::Repaired;
 use crate::coordinator::metadata::model::records::ChunkRecord;
 
 /// Its own words.
@@ -13,5 +14,5 @@ pub(crate) enum RepairMsg {
     /// The chunk that is next, as its record is now; `None` = it is gone.
     Read(ChunkId, Result<Option<Box<ChunkRecord>>, Status>),
     /// What was done about a chunk.
-    Ended(ChunkId, Result<(), Status>),
+    Ended(ChunkId, Result<Repaired, Status>),
 }

@@ -22,7 +22,10 @@ mod look;
 mod messages;
 mod plan;
 mod state;
+mod tally;
 
 pub(super) use actor::{Repair, RepairArgs};
 pub use errands::{Errands, NodeAddress, NodeErrands};
 pub use state::RepairConfig;
+pub(super) use tally::RepairHealth;
+pub use tally::RepairTally;

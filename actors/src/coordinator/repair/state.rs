@@ -145,6 +145,16 @@ impl RepairState {
         }
     }
 
+    /// Whether nothing is looked for yet.
+    pub(super) fn is_settling(&self) -> bool {
+        matches!(self.phase, LookPhase::Settling)
+    }
+
+    /// Chunks that wait, and those that something is done about.
+    pub(super) fn load(&self) -> (usize, usize) {
+        (self.queue.len() + self.parked.len(), self.under_way.len())
+    }
+
     /// The read to make now, if any; one at a time.
     pub(super) fn look(&mut self) -> Option<Look> {
         match &mut self.phase {

@@ -40,6 +40,7 @@ use crate::coordinator::metadata::reader::{MetadataReader, MetadataReads, ReadFo
 use crate::coordinator::metadata::table::error::MetaError;
 use crate::coordinator::metadata::writer::{StoreTrouble, WriterMetrics, WriterMsg};
 use crate::coordinator::placement::{PlacementMsg, not_writable};
+use crate::coordinator::repair::{RepairHealth, RepairTally};
 use crate::coordinator::signer::Signer;
 use crate::env::{Env, MonoTime};
 use crate::peer::admin::NodeAdmin;
@@ -117,6 +118,8 @@ pub struct CoordinatorParts {
     pub(in crate::coordinator) census: watch::Receiver<Counted>,
     /// Asks who is at an address.
     pub doorbell: Arc<dyn Doorbell>,
+    /// What repair does.
+    pub(in crate::coordinator) repair: Arc<RepairHealth>,
     /// Signs what clients may do at datanodes.
     pub(in crate::coordinator) signer: Arc<Signer>,
     /// Name, actors, uptime.
@@ -205,6 +208,11 @@ impl CoordinatorService {
     /// What the metadata writer counts.
     pub fn writer_metrics(&self) -> &WriterMetrics {
         &self.parts.metrics
+    }
+
+    /// What repair does and has done.
+    pub fn repair(&self) -> RepairTally {
+        self.parts.repair.look()
     }
 
     /// What is wrong with the metadata store.
@@ -301,6 +309,7 @@ impl CoordinatorService {
             unsafe_modes: &self.parts.config.unsafe_modes,
             store,
             stuck: &self.parts.gc.stuck(),
+            repair: &self.parts.repair.look(),
             corrupt: &|node| self.facts.corrupt_count(node.entry.node),
             // Without the metadata there is nothing to count; that has a finding of its own.
             deletions: &|node| deletions(reader, node).unwrap_or_default(),

@@ -25,7 +25,7 @@ use crate::coordinator::metadata::table::keys;
 use crate::coordinator::metadata::table::txn::{MUTATION_OPS_MAX, Txn};
 use crate::coordinator::metadata::table::view::View;
 
-const _: () = assert!(PUT_OPS_MAX + 1 <= MUTATION_OPS_MAX);
+const _: () = assert!(PUT_OPS_MAX < MUTATION_OPS_MAX);
 
 /// A copy to be dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]

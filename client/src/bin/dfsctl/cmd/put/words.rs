@@ -11,7 +11,7 @@ pub(super) fn last_words(invocation: &Invocation, summary: &Summary, words: &str
     let degraded: u64 = summary.files.iter().map(|file| file.degraded_chunks).sum();
     if degraded > 0 {
         output.warn(format!(
-            "{} durable, but with fewer copies than asked for, and this release makes no more by itself: write the file again once enough datanodes are up ('dfsctl status')",
+            "{} durable, but with fewer copies than asked for: the others are made up once enough datanodes are up ('dfsctl status')",
             if degraded == 1 { "1 chunk is".to_owned() } else { format!("{degraded} chunks are") }
         ));
     }
