@@ -126,6 +126,7 @@ pub const KEYS: &[Key] = &[
     key("cluster", "down_after", Kind::Time(SECOND, DAY), "30s", "Silence after which a node is down."),
     key("cluster", "maintenance_grace", Kind::Time(0, 7 * DAY), "5min", "How long a node that was stopped on purpose is expected back: until then its copies are not reported as missing, unless something cannot be read."),
     key("cluster", "repair_grace", Kind::Time(0, 7 * DAY), "5min", "How long a silent node may take to come back before its copies are made elsewhere. No grace delays a chunk with one good copy."),
+    key("cluster", "repair_max", Kind::Count(0, 1024), "32", "Chunks that are repaired at once. 0 makes up nothing that is missing and is reported as unsafe."),
     key("cluster", "nodes_unasked_max", Kind::Count(1, 256), "32", "Datanodes that may join without being asked for. Further ones wait for `dfsctl nodes admit`."),
     key("cluster", "grant_ttl", Kind::Time(10 * SECOND, HOUR), "5min", "Validity of the permission to write a chunk, in the coordinator's time. One to read is valid for `cluster.read_lease`."),
     key("cluster", "orphan_grace", Kind::Time(MINUTE, 30 * DAY), "24h", "Age below which a chunk unknown to the metadata is left alone."),

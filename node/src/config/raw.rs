@@ -182,6 +182,7 @@ pub(crate) struct RawCluster {
     pub(crate) down_after: Time,
     pub(crate) maintenance_grace: Time,
     pub(crate) repair_grace: Time,
+    pub(crate) repair_max: Count,
     pub(crate) nodes_unasked_max: Count,
     pub(crate) grant_ttl: Time,
     pub(crate) orphan_grace: Time,

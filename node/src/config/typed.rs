@@ -173,6 +173,8 @@ pub struct ClusterConfig {
     pub maintenance_grace: Duration,
     /// Time a silent node may take to come back before its copies are made elsewhere.
     pub repair_grace: Duration,
+    /// Chunks that are repaired at once; 0 = none ever.
+    pub repair_max: usize,
     /// Datanodes that may join without an operator's yes.
     pub nodes_unasked_max: usize,
     /// Validity of a grant.
@@ -278,6 +280,9 @@ impl Config {
         if self.cluster.replication < 2 {
             found
                 .push("cluster.replication is 1: files have a single copy unless their writer asks for more");
+        }
+        if self.cluster.repair_max == 0 {
+            found.push("cluster.repair_max is 0: copies that are lost are not made up");
         }
         if self.chaos.enabled {
             found.push("chaos.enabled is true: anyone who reaches this node can make it fail");

@@ -279,6 +279,7 @@ fn cluster(raw: &RawConfig) -> ClusterConfig {
         down_after: cluster.down_after.0,
         maintenance_grace: cluster.maintenance_grace.0,
         repair_grace: cluster.repair_grace.0,
+        repair_max: narrow(&cluster.repair_max),
         nodes_unasked_max: narrow(&cluster.nodes_unasked_max),
         grant_ttl: cluster.grant_ttl.0,
         orphan_grace: cluster.orphan_grace.0,

@@ -91,10 +91,7 @@ pub(super) async fn start(context: &RoleContext, config: &Config) -> anyhow::Res
         lane: Arc::new(ThreadLane::start().context("start the metadata thread")?),
         reads: Arc::new(ReadPool::start().context("start the threads that read the metadata")?),
         doorbell: Arc::new(Dialing::new(env.clone(), reign.cluster)),
-        repair: (
-            RepairConfig { grace: config.cluster.repair_grace, ..RepairConfig::default() },
-            Arc::new(NodeErrands::new(env.clone(), &reign, &config.node.name)),
-        ),
+        repair: (repair(config), Arc::new(NodeErrands::new(env.clone(), &reign, &config.node.name))),
         reign,
         time,
         config: settings(config),
@@ -136,6 +133,11 @@ fn fresh_key(env: &Env) -> ClusterKey {
     let mut key = [0; 32];
     env.rng.fill(&mut key);
     ClusterKey(key)
+}
+
+fn repair(config: &Config) -> RepairConfig {
+    let (grace, errands_max) = (config.cluster.repair_grace, config.cluster.repair_max);
+    RepairConfig { grace, errands_max, ..RepairConfig::default() }
 }
 
 fn name(config: &Config, reign: &Reign) -> NodeName {

@@ -391,7 +391,7 @@ impl Person {
                 self.every_copy(at).await?;
             }
         }
-        self.all_there(nodes).await?;
+        self.all_there(nodes, now_us() + micros(SETTLED_IN)).await?;
         self.whole_again().await
     }
 

@@ -30,9 +30,9 @@ fn flip(path: &Path) {
     file.sync_all().expect("synced");
 }
 
-/// A cluster whose logs may speak of rotten chunks.
+/// A cluster that repairs nothing, so that what rots stays so, and whose logs may speak of it.
 fn start(options: Options) -> Cluster {
-    let mut cluster = Cluster::start(3, options);
+    let mut cluster = Cluster::start(3, options.set("cluster.repair_max", "0"));
     for alarm in ["chunk replica is corrupt", "chunk file damaged", "found damaged at start"] {
         cluster.logs().allow(alarm);
     }

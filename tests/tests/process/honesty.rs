@@ -31,14 +31,23 @@ fn remove_chunks(node: &NodeHandle) -> usize {
 
 /// A cluster whose logs may speak of chunks that are gone.
 fn start(datanodes: usize) -> Cluster {
-    let mut cluster = Cluster::start(datanodes, Options::default());
+    start_with(datanodes, Options::default())
+}
+
+/// The same, but nothing is repaired: what is missing stays so.
+fn start_without_repair(datanodes: usize) -> Cluster {
+    start_with(datanodes, Options::default().set("cluster.repair_max", "0"))
+}
+
+fn start_with(datanodes: usize, options: Options) -> Cluster {
+    let mut cluster = Cluster::start(datanodes, options);
     cluster.logs().allow("the file of a chunk is gone");
     cluster
 }
 
 #[test]
 fn chunks_that_a_node_lost_while_it_was_off_are_missed_as_soon_as_it_is_back_however_young() {
-    let cluster = start(3);
+    let cluster = start_without_repair(3);
     for name in ["a", "b", "c"] {
         cluster.file(name, &noise(7, 100_000));
         cluster.ok(&["put", name, &format!("/{name}")]);
@@ -55,7 +64,7 @@ fn chunks_that_a_node_lost_while_it_was_off_are_missed_as_soon_as_it_is_back_how
 
 #[test]
 fn a_chunk_that_a_reader_does_not_find_is_recorded_as_missing() {
-    let cluster = start(3);
+    let cluster = start_without_repair(3);
     cluster.file("in", &noise(8, 100_000));
     cluster.ok(&["put", "in", "/f"]);
     assert_eq!(remove_chunks(cluster.datanode(2)), 1);
@@ -136,7 +145,7 @@ fn copies_on_dead_nodes_are_not_good_ones() {
 
 #[test]
 fn fsck_says_how_old_its_view_is_and_takes_a_fresh_one_if_asked() {
-    let cluster = start(3);
+    let cluster = start_without_repair(3);
     cluster.file("in", &noise(9, 100_000));
     cluster.ok(&["put", "in", "/f"]);
     let said = cluster.ok(&["fsck"]);

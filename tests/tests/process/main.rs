@@ -27,6 +27,7 @@ mod names;
 mod old_copies;
 mod power_cut;
 mod private_files;
+mod repair;
 mod restored;
 mod round_trips;
 mod server_copies;

@@ -58,6 +58,13 @@ impl NodeReports {
         keep(&mut self.lock().entry(node).or_default().corrupt, copies.iter().copied());
     }
 
+    /// Copies that a node has deleted, whatever they were.
+    pub(super) fn deleted(&self, node: NodeId, copies: &[ChunkKey]) {
+        if let Some(said) = self.lock().get_mut(&node) {
+            said.corrupt.retain(|copy| !copies.contains(copy));
+        }
+    }
+
     /// A page of an inventory, and what was ordered into quarantine for it, at this time of the coordinator.
     pub(super) fn page(&self, report: &InventoryReport, orphans: &[ChunkKey], now_ms: u64) {
         let mut nodes = self.lock();
@@ -180,6 +187,8 @@ mod tests {
         assert_eq!(facts.inventory_age_ms(NodeId(1), Incarnation(1), 9), None);
         facts.page(&page(Some(5), None, &[(7, false)]), &[], 5);
         assert_eq!(facts.corrupt_count(NodeId(1)), 1);
+        facts.deleted(NodeId(1), &[copy(1), copy(2)]);
+        assert_eq!(facts.corrupt_count(NodeId(1)), 0);
         assert_eq!(facts.inventory_age_ms(NodeId(1), Incarnation(1), 9), Some(4));
         assert_eq!(facts.inventory_age_ms(NodeId(1), Incarnation(2), 9), None, "of another run");
     }

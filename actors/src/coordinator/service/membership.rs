@@ -200,6 +200,7 @@ impl CoordinatorService {
             self.note(asked, Mutation::ApplyFindings(node, found)).await?;
         }
         if !deleted.is_empty() {
+            self.facts.deleted(node, &deleted);
             self.note(asked, Mutation::ConfirmDeleted(node, deleted)).await?;
         }
         let news = match &reply.update {

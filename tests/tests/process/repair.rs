@@ -1,0 +1,117 @@
+//! A cluster that lost copies becomes whole by itself, and one that has too many drops them.
+
+use std::fs;
+use std::time::Duration;
+
+use dfs_tests::data::noise;
+use dfs_tests::{Cluster, Options, wait_until};
+use serde_json::Value;
+
+const FILES: usize = 12;
+/// Two chunks each, the second one short.
+const SIZE: usize = 300_000;
+
+/// A cluster that waits for a silent node for a second only.
+fn start(datanodes: usize) -> Cluster {
+    let options = Options::default()
+        .set("cluster.suspect_after", "2s")
+        .set("cluster.down_after", "4s")
+        .set("cluster.repair_grace", "1s");
+    let cluster = Cluster::start(datanodes, options);
+    for file in 0..FILES {
+        cluster.file(&format!("f{file}"), &noise(file as u64, SIZE));
+        cluster.ok(&["put", &format!("f{file}"), &format!("/f{file}")]);
+    }
+    cluster
+}
+
+/// The states of the copies of all chunks of all files, by chunk.
+fn copies(cluster: &Cluster) -> Vec<Vec<Value>> {
+    let explain = |file| -> Value {
+        let text = cluster.ok(&["-o", "json", "explain", &format!("/f{file}")]);
+        serde_json::from_str(&text).expect("JSON")
+    };
+    let chunks = (0..FILES)
+        .flat_map(|file| explain(file)["files"][0]["chunk_list"].as_array().expect("chunks").clone());
+    chunks.map(|chunk| chunk["replicas"].as_array().expect("copies").clone()).collect()
+}
+
+fn all_have_three_good_copies(cluster: &Cluster) -> bool {
+    let copies = copies(cluster);
+    assert_eq!(copies.len(), 2 * FILES);
+    copies.iter().all(|copies| copies.len() == 3 && copies.iter().all(|copy| copy["copy"] == "good"))
+}
+
+#[track_caller]
+fn all_is_read_right(cluster: &Cluster) {
+    for file in 0..FILES {
+        cluster.ok(&["get", &format!("/f{file}"), "back"]);
+        let back = fs::read(cluster.home().join("back")).expect("a file");
+        assert!(back == noise(file as u64, SIZE), "f{file} has other bytes");
+    }
+}
+
+#[test]
+fn what_a_node_had_that_died_is_made_up_and_dropped_again_when_it_comes_back_after_all() {
+    let cluster = start(5);
+    let victim = cluster.datanode(1);
+    let before = victim.chunk_files().len();
+    assert!(before > 0);
+    victim.kill();
+    wait_until("all chunks have three copies elsewhere", || {
+        let away = |copies: &Vec<Value>| {
+            let there = copies.iter().filter(|copy| copy["node"] != "dn2" && copy["copy"] == "good");
+            there.count() == 3
+        };
+        copies(&cluster).iter().all(away)
+    });
+    all_is_read_right(&cluster);
+    victim.restart();
+    cluster.wait_for_nodes();
+    wait_until("no chunk has more than three copies", || all_have_three_good_copies(&cluster));
+    let files = || cluster.datanodes().iter().map(|node| node.chunk_files().len()).sum::<usize>();
+    wait_until("no disk has more", || files() == 3 * 2 * FILES);
+    all_is_read_right(&cluster);
+    wait_until("all is well", || cluster.code(&["status", "--check"]).0 == 0);
+    let verified = (0..FILES).map(|file| cluster.verified(&format!("/f{file}")).0);
+    assert!(verified.into_iter().all(|code| code == 0));
+}
+
+#[test]
+fn copies_that_a_disk_lost_or_spoiled_are_made_anew_though_no_other_node_can_take_them() {
+    let mut cluster = start(3);
+    cluster.logs().allow("corrupt");
+    cluster.logs().allow("the file of a chunk is gone");
+    let files = cluster.datanode(0).chunk_files();
+    assert_eq!(files.len(), 2 * FILES, "each node has each chunk");
+    fs::remove_file(&files[0]).expect("a chunk file is removed");
+    let mut bytes = fs::read(&files[1]).expect("a chunk file");
+    bytes[5_000] ^= 1;
+    fs::write(&files[1], bytes).expect("a chunk file is spoiled");
+    let bad = (0..FILES).filter(|file| cluster.verified(&format!("/f{file}")).0 == 10).count();
+    assert!((1..=2).contains(&bad), "{bad} files are seen to be hurt");
+    wait_until("all is well", || cluster.code(&["status", "--check"]).0 == 0);
+    assert!(all_have_three_good_copies(&cluster));
+    assert_eq!(cluster.datanode(0).chunk_files().len(), 2 * FILES);
+    all_is_read_right(&cluster);
+}
+
+#[test]
+fn a_node_that_comes_back_within_the_grace_costs_no_copy() {
+    let options = Options::default().set("cluster.suspect_after", "2s").set("cluster.down_after", "4s");
+    let cluster = Cluster::start(4, options);
+    cluster.file("in", &noise(1, 1_000_000));
+    cluster.ok(&["put", "in", "/f"]);
+    let files = |cluster: &Cluster| -> usize {
+        cluster.datanodes().iter().map(|node| node.chunk_files().len()).sum()
+    };
+    let before = files(&cluster);
+    cluster.datanode(0).kill();
+    wait_until("it counts as down", || cluster.ok(&["nodes"]).contains("down"));
+    std::thread::sleep(Duration::from_secs(8));
+    assert_eq!(files(&cluster), before, "it may come back");
+    cluster.datanode(0).restart();
+    cluster.wait_for_nodes();
+    wait_until("all is well", || cluster.code(&["status", "--check"]).0 == 0);
+    assert_eq!(files(&cluster), before);
+}
