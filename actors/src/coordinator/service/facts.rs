@@ -187,7 +187,7 @@ mod tests {
         assert_eq!(facts.inventory_age_ms(NodeId(1), Incarnation(1), 9), None);
         facts.page(&page(Some(5), None, &[(7, false)]), &[], 5);
         assert_eq!(facts.corrupt_count(NodeId(1)), 1);
-        facts.deleted(NodeId(1), &[copy(1), copy(2)]);
+        facts.deleted(NodeId(1), &[copy(2), copy(3)]);
         assert_eq!(facts.corrupt_count(NodeId(1)), 0);
         assert_eq!(facts.inventory_age_ms(NodeId(1), Incarnation(1), 9), Some(4));
         assert_eq!(facts.inventory_age_ms(NodeId(1), Incarnation(2), 9), None, "of another run");
