@@ -86,6 +86,8 @@ pub(super) struct Seen {
     pub(super) budgets: Vec<(&'static str, SlabBudget)>,
     /// Who is connected, and what was asked for.
     pub(super) talk: Option<Talk>,
+    /// How many chunks a datanode takes and gives.
+    pub(super) transfers: Option<Box<dyn Fn() -> u32 + Send>>,
 }
 
 /// See [`Seen`].
@@ -271,7 +273,12 @@ pub(super) async fn run_datanode(site: Site) -> Ending {
         quarantine: QuarantineConfig { interval: Duration::from_secs(5), retention: Duration::from_secs(20) },
     });
     let (service, admin) = (built.service.clone(), built.admin.clone());
-    site.probe.look().authority = Some(built.view.clone());
+    let transfers = built.service.clone();
+    {
+        let mut seen = site.probe.look();
+        seen.authority = Some(built.view.clone());
+        seen.transfers = Some(Box::new(move || transfers.writes_open() + transfers.reads_open()));
+    }
     let talk = talk(&site, &env, built.service.clone(), ingest).await?;
     let (drain, requests) = (talk.drain, talk.requests);
     let root = start(&env, tree, built.root(talk.spec)).await?;

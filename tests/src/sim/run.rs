@@ -212,13 +212,19 @@ fn until_done(world: &mut World, clients: &[HostId], patience_ms: u64) -> Result
     Ok(())
 }
 
-/// If datanodes are down, waits for as long as one may be silent, and sees whether that is told.
+/// Sees that no node is said to be away with which nothing is wrong. If datanodes are down, waits for as long as one may be
+/// silent, and sees whether that is told.
 fn told(world: &mut World) -> Result<(), String> {
     // Whoever is down from now on was down before.
     world.call_off_crashes();
     let down = world.missing();
     if down.is_empty() {
-        return Ok(());
+        let well = world.well();
+        if well.is_empty() {
+            return Ok(());
+        }
+        world.employ(AUDITOR, Program::Told(vec![], well));
+        return until_done(world, &[AUDITOR], LOAD_MAX_MS);
     }
     world.inflict(Fault::Start(HostId::COORDINATOR));
     world.inflict(Fault::Heal(HostId::COORDINATOR));
@@ -312,6 +318,10 @@ fn leaks(world: &World, tasks: &BTreeMap<HostId, usize>) -> Vec<String> {
         let seen = world.probe(*id).look();
         let left = seen.talk.iter().flat_map(|talk| talk.leftovers(members));
         leaks.extend(left.map(|left| format!("{left} on {id}")));
+        let transfers = seen.transfers.as_ref().map_or(0, |count| count());
+        if transfers > 0 {
+            leaks.push(format!("{transfers} chunks come and go on {id}"));
+        }
         for (purpose, budget) in &seen.budgets {
             if budget.available() != budget.total() {
                 let gone = budget.total() - budget.available();

@@ -10,6 +10,9 @@ use crate::sim::id::HostId;
 use crate::sim::node::DATA_DIR;
 use crate::sim::trouble::Trouble;
 
+/// The most tasks that a coordinator and a datanode of these small clusters have at once: about twice what was seen.
+const TASKS_MAX: [usize; 2] = [600, 250];
+
 impl World {
     /// Takes down what is wrong now.
     pub(super) fn look_around(&self) {
@@ -30,11 +33,20 @@ impl World {
         if self.serves_past {
             seen(Trouble::Past);
         }
-        for (id, probe) in &self.probes {
-            if let Some(overdrawn) = probe.look().overdrawn().filter(|_| !self.ledger.has_accused()) {
-                self.ledger.accuse(format!("too much memory on {id}: {overdrawn}"));
-            }
+        if !self.ledger.has_accused() {
+            self.nodes().into_iter().filter_map(|id| self.is_too_large(id)).for_each(|what| {
+                self.ledger.accuse(format!("too much in memory of {what}"));
+            });
         }
+    }
+
+    /// What a process has more of than it may ever have.
+    fn is_too_large(&self, id: HostId) -> Option<String> {
+        let (tasks, most) = (self.tasks(id), TASKS_MAX[usize::from(id != HostId::COORDINATOR)]);
+        if tasks > most {
+            return Some(format!("{id}: {tasks} tasks, {most} is the most"));
+        }
+        self.probe(id).look().overdrawn().map(|overdrawn| format!("{id}: {overdrawn}"))
     }
 
     /// Copies that are on a disk and served from there, by node.
