@@ -47,3 +47,7 @@ pub use shrink::{kind, shrink};
 pub use steps::Step;
 pub use sweep::{Tally, run_apart, run_apart_after, sweep};
 pub use trace::{Event, Trace, What};
+
+/// What this process has allocated: of many runs nothing is to be left.
+#[global_allocator]
+static HEAP: peak_alloc::PeakAlloc = peak_alloc::PeakAlloc;

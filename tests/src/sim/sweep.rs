@@ -7,23 +7,45 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
+use super::HEAP;
 use super::plan::Plan;
 use super::run::{Report, run};
-use crate::proc_fs::resident_bytes;
 
 /// A run that takes longer, in earnest, will not end: something in it goes on for ever while virtual time stands still.
 const RUN_MAX: Duration = Duration::from_secs(300);
-/// After so many runs, with all its buffers and threads,
+/// After so many runs, all that is kept for good is there:
 const WARM_AFTER: usize = 20;
-/// and until the end of so many or more,
-const MANY: usize = 200;
-/// a process does not grow by more.
-const GROWTH_MAX: u64 = 64 << 20;
+/// the others leave no more than this in memory, all of them together,
+const LEFT_MAX: usize = 1 << 20;
+/// and none needs more.
+const PEAK_MAX: usize = 256 << 20;
 /// As the main thread's.
 const STACK_BYTES: usize = 8 << 20;
 
-/// Runs plans on so many threads. `each` is given every plan with what came of it, in their order.
+/// Runs plans on so many threads. `each` is given every plan with what came of it, in their order. Who runs many is told with
+/// the last of them if they left something in memory.
 pub fn sweep(plans: &[Plan], jobs: usize, mut each: impl FnMut(&Plan, Report)) {
+    let (first, rest) = plans.split_at(plans.len().min(WARM_AFTER));
+    run_all(first, jobs, &mut each);
+    HEAP.reset_peak_usage();
+    let before = HEAP.current_usage();
+    let Some((last, most)) = rest.split_last() else { return };
+    run_all(most, jobs, &mut each);
+    let mut report = run_apart(last);
+    report.wrong.extend(left(before, HEAP.current_usage()));
+    report.wrong.extend(too_much(HEAP.peak_usage() / jobs.max(1)));
+    each(last, report);
+}
+
+fn left(before: usize, now: usize) -> Option<String> {
+    (now > before + LEFT_MAX).then(|| format!("many runs have left {} bytes in memory", now - before))
+}
+
+fn too_much(peak: usize) -> Option<String> {
+    (peak > PEAK_MAX).then(|| format!("one of many runs needed {peak} bytes of memory"))
+}
+
+fn run_all(plans: &[Plan], jobs: usize, each: &mut impl FnMut(&Plan, Report)) {
     let (next, (done, finished)) = (AtomicUsize::new(0), mpsc::channel());
     thread::scope(|scope| {
         for _ in 0..jobs.max(1) {
@@ -37,27 +59,15 @@ pub fn sweep(plans: &[Plan], jobs: usize, mut each: impl FnMut(&Plan, Report)) {
             });
         }
         drop(done);
-        let (mut due, mut early, mut warm) = (0, BTreeMap::new(), None);
+        let (mut due, mut early) = (0, BTreeMap::new());
         for (at, report) in finished {
             early.insert(at, report);
-            while let Some(mut report) = early.remove(&due) {
-                if due == WARM_AFTER {
-                    warm = resident_bytes(std::process::id());
-                }
-                if due + 1 == plans.len() && plans.len() >= MANY {
-                    report.wrong.extend(grown(warm));
-                }
+            while let Some(report) = early.remove(&due) {
                 each(&plans[due], report);
                 due += 1;
             }
         }
     });
-}
-
-/// What is wrong with the memory of this process, if many runs have left something in it.
-fn grown(since: Option<u64>) -> Option<String> {
-    let (since, now) = (since?, resident_bytes(std::process::id())?);
-    (now > since + GROWTH_MAX).then(|| format!("the process grew from {since} to {now} bytes in many runs"))
 }
 
 fn take<'a>(plans: &'a [Plan], next: &AtomicUsize) -> Option<(usize, &'a Plan)> {
