@@ -77,6 +77,11 @@ impl Ledger {
         Some((*lock(&self.healed))? + micros(SETTLED_IN))
     }
 
+    /// For how many seconds there have been no faults.
+    pub(super) fn healed_for(&self, now_us: u64) -> u64 {
+        now_us.saturating_sub(lock(&self.healed).unwrap_or_default()) / 1_000_000
+    }
+
     /// A client waits for something.
     pub(super) fn opens(&self, client: HostId, what: String, now_us: u64) {
         lock(&self.open).insert(client, (what, now_us));
@@ -93,11 +98,9 @@ impl Ledger {
         let late = |(_, since): &&(String, u64)| now_us > settled_by.max(since + micros(SETTLED_IN));
         let open = lock(&self.open);
         let (client, (what, since)) = open.iter().find(|(_, open)| late(open))?;
-        let (waited, healed) = (now_us - since, now_us + micros(SETTLED_IN) - settled_by);
+        let (waited, healed) = ((now_us - since) / 1_000_000, self.healed_for(now_us));
         Some(format!(
-            "{client}: {what} has no answer, {} s after it began and {} s after all faults",
-            waited / 1_000_000,
-            healed / 1_000_000
+            "{client}: {what} has no answer, {waited} s after it began and {healed} s after all faults"
         ))
     }
 
