@@ -16,4 +16,4 @@ mod messages;
 mod state;
 
 pub(super) use actor::{CensusArgs, CensusTaker, census_channel};
-pub(super) use state::{Counted, count_at_once, heard_of, reaches};
+pub(super) use state::{Counted, compared, count_at_once, heard_of, reaches};

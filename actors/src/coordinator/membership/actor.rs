@@ -141,7 +141,10 @@ impl Behaviour for Membership {
                 reply.send(());
             }
             MembershipMsg::WantInventory(node) => self.state.want_inventory(node),
-            MembershipMsg::InventoryDone(node, incarnation) => self.state.inventory_done(node, incarnation),
+            MembershipMsg::InventoryDone(node, incarnation) => {
+                self.state.inventory_done(node, incarnation);
+                self.publish();
+            }
         }
         Ok(())
     }

@@ -130,6 +130,8 @@ struct Member {
     report: u64,
     findings: Vec<HealthFinding>,
     inventory_wanted: bool,
+    /// This run of it has told all it has.
+    told: bool,
 }
 
 /// Every node that is known, in which state, and what it last said of itself.
@@ -210,6 +212,7 @@ impl MembershipState {
         let report = before
             .filter(|n| n.registered && n.incarnation == word.incarnation)
             .map_or(1, |n| n.report.saturating_add(1));
+        let told = before.is_some_and(|n| n.told && n.incarnation == word.incarnation);
         let since_ms = before.filter(|_| from == Some(to)).map_or(self.ms(now), |n| n.since_ms);
         let name = record.name.clone();
         let node = Member {
@@ -225,6 +228,7 @@ impl MembershipState {
             report,
             findings: Vec::new(),
             inventory_wanted: true,
+            told,
         };
         self.nodes.insert(word.node, node);
         // The writer has let it pass: it is not forgotten.
@@ -281,7 +285,7 @@ impl MembershipState {
     /// A whole inventory of this run came to its end.
     pub(crate) fn inventory_done(&mut self, node: NodeId, incarnation: Incarnation) {
         if let Some(node) = self.nodes.get_mut(&node).filter(|n| n.incarnation == incarnation) {
-            node.inventory_wanted = false;
+            (node.inventory_wanted, node.told) = (false, true);
         }
     }
 
@@ -353,6 +357,7 @@ impl Member {
             report: 0,
             findings: Vec::new(),
             inventory_wanted: true,
+            told: false,
         }
     }
 

@@ -37,6 +37,8 @@ pub struct NodeView {
     pub report: u64,
     /// What it says needs attention on it.
     pub findings: Vec<HealthFinding>,
+    /// This run of it has told all it has: what the metadata says of its copies was compared.
+    pub told: bool,
 }
 
 impl NodeView {
@@ -64,6 +66,7 @@ impl NodeView {
             heard: None,
             report: 1,
             findings: Vec::new(),
+            told: true,
         }
     }
 }

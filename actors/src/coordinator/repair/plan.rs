@@ -14,12 +14,14 @@
 //!
 //! So no grace delays a chunk with one good copy, and a copy that came back is compared before another one is made. Beyond
 //! what is wanted, the missing go first, then the bad, then those that were never verified, then of the good ones that whose
-//! zone has another and whose node has the least room. Nothing on a node that is away is dropped, nor because of it.
+//! zone has another and whose node has the least room. Nothing on a node that is away is dropped, nor because of it; a node that
+//! came back counts once it has told all it has.
 
 use dfs_wire::id::NodeId;
 use dfs_wire::message::membership::NodeState;
 use dfs_wire::message::metadata::CopyState;
 
+use crate::coordinator::census::compared;
 use crate::coordinator::membership::ClusterView;
 use crate::coordinator::metadata::model::records::{ChunkRecord, ChunkState};
 use crate::coordinator::metadata::model::worth::{Reach, Worth};
@@ -74,9 +76,9 @@ impl Outlook<'_> {
         self.view.reach(node, self.now_ms)
     }
 
-    /// Whether a node is here, and not even silent for a while.
+    /// Whether a node is here, not even silent for a while, and has told all it has.
     fn is_heard(&self, node: NodeId) -> bool {
-        self.reach(node) == Reach::Here && self.view.state(node) != NodeState::Suspect
+        compared(self.view, self.now_ms)(node) == Reach::Here
     }
 
     /// Whether a node that is away may be expected back.
@@ -320,6 +322,17 @@ mod tests {
         assert_eq!(drop(&up, &["a", "b", "b"], &with(&[(3, Good)])), Some(2), "a zone keeps its only copy");
         assert_eq!(drop(&[Up, Up, Down], &[], &with(&[(3, Good)])), None, "nothing on a node that is away");
         assert_eq!(drop(&[Up, Suspect, Up], &[], &with(&[(3, Unverified)])), None, "nor for a silent one");
+        let mut returned = view(&up, &[]);
+        let mut node = NodeView::clone(&returned.nodes[0]);
+        node.told = false;
+        returned.nodes[0] = Arc::new(node);
+        let outlook = Outlook { view: &returned, now_ms: 0, grace_ms: GRACE_MS, sparing: false };
+        let copies = with(&[(3, Good)]);
+        assert_eq!(
+            outlook.remedy(&record(2, &copies), &|_| 0),
+            None,
+            "nor for one that has not said what it has"
+        );
     }
 
     #[test]

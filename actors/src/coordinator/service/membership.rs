@@ -14,7 +14,7 @@ use dfs_wire::status::{Status, StatusCode};
 
 use super::dispatch::{Asked, CoordinatorService, refused};
 use super::doorbell;
-use crate::coordinator::census::heard_of;
+use crate::coordinator::census::compared;
 use crate::coordinator::membership::{MembershipMsg, WaitingNode};
 use crate::coordinator::metadata::model::records::{self, Known, NodeRecord};
 use crate::coordinator::metadata::model::worth::Reaches;
@@ -210,7 +210,7 @@ impl CoordinatorService {
         };
         let orders = move |service: &Self, reader: &MetadataReader| {
             let view = service.view();
-            orders(reader, node, news, &heard_of(&view, service.parts.time.now_ms()))
+            orders(reader, node, news, &compared(&view, service.parts.time.now_ms()))
         };
         (reply.tombstones, reply.position) = self.apart(ReadFor::Membership, asked, orders).await?;
         Ok(reply)

@@ -45,6 +45,7 @@ impl MembershipState {
                 heard: n.heard,
                 report: n.report,
                 findings: n.findings.clone(),
+                told: n.told,
             })
         };
         let (forgotten, nodes) =
