@@ -1,6 +1,6 @@
 //! The embedded engine: redb, one table of bytes to bytes, every commit durable.
 //!
-//! - Files up to a bound are checked whole at each open, so that a flipped byte is an honest error. Above it the
+//! - StoreFiles up to a bound are checked whole at each open, so that a flipped byte is an honest error. Above it the
 //!   check would cost minutes, and a flip in a key could hide that key until fsck finds the loose end.
 //! - Each value carries a CRC32 of its key and itself, checked at each read: it is right or it is an error.
 //! - Quick repair is on: opening after a crash does not walk the file.
@@ -20,8 +20,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use ::redb::{
-    Database, DatabaseError, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, StorageBackend,
-    StorageError, Table, TableDefinition, TableError,
+    Database, DatabaseError, Durability, ReadOnlyTable, ReadableDatabase, ReadableTable, StorageError, Table,
+    TableDefinition, TableError,
 };
 use arc_swap::ArcSwap;
 use dfs_actors::coordinator::metadata::table::store::{
@@ -31,8 +31,10 @@ use dfs_actors::coordinator::metadata::table::store::{
 use dfs_wire::bugs::{self, Bug};
 use rustix::fs::statvfs;
 
-use super::opening::{Opening, open_backend, open_file};
-pub use super::opening::{RedbOptions, is_missing};
+#[cfg(test)]
+use super::opening::open_backend;
+use super::opening::{Opening, OsFiles, open_file};
+pub use super::opening::{RedbOptions, StoreFiles, is_missing};
 use super::watched::{FileHistory, is_full};
 use crate::private;
 
@@ -90,11 +92,19 @@ impl RedbStore {
     pub fn open(path: &Path, options: &RedbOptions) -> Result<Self, MetaStoreError> {
         let what = format!("metadata file {}", path.display());
         let disk = Some((path.to_owned(), options.reserve_bytes));
-        let (path, options) = (path.to_owned(), options.clone());
-        let open = move |history: &Arc<FileHistory>, opening| {
-            open_file(&path, &options, history, opening, &private::sync_dir)
-        };
-        Self::with_opener(what, disk, Box::new(open))
+        Self::with_opener(what, disk, opener(OsFiles(private::sync_dir), path, options))
+    }
+
+    /// As [`Self::open`], on a file system that is given.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_on(
+        files: impl StoreFiles + Send + Sync + 'static,
+        path: &Path,
+        options: &RedbOptions,
+    ) -> Result<Self, MetaStoreError> {
+        Self::with_opener(format!("metadata file {}", path.display()), None, opener(files, path, options))
     }
 
     /// Opens the store on what `backend` gives at each opening: how tests tear and lose its writes. It must show what
@@ -103,7 +113,8 @@ impl RedbStore {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn with_backend<B: StorageBackend>(
+    #[cfg(test)]
+    pub(super) fn with_backend<B: ::redb::StorageBackend>(
         what: &str,
         options: &RedbOptions,
         backend: impl Fn() -> io::Result<B> + Send + Sync + 'static,
@@ -175,6 +186,11 @@ impl RedbStore {
             State::Closed(why) => Err(why.error()),
         }
     }
+}
+
+fn opener(files: impl StoreFiles + Send + Sync + 'static, path: &Path, options: &RedbOptions) -> Opener {
+    let (path, options) = (path.to_owned(), options.clone());
+    Box::new(move |history, opening| open_file(&files, &path, &options, history, opening))
 }
 
 fn open_checked(

@@ -145,11 +145,30 @@ pub trait DiskFile: Send + Sync {
     /// As the operating system; any part may have been written.
     fn write_at(&self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()>;
 
+    /// Reads from `offset` as much as is given at once, which may be less than there is; nothing at the end of the file.
+    ///
+    /// # Errors
+    /// As the operating system.
+    fn read_some(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+
     /// Fills `buf` from `offset`.
     ///
     /// # Errors
     /// As the operating system; [`io::ErrorKind::UnexpectedEof`] if the file ends before.
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()>;
+    fn read_at(&self, mut buf: &mut [u8], mut offset: u64) -> io::Result<()> {
+        while !buf.is_empty() {
+            match self.read_some(buf, offset) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) => {
+                    buf = buf.get_mut(n..).unwrap_or_default();
+                    offset += n as u64;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
 
     /// As [`Self::read_at`], but from the device and not from the page cache where that is possible.
     ///

@@ -198,8 +198,8 @@ impl DiskFile for OsFile {
         Ok(())
     }
 
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        self.0.read_exact_at(buf, offset)
+    fn read_some(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buf, offset)
     }
 
     fn read_fresh(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
@@ -215,7 +215,7 @@ impl DiskFile for OsFile {
         }
         // The next best: ask the kernel to forget the range first. It may decline; the read is right all the same.
         let _ = rustix::fs::fadvise(&self.0, offset, NonZeroU64::new(buf.len() as u64), Advice::DontNeed);
-        self.0.read_exact_at(buf, offset)
+        DiskFile::read_at(self, buf, offset)
     }
 
     fn map(&self, offset: u64, len: usize) -> io::Result<Option<Bytes>> {

@@ -60,6 +60,10 @@ pub enum Fault {
     WriteFails(HostId),
     /// The next read of the disk fails.
     ReadFails(HostId),
+    /// After so many others, something fails that is no read, write or sync: to open, make, name, remove or list, or to get room.
+    FileFails(HostId, u64),
+    /// Reads of the disk give less than was asked for, until it is healed: whoever reads asks again.
+    ShortReads(HostId),
     /// Everything that the disk does takes so many milliseconds longer.
     SlowDisk(HostId, u64),
     /// The disk does not answer any more.
@@ -90,7 +94,7 @@ impl Fault {
     pub(super) fn is_trouble(&self) -> bool {
         let planned = matches!(self, Self::Crash(_) | Self::DieBefore(..) | Self::DieAfter(..));
         let ends = matches!(self, Self::Start(_) | Self::Resume(_) | Self::Join(..) | Self::Heal(_));
-        let harmless = matches!(self, Self::Clock(..) | Self::Copy(_));
+        let harmless = matches!(self, Self::Clock(..) | Self::Copy(_) | Self::ShortReads(_));
         !(planned || ends || harmless)
     }
 
@@ -100,6 +104,7 @@ impl Fault {
             Self::SyncFails(host)
             | Self::WriteFails(host)
             | Self::ReadFails(host)
+            | Self::FileFails(host, _)
             | Self::SlowDisk(host, _)
             | Self::HangDisk(host) => return Trouble::Disk(host),
             Self::Fill(host) => return Trouble::Full(host),
@@ -146,6 +151,8 @@ impl fmt::Display for Fault {
             Self::SyncFails(host) => write!(f, "syncfails {host}"),
             Self::WriteFails(host) => write!(f, "writefails {host}"),
             Self::ReadFails(host) => write!(f, "readfails {host}"),
+            Self::FileFails(host, skip) => write!(f, "filefails {host} {skip}"),
+            Self::ShortReads(host) => write!(f, "shortreads {host}"),
             Self::SlowDisk(host, by_ms) => write!(f, "slowdisk {host} {by_ms}"),
             Self::HangDisk(host) => write!(f, "hangdisk {host}"),
             Self::Fill(host) => write!(f, "fill {host}"),
@@ -221,6 +228,8 @@ impl FromStr for Planned {
             "syncfails" => (Fault::SyncFails(host(0)?), 1),
             "writefails" => (Fault::WriteFails(host(0)?), 1),
             "readfails" => (Fault::ReadFails(host(0)?), 1),
+            "filefails" => (Fault::FileFails(host(0)?, count(1)?), 2),
+            "shortreads" => (Fault::ShortReads(host(0)?), 1),
             "slowdisk" => (Fault::SlowDisk(host(0)?, count(1)?), 2),
             "hangdisk" => (Fault::HangDisk(host(0)?), 1),
             "fill" => (Fault::Fill(host(0)?), 1),
@@ -257,6 +266,10 @@ pub(super) fn invent(rng: &mut Rng, nodes: u16, clients: u16, load_ms: u64) -> V
     let mut faults = Vec::new();
     for _ in 0..rng.below(7) {
         incident(rng, (nodes, clients), victim, load_ms, &mut faults);
+    }
+    let mut more = rng.fork();
+    if more.below(2) == 0 {
+        of_files(&mut more, nodes, victim, load_ms, &mut faults);
     }
     faults.sort_by_key(|planned| planned.at_ms);
     if rng.below(4) == 0 {
@@ -375,6 +388,25 @@ fn of_disk(
             add(until, Fault::Swap(victim));
         }
     }
+}
+
+/// A disk gives less than was asked for, or fails in what it is asked besides reads and writes.
+fn of_files(rng: &mut Rng, nodes: u16, victim: HostId, load_ms: u64, faults: &mut Vec<Planned>) {
+    let host = match rng.below(u64::from(nodes) + 2) {
+        n @ 2.. => HostId::datanode(n as u16 - 1),
+        _ => HostId::COORDINATOR,
+    };
+    let at_ms = rng.below(load_ms);
+    let until = at_ms + 200 + rng.below(20_000);
+    let mut add = |at_ms: u64, fault: Fault| faults.push(Planned { at_ms, fault });
+    if rng.below(2) == 0 {
+        add(at_ms, Fault::ShortReads(host));
+        return add(until, Fault::Heal(host));
+    }
+    let host = if rng.below(4) == 0 { HostId::COORDINATOR } else { victim };
+    add(at_ms, Fault::FileFails(host, rng.below(40)));
+    add(until, Fault::Kill(host));
+    add(until + 100, Fault::Start(host));
 }
 
 fn of_process(rng: &mut Rng, host: HostId) -> (Fault, Fault) {

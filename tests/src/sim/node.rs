@@ -179,14 +179,8 @@ fn repair(seed: u64) -> RepairConfig {
 pub(super) async fn run_coordinator(site: Site) -> Ending {
     let (env, name) = (site.env(), HostId::COORDINATOR.address());
     let disk = site.medium.mount(&site.birth);
-    let (files, names, root, lane) = (disk.clone(), disk.clone(), disk.clone(), Arc::new(Lane(disk)));
-    let store = RedbStore::with_backend(
-        "the metadata file",
-        &engine(),
-        move || files.database(Path::new(DATABASE)),
-        move || names.name_database(Path::new(DATABASE)),
-        move || dfs_node::store::disk_io::sync_dir(&root, Path::new("/")),
-    );
+    let (files, lane) = (disk.clone(), Arc::new(Lane(disk)));
+    let store = RedbStore::open_on(files, Path::new(DATABASE), &engine());
     let store = Arc::new(store.map_err(said)?);
     let mut key = [0; 32];
     env.rng.fill(&mut key);

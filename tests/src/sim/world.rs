@@ -268,6 +268,8 @@ impl World {
             Fault::SyncFails(id) => self.disk(id, |disk, _| disk.fail(DiskFault::Sync)),
             Fault::WriteFails(id) => self.disk(id, |disk, _| disk.fail(DiskFault::Write)),
             Fault::ReadFails(id) => self.disk(id, |disk, _| disk.fail(DiskFault::Read)),
+            Fault::FileFails(id, skip) => self.disk(id, |disk, _| disk.fail(DiskFault::File(skip))),
+            Fault::ShortReads(id) => self.disk(id, |disk, _| disk.read_short()),
             Fault::Fill(id) => self.disk(id, |disk, _| disk.fill()),
             Fault::Heal(id) => self.disk(id, |disk, _| disk.heal()),
             Fault::DieBefore(id, skip) => self.host(id).fate.die_at_disk(id, skip, false),
@@ -292,7 +294,7 @@ impl World {
                 self.copies.extend(copy.map(|copy| (id, copy)));
             }
             Fault::Swap(id) => {
-                let Some(copy) = self.copies.remove(&id) else { return };
+                let Some(copy) = self.copies.get(&id).cloned() else { return };
                 self.power_off(id);
                 self.ledger.disks.grows_old(id, self.now);
                 self.disk(id, |disk, rng| {

@@ -13,6 +13,9 @@ use super::*;
 /// Directories that were synced, each with the length of the file then.
 type Synced = Vec<(PathBuf, u64)>;
 
+/// Files in directories that are never synced.
+const UNSYNCED: OsFiles<fn(&Path) -> io::Result<()>> = OsFiles(|_| Ok(()));
+
 /// Opens a store of a file, whose directory is synced with this outcome.
 fn opened(path: &Path, sync: io::Result<()>) -> (Result<Database, DatabaseError>, Synced, Arc<FileHistory>) {
     let (synced, sync) = (RefCell::new(Vec::new()), RefCell::new(Some(sync)));
@@ -22,7 +25,7 @@ fn opened(path: &Path, sync: io::Result<()>) -> (Result<Database, DatabaseError>
         synced.borrow_mut().push((directory.to_owned(), len));
         sync.borrow_mut().take().unwrap_or(Ok(()))
     };
-    let database = open_file(path, &RedbOptions::default(), &history, Opening::First, &sync_dir);
+    let database = open_file(&OsFiles(sync_dir), path, &RedbOptions::default(), &history, Opening::First);
     (database, synced.into_inner(), history)
 }
 
@@ -66,7 +69,7 @@ fn what_was_made_in_the_meantime_is_not_emptied_and_its_place_is_not_taken() {
     let half = File::create_new(path.with_extension(UNFINISHED)).expect("a file");
     std::fs::rename(path.with_extension(UNFINISHED), &path).expect("it is whole");
     std::fs::write(&path, [7; 4096]).expect("used");
-    assert!(matches!(claim(&half, &path), Err(DatabaseError::DatabaseAlreadyOpen)));
+    assert!(matches!(claim(&UNSYNCED, &half, &path), Err(DatabaseError::DatabaseAlreadyOpen)));
     assert_eq!(std::fs::read(&path).expect("there"), [7; 4096]);
 }
 
@@ -110,7 +113,7 @@ fn a_file_that_is_gone_while_it_is_used_is_not_made_again() {
     for make_it_go in [|path: &Path| std::fs::remove_file(path), |path: &Path| std::fs::write(path, "")] {
         make_it_go(&path).expect("gone");
         let again = Opening::Again { check: true };
-        let found = open_file(&path, &RedbOptions::default(), &Arc::default(), again, &|_| Ok(()));
+        let found = open_file(&UNSYNCED, &path, &RedbOptions::default(), &Arc::default(), again);
         let error = found.expect_err("what was acknowledged was in it").to_string();
         assert!(error.contains("restore it from a backup"), "{error}");
         assert_eq!(std::fs::metadata(&path).map_or(0, |found| found.len()), 0);
@@ -128,9 +131,7 @@ fn a_link_is_followed_to_where_the_file_is_to_be_and_stays() {
     std::fs::write(&there, "").expect("a place for it");
     let history = Arc::default();
     for _ in 0..2 {
-        drop(
-            open_file(&path, &RedbOptions::default(), &history, Opening::First, &|_| Ok(())).expect("opened"),
-        );
+        drop(open_file(&UNSYNCED, &path, &RedbOptions::default(), &history, Opening::First).expect("opened"));
         assert!(std::fs::symlink_metadata(&path).expect("a link").is_symlink());
         assert!(std::fs::metadata(&there).expect("the file").len() > 0);
     }

@@ -10,7 +10,7 @@ pub(super) struct File {
     pub(super) durable: Vec<u8>,
     /// Blocks of which the two differ.
     pub(super) dirty: BTreeSet<usize>,
-    /// Blocks that a failed sync should have written: no later one will.
+    /// Blocks that a failed sync should have written: no later one will, unless they are written to again.
     pub(super) lost: BTreeSet<usize>,
 }
 
@@ -22,7 +22,34 @@ impl File {
     }
 
     pub(super) fn touch(&mut self, from: usize, to: usize) {
-        self.dirty.extend(from / BLOCK..to.div_ceil(BLOCK));
+        for block in from / BLOCK..to.div_ceil(BLOCK) {
+            self.dirty.insert(block);
+            self.lost.remove(&block);
+        }
+    }
+
+    /// A sync fails: what it should have written looks as if it had been.
+    pub(super) fn fail_sync(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        self.lost.append(&mut dirty);
+    }
+
+    /// Forgets what only memory has and nobody will write: from now on it is as it is durable.
+    pub(super) fn forget_lost(&mut self) {
+        for block in std::mem::take(&mut self.lost) {
+            let (from, to) = (block * BLOCK, ((block + 1) * BLOCK).min(self.now.len()));
+            for (at, byte) in self.now.iter_mut().enumerate().take(to).skip(from) {
+                *byte = self.durable.get(at).copied().unwrap_or_default();
+            }
+        }
+    }
+
+    /// Reads from `at` what there is.
+    pub(super) fn read(&self, at: usize, out: &mut [u8]) -> usize {
+        let there = self.now.get(at..).unwrap_or_default();
+        let len = out.len().min(there.len());
+        out[..len].copy_from_slice(&there[..len]);
+        len
     }
 
     pub(super) fn write(&mut self, at: usize, data: &[u8]) {
@@ -69,5 +96,29 @@ impl File {
         }
         self.durable.resize(len, 0);
         self.now = self.durable.clone();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_failed_sync_lost_is_seen_until_the_device_is_asked() {
+        let mut file = File::default();
+        file.write(0, &[1; 2 * BLOCK]);
+        file.sync();
+        file.write(0, &[2; 2 * BLOCK]);
+        file.fail_sync();
+        file.write(BLOCK, &[3; 4]);
+        file.sync();
+        let mut seen = [0; 2 * BLOCK];
+        assert_eq!((file.read(0, &mut seen), seen[0]), (2 * BLOCK, 2), "memory has it");
+        file.forget_lost();
+        assert_eq!(file.read(0, &mut seen), 2 * BLOCK);
+        assert_eq!(seen[..BLOCK], [1; BLOCK], "nobody wrote it");
+        assert_eq!((seen[BLOCK], seen[2 * BLOCK - 1]), (3, 2), "written to again, and synced whole");
+        assert_eq!(file.read(2 * BLOCK - 1, &mut seen), 1);
+        assert_eq!(file.read(2 * BLOCK, &mut seen), 0);
     }
 }

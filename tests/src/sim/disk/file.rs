@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use super::content::File;
 use super::medium::{Fault, State, errno};
 use super::mount::SimDisk;
+use crate::rng::mix;
 
 /// An open file.
 pub(in crate::sim) struct SimFile {
@@ -40,24 +41,27 @@ impl SimFile {
         self.disk.change(what, &self.path, change)
     }
 
-    fn put(&self, parts: &[&[u8]], offset: u64) -> io::Result<()> {
+    /// Writes `data`, or a part of it if that fails.
+    fn put(&self, data: &[u8], offset: u64) -> io::Result<()> {
         self.change("write", |state| {
-            if state.strikes(Fault::Write) {
-                return Err(errno(Errno::IO));
-            }
-            let (mut at, len) = (offset as usize, parts.iter().map(|part| part.len()).sum::<usize>());
-            state.grow(self.inode, at + len)?;
+            let fails = state.strikes(Fault::Write);
+            let at = offset as usize;
+            let room = if fails { Err(errno(Errno::IO)) } else { state.grow(self.inode, at + data.len()) };
             let file = state.files.get_mut(&self.inode).ok_or_else(|| errno(Errno::BADF))?;
-            for part in parts {
-                file.write(at, part);
-                at += part.len();
+            if room.is_err() {
+                // Where the file is that long already: a part that is not there takes no room.
+                let there = file.now.len().saturating_sub(at).min(data.len());
+                file.write(at, &data[..part_of(there, offset)]);
+            } else {
+                file.write(at, data);
             }
-            Ok(())
+            room
         })
     }
 
     fn resize(&self, len: u64) -> io::Result<()> {
         self.change("set length of", |state| {
+            state.refuses()?;
             state.grow(self.inode, len as usize)?;
             let file = state.files.get_mut(&self.inode).ok_or_else(|| errno(Errno::BADF))?;
             file.resize(len as usize);
@@ -70,8 +74,7 @@ impl SimFile {
             let fails = state.strikes(Fault::Sync);
             let file = state.files.get_mut(&self.inode).ok_or_else(|| errno(Errno::BADF))?;
             if fails {
-                let mut dirty = std::mem::take(&mut file.dirty);
-                file.lost.append(&mut dirty);
+                file.fail_sync();
                 return Err(errno(Errno::IO));
             }
             file.sync();
@@ -79,31 +82,43 @@ impl SimFile {
         })
     }
 
-    fn get(&self, out: &mut [u8], offset: u64) -> io::Result<()> {
-        if self.disk.state().strikes(Fault::Read) {
+    /// Reads from `offset`, maybe less than there is.
+    fn get(&self, out: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut state = self.disk.state();
+        if state.strikes(Fault::Read) {
             return Err(errno(Errno::IO));
         }
-        self.file(|file| {
-            let from = offset as usize;
-            let bytes = file.now.get(from..from + out.len()).ok_or(io::ErrorKind::UnexpectedEof)?;
-            out.copy_from_slice(bytes);
-            Ok(())
-        })?
+        let len =
+            if state.reads_short { part_of(out.len(), offset).max(1).min(out.len()) } else { out.len() };
+        drop(state);
+        self.file(|file| file.read(offset as usize, &mut out[..len]))
     }
+
+    /// Has the kernel drop what it keeps of the file and is not to be written.
+    pub(super) fn forget_lost(&self) -> io::Result<()> {
+        self.file(File::forget_lost)
+    }
+}
+
+/// Some of `len` bytes, none and all of them among what it may be; it differs from place to place.
+fn part_of(len: usize, offset: u64) -> usize {
+    let chance = mix(offset ^ (len as u64) << 40);
+    (chance % (len as u64 + 1)) as usize
 }
 
 impl DiskFile for SimFile {
     fn write_at(&self, parts: &mut [IoSlice<'_>], offset: u64) -> io::Result<()> {
-        let parts: Vec<&[u8]> = parts.iter().map(|part| &part[..]).collect();
-        self.put(&parts, offset)
+        let data: Vec<u8> = parts.iter().flat_map(|part| part.iter().copied()).collect();
+        self.put(&data, offset)
     }
 
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
+    fn read_some(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         self.get(buf, offset)
     }
 
     fn read_fresh(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        self.get(buf, offset)
+        self.forget_lost()?;
+        self.read_at(buf, offset)
     }
 
     fn map(&self, _: u64, _: usize) -> io::Result<Option<Bytes>> {
@@ -133,7 +148,7 @@ impl StorageBackend for SimFile {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.get(out, offset)
+        self.read_at(out, offset)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -145,6 +160,6 @@ impl StorageBackend for SimFile {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.put(&[data], offset)
+        self.put(data, offset)
     }
 }

@@ -15,40 +15,31 @@ use super::mount::SimDisk;
 use crate::sim::host::now_us;
 
 impl SimDisk {
-    fn open_file(&self, path: &Path, inode: u64) -> SimFile {
-        SimFile { disk: self.clone(), inode, path: path.to_owned() }
+    /// A file that is there.
+    pub(super) fn find(&self, path: &Path) -> io::Result<SimFile> {
+        self.asked()?;
+        let inode = self.state().file_at(path)?;
+        Ok(SimFile { disk: self.clone(), inode, path: path.to_owned() })
     }
 
-    /// The file `path` for a database, showing what is durable. If it is not there, it is made under another name: what
-    /// `node/src/metadata/opening.rs` does with real files, which has to be done here as it is done there.
-    pub(in crate::sim) fn database(&self, path: &Path) -> io::Result<SimFile> {
-        let found = self.state().file_at(path);
-        let file = match found {
-            Ok(inode) => self.open_file(path, inode),
-            Err(_) => {
-                let path = unfinished(path);
-                self.unlink(&path)?;
-                let inode = self.change("create", &path, |state| state.create(&path))?;
-                self.open_file(&path, inode)
-            }
-        };
-        file.sync()?;
-        if let Some(file) = self.state().files.get_mut(&file.inode) {
-            file.lost.clear();
-            file.now = file.durable.clone();
-        }
-        Ok(file)
+    fn make(&self, path: &Path) -> io::Result<SimFile> {
+        let inode = self.change("create", path, |state| {
+            state.refuses()?;
+            state.create(path)
+        })?;
+        Ok(SimFile { disk: self.clone(), inode, path: path.to_owned() })
     }
 
-    /// Gives a new database its name.
-    pub(in crate::sim) fn name_database(&self, path: &Path) -> io::Result<()> {
-        let is_new = self.state().look_up(path).is_err();
-        if is_new { self.rename(&unfinished(path), path) } else { Ok(()) }
+    pub(super) fn find_or_make(&self, path: &Path) -> io::Result<SimFile> {
+        let is_there = self.state().file_at(path).is_ok();
+        if is_there { self.find(path) } else { self.make(path) }
     }
-}
 
-fn unfinished(path: &Path) -> PathBuf {
-    path.with_extension("unfinished")
+    /// Something is asked that changes nothing.
+    fn asked(&self) -> io::Result<()> {
+        self.alive()?;
+        self.state().refuses()
+    }
 }
 
 impl DiskIo for SimDisk {
@@ -56,26 +47,20 @@ impl DiskIo for SimDisk {
         if self.state().look_up(path).is_ok() {
             return Err(errno(Errno::EXIST));
         }
-        let inode = self.change("create", path, |state| state.create(path))?;
-        Ok(Box::new(self.open_file(path, inode)))
+        Ok(Box::new(self.make(path)?))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        self.alive()?;
-        let inode = self.state().file_at(path)?;
-        Ok(Box::new(self.open_file(path, inode)))
+        Ok(Box::new(self.find(path)?))
     }
 
     fn update(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
-        let found = self.state().file_at(path);
-        match found {
-            Ok(inode) => Ok(Box::new(self.open_file(path, inode))),
-            Err(_) => self.create(path, WriteMode::Buffered),
-        }
+        Ok(Box::new(self.find_or_make(path)?))
     }
 
     fn exchange(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.change("exchange", to, |state| {
+            state.refuses()?;
             let (a, b, unit) = (state.look_up(from)?, state.look_up(to)?, state.unit());
             state.set(unit, from, Some(b))?;
             state.set(unit, to, Some(a))
@@ -84,8 +69,10 @@ impl DiskIo for SimDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.change("rename", to, |state| {
+            state.refuses()?;
             let (node, unit) = (state.look_up(from)?, state.unit());
             state.dir(split(to)?.0)?;
+            state.release(to);
             state.set(unit, from, None)?;
             state.set(unit, to, Some(node))
         })
@@ -96,9 +83,9 @@ impl DiskIo for SimDisk {
             return self.alive();
         }
         self.change("unlink", path, |state| {
-            let (inode, unit) = (state.file_at(path)?, state.unit());
-            let len = state.files.get(&inode).map_or(0, |file| file.now.len() as u64);
-            state.used = state.used.saturating_sub(len);
+            state.refuses()?;
+            let unit = state.unit();
+            state.release(path);
             state.set(unit, path, None)
         })
     }
@@ -108,6 +95,7 @@ impl DiskIo for SimDisk {
             return self.alive().map(|()| false);
         }
         self.change("mkdir", path, |state| {
+            state.refuses()?;
             let unit = state.unit();
             state.set(unit, path, Some(Node::Dir))?;
             state.dirs.insert(path.to_owned(), Dir::default());
@@ -116,13 +104,13 @@ impl DiskIo for SimDisk {
     }
 
     fn open_dir(&self, path: &Path) -> io::Result<Box<dyn DiskDir>> {
-        self.alive()?;
+        self.asked()?;
         self.state().dir(path)?;
         Ok(Box::new(SimDir { disk: self.clone(), path: path.to_owned() }))
     }
 
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
-        self.alive()?;
+        self.asked()?;
         Ok(self.state().dir(path)?.now.keys().cloned().collect())
     }
 
@@ -137,7 +125,7 @@ impl DiskIo for SimDisk {
     }
 
     fn lock(&self, path: &Path) -> io::Result<LockOutcome> {
-        self.alive()?;
+        self.asked()?;
         if self.state().look_up(path).is_err() {
             self.change("create", path, |state| state.create(path))?;
         }

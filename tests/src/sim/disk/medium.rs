@@ -55,6 +55,8 @@ pub(in crate::sim) enum Fault {
     Write,
     /// The next read fails.
     Read,
+    /// After so many others, something fails that is neither: a file is opened, made, named, removed or listed, or asks for room.
+    File(u64),
 }
 
 #[derive(Clone, Default)]
@@ -71,6 +73,8 @@ pub(super) struct State {
     /// Jobs take so many milliseconds longer.
     pub(super) slow_ms: u64,
     pub(super) hangs: bool,
+    /// Reads give less than was asked for.
+    pub(super) reads_short: bool,
 }
 
 /// A medium. Clones are the same one.
@@ -116,7 +120,7 @@ impl Medium {
         let mut state = self.lock();
         state.faults.clear();
         state.capacity = CAPACITY;
-        (state.slow_ms, state.hangs) = (0, false);
+        (state.slow_ms, state.hangs, state.reads_short) = (0, false, false);
         self.answers.notify_waiters();
     }
 
@@ -139,6 +143,11 @@ impl Medium {
     /// Lets every job take longer.
     pub(in crate::sim) fn slow(&self, by_ms: u64) {
         self.lock().slow_ms = by_ms;
+    }
+
+    /// Lets reads give less than was asked for, which is no failure.
+    pub(in crate::sim) fn read_short(&self) {
+        self.lock().reads_short = true;
     }
 
     /// Lets no job come to its end.
@@ -364,6 +373,30 @@ impl State {
         let strikes = at.map(|at| self.faults.remove(at)).is_some();
         self.struck |= strikes;
         strikes
+    }
+
+    /// Fails if it is time for something to fail that neither reads, writes nor syncs.
+    pub(super) fn refuses(&mut self) -> io::Result<()> {
+        for fault in &mut self.faults {
+            match fault {
+                Fault::File(0) => {
+                    self.strikes(Fault::File(0));
+                    return Err(errno(Errno::IO));
+                }
+                Fault::File(others) => {
+                    *others -= 1;
+                    return Ok(());
+                }
+                Fault::Sync | Fault::Write | Fault::Read => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives back what a file takes up that is about to lose its name, if one has it.
+    pub(super) fn release(&mut self, path: &Path) {
+        let file = self.file_at(path).ok().and_then(|inode| self.files.get(&inode));
+        self.used = self.used.saturating_sub(file.map_or(0, |file| file.now.len() as u64));
     }
 
     pub(super) fn grow(&mut self, inode: u64, len: usize) -> io::Result<()> {

@@ -12,6 +12,7 @@
 //! process is doomed, and which can doom it: before or after any of its changes.
 
 mod content;
+mod database;
 mod file;
 mod io;
 mod medium;

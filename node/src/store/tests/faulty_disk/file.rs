@@ -56,8 +56,9 @@ impl DiskFile for FaultyFile {
         Ok(())
     }
 
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        self.read(buf, offset, true)
+    fn read_some(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.read(buf, offset, true)?;
+        Ok(buf.len())
     }
 
     fn read_fresh(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
