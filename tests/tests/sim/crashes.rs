@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use dfs_tests::sim::enumerate::{self, Extent, LISTED};
+use dfs_tests::sim::enumerate::{self, Extent, LISTED, empty_parts};
 
 #[test]
 fn every_step_that_occurs_is_listed_and_every_listed_one_occurs() {
@@ -14,6 +14,11 @@ fn every_step_that_occurs_is_listed_and_every_listed_one_occurs() {
     assert!(new.is_empty(), "these steps are not in enumerate/listed.rs:\n{new}");
     let gone: Vec<_> = listed.iter().filter(|name| !occurring.contains_key(*name)).collect();
     assert!(gone.is_empty(), "these are in enumerate/listed.rs, and did not occur: {gone:#?}");
+    assert_eq!(
+        empty_parts(occurring.keys().copied()),
+        Vec::<&str>::new(),
+        "parts of the contract without a step"
+    );
     assert!(
         LISTED.is_sorted() && listed.len() == LISTED.len(),
         "enumerate/listed.rs is in order, each name once"
@@ -23,15 +28,18 @@ fn every_step_that_occurs_is_listed_and_every_listed_one_occurs() {
 #[test]
 fn wherever_a_process_ends_nothing_is_lost_and_nothing_is_left() {
     let jobs = std::thread::available_parallelism().map_or(1, usize::from);
-    let (mut at, mut failed) = (0, 0);
+    let (mut at, mut failed, mut ended_at) = (0, 0, BTreeSet::new());
     let run = enumerate::enumerate(extent(), jobs, |point, report| {
         at += 1;
+        ended_at.extend(point.steps.clone());
         if !report.wrong.is_empty() {
             failed += 1;
             println!("{}:\n  {}\n  again: {}", point.name, report.wrong.join("\n  "), point.plan);
         }
     });
     assert_eq!(run, Ok(()));
+    let empty = empty_parts(ended_at.iter().map(String::as_str));
+    assert!(empty.is_empty(), "nothing ends at a step of {empty:?}");
     println!("{at} points, {failed} failed");
     assert_eq!(failed, 0, "of {at} points are not clean");
 }

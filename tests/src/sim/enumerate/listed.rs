@@ -6,16 +6,32 @@
 //! | `U2` | nodes are chosen, and told to the client with leave to write |
 //! | `U3` to `U5` | a chunk is written, synced, and given its name on a node's disk |
 //! | `U6` | it is acknowledged |
-//! | `U7`, `U8` | its receipts are handed in; the version is committed, and with it what the old one was is queued to be released |
+//! | `U7`, `U8`, `U9` | its receipts are handed in; the version is committed; with it what the old one was is queued to be released |
 //! | `D1` | a file is deleted |
 //! | `D2` | the trash is emptied |
 //! | `D3` | nodes are told to delete, obey, confirm, and purge |
 //! | `GC` | what nothing refers to any more is released: ended uploads, and chunks that were given up, among it |
 //! | `inventory` | what a node has is compared with what it should have: it is told what nobody knows, and misses are written down |
 //!
+//! [`PARTS`] are those that the tables of the contract promise: none of them may be without a step, and without a point at which a
+//! process ends. What a version replaces is queued in the transaction that makes the new one visible: its steps are of two parts.
+//!
 //! A new kind of step wants a line here, in order; the suite prints it.
 
-/// Names of steps, each with the part of the work that it belongs to.
+use std::collections::BTreeSet;
+
+/// Parts of the work each of which must be able to be a process's last.
+pub const PARTS: &[&str] = &["U1", "U2", "U3", "U4", "U5", "U6", "U7", "U8", "U9", "D1", "D2", "D3", "GC"];
+
+/// Parts of [`PARTS`] to which none of these steps belongs.
+pub fn empty_parts<'a>(steps: impl Iterator<Item = &'a str>) -> Vec<&'static str> {
+    let steps: BTreeSet<&str> = steps.collect();
+    let listed = LISTED.iter().filter(|(name, _)| steps.contains(name));
+    let there: BTreeSet<&str> = listed.flat_map(|(_, parts)| parts.split(' ')).collect();
+    PARTS.iter().copied().filter(|part| !there.contains(part)).collect()
+}
+
+/// Names of steps, each with the part of the work that it belongs to, or both parts.
 pub const LISTED: &[(&str, &str)] = &[
     ("client -> coordinator: admin.cluster_status", "status"),
     ("client -> coordinator: hello", "connection"),
@@ -80,7 +96,7 @@ pub const LISTED: &[(&str, &str)] = &[
     ("coordinator: sync metadata: abort_upload", "GC"),
     ("coordinator: sync metadata: allocate_chunks", "U2"),
     ("coordinator: sync metadata: apply_findings", "inventory"),
-    ("coordinator: sync metadata: commit_upload", "U8"),
+    ("coordinator: sync metadata: commit_upload", "U8 U9"),
     ("coordinator: sync metadata: confirm_deleted", "D3"),
     ("coordinator: sync metadata: copy_chunks", "namespace"),
     ("coordinator: sync metadata: delete", "D1"),
@@ -103,7 +119,7 @@ pub const LISTED: &[(&str, &str)] = &[
     ("coordinator: write metadata: abort_upload", "GC"),
     ("coordinator: write metadata: allocate_chunks", "U2"),
     ("coordinator: write metadata: apply_findings", "inventory"),
-    ("coordinator: write metadata: commit_upload", "U8"),
+    ("coordinator: write metadata: commit_upload", "U8 U9"),
     ("coordinator: write metadata: confirm_deleted", "D3"),
     ("coordinator: write metadata: copy_chunks", "namespace"),
     ("coordinator: write metadata: delete", "D1"),
@@ -173,3 +189,18 @@ pub const LISTED: &[(&str, &str)] = &[
     ("datanode: write identity.spare", "identity"),
     ("datanode: write tmp/*", "U3"),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_the_work_without_a_step_is_noticed() {
+        let all = || LISTED.iter().map(|(name, _)| *name);
+        assert_eq!(empty_parts(all()), Vec::<&str>::new());
+        for part in PARTS {
+            let others = LISTED.iter().filter(|(_, parts)| parts.split(' ').all(|there| there != *part));
+            assert!(empty_parts(others.map(|(name, _)| *name)).contains(part), "{part}");
+        }
+    }
+}

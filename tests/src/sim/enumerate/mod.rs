@@ -18,7 +18,7 @@ use super::script;
 use super::steps::Step;
 use super::sweep::sweep;
 
-pub use listed::LISTED;
+pub use listed::{LISTED, PARTS, empty_parts};
 
 /// The seed of the script: what it decides is how long things are on their way, and which of the unsynced survives.
 pub const SEED: u64 = 1;
@@ -54,8 +54,10 @@ impl FromStr for Extent {
 /// A world with one crash or two.
 #[derive(Clone, Debug)]
 pub struct Point {
-    /// The names of the steps.
+    /// How it ends, and the names of the steps.
     pub name: String,
+    /// The names of the last of them.
+    pub steps: Vec<String>,
     /// What is to be run.
     pub plan: Plan,
     /// The step of the crash, if others are to follow it in other worlds.
@@ -113,7 +115,7 @@ fn crash(step: &Step, way: Way) -> Vec<Planned> {
     faults
 }
 
-fn point(name: &str, way: Way, mut faults: Vec<Planned>) -> Point {
+fn point(name: &str, steps: &[String], way: Way, mut faults: Vec<Planned>) -> Point {
     let how = match way {
         Way { power: false, .. } => "killed at",
         Way { after: false, .. } => "dies before",
@@ -121,14 +123,14 @@ fn point(name: &str, way: Way, mut faults: Vec<Planned>) -> Point {
     };
     faults.sort_by_key(|planned| planned.at_ms);
     let plan = Plan { faults, ..Plan::scripted(SEED) };
-    Point { name: format!("{how} {name}"), plan, leads_on: None }
+    Point { name: format!("{how} {name}"), steps: steps.to_vec(), plan, leads_on: None }
 }
 
 /// Worlds with one crash.
 fn singles(steps: &[Step], extent: Extent) -> Vec<Point> {
     let mut points = Vec::new();
     for (turn, (name, places)) in by_name(steps).into_iter().enumerate() {
-        let once = |place: &usize, way| point(name, way, crash(&steps[*place], way));
+        let once = |place: &usize, way| point(name, &steps[*place].names, way, crash(&steps[*place], way));
         let (first, last) = (places.first().into_iter(), places.last().into_iter());
         if extent == Extent::EachStep {
             // A step with several names is one step.
@@ -171,7 +173,7 @@ fn doubles(first: &Step, then: Vec<Step>, turn: usize, extent: Extent) -> Vec<Po
     };
     let both = |second: &Step| {
         let names = format!("{}, and then {}", first.names.join(" and "), second.names.join(" and "));
-        point(&names, AFTER, once.iter().copied().chain(crash(second, AFTER)).collect())
+        point(&names, &second.names, AFTER, once.iter().copied().chain(crash(second, AFTER)).collect())
     };
     chosen.iter().map(both).collect()
 }
