@@ -41,7 +41,7 @@ pub use explain::{Page, View};
 pub use fate::{Crash, Place};
 pub use faults::{Fault, Planned, parse, text};
 pub use id::HostId;
-pub use plan::{CLIENTS, CLIENTS_MAX, Life, NODES, NODES_MAX, NODES_MIN, OPS, Plan, plans};
+pub use plan::{CLIENTS, CLIENTS_MAX, Life, NODES, NODES_MAX, NODES_MIN, OPS, OPS_MAX, Plan, plans};
 pub use run::{Report, run, with_trees};
 pub use shrink::{kind, shrink};
 pub use steps::Step;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use super::faults::{Planned, invent, parse, text};
+use super::faults::{Fault, Planned, invent, parse, text};
 use super::id::HostId;
 use super::script;
 use crate::Rng;
@@ -21,6 +21,12 @@ pub const CLIENTS: u16 = 3;
 pub const CLIENTS_MAX: u16 = 20;
 /// Operations of each, where nothing else is said.
 pub const OPS: u32 = 20;
+/// The most operations of a client.
+pub const OPS_MAX: u32 = 500;
+/// A world in which nothing comes to an end is ended.
+pub(super) const LOAD_MAX_MS: u64 = 900_000;
+/// The latest that anything is done to a world: what comes of it is to be seen.
+const FAULTS_MAX_MS: u64 = LOAD_MAX_MS - 10_000;
 /// Faults begin within so much of the load.
 const LOAD_MS: u64 = 15_000;
 /// What a plan's command begins with; see `.cargo/config.toml`.
@@ -99,7 +105,8 @@ impl Plan {
     /// With other faults than those that follow from the seed, which are put in order.
     ///
     /// # Errors
-    /// If one of them is done to a host that is not there, or that it cannot be done to.
+    /// If one of them is done to a host that is not there, or that it cannot be done to, or too late, or if an older copy of a
+    /// disk is to come back of which there is none.
     pub fn with(mut self, faults: Vec<Planned>) -> Result<Self, String> {
         self.faults = faults;
         self.faults.sort_by_key(|planned| planned.at_ms);
@@ -110,6 +117,20 @@ impl Plan {
     fn check(&self) -> Result<(), String> {
         bounded("nodes", self.nodes, (NODES_MIN, NODES_MAX))?;
         bounded("clients", self.clients, (1, CLIENTS_MAX))?;
+        bounded("ops", self.ops, (0, OPS_MAX))?;
+        for (at, Planned { at_ms, fault }) in self.faults.iter().enumerate() {
+            let planned = &self.faults[at];
+            if *at_ms > FAULTS_MAX_MS {
+                let last = FAULTS_MAX_MS / 1000;
+                return Err(format!("`{planned}`: that is too late; {last} is the last second"));
+            }
+            let copied = |host| self.faults[..at].iter().any(|before| before.fault == Fault::Copy(host));
+            if let Fault::Swap(host) = *fault
+                && !copied(host)
+            {
+                return Err(format!("`{planned}`: no `copy {host}` is before it"));
+            }
+        }
         self.faults.iter().try_for_each(|planned| {
             let wrong = |why: String| format!("`{planned}`: {why}");
             let hosts = planned.hosts();
@@ -141,7 +162,11 @@ impl Plan {
     }
 }
 
-fn bounded(what: &str, count: u16, (least, most): (u16, u16)) -> Result<(), String> {
+fn bounded<T: PartialOrd + fmt::Display + Copy>(
+    what: &str,
+    count: T,
+    (least, most): (T, T),
+) -> Result<(), String> {
     match (least..=most).contains(&count) {
         true => Ok(()),
         false => Err(format!("--{what} {count}: there are {least} to {most}")),
@@ -205,7 +230,9 @@ impl FromStr for Plan {
                 let (nodes, clients) = (nodes.unwrap_or(NODES), clients.unwrap_or(CLIENTS));
                 bounded("nodes", nodes, (NODES_MIN, NODES_MAX))?;
                 bounded("clients", clients, (1, CLIENTS_MAX))?;
-                Self::sized(seed, nodes, clients, ops.unwrap_or(OPS))
+                let ops = ops.unwrap_or(OPS);
+                bounded("ops", ops, (0, OPS_MAX))?;
+                Self::sized(seed, nodes, clients, ops)
             }
             Life::Scripted if nodes.is_some() || clients.is_some() || ops.is_some() => {
                 return Err("the scripted life has a size of its own".to_owned());
@@ -268,6 +295,9 @@ mod tests {
             ("--seed 1 --nodes 2", "there are 3 to 50"),
             ("--seed 1 --clients 21", "there are 1 to 20"),
             ("--seed 1 --ops many", "no number"),
+            ("--seed 1 --ops 501", "there are 0 to 500"),
+            ("--seed 1 --faults '890.001 kill d1'", "890 is the last second"),
+            ("--seed 1 --faults '1 copy d2; 1 copy d1; 0.5 swap d1'", "no `copy d1` is before it"),
             ("--seed 1 --life wild", "`random` and `scripted`"),
             ("--seed 1 --colour red", "no part of a plan"),
             ("--seed 1 --faults '1 kill d6'", "there is no d6; this world has co, d1 to d5 and c1 to c3"),

@@ -11,14 +11,12 @@ use dfs_actors::supervisor::ActorTree;
 use super::client::{Load, PATHS, Program, history};
 use super::faults::Fault;
 use super::id::HostId;
-use super::plan::{Life, Plan};
+use super::plan::{LOAD_MAX_MS, Life, Plan};
 use super::script;
 use super::trace::{Trace, What};
 use super::world::{LOAD_BEGINS, World};
 use crate::history::check;
 
-/// A world in which nothing comes to an end is ended.
-const LOAD_MAX_MS: u64 = 900_000;
 /// Within so much time after everything works again, nothing is left on disks that nobody wants.
 const TIDY_MS: u64 = 240_000;
 /// Silence after which it is not said to be up.
@@ -95,7 +93,7 @@ fn listen_to_logs() {
             .with_default(tracing::Level::WARN)
             .with_target("dfs_actors::coordinator::metadata::writer::committer", tracing::Level::TRACE);
         let logs = tracing_subscriber::registry().with(levels).with(super::trace::Logs);
-        logs.try_init().ok();
+        logs.try_init().expect("what is logged in a run is heard here, and nowhere else");
         let before = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |info| super::trace::panicked(info, || before(info))));
     });

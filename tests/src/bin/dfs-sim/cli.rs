@@ -8,7 +8,7 @@ use clap::{ArgGroup, Parser, ValueEnum};
 use dfs_tests::Rng;
 use dfs_tests::sim::enumerate::{Extent, points};
 use dfs_tests::sim::{
-    CLIENTS, CLIENTS_MAX, Life, NODES, NODES_MAX, NODES_MIN, OPS, Plan, Planned, View, parse, plans,
+    CLIENTS, CLIENTS_MAX, Life, NODES, NODES_MAX, NODES_MIN, OPS, OPS_MAX, Plan, Planned, View, parse, plans,
 };
 
 const TIMELINE: &str = "Timeline";
@@ -56,7 +56,8 @@ pub(crate) struct Cli {
         value_parser = clap::value_parser!(u16).range(1..=i64::from(CLIENTS_MAX)))]
     pub(crate) clients: u16,
     /// Operations of each client
-    #[arg(long, value_name = "N", default_value_t = OPS, conflicts_with = "life")]
+    #[arg(long, value_name = "N", default_value_t = OPS, conflicts_with = "life",
+        value_parser = clap::value_parser!(u32).range(..=i64::from(OPS_MAX)))]
     pub(crate) ops: u32,
     /// What clients do: `random`, or the `scripted` life in which every kind of step occurs, which has a size of its own
     #[arg(long, default_value_t = Life::Random)]
