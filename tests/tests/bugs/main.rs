@@ -6,7 +6,8 @@
 //! cargo test --profile sim -p dfs-tests --features bugs,sim --test bugs -- SkipFileSync 7      # one of them, by one seed
 //! ```
 //! What finds a bug is what looks at every run of the simulator. Without it the same seeds are clean. The table of what was
-//! found, when this was last written down, is in `tests/BUGS.md`.
+//! found, when this was last written down, is in `tests/README.md`, and so
+//! is the number of seeds that each may need.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -17,8 +18,18 @@ use std::time::{Duration, Instant};
 use dfs_tests::sim::{Plan, run_apart_after};
 use dfs_wire::bugs::{self, Bug};
 
-/// Seeds that may be needed.
-const BUDGET: u64 = 600;
+/// Where the table is in which each bug has its budget, in the third column.
+const README: &str = include_str!("../../README.md");
+
+/// Seeds that may be needed to find a bug.
+fn budget(bug: Bug) -> Result<Range<u64>, String> {
+    let name = format!("`{bug:?}`");
+    let rows = README.lines().map(|line| line.split('|').map(str::trim).collect::<Vec<_>>());
+    let mut budgets =
+        rows.filter(|row| row.get(1) == Some(&name.as_str())).map(|row| row.get(3)?.parse().ok());
+    let budget = budgets.next().flatten().ok_or_else(|| format!("tests/README.md gives {name} no budget"))?;
+    Ok(0..budget)
+}
 
 /// What came of looking for a bug.
 struct Search {
@@ -74,7 +85,7 @@ fn tell(search: &Search) {
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
     match asked_for(&words) {
-        Ok((bugs, seeds)) => look_for_all(bugs, seeds),
+        Ok(tasks) => look_for_all(tasks),
         Err(why) => {
             eprintln!("{why}");
             ExitCode::from(2)
@@ -83,25 +94,25 @@ fn main() -> ExitCode {
 }
 
 /// Which bugs are to be found, by which seeds.
-fn asked_for(words: &[String]) -> Result<(Vec<Bug>, Range<u64>), String> {
+fn asked_for(words: &[String]) -> Result<Vec<(Bug, Range<u64>)>, String> {
     let (name, seed) = match words {
-        [] => return Ok((Bug::ALL.to_vec(), 0..BUDGET)),
+        [] => return Bug::ALL.iter().map(|bug| Ok((*bug, budget(*bug)?))).collect(),
         [name] => (name, None),
         [name, seed] => (name, Some(seed)),
         _ => return Err("one bug, and one seed".to_owned()),
     };
     let known = Bug::ALL.iter().copied().find(|bug| *name == format!("{bug:?}"));
     let bug = known.ok_or_else(|| format!("there is no bug {name}; there are {:?}", Bug::ALL))?;
-    let Some(seed) = seed else { return Ok((vec![bug], 0..BUDGET)) };
+    let Some(seed) = seed else { return Ok(vec![(bug, budget(bug)?)]) };
     let seed: u64 = seed.parse().map_err(|why| format!("`{seed}` is no seed: {why}"))?;
-    Ok((vec![bug], seed..seed.saturating_add(1)))
+    Ok(vec![(bug, seed..seed.saturating_add(1))])
 }
 
-fn look_for_all(tasks: Vec<Bug>, seeds: Range<u64>) -> ExitCode {
+fn look_for_all(tasks: Vec<(Bug, Range<u64>)>) -> ExitCode {
     let (used, failed) = (Mutex::new(BTreeSet::new()), Mutex::new(0));
     let count = |set: &Mutex<u32>| *set.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-    each(tasks, |bug| {
-        let search = look_for(bug, seeds.clone());
+    each(tasks, |(bug, seeds)| {
+        let search = look_for(bug, seeds);
         tell(&search);
         match search.wrong {
             Some(_) => drop(used.lock().unwrap_or_else(PoisonError::into_inner).insert(search.seed)),
