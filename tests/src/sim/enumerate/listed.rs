@@ -11,6 +11,7 @@
 //! | `D2` | the trash is emptied |
 //! | `D3` | nodes are told to delete, obey, confirm, and purge |
 //! | `GC` | what nothing refers to any more is released: ended uploads, and chunks that were given up, among it |
+//! | `repair` | a node is told to copy a chunk from another one, and does |
 //! | `inventory` | what a node has is compared with what it should have: it is told what nobody knows, and misses are written down |
 //!
 //! [`PARTS`] are those that the tables of the contract promise: none of them may be without a step, and without a point at which a
@@ -89,6 +90,7 @@ pub const LISTED: &[(&str, &str)] = &[
     ("coordinator -> datanode: orders in answer to inventory.report", "inventory"),
     ("coordinator -> datanode: orders in answer to membership.heartbeat", "D3"),
     ("coordinator -> datanode: pong", "connection"),
+    ("coordinator -> datanode: replication.copy", "repair"),
     ("coordinator -> datanode: welcome", "connection"),
     ("coordinator: create metadata: opening", "start"),
     ("coordinator: rename metadata: opening", "start"),
@@ -144,6 +146,7 @@ pub const LISTED: &[(&str, &str)] = &[
     ("datanode -> client: pong", "connection"),
     ("datanode -> client: welcome", "connection"),
     ("datanode -> client: window of chunk.write", "U3"),
+    ("datanode -> coordinator: answer to replication.copy", "repair"),
     ("datanode -> coordinator: hello", "connection"),
     ("datanode -> coordinator: inventory.confirm", "inventory"),
     ("datanode -> coordinator: inventory.report", "inventory"),
@@ -151,7 +154,10 @@ pub const LISTED: &[(&str, &str)] = &[
     ("datanode -> coordinator: membership.register", "membership"),
     ("datanode -> coordinator: pong", "connection"),
     ("datanode -> coordinator: welcome", "connection"),
+    ("datanode -> datanode: answer to chunk.read", "repair"),
     ("datanode -> datanode: answer to replication.replicate", "U6"),
+    ("datanode -> datanode: chunk.read", "repair"),
+    ("datanode -> datanode: data of chunk.read", "repair"),
     ("datanode -> datanode: data of replication.replicate", "U3"),
     ("datanode -> datanode: end of replication.replicate", "U3"),
     ("datanode -> datanode: error", "connection"),
@@ -161,6 +167,7 @@ pub const LISTED: &[(&str, &str)] = &[
     ("datanode -> datanode: replication.replicate", "U3"),
     ("datanode -> datanode: reset of replication.replicate", "U3"),
     ("datanode -> datanode: welcome", "connection"),
+    ("datanode -> datanode: window of chunk.read", "repair"),
     ("datanode -> datanode: window of replication.replicate", "U3"),
     ("datanode: create identity.spare", "identity"),
     ("datanode: create lock", "start"),
