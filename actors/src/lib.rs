@@ -8,6 +8,7 @@
 //! |  +- placement        where new chunks go
 //! |  +- gc               what nobody needs any more is deleted
 //! |  +- census           what all chunks are worth
+//! |  +- repair           makes up copies that are missing, and drops those that are too many
 //! +- transport           (one for one)
 //!    +- sessions         nursery: one session for each connection
 //!    +- listener         the socket

@@ -8,7 +8,7 @@
 //! |  +- placement         where new chunks go
 //! |  +- gc                bounded steps through the writer
 //! |  +- census            what all chunks are worth, counted again and again
-//! |  +- repair            makes up copies that are missing
+//! |  +- repair            makes up copies that are missing, and drops those that are too many
 //! +- transport            see peer/tree.rs
 //! ```
 

@@ -45,7 +45,7 @@ pub use plan::{CLIENTS, CLIENTS_MAX, Life, NODES, NODES_MAX, NODES_MIN, OPS, OPS
 pub use run::{Report, run, with_trees};
 pub use shrink::{kind, shrink};
 pub use steps::Step;
-pub use sweep::{Tally, run_apart, run_apart_after, sweep};
+pub use sweep::{Tally, run_apart, run_apart_after, sweep, sweep_alone};
 pub use trace::{Event, Trace, What};
 
 /// What this process has allocated: of many runs nothing is to be left.

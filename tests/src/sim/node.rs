@@ -273,7 +273,7 @@ pub(super) async fn run_datanode(site: Site) -> Ending {
         inventory: inventory(),
         quarantine: QuarantineConfig { interval: Duration::from_secs(5), retention: Duration::from_secs(20) },
     });
-    let (service, admin) = (built.service.clone(), built.admin.clone());
+    let (service, admin, view) = (built.service.clone(), built.admin.clone(), built.view.clone());
     let transfers = built.service.clone();
     {
         let mut seen = site.probe.look();
@@ -283,12 +283,16 @@ pub(super) async fn run_datanode(site: Site) -> Ending {
     let talk = talk(&site, &env, built.service.clone(), ingest).await?;
     let (drain, requests) = (talk.drain, talk.requests);
     let root = start(&env, tree, built.root(talk.spec)).await?;
-    let ending = run(&site, root, || {
+    let serving = run(&site, root, || {
         admin.drain();
         drain.send_replace(true);
         Box::new(move || requests.open() == 0 && service.writes_open() + service.reads_open() == 0)
-    })
-    .await;
+    });
+    let ending = tokio::select! {
+        biased; // There are two ends, and one comes once.
+        ending = serving => ending,
+        status = view.told_to_stop() => return Err(format!("the coordinator told it to stop: {status}")),
+    };
     store.close().await;
     ending
 }

@@ -22,15 +22,15 @@ const PEAK_MAX: usize = 256 << 20;
 /// As the main thread's.
 const STACK_BYTES: usize = 8 << 20;
 
-/// Runs plans on so many threads. `each` is given every plan with what came of it, in their order. Who runs many is told with
-/// the last of them if they left something in memory.
-pub fn sweep(plans: &[Plan], jobs: usize, mut each: impl FnMut(&Plan, Report)) {
+/// Runs plans on so many threads, in a process that does nothing else. `each` is given every plan with what came of it, in
+/// their order. Of many, the last is told if they left something in memory.
+pub fn sweep_alone(plans: &[Plan], jobs: usize, mut each: impl FnMut(&Plan, Report)) {
     let (first, rest) = plans.split_at(plans.len().min(WARM_AFTER));
-    run_all(first, jobs, &mut each);
+    sweep(first, jobs, &mut each);
     HEAP.reset_peak_usage();
     let before = HEAP.current_usage();
     let Some((last, most)) = rest.split_last() else { return };
-    run_all(most, jobs, &mut each);
+    sweep(most, jobs, &mut each);
     let mut report = run_apart(last);
     report.wrong.extend(left(before, HEAP.current_usage()));
     report.wrong.extend(too_much(HEAP.peak_usage() / jobs.max(1)));
@@ -45,7 +45,8 @@ fn too_much(peak: usize) -> Option<String> {
     (peak > PEAK_MAX).then(|| format!("one of many runs needed {peak} bytes of memory"))
 }
 
-fn run_all(plans: &[Plan], jobs: usize, each: &mut impl FnMut(&Plan, Report)) {
+/// Runs plans on so many threads. `each` is given every plan with what came of it, in their order.
+pub fn sweep(plans: &[Plan], jobs: usize, mut each: impl FnMut(&Plan, Report)) {
     let (next, (done, finished)) = (AtomicUsize::new(0), mpsc::channel());
     thread::scope(|scope| {
         for _ in 0..jobs.max(1) {

@@ -22,6 +22,9 @@ pub(super) enum Trouble {
     Full(HostId),
     /// What is on a disk was made to rot, or is older than it was.
     Hurt(HostId),
+    /// A disk was replaced by an older copy of it, and its node is not taken in: it counts its runs from there, and is told to
+    /// stop until it has had as many as before.
+    Older(HostId),
     /// Actors of a node panic or are killed.
     Actor(HostId),
     /// Two hosts do not reach each other as they should, in the order of their ids.
@@ -38,7 +41,9 @@ impl Trouble {
     /// The host at which it keeps a process from doing its work.
     fn host(self) -> Option<HostId> {
         match self {
-            Self::At(host) | Self::Disk(host) | Self::Full(host) | Self::Actor(host) => Some(host),
+            Self::At(host) | Self::Disk(host) | Self::Full(host) | Self::Older(host) | Self::Actor(host) => {
+                Some(host)
+            }
             Self::Hurt(_) | Self::Between(..) | Self::Past => None,
         }
     }
@@ -130,10 +135,11 @@ impl Troubles {
     }
 }
 
-/// A process ends by itself only if its disk fails it or has no room, or if its actors are struck again and again: what else is
-/// wrong, it bears.
+/// A process ends by itself only if its disk fails it, has no room or is older than it was, or if its actors are struck again
+/// and again: what else is wrong, it bears.
 fn has_reason_to_end(felt: &BTreeSet<Trouble>, node: HostId) -> bool {
-    [Trouble::Disk(node), Trouble::Full(node), Trouble::Actor(node)].iter().any(|why| felt.contains(why))
+    let reasons = [Trouble::Disk(node), Trouble::Full(node), Trouble::Older(node), Trouble::Actor(node)];
+    reasons.iter().any(|why| felt.contains(why))
 }
 
 /// What a node may log as an error: what its disk does to it, what is wrong with what is on it, and the end of its actors; and
@@ -260,6 +266,7 @@ mod tests {
         for (trouble, ends, complains) in [
             (Trouble::Disk(d(1)), true, true),
             (Trouble::Full(d(1)), true, true),
+            (Trouble::Older(d(1)), true, true),
             (Trouble::Actor(d(1)), true, true),
             (Trouble::Hurt(d(1)), false, true),
             (Trouble::Past, false, true),

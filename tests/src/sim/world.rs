@@ -9,7 +9,7 @@ mod looks;
 mod strikes;
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
@@ -54,6 +54,8 @@ pub(super) struct World {
     left: BTreeMap<HostId, u32>,
     /// Whoever ends is started again.
     supervised: bool,
+    /// Nodes whose disks were replaced by older copies.
+    aged: BTreeSet<HostId>,
     now: u64,
     tick: u64,
     /// The metadata are an older copy of themselves.
@@ -80,6 +82,7 @@ impl World {
             loads: BTreeMap::new(),
             left: BTreeMap::new(),
             supervised: false,
+            aged: BTreeSet::new(),
             now: 0,
             serves_past: false,
             tick: LATENCY_MIN_US,
@@ -297,6 +300,7 @@ impl World {
                 let Some(copy) = self.copies.get(&id).cloned() else { return };
                 self.power_off(id);
                 self.ledger.disks.grows_old(id, self.now);
+                self.aged.insert(id);
                 self.disk(id, |disk, rng| {
                     disk.restore(&copy);
                     disk.lose_power(rng);

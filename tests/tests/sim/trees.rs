@@ -94,9 +94,9 @@ fn compare(coordinator: &ActorTree, datanode: &ActorTree) {
     // The comparison bites: another name, one actor too many, one too few, a child in the wrong place.
     for (from, to, wrong) in [
         ("membership", "members", 2),
-        ("+- gc ", "+- repair\n//! |  +- gc ", 1),
+        ("+- gc ", "+- scrub\n//! |  +- gc ", 1),
         ("|  +- placement        where new chunks go\n//! ", "", 1),
-        ("|  +- census ", "+- census ", 2),
+        ("|  +- repair ", "+- repair ", 2),
     ] {
         let changed = ALL.replacen(from, to, 1);
         assert_ne!(changed, ALL, "{from}");

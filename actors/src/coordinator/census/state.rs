@@ -40,7 +40,7 @@ pub(crate) fn heard_of(view: &ClusterView, now_ms: u64) -> impl Fn(NodeId) -> Re
     }
 }
 
-/// As [`heard_of`], but a node whose present run has not told all it has is away: what it is said to have may be gone.
+/// As [`heard_of`], but a node that has not told all it has since it registered is away: what it is said to have may be gone.
 pub(crate) fn compared(view: &ClusterView, now_ms: u64) -> impl Fn(NodeId) -> Reach + '_ {
     let heard = heard_of(view, now_ms);
     move |node| match view.node(node).is_some_and(|known| known.told) {

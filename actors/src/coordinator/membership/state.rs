@@ -130,7 +130,7 @@ struct Member {
     report: u64,
     findings: Vec<HealthFinding>,
     inventory_wanted: bool,
-    /// This run of it has told all it has.
+    /// It has told all it has since it registered.
     told: bool,
 }
 
@@ -212,7 +212,6 @@ impl MembershipState {
         let report = before
             .filter(|n| n.registered && n.incarnation == word.incarnation)
             .map_or(1, |n| n.report.saturating_add(1));
-        let told = before.is_some_and(|n| n.told && n.incarnation == word.incarnation);
         let since_ms = before.filter(|_| from == Some(to)).map_or(self.ms(now), |n| n.since_ms);
         let name = record.name.clone();
         let node = Member {
@@ -228,7 +227,7 @@ impl MembershipState {
             report,
             findings: Vec::new(),
             inventory_wanted: true,
-            told,
+            told: false,
         };
         self.nodes.insert(word.node, node);
         // The writer has let it pass: it is not forgotten.

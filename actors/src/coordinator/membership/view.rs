@@ -37,7 +37,7 @@ pub struct NodeView {
     pub report: u64,
     /// What it says needs attention on it.
     pub findings: Vec<HealthFinding>,
-    /// This run of it has told all it has: what the metadata says of its copies was compared.
+    /// It has told all it has since it registered: what the metadata says of its copies was compared.
     pub told: bool,
 }
 

@@ -8,7 +8,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use dfs_tests::sim::{Page, Plan, Report, Tally, faults_help, kind, run_apart, shrink, sweep};
+use dfs_tests::sim::{Page, Plan, Report, Tally, faults_help, kind, run_apart, shrink, sweep_alone};
 
 use cli::{Cli, Output, Refusal};
 use progress::Progress;
@@ -46,7 +46,7 @@ fn run(cli: &Cli, plans: &[Plan]) -> ExitCode {
     if people && plans.len() > 1 {
         eprintln!("{} runs, {} at a time", plans.len(), cli.jobs());
     }
-    sweep(plans, cli.jobs(), |plan, report| {
+    sweep_alone(plans, cli.jobs(), |plan, report| {
         tally.add(plan, &report);
         progress.pause(|| {
             if plan.keep {

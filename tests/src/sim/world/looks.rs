@@ -24,6 +24,7 @@ impl World {
                 (!host.is_running(), Trouble::At(*id)),
                 (medium.is_failing(), Trouble::Disk(*id)),
                 (medium.is_full(), Trouble::Full(*id)),
+                (self.is_apart_with_an_older_disk(*id), Trouble::Older(*id)),
                 (host.fate.is_awaited(), Trouble::Actor(*id)),
             ];
             wrong.into_iter().filter(|(is, _)| *is).for_each(|(_, trouble)| seen(trouble));
@@ -38,6 +39,11 @@ impl World {
                 self.ledger.accuse(format!("too much in memory of {what}"));
             });
         }
+    }
+
+    fn is_apart_with_an_older_disk(&self, id: HostId) -> bool {
+        let is_taken_in = || self.probe(id).look().authority.as_ref().is_some_and(|known| known.get().active);
+        self.aged.contains(&id) && !is_taken_in()
     }
 
     /// What a process has more of than it may ever have.
