@@ -1,10 +1,8 @@
 //! The threads on which metadata blocks: one for commits, some for reads.
 
 use std::io;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
 
+use crossbeam_channel::{Sender, bounded, unbounded};
 use dfs_actors::budgets::{HEALTH_READERS, MEMBERSHIP_READERS, METADATA_READERS, READS_WAITING_MAX};
 use dfs_actors::coordinator::metadata::reader::{LaneFull, ReadFor, ReadLane};
 use dfs_actors::coordinator::metadata::writer::{CommitLane, LaneJob};
@@ -29,7 +27,7 @@ impl ThreadLane {
     /// # Errors
     /// If the system has no thread to spare.
     pub fn start() -> io::Result<Self> {
-        let (jobs, queue) = channel::<LaneJob>();
+        let (jobs, queue) = unbounded::<LaneJob>();
         std::thread::Builder::new().name("dfs-metadata".to_owned()).spawn(move || {
             queue.into_iter().for_each(run);
         })?;
@@ -67,59 +65,43 @@ impl ReadPool {
     }
 }
 
-/// Threads that share a queue, first come first served.
+/// Threads that share a queue, first come first served. A job wakes one of them; one that has just ended a job looks for
+/// the next before it sleeps.
 #[derive(Debug)]
-struct Readers {
-    jobs: SyncSender<LaneJob>,
-    waiting: Arc<AtomicUsize>,
-}
+struct Readers(Sender<LaneJob>);
 
 impl Readers {
     fn start(name: &str, threads: usize) -> io::Result<Self> {
-        let (jobs, queue) = sync_channel::<LaneJob>(READS_WAITING_MAX);
-        let (queue, waiting) = (Arc::new(Mutex::new(queue)), Arc::new(AtomicUsize::new(0)));
+        let (jobs, queue) = bounded::<LaneJob>(READS_WAITING_MAX);
         for reader in 0..threads {
-            let (queue, waiting) = (Arc::clone(&queue), Arc::clone(&waiting));
-            std::thread::Builder::new().name(format!("{name}-{reader}")).spawn(move || {
-                while let Some(job) = next(&queue) {
-                    waiting.fetch_sub(1, Ordering::Relaxed);
-                    run(job);
-                }
-            })?;
+            let queue = queue.clone();
+            let thread = std::thread::Builder::new().name(format!("{name}-{reader}"));
+            thread.spawn(move || queue.into_iter().for_each(run))?;
         }
-        Ok(Self { jobs, waiting })
+        Ok(Self(jobs))
     }
-}
-
-/// The next job; `None` once there will be no more. One thread waits for it, the others for their turn to wait.
-fn next(queue: &Mutex<Receiver<LaneJob>>) -> Option<LaneJob> {
-    queue.lock().unwrap_or_else(PoisonError::into_inner).recv().ok()
 }
 
 impl ReadLane for ReadPool {
     fn run(&self, what: ReadFor, job: LaneJob) -> Result<(), LaneFull> {
-        let Readers { jobs, waiting } = match what {
+        let Readers(jobs) = match what {
             ReadFor::Requests => &self.requests,
             ReadFor::Membership => &self.membership,
             ReadFor::Health => &self.health,
         };
-        waiting.fetch_add(1, Ordering::Relaxed);
-        jobs.try_send(job).map_err(|_| {
-            waiting.fetch_sub(1, Ordering::Relaxed);
-            LaneFull
-        })
+        jobs.try_send(job).map_err(|_| LaneFull)
     }
 
     fn waiting(&self) -> usize {
-        let all = [&self.requests, &self.membership, &self.health];
-        all.iter().map(|readers| readers.waiting.load(Ordering::Relaxed)).sum()
+        [&self.requests, &self.membership, &self.health].iter().map(|readers| readers.0.len()).sum()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::mpsc::{Sender, channel};
     use std::time::Duration;
+
+    use crossbeam_channel::unbounded as channel;
 
     use super::*;
 
@@ -128,11 +110,10 @@ mod tests {
         let pool = ReadPool::start().unwrap();
         let run = |job| pool.run(ReadFor::Requests, job);
         let ((done, ended), (go, hang)) = (channel::<usize>(), channel::<()>());
-        let hang = Arc::new(Mutex::new(hang));
         let hanging = |done: Sender<usize>| {
-            let hang = Arc::clone(&hang);
+            let hang = hang.clone();
             Box::new(move || {
-                let waited = hang.lock().unwrap().recv();
+                let waited = hang.recv();
                 done.send(usize::from(waited.is_ok())).unwrap();
             })
         };
