@@ -18,7 +18,7 @@ use dfs_actors::peer::dial::dial;
 use dfs_actors::supervisor::Strike;
 use dfs_actors::supervisor::StrikeTarget;
 use dfs_wire::auth::{Grant, GrantOp};
-use dfs_wire::handshake::{ClientPeer, Hello, Peer};
+use dfs_wire::handshake::{ClientPeer, Hello, NodePeer, Peer};
 use dfs_wire::id::*;
 use dfs_wire::limits::DATA_FRAME_BYTES;
 use dfs_wire::link::{DataFrame, Dialed, Event, Link, Stream};
@@ -314,16 +314,25 @@ async fn a_chunk_is_copied_from_a_peer() {
     let stream = link.open(&request(Request::Chunk(ChunkRequest::Write(alone))), Bytes::new()).unwrap();
     send_all(&stream, &bytes, Sha256::digest(&bytes).into()).await.unwrap();
     let source_grant = grant(GrantOp::Read, 1);
-    let copy = CopyChunk {
-        mac: write.sign(&w.nodes[2].key),
-        grant: write,
-        source: w.nodes[0].target(&source_grant),
-        source_grant,
+    let order = |leave: Grant| {
+        let copy = CopyChunk {
+            mac: leave.sign(&w.nodes[2].key),
+            grant: leave,
+            source: w.nodes[0].target(&source_grant),
+            source_grant: source_grant.clone(),
+        };
+        Request::Replication(ReplicationRequest::Copy(copy))
     };
-    let other = w.link(2).await;
+    let coordinator = NodePeer { node: NodeId(9), incarnation: Incarnation(1), name: "co".to_owned() };
+    let hello = Hello { peer: Peer::Coordinator(coordinator), ..hello(NodeId(9)) };
+    let other = w.link_as(2, hello).await;
+    let by_a_peer = w.link(2).await.request(OpId(2), 0, order(grant(GrantOp::Copy, 1))).await;
+    assert_eq!(by_a_peer.unwrap_err().code, StatusCode::PermissionDenied);
+    let by_leave_to_write = other.request(OpId(2), 0, order(write)).await;
+    assert_eq!(by_leave_to_write.unwrap_err().code, StatusCode::PermissionDenied);
+    let copy = order(grant(GrantOp::Copy, 1));
     for attempt in 0..2 {
-        let body = Request::Replication(ReplicationRequest::Copy(copy.clone()));
-        match other.request(OpId(2), 0, body).await.unwrap().0 {
+        match other.request(OpId(2), 0, copy.clone()).await.unwrap().0 {
             Response::Replication(ReplicationResponse::Stored(receipt)) => {
                 assert!(receipt.verify(&w.nodes[2].key))
             }
@@ -334,7 +343,7 @@ async fn a_chunk_is_copied_from_a_peer() {
     // A disk that says nothing is not waited for without an end.
     w.nodes[2].store.mute.store(true, Ordering::Relaxed);
     let began = tokio::time::Instant::now();
-    let again = other.request(OpId(2), 0, Request::Replication(ReplicationRequest::Copy(copy))).await;
+    let again = other.request(OpId(2), 0, copy).await;
     assert_eq!(again.unwrap_err().code, StatusCode::DeadlineExceeded);
     assert!(began.elapsed() < Duration::from_secs(70), "{:?}", began.elapsed());
     w.settled().await;
