@@ -109,6 +109,10 @@ impl RememberedNodes for MetadataNodes {
     }
 }
 
+/// Each of the six actors may fall once a minute before what is around them is blamed. One that never comes up escalates within
+/// half a minute: its waits double.
+const INTENSITY: Intensity = Intensity { max_restarts: 7, window: Duration::from_secs(60) };
+
 /// Builds the coordinator's subtree and its service.
 ///
 /// # Errors
@@ -119,7 +123,7 @@ pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
     let committer = Committer::new(Arc::clone(&store), &reign, config.policy, Arc::clone(&metrics))?;
     let clock = &env.clock;
     let reads = MetadataReads::new(store, reads, Arc::clone(clock));
-    let (publish, view) = view_channel();
+    let ((publish, view), (counted, census)) = (view_channel(), census_channel());
     let writer = Addr::new(clock, WRITER_MAILBOX);
     let (membership, placement, gc_addr) = (
         Addr::new(clock, MEMBERSHIP_MAILBOX),
@@ -135,7 +139,6 @@ pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
         view: publish,
     };
     let placement_args = PlacementArgs { view: view.clone() };
-    let (counted, census) = census_channel();
     let census_addr = Addr::new(clock, CENSUS_MAILBOX);
     let census_args =
         CensusArgs { reads: reads.clone(), view: view.clone(), time: time.clone(), publish: counted };
@@ -156,6 +159,7 @@ pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
         health: Arc::clone(&repair_health),
     };
     let spec = SupervisorSpec::one_for_one(clock, "coordinator")
+        .intensity(INTENSITY)
         .child(ChildSpec::new::<MetadataWriter>("metadata-writer", &writer, writer_args))
         .child(ChildSpec::new::<Membership>("membership", &membership, membership_args))
         .child(ChildSpec::new::<Placement>("placement", &placement, placement_args))
