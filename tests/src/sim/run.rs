@@ -9,7 +9,6 @@ use std::sync::OnceLock;
 use dfs_actors::supervisor::ActorTree;
 
 use super::client::{Load, PATHS, Program, history};
-use super::faults::Fault;
 use super::id::HostId;
 use super::plan::{LOAD_MAX_MS, Life, Plan};
 use super::script;
@@ -224,9 +223,7 @@ fn told(world: &mut World) -> Result<(), String> {
         world.employ(AUDITOR, Program::Told(vec![], well));
         return until_done(world, &[AUDITOR], LOAD_MAX_MS);
     }
-    world.inflict(Fault::Start(HostId::COORDINATOR));
-    world.inflict(Fault::Heal(HostId::COORDINATOR));
-    world.inflict(Fault::Resume(HostId::COORDINATOR));
+    world.operate(HostId::COORDINATOR);
     let (soon, end) = (world.now_ms() + SILENT_SOON_MS, world.now_ms() + SILENT_MS);
     while world.now_ms() < soon {
         world.tick();

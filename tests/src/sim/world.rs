@@ -363,15 +363,20 @@ impl World {
         self.call_off_crashes();
         self.supervised = true;
         for id in self.nodes() {
-            let medium = &self.media[&id];
-            medium.heal();
-            let was_failing = medium.has_failed();
-            self.hosts.get_mut(&id).into_iter().for_each(Host::resume);
-            if was_failing {
-                self.down(id, "is started anew by its operator", Presence::On);
-            }
-            self.start(id);
+            self.operate(id);
         }
+    }
+
+    /// An operator sees that a node runs, on a disk that works: one whose disk has failed it is started anew.
+    pub(super) fn operate(&mut self, id: HostId) {
+        let medium = &self.media[&id];
+        medium.heal();
+        let was_failing = medium.has_failed();
+        self.hosts.get_mut(&id).into_iter().for_each(Host::resume);
+        if was_failing {
+            self.down(id, "is started anew by its operator", Presence::On);
+        }
+        self.start(id);
     }
 }
 
