@@ -85,7 +85,7 @@ pub enum GrantOp {
 pub struct Grant {
     /// The reign it was given in.
     pub epoch: Epoch,
-    /// Whether it is leave to write or to read.
+    /// What it is leave to do.
     pub op: GrantOp,
     /// The only chunk that it is good for.
     pub chunk: ChunkId,

@@ -1,8 +1,8 @@
 //! What an actor may ask of the world: time, the network and randomness, each behind a trait.
 //!
 //! Nothing in this crate opens a socket, reads the system clock or seeds itself from the operating system: the node
-//! hands in an [`Env`] when it builds the tree, and the simulator hands in another. Disks are not part of `Env`,
-//! because each disk actor owns exactly one; their traits stand beside the actors that use them (`chunk_store`).
+//! hands in an [`Env`] when it builds the tree, and the simulator hands in another. Disks are not part of `Env`:
+//! a datanode is built around its own, and their trait stands beside the actors that use it (`chunk_store`).
 
 use std::future::poll_fn;
 use std::io;

@@ -252,7 +252,7 @@ pub(super) fn open_backend(
         .create_with_backend(Watched::new(backend, history))?;
     name().map_err(StorageError::Io)?;
     if !bugs::is(Bug::SkipMetadataName) {
-        // At every opening: whoever gave the file its name may have died before that was durable (R3).
+        // At every opening: whoever gave the file its name may have died before that was durable.
         sync_name().inspect_err(|error| history.lose("syncing", error)).map_err(StorageError::Io)?;
     }
     Ok(database)

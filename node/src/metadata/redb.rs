@@ -10,7 +10,7 @@
 //! - Nor do they wait for a commit: the engine grows its file under a lock that a reader takes to begin, and a disk may take
 //!   for ever. So the writer's thread begins one read after each commit and publishes it, and all readers share that one.
 //! - A lost write or a failed sync fails the store for the rest of the process: it stays up, says
-//!   so in its health, and answers `Unavailable` until it is started anew (R2).
+//!   so in its health, and answers `Unavailable` until it is started anew.
 //! - Below a reserve of free space it reports to be tight, so that deletes still find room.
 //! - redb holds an exclusive lock on the file while it is open, so a second process is refused.
 

@@ -4,7 +4,7 @@
 //!  Writable <----> Full              by the latest numbers (watermarks.rs); and for a while after ENOSPC, EDQUOT
 //!     |  \
 //!     |   +-- EROFS, EACCES, EPERM --> ReadOnly   until a try succeeds (mending.rs)
-//!     +------ EIO, failed fsync -----> Failed     until the process starts anew (rule R2)
+//!     +------ EIO, failed fsync -----> Failed     until the process starts anew
 //!
 //!  Writable, Full <-- no answer for 30 s, an answer --> Stalled   (watch.rs)
 //! ```

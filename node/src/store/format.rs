@@ -15,7 +15,7 @@
 //! ```
 //! Numbers are little-endian; 128-bit ids are big-endian, as they print. Data and footer start at multiples of 4 KiB
 //! and the file ends at one, so that every write and read can be O_DIRECT and every mapping page-aligned. The file
-//! describes itself completely (rule R4): a node's index, and even the cluster's metadata, can be rebuilt from it.
+//! describes itself completely: a node's index, and even the cluster's metadata, can be rebuilt from it.
 
 use dfs_actors::datanode::chunk_store::{ChunkIdentity, ChunkSeal};
 use dfs_wire::id::{ChunkId, ClusterId, Generation, InodeId};

@@ -1,5 +1,5 @@
 //! A disk that refuses writes may take them again: a file system is mounted read-only and then for writing, a permission is
-//! missing and then given. So such a disk is tried now and then. One that failed is not (rule R2): what it lost is unknown.
+//! missing and then given. So such a disk is tried now and then. One that failed is not: what it lost is unknown.
 //!
 //! Before it takes anything new, what was left undone while it refused is done: every directory is synced, since what the
 //! sweep found in them may be in memory only, and the identity is stored, which was only remembered. An fsync that fails in

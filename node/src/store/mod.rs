@@ -13,10 +13,10 @@
 //!  pure: format.rs (bytes of a file), layout.rs (names), identity.rs, watermarks.rs (when a disk is full)
 //!  start: data_dir.rs (lock, identity), sweep.rs (tmp, footers, index)     seam: disk_io.rs, real: os_disk.rs
 //! ```
-//! What holds (with the rules of the contract): bytes are synced before a name is given, and the name is synced before
-//! a commit is answered (R1, R3); a failed write or fsync fails the disk for good (R2); each file describes itself (R4);
-//! a dropped future tears nothing, since only I/O threads touch files (R6); one process per directory (R9); a replica is
-//! condemned by a mismatch read twice, never by an error (R10); every error reaches the caller, and the counters (R11);
+//! What holds: bytes are synced before a name is given, and the name is synced before
+//! a commit is answered; a failed write or fsync fails the disk for good; each file describes itself;
+//! a dropped future tears nothing, since only I/O threads touch files; one process per directory; a replica is
+//! condemned by a mismatch read twice, never by an error; every error reaches the caller, and the counters;
 //! I/O that does not come back is told of (watch.rs).
 //!
 //! Deliberately absent: an index on disk (the sweep rebuilds it), retries of failed writes, overwriting, deleting other

@@ -10,7 +10,7 @@
 //! ```
 //! The second read goes to the device, because a flipped bit may be in the page cache only. Two mismatches are the same if
 //! the block and the checksum computed from it are. Which of two different ones is the truth is not known: that is an I/O
-//! error, not a condemnation (rule R10).
+//! error, not a condemnation.
 //!
 //! A mapping is not looked at, by nobody: see `map.rs`. What is checked is what the page cache holds, and the mapping is of
 //! the same pages. Should they be read anew in between, from a device that has turned bad, then the checksums that travel

@@ -6,7 +6,7 @@
 //!   drop         --> abandon --+    thread at a time    +--> close, unlink
 //! ```
 //! Only `drain` touches the file, and at most one `drain` of a writer is queued or running. The async side only
-//! changes [`State`] and queues a `drain`, so no future owns a half-done step (rule R6). Frames that arrive while one
+//! changes [`State`] and queues a `drain`, so no future owns a half-done step. Frames that arrive while one
 //! write is under way are written together by the next: no timer, no frame is held back, and yet a busy disk sees
 //! writes of up to 2 MiB (with O_DIRECT; the page cache prefers single frames).
 

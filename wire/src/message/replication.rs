@@ -5,12 +5,12 @@ use serde::{Deserialize, Serialize};
 use super::chunk::Target;
 use crate::auth::{Grant, Mac, Receipt};
 
-/// What one datanode asks of another.
+/// What one datanode asks of another, or the coordinator of one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ReplicationRequest {
     /// Store the chunk that follows in data frames (a primary forwards while it receives).
     Replicate(Replicate),
-    /// Fetch a chunk from a peer and store it (for repair and rebalancing).
+    /// Fetch a chunk from a peer and store it: the coordinator's order, for repair.
     Copy(CopyChunk),
 }
 

@@ -1,4 +1,4 @@
-//! The metadata writer: the one actor through which everything changes (R5 of the contract).
+//! The metadata writer: the one actor through which everything changes.
 //!
 //! ```text
 //! Mutate --queue (bounded)--> [idle] --group--> lane: apply, commit, reply --GroupDone--> next group, or idle
