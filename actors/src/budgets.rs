@@ -4,11 +4,13 @@
 //! | bound | of what | taken | free again |
 //! |---|---|---|---|
 //! | `memory.ingest_percent` of `memory.limit`, in slabs | bytes of uploads on their way to the disk, and payloads that ride in requests to a datanode | an upload reserves its window before it is accepted | disk and every live replica are done with the slab |
-//! | `memory.replica_percent` of it, in slabs | the same of copies from primaries, apart: primaries that wait for each other cannot hold what both need | as above | as above |
+//! | `memory.replica_percent` of it, in slabs | the same of copies from primaries, and of those that the coordinator orders, four slabs each, apart: primaries that wait for each other cannot hold what both need | as above | as above |
 //! | the rest of it / [`READ_BYTES`], from [`READS_MIN`] to [`READS_MAX`] | reads at once | a reader's first credit | the socket has taken its last byte |
 //! | [`UPLOADS_MAX`] | uploads from clients | a turn, fair between sessions; then a place in the nursery | the session of the upload has ended |
 //! | [`BULK_UPLOADS_MAX`] | those of large chunks among them | a turn of these as well | the session of the upload has ended |
 //! | [`COPIES_MAX`] | copies from primaries | a place in the nursery | the session of the copy has ended |
+//! | `cluster.repair_max` | chunks that are repaired at once: a connection to one datanode each | the chunk is next among the endangered | its copy is made, verified or ordered away, or that failed |
+//! | [`REPAIRS_WAITING_MAX`] | chunks that wait for repair, and as many that failed and are tried later | a look at the endangered | the repair begins; more are found by the next look |
 //! | [`INLINE_SLABS`] | payloads that ride in requests to a coordinator | the frame arrives | the request is answered |
 //! | `network.connections_max`, `members_max`, `operators_max` | connections, by class, and 256 of newcomers who have not introduced themselves | the connection is accepted | it is closed; idle clients go first |
 //! | `*_MAILBOX` | messages queued or being handled | `send`, `ask` | the handler has ended; a full mailbox refuses |
@@ -23,6 +25,8 @@
 //! Mailboxes are rows of `dfsctl actors`; memory, places and connections of a datanode are gauges of its metrics. The mailbox of
 //! a supervisor takes only requests to admit children to its nursery.
 
+/// Chunks that wait for repair at most: what a look finds beyond is found by the next one.
+pub const REPAIRS_WAITING_MAX: usize = 8192;
 /// Slabs that an upload would like: 2 MiB keep a disk busy while the next frames are on their way.
 pub const WINDOW_SLABS: usize = 8;
 /// Uploads from clients served at once; more wait for their turn, before they hold anything at the replicas.

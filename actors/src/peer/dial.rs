@@ -9,6 +9,9 @@ use dfs_wire::status::{Status, StatusCode};
 
 use crate::env::Env;
 
+/// Patience with a node of the cluster that is dialled.
+pub const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// Connects to `address` and shakes hands, all within `timeout`.
 ///
 /// Cancel safety: dropping the future closes the connection.

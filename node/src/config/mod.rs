@@ -39,7 +39,8 @@ pub struct Source {
 
 impl Source {
     /// A source with nothing but a role: every other value is its default.
-    pub fn for_role(role: Role) -> Self {
+    #[cfg(test)]
+    pub(crate) fn for_role(role: Role) -> Self {
         Self::default().set("node.role", role.as_str())
     }
 

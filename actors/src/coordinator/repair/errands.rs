@@ -13,10 +13,7 @@ use futures_util::future::BoxFuture;
 
 use crate::coordinator::metadata::ops::cluster::Reign;
 use crate::env::Env;
-use crate::peer::dial::dial;
-
-/// Patience with a node that is dialled.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
+use crate::peer::dial::{DIAL_TIMEOUT, dial};
 
 /// Where a datanode is.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -15,12 +15,8 @@ use std::time::Duration;
 
 use dfs_wire::id::{ChunkId, NodeId};
 
+use crate::budgets::REPAIRS_WAITING_MAX;
 use crate::env::MonoTime;
-
-/// Chunks that wait for their errand at most: what a look finds beyond is found by the next one.
-const QUEUE_MAX: usize = 8192;
-/// Failed errands that are remembered.
-const SETBACKS_MAX: usize = 8192;
 
 /// Bounds and times of repair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -178,7 +174,7 @@ impl RepairState {
                 continue;
             }
             self.queue.insert((good, chunk));
-            if self.queue.len() > QUEUE_MAX {
+            if self.queue.len() > REPAIRS_WAITING_MAX {
                 self.queue.pop_last();
                 self.overflowed = true;
             }
@@ -257,7 +253,7 @@ impl RepairState {
         }
         let times = self.setbacks.get(&chunk).map_or(1, |setback| setback.times.saturating_add(1));
         let wait = self.config.retry_min.saturating_mul(1 << (times - 1).min(16)).min(self.config.retry_max);
-        if self.setbacks.len() < SETBACKS_MAX || self.setbacks.contains_key(&chunk) {
+        if self.setbacks.len() < REPAIRS_WAITING_MAX || self.setbacks.contains_key(&chunk) {
             self.setbacks.insert(chunk, Setback { times, until: now + wait });
         }
     }
@@ -378,10 +374,10 @@ mod tests {
 
     #[test]
     fn the_queue_is_bounded_and_keeps_the_most_endangered() {
-        let many: Vec<_> = (0..QUEUE_MAX as u128).map(|id| (2, id)).collect();
+        let many: Vec<_> = (0..REPAIRS_WAITING_MAX as u128).map(|id| (2, id)).collect();
         let mut state = after_a_look(&many);
         state.found(at(0), found(&[(1, u128::MAX)], None));
-        assert_eq!(state.queue.len(), QUEUE_MAX);
+        assert_eq!(state.queue.len(), REPAIRS_WAITING_MAX);
         assert_eq!(state.next(at(0)), Some(ChunkId(u128::MAX)));
     }
 }

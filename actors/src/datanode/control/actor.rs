@@ -12,11 +12,9 @@ use dfs_wire::status::{Status, StatusCode};
 use super::messages::{Call, ControlMsg};
 use super::state::{ControlState, Wait, expect_coordinator};
 use crate::budgets::CONTROL_MAILBOX;
-use crate::peer::dial::dial;
+use crate::peer::dial::{DIAL_TIMEOUT, dial};
 use crate::supervisor::{ActorError, Behaviour, Ctx};
 
-/// Patience with a dial.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often the connection is looked at.
 const TICK: Duration = Duration::from_secs(2);
 

@@ -14,11 +14,9 @@ use super::messages::{LinkRequest, ReplicationMsg};
 use super::state::{Decision, LinkUse, PeerLimits, PeerState};
 use crate::budgets::DIAL_WAITING_MAX;
 use crate::env::MonoTime;
-use crate::peer::dial::dial;
+use crate::peer::dial::{DIAL_TIMEOUT, dial};
 use crate::supervisor::{ActorError, Behaviour, Ctx, Reply};
 
-/// Patience with a peer that is dialled.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often the links are looked at. A peer that says nothing for three looks is gone.
 const TICK: Duration = Duration::from_secs(2);
 

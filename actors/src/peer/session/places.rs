@@ -189,6 +189,7 @@ impl Places {
     }
 
     /// Streams that are open on all connections together, and bytes of credit that peers hold for them.
+    #[cfg(any(test, feature = "testing"))]
     pub fn under_way(&self) -> (usize, u64) {
         let table = self.shared.lock();
         let links = table.entries.values().filter_map(|entry| entry.link.as_ref());

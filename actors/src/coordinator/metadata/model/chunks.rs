@@ -3,7 +3,7 @@
 use dfs_wire::id::{ChunkId, ChunkKey, InodeId, NodeId, VersionId};
 use dfs_wire::message::metadata::CopyState;
 
-use super::copies::{COPIES_MAX, REINDEX_OPS_MAX, group, reindex};
+use super::copies::{COPIES_KEPT_MAX, REINDEX_OPS_MAX, group, reindex};
 use super::records::{
     ChunkRecord, ChunkState, NodeRecord, ReleaseJob, Standing, Tombstone, Version, VersionState,
 };
@@ -15,7 +15,7 @@ use crate::coordinator::metadata::table::view::View;
 /// Writes that [`put_chunk`] makes at most: the record, its place among the endangered, and what follows from it.
 pub const PUT_OPS_MAX: usize = 3 + REINDEX_OPS_MAX;
 /// Writes that [`drop_reference`] makes at most: a put, the reasons, the holder, a tombstone per copy.
-pub const DROP_OPS_MAX: usize = PUT_OPS_MAX + 2 + COPIES_MAX;
+pub const DROP_OPS_MAX: usize = PUT_OPS_MAX + 2 + COPIES_KEPT_MAX;
 
 /// Replaces the record of a chunk, with all that follows from it.
 ///

@@ -22,9 +22,9 @@ use crate::coordinator::metadata::table::txn::Txn;
 use crate::coordinator::metadata::table::view::View;
 
 /// Most copies that a record names: those asked for, and some that came back unasked.
-pub const COPIES_MAX: usize = dfs_wire::limits::REPLICATION_MAX as usize + 2;
+pub const COPIES_KEPT_MAX: usize = dfs_wire::limits::REPLICATION_MAX as usize + 2;
 /// Writes that [`reindex`] makes at most: a row for each copy, and two groups.
-pub const REINDEX_OPS_MAX: usize = COPIES_MAX + 2;
+pub const REINDEX_OPS_MAX: usize = COPIES_KEPT_MAX + 2;
 
 /// What the nodes should have of a chunk.
 pub fn placed(record: &ChunkRecord) -> impl Iterator<Item = (NodeId, CopyRow)> + '_ {

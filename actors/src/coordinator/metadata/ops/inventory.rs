@@ -20,7 +20,7 @@ use dfs_wire::message::metadata::{ChunkHealth, CopyState};
 
 use super::{OpContext, cluster};
 use crate::coordinator::metadata::model::chunks::{PUT_OPS_MAX, is_forgotten, put_chunk, put_tombstone};
-use crate::coordinator::metadata::model::copies::COPIES_MAX;
+use crate::coordinator::metadata::model::copies::COPIES_KEPT_MAX;
 use crate::coordinator::metadata::model::records::{ChunkRecord, ChunkState, CopyRecord, CopyRow};
 use crate::coordinator::metadata::model::worth::{Reaches, Worth};
 use crate::coordinator::metadata::table::error::MetaError;
@@ -261,7 +261,7 @@ pub fn apply(
             continue;
         };
         let mut new = old.clone();
-        let room = new.copies.len() < COPIES_MAX;
+        let room = new.copies.len() < COPIES_KEPT_MAX;
         let known = new.copies.iter_mut().find(|copy| copy.node == node);
         let state = match finding.change {
             CopyChange::Missing { .. } => CopyState::Missing,
