@@ -1,6 +1,6 @@
 //! The embedded engine: redb, one table of bytes to bytes, every commit durable.
 //!
-//! - StoreFiles up to a bound are checked whole at each open, so that a flipped byte is an honest error. Above it the
+//! - Files up to a bound are checked whole at each open, so that a flipped byte is an honest error. Above it the
 //!   check would cost minutes, and a flip in a key could hide that key until fsck finds the loose end.
 //! - Each value carries a CRC32 of its key and itself, checked at each read: it is right or it is an error.
 //! - Quick repair is on: opening after a crash does not walk the file.

@@ -123,7 +123,7 @@ fn of_repair(signs: &Signs<'_>) -> Option<HealthFinding> {
                 some(repair.waits_for.len() as u64, "datanode was", "datanodes were"),
                 signs.view.name(*first)
             ),
-            "start the datanodes that are away; after that time they count as down",
+            "start the datanodes that are away; after that time repair goes on without them",
         ));
     }
     if repair.sparing {
