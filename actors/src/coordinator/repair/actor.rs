@@ -187,7 +187,11 @@ impl Errand {
                             Ok(change) => (self.found(node, change), Repaired::Copied(self.record.len)),
                             Err(status) => {
                                 // The node may have it all the same, or get it in a moment.
-                                self.change(op, Mutation::DiscardCopy(node, self.key())).await?;
+                                if let Err(more) =
+                                    self.change(op, Mutation::DiscardCopy(node, self.key())).await
+                                {
+                                    tracing::warn!(chunk = %self.chunk, %node, status = %more, "a copy may be left that nobody noted");
+                                }
                                 return Err(status);
                             }
                         }
@@ -309,7 +313,10 @@ impl Behaviour for Repair {
             }
             RepairMsg::Read(chunk, Ok(Some(record))) => self.begin(chunk, &record, ctx),
             RepairMsg::Read(chunk, Ok(None)) => self.state.ended(now, chunk, true),
-            RepairMsg::Read(chunk, Err(_)) => self.state.ended(now, chunk, false),
+            RepairMsg::Read(chunk, Err(status)) => {
+                tracing::info!(%chunk, %status, "an endangered chunk could not be looked at");
+                self.state.ended(now, chunk, false);
+            }
             RepairMsg::Ended(chunk, done) => {
                 if let Err(status) = &done {
                     tracing::info!(%chunk, %status, "a copy could not be made up now");
