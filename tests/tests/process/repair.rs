@@ -22,6 +22,8 @@ fn start(datanodes: usize) -> Cluster {
         cluster.file(&format!("f{file}"), &noise(file as u64, SIZE));
         cluster.ok(&["put", &format!("f{file}"), &format!("/f{file}")]);
     }
+    // A put answers when two nodes have it; the third may still write.
+    wait_until("all chunks have three copies", || all_have_three_good_copies(&cluster));
     cluster
 }
 
@@ -102,6 +104,7 @@ fn a_node_that_comes_back_within_the_grace_costs_no_copy() {
     let cluster = Cluster::start(4, options);
     cluster.file("in", &noise(1, 1_000_000));
     cluster.ok(&["put", "in", "/f"]);
+    wait_until("all is well", || cluster.code(&["status", "--check"]).0 == 0);
     let files = |cluster: &Cluster| -> usize {
         cluster.datanodes().iter().map(|node| node.chunk_files().len()).sum()
     };
