@@ -166,15 +166,16 @@ fn refusal(candidate: &NodeView, free: u64, demand: &Demand<'_>) -> Option<(&'st
         NodeState::Forgotten => return Some(("forgotten", "an operator forgot it".to_owned())),
         NodeState::Up => {}
     }
-    if demand.exclude.contains(&candidate.entry.node) {
-        return Some(("excluded", "just failed the client that asks".to_owned()));
-    }
     match &load.disk {
         DiskHealth::Failed(why) | DiskHealth::ReadOnly(why) => return Some(("disk_failed", why.clone())),
         DiskHealth::Full => return Some(("full", format!("{} free, all kept in reserve", size(free)))),
         DiskHealth::Writable => {}
     }
-    (free < demand.bytes).then(|| ("full", format!("{} free, {} needed", size(free), size(demand.bytes))))
+    if free < demand.bytes {
+        return Some(("full", format!("{} free, {} needed", size(free), size(demand.bytes))));
+    }
+    let excluded = demand.exclude.contains(&candidate.entry.node);
+    excluded.then(|| ("excluded", "just failed the client that asks".to_owned()))
 }
 
 /// Why new chunks do not go to this node now, as a sentence; `None` if they may.
@@ -344,8 +345,10 @@ fn too_few(usable: usize, demand: &Demand<'_>, reasons: &[PlacementReason]) -> S
     }
     let counts =
         format!("{usable} of {} datanodes can take this chunk, {} needed", reasons.len(), demand.needed());
-    let full = refused.iter().filter(|r| r.rule == "full").count();
-    if usable + full >= demand.needed() {
+    let by = |rule: &str| refused.iter().filter(|r| r.rule == rule).count();
+    // Those that failed the client a moment ago may be there again in the next: it is not room alone that is missing.
+    let may_return = usable + by("excluded") >= demand.needed();
+    if usable + by("full") >= demand.needed() && !may_return {
         return Status::new(StatusCode::NoSpace, format!("{counts}: {}", named.join(", ")))
             .hint(NO_SPACE_HINT);
     }

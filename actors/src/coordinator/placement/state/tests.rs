@@ -89,6 +89,28 @@ fn missing_room_is_no_space_and_an_empty_cluster_says_so() {
 }
 
 #[test]
+fn room_is_not_blamed_while_nodes_with_room_have_just_failed_the_client() {
+    let mut nodes = cluster(4);
+    nodes[0].load.disk = DiskHealth::Full;
+    let refused = |nodes: &[NodeView], exclude: &[NodeId]| {
+        let demand = Demand { exclude, ..wanted(3) };
+        place(nodes, &Pressure::default(), &demand, &mut numbers(1)).unwrap_err()
+    };
+    let three = [NodeId(1), NodeId(2), NodeId(3)];
+    let status = refused(&nodes, &three);
+    assert_eq!(
+        status.code,
+        StatusCode::NoWriteQuorum,
+        "two of them may be there again in a moment: {status}"
+    );
+    assert!(status.retry_after_ms.is_some() && status.message.contains("dn-1 is full"), "{status}");
+    nodes[1].load.disk = DiskHealth::Full;
+    nodes[2].load.disk = DiskHealth::Full;
+    let status = refused(&nodes, &three);
+    assert_eq!(status.code, StatusCode::NoSpace, "they would not help: {status}");
+}
+
+#[test]
 fn promises_count_until_the_second_report_after_them() {
     let mut nodes = vec![candidate(1, "", 20 << 20)];
     let mut pressure = Pressure::default();
