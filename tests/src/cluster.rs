@@ -31,6 +31,8 @@ pub struct Options {
     pub variant: Variant,
     /// Puts a [`FaultProxy`] in front of each datanode.
     pub proxied: bool,
+    /// Each datanode reaches the coordinator through a [`FaultProxy`] of its own.
+    pub uplinks: bool,
     /// The address that all nodes listen on.
     pub host: &'static str,
 }
@@ -52,6 +54,7 @@ impl Default for Options {
             datanode_dirs: vec![],
             variant: Variant::Plain,
             proxied: false,
+            uplinks: false,
             host: "127.0.0.1",
         }
     }
@@ -71,6 +74,7 @@ pub struct Cluster {
     coordinator: NodeHandle,
     datanodes: Vec<NodeHandle>,
     proxies: Vec<FaultProxy>,
+    uplinks: Vec<FaultProxy>,
     binaries: &'static Binaries,
     logs: LogWatch,
     // Last: the processes end before their directory goes.
@@ -86,9 +90,9 @@ impl Cluster {
         let mut logs = LogWatch::default();
         let host = options.host;
         let coordinator_address = format!("{host}:{}", free_port());
-        let mut recipe = |name: &str, role: &'static str, address: String, data_dir: PathBuf| {
+        let mut recipe = |name: &str, role: &'static str, address: String, up: &str, data_dir: PathBuf| {
             let admin = format!("127.0.0.1:{}", free_port());
-            let mut args = vec!["--coordinator".to_owned(), coordinator_address.clone()];
+            let mut args = vec!["--coordinator".to_owned(), up.to_owned()];
             let port = admin.rsplit(':').next().unwrap_or_default();
             args.extend(["--set".to_owned(), format!("admin.port={port}")]);
             args.extend(
@@ -108,13 +112,15 @@ impl Cluster {
                 args,
             }
         };
-        let first =
-            recipe("coordinator", "coordinator", coordinator_address.clone(), base.join("coordinator"));
-        let (mut recipes, mut proxies) = (vec![], vec![]);
+        let up = coordinator_address.as_str();
+        let first = recipe("coordinator", "coordinator", up.to_owned(), up, base.join("coordinator"));
+        let (mut recipes, mut proxies, mut uplinks) = (vec![], vec![], vec![]);
         for index in 0..datanodes {
             let name = format!("dn{}", index + 1);
             let dir = options.datanode_dirs.get(index).cloned().unwrap_or_else(|| base.join(&name));
-            let mut recipe = recipe(&name, "datanode", format!("{host}:{}", free_port()), dir);
+            uplinks.extend(options.uplinks.then(|| FaultProxy::start(up)));
+            let up = uplinks.last().map_or(up, FaultProxy::address);
+            let mut recipe = recipe(&name, "datanode", format!("{host}:{}", free_port()), up, dir);
             if options.proxied {
                 let proxy = FaultProxy::start(&recipe.address);
                 recipe.args.extend(["--set".to_owned(), format!("node.advertise={}", proxy.address())]);
@@ -124,7 +130,7 @@ impl Cluster {
         }
         let coordinator = NodeHandle::start_new(first);
         let datanodes = recipes.into_iter().map(NodeHandle::start_new).collect();
-        let cluster = Self { coordinator, datanodes, proxies, binaries, logs, home };
+        let cluster = Self { coordinator, datanodes, proxies, uplinks, binaries, logs, home };
         cluster.wait_for_nodes();
         cluster
     }
@@ -178,6 +184,11 @@ impl Cluster {
         &self.proxies[index]
     }
 
+    /// The proxy through which a datanode reaches the coordinator, if the cluster was started with those.
+    pub fn uplink(&self, index: usize) -> &FaultProxy {
+        &self.uplinks[index]
+    }
+
     /// A directory for the files of the test; `dfsctl` runs in it.
     pub fn home(&self) -> &Path {
         self.home.path()
@@ -186,6 +197,11 @@ impl Cluster {
     /// What the logs may hold.
     pub fn logs(&mut self) -> &mut LogWatch {
         &mut self.logs
+    }
+
+    /// The last lines of every log.
+    pub fn log_tails(&self, lines: usize) -> String {
+        self.logs.tails(lines)
     }
 
     /// The binaries it runs.

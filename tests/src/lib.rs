@@ -20,11 +20,13 @@
 //! - the bytes of every file are a function of a key and an offset, so that any of them can be checked anywhere.
 
 mod binaries;
+pub mod chaos;
 mod cluster;
 mod content;
 pub mod data;
 mod dfsctl;
 mod disk;
+pub mod docker;
 pub mod history;
 mod line;
 mod logs;
@@ -45,7 +47,7 @@ pub use dfsctl::{Dfsctl, Said};
 pub use disk::{Frozen, LoopDisk, MayMount, Mount, WITHOUT_MOUNTS, may_mount};
 pub use line::{SlowLine, in_a_network_of_its_own};
 pub use logs::LogWatch;
-pub use node::NodeHandle;
+pub use node::{NodeHandle, chunk_files_below};
 pub use peer::{PeerLink, ScriptedPeer, client_hello};
 pub use ports::free_port;
 pub use proc_fs::{MemoryWatch, cpu_seconds, cpu_seconds_of_children, open_files, resident_bytes};

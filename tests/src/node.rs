@@ -42,6 +42,20 @@ pub(crate) fn clean_command(program: &Path) -> Command {
     command
 }
 
+/// The committed chunk files in the data directory of a datanode, sorted.
+pub fn chunk_files_below(data_dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut waiting = vec![data_dir.join("chunks")];
+    while let Some(dir) = waiting.pop() {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            let path = entry.path();
+            if path.is_dir() { waiting.push(path) } else { found.push(path) }
+        }
+    }
+    found.sort();
+    found
+}
+
 /// How to start a node.
 #[derive(Clone, Debug)]
 pub(crate) struct Recipe {
@@ -142,16 +156,7 @@ impl NodeHandle {
 
     /// The committed chunk files in its directory, sorted.
     pub fn chunk_files(&self) -> Vec<PathBuf> {
-        let mut found = Vec::new();
-        let mut waiting = vec![self.data_dir().join("chunks")];
-        while let Some(dir) = waiting.pop() {
-            for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
-                let path = entry.path();
-                if path.is_dir() { waiting.push(path) } else { found.push(path) }
-            }
-        }
-        found.sort();
-        found
+        chunk_files_below(self.data_dir())
     }
 
     /// The answer of the admin port to a GET: status and body.

@@ -2,6 +2,8 @@
 //!
 //! Needs nodes built with the feature `chaos`, which this suite builds: behind the feature of the same name here.
 
+mod program;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use dfs_client::{
