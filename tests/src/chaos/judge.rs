@@ -37,6 +37,8 @@ pub(super) struct Sample {
 #[derive(Debug, Default)]
 pub(super) struct Evidence {
     pub(super) samples: Vec<Sample>,
+    /// The first errors that clients saw, with what they did.
+    pub(super) errors: Vec<String>,
     /// What clients saw on paths that they share, with the number of paths: each is judged apart.
     pub(super) histories: Vec<(usize, Vec<Op>)>,
     /// Files whose put was acknowledged and that nobody touched again.
@@ -96,7 +98,7 @@ pub(super) fn judge(scenario: &Scenario, evidence: Evidence) -> Report {
         failures.extend(unhealed(scenario, evidence.healthy));
         failures.extend(never_began(&evidence.samples, evidence.kept, &evidence.done));
     }
-    let operations = operations(&evidence.samples);
+    let operations = Operations { errors: evidence.errors, ..operations(&evidence.samples) };
     failures.extend(too_many("failed", operations.failed, scenario.checks.failed_max));
     failures.extend(too_many("are unknown", operations.unknown, scenario.checks.unknown_max));
     failures.extend(undetected(scenario, evidence.detected));

@@ -28,6 +28,8 @@ use crate::{
 const PATHS: usize = 4;
 /// Clients that share paths. Their history is judged by itself: the more share one, the longer that takes.
 const ROOM_MATES: usize = 2;
+/// Errors that are told with their words.
+const ERRORS_TOLD: usize = 8;
 /// Files that are read at the same time at the end.
 const READS: usize = 4;
 /// How often a file is read at the end before it counts as lost.
@@ -63,6 +65,7 @@ impl Kept {
 #[derive(Default)]
 struct Seen {
     samples: Vec<Sample>,
+    errors: Vec<String>,
     kept: Vec<Kept>,
     lost: Vec<String>,
     wrong: Vec<String>,
@@ -84,6 +87,18 @@ impl Shared {
 
     fn content(&self, of: &str, put: u32) -> Content {
         Content::new(of, put.into(), self.scenario.size_of(put))
+    }
+
+    /// What came of an operation that failed, noted with its words.
+    fn failed(&self, what: &str, at: &DfsPath, error: &Error) -> Outcome {
+        let mut seen = self.seen();
+        if seen.errors.len() < ERRORS_TOLD {
+            seen.errors.push(format!("after {:?}: {what} {at}: {error:?}", self.began.elapsed()));
+        }
+        match error.kind() {
+            ErrorKind::OutcomeUnknown => Outcome::Unknown,
+            _ => Outcome::Failed(error.code()),
+        }
     }
 
     /// The put that a size tells, if it was made; else that is noted.
@@ -168,6 +183,7 @@ impl Load {
         drop(last);
         let mut seen = self.shared.seen();
         evidence.samples = std::mem::take(&mut seen.samples);
+        evidence.errors = std::mem::take(&mut seen.errors);
         evidence.kept = kept.len() as u64;
         evidence.lost = std::mem::take(&mut seen.lost);
         evidence.lost.sort();
@@ -243,7 +259,6 @@ impl User {
         result: Result<(), Error>,
         event: impl Fn(bool) -> Option<Event>,
     ) -> Outcome {
-        let failed = |error: &Error| Outcome::Failed(error.code());
         match result {
             Ok(()) => {
                 event(true).into_iter().for_each(|event| room.recorder.returned(self.number, called, event));
@@ -251,7 +266,7 @@ impl User {
             }
             Err(error) if error.kind() == ErrorKind::OutcomeUnknown => {
                 event(true).into_iter().for_each(|event| room.recorder.unknown(self.number, called, event));
-                Outcome::Unknown
+                self.shared.failed("a change in", &room.dir(), &error)
             }
             // That nothing was done is promised, and the history would show if it was.
             Err(error) => match event(false).filter(|_| error.code() == "NotFound") {
@@ -259,7 +274,7 @@ impl User {
                     room.recorder.returned(self.number, called, event);
                     Outcome::Done
                 }
-                None => failed(&error),
+                None => self.shared.failed("a change in", &room.dir(), &error),
             },
         }
     }
@@ -302,7 +317,7 @@ impl User {
                 room.recorder.returned(self.number, called, Event::Get(at, None));
                 Outcome::Done
             }
-            Err(error) => Outcome::Failed(error.code()),
+            Err(error) => self.shared.failed("get", &room.path(at), &error),
         }
     }
 
@@ -320,7 +335,7 @@ impl User {
                 room.recorder.returned(self.number, called, Event::List(held));
                 Outcome::Done
             }
-            Err(error) => Outcome::Failed(error.code()),
+            Err(error) => self.shared.failed("ls", &room.dir(), &error),
         }
     }
 
@@ -332,8 +347,7 @@ impl User {
                 self.shared.seen().kept.push(kept);
                 Outcome::Done
             }
-            Err(error) if error.kind() == ErrorKind::OutcomeUnknown => Outcome::Unknown,
-            Err(error) => Outcome::Failed(error.code()),
+            Err(error) => self.shared.failed("put", &kept.path(), &error),
         }
     }
 
@@ -351,9 +365,9 @@ impl User {
             }
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 self.shared.seen().lost.push(format!("{path}: {error}"));
-                Outcome::Failed(error.code())
+                self.shared.failed("get", &path, &error)
             }
-            Err(error) => Outcome::Failed(error.code()),
+            Err(error) => self.shared.failed("get", &path, &error),
         }
     }
 

@@ -58,6 +58,8 @@ pub struct Operations {
     pub unknown: u64,
     /// Codes of those that failed.
     pub codes: BTreeMap<String, u64>,
+    /// The first errors, with what was done.
+    pub errors: Vec<String>,
 }
 
 /// Files that were acknowledged and left alone.
@@ -203,6 +205,9 @@ pub fn table(reports: &[Report]) -> String {
         let kinds = kinds.collect::<Vec<_>>().join(", ");
         if !kinds.is_empty() {
             let _ = writeln!(text, "{}: restarts: {kinds}", report.scenario);
+        }
+        for error in report.operations.errors.iter().filter(|_| !report.passed) {
+            let _ = writeln!(text, "{}: a client saw: {error}", report.scenario);
         }
         for failure in &report.failures {
             let _ = writeln!(text, "{}: FAILED (seed {}): {failure}", report.scenario, report.seed);

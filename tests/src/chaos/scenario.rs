@@ -255,8 +255,8 @@ longest: 2min
         assert!(unknown.contains("unknown field `laod`") && unknown.contains("line 5"), "{unknown}");
         let inside = line("node: datanode2", "nod: datanode2");
         assert!(inside.contains("unknown field `nod`") && inside.contains("line 7"), "{inside}");
-        let unit = line("at: 0s", "at: 0");
-        assert!(unit.contains("`0` is no time with a unit") && unit.contains("line 7"), "{unit}");
+        let unit = line("at: 0s", "at: 5");
+        assert!(unit.contains("`5` is no time with a unit") && unit.contains("line 7"), "{unit}");
         let kind = line("do: kill", "do: kil");
         assert!(kind.contains("unknown variant `kil`") && kind.contains("line 7"), "{kind}");
         assert!(line("1KiB", "1KiBs").contains("is no size"));

@@ -2,7 +2,7 @@
 
 mod cli;
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -54,7 +54,9 @@ fn check(wanted: &[String]) -> Result<ExitCode, String> {
 fn break_on_purpose(wanted: &Run) -> Result<ExitCode, String> {
     let scenarios = wanted.scenarios()?;
     // What is done to the cluster, while it is done.
-    tracing_subscriber::fmt().with_writer(std::io::stderr).with_env_filter("dfs_tests=info").init();
+    let log =
+        tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    log.with_env_filter("dfs_tests=info").init();
     // Before anything runs: what was seen must not be lost for a name that cannot be written.
     let json = wanted.json.as_ref().map(|path| (path, std::fs::File::create(path)));
     let json =
