@@ -2,6 +2,7 @@
 
 mod ideal;
 mod ours;
+mod reclaim;
 mod table;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -16,20 +17,22 @@ struct Args {
     pairs: u32,
     mib: u64,
     small: u64,
+    reclaim: Option<u64>,
     dir: Option<PathBuf>,
 }
 
-const HELP: &str = "cargo bench -p dfs-tests --bench figures -- [--limits PATH] [--pairs 5] [--mib 1024] [--small 4000] [--dir DIR]
+const HELP: &str = "cargo bench -p dfs-tests --bench figures -- [--limits PATH] [--pairs 5] [--mib 1024] [--small 4000] [--reclaim COUNT] [--dir DIR]
   --limits  the crate, or the built binary, that measures the ideals; or DFS_BENCH_LIMITS. Without it there are no ratios
   --pairs   rounds of ours and ideal in turn
   --mib     bytes of the large file, and of the eight files together
   --small   small files per round
+  --reclaim instead of all that: how fast so many deleted files of 4 KiB are given back, beside how fast they were put
   --dir     where the cluster and the ideals keep their data (default: the temporary directory)";
 
 impl Args {
     fn parse() -> Result<Self, String> {
         let limits = std::env::var_os("DFS_BENCH_LIMITS").map(PathBuf::from);
-        let mut args = Self { limits, pairs: 5, mib: 1024, small: 4_000, dir: None };
+        let mut args = Self { limits, pairs: 5, mib: 1024, small: 4_000, reclaim: None, dir: None };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or(format!("{word} needs a value"));
@@ -42,6 +45,7 @@ impl Args {
                 }
                 "--mib" => args.mib = number(value()?)?,
                 "--small" => args.small = number(value()?)?,
+                "--reclaim" => args.reclaim = Some(number(value()?)?),
                 "--dir" => args.dir = Some(value()?.into()),
                 _ => return Err(HELP.to_owned()),
             }
@@ -77,6 +81,10 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if let Some(count) = args.reclaim {
+        println!("{}", reclaim::measure(args.dir.as_deref(), args.pairs, count));
+        return ExitCode::SUCCESS;
+    }
     let limits = args.limits.as_deref().map(|path| Limits::at(path, args.dir.as_deref()));
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let mut table = Table::default();

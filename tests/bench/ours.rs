@@ -96,63 +96,68 @@ impl Bench {
 
     /// Small files through the SDK: put, get, delete.
     pub(crate) async fn small(&self, count: u64) -> [Figure; 3] {
-        let client = self.cluster.client().await;
-        client.mkdir(&path("/small"), MkdirOptions::default()).await.expect("mkdir");
-        let put = self.each(&client, count, |client: Client, number| async move {
-            let source = PutSource::from(Content::new("small", number, SMALL).bytes());
-            client.put(source, &name(number), PutOptions::default()).await.expect("put");
-        });
-        let put = put.await;
-        let get = self.each(&client, count, |client: Client, number| async move {
-            let mut bytes = Vec::with_capacity(4096);
-            client.get_to_writer(&name(number), &mut bytes, Default::default()).await.expect("get");
-            assert_eq!(bytes.len() as u64, SMALL);
-        });
-        let get = get.await;
-        let delete = self.each(&client, count, |client: Client, number| async move {
-            client.delete(&name(number), Default::default()).await.expect("delete");
-        });
-        [put, get, delete.await]
-    }
-
-    async fn each<F, W>(&self, client: &Client, count: u64, work: F) -> Figure
-    where
-        F: Fn(Client, u64) -> W + Clone + Send + 'static,
-        W: Future<Output = ()> + Send,
-    {
         let me = std::process::id();
         let used = || self.cpu() + cpu_seconds(me).unwrap_or(0.0);
-        let (cpu, began, next) = (used(), Instant::now(), Arc::new(AtomicU64::new(0)));
-        let mut tasks = JoinSet::new();
-        for _ in 0..AT_ONCE {
-            let (client, next, work) = (client.clone(), next.clone(), work.clone());
-            tasks.spawn(async move {
-                loop {
-                    match next.fetch_add(1, Ordering::Relaxed) {
-                        number if number < count => work(client.clone(), number).await,
-                        _ => return,
-                    }
-                }
-            });
-        }
-        while let Some(task) = tasks.join_next().await {
-            task.expect("no panic");
-        }
-        let (seconds, cpu) = (began.elapsed().as_secs_f64(), used() - cpu);
-        Figure { rate: count as f64 / seconds, cpu: cpu / count as f64 * 1e6 }
+        small(&self.cluster.client().await, count, &used).await
     }
+}
+
+/// Small files through the SDK: put, get, delete. `cpu` is the processor time used so far.
+pub(crate) async fn small(client: &Client, count: u64, cpu: &dyn Fn() -> f64) -> [Figure; 3] {
+    client.mkdir(&path("/small"), MkdirOptions::default()).await.expect("mkdir");
+    let put = each(client, count, cpu, |client: Client, number| async move {
+        let source = PutSource::from(Content::new("small", number, SMALL).bytes());
+        client.put(source, &name(number), PutOptions::default()).await.expect("put");
+    });
+    let put = put.await;
+    let get = each(client, count, cpu, |client: Client, number| async move {
+        let mut bytes = Vec::with_capacity(4096);
+        client.get_to_writer(&name(number), &mut bytes, Default::default()).await.expect("get");
+        assert_eq!(bytes.len() as u64, SMALL);
+    });
+    let get = get.await;
+    let delete = each(client, count, cpu, |client: Client, number| async move {
+        client.delete(&name(number), Default::default()).await.expect("delete");
+    });
+    [put, get, delete.await]
+}
+
+async fn each<F, W>(client: &Client, count: u64, cpu: &dyn Fn() -> f64, work: F) -> Figure
+where
+    F: Fn(Client, u64) -> W + Clone + Send + 'static,
+    W: Future<Output = ()> + Send,
+{
+    let (used, began, next) = (cpu(), Instant::now(), Arc::new(AtomicU64::new(0)));
+    let mut tasks = JoinSet::new();
+    for _ in 0..AT_ONCE {
+        let (client, next, work) = (client.clone(), next.clone(), work.clone());
+        tasks.spawn(async move {
+            loop {
+                match next.fetch_add(1, Ordering::Relaxed) {
+                    number if number < count => work(client.clone(), number).await,
+                    _ => return,
+                }
+            }
+        });
+    }
+    while let Some(task) = tasks.join_next().await {
+        task.expect("no panic");
+    }
+    let (seconds, used) = (began.elapsed().as_secs_f64(), cpu() - used);
+    Figure { rate: count as f64 / seconds, cpu: used / count as f64 * 1e6 }
 }
 
 fn name(number: u64) -> dfs_client::DfsPath {
     path(&format!("/small/{number}"))
 }
 
-/// What the table needs to be worth anything: commit, date, machine, durability.
-pub(crate) fn conditions(mib: u64, pairs: u32) -> String {
-    let say = |program: &str, args: &[&str]| {
-        let output = Command::new(program).args(args).current_dir(env!("CARGO_MANIFEST_DIR")).output();
-        output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
-    };
+fn say(program: &str, args: &[&str]) -> String {
+    let output = Command::new(program).args(args).current_dir(env!("CARGO_MANIFEST_DIR")).output();
+    output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned()).unwrap_or_default()
+}
+
+/// Which commit is measured, when, and on what.
+pub(crate) fn commit() -> String {
     let tree = say("git", &["describe", "--always", "--dirty"]);
     // Binaries that were named by hand may be of any commit.
     let commit = match std::env::var_os("DFS_TEST_BINARIES") {
@@ -160,8 +165,14 @@ pub(crate) fn conditions(mib: u64, pairs: u32) -> String {
         None => tree,
     };
     let (date, cores) = (say("date", &["-u", "+%Y-%m-%d %H:%M UTC"]), say("nproc", &[]));
+    format!("{commit}, {date}, {cores} cores")
+}
+
+/// What the table needs to be worth anything: commit, date, machine, durability.
+pub(crate) fn conditions(mib: u64, pairs: u32) -> String {
     format!(
-        "Commit {commit}, {date}, {cores} cores, {mib} MiB, {pairs} pairs, median (least–most). Durable: every copy is synced \
-         before it is acknowledged, 3 copies, SHA-256 at client and primary. CPU: clients and all nodes."
+        "Commit {}, {mib} MiB, {pairs} pairs, median (least–most). Durable: every copy is synced \
+         before it is acknowledged, 3 copies, SHA-256 at client and primary. CPU: clients and all nodes.",
+        commit()
     )
 }

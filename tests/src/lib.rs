@@ -50,7 +50,9 @@ pub use logs::LogWatch;
 pub use node::{NodeHandle, chunk_files_below};
 pub use peer::{PeerLink, ScriptedPeer, client_hello};
 pub use ports::free_port;
-pub use proc_fs::{MemoryWatch, cpu_seconds, cpu_seconds_of_children, open_files, resident_bytes};
+pub use proc_fs::{
+    MemoryWatch, cpu_seconds, cpu_seconds_of_children, open_files, resident_bytes, written_bytes,
+};
 pub use proxy::{Fault, FaultProxy};
 pub use rng::Rng;
 pub use wait::{PATIENCE, eventually, path, wait_until};

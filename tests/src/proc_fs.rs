@@ -30,6 +30,12 @@ pub fn open_files(pid: u32) -> Option<usize> {
     Some(fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count())
 }
 
+/// Bytes that a process has had written to disks, as far as its file systems count them (a tmpfs does not).
+pub fn written_bytes(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/io")).ok()?;
+    text.lines().find_map(|line| line.strip_prefix("write_bytes:"))?.trim().parse().ok()
+}
+
 /// Fields of /proc/PID/stat from the third on: the second is the name, which may hold anything.
 fn stat_fields(who: &str) -> Option<Vec<f64>> {
     let text = fs::read_to_string(format!("/proc/{who}/stat")).ok()?;
@@ -107,6 +113,7 @@ mod tests {
         assert!(open_files(me).is_some_and(|count| count > 2));
         assert!(cpu_seconds(me).is_some_and(|seconds| seconds < 10_000.0));
         assert!(cpu_seconds_of_children() >= 0.0);
+        assert!(written_bytes(me).is_some());
         assert_eq!(resident_bytes(u32::MAX), None);
     }
 }

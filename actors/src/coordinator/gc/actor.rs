@@ -27,7 +27,7 @@ pub struct GcArgs {
     pub health: Arc<GcHealth>,
 }
 
-/// The garbage collector: runs the steps that `GcState` names, one transaction at a time.
+/// The garbage collector: runs the steps that `GcState` names, one group of transactions at a time.
 pub struct Gc {
     writer: Addr<WriterMsg>,
     health: Arc<GcHealth>,

@@ -7,7 +7,7 @@
 //!          if one had more <---------------------------------------------------------------------------------------------+
 //! ```
 //!
-//! Each step is one bounded metadata transaction. A kind whose step fails has had its share: the others go on, and the
+//! Each step is one bounded group of metadata transactions. A kind whose step fails has had its share: the others go on, and the
 //! next cycle, after a wait, finds the queues as the last commit left them. So one damaged row stops the queue it is the
 //! first of and no other; [`super::health`] tells of a kind that fails again and again.
 
@@ -18,7 +18,7 @@ use crate::coordinator::metadata::ops::mutation::Step;
 use crate::env::MonoTime;
 
 /// Steps of one kind in a row, so that a huge deletion does not keep leases from expiring.
-const SHARE: u32 = 64;
+const SHARE: u32 = 8;
 
 /// The times of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

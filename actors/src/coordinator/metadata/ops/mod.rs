@@ -18,8 +18,10 @@
 //! | [`inventory`] | copies missing, returned, corrupt, verified | verdicts on a report |
 //! | [`fsck`] | | check |
 //! | [`outcome`] | let an operation begin, remember its first outcome | |
+//! | [`batches`] | the rows of a queue, in many batches of one group | |
 //! | [`mutation`] | the door for the writer: any change, by value | |
 
+pub mod batches;
 pub mod cluster;
 pub mod copy;
 pub mod forget;

@@ -69,7 +69,7 @@ pub enum Mutation {
     KeepCopy(NodeId, ChunkKey),
     /// Have a node delete a copy that may have come to be unnoted.
     DiscardCopy(NodeId, ChunkKey),
-    /// One bounded step of background work.
+    /// One bounded step of background work (as many batches as its group may have of it).
     Step(Step),
 }
 
@@ -122,19 +122,19 @@ impl Step {
     }
 
     /// Does nothing while the metadata is known to be an old copy: what it takes for garbage may be newer than it.
-    fn run(self, txn: &mut Txn<'_>, ctx: &OpContext) -> Result<StepProgress, MetaError> {
-        if cluster::unknown_reign(txn)?.is_some() {
+    fn run(self, overlay: &mut Overlay, ctx: &OpContext) -> Result<StepProgress, MetaError> {
+        if cluster::unknown_reign(overlay)?.is_some() {
             return Ok(StepProgress::default());
         }
         match self {
-            Self::ExpireUploads => upload::expire(txn, ctx),
-            Self::Trash => gc::trash_step(txn, ctx),
-            Self::TrashUsage => trash_usage::step(txn),
-            Self::Purge => gc::purge_step(txn, ctx),
-            Self::Release => gc::release_step(txn, ctx),
-            Self::Orphans => gc::orphan_step(txn, ctx),
-            Self::ExpireOutcomes => outcome::expire(txn, ctx),
-            Self::Forget => forget::step(txn),
+            Self::ExpireUploads => overlay.mutate(|t| upload::expire(t, ctx)),
+            Self::Trash => gc::trash_step(overlay, ctx),
+            Self::TrashUsage => overlay.mutate(trash_usage::step),
+            Self::Purge => gc::purge_step(overlay, ctx),
+            Self::Release => gc::release_step(overlay, ctx),
+            Self::Orphans => gc::orphan_step(overlay, ctx),
+            Self::ExpireOutcomes => overlay.mutate(|t| outcome::expire(t, ctx)),
+            Self::Forget => overlay.mutate(forget::step),
         }
     }
 }
@@ -229,7 +229,7 @@ impl Mutation {
             Self::DiscardCopy(node, key) => {
                 overlay.mutate(|t| surplus::discard_copy(t, ctx, *key, *node)).map(one)
             }
-            Self::Step(step) => overlay.mutate(|t| step.run(t, ctx)).map(Outcome::Progress),
+            Self::Step(step) => step.run(overlay, ctx).map(Outcome::Progress),
         }
     }
 }

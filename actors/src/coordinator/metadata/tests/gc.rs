@@ -1,6 +1,8 @@
 //! Garbage collection: read leases hold, every step may be the last one for a while, nothing live is touched.
 
 use super::*;
+use crate::coordinator::metadata::ops::batches::STEP_BATCHES;
+use crate::coordinator::metadata::table::store::Batch;
 
 fn pinned(stat: &FileStat) -> OpenRead {
     let version = Some(PinnedVersion { inode: stat.inode, version: stat.version });
@@ -165,4 +167,66 @@ fn a_page_of_the_trash_looks_at_so_many_entries_and_no_more() {
     assert!(first.entries.is_empty() && first.next.is_some(), "{first:?}");
     let second = page(first.next);
     assert_eq!((second.entries.len(), second.next), (1, None));
+}
+
+/// A store with `count` deleted files of one chunk, whose time has come.
+fn deleted_files(count: usize) -> Lab {
+    let mut lab = Lab::new();
+    for i in 0..count {
+        lab.put(&format!("/f/{i:03}"), 100);
+    }
+    for i in 0..count {
+        lab.delete(&format!("/f/{i:03}"), true).unwrap();
+    }
+    lab.now_ms += lab.policy.read_lease_ms + 1;
+    lab
+}
+
+#[test]
+fn one_step_releases_many_versions_in_few_batches() {
+    let mut lab = deleted_files(40);
+    let mut overlay = Overlay::new(lab.store.snapshot().unwrap(), None);
+    let ctx = lab.ctx(OpId(1));
+    let outcome = Mutation::Step(Step::Release).apply(&mut overlay, &ctx, &lab.receipts).unwrap();
+    let batches = overlay.batches();
+    assert!(batches <= STEP_BATCHES, "{batches}");
+    let Outcome::Progress(progress) = outcome else { panic!("{outcome:?}") };
+    assert!(progress.more && progress.done >= 5 * batches as u64, "{progress:?} in {batches} batches");
+    drop(overlay);
+    lab.drain_and_delete(3);
+    assert_eq!((lab.totals().chunks, lab.totals().tombstones, lab.count(b"v")), (0, 0, 0));
+    lab.assert_consistent();
+}
+
+#[test]
+fn what_comes_before_a_damaged_version_is_released_and_the_failure_is_told() {
+    let mut lab = deleted_files(6);
+    let third = lab.dump().into_iter().filter(|(key, _)| key.starts_with(b"r")).nth(2).unwrap();
+    let damage = Batch { conditions: vec![], writes: vec![(third.0.clone(), Some(b"?".to_vec()))] };
+    lab.store.commit(&[damage]).unwrap();
+    for _ in 0..2 {
+        let failed = lab.apply(&Mutation::Step(Step::Release));
+        assert!(matches!(failed, Err(MetaError::Damaged { .. })), "{failed:?}");
+        assert_eq!((lab.count(b"r"), lab.count(b"v")), (4, 4), "two are gone");
+    }
+    let mended = Batch { conditions: vec![], writes: vec![(third.0, Some(third.1))] };
+    lab.store.commit(&[mended]).unwrap();
+    lab.drain_and_delete(3);
+    assert_eq!(lab.totals().chunks, 0);
+    lab.assert_consistent();
+}
+
+#[test]
+fn a_version_of_many_chunks_is_released_over_batches_and_steps() {
+    let mut lab = Lab::new();
+    lab.put("/big", 300 * 65_536);
+    lab.delete("/big", true).unwrap();
+    lab.now_ms += lab.policy.read_lease_ms + 1;
+    let mut steps = 0;
+    while lab.step(Step::Release).more {
+        steps += 1;
+        lab.assert_consistent();
+    }
+    assert!(steps > 5, "{steps}");
+    assert_eq!(lab.totals().tombstones, 900);
 }
