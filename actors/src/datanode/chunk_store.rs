@@ -168,6 +168,17 @@ pub struct StoreStats {
     pub fsync_micros: u64,
 }
 
+/// What a round of purging came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Purged {
+    /// Files that are gone for good.
+    pub files: u64,
+    /// Bytes of these files.
+    pub bytes: u64,
+    /// Time was up, and there is more.
+    pub more: bool,
+}
+
 /// Why the store did not do as asked. Names the disk, the chunk and the numbers; [`Self::code`] is stable.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -311,11 +322,22 @@ pub trait ChunkStore: Send + Sync + 'static {
     /// Works on a full disk. Once started it is finished even if the future is dropped.
     fn quarantine(&self, keys: Vec<ChunkKey>) -> BoxFuture<'static, Vec<(ChunkKey, Result<(), StoreError>)>>;
 
-    /// Unlinks what has been in quarantine for longer than `older_than`; returns the bytes freed.
+    /// Unlinks what has been in quarantine for longer than `older_than`, and may leave for another time what would have to
+    /// be looked for. Ends after `within`, give or take a step.
     ///
     /// # Errors
     /// `DiskFailed`, `Closed`, `Io`; what was unlinked before the error stays so.
-    fn purge_quarantine(&self, older_than: Duration) -> BoxFuture<'static, Result<u64, StoreError>>;
+    fn purge_quarantine(
+        &self,
+        older_than: Duration,
+        within: Duration,
+    ) -> BoxFuture<'static, Result<Purged, StoreError>>;
+
+    /// In how long the first and the last of what is in quarantine are old enough to be purged, if anything is there that
+    /// ever will be. From memory.
+    fn quarantine_ends(&self, _older_than: Duration) -> Option<(Duration, Duration)> {
+        None
+    }
 
     /// Committed chunks after `after`, in key order, at most `limit`. From memory.
     fn inventory(&self, after: Option<ChunkKey>, limit: usize) -> Vec<ChunkInfo>;

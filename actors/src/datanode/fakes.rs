@@ -21,7 +21,8 @@ use super::tree::{Agents, AgentsArgs, agents};
 use crate::datanode::authority::Heard;
 use crate::datanode::authority::{IdentityStore, Joined, SelfDescription};
 use crate::datanode::chunk_store::{
-    ChunkIdentity, ChunkInfo, ChunkReader, ChunkStore, ChunkWriter, ReplicaState, StoreError, StoreStats,
+    ChunkIdentity, ChunkInfo, ChunkReader, ChunkStore, ChunkWriter, Purged, ReplicaState, StoreError,
+    StoreStats,
 };
 use crate::datanode::control::CoordinatorLink;
 use crate::datanode::heartbeat::{HeartbeatConfig, LoadProbe, load_of_store};
@@ -93,10 +94,14 @@ impl ChunkStore for FakeStore {
         async move { keys.into_iter().map(|key| (key, Ok(()))).collect() }.boxed()
     }
 
-    fn purge_quarantine(&self, older_than: Duration) -> BoxFuture<'static, Result<u64, StoreError>> {
+    fn purge_quarantine(
+        &self,
+        older_than: Duration,
+        _within: Duration,
+    ) -> BoxFuture<'static, Result<Purged, StoreError>> {
         self.purges.lock().unwrap().push(older_than);
         let freed = std::mem::take(&mut *self.quarantined.lock().unwrap()).len() as u64;
-        async move { Ok(freed) }.boxed()
+        async move { Ok(Purged { files: freed, bytes: freed, more: false }) }.boxed()
     }
 
     fn inventory(&self, after: Option<ChunkKey>, limit: usize) -> Vec<ChunkInfo> {

@@ -225,8 +225,12 @@ impl ChunkStore for SharedStore {
         async move { keys.into_iter().map(|key| (key, Ok(()))).collect() }.boxed()
     }
 
-    fn purge_quarantine(&self, _older_than: Duration) -> BoxFuture<'static, Result<u64, StoreError>> {
-        async { Ok(0) }.boxed()
+    fn purge_quarantine(
+        &self,
+        _older_than: Duration,
+        _within: Duration,
+    ) -> BoxFuture<'static, Result<Purged, StoreError>> {
+        async { Ok(Purged::default()) }.boxed()
     }
 
     fn inventory(&self, _after: Option<ChunkKey>, _limit: usize) -> Vec<ChunkInfo> {

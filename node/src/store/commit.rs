@@ -12,7 +12,6 @@
 //! a quarantine cannot take a file that is being replaced.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -26,7 +25,7 @@ use super::core::Core;
 use super::disk::lock;
 use super::format::file_bytes;
 use super::jobs::Jobs;
-use super::layout::chunk_name;
+use super::layout::{Aside, chunk_name};
 use super::pool::Slot;
 use super::writer::CommitReply;
 
@@ -247,16 +246,14 @@ impl Group {
         // Before the look into the index: what an earlier, failed call moved may come back at the next start.
         disk.check_writable()?;
         let Some(entry) = core.index.get(key) else { return Ok(()) };
-        let aside = disk.layout.quarantine_file(&chunk_name(key), disk.unix_ms().1, core.next_name());
-        match disk.io.rename(&disk.layout.chunk_file(key), &aside) {
-            Ok(()) => core.count_quarantined(file_bytes(entry.info.len)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                tracing::warn!(disk = %disk.label, %key, "a committed chunk's file is gone");
-            }
-            Err(e) => return Err(disk.write_failed(&format!("moving chunk {key} to quarantine"), 0, e)),
+        let (copy, since_ms, bytes) = (chunk_name(key), disk.unix_ms().1, file_bytes(entry.info.len));
+        let aside = Aside { copy: &copy, since_ms, n: core.next_name(), bytes: Some(bytes), damaged: false };
+        let word = (&*aside.to_string(), since_ms, bytes);
+        match core.quarantine.take_in(disk, &disk.layout.chunk_file(key), word)? {
+            Some(dir) => drop(self.touched.insert(dir)),
+            None => tracing::warn!(disk = %disk.label, %key, "a committed chunk's file is gone"),
         }
         self.touched.insert(disk.layout.leaf_of(key));
-        self.touched.insert(disk.layout.quarantine_dir());
         core.index.remove(key);
         core.open_files.remove(key);
         Ok(())
@@ -266,7 +263,10 @@ impl Group {
     fn finish(self, core: &Core) {
         // Where files went before where they came from: a power cut in between leaves two names, not none.
         let aside = core.disk.layout.quarantine_dir();
-        let (first, rest): (Vec<_>, Vec<_>) = self.touched.iter().partition(|dir| **dir == aside);
+        let (first, rest): (Vec<_>, Vec<_>) = self.touched.iter().partition(|dir| dir.starts_with(&aside));
+        if !first.is_empty() {
+            core.quarantine.write_down(&core.disk);
+        }
         let synced = first.into_iter().chain(rest).try_for_each(|dir| core.disk.sync_dir(dir));
         for publish in self.published {
             if synced.is_ok() {

@@ -20,19 +20,12 @@ use super::index::{Entry, Index};
 use super::jobs::Jobs;
 use super::open_files::{OpenChunk, OpenFiles};
 use super::pool::{IoPool, NoAnswer};
+use super::quarantine::HourlyQuarantine;
 
 /// Read buffers kept for reuse: one per read thread, and some that are on their way to sockets.
 const READ_BUFFERS_KEPT: usize = 16;
 /// Files let go when descriptors are short: room for one, and for what else the process opens at such a time.
 const EVICTED_AT_ONCE: usize = 32;
-
-/// Number and size of the files in quarantine, and the number of those that are kept as damaged.
-#[derive(Debug, Default)]
-pub(crate) struct QuarantineTotals {
-    pub(crate) files: AtomicU64,
-    pub(crate) bytes: AtomicU64,
-    pub(crate) damaged: u64,
-}
 
 /// The shared part of a store. Threads hold it, so it must not own what stops them.
 pub(crate) struct Core {
@@ -52,7 +45,9 @@ pub(crate) struct Core {
     writers_max: usize,
     /// Whose turn it is to store the identity.
     pub(crate) saving: Arc<Semaphore>,
-    pub(crate) quarantine: QuarantineTotals,
+    pub(crate) quarantine: HourlyQuarantine,
+    /// Threads that write; one where the disk runs the jobs.
+    pub(crate) io_threads: usize,
     names: AtomicU64,
     /// When a disk that refuses writes is tried next, by its uptime; 0 while it takes them.
     pub(crate) mend_at: AtomicU64,
@@ -64,7 +59,7 @@ pub(crate) struct Parts {
     pub(crate) disk: Arc<Disk>,
     pub(crate) dir: Arc<DataDir>,
     pub(crate) index: Index,
-    pub(crate) quarantine: QuarantineTotals,
+    pub(crate) quarantine: HourlyQuarantine,
     pub(crate) writes: Arc<IoPool>,
     pub(crate) reads: Arc<IoPool>,
     pub(crate) write_mode: WriteMode,
@@ -92,6 +87,7 @@ impl Core {
             writers_max,
             saving: Arc::new(Semaphore::new(1)),
             quarantine: parts.quarantine,
+            io_threads: config.io_threads.max(1),
             names: AtomicU64::new(first_name),
             mend_at: AtomicU64::new(0),
             measuring: AtomicBool::new(false),
@@ -189,7 +185,7 @@ impl Core {
     pub(crate) fn stats(self: &Arc<Self>) -> StoreStats {
         self.refresh_space();
         let (space, promised_bytes, reserve_bytes) = self.disk.space();
-        let totals = self.index.totals();
+        let (totals, quarantine) = (self.index.totals(), self.quarantine.totals());
         let counters = &self.disk.counters;
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let now = self.disk.io.uptime();
@@ -207,9 +203,9 @@ impl Core {
             chunks: totals.chunks,
             corrupt: totals.corrupt,
             temporary: self.writers_max.saturating_sub(self.writers.available_permits()) as u64,
-            quarantined: get(&self.quarantine.files),
-            quarantined_bytes: get(&self.quarantine.bytes),
-            damaged: self.quarantine.damaged,
+            quarantined: quarantine.held.files,
+            quarantined_bytes: quarantine.held.bytes,
+            damaged: quarantine.damaged.files,
             queue_depth: (self.writes.depth() + self.reads.depth()) as u64,
             queue_depth_max: (self.writes.depth_max() + self.reads.depth_max()) as u64,
             oldest_job_ms: u64::try_from(silent.as_millis()).unwrap_or(u64::MAX),
@@ -231,20 +227,6 @@ impl Core {
             let error = self.disk.write_failed("unlink of a temporary file", 0, error);
             tracing::warn!(disk = %self.disk.label, %error, "temporary file left behind");
         }
-    }
-
-    /// Counts a file that went into quarantine.
-    pub(crate) fn count_quarantined(&self, bytes: u64) {
-        count(&self.quarantine.files, 1);
-        count(&self.quarantine.bytes, bytes);
-    }
-
-    /// Counts a file that left quarantine.
-    pub(crate) fn uncount_quarantined(&self, bytes: u64) {
-        // Only one purge would be exact; with two at once the gauge may be late, never below zero.
-        let less = |by: u64| move |now: u64| Some(now.saturating_sub(by));
-        let _ = self.quarantine.files.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less(1));
-        let _ = self.quarantine.bytes.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less(bytes));
     }
 
     /// Stops handing out anything new. The threads finish what was accepted.

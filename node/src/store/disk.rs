@@ -9,8 +9,8 @@
 //!  Writable, Full <-- no answer for 30 s, an answer --> Stalled   (watch.rs)
 //! ```
 //! An fsync that failed is never repeated: the kernel may have marked the lost pages clean, and the second call
-//! would report success (Rebello et al., USENIX ATC 2020). The directories that are synced are opened once, at start: so
-//! a failed sync of one is an fsync that failed, and never a lack of file descriptors.
+//! would report success (Rebello et al., USENIX ATC 2020). A directory that is synced is open before
+//! anything is done in it: so a failed sync is an fsync that failed, and never a lack of file descriptors.
 //!
 //! A file system that gives space only when data are written back says ENOSPC or EDQUOT as late as at the fsync of a file.
 //! That is a full disk and not a failed one: the file has no name yet and goes, and is not synced again.
@@ -52,6 +52,9 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Directories of the quarantine that are kept open: those of the latest hours.
+const HOURS_OPEN: usize = 4;
+
 /// How long a disk counts as full after it refused something for want of space, whatever its numbers say: they do not tell
 /// of quotas, nor of inodes.
 const FULL_FOR: Duration = Duration::from_secs(10);
@@ -71,8 +74,10 @@ pub(crate) struct Disk {
     pub(crate) layout: Layout,
     pub(crate) counters: Counters,
     pub(crate) watch: Arc<Watch>,
-    /// Those that hold chunks, in use or set aside.
+    /// Those that hold chunks, and the quarantine.
     dirs: BTreeMap<PathBuf, Box<dyn DiskDir>>,
+    /// The latest directories of the quarantine, by which those are known that can be moved to.
+    hours: Mutex<BTreeMap<PathBuf, Arc<dyn DiskDir>>>,
     /// The wall clock at uptime zero, as it was believed when this run began.
     epoch: Duration,
     reserve_configured: u64,
@@ -98,6 +103,7 @@ impl Disk {
             layout,
             counters: Counters::default(),
             dirs,
+            hours: Mutex::default(),
             reserve_configured,
             health: Mutex::default(),
             ledger: Mutex::default(),
@@ -200,8 +206,46 @@ impl Disk {
 
     /// As [`Self::sync_dir`]; what an error means is for the caller to say.
     pub(crate) fn sync_names(&self, path: &Path) -> io::Result<()> {
-        let dir = self.dirs.get(path).ok_or(io::ErrorKind::NotFound)?;
+        if let Some(dir) = self.dirs.get(path) {
+            return self.timed_sync(|| dir.sync());
+        }
+        let dir = lock(&self.hours).get(path).cloned().ok_or(io::ErrorKind::NotFound)?;
         self.timed_sync(|| dir.sync())
+    }
+
+    /// Whether a directory that is not there for ever is open, to be synced.
+    pub(crate) fn has_open(&self, path: &Path) -> bool {
+        lock(&self.hours).contains_key(path)
+    }
+
+    /// Opens a directory that is not there for ever. The latest are kept open, by their names.
+    pub(crate) fn keep_open(&self, path: &Path) -> io::Result<()> {
+        let dir = self.io.open_dir(path)?;
+        let mut hours = lock(&self.hours);
+        hours.insert(path.to_owned(), dir.into());
+        while hours.len() > HOURS_OPEN {
+            hours.pop_first();
+        }
+        Ok(())
+    }
+
+    /// Those that are.
+    pub(crate) fn kept_open(&self) -> Vec<PathBuf> {
+        lock(&self.hours).keys().cloned().collect()
+    }
+
+    /// Lets go of such a directory, which may be removed.
+    pub(crate) fn let_go(&self, path: &Path) {
+        lock(&self.hours).remove(path);
+    }
+
+    /// Syncs the names in a directory that the caller has opened. An error fails the disk.
+    pub(crate) fn sync_opened(&self, path: &Path, dir: &dyn DiskDir) -> Result<(), StoreError> {
+        if bugs::is(Bug::SkipDirSync) {
+            return Ok(());
+        }
+        let synced = self.timed_sync(|| dir.sync());
+        synced.map_err(|e| self.sync_failed(&format!("fsync of directory {}", path.display()), &e))
     }
 
     fn timed_sync(&self, sync: impl FnOnce() -> io::Result<()>) -> io::Result<()> {

@@ -95,6 +95,12 @@ pub trait DiskIo: Send + Sync + 'static {
     /// As the operating system.
     fn create_dir(&self, path: &Path) -> io::Result<bool>;
 
+    /// Removes a directory that has nothing in it. `false` if it has, or is not there.
+    ///
+    /// # Errors
+    /// As the operating system.
+    fn remove_dir(&self, path: &Path) -> io::Result<bool>;
+
     /// Opens a directory, to sync it.
     ///
     /// # Errors
@@ -106,6 +112,15 @@ pub trait DiskIo: Send + Sync + 'static {
     /// # Errors
     /// As the operating system.
     fn list(&self, path: &Path) -> io::Result<Vec<String>>;
+
+    /// Some of the names in a directory that `wanted` says yes to, at most `limit`, in any order: of a directory that may
+    /// have very many, without a list of them all.
+    ///
+    /// # Errors
+    /// As the operating system.
+    fn list_some(&self, path: &Path, limit: usize, wanted: &dyn Fn(&str) -> bool) -> io::Result<Vec<String>> {
+        Ok(self.list(path)?.into_iter().filter(|name| wanted(name)).take(limit).collect())
+    }
 
     /// Free space of the file system that `path` is on.
     ///

@@ -6,7 +6,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use dfs_actors::datanode::chunk_store::{
-    ChunkIdentity, ChunkInfo, ChunkReader, ChunkStore, ChunkWriter, StoreError, StoreStats,
+    ChunkIdentity, ChunkInfo, ChunkReader, ChunkStore, ChunkWriter, Purged, StoreError, StoreStats,
 };
 use dfs_wire::id::{ChunkKey, ClusterId};
 use dfs_wire::limits::CHUNK_BYTES_MAX;
@@ -21,18 +21,14 @@ use super::data_dir::DataDir;
 use super::disk::{Disk, lock};
 use super::disk_io::WriteMode;
 use super::jobs::Jobs;
-use super::layout::Layout;
 use super::os_disk::OsDisk;
 use super::pool::{IoPool, NoAnswer};
 use super::reader::{self, FileReader};
 use super::sweep::{self, Strays, SweepError, SweepReport};
-use super::{verify, writer};
+use super::{purge, verify, writer};
 
 /// Threads of the sweep: more than later, because it only waits for small reads.
 const SWEEP_THREADS: usize = 16;
-
-/// How far the clock may go astray in silence.
-const CLOCK_SLACK_MS: u64 = 3_600_000;
 
 /// Why a store does not open.
 #[derive(Debug, thiserror::Error)]
@@ -292,13 +288,16 @@ impl ChunkStore for FileStore {
         })
     }
 
-    fn purge_quarantine(&self, older_than: Duration) -> BoxFuture<'static, Result<u64, StoreError>> {
-        let core = self.core.clone();
-        Box::pin(async move {
-            let inner = core.clone();
-            let job = move || purge(&inner, older_than);
-            core.writes.run(job).await.map_err(|none| core.no_answer(none))?
-        })
+    fn purge_quarantine(
+        &self,
+        older_than: Duration,
+        within: Duration,
+    ) -> BoxFuture<'static, Result<Purged, StoreError>> {
+        Box::pin(purge::round(self.core.clone(), older_than, within))
+    }
+
+    fn quarantine_ends(&self, older_than: Duration) -> Option<(Duration, Duration)> {
+        purge::ends(&self.core, older_than)
     }
 
     fn inventory(&self, after: Option<ChunkKey>, limit: usize) -> Vec<ChunkInfo> {
@@ -332,42 +331,4 @@ impl Drop for FileStore {
     fn drop(&mut self) {
         self.shut();
     }
-}
-
-/// Unlinks what is old enough, and nothing that is kept as damaged. Runs on an I/O thread.
-fn purge(core: &Core, older_than: Duration) -> Result<u64, StoreError> {
-    let disk = &core.disk;
-    disk.check_writable()?;
-    let dir = disk.layout.quarantine_dir();
-    let oldest = u64::try_from(older_than.as_millis()).unwrap_or(u64::MAX);
-    let (now, latest) = disk.unix_ms();
-    if latest - now > oldest.max(CLOCK_SLACK_MS) {
-        let ahead_s = (latest - now) / 1000;
-        tracing::warn!(disk = %disk.label, ahead_s, "the clock was set while this node ran: what is in quarantine stays longer");
-    }
-    let names = disk.io.list(&dir).map_err(|e| disk.read_failed("listing the quarantine", e))?;
-    let mut freed = 0;
-    for name in names {
-        let Some(since) = Layout::quarantined_since(&name) else { continue };
-        if now.saturating_sub(since) < oldest {
-            continue;
-        }
-        disk.watch.step();
-        let path = dir.join(&name);
-        let bytes = disk.io.open(&path).and_then(|file| file.file_len()).unwrap_or(0);
-        match disk.io.unlink(&path) {
-            Ok(()) => {}
-            Err(e) if Errno::from_io_error(&e) == Some(Errno::ISDIR) => {
-                tracing::warn!(disk = %disk.label, path = %path.display(), "a directory in the quarantine is left alone");
-                continue;
-            }
-            Err(e) => return Err(disk.write_failed("purging the quarantine", 0, e)),
-        }
-        core.uncount_quarantined(bytes);
-        freed += bytes;
-    }
-    if freed > 0 {
-        disk.sync_dir(&dir)?;
-    }
-    Ok(freed)
 }

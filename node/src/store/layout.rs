@@ -6,18 +6,25 @@
 //!            identity.spare                        room for the next identity; see data_dir.rs
 //!            tmp/<n>.part                          unfinished writes; emptied at start
 //!            chunks/<x>/<y>/<chunk>.<generation>   committed chunks; x and y are two digits of the time in the id
-//!            quarantine/<chunk>.<generation>.<unix ms>.<n>   moved aside; purged by age
-//!            quarantine/<chunk>.<generation>.<unix ms>.<n>.damaged   found bad at start; kept for an operator
+//!            quarantine/<date>T<hour>/<chunk>.<generation>.<unix ms>.<n>.<bytes>     moved aside in that hour; purged by age
+//!            quarantine/damaged/<chunk>.<generation>.<unix ms>.<n>.<bytes>.damaged   found bad at start; kept for an operator
+//!            quarantine/totals                            what is in each hour; see hours.rs
 //! ```
+//! Directly in `quarantine`, and without its bytes in the name, lies what older versions moved aside, and what was moved
+//! aside while the disk had no room for a directory; it is moved on when there is.
+//!
 //! 16 x 16 directories, all made when the directory is formatted, so that a commit never has to make one. The two
 //! digits count 16-second steps of the time that a chunk's id begins with: chunks that are written together share a
 //! directory, so that a group of commits costs one directory fsync and not one for each chunk (measured: the commits of
 //! 64 writers of small chunks spent most of their time there), and the directories fill evenly every 70 minutes.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use dfs_wire::id::ChunkKey;
 use dfs_wire::id::Generation;
+
+use super::hours::Hour;
 
 /// A time-ordered id begins with 48 bits of milliseconds; a step is 2^14 of them.
 const STEP_SHIFT: u32 = 80 + 14;
@@ -84,28 +91,19 @@ impl Layout {
         self.root.join("quarantine")
     }
 
-    /// A file in quarantine since `unix_ms`; `n` tells two of the same moment apart.
-    pub fn quarantine_file(&self, name: &str, unix_ms: u64, n: u64) -> PathBuf {
-        self.quarantine_dir().join(format!("{name}.{unix_ms}.{n}"))
+    /// The directory of what was moved aside in an hour.
+    pub fn hour_dir(&self, hour: Hour) -> PathBuf {
+        self.quarantine_dir().join(hour.to_string())
     }
 
-    /// A file that was found damaged: kept, for it may be the last copy. Nothing deletes a file of this name.
-    pub fn damaged_file(&self, name: &str, unix_ms: u64, n: u64) -> PathBuf {
-        self.quarantine_dir().join(format!("{name}.{unix_ms}.{n}{DAMAGED_SUFFIX}"))
+    /// The directory of what was found damaged.
+    pub fn damaged_dir(&self) -> PathBuf {
+        self.quarantine_dir().join("damaged")
     }
 
-    /// Whether a file of this name is kept because it is damaged.
-    pub fn is_damaged_name(name: &str) -> bool {
-        name.ends_with(DAMAGED_SUFFIX)
-    }
-
-    /// Since when a file of this name has been in quarantine, in Unix milliseconds. `None` if it is not there to be purged.
-    pub fn quarantined_since(name: &str) -> Option<u64> {
-        let mut parts = name.rsplitn(3, '.');
-        let n = parts.next()?;
-        let at = parts.next()?;
-        parts.next()?;
-        (is_decimal(n) && is_decimal(at)).then(|| at.parse().ok())?
+    /// The ledger of the quarantine.
+    pub fn quarantine_totals(&self) -> PathBuf {
+        self.quarantine_dir().join("totals")
     }
 
     /// The directory above the fan-out.
@@ -154,6 +152,51 @@ pub fn parse_chunk_name(name: &str) -> Option<ChunkKey> {
     (chunk_name(key) == name).then_some(key)
 }
 
+/// What the name of a file in quarantine says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Aside<'a> {
+    /// The name it had as a chunk.
+    pub copy: &'a str,
+    /// Since when it has been there, in Unix milliseconds.
+    pub since_ms: u64,
+    /// Tells two of the same copy and moment apart.
+    pub n: u64,
+    /// Bytes of the file, if the name says them.
+    pub bytes: Option<u64>,
+    /// It is kept for an operator: it may be the last copy. Nothing deletes it.
+    pub damaged: bool,
+}
+
+impl<'a> Aside<'a> {
+    /// The inverse of its [`Display`](fmt::Display), which also takes the names of older versions.
+    pub fn parse(name: &'a str) -> Option<Self> {
+        let (rest, damaged) = match name.strip_suffix(DAMAGED_SUFFIX) {
+            Some(rest) => (rest, true),
+            None => (name, false),
+        };
+        let number = |text: &str| is_decimal(text).then(|| text.parse().ok())?;
+        let mut parts = rest.split('.');
+        let (chunk, generation) = (parts.next()?, parts.next()?);
+        let (since_ms, n) = (number(parts.next()?)?, number(parts.next()?)?);
+        let bytes = match parts.next() {
+            Some(bytes) => Some(number(bytes)?),
+            None => None,
+        };
+        let copy = rest.get(..chunk.len() + 1 + generation.len())?;
+        let ours = parts.next().is_none() && !chunk.is_empty() && is_decimal(generation);
+        ours.then_some(Self { copy, since_ms, n, bytes, damaged })
+    }
+}
+
+impl fmt::Display for Aside<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { copy, since_ms, n, bytes, damaged } = self;
+        write!(f, "{copy}.{since_ms}.{n}")?;
+        bytes.map_or(Ok(()), |bytes| write!(f, ".{bytes}"))?;
+        if *damaged { f.write_str(DAMAGED_SUFFIX) } else { Ok(()) }
+    }
+}
+
 fn is_decimal(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit())
 }
@@ -179,14 +222,26 @@ mod tests {
         let next = ChunkId::time_ordered(0x12_3456 + (1 << 14), 0).0;
         assert_eq!(layout.leaf_of(key(next, 0)), Path::new("d/chunks/4/9"));
         assert_eq!((layout.fan_out().len(), layout.leaves().len()), (272, 256));
-        let aside = layout.quarantine_file(&chunk_name(key(1, 2)), 1234, 0);
-        let name = aside.file_name().unwrap().to_str().unwrap();
-        assert_eq!(Layout::quarantined_since(name), Some(1234));
-        assert_eq!(Layout::quarantined_since("x"), None);
-        let damaged = layout.damaged_file(&chunk_name(key(1, 2)), 1234, 0);
-        let name = damaged.file_name().unwrap().to_str().unwrap();
-        assert!(Layout::is_damaged_name(name));
-        assert_eq!(Layout::quarantined_since(name), None, "never purged");
+        let hour = layout.hour_dir(Hour::of(1_795_838_400_000));
+        assert_eq!(hour, Path::new("d/quarantine/2026-11-28T04"));
+    }
+
+    #[test]
+    fn what_is_in_quarantine_says_since_when_in_the_names_of_all_versions() {
+        let name = chunk_name(key(1, 2));
+        let aside = Aside { copy: &name, since_ms: 1234, n: 5, bytes: Some(4096), damaged: false };
+        for aside in [
+            aside,
+            Aside { damaged: true, ..aside },
+            Aside { bytes: None, ..aside },
+            Aside { bytes: None, damaged: true, ..aside },
+        ] {
+            assert_eq!(Aside::parse(&aside.to_string()), Some(aside));
+        }
+        for other in ["x", "totals", "damaged", "2026-11-28T04", "a.1.2", "a.1.x.3", "a.1.2.3.4.5", ".1.2.3"]
+        {
+            assert_eq!(Aside::parse(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -44,7 +44,8 @@ impl Core {
     fn mend(&self) -> Result<(), SaveError> {
         let disk = &self.disk;
         self.write_something().map_err(SaveError::Write)?;
-        for dir in disk.layout.leaves().into_iter().chain([disk.layout.quarantine_dir()]) {
+        let aside = [disk.layout.quarantine_dir()].into_iter().chain(disk.kept_open());
+        for dir in disk.layout.leaves().into_iter().chain(aside) {
             disk.watch.step();
             disk.sync_names(&dir).map_err(SaveError::Sync)?;
         }

@@ -5,12 +5,13 @@
 //!  ------------------------------------------------------------------------------------------------------------
 //!  create / write / commit / drop --> writer.rs --pool.rs (writes)--> pwritev, footer, fdatasync --+
 //!  quarantine ----------------------------------------------------------------------> commit.rs <--+ rename, dir fsync
+//!  purge_quarantine ----------> purge.rs --pool.rs (writes)--> unlink, dir fsync         quarantine.rs <--|
 //!  change_identity ---------> membership.rs --pool.rs (writes)--> data_dir.rs                          |
 //!  open / read -----------------> reader.rs --pool.rs (reads)---> map.rs or pread, CRC                 |
 //!  verify ----------------------> verify.rs --pool.rs (reads)---> O_DIRECT, CRC, SHA-256               v
 //!  inventory, stats <---------------------------------------------------------------------------- index.rs
 //!
-//!  pure: format.rs (bytes of a file), layout.rs (names), identity.rs, watermarks.rs (when a disk is full)
+//!  pure: format.rs (bytes of a file), layout.rs, hours.rs (names), identity.rs, watermarks.rs (when a disk is full)
 //!  start: data_dir.rs (lock, identity), sweep.rs (tmp, footers, index)     seam: disk_io.rs, real: os_disk.rs
 //! ```
 //! What holds: bytes are synced before a name is given, and the name is synced before
@@ -32,6 +33,7 @@ pub mod disk_io;
 mod file_store;
 mod file_system;
 pub mod format;
+pub mod hours;
 pub mod identity;
 mod index;
 mod jobs;
@@ -42,6 +44,8 @@ mod mending;
 mod open_files;
 mod os_disk;
 mod pool;
+mod purge;
+mod quarantine;
 mod reader;
 mod sweep;
 #[cfg(test)]

@@ -99,6 +99,21 @@ impl DiskIo for OsDisk {
         }
     }
 
+    fn remove_dir(&self, path: &Path) -> io::Result<bool> {
+        match std::fs::remove_dir(path) {
+            Ok(()) => Ok(true),
+            Err(e)
+                if matches!(
+                    Errno::from_io_error(&e),
+                    Some(Errno::NOTEMPTY | Errno::EXIST | Errno::NOENT)
+                ) =>
+            {
+                Ok(false)
+            }
+            Err(e) => Err(e),
+        }
+    }
+
     fn open_dir(&self, path: &Path) -> io::Result<Box<dyn DiskDir>> {
         let directory = OFlags::DIRECTORY.bits().cast_signed();
         Ok(Box::new(OsDir(OpenOptions::new().read(true).custom_flags(directory).open(path)?)))
@@ -111,6 +126,20 @@ impl DiskIo for OsDisk {
             names.push(entry?.file_name().to_string_lossy().into_owned());
         }
         names.sort_unstable();
+        Ok(names)
+    }
+
+    fn list_some(&self, path: &Path, limit: usize, wanted: &dyn Fn(&str) -> bool) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in std::fs::read_dir(path)? {
+            if names.len() >= limit {
+                break;
+            }
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if wanted(&name) {
+                names.push(name);
+            }
+        }
         Ok(names)
     }
 

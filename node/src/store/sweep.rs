@@ -11,6 +11,8 @@
 //! | chunk file that cannot be read (EIO) | left alone, reported, not indexed: nothing is known about it |
 //! | any other name | left alone, reported |
 //!
+//! What is in quarantine already is neither listed nor opened (quarantine.rs).
+//!
 //! Nobody has ordered any of it deleted, so nothing that is moved here is ever purged: a damaged footer may be all that is
 //! wrong with the last copy of a chunk. An operator deletes the file when the chunk is known to be good elsewhere.
 //!
@@ -31,11 +33,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use dfs_actors::datanode::chunk_store::{ChunkInfo, ReplicaState};
 use dfs_wire::id::ClusterId;
 
-use super::core::QuarantineTotals;
 use super::disk::{Disk, count, lock};
 use super::format::FormatError;
 use super::index::Index;
-use super::layout::{Layout, parse_chunk_name};
+use super::layout::{Aside, Layout, parse_chunk_name};
+use super::quarantine::{HourlyQuarantine, open_place};
 use super::reader::{FooterError, read_footer_surely};
 use crate::private::is_not_a_file;
 
@@ -109,7 +111,7 @@ pub(crate) fn sweep(
     disk: &Disk,
     cluster: Option<ClusterId>,
     threads: usize,
-) -> Result<(Index, QuarantineTotals, SweepReport), SweepError> {
+) -> Result<(Index, HourlyQuarantine, SweepReport), SweepError> {
     let mut report = SweepReport { tmp_removed: clear_tmp(disk)?, ..SweepReport::default() };
     // A chunk that was taken out of service, and not durably, must not come back once that was reported.
     sync_names(disk, &disk.layout.quarantine_dir());
@@ -132,21 +134,12 @@ pub(crate) fn sweep(
     if let (Some(ours), Some(strays)) = (cluster, strays) {
         return Err(SweepError::OtherCluster { ours, strays });
     }
-    let mut leaves = BTreeSet::new();
-    for (n, (path, reason)) in (0..).zip(bad) {
-        tracing::error!(disk = %disk.label, path = %path.display(), reason, "chunk file damaged");
-        report.damaged_count += 1;
-        leaves.extend(move_aside(disk, &path, n));
-        note(&mut report.damaged, path, reason);
-    }
-    if !leaves.is_empty() {
-        // Where the files went first. No promise to anybody, so an error matters only to the disk, which notes it.
-        let mut dirs = std::iter::once(disk.layout.quarantine_dir()).chain(leaves);
-        let _ = dirs.try_for_each(|dir| disk.sync_dir(&dir));
-    }
+    move_aside(disk, &bad);
+    report.damaged_count = bad.len() as u64;
+    bad.into_iter().for_each(|(path, reason)| note(&mut report.damaged, path, reason));
     let totals = index.totals();
     (report.chunks, report.bytes) = (totals.chunks, totals.bytes);
-    Ok((index, count_quarantine(disk)?, report))
+    Ok((index, HourlyQuarantine::open(disk), report))
 }
 
 fn note(list: &mut Vec<(PathBuf, String)>, path: PathBuf, reason: String) {
@@ -261,12 +254,36 @@ fn look_at(disk: &Disk, cluster: Option<ClusterId>, leaf: &Path, name: &str) -> 
     })
 }
 
-/// Never served whether or not this works: it is not in the index. Returns the directory it left.
-fn move_aside(disk: &Disk, path: &Path, n: u64) -> Option<PathBuf> {
-    let (name, leaf) = (path.file_name()?.to_str()?, path.parent()?);
+/// Moves damaged files to where they are kept. They are never served, whether or not this works: they are not in the index.
+/// It is no promise to anybody either, so an error matters only to the disk, which notes it.
+fn move_aside(disk: &Disk, bad: &[(PathBuf, String)]) {
+    for (path, reason) in bad {
+        tracing::error!(disk = %disk.label, path = %path.display(), reason, "chunk file damaged");
+    }
+    if bad.is_empty() || disk.check_writable().is_err() {
+        return;
+    }
+    let Ok(kept) = open_place(disk, &disk.layout.damaged_dir()) else { return };
+    let to = if kept.is_some() { disk.layout.damaged_dir() } else { disk.layout.quarantine_dir() };
+    let mut leaves = BTreeSet::new();
+    for (n, (path, _)) in (0..).zip(bad) {
+        leaves.extend(move_one_aside(disk, path, &to, n));
+    }
+    // Where the files went first.
+    let synced = match kept {
+        Some(dir) => disk.sync_opened(&to, &*dir),
+        None => disk.sync_dir(&to),
+    };
+    let _ = synced.and_then(|()| leaves.iter().try_for_each(|leaf| disk.sync_dir(leaf)));
+}
+
+/// Returns the directory it left.
+fn move_one_aside(disk: &Disk, path: &Path, to: &Path, n: u64) -> Option<PathBuf> {
+    let (copy, leaf) = (path.file_name()?.to_str()?, path.parent()?);
     disk.check_writable().ok()?;
-    let aside = disk.layout.damaged_file(name, disk.unix_ms().1, n);
-    match disk.io.rename(path, &aside) {
+    let bytes = disk.io.open(path).and_then(|file| file.file_len()).unwrap_or(0);
+    let aside = Aside { copy, since_ms: disk.unix_ms().1, n, bytes: Some(bytes), damaged: true };
+    match disk.io.rename(path, &to.join(aside.to_string())) {
         Ok(()) => Some(leaf.to_owned()),
         Err(e) => {
             let error = disk.write_failed("moving a damaged chunk aside", 0, e);
@@ -274,16 +291,4 @@ fn move_aside(disk: &Disk, path: &Path, n: u64) -> Option<PathBuf> {
             None
         }
     }
-}
-
-fn count_quarantine(disk: &Disk) -> io::Result<QuarantineTotals> {
-    let dir = disk.layout.quarantine_dir();
-    let mut totals = QuarantineTotals::default();
-    for name in disk.io.list(&dir)? {
-        totals.damaged += u64::from(Layout::is_damaged_name(&name));
-        let len = disk.io.open(&dir.join(&name)).and_then(|file| file.file_len());
-        count(&totals.files, 1);
-        count(&totals.bytes, len.unwrap_or(0));
-    }
-    Ok(totals)
 }

@@ -65,7 +65,7 @@ fn a_start_waits_for_no_fifo_socket_or_directory_where_a_file_is_expected() {
     fs::create_dir(at(&format!("quarantine/{:032x}.1.1000.1", 9))).expect("a directory");
     node.start();
     cluster.wait_for_nodes();
-    let aside: Vec<_> = fs::read_dir(at("quarantine")).expect("listed").collect();
+    let aside: Vec<_> = fs::read_dir(at("quarantine/damaged")).expect("listed").collect();
     let damaged = aside.iter().flatten().filter(|e| e.file_name().to_string_lossy().ends_with(".damaged"));
     assert_eq!(damaged.count(), 4, "{aside:?}");
     cluster.ok(&["verify", "/f"]);

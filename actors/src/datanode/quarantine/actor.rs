@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::messages::QuarantineMsg;
-use super::state::{QuarantineConfig, QuarantineState};
-use crate::datanode::chunk_store::ChunkStore;
+use super::state::{QuarantineConfig, QuarantineState, ROUND_MAX};
+use crate::datanode::chunk_store::{ChunkStore, Purged};
 use crate::supervisor::{ActorError, Behaviour, Ctx};
 
 /// What the actor is built from.
@@ -26,7 +26,7 @@ pub struct Quarantine {
 impl Quarantine {
     fn step(&mut self, ctx: &mut Ctx<QuarantineMsg>) {
         if let Some(age) = self.state.step(ctx.now()) {
-            let round = self.store.purge_quarantine(age);
+            let round = self.store.purge_quarantine(age, ROUND_MAX);
             ctx.spawn_then(round, QuarantineMsg::Ended);
         }
     }
@@ -48,11 +48,14 @@ impl Behaviour for Quarantine {
     async fn handle(&mut self, msg: QuarantineMsg, ctx: &mut Ctx<QuarantineMsg>) -> Result<(), ActorError> {
         let QuarantineMsg::Ended(outcome) = msg;
         match &outcome {
-            Ok(0) => {}
-            Ok(bytes) => tracing::info!(bytes, "emptied the quarantine"),
+            Ok(Purged { files: 0, .. }) => {}
+            Ok(Purged { files, bytes, more }) => {
+                tracing::info!(files, bytes, more, "purged the quarantine of what was old enough");
+            }
             Err(error) => tracing::warn!(%error, "the quarantine could not be emptied"),
         }
         self.state.ended(ctx.now(), outcome.ok());
+        self.step(ctx);
         Ok(())
     }
 

@@ -2,6 +2,8 @@
 //!
 //! ```text
 //!   resting --interval--> a round: what is older than the retention goes --ended, or failed--> resting
+//!                           ^                                               |
+//!                           +---------------- time was up, and there is more+
 //! ```
 
 mod actor;

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use crate::datanode::chunk_store::Purged;
 use crate::env::MonoTime;
+
+/// How long one round may take. What is left then is the next one's, which begins at once.
+pub(super) const ROUND_MAX: Duration = Duration::from_secs(10);
 
 /// The times of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,7 +19,7 @@ pub struct QuarantineConfig {
 
 impl Default for QuarantineConfig {
     fn default() -> Self {
-        Self { interval: Duration::from_secs(60), retention: Duration::from_secs(15 * 60) }
+        Self { interval: Duration::from_secs(60), retention: Duration::from_secs(24 * 60 * 60) }
     }
 }
 
@@ -47,13 +51,18 @@ impl QuarantineState {
         Some(self.config.retention)
     }
 
-    /// A round ended, having freed so many bytes.
-    pub(crate) fn ended(&mut self, now: MonoTime, freed: Option<u64>) {
+    /// A round ended: this is what it came to, unless it failed.
+    pub(crate) fn ended(&mut self, now: MonoTime, purged: Option<Purged>) {
         self.under_way = false;
         self.next_at = now + self.config.interval;
-        match freed {
-            Some(bytes) => (self.rounds, self.freed_bytes) = (self.rounds + 1, self.freed_bytes + bytes),
-            None => self.failures += 1,
+        let Some(purged) = purged else {
+            self.failures += 1;
+            return;
+        };
+        self.rounds += 1;
+        self.freed_bytes += purged.bytes;
+        if purged.more {
+            self.next_at = now;
         }
     }
 }
@@ -72,7 +81,18 @@ mod tests {
         state.ended(at(1_000), None);
         assert_eq!(state.step(at(1_059)), None);
         assert_eq!(state.step(at(1_060)), Some(config.retention));
-        state.ended(at(1_061), Some(7));
+        state.ended(at(1_061), Some(Purged { files: 1, bytes: 7, more: false }));
         assert_eq!((state.rounds, state.failures, state.freed_bytes), (1, 1, 7));
+    }
+
+    #[test]
+    fn a_round_that_ran_out_of_time_is_followed_by_the_next_at_once() {
+        let at = |s| MonoTime::ZERO + Duration::from_secs(s);
+        let mut state = QuarantineState::new(QuarantineConfig::default(), at(0));
+        assert!(state.step(at(0)).is_some());
+        state.ended(at(10), Some(Purged { files: 9, bytes: 9, more: true }));
+        assert!(state.step(at(10)).is_some());
+        state.ended(at(11), Some(Purged::default()));
+        assert_eq!(state.step(at(12)), None);
     }
 }

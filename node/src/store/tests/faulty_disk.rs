@@ -44,6 +44,7 @@ pub(super) enum Op {
     Rename,
     Unlink,
     CreateDir,
+    RemoveDir,
     Read,
 }
 
@@ -173,7 +174,7 @@ impl FaultyDisk {
         self.state().hold_sync_dir = Some(by);
     }
 
-    /// How often something was done: "sync_data", "sync_dir".
+    /// How often something was done: "sync_data", "sync_dir", "open", "list".
     pub(super) fn count(&self, what: &'static str) -> u64 {
         self.state().counts.get(what).copied().unwrap_or(0)
     }
@@ -339,6 +340,7 @@ impl DiskIo for FaultyDisk {
     fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>> {
         let mut state = self.state();
         state.step(Op::Read)?;
+        *state.counts.entry("open").or_default() += 1;
         let inode = *state.names.get(path).ok_or_else(not_found)?;
         Ok(Box::new(FaultyFile { disk: self.clone(), inode, mode: None }))
     }
@@ -397,6 +399,15 @@ impl DiskIo for FaultyDisk {
         Ok(state.dirs.insert(path.to_owned()))
     }
 
+    fn remove_dir(&self, path: &Path) -> io::Result<bool> {
+        let mut state = self.state();
+        state.step(Op::RemoveDir)?;
+        if !state.dirs.contains(path) || !state.list(path).is_empty() {
+            return Ok(false);
+        }
+        Ok(state.dirs.remove(path))
+    }
+
     fn open_dir(&self, path: &Path) -> io::Result<Box<dyn DiskDir>> {
         let mut state = self.state();
         state.step(Op::OpenDir)?;
@@ -409,6 +420,7 @@ impl DiskIo for FaultyDisk {
     fn list(&self, path: &Path) -> io::Result<Vec<String>> {
         let mut state = self.state();
         state.step(Op::Read)?;
+        *state.counts.entry("list").or_default() += 1;
         if !state.dirs.contains(path) {
             return Err(not_found());
         }
@@ -457,6 +469,7 @@ impl DiskDir for FaultyDir {
         let here = |p: &Path| p.parent() == Some(&self.path);
         state.synced_names.retain(|p, _| !here(p));
         state.synced_names.extend(state.names.iter().filter(|(p, _)| here(p)).map(|(p, i)| (p.clone(), *i)));
+        state.synced_dirs.retain(|p| !here(p));
         state.synced_dirs.extend(state.dirs.iter().filter(|p| here(p)).cloned());
         Ok(())
     }

@@ -86,7 +86,7 @@ async fn a_corrupt_replica_is_replaced_by_a_new_commit_and_kept_aside() {
     put(&store, identity(1, 1), &content(1, LEN)).await.unwrap();
     assert_eq!(get(&store, key(1, 1)).await.unwrap(), content(1, LEN));
     assert_eq!((store.stats().corrupt, store.stats().quarantined), (0, 1));
-    assert_eq!(disk.names_in(&Layout::new(ROOT).quarantine_dir()).len(), 1);
+    assert_eq!(aside(&disk).len(), 1);
 }
 
 #[tokio::test]
@@ -159,8 +159,8 @@ async fn the_sweep_moves_aside_what_does_not_describe_itself_and_nothing_purges_
     assert_eq!((store.stats().quarantined, store.stats().damaged), (4, 4));
     // Nobody ordered them deleted: they may be the last copies, with all of the data.
     disk.advance_clock(Duration::from_secs(365 * 86_400));
-    assert_eq!(store.purge_quarantine(Duration::ZERO).await.unwrap(), 0);
-    assert_eq!(disk.names_in(&layout.quarantine_dir()).len(), 4);
+    assert_eq!(store.purge_quarantine(Duration::ZERO, LONG).await.unwrap().files, 0);
+    assert_eq!(aside(&disk).len(), 4);
 }
 
 #[tokio::test]
@@ -171,7 +171,7 @@ async fn the_same_damaged_name_in_two_directories_is_kept_twice() {
     disk.plant(&leaf.join(path.file_name().unwrap()), &disk.bytes_of(&path));
     disk.flip(&path, LEN.next_multiple_of(4096) + 4095);
     assert_eq!(open_inline(&disk).1.damaged_count, 2);
-    assert_eq!(disk.names_in(&Layout::new(ROOT).quarantine_dir()).len(), 2);
+    assert_eq!(aside(&disk).len(), 2);
 }
 
 #[tokio::test]
@@ -222,7 +222,7 @@ async fn another_clusters_chunk_is_not_taken_and_keeps_the_store_from_opening() 
         "{error}"
     );
     assert!(error.contains("1 of its chunks") && error.contains("restore"), "{error}");
-    assert_eq!(disk.names_in(&Layout::new(ROOT).quarantine_dir()), [""; 0], "nothing was moved");
+    assert_eq!(aside(&disk), [""; 0], "nothing was moved");
     // The right identity is put back: all is as it was.
     let dir = DataDir::open(ROOT, Arc::new(disk.clone())).unwrap();
     let right = crate::store::NodeIdentity { cluster: Some(ClusterId(7)), ..dir.identity().unwrap() };

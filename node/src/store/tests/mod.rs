@@ -4,11 +4,13 @@ mod crash;
 mod faults;
 mod faulty_disk;
 mod integrity;
+mod quarantine;
 mod real;
 mod writing;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use dfs_actors::datanode::chunk_store::{
@@ -21,9 +23,12 @@ use sha2::{Digest, Sha256};
 use self::faulty_disk::FaultyDisk;
 use super::data_dir::DataDir;
 use super::disk_io::DiskIo;
+use super::layout::{Aside, Layout};
 use super::{FileStore, StoreConfig, SweepReport, format};
 
 const ROOT: &str = "/disk";
+/// A round of purging may take so long.
+const LONG: Duration = Duration::from_secs(3600);
 
 fn identity(chunk: u128, generation: u32) -> ChunkIdentity {
     ChunkIdentity {
@@ -83,6 +88,13 @@ async fn get(store: &FileStore, key: ChunkKey) -> Result<Vec<u8>, StoreError> {
 
 fn config(root: impl AsRef<Path>) -> StoreConfig {
     StoreConfig { reserve_bytes: 0, ..StoreConfig::new(root.as_ref()) }
+}
+
+/// Files in quarantine, wherever they are in it.
+fn aside(disk: &FaultyDisk) -> Vec<String> {
+    let root = Layout::new(ROOT).quarantine_dir();
+    let inside = disk.names_in(&root).into_iter().flat_map(|name| disk.names_in(&root.join(name)));
+    inside.chain(disk.names_in(&root)).filter(|name| Aside::parse(name).is_some()).collect()
 }
 
 /// A store that runs every job on its caller's thread, so that each run takes the same steps.

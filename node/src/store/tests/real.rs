@@ -61,7 +61,7 @@ async fn exercise(store: Arc<FileStore>, task: u128) {
         drop(abandoned);
         if n == 0 {
             store.quarantine(vec![key(chunk, 1)]).await[0].1.clone().unwrap();
-            store.purge_quarantine(Duration::ZERO).await.unwrap();
+            store.purge_quarantine(Duration::ZERO, LONG).await.unwrap();
             assert_eq!(reader.read(0, 2).await.unwrap().bytes, data[..2], "an open reader is not disturbed");
         }
         assert_eq!(held, data[..3], "bytes that are held stay valid");

@@ -103,6 +103,19 @@ impl DiskIo for SimDisk {
         })
     }
 
+    fn remove_dir(&self, path: &Path) -> io::Result<bool> {
+        let empty = self.state().dirs.get(path).is_some_and(|dir| dir.now.is_empty());
+        if !empty {
+            return self.alive().map(|()| false);
+        }
+        self.change("rmdir", path, |state| {
+            state.refuses()?;
+            let unit = state.unit();
+            state.set(unit, path, None)?;
+            Ok(true)
+        })
+    }
+
     fn open_dir(&self, path: &Path) -> io::Result<Box<dyn DiskDir>> {
         self.asked()?;
         self.state().dir(path)?;

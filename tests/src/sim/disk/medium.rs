@@ -241,7 +241,11 @@ pub(super) fn split(path: &Path) -> io::Result<(&Path, String)> {
 }
 
 impl State {
+    /// A directory that has a name: one that was removed is kept for a power cut to bring it back.
     pub(super) fn dir(&mut self, path: &Path) -> io::Result<&mut Dir> {
+        if path.parent().is_some() && self.look_up(path)? != Node::Dir {
+            return Err(errno(Errno::NOTDIR));
+        }
         self.dirs.get_mut(path).ok_or_else(|| errno(Errno::NOENT))
     }
 

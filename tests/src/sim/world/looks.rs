@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use dfs_actors::datanode::chunk_store::ChunkStore as _;
+use dfs_node::store::layout::{Aside, Layout};
 use dfs_wire::id::{ChunkKey, NodeId};
 
 use super::World;
@@ -73,14 +74,18 @@ impl World {
     pub(in crate::sim) fn unfinished(&self, id: HostId) -> Vec<String> {
         let names = |dir: &Path| self.media[&id].names(dir);
         let root = names(Path::new("/")).into_iter().filter(|name| name.ends_with(".unfinished"));
-        let passing = ["tmp", "quarantine"].map(|dir| names(&Path::new(DATA_DIR).join(dir)));
+        let layout = Layout::new(DATA_DIR);
+        let aside = names(&layout.quarantine_dir()).into_iter().flat_map(|name| {
+            let inside = names(&layout.quarantine_dir().join(&name));
+            inside.into_iter().chain([name])
+        });
+        let aside = aside.filter(|name| Aside::parse(name).is_some());
         let believed_ms = self.hosts[&id].believed_ms();
-        let stays = |name: &String| match name.strip_suffix(".damaged") {
-            Some(name) => name.rsplitn(3, '.').nth(2).is_some_and(|copy| self.ledger.disks.is_hurt(id, copy)),
-            None => {
-                name.rsplit('.').nth(1).and_then(|at| at.parse().ok()).is_some_and(|at: u64| at > believed_ms)
-            }
+        let stays = |name: &String| match Aside::parse(name) {
+            Some(aside) if aside.damaged => self.ledger.disks.is_hurt(id, aside.copy),
+            Some(aside) => aside.since_ms > believed_ms,
+            None => false,
         };
-        root.chain(passing.concat()).filter(|name| !stays(name)).collect()
+        root.chain(names(&layout.tmp_dir())).chain(aside).filter(|name| !stays(name)).collect()
     }
 }
