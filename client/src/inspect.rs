@@ -1,8 +1,8 @@
 //! Looking at the cluster, at its nodes, and at why things are where they are.
 
 use dfs_wire::message::admin::{
-    ActorInfo, AdminRequest, AdminResponse, Chaos, ClusterStatus, ForgetNode, ForgottenNode, NodeInfo,
-    NodeStatus,
+    ActorInfo, AdminRequest, AdminResponse, Chaos, ClusterStatus, ForgetNode, ForgottenNode, Garbage,
+    GcBegun, NodeInfo, NodeStatus, RunGc,
 };
 use dfs_wire::message::metadata::{
     Explain, Explained, Fsck, FsckStep, MetadataRequest, MetadataResponse, OpenRead, PinnedVersion,
@@ -86,6 +86,29 @@ impl Client {
     pub async fn take_inventories(&self) -> Result<(), Error> {
         match self.inner.rpc.admin(None, AdminRequest::TakeInventories).await? {
             AdminResponse::InventoriesWanted => Ok(()),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// What waits to be freed: in the metadata, or in the quarantine of the datanode at `address`.
+    ///
+    /// # Errors
+    /// If that node cannot be asked.
+    pub async fn gc_status(&self, address: Option<&str>) -> Result<Vec<Garbage>, Error> {
+        match self.inner.rpc.admin(address, AdminRequest::GcStatus).await? {
+            AdminResponse::GcStatus(kinds) => Ok(kinds),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Begins a round of garbage collection at once: of what is quarantined at the datanode at `address`, of everything else
+    /// at the coordinator. Nothing goes before its time.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for a kind that the node does not collect.
+    pub async fn run_gc(&self, address: Option<&str>, word: RunGc) -> Result<GcBegun, Error> {
+        match self.inner.rpc.admin(address, AdminRequest::RunGc(word)).await? {
+            AdminResponse::GcBegun(begun) => Ok(begun),
             other => Err(unexpected(&other)),
         }
     }

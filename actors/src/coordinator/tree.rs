@@ -139,14 +139,12 @@ pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
         view: publish,
     };
     let placement_args = PlacementArgs { view: view.clone() };
-    let census_addr = Addr::new(clock, CENSUS_MAILBOX);
     let census_args =
         CensusArgs { reads: reads.clone(), view: view.clone(), time: time.clone(), publish: counted };
-    let gc_health = Arc::new(GcHealth::default());
+    let (gc_health, repair_health) = (Arc::new(GcHealth::default()), Arc::new(RepairHealth::default()));
     let gc_args = GcArgs { config: gc, writer: writer.clone(), health: Arc::clone(&gc_health) };
     let signer = Arc::new(Signer::new(reign.key.clone(), reign.epoch));
-    let repair_health = Arc::new(RepairHealth::default());
-    let repair_addr = Addr::new(clock, REPAIR_MAILBOX);
+    let (census_addr, repair_addr) = (Addr::new(clock, CENSUS_MAILBOX), Addr::new(clock, REPAIR_MAILBOX));
     let repair_args = RepairArgs {
         config: repair.0,
         reads: reads.clone(),
@@ -176,6 +174,7 @@ pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
         writer: writer.clone(),
         metrics: Arc::clone(&metrics),
         gc: gc_health,
+        collector: gc_addr.clone(),
         repair: repair_health,
         membership,
         placement,

@@ -10,7 +10,7 @@ use dfs_wire::handshake::{Hello, Peer, Welcome};
 use dfs_wire::id::{ChunkKey, OpId};
 use dfs_wire::limits::{CHUNK_BYTES_MAX, DATA_FRAME_BYTES, REPLICATION_MAX};
 use dfs_wire::link::{Incoming, Stream};
-use dfs_wire::message::admin::AdminRequest;
+use dfs_wire::message::admin::{AdminRequest, AdminResponse, GarbageKind, GcBegun, RunGc};
 use dfs_wire::message::chunk::{
     ChunkRequest, ChunkResponse, ChunkVerified, ReadChunk, VerifyChunk, WriteChunk,
 };
@@ -26,6 +26,7 @@ use super::reads::{Reads, in_time};
 use crate::budgets::STREAMING_MAILBOX;
 use crate::datanode::authority::Authority;
 use crate::datanode::chunk_store::{ChunkStore, StoreError};
+use crate::datanode::quarantine::QuarantineMsg;
 use crate::datanode::reads::ReadPlaces;
 use crate::datanode::replication::{CopyJob, ReplicationMsg, copy_chunk};
 use crate::datanode::streaming::{
@@ -34,10 +35,13 @@ use crate::datanode::streaming::{
 use crate::env::Clock;
 use crate::peer::admin::NodeAdmin;
 use crate::peer::session::{PeerInfo, Service};
-use crate::supervisor::{Addr, Berth, Nursery};
+use crate::supervisor::{Addr, AskError, Berth, Nursery};
 
 /// Patience with a disk that checks a whole chunk: 64 MiB, at 1 MiB/s.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(64);
+
+/// Patience with the actor of the quarantine, which waits for no disk itself.
+const QUARANTINE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Bounds of a datanode's service.
 #[derive(Debug, Clone, Copy)]
@@ -72,6 +76,8 @@ pub struct DatanodeParts {
     pub copies: Nursery,
     /// Links to peers.
     pub links: Addr<ReplicationMsg>,
+    /// Who purges the quarantine.
+    pub quarantine: Addr<QuarantineMsg>,
     /// Who is told of copies that are not as the coordinator thinks.
     pub found: Arc<dyn Fn(ChunkKey, CopyFault) + Send + Sync>,
     /// Name, actors, uptime.
@@ -158,6 +164,8 @@ impl DatanodeService {
             Request::Admin(
                 request @ (AdminRequest::NodeInfo | AdminRequest::Actors | AdminRequest::Chaos(_)),
             ) => self.parts.admin.answer(&request).map(Response::Admin),
+            Request::Admin(AdminRequest::GcStatus) => self.gc_status().await.map(Response::Admin),
+            Request::Admin(AdminRequest::RunGc(word)) => self.run_gc(word).await.map(Response::Admin),
             other => {
                 let text = format!("{} is answered by the coordinator, not by a datanode", other.name());
                 Err(Status::new(StatusCode::Unsupported, text))
@@ -323,6 +331,27 @@ impl DatanodeService {
         Ok(Response::Chunk(ChunkResponse::Verified(ChunkVerified { len: info.len, sha256: info.sha256 })))
     }
 
+    /// What is in quarantine here, and until when.
+    async fn gc_status(&self) -> Result<AdminResponse, Status> {
+        let told = self.parts.quarantine.ask(QuarantineMsg::Look, QUARANTINE_TIMEOUT).await;
+        told.map(|garbage| AdminResponse::GcStatus(vec![garbage])).map_err(unanswered)
+    }
+
+    /// Lets a round of purging begin at once. What is old enough goes, and nothing else; how much that is, is known afterwards.
+    async fn run_gc(&self, word: RunGc) -> Result<AdminResponse, Status> {
+        if word.kind != GarbageKind::Quarantined {
+            let text = format!("what is {} is the coordinator's to collect", word.kind.name());
+            return Err(
+                Status::new(StatusCode::InvalidArgument, text).hint("a datanode purges what is quarantined")
+            );
+        }
+        if !word.dry_run {
+            let begun = self.parts.quarantine.ask(QuarantineMsg::Begin, QUARANTINE_TIMEOUT).await;
+            begun.map_err(unanswered)?;
+        }
+        Ok(AdminResponse::GcBegun(GcBegun { due: None, more: false }))
+    }
+
     async fn copy(&self, op: OpId, request: CopyChunk) -> ResponseHead {
         self.check_store(&request.grant, &request.mac, GrantOp::Copy)?;
         let parts = &self.parts;
@@ -338,6 +367,11 @@ impl DatanodeService {
         };
         copy_chunk(job).await.map(|receipt| Response::Replication(ReplicationResponse::Stored(receipt)))
     }
+}
+
+fn unanswered(error: AskError) -> Status {
+    Status::new(StatusCode::Unavailable, format!("the quarantine did not answer: {error}; nothing was done"))
+        .hint("try again in a moment")
 }
 
 /// What an upload needs to begin.

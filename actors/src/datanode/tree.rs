@@ -124,7 +124,7 @@ pub fn datanode(args: DatanodeArgs) -> Datanode {
         quarantine: args.quarantine,
         clock: clock.clone(),
     });
-    let Agents { heartbeat, view, .. } = reached;
+    let Agents { heartbeat, view, quarantine, .. } = reached;
     let hello = introduction(&args.me, &view);
     let work = work(Work {
         clock: &clock,
@@ -146,6 +146,7 @@ pub fn datanode(args: DatanodeArgs) -> Datanode {
         uploads: upload_nursery,
         copies: copy_nursery,
         links,
+        quarantine,
         found: found(heartbeat),
         admin: admin.clone(),
         limits: args.limits,

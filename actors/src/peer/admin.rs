@@ -114,7 +114,9 @@ impl NodeAdmin {
             | AdminRequest::Nodes
             | AdminRequest::AdmitNode(_)
             | AdminRequest::ForgetNode(_)
-            | AdminRequest::TakeInventories => {
+            | AdminRequest::TakeInventories
+            | AdminRequest::GcStatus
+            | AdminRequest::RunGc(_) => {
                 Err(Status::new(StatusCode::Unsupported, "only the coordinator knows the cluster"))
             }
         }

@@ -329,6 +329,7 @@ impl TestNode {
             uploads: upload_nursery,
             copies: copy_nursery,
             links: links.clone(),
+            quarantine: Addr::new(&env.clock, 1),
             found: Arc::new(|_, _| {}),
             admin: NodeAdmin::new(name, tree.clone(), env.clone(), facts),
             limits: watch::channel(DatanodeLimits {

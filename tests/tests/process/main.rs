@@ -13,6 +13,7 @@ mod examples;
 mod files;
 mod frozen_disk;
 mod full_disk;
+mod gc;
 mod honesty;
 mod hostile;
 mod life;

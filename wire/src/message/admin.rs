@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::absent;
+pub use super::gc::{Garbage, GarbageKind, GcBegun, RunGc};
 pub use super::health::{HealthFinding, HealthLevel};
 use super::membership::{NodeLoad, NodeState};
 use super::metadata::ChunkHealth;
@@ -27,6 +28,10 @@ pub enum AdminRequest {
     ForgetNode(ForgetNode),
     /// Have every datanode that answers tell all it has, from the start.
     TakeInventories,
+    /// What waits to be freed: in the metadata, or in the quarantine of the datanode that answers.
+    GcStatus,
+    /// Begin a round of garbage collection at once: what is quarantined at a datanode, everything else at the coordinator.
+    RunGc(RunGc),
 }
 
 impl AdminRequest {
@@ -41,6 +46,8 @@ impl AdminRequest {
             Self::AdmitNode(_) => "admin.admit_node",
             Self::ForgetNode(_) => "admin.forget_node",
             Self::TakeInventories => "admin.take_inventories",
+            Self::GcStatus => "admin.gc_status",
+            Self::RunGc(_) => "admin.run_gc",
         }
     }
 }
@@ -108,6 +115,10 @@ pub enum AdminResponse {
     NodeForgotten(ForgottenNode),
     /// The datanodes are asked with their next heartbeats.
     InventoriesWanted,
+    /// What waits to be freed, each kind once.
+    GcStatus(Vec<Garbage>),
+    /// A round has begun, or would.
+    GcBegun(GcBegun),
 }
 
 /// What a node says of itself.

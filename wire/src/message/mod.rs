@@ -15,6 +15,7 @@
 mod absent;
 pub mod admin;
 pub mod chunk;
+mod gc;
 pub mod health;
 pub mod inventory;
 pub mod membership;

@@ -59,6 +59,10 @@ impl Behaviour for Gc {
     async fn handle(&mut self, msg: GcMsg, ctx: &mut Ctx<GcMsg>) -> Result<(), ActorError> {
         match msg {
             GcMsg::Report(reply) => reply.send(self.state.report()),
+            GcMsg::Begin(reply) => {
+                self.state.hurry(ctx.now());
+                reply.send(());
+            }
             GcMsg::Stepped(step, Ok(Ok(Outcome::Progress(progress)))) => {
                 self.health.done(step);
                 self.state.done(ctx.now(), progress);

@@ -12,4 +12,6 @@ pub enum GcMsg {
     Stepped(Step, Result<MutationResult, AskError>),
     /// What has it done so far?
     Report(Reply<GcReport>),
+    /// Somebody does not want to wait for the next cycle.
+    Begin(Reply<()>),
 }

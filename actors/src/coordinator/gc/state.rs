@@ -78,6 +78,13 @@ impl GcState {
         Self { config, phase: GcPhase::Resting { next_at: now }, under_way: false, counts, cycles: 0 }
     }
 
+    /// Ends a rest.
+    pub(crate) fn hurry(&mut self, now: MonoTime) {
+        if let GcPhase::Resting { next_at } = &mut self.phase {
+            *next_at = now;
+        }
+    }
+
     /// What is to be done now, if anything.
     pub(crate) fn step(&mut self, now: MonoTime) -> Option<Step> {
         if self.under_way {
@@ -196,6 +203,21 @@ mod tests {
         assert_eq!(order, Step::ALL);
         assert_eq!((state.step(at(4)), state.step(at(5))), (None, Some(Step::ALL[0])));
         assert_eq!((state.report().steps[1].1.failures, state.report().cycles), (1, 1));
+    }
+
+    #[test]
+    fn a_rest_can_be_ended_and_a_cycle_under_way_goes_on() {
+        let mut state = GcState::new(GcConfig::default(), at(0));
+        while state.step(at(0)).is_some() {
+            state.done(at(0), idle());
+        }
+        assert_eq!(state.step(at(1)), None);
+        state.hurry(at(1));
+        assert_eq!(state.step(at(1)), Some(Step::ALL[0]));
+        state.hurry(at(1));
+        assert_eq!(state.step(at(1)), None, "one is under way");
+        state.done(at(1), idle());
+        assert_eq!(state.step(at(1)), Some(Step::ALL[1]));
     }
 
     #[test]

@@ -27,7 +27,7 @@ use super::read_order::is_avoided;
 use super::space::Space;
 use super::turns::InventoryTurns;
 use crate::coordinator::census::{Counted, count_at_once};
-use crate::coordinator::gc::GcHealth;
+use crate::coordinator::gc::{GcHealth, GcMsg};
 use crate::coordinator::health::{DELETIONS_COUNTED, Signs, findings};
 use crate::coordinator::membership::{ClusterView, MembershipConfig, MembershipMsg, NodeView, ViewReceiver};
 use crate::coordinator::metadata::model::outcome::Outcome;
@@ -108,6 +108,8 @@ pub struct CoordinatorParts {
     pub metrics: Arc<WriterMetrics>,
     /// Garbage collection that fails.
     pub gc: Arc<GcHealth>,
+    /// Who collects it.
+    pub collector: Addr<GcMsg>,
     /// Who keeps the register of nodes.
     pub membership: Addr<MembershipMsg>,
     /// Who chooses nodes.
@@ -179,6 +181,8 @@ impl CoordinatorService {
                 self.forget_node(&asked, &word).await.map(Response::Admin)
             }
             Request::Admin(AdminRequest::TakeInventories) => self.take_inventories().map(Response::Admin),
+            Request::Admin(AdminRequest::GcStatus) => self.gc_status(&asked).await.map(Response::Admin),
+            Request::Admin(AdminRequest::RunGc(word)) => self.run_gc(&asked, word).await.map(Response::Admin),
             Request::Admin(AdminRequest::ClusterStatus) => {
                 let status = self.apart(ReadFor::Health, &asked, Self::status).await;
                 status.map(|status| Response::Admin(AdminResponse::ClusterStatus(Box::new(status))))

@@ -5,6 +5,7 @@ mod dispatch;
 mod doorbell;
 mod facts;
 mod forget;
+mod garbage;
 mod grants;
 mod inventory;
 mod membership;

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use dfs_wire::message::admin::{Garbage, GarbageKind};
+
 use super::messages::QuarantineMsg;
 use super::state::{QuarantineConfig, QuarantineState, ROUND_MAX};
 use crate::datanode::chunk_store::{ChunkStore, Purged};
@@ -30,6 +32,20 @@ impl Quarantine {
             ctx.spawn_then(round, QuarantineMsg::Ended);
         }
     }
+
+    fn look(&self) -> Garbage {
+        let (stats, ends) = (self.store.stats(), self.store.quarantine_ends(self.state.retention()));
+        let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        Garbage {
+            kind: GarbageKind::Quarantined,
+            count: stats.quarantined,
+            bytes: stats.quarantined_bytes,
+            more: false,
+            due: 0,
+            first_ms: ends.map(|(first, _)| ms(first)),
+            last_ms: ends.map(|(_, last)| ms(last)),
+        }
+    }
 }
 
 impl Behaviour for Quarantine {
@@ -46,7 +62,19 @@ impl Behaviour for Quarantine {
     }
 
     async fn handle(&mut self, msg: QuarantineMsg, ctx: &mut Ctx<QuarantineMsg>) -> Result<(), ActorError> {
-        let QuarantineMsg::Ended(outcome) = msg;
+        let outcome = match msg {
+            QuarantineMsg::Ended(outcome) => outcome,
+            QuarantineMsg::Look(reply) => {
+                reply.send(self.look());
+                return Ok(());
+            }
+            QuarantineMsg::Begin(reply) => {
+                self.state.hurry(ctx.now());
+                self.step(ctx);
+                reply.send(());
+                return Ok(());
+            }
+        };
         match &outcome {
             Ok(Purged { files: 0, .. }) => {}
             Ok(Purged { files, bytes, more }) => {

@@ -42,6 +42,16 @@ impl QuarantineState {
         Self { config, next_at: now, under_way: false, rounds: 0, failures: 0, freed_bytes: 0 }
     }
 
+    /// How long a chunk stays.
+    pub(crate) fn retention(&self) -> Duration {
+        self.config.retention
+    }
+
+    /// Lets the next round be due at once.
+    pub(crate) fn hurry(&mut self, now: MonoTime) {
+        self.next_at = now;
+    }
+
     /// Whether a round is to begin now: then with this age.
     pub(crate) fn step(&mut self, now: MonoTime) -> Option<Duration> {
         if self.under_way || now < self.next_at {
@@ -94,5 +104,7 @@ mod tests {
         assert!(state.step(at(10)).is_some());
         state.ended(at(11), Some(Purged::default()));
         assert_eq!(state.step(at(12)), None);
+        state.hurry(at(12));
+        assert!(state.step(at(12)).is_some(), "somebody does not want to wait");
     }
 }

@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::cmd::{
-    actors, cat, checksum, completion, context, cp, df, diff, du, explain, find, fsck, get, head, ls, man,
-    mkdir, mv, nodes, put, rm, stat, status, sync, trash, tree, undelete, verify, version,
+    actors, cat, checksum, completion, context, cp, df, diff, du, explain, find, fsck, gc, get, head, ls,
+    man, mkdir, mv, nodes, put, rm, stat, status, sync, trash, tree, undelete, verify, version,
 };
 use crate::dev;
 use crate::global::Global;
@@ -82,6 +82,7 @@ pub(crate) enum Verb {
     Explain(explain::Args),
     Verify(verify::Args),
     Fsck(fsck::Args),
+    Gc(gc::Args),
     Actors(actors::Args),
     Context(context::Args),
     Dev(dev::Args),

@@ -59,6 +59,11 @@ impl Census {
         self.copies(node, CopyState::Good).chunks + self.copies(node, CopyState::Unverified).chunks
     }
 
+    /// Bytes of those copies.
+    pub fn expected_bytes(&self, node: NodeId) -> u64 {
+        self.copies(node, CopyState::Good).bytes + self.copies(node, CopyState::Unverified).bytes
+    }
+
     /// The nodes that may have copies of chunks that cannot be read now, and of how many.
     pub fn unreachable_on(&self) -> impl Iterator<Item = (NodeId, u64)> + '_ {
         self.away.iter().map(|(node, chunks)| (*node, *chunks))

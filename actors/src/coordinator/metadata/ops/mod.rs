@@ -13,6 +13,7 @@
 //! | [`resume`] | | open uploads of a path, their chunks |
 //! | [`read`] | | open_read, explain |
 //! | [`gc`] | trash expiry, purge and release steps, tombstones, outcome expiry | tombstones of a node |
+//! | [`waiting`] | | what waits to be freed |
 //! | [`forget`] | forget a node, step by step | what would be lost with it |
 //! | [`surplus`] | drop and keep a copy | orders of a node |
 //! | [`inventory`] | copies missing, returned, corrupt, verified | verdicts on a report |
@@ -39,6 +40,7 @@ pub mod transfer;
 pub mod trash;
 pub mod trash_usage;
 pub mod upload;
+pub mod waiting;
 
 use dfs_wire::id::{ChunkId, OpId, SessionId};
 use dfs_wire::limits::{CHUNK_BYTES_DEFAULT, MIN_ACK_DEFAULT, REPLICATION_DEFAULT};

@@ -241,6 +241,25 @@ pub fn trash_expiry(expires_ms: u64, inode: InodeId) -> Vec<u8> {
     key(&[table::TRASH_EXPIRY, &expires_ms.to_be_bytes(), &inode.0.to_be_bytes()])
 }
 
+/// The first key after those of what expires up to a time.
+pub fn trash_expiry_until(now_ms: u64) -> Vec<u8> {
+    trash_expiry(now_ms.saturating_add(1), InodeId(0))
+}
+
+/// The time of a trash expiry's key.
+pub fn parse_trash_expiry_time(key: &[u8]) -> Option<u64> {
+    time_after(key, table::TRASH_EXPIRY)
+}
+
+/// The time of a release's key.
+pub fn parse_release_time(key: &[u8]) -> Option<u64> {
+    time_after(key, table::RELEASE)
+}
+
+fn time_after(key: &[u8], table: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(*key.strip_prefix(table)?.first_chunk::<8>()?))
+}
+
 /// The inode of a trash expiry's key.
 pub fn parse_trash_expiry(key: &[u8]) -> Option<InodeId> {
     let (_, inode) = key.strip_prefix(table::TRASH_EXPIRY)?.split_first_chunk::<8>()?;

@@ -12,6 +12,7 @@ pub(crate) mod du;
 pub(crate) mod explain;
 pub(crate) mod find;
 pub(crate) mod fsck;
+pub(crate) mod gc;
 pub(crate) mod get;
 pub(crate) mod head;
 pub(crate) mod ls;
