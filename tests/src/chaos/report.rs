@@ -157,14 +157,15 @@ impl Report {
             latency(&self.latency.after),
             seconds(self.detected_ms),
             seconds(self.healthy_ms),
-            format!("{}-{}", self.whole.chunks, self.whole.short),
+            self.whole.chunks.to_string(),
+            self.whole.short.to_string(),
             self.restarts.values().sum::<u64>().to_string(),
             format!("{}s", self.seconds),
         ]
     }
 }
 
-const HEADINGS: [&str; 16] = [
+const HEADINGS: [&str; 17] = [
     "SCENARIO",
     "RESULT",
     "OK",
@@ -179,6 +180,7 @@ const HEADINGS: [&str; 16] = [
     "DETECTED",
     "HEALTHY",
     "CHUNKS",
+    "SHORT",
     "RESTARTS",
     "TOOK",
 ];
@@ -199,7 +201,7 @@ pub fn table(reports: &[Report]) -> String {
         text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
         text.push('\n');
     }
-    text.push_str("BEFORE, DURING, AFTER the trouble: p50/p99 in ms. CHUNKS: read in every copy at the end, and short of one.\n");
+    text.push_str("BEFORE, DURING, AFTER the trouble: p50/p99 in ms. CHUNKS: of which every copy was read at the end; SHORT: those that miss one.\n");
     for report in reports {
         let kinds = report.restarts.iter().map(|(kind, count)| format!("{kind} {count}"));
         let kinds = kinds.collect::<Vec<_>>().join(", ");
