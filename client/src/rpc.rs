@@ -1,7 +1,7 @@
 //! One request, one answer: retried within its budget, a mutation always under the same operation id.
 //!
-//! Only a response is an answer. A connection that is lost after the request left, or a peer that gives the request up,
-//! says nothing about what was done: the request is repeated, and a mutation that never gets its answer ends as
+//! Only a response is an answer. A connection that is lost after the request left, or a peer that gives the request up or
+//! does not know itself what became of it, says nothing about what was done: the request is repeated, and a mutation that never gets its answer ends as
 //! `OutcomeUnknown`. A coordinator that has forgotten the outcomes of an id's time does nothing under it: if nothing was sent
 //! under it before, the mutation gets a new id with a new stamp, else its outcome is unknown.
 
@@ -247,7 +247,7 @@ impl Rpc {
         let error = match timeout(patience, request).await {
             Ok(Ok((response, _))) => return Ok(response),
             // Whoever worked on it there is gone, and nobody says how far it came.
-            Ok(Err(status)) if status.code == StatusCode::Cancelled => {
+            Ok(Err(status)) if matches!(status.code, StatusCode::Cancelled | StatusCode::OutcomeUnknown) => {
                 let text = format!("{address} gave {} up without an answer", body.name());
                 Error::new(StatusCode::ConnectionLost, text).caused_by(Error::from(status))
             }

@@ -63,6 +63,8 @@ pub(crate) enum Fault {
 /// How an answer is lost.
 #[derive(Debug, Clone)]
 pub(crate) enum Lost {
+    /// It says itself that nobody knows what was done: whoever worked on it has ended.
+    Unsaid,
     /// The connection ends for this reason.
     Closed(Status),
     /// The request's task ends without a word.

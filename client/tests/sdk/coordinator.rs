@@ -59,6 +59,10 @@ pub(crate) async fn serve(cluster: &Cluster, link: &Link, incoming: Incoming) {
             cluster.lock().cluster += 1;
             link.close(Status::new(StatusCode::Unavailable, "moved"));
         }
+        Some(Lost::Unsaid) => {
+            let status = Status::new(StatusCode::OutcomeUnknown, "the actor ended before it answered");
+            incoming.stream.respond(Err(status), Bytes::new()).await.unwrap_or(());
+        }
         None => incoming.stream.respond(answer.map(Response::Metadata), Bytes::new()).await.unwrap_or(()),
     }
 }

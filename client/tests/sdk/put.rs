@@ -94,7 +94,7 @@ fn losses() -> Vec<Lost> {
     let codes =
         [StatusCode::ProtocolViolation, StatusCode::Unavailable, StatusCode::Busy, StatusCode::NotFound];
     let closed = codes.map(|code| Lost::Closed(Status::new(code, "a reason to close")));
-    closed.into_iter().chain([Lost::Reset]).collect()
+    closed.into_iter().chain([Lost::Reset, Lost::Unsaid]).collect()
 }
 
 #[tokio::test]
