@@ -53,6 +53,8 @@ pub(super) struct Evidence {
     pub(super) healed: Option<Duration>,
     /// From the first fault to the first sign of it in `status`.
     pub(super) detected: Option<Duration>,
+    /// That sign.
+    pub(super) sign: Option<Vec<String>>,
     /// From the end of the faults until all was well.
     pub(super) healthy: Option<Duration>,
     /// What `status` finds wrong at the end.
@@ -116,6 +118,7 @@ pub(super) fn judge(scenario: &Scenario, evidence: Evidence) -> Report {
         linearizable,
         latency: latencies(&evidence.samples, evidence.trouble, evidence.healed),
         detected_ms: evidence.detected.map(millis),
+        detected_by: evidence.sign.unwrap_or_default(),
         healthy_ms: evidence.healthy.map(millis),
         restarts: evidence.restarts,
         faults: evidence.done,

@@ -35,6 +35,8 @@ pub struct Report {
     pub latency: Latencies,
     /// From the first fault to the first sign of it in `status`; `null` if there was none.
     pub detected_ms: Option<u64>,
+    /// That sign.
+    pub detected_by: Vec<String>,
     /// From the end of the faults until all was well.
     pub healthy_ms: Option<u64>,
     /// Restarts of actors, by kind.
@@ -125,6 +127,7 @@ impl Report {
             linearizable: false,
             latency: Latencies::default(),
             detected_ms: None,
+            detected_by: vec![],
             healthy_ms: None,
             restarts: BTreeMap::new(),
             faults: vec![],

@@ -126,7 +126,7 @@ async fn live(scenario: &Scenario, ground: &Arc<dyn Ground>, seed: u64) -> Resul
     tracing::info!(took = ?ending.elapsed(), "the load has ended");
     (evidence.done, evidence.struck) = (done, struck);
     evidence.trouble = trouble.duration_since(began);
-    evidence.detected = watch.detected();
+    (evidence.detected, evidence.sign) = watch.detected().unzip();
     evidence.healed = well.map(|well| well.duration_since(began));
     evidence.healthy = well.map(|well| well.saturating_duration_since(over));
     audit(ground, datanodes, scenario.recovery.within.0, &mut evidence).await;

@@ -52,8 +52,8 @@ pub(super) fn complaints(status: &ClusterStatus, datanodes: usize) -> Vec<String
 struct Seen {
     /// Since when all is well.
     well: Option<Instant>,
-    /// When something was not, the first time since the trouble began.
-    ill: Option<Instant>,
+    /// When something was not, the first time since the trouble began, and what.
+    ill: Option<(Instant, Vec<String>)>,
     /// What was said last.
     last: Vec<String>,
     trouble: Option<Instant>,
@@ -68,7 +68,7 @@ impl Seen {
         } else {
             self.well = None;
             if self.trouble.is_some_and(|trouble| asked >= trouble) {
-                self.ill.get_or_insert(now);
+                self.ill.get_or_insert_with(|| (now, complaints.clone()));
             }
         }
         self.last = complaints;
@@ -127,10 +127,11 @@ impl Watch {
         self.seen().trouble = Some(Instant::now());
     }
 
-    /// From the beginning of the trouble to its first sign.
-    pub(super) fn detected(&self) -> Option<Duration> {
+    /// From the beginning of the trouble to its first sign, and that sign.
+    pub(super) fn detected(&self) -> Option<(Duration, Vec<String>)> {
         let seen = self.seen();
-        Some(seen.ill?.duration_since(seen.trouble?))
+        let (ill, sign) = seen.ill.clone()?;
+        Some((ill.duration_since(seen.trouble?), sign))
     }
 
     /// Since when all is well.
@@ -233,12 +234,13 @@ mod tests {
         seen.hear(at(0), at(1), vec!["ill".to_owned()]);
         seen.trouble = Some(at(10));
         seen.hear(at(9), at(11), vec!["ill".to_owned()]);
-        assert_eq!((seen.ill, seen.well), (None, None));
+        let ill = |seen: &Seen| seen.ill.as_ref().map(|(when, _)| *when);
+        assert_eq!((ill(&seen), seen.well), (None, None));
         seen.hear(at(12), at(13), vec!["ill".to_owned()]);
         seen.hear(at(14), at(15), vec![]);
         seen.hear(at(16), at(17), vec![]);
-        assert_eq!((seen.ill, seen.well), (Some(at(13)), Some(at(15))));
+        assert_eq!((ill(&seen), seen.well), (Some(at(13)), Some(at(15))));
         seen.hear(at(18), at(19), vec!["ill".to_owned()]);
-        assert_eq!((seen.ill, seen.well), (Some(at(13)), None), "it is ill again");
+        assert_eq!((ill(&seen), seen.well), (Some(at(13)), None), "it is ill again");
     }
 }
