@@ -204,6 +204,11 @@ impl Cluster {
         self.logs.tails(lines)
     }
 
+    /// Panics in the logs that nobody ordered.
+    pub fn panics(&self) -> Vec<String> {
+        self.logs.panics()
+    }
+
     /// The binaries it runs.
     pub fn binaries(&self) -> &'static Binaries {
         self.binaries

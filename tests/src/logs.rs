@@ -37,6 +37,18 @@ impl LogWatch {
             .collect()
     }
 
+    /// Every panic that nobody ordered, with its file's name.
+    pub(crate) fn panics(&self) -> Vec<String> {
+        self.files
+            .iter()
+            .flat_map(|file| {
+                let name = file.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+                let text = fs::read(file).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+                panics_in(&text.unwrap_or_default()).into_iter().map(move |line| format!("{name}: {line}"))
+            })
+            .collect()
+    }
+
     /// The last lines of every log, for the report of a failure.
     pub(crate) fn tails(&self, lines: usize) -> String {
         let mut out = String::new();
@@ -53,6 +65,17 @@ impl LogWatch {
         out
     }
 }
+
+/// The lines of a log that tell of a panic which nobody ordered.
+pub(crate) fn panics_in(log: &str) -> Vec<String> {
+    let panic =
+        |line: &&str| is_alarm(line) && line.contains("panic reason=") || line.contains("panicked at");
+    let lines = log.lines().filter(panic).filter(|line| !line.contains(ORDERED));
+    lines.map(str::to_owned).collect()
+}
+
+/// The words of a panic that was ordered: `supervisor/chaos.rs` of the actors.
+const ORDERED: &str = "chaos ordered this panic";
 
 /// A line of level `ERROR`, or one that the runtime prints when a thread panics before the log is set up.
 fn is_alarm(line: &str) -> bool {
@@ -74,9 +97,18 @@ mod tests {
         let mut watch = LogWatch::default();
         watch.watch(&file);
         assert_eq!(watch.complaints().len(), 2, "{:?}", watch.complaints());
+        assert_eq!(watch.panics().len(), 1, "{:?}", watch.panics());
         watch.allow("it broke");
         watch.allow("panicked");
         assert_eq!(watch.complaints(), Vec::<String>::new());
         assert!(watch.tails(1).ends_with("src/main.rs:1:1:\n"));
+    }
+
+    #[test]
+    fn a_panic_that_was_ordered_is_none_that_nobody_ordered() {
+        let log = "2026-01-01T00:00:00Z ERROR dfs: panic reason=\"chaos ordered this panic\" location=\"a.rs\"\n\
+                   2026-01-01T00:00:00Z ERROR dfs: panic reason=\"index out of bounds\" location=\"b.rs\"\n\
+                   2026-01-01T00:00:00Z  INFO dfs: panic reason=\"x\"\n";
+        assert_eq!(panics_in(log).len(), 1, "{:?}", panics_in(log));
     }
 }

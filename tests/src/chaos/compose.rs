@@ -17,6 +17,7 @@ use super::ground::{Ground, Member};
 use super::local::{clear, fill, flip};
 use super::scenario::Scenario;
 use crate::docker::{Image, Project, docker, said};
+use crate::logs::panics_in;
 use crate::{chunk_files_below, wait_until};
 
 /// The image of nodes that can be told to fail.
@@ -257,6 +258,19 @@ impl Ground for Compose {
             told.extend((before < count).then(|| node.to_string()));
         }
         told
+    }
+
+    fn panics(&self) -> Vec<String> {
+        let told = |id: &String| {
+            // What nodes log goes to standard error.
+            let output = Command::new("docker").args(["logs", id]).output();
+            output.map(|output| panics_in(&String::from_utf8_lossy(&output.stderr))).unwrap_or_default()
+        };
+        let all = self
+            .ids
+            .iter()
+            .flat_map(|(node, id)| told(id).into_iter().map(move |line| format!("{node}: {line}")));
+        all.collect()
     }
 
     fn logs(&self) -> String {

@@ -78,6 +78,9 @@ pub(super) trait Ground: Send + Sync {
     /// Starts again what ended by itself, as an init system would, and tells what that was.
     fn revive(&self) -> Vec<String>;
 
+    /// Panics in all logs that nobody ordered.
+    fn panics(&self) -> Vec<String>;
+
     /// The last lines of all logs.
     fn logs(&self) -> String;
 }

@@ -73,6 +73,8 @@ pub(super) struct Evidence {
     pub(super) done: Vec<String>,
     /// Processes that ended by themselves, and were started again as an init system would.
     pub(super) ended: Vec<String>,
+    /// Panics that nobody ordered.
+    pub(super) panics: Vec<String>,
     /// Why the run did not come to its end.
     pub(super) aborted: Option<String>,
 }
@@ -92,6 +94,7 @@ pub(super) fn judge(scenario: &Scenario, evidence: Evidence) -> Report {
     failures.extend(told("not in as many good copies as asked for", &evidence.short));
     failures.extend(told("status is not clean", &evidence.findings));
     failures.extend(told("fsck is not clean", &evidence.fsck));
+    failures.extend(told("panics that nobody ordered", &evidence.panics));
     let orders = evidence.histories.into_iter().filter_map(|(paths, ops)| history::check(paths, ops).err());
     let orders: Vec<_> = orders.collect();
     let linearizable = orders.is_empty();
@@ -274,6 +277,11 @@ mod tests {
         );
         fails("", Evidence { fsck: vec!["orphan".into()], ..clean() }, "fsck is not clean: orphan");
         fails("", Evidence { healthy: None, ..clean() }, "not whole within 30s");
+        fails(
+            "",
+            Evidence { panics: vec!["dn1: oops".into()], ..clean() },
+            "panics that nobody ordered: dn1: oops",
+        );
         let late = Some(Duration::from_secs(31));
         fails("", Evidence { healthy: late, ..clean() }, "not whole within 30s");
         fails("", Evidence { aborted: Some("too long".into()), ..clean() }, "the run was ended: too long");

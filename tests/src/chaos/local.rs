@@ -222,6 +222,10 @@ impl Ground for Local {
         ended.iter().map(Member::to_string).collect()
     }
 
+    fn panics(&self) -> Vec<String> {
+        self.cluster.panics()
+    }
+
     fn logs(&self) -> String {
         self.cluster.log_tails(LOG_LINES)
     }

@@ -133,6 +133,8 @@ async fn live(scenario: &Scenario, ground: &Arc<dyn Ground>, seed: u64) -> Resul
     tracing::info!(chunks = evidence.chunks, took = ?ending.elapsed(), "every copy was read");
     evidence.restarts = watch.restarts();
     evidence.ended = keeper.ended();
+    let own = ground.clone();
+    evidence.panics = apart(move || Ok(own.panics())).await?;
     Ok(evidence)
 }
 
