@@ -91,6 +91,8 @@ pub const HEARTBEAT_MAILBOX: usize = 256;
 pub const INVENTORY_MAILBOX: usize = 16;
 /// The quarantine: its own answers.
 pub const QUARANTINE_MAILBOX: usize = 4;
+/// The scrub: its own answers, and operators who begin a round.
+pub const SCRUB_MAILBOX: usize = 16;
 /// Uploads and copies that ask for a link to a peer.
 pub const REPLICATION_MAILBOX: usize = 1024;
 /// An upload: a few events of its own tasks.

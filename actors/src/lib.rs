@@ -26,6 +26,7 @@
 //!    +- heartbeat        registration, heartbeats, tombstones
 //!    +- inventory        what the node has
 //!    +- quarantine       empties it
+//!    +- scrub            reads everything again, within its period
 //! ```
 //!
 //! Rules of this crate:

@@ -2,7 +2,7 @@
 
 use dfs_wire::message::admin::{
     ActorInfo, AdminRequest, AdminResponse, Chaos, ClusterStatus, ForgetNode, ForgottenNode, Garbage,
-    GcBegun, NodeInfo, NodeStatus, RunGc,
+    GcBegun, NodeInfo, NodeStatus, RunGc, ScrubPace, ScrubStatus,
 };
 use dfs_wire::message::metadata::{
     Explain, Explained, Fsck, FsckStep, MetadataRequest, MetadataResponse, OpenRead, PinnedVersion,
@@ -148,6 +148,36 @@ impl Client {
     pub async fn actors(&self, address: Option<&str>) -> Result<Vec<ActorInfo>, Error> {
         match self.inner.rpc.admin(address, AdminRequest::Actors).await? {
             AdminResponse::Actors(actors) => Ok(actors),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// How the scrub of the datanode at `address` does.
+    ///
+    /// ```no_run
+    /// # async fn example(client: dfs_client::Client) -> Result<(), dfs_client::Error> {
+    /// let scrub = client.scrub_status("127.0.0.1:8081").await?;
+    /// println!("{} of {} chunks, {} bad", scrub.round.chunks, scrub.chunks_total, scrub.round.bad);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// If that node cannot be asked, or is no datanode.
+    pub async fn scrub_status(&self, address: &str) -> Result<ScrubStatus, Error> {
+        match self.inner.rpc.admin(Some(address), AdminRequest::ScrubStatus).await? {
+            AdminResponse::ScrubStatus(status) => Ok(*status),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Has the datanode at `address` begin a round of its scrub now, in place of one under way. Returns the number of the round.
+    ///
+    /// # Errors
+    /// If that node cannot be asked, or is no datanode.
+    pub async fn scrub_start(&self, address: &str, pace: ScrubPace) -> Result<u64, Error> {
+        match self.inner.rpc.admin(Some(address), AdminRequest::ScrubStart(pace)).await? {
+            AdminResponse::ScrubStarted(round) => Ok(round),
             other => Err(unexpected(&other)),
         }
     }

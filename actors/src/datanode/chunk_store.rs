@@ -342,6 +342,9 @@ pub trait ChunkStore: Send + Sync + 'static {
     /// Committed chunks after `after`, in key order, at most `limit`. From memory.
     fn inventory(&self, after: Option<ChunkKey>, limit: usize) -> Vec<ChunkInfo>;
 
+    /// The last of the committed chunks in key order. From memory.
+    fn newest(&self) -> Option<ChunkKey>;
+
     /// Whether the chunk is in the inventory, good or bad. From memory.
     fn holds(&self, key: ChunkKey) -> bool {
         let before = match key.generation.0.checked_sub(1) {

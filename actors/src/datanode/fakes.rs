@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use dfs_wire::auth::NodeKey;
 use dfs_wire::id::{ChunkId, ChunkKey, ClusterId, Epoch, Generation, Incarnation, InodeId, NodeId};
+use dfs_wire::message::admin::ScrubStatus;
 use dfs_wire::message::inventory::{
     InventoryAccepted, InventoryEntry, InventoryReport, InventoryRequest, InventoryResponse,
 };
@@ -18,6 +19,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
 use super::tree::{Agents, AgentsArgs, agents};
+use crate::budgets::SCRUB_MAILBOX;
 use crate::datanode::authority::Heard;
 use crate::datanode::authority::{IdentityStore, Joined, SelfDescription};
 use crate::datanode::chunk_store::{
@@ -28,8 +30,14 @@ use crate::datanode::control::CoordinatorLink;
 use crate::datanode::heartbeat::{HeartbeatConfig, LoadProbe, load_of_store};
 use crate::datanode::inventory::InventoryConfig;
 use crate::datanode::quarantine::QuarantineConfig;
+use crate::datanode::scrub::{CursorStore, Scrub, ScrubArgs, ScrubConfig, ScrubCursor, ScrubMsg};
+use crate::datanode::tree::found;
 use crate::env::Env;
-use crate::supervisor::{ActorTree, Root, Strike, StrikeTarget};
+use crate::supervisor::{ActorTree, Addr, ChildSpec, Root, Strike, StrikeTarget};
+use crate::watch;
+
+/// Within this time the scrub of a [`Rig`] reads everything.
+pub(crate) const SCRUB_PERIOD: Duration = Duration::from_secs(3600);
 
 pub(crate) fn key(id: u128) -> ChunkKey {
     ChunkKey { chunk: ChunkId(id), generation: Generation(1) }
@@ -52,6 +60,12 @@ pub(crate) struct FakeStore {
     pub(crate) chunks: Mutex<BTreeSet<ChunkKey>>,
     pub(crate) quarantined: Mutex<BTreeSet<ChunkKey>>,
     pub(crate) purges: Mutex<Vec<Duration>>,
+    /// Chunks whose bytes are not what they should be.
+    pub(crate) bad: Mutex<BTreeSet<ChunkKey>>,
+    /// Chunks that were read whole, in turn.
+    pub(crate) verified: Mutex<Vec<ChunkKey>>,
+    /// The cursor of the scrub, as last kept.
+    pub(crate) cursor: Mutex<Option<ScrubCursor>>,
 }
 
 impl FakeStore {
@@ -109,8 +123,24 @@ impl ChunkStore for FakeStore {
         chunks.iter().filter(|k| after.is_none_or(|a| **k > a)).take(limit).map(|k| Self::info(*k)).collect()
     }
 
+    fn newest(&self) -> Option<ChunkKey> {
+        self.chunks.lock().unwrap().last().copied()
+    }
+
     fn verify(&self, key: ChunkKey) -> BoxFuture<'static, Result<ChunkInfo, StoreError>> {
-        async move { Ok(Self::info(key)) }.boxed()
+        let (here, bad) =
+            (self.chunks.lock().unwrap().contains(&key), self.bad.lock().unwrap().contains(&key));
+        self.verified.lock().unwrap().push(key);
+        async move {
+            match (here, bad) {
+                (false, _) => Err(no_such(key)),
+                (_, true) => {
+                    Err(StoreError::Corrupt { disk: Arc::from("fake"), key, detail: "block 0".to_owned() })
+                }
+                (_, false) => Ok(Self::info(key)),
+            }
+        }
+        .boxed()
     }
 
     fn stats(&self) -> StoreStats {
@@ -119,6 +149,18 @@ impl ChunkStore for FakeStore {
 
     fn close(&self) -> BoxFuture<'static, ()> {
         async {}.boxed()
+    }
+}
+
+impl CursorStore for FakeStore {
+    fn load(&self) -> BoxFuture<'static, Result<Option<ScrubCursor>, Status>> {
+        let cursor = self.cursor.lock().unwrap().clone();
+        async { Ok(cursor) }.boxed()
+    }
+
+    fn save(&self, cursor: ScrubCursor) -> BoxFuture<'static, Result<(), Status>> {
+        *self.cursor.lock().unwrap() = Some(cursor);
+        async { Ok(()) }.boxed()
     }
 }
 
@@ -279,6 +321,8 @@ pub(crate) struct Rig {
     pub(crate) root: Root,
     pub(crate) tree: ActorTree,
     pub(crate) agents: Agents,
+    pub(crate) scrub: Addr<ScrubMsg>,
+    pub(crate) status: watch::Receiver<ScrubStatus>,
     pub(crate) store: Arc<FakeStore>,
     pub(crate) coordinator: Arc<FakeCoordinator>,
     pub(crate) identity: Arc<FakeIdentity>,
@@ -300,10 +344,29 @@ impl Rig {
             quarantine: QuarantineConfig::default(),
             clock: env.clock.clone(),
         });
+        let (scrub, status) =
+            (Addr::new(&env.clock, SCRUB_MAILBOX), watch::Sender::new(ScrubStatus::default()));
+        let (seen, scrubbing) = (
+            status.subscribe(),
+            ScrubArgs {
+                config: ScrubConfig {
+                    period: SCRUB_PERIOD,
+                    recheck: SCRUB_PERIOD / 6,
+                    ..ScrubConfig::default()
+                },
+                store: store.clone(),
+                cursor: store.clone(),
+                found: found(agents.heartbeat.clone()),
+                pressed: Arc::new(|| false),
+                health: agents.health.clone(),
+                status,
+            },
+        );
+        let spec = spec.child(ChildSpec::new::<Scrub>("scrub", &scrub, scrubbing));
         let tree = ActorTree::new("dn-7");
         let root = Root::start(env, tree.clone(), spec).await.unwrap();
         assert!(root.ready(Duration::from_secs(1)).await);
-        Self { root, tree, agents, store, coordinator, identity }
+        Self { root, tree, agents, scrub, status: seen, store, coordinator, identity }
     }
 
     /// Lets virtual time pass.

@@ -10,7 +10,7 @@ use dfs_wire::handshake::{Hello, Peer, Welcome};
 use dfs_wire::id::{ChunkKey, OpId};
 use dfs_wire::limits::{CHUNK_BYTES_MAX, DATA_FRAME_BYTES, REPLICATION_MAX};
 use dfs_wire::link::{Incoming, Stream};
-use dfs_wire::message::admin::{AdminRequest, AdminResponse, GarbageKind, GcBegun, RunGc};
+use dfs_wire::message::admin::{AdminRequest, AdminResponse, GarbageKind, GcBegun, RunGc, ScrubStatus};
 use dfs_wire::message::chunk::{
     ChunkRequest, ChunkResponse, ChunkVerified, ReadChunk, VerifyChunk, WriteChunk,
 };
@@ -26,16 +26,18 @@ use super::reads::{Reads, in_time};
 use crate::budgets::STREAMING_MAILBOX;
 use crate::datanode::authority::Authority;
 use crate::datanode::chunk_store::{ChunkStore, StoreError};
+use crate::datanode::heartbeat::CopyFault;
 use crate::datanode::quarantine::QuarantineMsg;
 use crate::datanode::reads::ReadPlaces;
 use crate::datanode::replication::{CopyJob, ReplicationMsg, copy_chunk};
+use crate::datanode::scrub::ScrubMsg;
 use crate::datanode::streaming::{
     Admitted, Origin, Streaming, StreamingArgs, Turn, Turns, UploadLimits, WriteOrder,
 };
 use crate::env::Clock;
 use crate::peer::admin::NodeAdmin;
 use crate::peer::session::{PeerInfo, Service};
-use crate::supervisor::{Addr, AskError, Berth, Nursery};
+use crate::supervisor::{Addr, AskError, Berth, Nursery, Reply};
 
 /// Patience with a disk that checks a whole chunk: 64 MiB, at 1 MiB/s.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(64);
@@ -80,21 +82,14 @@ pub struct DatanodeParts {
     pub quarantine: Addr<QuarantineMsg>,
     /// Who is told of copies that are not as the coordinator thinks.
     pub found: Arc<dyn Fn(ChunkKey, CopyFault) + Send + Sync>,
+    /// The scrub, and how it does.
+    pub scrub: (Addr<ScrubMsg>, watch::Receiver<ScrubStatus>),
     /// Name, actors, uptime.
     pub admin: NodeAdmin,
     /// Bounds; what they are when a request comes counts for it. Reads at once are fixed at the start.
     pub limits: watch::Receiver<DatanodeLimits>,
     /// What is waited by.
     pub clock: Arc<dyn Clock>,
-}
-
-/// What is wrong with a copy that somebody came for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CopyFault {
-    /// A mismatch was read twice.
-    Corrupt,
-    /// It is not here.
-    Missing,
 }
 
 /// Serves the data requests of clients and peers.
@@ -146,6 +141,26 @@ impl DatanodeService {
         ]
     }
 
+    /// Whether a request waits for a place here: whoever reads for nobody lets it go first.
+    pub fn is_pressed(&self) -> bool {
+        self.places().iter().any(|(.., waiting)| *waiting > 0)
+    }
+
+    /// How the scrub does, as it last showed it: when it did something, or kept its cursor.
+    pub fn scrub_status(&self) -> ScrubStatus {
+        self.parts.scrub.1.borrow().clone()
+    }
+
+    async fn ask_scrub<T: Send + 'static>(
+        &self,
+        asker: &Asker,
+        question: impl FnOnce(Reply<T>) -> ScrubMsg,
+    ) -> Result<T, Status> {
+        let asked = self.parts.scrub.0.ask(question, asker.patience(self.limits().prepare_timeout)).await;
+        let busy = |error| Status::new(StatusCode::Busy, format!("the scrub does not answer: {error}"));
+        asked.map_err(|error| busy(error).retry_after_ms(BUSY_PAUSE_MS))
+    }
+
     async fn dispatch(&self, session: u64, incoming: Incoming) {
         let Incoming { head, tail, stream } = incoming;
         drop(tail);
@@ -166,6 +181,14 @@ impl DatanodeService {
             ) => self.parts.admin.answer(&request).map(Response::Admin),
             Request::Admin(AdminRequest::GcStatus) => self.gc_status().await.map(Response::Admin),
             Request::Admin(AdminRequest::RunGc(word)) => self.run_gc(word).await.map(Response::Admin),
+            Request::Admin(AdminRequest::ScrubStatus) => {
+                let status = self.ask_scrub(&asker, ScrubMsg::Status).await;
+                status.map(|status| Response::Admin(AdminResponse::ScrubStatus(Box::new(status))))
+            }
+            Request::Admin(AdminRequest::ScrubStart(pace)) => {
+                let round = self.ask_scrub(&asker, |reply| ScrubMsg::Start(pace, reply)).await;
+                round.map(|round| Response::Admin(AdminResponse::ScrubStarted(round)))
+            }
             other => {
                 let text = format!("{} is answered by the coordinator, not by a datanode", other.name());
                 Err(Status::new(StatusCode::Unsupported, text))

@@ -12,6 +12,7 @@
 //!    +- heartbeat    registration, heartbeats, tombstones; says goodbye when it stops, after the others
 //!    +- inventory    what the node has
 //!    +- quarantine   empties it
+//!    +- scrub        reads everything again, within its period
 //! ```
 
 use std::sync::Arc;
@@ -20,20 +21,24 @@ use crate::watch;
 use dfs_wire::handshake::{Hello, NodePeer, Peer};
 use dfs_wire::id::ChunkKey;
 use dfs_wire::limits::CONNECTION_CREDIT_BYTES;
+use dfs_wire::message::admin::ScrubStatus;
 use dfs_wire::slab::SlabBudget;
 
 use super::authority::{CoordinatorView, Heard, IdentityStore, NodeAuthority, SelfDescription};
 use super::chunk_store::ChunkStore;
 use super::control::{Control, ControlArgs, ControlLink, ControlMsg, CoordinatorLink};
-use super::heartbeat::{Heartbeat, HeartbeatArgs, HeartbeatConfig, HeartbeatMsg, LoadProbe, want_news};
+use super::heartbeat::{
+    CopyFault, Heartbeat, HeartbeatArgs, HeartbeatConfig, HeartbeatMsg, LoadProbe, want_news,
+};
 use super::inventory::{DatanodeHealth, Inventory, InventoryArgs, InventoryConfig, InventoryMsg};
 use super::load::Load;
 use super::quarantine::{Quarantine, QuarantineArgs, QuarantineConfig, QuarantineMsg};
 use super::replication::{PeerLimits, Replication, ReplicationArgs, ReplicationMsg};
-use super::service::{CopyFault, DatanodeLimits, DatanodeParts, DatanodeService};
+use super::scrub::{CursorStore, Scrub, ScrubArgs, ScrubConfig};
+use super::service::{DatanodeLimits, DatanodeParts, DatanodeService};
 use crate::budgets::{
     CONTROL_MAILBOX, COPIES_MAX, HEARTBEAT_MAILBOX, INVENTORY_MAILBOX, QUARANTINE_MAILBOX,
-    REPLICATION_MAILBOX, UPLOADS_MAX,
+    REPLICATION_MAILBOX, SCRUB_MAILBOX, UPLOADS_MAX,
 };
 use crate::env::{Clock, Env};
 use crate::peer::admin::{NodeAdmin, NodeFacts, NodeName};
@@ -65,6 +70,8 @@ pub struct DatanodeArgs {
     pub inventory: InventoryConfig,
     /// Times of the quarantine.
     pub quarantine: QuarantineConfig,
+    /// Period and budget of the scrub, and where its cursor is kept.
+    pub scrub: (ScrubConfig, Arc<dyn CursorStore>),
 }
 
 /// Memory for chunks on their way.
@@ -124,7 +131,9 @@ pub fn datanode(args: DatanodeArgs) -> Datanode {
         quarantine: args.quarantine,
         clock: clock.clone(),
     });
-    let Agents { heartbeat, view, quarantine, .. } = reached;
+    let Agents { heartbeat, view, health, quarantine, .. } = reached;
+    let (scrub, status) = (Addr::new(&clock, SCRUB_MAILBOX), watch::Sender::new(ScrubStatus::default()));
+    let found = found(heartbeat.clone());
     let hello = introduction(&args.me, &view);
     let work = work(Work {
         clock: &clock,
@@ -136,10 +145,9 @@ pub fn datanode(args: DatanodeArgs) -> Datanode {
         nurseries: [uploads, copies],
     });
     let admin = admin(&args.me, &view, args.tree, &args.env, args.chaos);
-    let authority =
-        NodeAuthority::new(args.me.node, view.clone(), args.env.clock, want_news(heartbeat.clone()));
+    let authority = NodeAuthority::new(args.me.node, view.clone(), args.env.clock, want_news(heartbeat));
     let service = Arc::new(DatanodeService::new(DatanodeParts {
-        store: args.store,
+        store: args.store.clone(),
         authority: Arc::new(authority),
         ingest,
         replica,
@@ -147,11 +155,19 @@ pub fn datanode(args: DatanodeArgs) -> Datanode {
         copies: copy_nursery,
         links,
         quarantine,
-        found: found(heartbeat),
+        found: found.clone(),
+        scrub: (scrub.clone(), status.subscribe()),
         admin: admin.clone(),
         limits: args.limits,
         clock: clock.clone(),
     }));
+    let pressed = {
+        let service = service.clone();
+        Arc::new(move || service.is_pressed())
+    };
+    let (config, cursor) = args.scrub;
+    let scrubbing = ScrubArgs { config, store: args.store, cursor, found, pressed, health, status };
+    let agents = agents.child(ChildSpec::new::<Scrub>("scrub", &scrub, scrubbing));
     Datanode { clock, service, view, admin, work, agents }
 }
 
@@ -205,7 +221,9 @@ fn admin(
 }
 
 /// Hands on what readers found of copies; the heartbeat tells the coordinator.
-fn found(heartbeat: Addr<HeartbeatMsg>) -> Arc<dyn Fn(ChunkKey, CopyFault) + Send + Sync> {
+pub(in crate::datanode) fn found(
+    heartbeat: Addr<HeartbeatMsg>,
+) -> Arc<dyn Fn(ChunkKey, CopyFault) + Send + Sync> {
     Arc::new(move |key, found| {
         let word = match found {
             CopyFault::Corrupt => HeartbeatMsg::Corrupt(key),

@@ -119,6 +119,9 @@ impl NodeAdmin {
             | AdminRequest::RunGc(_) => {
                 Err(Status::new(StatusCode::Unsupported, "only the coordinator knows the cluster"))
             }
+            AdminRequest::ScrubStatus | AdminRequest::ScrubStart(_) => {
+                Err(Status::new(StatusCode::Unsupported, "a coordinator has no chunks that could be read"))
+            }
         }
     }
 

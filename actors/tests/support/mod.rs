@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use dfs_actors::budgets::SCRUB_MAILBOX;
 use dfs_actors::datanode::authority::Authority;
 use dfs_actors::datanode::chunk_store::*;
 use dfs_actors::datanode::replication::{PeerLimits, Replication, ReplicationArgs};
@@ -24,6 +25,7 @@ use dfs_wire::auth::{Grant, GrantOp, Mac, NodeKey, Receipt};
 use dfs_wire::handshake::{Hello, NodePeer, Peer};
 use dfs_wire::id::*;
 use dfs_wire::limits::BLOCK_BYTES;
+use dfs_wire::message::admin::ScrubStatus;
 use dfs_wire::message::chunk::Target;
 use dfs_wire::slab::{SlabBudget, SlabPool};
 use dfs_wire::status::{Status, StatusCode};
@@ -237,6 +239,10 @@ impl ChunkStore for SharedStore {
         Vec::new()
     }
 
+    fn newest(&self) -> Option<ChunkKey> {
+        None
+    }
+
     fn verify(&self, key: ChunkKey) -> BoxFuture<'static, Result<ChunkInfo, StoreError>> {
         let opened = self.open(key);
         async move { opened.await.map(|reader| *reader.info()) }.boxed()
@@ -305,6 +311,17 @@ pub(crate) fn env_on(net: &Arc<MemNet>) -> Env {
     Env::new(Arc::new(TokioClock::starting_at(0)), net.clone(), Arc::new(SeededRng::new(1)))
 }
 
+/// The bounds of a small datanode.
+fn few() -> DatanodeLimits {
+    DatanodeLimits {
+        upload: UploadLimits::default(),
+        window_slabs: 4,
+        prepare_timeout: Duration::from_secs(5),
+        reads_max: 8,
+        bulk_uploads_max: 8,
+    }
+}
+
 impl TestNode {
     /// Starts node number `n` with `slabs` of memory for each class.
     pub(crate) async fn start(net: &Arc<MemNet>, n: u16, slabs: usize) -> Self {
@@ -331,15 +348,9 @@ impl TestNode {
             links: links.clone(),
             quarantine: Addr::new(&env.clock, 1),
             found: Arc::new(|_, _| {}),
+            scrub: (Addr::new(&env.clock, SCRUB_MAILBOX), watch::channel(ScrubStatus::default()).1),
             admin: NodeAdmin::new(name, tree.clone(), env.clone(), facts),
-            limits: watch::channel(DatanodeLimits {
-                upload: UploadLimits::default(),
-                window_slabs: 4,
-                prepare_timeout: Duration::from_secs(5),
-                reads_max: 8,
-                bulk_uploads_max: 8,
-            })
-            .1,
+            limits: watch::channel(few()).1,
             clock: env.clock.clone(),
         }));
         let (drain, draining) = watch::channel(false);

@@ -140,6 +140,8 @@ pub const KEYS: &[Key] = &[
     key("storage", "reserve", Kind::Size(0, 1024 * GIB), "1GiB", "Free space that new chunks never take, so that deletes and metadata go on; never more than a twentieth of the disk, whatever is set."),
     key("storage", "quarantine_retention", Kind::Time(0, 30 * DAY), "24h", "How long a deleted chunk stays in quarantine before it is unlinked; of an hour or more, up to an hour longer."),
     key("storage", "mass_delete_percent", Kind::Count(1, 100), "50", "Share of a datanode's chunks that one inventory may put into quarantine. If the coordinator wants more gone, none is touched and health shows it."),
+    key("storage", "scrub_period", Kind::Time(SECOND, 90 * DAY), "14days", "Within this time a datanode reads everything it has, and checks it: what rots at rest is found. It cannot be turned off."),
+    key("storage", "scrub_bytes_per_second", Kind::Size(64 * KIB, 16 * GIB), "32MiB", "What that reads of a disk in a second at most. Where it is too little for the period, `dfsctl status` says so."),
     key("storage", "group_commit_delay", Kind::Time(0, SECOND), "2ms", "How long a finished chunk waits for others that are being synced, to share their directory sync. One that nobody follows does not wait."),
     key("storage", "open_files_max", Kind::Count(16, 65_536), "1024", "Chunk files kept open for reading."),
 

@@ -200,6 +200,8 @@ pub(crate) struct RawStorage {
     pub(crate) reserve: Size,
     pub(crate) quarantine_retention: Time,
     pub(crate) mass_delete_percent: Count,
+    pub(crate) scrub_period: Time,
+    pub(crate) scrub_bytes_per_second: Size,
     pub(crate) group_commit_delay: Time,
     pub(crate) open_files_max: Count,
 }

@@ -204,6 +204,10 @@ pub struct StorageConfig {
     pub quarantine_retention: Duration,
     /// Most chunks, in percent, that one inventory may put into quarantine.
     pub mass_delete_percent: u8,
+    /// Within this time everything is read and checked.
+    pub scrub_period: Duration,
+    /// Bytes a second that this reads at most.
+    pub scrub_bytes_per_second: u64,
     /// Wait for others to share a directory sync.
     pub group_commit_delay: Duration,
     /// Files kept open for reading.

@@ -302,6 +302,8 @@ fn storage(raw: &RawConfig) -> StorageConfig {
         reserve_bytes: storage.reserve.0,
         quarantine_retention: storage.quarantine_retention.0,
         mass_delete_percent: narrow(&storage.mass_delete_percent),
+        scrub_period: storage.scrub_period.0,
+        scrub_bytes_per_second: storage.scrub_bytes_per_second.0,
         group_commit_delay: storage.group_commit_delay.0,
         open_files_max: narrow(&storage.open_files_max),
     }

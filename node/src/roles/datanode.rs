@@ -12,6 +12,7 @@ use dfs_actors::datanode::chunk_store::ChunkStore;
 use dfs_actors::datanode::heartbeat::HeartbeatConfig;
 use dfs_actors::datanode::inventory::InventoryConfig;
 use dfs_actors::datanode::quarantine::QuarantineConfig;
+use dfs_actors::datanode::scrub::ScrubConfig;
 use dfs_actors::datanode::streaming::UploadLimits;
 use dfs_actors::datanode::tree::{DatanodeArgs, DatanodeMemory, datanode};
 use dfs_actors::peer::tree::Transport;
@@ -24,7 +25,7 @@ use super::{Begun, LOOK, bind, drained, follow, observe, ready, talk};
 use crate::config::Config;
 use crate::private;
 use crate::process::{EXIT_SUPERSEDED, RoleContext};
-use crate::store::{DataDir, FileStore, NodeIdentity, OsDisk, StoreConfig, StoredIdentity};
+use crate::store::{DataDir, FileStore, NodeIdentity, OsDisk, StoreConfig, StoredCursor, StoredIdentity};
 
 /// Descriptors of a datanode besides connections and chunk files: directories, the lock, links to others, what is short.
 const DESCRIPTORS_OTHER: usize = 512;
@@ -59,7 +60,7 @@ pub(super) async fn start(context: &RoleContext, config: &Config) -> anyhow::Res
         chaos: config.chaos.enabled,
         coordinator: config.coordinator.address.to_string(),
         store: chunks,
-        identity: Arc::new(StoredIdentity::new(store)),
+        identity: Arc::new(StoredIdentity::new(store.clone())),
         memory: memory.clone(),
         limits: follow(&context.live, limits),
         heartbeat: HeartbeatConfig::default(),
@@ -72,6 +73,7 @@ pub(super) async fn start(context: &RoleContext, config: &Config) -> anyhow::Res
             interval: config.cluster.gc_interval,
             retention: config.storage.quarantine_retention,
         },
+        scrub: (scrub(config), Arc::new(StoredCursor::new(store))),
     });
     let (service, admin, view) = (built.service.clone(), built.admin.clone(), built.view.clone());
     let Transport { spec: talk, drain, requests, .. } =
@@ -80,6 +82,7 @@ pub(super) async fn start(context: &RoleContext, config: &Config) -> anyhow::Res
     let node = ready(root, tree).await?;
     watch_membership(context, &view, &config.node.name);
     observe::places(&context.metrics, &config.node.name, &service);
+    observe::scrub(&context.metrics, &config.node.name, &service);
     let finish = async move {
         admin.drain();
         drain.send_replace(true);
@@ -133,6 +136,14 @@ fn memory(config: &Config, context: &RoleContext) -> DatanodeMemory {
         observe::memory(&context.metrics, &config.node.name, purpose, budget);
     }
     DatanodeMemory { ingest, replica, limit_bytes: config.memory.limit_bytes as u64 }
+}
+
+fn scrub(config: &Config) -> ScrubConfig {
+    ScrubConfig {
+        period: config.storage.scrub_period,
+        bytes_per_second: config.storage.scrub_bytes_per_second,
+        ..ScrubConfig::default()
+    }
 }
 
 fn limits(config: &Config) -> DatanodeLimits {

@@ -146,6 +146,34 @@ pub(super) fn places(metrics: &Metrics, node: &str, service: &Arc<DatanodeServic
     });
 }
 
+/// Shows how the scrub of a datanode does at each scrape.
+pub(super) fn scrub(metrics: &Metrics, node: &str, service: &Arc<DatanodeService>) {
+    let (service, node) = (service.clone(), node.to_owned());
+    metrics.sample(move || {
+        let (mut out, status) = (Samples::of(&node), service.scrub_status());
+        let round = status.round;
+        out.gauge(
+            "scrub_round",
+            "Number of the round of the scrub under way, or of the last one",
+            round.round,
+        );
+        out.gauge("scrub_chunks", "Chunks read in that round", round.chunks);
+        out.gauge("scrub_chunks_to_read", "Chunks there were when it began", status.chunks_total);
+        out.gauge("scrub_bytes", "Bytes read in that round", round.bytes);
+        out.gauge("scrub_bytes_to_read", "Bytes of the chunks there were when it began", status.bytes_total);
+        out.gauge("scrub_bad", "Bad copies found in that round", round.bad);
+        out.gauge("scrub_unreadable", "Copies that could not be read in that round", round.unreadable);
+        let help = "Copies that were bad or unreadable and are still there";
+        out.gauge("scrub_doubted", help, status.doubted);
+        let since = Duration::from_millis(status.since_ms).as_secs_f64();
+        let help = "Time that the node has run since a round last ended";
+        out.push("scrub_since_seconds", help, vec![], SampleValue::Gauge(since));
+        let help = "1 if no round has ended within twice the period";
+        out.gauge("scrub_overdue", help, u64::from(status.overdue));
+        out.samples
+    });
+}
+
 /// Shows a budget of buffers at each scrape.
 pub(super) fn memory(metrics: &Metrics, node: &str, purpose: &'static str, budget: &SlabBudget) {
     let (budget, node) = (budget.clone(), node.to_owned());

@@ -304,6 +304,10 @@ impl ChunkStore for FileStore {
         self.core.index.page(after, limit)
     }
 
+    fn newest(&self) -> Option<ChunkKey> {
+        self.core.index.newest()
+    }
+
     fn verify(&self, key: ChunkKey) -> BoxFuture<'static, Result<ChunkInfo, StoreError>> {
         let core = self.core.clone();
         Box::pin(async move {

@@ -120,6 +120,11 @@ impl Index {
         state.entries.range((from, Bound::Unbounded)).take(limit).map(|(_, entry)| entry.info).collect()
     }
 
+    /// The last key there is.
+    pub(crate) fn newest(&self) -> Option<ChunkKey> {
+        lock(&self.state).entries.last_key_value().map(|(key, _)| *key)
+    }
+
     pub(crate) fn totals(&self) -> Totals {
         lock(&self.state).totals
     }
@@ -153,6 +158,7 @@ mod tests {
         assert_eq!(first.iter().map(|i| i.identity.chunk.0).collect::<Vec<_>>(), [1, 2]);
         let rest = index.page(Some(first[1].key()), 100);
         assert_eq!(rest.iter().map(|i| i.identity.chunk.0).collect::<Vec<_>>(), [3, 4, 5]);
+        assert_eq!((index.newest(), Index::default().newest()), (Some(info(5, 0).key()), None));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! <data_dir>/lock                                  flock held by the one process that owns the directory; its pid
 //!            identity                              node, cluster, key, format version; see identity.rs
 //!            identity.spare                        room for the next identity; see data_dir.rs
+//!            scrub                                 how far the scrub has come; see scrub_cursor.rs
 //!            tmp/<n>.part                          unfinished writes; emptied at start
 //!            chunks/<x>/<y>/<chunk>.<generation>   committed chunks; x and y are two digits of the time in the id
 //!            quarantine/<date>T<hour>/<chunk>.<generation>.<unix ms>.<n>.<bytes>     moved aside in that hour; purged by age
@@ -63,12 +64,17 @@ impl Layout {
         self.root.join("identity.spare")
     }
 
+    /// How far the scrub has come.
+    pub fn scrub(&self) -> PathBuf {
+        self.root.join("scrub")
+    }
+
     /// The directory and what is directly in it: if these are private, all of it is.
-    pub fn outermost(&self) -> [PathBuf; 7] {
+    pub fn outermost(&self) -> [PathBuf; 8] {
         let dirs = [self.root.clone(), self.tmp_dir(), self.quarantine_dir(), self.chunks_dir()];
-        let ([root, tmp, quarantine, chunks], [lock, identity, spare]) =
-            (dirs, [self.lock(), self.identity(), self.identity_spare()]);
-        [root, tmp, quarantine, chunks, lock, identity, spare]
+        let ([root, tmp, quarantine, chunks], [lock, identity, spare, scrub]) =
+            (dirs, [self.lock(), self.identity(), self.identity_spare(), self.scrub()]);
+        [root, tmp, quarantine, chunks, lock, identity, spare, scrub]
     }
 
     /// Where files are until they are committed; emptied at the start.

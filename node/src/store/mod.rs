@@ -7,11 +7,13 @@
 //!  quarantine ----------------------------------------------------------------------> commit.rs <--+ rename, dir fsync
 //!  purge_quarantine ----------> purge.rs --pool.rs (writes)--> unlink, dir fsync         quarantine.rs <--|
 //!  change_identity ---------> membership.rs --pool.rs (writes)--> data_dir.rs                          |
+//!  load, save of a cursor --> scrub_file.rs --pool.rs-----------> the file `scrub`                     |
 //!  open / read -----------------> reader.rs --pool.rs (reads)---> map.rs or pread, CRC                 |
 //!  verify ----------------------> verify.rs --pool.rs (reads)---> O_DIRECT, CRC, SHA-256               v
 //!  inventory, stats <---------------------------------------------------------------------------- index.rs
 //!
-//!  pure: format.rs (bytes of a file), layout.rs, hours.rs (names), identity.rs, watermarks.rs (when a disk is full)
+//!  pure: format.rs (bytes of a file), layout.rs, hours.rs (names), identity.rs, scrub_cursor.rs, watermarks.rs (when a disk
+//!  is full)
 //!  start: data_dir.rs (lock, identity), sweep.rs (tmp, footers, index)     seam: disk_io.rs, real: os_disk.rs
 //! ```
 //! What holds: bytes are synced before a name is given, and the name is synced before
@@ -47,6 +49,8 @@ mod pool;
 mod purge;
 mod quarantine;
 mod reader;
+mod scrub_cursor;
+mod scrub_file;
 mod sweep;
 #[cfg(test)]
 mod tests;
@@ -61,4 +65,5 @@ pub use file_store::{FileStore, OpenError};
 pub use identity::NodeIdentity;
 pub use membership::StoredIdentity;
 pub use os_disk::OsDisk;
+pub use scrub_file::StoredCursor;
 pub use sweep::{REPORT_LINES_MAX, Strays, SweepReport};

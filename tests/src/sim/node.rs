@@ -20,6 +20,7 @@ use dfs_actors::datanode::chunk_store::ChunkStore;
 use dfs_actors::datanode::heartbeat::HeartbeatConfig;
 use dfs_actors::datanode::inventory::InventoryConfig;
 use dfs_actors::datanode::quarantine::QuarantineConfig;
+use dfs_actors::datanode::scrub::ScrubConfig;
 use dfs_actors::datanode::streaming::UploadLimits;
 use dfs_actors::datanode::tree::{DatanodeArgs, DatanodeMemory, datanode};
 use dfs_actors::env::{Clock, Env, SeededRng};
@@ -30,7 +31,9 @@ use dfs_actors::peer::tree::{Transport, TransportArgs, transport};
 use dfs_actors::supervisor::{ActorTree, Exit, Root, SupervisorSpec};
 use dfs_actors::watch;
 use dfs_node::metadata::redb::{RedbOptions, RedbStore};
-use dfs_node::store::{DataDir, DirectIo, FileStore, NodeIdentity, StoreConfig, StoredIdentity};
+use dfs_node::store::{
+    DataDir, DirectIo, FileStore, NodeIdentity, StoreConfig, StoredCursor, StoredIdentity,
+};
 use dfs_wire::auth::ClusterKey;
 use dfs_wire::id::{ClusterId, NodeId};
 use dfs_wire::slab::{SlabBudget, SlabPool};
@@ -231,6 +234,16 @@ fn inventory() -> InventoryConfig {
     InventoryConfig { interval: Duration::from_secs(20), breaker_percent: 100, ..InventoryConfig::default() }
 }
 
+/// Everything is read several times while a world lives.
+fn scrub() -> ScrubConfig {
+    ScrubConfig {
+        period: Duration::from_secs(20),
+        save_every: Duration::from_secs(5),
+        recheck: Duration::from_secs(10),
+        ..ScrubConfig::default()
+    }
+}
+
 /// A datanode: opens the disk, joins, serves, and stops in order when it is asked to.
 pub(super) async fn run_datanode(site: Site) -> Ending {
     let (env, name) = (site.env(), site.birth.host.address());
@@ -272,6 +285,7 @@ pub(super) async fn run_datanode(site: Site) -> Ending {
         heartbeat: HeartbeatConfig::default(),
         inventory: inventory(),
         quarantine: QuarantineConfig { interval: Duration::from_secs(5), retention: Duration::from_secs(20) },
+        scrub: (scrub(), Arc::new(StoredCursor::new(store.clone()))),
     });
     let (service, admin, view) = (built.service.clone(), built.admin.clone(), built.view.clone());
     let transfers = built.service.clone();

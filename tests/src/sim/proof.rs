@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard};
 
 use dfs_node::store::format;
+use sha2::{Digest as _, Sha256};
 
 use super::disk::Medium;
 use super::id::HostId;
@@ -78,6 +79,22 @@ impl Disks {
         hosts.into_iter().filter(|host| self.is_hurt(*host, name)).count()
     }
 
+    /// Copies that are not what they say of themselves, though another disk has a good one: the scrub is to find and heal them.
+    pub(super) fn to_be_healed(&self) -> Vec<String> {
+        let (mut good, mut bad) = (BTreeSet::new(), Vec::new());
+        let media = self.media.lock().expect("nobody panics with it");
+        for (host, medium) in media.iter() {
+            medium.each_durable(&Path::new(DATA_DIR).join("chunks"), |name, bytes| match is_sound(bytes) {
+                true => _ = good.insert(name.to_owned()),
+                false => bad.push((name.to_owned(), *host)),
+            });
+        }
+        bad.into_iter()
+            .filter(|(name, _)| good.contains(name))
+            .map(|(name, at)| format!("{name} on {at}"))
+            .collect()
+    }
+
     /// Whether a disk has a file of this name in its durable directories.
     pub(super) fn holds(&self, host: HostId, name: &str) -> bool {
         let media = self.media.lock().expect("nobody panics with it");
@@ -122,6 +139,18 @@ impl Disks {
         }
         wrong
     }
+}
+
+/// Whether the bytes of a chunk file are those that its footer vouches for.
+fn is_sound(bytes: &[u8]) -> bool {
+    let start = bytes.len().saturating_sub(format::FOOTER_BYTES_MAX);
+    format::decode(&bytes[start..], bytes.len() as u64).is_ok_and(|footer| {
+        let len = footer.seal.len as usize;
+        let padded = format::padded_len(footer.seal.len) as usize;
+        let is_zero = |padding: &[u8]| padding.iter().all(|byte| *byte == 0);
+        bytes.get(..len).is_some_and(|data| Sha256::digest(data)[..] == footer.seal.sha256)
+            && bytes.get(len..padded).is_some_and(is_zero)
+    })
 }
 
 /// Which chunk of the file this is, if it is one of it: right, or what is wrong.

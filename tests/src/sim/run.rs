@@ -295,6 +295,10 @@ fn litter(world: &World) -> Vec<String> {
             litter.push(format!("unfinished or set aside on {host}: {unfinished:?}"));
         }
     }
+    let rotten = world.ledger.disks.to_be_healed();
+    if let Some(one) = rotten.first() {
+        litter.push(format!("{} copies are rotten and others are good, {one} among them", rotten.len()));
+    }
     let good: BTreeSet<_> = world.ledger.good().values().flatten().copied().collect();
     if let Some((key, node)) = good.difference(&there).next() {
         litter.push(format!("{key} is called good on {node}, and is not there"));

@@ -31,6 +31,7 @@ mod private_files;
 mod repair;
 mod restored;
 mod round_trips;
+mod scrub;
 mod server_copies;
 mod sharing;
 mod slow_line;

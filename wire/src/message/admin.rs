@@ -32,6 +32,10 @@ pub enum AdminRequest {
     GcStatus,
     /// Begin a round of garbage collection at once: what is quarantined at a datanode, everything else at the coordinator.
     RunGc(RunGc),
+    /// How the scrub of the datanode that answers does.
+    ScrubStatus,
+    /// Begin a round of the scrub of the datanode that answers, at this pace, in place of one under way.
+    ScrubStart(ScrubPace),
 }
 
 impl AdminRequest {
@@ -48,6 +52,8 @@ impl AdminRequest {
             Self::TakeInventories => "admin.take_inventories",
             Self::GcStatus => "admin.gc_status",
             Self::RunGc(_) => "admin.run_gc",
+            Self::ScrubStatus => "admin.scrub_status",
+            Self::ScrubStart(_) => "admin.scrub_start",
         }
     }
 }
@@ -119,6 +125,10 @@ pub enum AdminResponse {
     GcStatus(Vec<Garbage>),
     /// A round has begun, or would.
     GcBegun(GcBegun),
+    /// How the scrub of the datanode that answers does.
+    ScrubStatus(Box<ScrubStatus>),
+    /// The round of this number begins.
+    ScrubStarted(u64),
 }
 
 /// What a node says of itself.
@@ -264,6 +274,86 @@ pub struct NodeStatus {
     pub tombstones: u64,
     /// Why new chunks do not go there now; empty if they may.
     pub not_writable: String,
+}
+
+/// How fast a datanode reads all it has again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ScrubPace {
+    /// So that the round ends within the period, and within the budget.
+    #[default]
+    Period,
+    /// As fast as the budget allows, beside the work for clients.
+    Budget,
+    /// As fast as the disk reads, whoever else wants it.
+    Unpaced,
+}
+
+/// What a scrub is doing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ScrubPhase {
+    /// Its cursor is being read from the disk.
+    #[default]
+    Starting,
+    /// A round is under way.
+    Reading,
+    /// A round is under way, and lets the work for clients go first.
+    Yielding,
+    /// The disk does not answer, or fails too many reads in a row: it is tried again later.
+    Halted,
+    /// A round has ended, or there is nothing to read.
+    Resting,
+}
+
+/// A round of a scrub that has ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScrubRound {
+    /// Rounds are counted from 1.
+    pub round: u64,
+    /// When it began, by the node's wall clock: milliseconds since the Unix epoch.
+    pub began_ms: u64,
+    /// When it ended, by the same clock.
+    pub ended_ms: u64,
+    /// Chunks that were read whole.
+    pub chunks: u64,
+    /// Bytes of them.
+    pub bytes: u64,
+    /// How many of them were bad: the same mismatch was read twice.
+    pub bad: u64,
+    /// Chunks of which the disk gave no answer, or an error: nothing is known about their bytes.
+    pub unreadable: u64,
+}
+
+/// How the scrub of a datanode does.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ScrubStatus {
+    /// What it is doing.
+    pub phase: ScrubPhase,
+    /// How fast.
+    pub pace: ScrubPace,
+    /// The round under way, or the last one: its end is the last that was counted in it.
+    pub round: ScrubRound,
+    /// Chunks that the node had when the round began.
+    pub chunks_total: u64,
+    /// Bytes of them.
+    pub bytes_total: u64,
+    /// Bytes a second, over the round.
+    pub rate: u64,
+    /// Milliseconds until the round ends at this pace; `None` = no round is under way, or it cannot be said.
+    pub left_ms: Option<u64>,
+    /// Milliseconds until the next round begins; `None` = one is under way.
+    pub next_ms: Option<u64>,
+    /// Copies that were bad or unreadable and are still there: they are read again now and then.
+    pub doubted: u64,
+    /// Within so many milliseconds everything is to be read.
+    pub period_ms: u64,
+    /// Bytes a second that it reads at most.
+    pub budget: u64,
+    /// Milliseconds that the node has run since a round last ended.
+    pub since_ms: u64,
+    /// No round has ended within twice the period.
+    pub overdue: bool,
+    /// The last round that ended.
+    pub last: Option<ScrubRound>,
 }
 
 /// An actor as its supervisor sees it.

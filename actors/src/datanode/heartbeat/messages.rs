@@ -32,6 +32,15 @@ pub enum HeartbeatMsg {
     Quarantined(Vec<(ChunkKey, bool)>),
 }
 
+/// What is wrong with a copy that somebody came for, or that was read unasked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CopyFault {
+    /// A mismatch was read twice.
+    Corrupt,
+    /// It is not here.
+    Missing,
+}
+
 /// How the rest of the node has `heartbeat` ask for news.
 pub fn want_news(heartbeat: Addr<HeartbeatMsg>) -> WantNews {
     // A full mailbox is worked through in no time, and whoever waits asks again.

@@ -7,5 +7,5 @@ mod messages;
 mod state;
 
 pub use actor::{Heartbeat, HeartbeatArgs, LoadProbe, load_of_store};
-pub use messages::{HeartbeatMsg, want_news};
+pub use messages::{CopyFault, HeartbeatMsg, want_news};
 pub use state::HeartbeatConfig;

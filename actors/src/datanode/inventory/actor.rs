@@ -26,13 +26,20 @@ use crate::supervisor::{ActorError, Behaviour, Ctx};
 #[derive(Debug, Default)]
 pub struct DatanodeHealth {
     breaker: Mutex<Option<Tripped>>,
+    scrub: Mutex<Vec<HealthFinding>>,
 }
 
 impl DatanodeHealth {
     /// What needs attention.
     pub fn findings(&self) -> Vec<HealthFinding> {
         let tripped = *self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
-        tripped.map(finding).into_iter().collect()
+        let scrub = self.scrub.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        tripped.map(finding).into_iter().chain(scrub).collect()
+    }
+
+    /// What the scrub has to say.
+    pub(crate) fn set_scrub(&self, findings: Vec<HealthFinding>) {
+        *self.scrub.lock().unwrap_or_else(PoisonError::into_inner) = findings;
     }
 
     fn set_breaker(&self, tripped: Option<Tripped>) {

@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::cmd::{
     actors, cat, checksum, completion, context, cp, df, diff, du, explain, find, fsck, gc, get, head, ls,
-    man, mkdir, mv, nodes, put, rm, stat, status, sync, trash, tree, undelete, verify, version,
+    man, mkdir, mv, nodes, put, rm, scrub, stat, status, sync, trash, tree, undelete, verify, version,
 };
 use crate::dev;
 use crate::global::Global;
@@ -83,6 +83,7 @@ pub(crate) enum Verb {
     Verify(verify::Args),
     Fsck(fsck::Args),
     Gc(gc::Args),
+    Scrub(scrub::Args),
     Actors(actors::Args),
     Context(context::Args),
     Dev(dev::Args),

@@ -28,7 +28,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cli::{Cli, Verb};
 use crate::cmd::{
     actors, cat, checksum, completion, cp, df, diff, du, explain, find, fsck, gc, get, head, ls, man, mkdir,
-    mv, nodes, put, rm, stat, status, sync, trash, tree, undelete, verify, version,
+    mv, nodes, put, rm, scrub, stat, status, sync, trash, tree, undelete, verify, version,
 };
 use crate::connect::environment;
 use crate::connect::invocation::Invocation;
@@ -223,6 +223,7 @@ fn dispatch<'a>(verb: Verb, invocation: &'a Invocation) -> Pin<Box<dyn Future<Ou
         Verb::Verify(args) => Box::pin(verify::run(invocation, args)),
         Verb::Fsck(args) => Box::pin(fsck::run(invocation, args)),
         Verb::Gc(args) => Box::pin(gc::run(invocation, args)),
+        Verb::Scrub(args) => Box::pin(scrub::run(invocation, args)),
         Verb::Actors(args) => Box::pin(actors::run(invocation, args)),
         Verb::Context(args) => Box::pin(async move { cmd::context::run(invocation, args) }),
         Verb::Dev(args) => Box::pin(dev::run(invocation, args)),

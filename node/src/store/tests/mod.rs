@@ -1,6 +1,7 @@
 //! The store as its callers see it, on a disk that fails and on a real one.
 
 mod crash;
+mod cursor;
 mod faults;
 mod faulty_disk;
 mod integrity;

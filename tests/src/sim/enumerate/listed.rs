@@ -184,6 +184,7 @@ pub const LISTED: &[(&str, &str)] = &[
     ("datanode: rename chunks/*/*/*", "U5"),
     ("datanode: rename identity", "identity"),
     ("datanode: rename quarantine/*/*", "D3"),
+    ("datanode: rename scrub", "scrub"),
     ("datanode: set length of identity.spare", "identity"),
     ("datanode: set length of tmp/*", "U3"),
     ("datanode: sync identity.spare", "identity"),

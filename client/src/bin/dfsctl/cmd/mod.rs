@@ -22,6 +22,7 @@ pub(crate) mod mv;
 pub(crate) mod nodes;
 pub(crate) mod put;
 pub(crate) mod rm;
+pub(crate) mod scrub;
 pub(crate) mod stat;
 pub(crate) mod status;
 pub(crate) mod sync;
