@@ -82,6 +82,8 @@ pub const GC_MAILBOX: usize = 16;
 pub const CENSUS_MAILBOX: usize = 4;
 /// The repairer: nobody else speaks to it.
 pub const REPAIR_MAILBOX: usize = 4;
+/// The jobs: what operators ask, and the ends of its own steps.
+pub const JOBS_MAILBOX: usize = 64;
 
 /// Calls to the coordinator that may wait, for the actor and for its connection.
 pub const CONTROL_MAILBOX: usize = 64;

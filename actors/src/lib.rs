@@ -9,6 +9,7 @@
 //! |  +- gc               what nobody needs any more is deleted
 //! |  +- census           what all chunks are worth
 //! |  +- repair           makes up copies that are missing, and drops those that are too many
+//! |  +- jobs             long work that operators ask for: how far it is, and what repair is to do for it
 //! +- transport           (one for one)
 //!    +- sessions         nursery: one session for each connection
 //!    +- listener         the socket

@@ -34,6 +34,7 @@ mod env;
 mod error;
 mod get;
 mod inspect;
+mod jobs;
 mod local;
 mod memory;
 mod namespace;
@@ -66,7 +67,7 @@ pub use times::{local_time, ns_of};
 /// The protocol's types that this API speaks in.
 pub use dfs_wire::{
     id::{ChunkId, ClusterId, InodeId, NodeId, OpId, VersionId},
-    message::{admin, metadata},
+    message::{admin, job, metadata},
     path::DfsPath,
     status::StatusCode,
 };

@@ -14,6 +14,7 @@
 mod census;
 pub mod gc;
 mod health;
+mod jobs;
 pub mod membership;
 pub mod metadata;
 pub mod placement;

@@ -9,23 +9,29 @@
 //! |  +- gc                bounded steps through the writer
 //! |  +- census            what all chunks are worth, counted again and again
 //! |  +- repair            makes up copies that are missing, and drops those that are too many
+//! |  +- jobs              long work that operators ask for: how far it is, and what repair is to do for it
 //! +- transport            see peer/tree.rs
 //! ```
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dfs_wire::id::NodeId;
+use dfs_wire::id::{ClusterId, NodeId};
 use dfs_wire::status::Status;
 use futures_util::future::BoxFuture;
 
-use super::census::{CensusArgs, CensusTaker, census_channel};
+use super::census::{CensusArgs, CensusTaker, Counted, census_channel};
 use super::service::{CoordinatorConfig, CoordinatorParts, CoordinatorService};
 use crate::budgets::{
-    CENSUS_MAILBOX, GC_MAILBOX, MEMBERSHIP_MAILBOX, PLACEMENT_MAILBOX, REPAIR_MAILBOX, WRITER_MAILBOX,
+    CENSUS_MAILBOX, GC_MAILBOX, JOBS_MAILBOX, MEMBERSHIP_MAILBOX, PLACEMENT_MAILBOX, REPAIR_MAILBOX,
+    WRITER_MAILBOX,
 };
 use crate::coordinator::gc::{Gc, GcArgs, GcConfig, GcHealth, GcMsg};
-use crate::coordinator::membership::{Membership, MembershipArgs, RememberedNodes, view_channel};
+use crate::coordinator::jobs::{Jobs, JobsArgs};
+use crate::coordinator::membership::{
+    ClusterView, Membership, MembershipArgs, MembershipConfig, MembershipMsg, RememberedNodes, ViewReceiver,
+    view_channel,
+};
 use crate::coordinator::metadata::model::records::NodeRecord;
 use crate::coordinator::metadata::model::time::ReignClock;
 use crate::coordinator::metadata::ops::cluster::Reign;
@@ -35,13 +41,16 @@ use crate::coordinator::metadata::table::store::MetadataStore;
 use crate::coordinator::metadata::writer::{
     CommitLane, Committer, MetadataWriter, WriterArgs, WriterMetrics, WriterMsg,
 };
-use crate::coordinator::placement::{Placement, PlacementArgs};
-use crate::coordinator::repair::{Errands, Repair, RepairArgs, RepairConfig, RepairHealth};
+use crate::coordinator::placement::{Placement, PlacementArgs, PlacementMsg};
+use crate::coordinator::repair::{
+    Errands, Repair, RepairArgs, RepairConfig, RepairHealth, WishReceiver, Wishes, wish_channel,
+};
 use crate::coordinator::service::Doorbell;
 use crate::coordinator::signer::Signer;
 use crate::env::{Clock, Env};
 use crate::peer::admin::NodeAdmin;
 use crate::supervisor::{Addr, ChildSpec, Intensity, START_TIMEOUT, SupervisorSpec};
+use crate::watch;
 
 /// What a coordinator is built from.
 pub struct CoordinatorArgs {
@@ -109,9 +118,75 @@ impl RememberedNodes for MetadataNodes {
     }
 }
 
-/// Each of the six actors may fall once a minute before what is around them is blamed. One that never comes up escalates within
+/// Each of the seven actors may fall once a minute before what is around them is blamed. One that never comes up escalates within
 /// half a minute: its waits double.
-const INTENSITY: Intensity = Intensity { max_restarts: 7, window: Duration::from_secs(60) };
+const INTENSITY: Intensity = Intensity { max_restarts: 8, window: Duration::from_secs(60) };
+
+/// What most of the actors are given.
+struct Shared {
+    reads: MetadataReads,
+    view: ViewReceiver,
+    time: ReignClock,
+    writer: Addr<WriterMsg>,
+}
+
+impl Shared {
+    fn membership(
+        &self,
+        config: MembershipConfig,
+        cluster: ClusterId,
+        view: Arc<watch::Sender<Arc<ClusterView>>>,
+    ) -> MembershipArgs {
+        let remembered = Arc::new(MetadataNodes(self.reads.clone()));
+        MembershipArgs { config, cluster, time: self.time.clone(), remembered, view }
+    }
+
+    fn census(&self, publish: Arc<watch::Sender<Counted>>) -> CensusArgs {
+        let (reads, view, time) = (self.reads.clone(), self.view.clone(), self.time.clone());
+        CensusArgs { reads, view, time, publish }
+    }
+
+    fn repair(
+        &self,
+        (config, errands): (RepairConfig, Arc<dyn Errands>),
+        placement: &Addr<PlacementMsg>,
+        signer: &Arc<Signer>,
+        health: &Arc<RepairHealth>,
+        wishes: WishReceiver,
+    ) -> RepairArgs {
+        RepairArgs {
+            config,
+            reads: self.reads.clone(),
+            view: self.view.clone(),
+            time: self.time.clone(),
+            writer: self.writer.clone(),
+            placement: placement.clone(),
+            signer: Arc::clone(signer),
+            errands,
+            health: Arc::clone(health),
+            wishes,
+        }
+    }
+
+    fn jobs(
+        &self,
+        census: watch::Receiver<Counted>,
+        membership: &Addr<MembershipMsg>,
+        repair: &Arc<RepairHealth>,
+        wishes: Arc<watch::Sender<Arc<Wishes>>>,
+    ) -> JobsArgs {
+        JobsArgs {
+            reads: self.reads.clone(),
+            view: self.view.clone(),
+            census,
+            time: self.time.clone(),
+            writer: self.writer.clone(),
+            membership: membership.clone(),
+            repair: Arc::clone(repair),
+            wishes,
+        }
+    }
+}
 
 /// Builds the coordinator's subtree and its service.
 ///
@@ -131,31 +206,21 @@ pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
         Addr::new(clock, GC_MAILBOX),
     );
     let writer_args = WriterArgs { committer: Arc::new(Mutex::new(committer)), lane, time: time.clone() };
-    let membership_args = MembershipArgs {
-        config: config.membership,
-        cluster: reign.cluster,
-        time: time.clone(),
-        remembered: Arc::new(MetadataNodes(reads.clone())),
-        view: publish,
-    };
+    let shared =
+        Shared { reads: reads.clone(), view: view.clone(), time: time.clone(), writer: writer.clone() };
+    let membership_args = shared.membership(config.membership, reign.cluster, publish);
     let placement_args = PlacementArgs { view: view.clone() };
-    let census_args =
-        CensusArgs { reads: reads.clone(), view: view.clone(), time: time.clone(), publish: counted };
-    let (gc_health, repair_health) = (Arc::new(GcHealth::default()), Arc::new(RepairHealth::default()));
+    let census_addr = Addr::new(clock, CENSUS_MAILBOX);
+    let census_args = shared.census(counted);
+    let gc_health = Arc::new(GcHealth::default());
     let gc_args = GcArgs { config: gc, writer: writer.clone(), health: Arc::clone(&gc_health) };
     let signer = Arc::new(Signer::new(reign.key.clone(), reign.epoch));
-    let (census_addr, repair_addr) = (Addr::new(clock, CENSUS_MAILBOX), Addr::new(clock, REPAIR_MAILBOX));
-    let repair_args = RepairArgs {
-        config: repair.0,
-        reads: reads.clone(),
-        view: view.clone(),
-        time: time.clone(),
-        writer: writer.clone(),
-        placement: placement.clone(),
-        signer: Arc::clone(&signer),
-        errands: repair.1,
-        health: Arc::clone(&repair_health),
-    };
+    let repair_health = Arc::new(RepairHealth::default());
+    let repair_addr = Addr::new(clock, REPAIR_MAILBOX);
+    let (wish, wishes) = wish_channel();
+    let repair_args = shared.repair(repair, &placement, &signer, &repair_health, wishes);
+    let jobs = Addr::new(clock, JOBS_MAILBOX);
+    let jobs_args = shared.jobs(census.clone(), &membership, &repair_health, wish);
     let spec = SupervisorSpec::one_for_one(clock, "coordinator")
         .intensity(INTENSITY)
         .child(ChildSpec::new::<MetadataWriter>("metadata-writer", &writer, writer_args))
@@ -163,7 +228,8 @@ pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
         .child(ChildSpec::new::<Placement>("placement", &placement, placement_args))
         .child(ChildSpec::new::<Gc>("gc", &gc_addr, gc_args))
         .child(ChildSpec::new::<CensusTaker>("census", &census_addr, census_args))
-        .child(ChildSpec::new::<Repair>("repair", &repair_addr, repair_args));
+        .child(ChildSpec::new::<Repair>("repair", &repair_addr, repair_args))
+        .child(ChildSpec::new::<Jobs>("jobs", &jobs, jobs_args));
     let clock = clock.clone();
     let service = Arc::new(CoordinatorService::new(CoordinatorParts {
         reign,
@@ -178,6 +244,7 @@ pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
         repair: repair_health,
         membership,
         placement,
+        jobs,
         view,
         census,
         doorbell,

@@ -116,7 +116,12 @@ impl NodeAdmin {
             | AdminRequest::ForgetNode(_)
             | AdminRequest::TakeInventories
             | AdminRequest::GcStatus
-            | AdminRequest::RunGc(_) => {
+            | AdminRequest::RunGc(_)
+            | AdminRequest::DrainNode(_)
+            | AdminRequest::UndrainNode(_)
+            | AdminRequest::Balance(_)
+            | AdminRequest::Jobs
+            | AdminRequest::ActOnJob(..) => {
                 Err(Status::new(StatusCode::Unsupported, "only the coordinator knows the cluster"))
             }
             AdminRequest::ScrubStatus | AdminRequest::ScrubStart(_) => {

@@ -3,12 +3,14 @@
 //! Each file is about one promise, each test's name is the sentence it proves.
 
 mod authority;
+mod balance;
 mod command_line;
 mod corruption;
 mod crashes;
 mod crowds;
 mod descriptors;
 mod dev_cluster;
+mod drain;
 mod examples;
 mod files;
 mod frozen_disk;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::absent;
 pub use super::gc::{Garbage, GarbageKind, GcBegun, RunGc};
 pub use super::health::{HealthFinding, HealthLevel};
+use super::job::{BalancePlan, DrainNode, DrainPlan, JobAction, JobId, JobStatus, StartBalance};
 use super::membership::{NodeLoad, NodeState};
 use super::metadata::ChunkHealth;
 use crate::id::{ClusterId, Epoch, NodeId};
@@ -36,6 +37,16 @@ pub enum AdminRequest {
     ScrubStatus,
     /// Begin a round of the scrub of the datanode that answers, at this pace, in place of one under way.
     ScrubStart(ScrubPace),
+    /// Empty a datanode.
+    DrainNode(DrainNode),
+    /// Have a datanode that is emptied, by its name or id, take chunks again.
+    UndrainNode(String),
+    /// Bring copies from full datanodes to emptier ones.
+    Balance(StartBalance),
+    /// The jobs there are, those that ended lately among them.
+    Jobs,
+    /// Pause, resume or cancel a job.
+    ActOnJob(JobId, JobAction),
 }
 
 impl AdminRequest {
@@ -54,6 +65,11 @@ impl AdminRequest {
             Self::RunGc(_) => "admin.run_gc",
             Self::ScrubStatus => "admin.scrub_status",
             Self::ScrubStart(_) => "admin.scrub_start",
+            Self::DrainNode(_) => "admin.drain_node",
+            Self::UndrainNode(_) => "admin.undrain_node",
+            Self::Balance(_) => "admin.balance",
+            Self::Jobs => "admin.jobs",
+            Self::ActOnJob(..) => "admin.act_on_job",
         }
     }
 }
@@ -129,6 +145,16 @@ pub enum AdminResponse {
     ScrubStatus(Box<ScrubStatus>),
     /// The round of this number begins.
     ScrubStarted(u64),
+    /// The datanode is emptied, or would be.
+    NodeDrains(Box<DrainPlan>),
+    /// The datanode takes chunks again; the job that was to empty it, as it ended.
+    NodeUndrained(Box<JobStatus>),
+    /// Copies are brought elsewhere, or would be.
+    Balances(Box<BalancePlan>),
+    /// The jobs, the latest first.
+    Jobs(Vec<JobStatus>),
+    /// The job, as it is now.
+    Job(Box<JobStatus>),
 }
 
 /// What a node says of itself.

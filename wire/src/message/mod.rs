@@ -8,6 +8,7 @@
 //! | [`membership`] | datanode, coordinator | registration, heartbeats, cluster state, tombstones |
 //! | [`inventory`] | datanode, coordinator | what a node really has |
 //! | [`admin`] | anyone, any node | status, nodes, actors, health |
+//! | [`job`] | client, coordinator | long work: emptying datanodes, balancing, progress |
 //!
 //! Enum variants are only ever appended; a struct never changes its fields within a protocol version. No message
 //! is recursive or holds a list of zero-sized things (bincode bounds neither).
@@ -18,6 +19,7 @@ pub mod chunk;
 mod gc;
 pub mod health;
 pub mod inventory;
+pub mod job;
 pub mod membership;
 pub mod metadata;
 pub mod replication;

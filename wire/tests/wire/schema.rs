@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::recorded;
 
 /// The files that define what travels in heads, in the order of the document.
-pub(crate) const FILES: [(&str, &str); 14] = [
+pub(crate) const FILES: [(&str, &str); 15] = [
     ("Heads of frames", "src/message/mod.rs"),
     ("Handshake", "src/handshake.rs"),
     ("Status", "src/status.rs"),
@@ -20,6 +20,7 @@ pub(crate) const FILES: [(&str, &str); 14] = [
     ("Inventory", "src/message/inventory.rs"),
     ("Admin", "src/message/admin.rs"),
     ("Health", "src/message/health.rs"),
+    ("Jobs", "src/message/job.rs"),
 ];
 
 /// A definition: its kind, name, meaning, and lines.

@@ -130,6 +130,14 @@ impl Behaviour for Membership {
                 }
                 reply.send(left.map(|(record, _)| record));
             }
+            MembershipMsg::Drain(node, drains, reply) => {
+                let drained = self.state.drain(now, node, drains);
+                if let Ok((_, transition)) = &drained {
+                    transition.iter().for_each(Self::log);
+                    self.publish();
+                }
+                reply.send(drained.map(|(record, _)| record));
+            }
             MembershipMsg::CheckForget(node, reply) => reply.send(self.state.check_forget(now, node)),
             MembershipMsg::BeginForget(node, reply) => reply.send(self.state.begin_forget(now, node)),
             MembershipMsg::Spare(node) => self.state.spare(node),

@@ -23,6 +23,8 @@ pub enum MembershipMsg {
     Heartbeat(Box<Heartbeat>, Reply<Result<HeartbeatAnswer, Status>>),
     /// A node leaves; the record to make durable comes back, if that changes anything.
     Leave(Leave, Reply<Option<NodeRecord>>),
+    /// Have a node emptied, or take chunks again; the record to make durable comes back.
+    Drain(NodeId, bool, Reply<Result<NodeRecord, Status>>),
     /// Whether a node may be forgotten: it must be gone.
     CheckForget(NodeId, Reply<Result<(), Status>>),
     /// An operator forgets a node: it is held; until when the metadata may be told comes back, in the coordinator's time.

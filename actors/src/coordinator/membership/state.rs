@@ -8,7 +8,8 @@
 //!                           | +-------> Left              |                 |
 //!                           +------------+----------------+-----------------+
 //!                                     register, heartbeat (of the registered run)
-//!   Draining is Up without new chunks; it is Suspect and Down by silence as well, and Draining again when it speaks.
+//!   Draining is Up without new chunks; it is Suspect and Down by silence as well, Left if it says so, and Draining again when it
+//!   speaks: only an operator ends it.
 //!   Down, Left ---- another node has its name and address ----> Lost
 //!   Down, Left, Lost ---- an operator forgets it ----> Forgotten
 //!   coordinator starts: every remembered node is Suspect until it is heard of, and Down only after as long a silence
@@ -306,7 +307,12 @@ impl MembershipState {
         }
         let (config, started, now_ms) = (self.config, self.started, self.ms(now));
         let mut transitions = Vec::new();
-        let stands = |n: &&mut Member| matches!(n.record.standing, Standing::Member | Standing::Draining);
+        let stands = |n: &&mut Member| match n.record.standing {
+            Standing::Member => true,
+            // It said that it goes, and is emptied all the same.
+            Standing::Draining => n.state != NodeState::Left,
+            Standing::Left | Standing::Lost | Standing::Forgotten => false,
+        };
         for node in self.nodes.values_mut().filter(stands) {
             let silent = now.since(node.heard.unwrap_or(started));
             let to = match node.heard {

@@ -37,6 +37,8 @@ pub struct NodeView {
     pub report: u64,
     /// What it says needs attention on it.
     pub findings: Vec<HealthFinding>,
+    /// An operator has it emptied, whether it answers or not.
+    pub draining: bool,
     /// It has told all it has since it registered: what the metadata says of its copies was compared.
     pub told: bool,
 }
@@ -66,6 +68,7 @@ impl NodeView {
             heard: None,
             report: 1,
             findings: Vec::new(),
+            draining: false,
             told: true,
         }
     }

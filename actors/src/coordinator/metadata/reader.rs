@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use dfs_wire::id::{ChunkId, ChunkKey, Epoch, NodeId};
 use dfs_wire::message::inventory::InventoryReport;
+use dfs_wire::message::job::JobId;
 use dfs_wire::message::metadata::{
     DiskUsage, DiskUsageStep, Explain, FileStat, Fsck, FsckStep, List, Listed, OpenRead, TrashList,
     TrashPage, UploadFound, UploadedChunks, UploadedPage,
@@ -23,9 +24,10 @@ use tokio::sync::oneshot;
 use super::ops::inventory::{CopyFinding, Judged, Sight};
 use super::ops::read::{ExplainPage, ReadPage};
 use super::ops::{
-    OpContext, cluster, fsck, gc, inventory, list, names, outcome, read, resume, surplus, trash, trash_usage,
+    OpContext, cluster, fsck, gc, inventory, jobs, list, names, outcome, read, resume, surplus, trash,
+    trash_usage,
 };
-use crate::coordinator::metadata::model::records::{Known, NodeRecord, Outcomes, UnknownReign};
+use crate::coordinator::metadata::model::records::{JobRecord, Known, NodeRecord, Outcomes, UnknownReign};
 use crate::coordinator::metadata::model::worth::Reaches;
 use crate::coordinator::metadata::table::error::MetaError;
 use crate::coordinator::metadata::table::store::MetadataStore;
@@ -263,6 +265,14 @@ impl MetadataReader {
     /// Of the store.
     pub fn fresh_stamp(&self, now_ms: u64) -> Result<u64, MetaError> {
         self.read(|view| outcome::fresh_stamp(view, now_ms))
+    }
+
+    /// All jobs that are remembered.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn jobs(&self) -> Result<Vec<(JobId, JobRecord)>, MetaError> {
+        self.read(|view| jobs::all(view))
     }
 
     /// Every node that ever registered.

@@ -16,6 +16,7 @@ use super::messages::RepairMsg;
 use super::plan::{Outlook, Remedy};
 use super::state::{Look, RepairConfig, RepairState};
 use super::tally::{RepairHealth, Repaired};
+use super::wishes::{WishReceiver, Wishes};
 use crate::coordinator::membership::{ClusterView, ViewReceiver};
 use crate::coordinator::metadata::model::outcome::Outcome;
 use crate::coordinator::metadata::model::records::ChunkRecord;
@@ -52,6 +53,7 @@ pub(crate) struct RepairArgs {
     pub(crate) signer: Arc<Signer>,
     pub(crate) errands: Arc<dyn Errands>,
     pub(crate) health: Arc<RepairHealth>,
+    pub(crate) wishes: WishReceiver,
 }
 
 /// Makes up what is missing of copies.
@@ -98,10 +100,11 @@ impl Repair {
 
     fn look(&mut self, look: Look, ctx: &mut Ctx<RepairMsg>) {
         let args = self.args.clone();
-        let view = args.view.borrow().clone();
+        let (view, wishes) = (args.view.borrow().clone(), args.wishes.borrow().clone());
         let reads = args.reads.clone();
-        let question =
-            move |reader: &MetadataReader| reader.read(|rows| step(rows, &outlook(&args, &view), &look));
+        let question = move |reader: &MetadataReader| {
+            reader.read(|rows| step(rows, &outlook(&args, &view, &wishes), &look))
+        };
         let task = async move { reads.ask(ReadFor::Health, STEP_WITHIN, question).await };
         ctx.spawn_then(task, RepairMsg::Looked);
     }
@@ -109,9 +112,10 @@ impl Repair {
     /// Begins what is to be done about a chunk, by its record of now.
     fn begin(&mut self, chunk: ChunkId, record: &ChunkRecord, ctx: &mut Ctx<RepairMsg>) {
         let (view, now) = (self.args.view.borrow().clone(), ctx.now());
-        let outlook = outlook(&self.args, &view);
-        let urgency = outlook.urgency(record).unwrap_or(0);
-        let Some(remedy) = outlook.remedy(record, &|node| self.state.busy(node)) else {
+        let wishes = self.args.wishes.borrow().clone();
+        let outlook = outlook(&self.args, &view, &wishes);
+        let urgency = outlook.urgency(chunk, record).unwrap_or(0);
+        let Some(remedy) = outlook.remedy(chunk, record, &|node| self.state.busy(node)) else {
             return self.state.ended(now, chunk, true);
         };
         let nodes: Vec<NodeId> = match &remedy {
@@ -132,9 +136,9 @@ impl Repair {
     }
 }
 
-fn outlook<'a>(args: &RepairArgs, view: &'a ClusterView) -> Outlook<'a> {
+fn outlook<'a>(args: &RepairArgs, view: &'a ClusterView, wishes: &'a Wishes) -> Outlook<'a> {
     let grace_ms = u64::try_from(args.config.grace.as_millis()).unwrap_or(u64::MAX);
-    Outlook { view, now_ms: args.time.now_ms(), grace_ms, sparing: sparing(view) }
+    Outlook { view, now_ms: args.time.now_ms(), grace_ms, sparing: sparing(view), wishes }
 }
 
 /// What is to be done about one chunk, with all it takes.
@@ -177,25 +181,16 @@ impl Errand {
             Remedy::Verify(node) => (self.found(node, self.verify(node).await?), Repaired::Verified),
             Remedy::Keep(node) => (Mutation::KeepCopy(node, self.key()), Repaired::Kept),
             Remedy::Drop(node) => (self.dropping(node), Repaired::Dropped),
-            Remedy::Copy { sources, not, rather_not, bad } => {
-                match (self.place(not, rather_not).await, bad) {
-                    (Ok(node), _) => {
-                        let source = sources.into_iter().next();
-                        let source =
-                            source.ok_or_else(|| Status::new(StatusCode::Unavailable, "no copy to read"))?;
-                        match self.copy(source, node).await {
-                            Ok(change) => (self.found(node, change), Repaired::Copied(self.record.len)),
-                            Err(status) => {
-                                // The node may have it all the same, or get it in a moment.
-                                if let Err(more) =
-                                    self.change(op, Mutation::DiscardCopy(node, self.key())).await
-                                {
-                                    tracing::warn!(chunk = %self.chunk, %node, status = %more, "a copy may be left that nobody noted");
-                                }
-                                return Err(status);
-                            }
-                        }
-                    }
+            Remedy::Copy { sources, not, rather_not, to, bad } => {
+                let target = match to {
+                    Some(to) => Ok(to),
+                    None => self.place(not, rather_not).await,
+                };
+                match (target, bad.filter(|_| to.is_none())) {
+                    (Ok(node), _) => (
+                        self.found(node, self.copied(sources, node, op).await?),
+                        Repaired::Copied(self.record.len),
+                    ),
                     (Err(_), Some(bad)) => (self.dropping(bad), Repaired::Dropped),
                     (Err(status), None) => return Err(status),
                 }
@@ -205,6 +200,20 @@ impl Errand {
             Outcome::Progress(progress) if progress.done > 0 => Ok(done),
             _ => Err(Status::new(StatusCode::PreconditionFailed, "the chunk is not what it was")),
         }
+    }
+
+    /// Has a node copy the chunk; if that fails, what it may have of it is ordered away.
+    async fn copied(&self, sources: Vec<NodeId>, node: NodeId, op: OpId) -> Result<CopyChange, Status> {
+        let source = sources.into_iter().next();
+        let source = source.ok_or_else(|| Status::new(StatusCode::Unavailable, "no copy to read"))?;
+        let copied = self.copy(source, node).await;
+        if copied.is_err() {
+            // The node may have it all the same, or get it in a moment.
+            if let Err(status) = self.change(op, Mutation::DiscardCopy(node, self.key())).await {
+                tracing::warn!(chunk = %self.chunk, %node, %status, "a copy may be left that nobody noted");
+            }
+        }
+        copied
     }
 
     async fn change(&self, op: OpId, change: Mutation) -> Result<Outcome, Status> {

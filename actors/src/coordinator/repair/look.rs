@@ -17,6 +17,7 @@ const STEP: usize = 512;
 /// Of the store, or a damaged row.
 pub(super) fn step(view: &impl View, outlook: &Outlook<'_>, look: &Look) -> Result<Found, MetaError> {
     let whole = match look.range {
+        Range::Wished => return wished(view, outlook),
         Range::Risk => KeyRange::prefix(table::RISK),
         Range::Groups => KeyRange::prefix(table::GROUP),
         Range::On(node) => KeyRange::prefix(&keys::copies(node)),
@@ -26,6 +27,7 @@ pub(super) fn step(view: &impl View, outlook: &Outlook<'_>, look: &Look) -> Resu
     let mut found = Found::default();
     for (key, _) in &page {
         let chunk = match look.range {
+            Range::Wished => None,
             Range::Groups => {
                 let (wanted, copies) =
                     keys::parse_group(key).ok_or_else(|| MetaError::damaged(key, "not a group"))?;
@@ -37,10 +39,22 @@ pub(super) fn step(view: &impl View, outlook: &Outlook<'_>, look: &Look) -> Resu
         };
         let chunk = chunk.ok_or_else(|| MetaError::damaged(key, "it names no chunk"))?;
         let record: Option<ChunkRecord> = view.load(&keys::chunk(chunk))?;
-        if let Some(urgency) = record.and_then(|record| outlook.urgency(&record)) {
+        if let Some(urgency) = record.and_then(|record| outlook.urgency(chunk, &record)) {
             found.chunks.push((urgency, chunk));
         }
     }
     found.next = page.last().filter(|_| page.len() >= STEP).map(|(key, _)| key.clone());
+    Ok(found)
+}
+
+/// Looks at the chunks that are to be elsewhere: a page of them is published at a time.
+fn wished(view: &impl View, outlook: &Outlook<'_>) -> Result<Found, MetaError> {
+    let mut found = Found::default();
+    for chunk in outlook.wishes.moves.keys() {
+        let record: Option<ChunkRecord> = view.load(&keys::chunk(*chunk))?;
+        if let Some(urgency) = record.and_then(|record| outlook.urgency(*chunk, &record)) {
+            found.chunks.push((urgency, *chunk));
+        }
+    }
     Ok(found)
 }

@@ -2,9 +2,11 @@
 //!
 //! ```text
 //!   good = copies that can be read and are known to be good
+//!   stay = those of them that are not on nodes which are emptied
 //!   back = good copies on nodes that are silent for less than the grace, or have announced that they come back
 //!
-//!   good >= wanted                             what is beyond them is dropped, if they are heard of
+//!   stay >= wanted                             what is beyond them is dropped, if they are heard of
+//!   stay >= wanted, a copy is to be elsewhere  copy: to the node that is to have it; the other one is dropped then
 //!   no copy that can be read, or may be good   nothing: there is no source
 //!   good >= 2 and good + back >= wanted        nothing yet: they come back at no cost
 //!   a copy is on its way out                   it is kept
@@ -14,13 +16,14 @@
 //!
 //! So no grace delays a chunk with one good copy, and a copy that came back is compared before another one is made. Beyond
 //! what is wanted, the missing go first, then the bad, then those that were never verified, then of the good ones that whose
-//! zone has another and whose node has the least room. Nothing on a node that is away is dropped, nor because of it; a node that
+//! zone has another and whose node has the least room; before them those that an operator wishes away ([`Wishes`]). Nothing on a node that is away is dropped, nor because of it; a node that
 //! came back counts once it has told all it has.
 
-use dfs_wire::id::NodeId;
+use dfs_wire::id::{ChunkId, NodeId};
 use dfs_wire::message::membership::NodeState;
 use dfs_wire::message::metadata::CopyState;
 
+use super::wishes::{Move, Wishes};
 use crate::coordinator::census::compared;
 use crate::coordinator::membership::ClusterView;
 use crate::coordinator::metadata::model::records::{ChunkRecord, ChunkState};
@@ -41,6 +44,8 @@ pub(super) enum Remedy {
         not: Vec<NodeId>,
         /// Nodes in a zone that has a good copy: not to get it as long as there are others.
         rather_not: Vec<NodeId>,
+        /// The one node that is to have it, if that was wished.
+        to: Option<NodeId>,
         /// A node with a bad copy, which makes room for another one if no other node can take it.
         bad: Option<NodeId>,
     },
@@ -49,7 +54,9 @@ pub(super) enum Remedy {
 }
 
 /// When copies beyond those wanted are seen to: after whatever is endangered.
-const LAST: u8 = u8::MAX;
+const SURPLUS: u8 = u8::MAX - 1;
+/// When copies are brought elsewhere: last of all.
+const ELSEWHERE: u8 = u8::MAX;
 
 /// How the cluster looks to whoever repairs.
 #[derive(Clone, Copy)]
@@ -62,6 +69,8 @@ pub(super) struct Outlook<'a> {
     pub(super) grace_ms: u64,
     /// So much fails at once that only what has one good copy left is repaired.
     pub(super) sparing: bool,
+    /// What operators wish beyond repair.
+    pub(super) wishes: &'a Wishes,
 }
 
 /// Whose copy it is, and how it is.
@@ -81,8 +90,15 @@ impl Outlook<'_> {
         compared(self.view, self.now_ms)(node) == Reach::Here
     }
 
+    fn is_leaving(&self, node: NodeId) -> bool {
+        self.wishes.leaving.contains(&node)
+    }
+
     /// Whether a node that is away may be expected back.
     fn comes_back(&self, node: NodeId) -> bool {
+        if self.is_leaving(node) {
+            return false;
+        }
         match self.reach(node) {
             Reach::Away { announced: true } => true,
             Reach::Away { announced: false } => self.view.node(node).is_some_and(|known| {
@@ -110,20 +126,28 @@ impl Outlook<'_> {
         good
     }
 
+    /// How many good copies can be read, wherever they are.
+    fn good(&self, wanted: u8, copies: &[NodeCopy]) -> u8 {
+        Worth::of(wanted, copies.iter().copied(), &|node| self.reach(node)).good
+    }
+
     /// How many good copies there are of too few, if something can be done about it now.
     fn risk(&self, wanted: u8, copies: &[NodeCopy]) -> Option<u8> {
         let Worth { good, unverified, .. } =
             Worth::of(wanted, copies.iter().copied(), &|node| self.reach(node));
         let returning = |(node, state): &&NodeCopy| *state == CopyState::Good && self.comes_back(*node);
         let back = copies.iter().filter(returning).count();
-        let may_wait = good >= 2 && usize::from(good) + back >= usize::from(wanted);
+        let leaving =
+            self.here(copies, CopyState::Good).iter().filter(|node| self.is_leaving(**node)).count();
+        let stay = usize::from(good).saturating_sub(leaving);
+        let may_wait = good >= 2 && leaving == 0 && usize::from(good) + back >= usize::from(wanted);
         let hopeless = good == 0 && unverified == 0 && self.here(copies, CopyState::Dropping).is_empty();
         let spared = self.sparing && good > 1;
-        (good < wanted && !may_wait && !hopeless && !spared).then_some(good)
+        (stay < usize::from(wanted) && !may_wait && !hopeless && !spared).then_some(good)
     }
 
-    /// A copy beyond those wanted.
-    fn surplus(&self, wanted: u8, copies: &[NodeCopy]) -> Option<NodeId> {
+    /// A copy beyond those wanted; `moved` = one of them was to be elsewhere, and is.
+    fn surplus(&self, wanted: u8, copies: &[NodeCopy], moved: Option<&Move>) -> Option<NodeId> {
         let good = self.heard_good(copies);
         if good.len() < usize::from(wanted) {
             return None;
@@ -139,45 +163,70 @@ impl Outlook<'_> {
         }
         let zone = |node: NodeId| self.view.node(node).map(|known| known.entry.zone.as_str());
         let rank = |node: &NodeId| {
+            let wished = self.is_leaving(*node) || moved.is_some_and(|moved| moved.from == *node);
             let lonely = !good.iter().any(|other| other != node && zone(*other) == zone(*node));
-            (lonely, self.view.node(*node).map_or(0, |known| known.load.available))
+            (!wished, lonely, self.view.node(*node).map_or(0, |known| known.load.available))
         };
         good.iter().copied().min_by_key(rank)
     }
 
+    /// Where a copy of a chunk that has all it needs is to be brought, if it can be done now.
+    fn elsewhere(&self, chunk: ChunkId, copies: &[NodeCopy]) -> Option<NodeId> {
+        let Move { from, to } = self.wishes.moves.get(&chunk)?;
+        let has_it = copies.iter().any(|(node, state)| node == to && *state != CopyState::Missing);
+        let is_there = copies.iter().any(|(node, state)| node == from && *state == CopyState::Good);
+        (is_there && !has_it && self.is_heard(*from) && self.is_heard(*to) && !self.is_leaving(*to))
+            .then_some(*to)
+    }
+
     /// When a chunk is to be seen to, the most endangered first; `None` = it is as it should be, or nothing can be done.
-    pub(super) fn urgency(&self, record: &ChunkRecord) -> Option<u8> {
+    pub(super) fn urgency(&self, chunk: ChunkId, record: &ChunkRecord) -> Option<u8> {
         if record.state != ChunkState::Live || record.references == 0 {
             return None;
         }
-        let copies = copies_of(record);
-        let surplus = || self.surplus(record.wanted, &copies).map(|_| LAST);
-        self.risk(record.wanted, &copies).or_else(surplus)
+        let (copies, moved) = (copies_of(record), self.wishes.moves.get(&chunk));
+        let surplus = || self.surplus(record.wanted, &copies, moved).map(|_| SURPLUS);
+        let elsewhere = || self.elsewhere(chunk, &copies).map(|_| ELSEWHERE);
+        self.risk(record.wanted, &copies).or_else(surplus).or_else(elsewhere)
     }
 
     /// A node on which chunks of this group are to be looked for: their records alone do not say that they are
     /// to be seen to.
     pub(super) fn look_on(&self, wanted: u8, copies: &[NodeCopy]) -> Option<NodeId> {
         let good = copies.iter().filter(|(_, state)| *state == CopyState::Good).count();
-        let concerns = || self.risk(wanted, copies).is_some() || self.surplus(wanted, copies).is_some();
+        let concerns = || self.risk(wanted, copies).is_some() || self.surplus(wanted, copies, None).is_some();
         if good < usize::from(wanted) || !concerns() {
             return None;
         }
         let away = copies.iter().find(|(node, _)| self.reach(*node) != Reach::Here);
-        away.or_else(|| copies.first()).map(|(node, _)| *node)
+        let leaving = || copies.iter().find(|(node, _)| self.is_leaving(*node));
+        away.or_else(leaving).or_else(|| copies.first()).map(|(node, _)| *node)
     }
 
     /// What to do about the chunk now; `None` if nothing is to be done, or nothing can be.
-    pub(super) fn remedy(&self, record: &ChunkRecord, busy: &dyn Fn(NodeId) -> u32) -> Option<Remedy> {
+    pub(super) fn remedy(
+        &self,
+        chunk: ChunkId,
+        record: &ChunkRecord,
+        busy: &dyn Fn(NodeId) -> u32,
+    ) -> Option<Remedy> {
         let copies = copies_of(record);
-        if self.urgency(record)? == LAST {
-            return self.surplus(record.wanted, &copies).map(Remedy::Drop);
+        let to = match self.urgency(chunk, record)? {
+            SURPLUS => {
+                let moved = self.wishes.moves.get(&chunk);
+                return self.surplus(record.wanted, &copies, moved).map(Remedy::Drop);
+            }
+            ELSEWHERE => Some(self.elsewhere(chunk, &copies)?),
+            _ => None,
+        };
+        // Where it is only brought elsewhere, nothing is gained by what its old place may still have.
+        let short = self.good(record.wanted, &copies) < record.wanted;
+        let of_use = |node: &NodeId| to.is_none() && (short || !self.is_leaving(*node));
+        if let Some(node) = self.here(&copies, CopyState::Dropping).into_iter().find(of_use) {
+            return Some(Remedy::Keep(node));
         }
-        if let Some(node) = self.here(&copies, CopyState::Dropping).first() {
-            return Some(Remedy::Keep(*node));
-        }
-        let unverified = self.here(&copies, CopyState::Unverified);
-        if let Some(node) = unverified.into_iter().min_by_key(|node| busy(*node)) {
+        let unverified = self.here(&copies, CopyState::Unverified).into_iter().filter(of_use);
+        if let Some(node) = unverified.min_by_key(|node| busy(*node)) {
             return Some(Remedy::Verify(node));
         }
         let mut sources = self.here(&copies, CopyState::Good);
@@ -185,13 +234,13 @@ impl Outlook<'_> {
         let taken = copies.iter().filter(|(_, state)| *state != CopyState::Missing);
         let not: Vec<_> = taken.map(|(node, _)| *node).collect();
         let zone = |node: NodeId| self.view.node(node).map(|known| known.entry.zone.as_str());
-        let zones: Vec<_> =
-            sources.iter().filter_map(|node| zone(*node)).filter(|zone| !zone.is_empty()).collect();
+        let staying = sources.iter().filter(|node| !self.is_leaving(**node));
+        let zones: Vec<_> = staying.filter_map(|node| zone(*node)).filter(|zone| !zone.is_empty()).collect();
         let same_zone = |node: &NodeId| zone(*node).is_some_and(|zone| zones.contains(&zone));
         let all = self.view.nodes.iter().map(|known| known.entry.node);
         let rather_not = all.filter(|node| !not.contains(node)).filter(same_zone).collect();
         let bad = self.here(&copies, CopyState::Corrupt).first().copied();
-        (!sources.is_empty()).then_some(Remedy::Copy { sources, not, rather_not, bad })
+        (!sources.is_empty()).then_some(Remedy::Copy { sources, not, rather_not, to, bad })
     }
 }
 
@@ -208,6 +257,7 @@ mod tests {
     use NodeState::{Down, Left, Lost, Suspect, Up};
 
     const GRACE_MS: u64 = 1_000;
+    const CHUNK: ChunkId = ChunkId(9);
 
     /// Nodes 1.. in these states since the time 0, each in a zone of its own unless two are named.
     fn view(states: &[NodeState], zones: &[&str]) -> ClusterView {
@@ -243,7 +293,8 @@ mod tests {
 
     fn risk(states: &[NodeState], now_ms: u64, wanted: u8, copies: &[(u128, CopyState)]) -> Option<u8> {
         let view = view(states, &[]);
-        Outlook { view: &view, now_ms, grace_ms: GRACE_MS, sparing: false }.urgency(&record(wanted, copies))
+        Outlook { view: &view, now_ms, grace_ms: GRACE_MS, sparing: false, wishes: &Wishes::default() }
+            .urgency(CHUNK, &record(wanted, copies))
     }
 
     #[test]
@@ -265,26 +316,39 @@ mod tests {
     #[test]
     fn only_live_chunks_are_repaired_and_while_much_fails_only_those_with_one_good_copy() {
         let view = view(&[Up, Up, Lost], &[]);
-        let mut outlook = Outlook { view: &view, now_ms: 0, grace_ms: GRACE_MS, sparing: false };
+        let mut outlook = Outlook {
+            view: &view,
+            now_ms: 0,
+            grace_ms: GRACE_MS,
+            sparing: false,
+            wishes: &Wishes::default(),
+        };
         let chunk = record(3, &[(1, Good), (2, Good), (3, Good)]);
-        assert_eq!(outlook.urgency(&ChunkRecord { references: 0, ..chunk.clone() }), None);
-        assert_eq!(outlook.urgency(&ChunkRecord { state: ChunkState::Dying, ..chunk.clone() }), None);
+        assert_eq!(outlook.urgency(CHUNK, &ChunkRecord { references: 0, ..chunk.clone() }), None);
+        assert_eq!(outlook.urgency(CHUNK, &ChunkRecord { state: ChunkState::Dying, ..chunk.clone() }), None);
         outlook.sparing = true;
-        assert_eq!(outlook.urgency(&chunk), None);
-        assert_eq!(outlook.urgency(&record(3, &[(1, Good), (3, Good)])), Some(1));
+        assert_eq!(outlook.urgency(CHUNK, &chunk), None);
+        assert_eq!(outlook.urgency(CHUNK, &record(3, &[(1, Good), (3, Good)])), Some(1));
     }
 
     #[test]
     fn what_came_back_is_verified_before_another_copy_is_made() {
         let view = view(&[Up, Up, Up, Up], &["a", "b", "b", "c"]);
-        let outlook = Outlook { view: &view, now_ms: 0, grace_ms: GRACE_MS, sparing: false };
-        let remedy =
-            |copies: &[(u128, CopyState)]| outlook.remedy(&record(3, copies), &|node| u32::from(node.0 == 1));
+        let outlook = Outlook {
+            view: &view,
+            now_ms: 0,
+            grace_ms: GRACE_MS,
+            sparing: false,
+            wishes: &Wishes::default(),
+        };
+        let remedy = |copies: &[(u128, CopyState)]| {
+            outlook.remedy(CHUNK, &record(3, copies), &|node| u32::from(node.0 == 1))
+        };
         let ids = |ids: &[u128]| ids.iter().map(|id| NodeId(*id)).collect::<Vec<_>>();
         assert_eq!(remedy(&[(1, Good), (2, Good), (3, Unverified)]), Some(Remedy::Verify(NodeId(3))));
         let copy = |sources: &[u128], not: &[u128], rather_not: &[u128], bad: Option<u128>| {
             let (sources, not, rather_not) = (ids(sources), ids(not), ids(rather_not));
-            Some(Remedy::Copy { sources, not, rather_not, bad: bad.map(NodeId) })
+            Some(Remedy::Copy { sources, not, rather_not, to: None, bad: bad.map(NodeId) })
         };
         assert_eq!(
             remedy(&[(1, Good), (2, Good)]),
@@ -305,8 +369,14 @@ mod tests {
     fn what_is_beyond_the_wanted_goes_in_the_order_of_its_use_and_only_for_nodes_that_are_heard_of() {
         let drop = |states: &[NodeState], zones: &[&str], copies: &[(u128, CopyState)]| {
             let view = view(states, zones);
-            let outlook = Outlook { view: &view, now_ms: 0, grace_ms: GRACE_MS, sparing: false };
-            match outlook.remedy(&record(2, copies), &|_| 0) {
+            let outlook = Outlook {
+                view: &view,
+                now_ms: 0,
+                grace_ms: GRACE_MS,
+                sparing: false,
+                wishes: &Wishes::default(),
+            };
+            match outlook.remedy(CHUNK, &record(2, copies), &|_| 0) {
                 Some(Remedy::Drop(NodeId(node))) => Some(node),
                 None => None,
                 other => panic!("{other:?}"),
@@ -326,10 +396,16 @@ mod tests {
         let mut node = NodeView::clone(&returned.nodes[0]);
         node.told = false;
         returned.nodes[0] = Arc::new(node);
-        let outlook = Outlook { view: &returned, now_ms: 0, grace_ms: GRACE_MS, sparing: false };
+        let outlook = Outlook {
+            view: &returned,
+            now_ms: 0,
+            grace_ms: GRACE_MS,
+            sparing: false,
+            wishes: &Wishes::default(),
+        };
         let copies = with(&[(3, Good)]);
         assert_eq!(
-            outlook.remedy(&record(2, &copies), &|_| 0),
+            outlook.remedy(CHUNK, &record(2, &copies), &|_| 0),
             None,
             "nor for one that has not said what it has"
         );
@@ -338,7 +414,13 @@ mod tests {
     #[test]
     fn groups_that_the_records_call_well_are_looked_for_on_a_node_that_is_away() {
         let view = view(&[Up, Up, Down, Up], &[]);
-        let outlook = Outlook { view: &view, now_ms: GRACE_MS, grace_ms: GRACE_MS, sparing: false };
+        let outlook = Outlook {
+            view: &view,
+            now_ms: GRACE_MS,
+            grace_ms: GRACE_MS,
+            sparing: false,
+            wishes: &Wishes::default(),
+        };
         let on = |copies: &[NodeCopy]| outlook.look_on(3, copies).map(|node| node.0);
         let copy = |node: u128, state| (NodeId(node), state);
         assert_eq!(on(&[copy(1, Good), copy(2, Good), copy(3, Good)]), Some(3));
@@ -347,6 +429,69 @@ mod tests {
             on(&[copy(1, Good), copy(2, Good), copy(3, Missing)]),
             None,
             "they are among the endangered"
+        );
+    }
+
+    /// What is done about a chunk of two wanted copies while the nodes 3 and 4 are emptied.
+    fn emptied(nodes: &[NodeState], copies: &[(u128, CopyState)]) -> Option<Remedy> {
+        let view = view(nodes, &[]);
+        let leaving = [NodeId(3), NodeId(4)].into();
+        let wishes = Wishes { leaving, ..Wishes::default() };
+        let outlook = Outlook { view: &view, now_ms: 0, grace_ms: GRACE_MS, sparing: false, wishes: &wishes };
+        let groups: Vec<_> = copies.iter().map(|(node, state)| (NodeId(*node), *state)).collect();
+        let remedy = outlook.remedy(CHUNK, &record(2, copies), &|_| 0);
+        let all_good = groups.iter().all(|(_, state)| *state == Good);
+        assert!(!all_good || remedy.is_some() == outlook.look_on(2, &groups).is_some(), "a look finds it");
+        remedy
+    }
+
+    #[test]
+    fn what_is_on_a_node_that_is_emptied_gets_another_copy_before_it_is_dropped() {
+        let up = [Up; 5];
+        let copied = |copies: &[(u128, CopyState)]| matches!(emptied(&up, copies), Some(Remedy::Copy { .. }));
+        let drops = |node: u128| Some(Remedy::Drop(NodeId(node)));
+        assert_eq!(emptied(&up, &[(1, Good), (2, Good)]), None);
+        assert!(copied(&[(1, Good), (3, Good)]));
+        assert!(copied(&[(3, Good), (4, Good)]));
+        assert!(copied(&[(1, Good), (3, Good), (4, Good)]), "beyond the wanted, but only one stays");
+        assert_eq!(emptied(&up, &[(1, Good), (2, Good), (3, Good)]), drops(3));
+        assert_eq!(emptied(&up, &[(1, Good), (2, Good), (4, Unverified)]), drops(4));
+        assert!(copied(&[(1, Good), (3, Good), (4, Dropping)]), "it is not kept where it is not wanted");
+        assert_eq!(
+            emptied(&up, &[(1, Good), (4, Dropping)]),
+            Some(Remedy::Keep(NodeId(4))),
+            "unless there are too few"
+        );
+        assert_eq!(emptied(&up, &[(1, Good), (3, Unverified)]), Some(Remedy::Verify(NodeId(3))));
+        let down = [Up, Up, Down, Up, Up];
+        assert!(
+            matches!(emptied(&down, &[(1, Good), (3, Good)]), Some(Remedy::Copy { .. })),
+            "it is not waited for"
+        );
+    }
+
+    #[test]
+    fn a_copy_that_is_to_be_elsewhere_is_made_there_and_then_dropped_where_it_was() {
+        let view = view(&[Up, Up, Up, Down], &[]);
+        let wished = |to: u128, copies: &[(u128, CopyState)]| {
+            let moves = [(CHUNK, Move { from: NodeId(2), to: NodeId(to) })].into();
+            let wishes = Wishes { moves, ..Wishes::default() };
+            let outlook =
+                Outlook { view: &view, now_ms: 0, grace_ms: GRACE_MS, sparing: false, wishes: &wishes };
+            outlook.remedy(CHUNK, &record(2, copies), &|_| 0)
+        };
+        let to = |wished: Option<Remedy>| match wished {
+            Some(Remedy::Copy { to: Some(to), .. }) => Some(to.0),
+            _ => None,
+        };
+        assert_eq!(to(wished(3, &[(1, Good), (2, Good)])), Some(3));
+        assert_eq!(wished(3, &[(1, Good), (2, Good), (3, Good)]), Some(Remedy::Drop(NodeId(2))));
+        assert_eq!(wished(3, &[(1, Good), (3, Good)]), None, "it is done");
+        assert_eq!(wished(4, &[(1, Good), (2, Good)]), None, "nothing goes to a node that is away");
+        assert_eq!(wished(1, &[(1, Good), (2, Good)]), None, "it has one");
+        assert!(
+            matches!(wished(3, &[(2, Good)]), Some(Remedy::Copy { to: None, .. })),
+            "a chunk that lacks copies comes first"
         );
     }
 }

@@ -58,6 +58,8 @@ pub(super) enum Range {
     Risk,
     /// Groups of chunks by the copies they have: which nodes are to be looked at.
     Groups,
+    /// Chunks that operators wish elsewhere.
+    Wished,
     /// Chunks with a copy on this node.
     On(NodeId),
 }
@@ -136,7 +138,7 @@ impl RepairState {
             LookPhase::Looking { .. } | LookPhase::Working => false,
         };
         if due {
-            let ranges = VecDeque::from([Range::Risk, Range::Groups]);
+            let ranges = VecDeque::from([Range::Risk, Range::Groups, Range::Wished]);
             self.phase = LookPhase::Looking { ranges, after: Vec::new(), reading: false };
         }
     }
@@ -294,8 +296,10 @@ mod tests {
         state.begin(at(0), true);
         assert!(state.look().is_some());
         state.found(at(0), found(chunks, None));
-        assert!(state.look().is_some());
-        state.found(at(0), found(&[], None));
+        for _ in [Range::Groups, Range::Wished] {
+            assert!(state.look().is_some());
+            state.found(at(0), found(&[], None));
+        }
         state
     }
 
@@ -320,6 +324,8 @@ mod tests {
         state.found(at(0), found(&[], None));
         assert_eq!(look(&mut state), Some((Range::Groups, vec![])));
         state.found(at(0), Found { nodes: BTreeSet::from([NodeId(7)]), ..Found::default() });
+        assert_eq!(look(&mut state), Some((Range::Wished, vec![])));
+        state.found(at(0), found(&[], None));
         assert_eq!(look(&mut state), Some((Range::On(NodeId(7)), vec![])));
         state.found(at(0), found(&[(2, 5)], None));
         assert_eq!((look(&mut state), state.next(at(0))), (None, Some(ChunkId(5))));

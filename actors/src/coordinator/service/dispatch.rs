@@ -29,6 +29,7 @@ use super::turns::InventoryTurns;
 use crate::coordinator::census::{Counted, count_at_once};
 use crate::coordinator::gc::{GcHealth, GcMsg};
 use crate::coordinator::health::{DELETIONS_COUNTED, Signs, findings};
+use crate::coordinator::jobs::JobsMsg;
 use crate::coordinator::membership::{ClusterView, MembershipConfig, MembershipMsg, NodeView, ViewReceiver};
 use crate::coordinator::metadata::model::outcome::Outcome;
 use crate::coordinator::metadata::model::records::UnknownReign;
@@ -114,6 +115,8 @@ pub struct CoordinatorParts {
     pub membership: Addr<MembershipMsg>,
     /// Who chooses nodes.
     pub placement: Addr<PlacementMsg>,
+    /// The jobs that operators asked for.
+    pub(in crate::coordinator) jobs: Addr<JobsMsg>,
     /// The picture of the cluster.
     pub view: ViewReceiver,
     /// The latest count of all chunks.
@@ -179,6 +182,19 @@ impl CoordinatorService {
             }
             Request::Admin(AdminRequest::ForgetNode(word)) => {
                 self.forget_node(&asked, &word).await.map(Response::Admin)
+            }
+            Request::Admin(AdminRequest::DrainNode(word)) => {
+                self.drain_node(&asked, &word).await.map(Response::Admin)
+            }
+            Request::Admin(AdminRequest::UndrainNode(node)) => {
+                self.undrain_node(&asked, &node).await.map(Response::Admin)
+            }
+            Request::Admin(AdminRequest::Balance(word)) => {
+                self.balance(&asked, word).await.map(Response::Admin)
+            }
+            Request::Admin(AdminRequest::Jobs) => self.jobs(&asked).await.map(Response::Admin),
+            Request::Admin(AdminRequest::ActOnJob(id, action)) => {
+                self.act_on_job(&asked, id, action).await.map(Response::Admin)
             }
             Request::Admin(AdminRequest::TakeInventories) => self.take_inventories().map(Response::Admin),
             Request::Admin(AdminRequest::GcStatus) => self.gc_status(&asked).await.map(Response::Admin),

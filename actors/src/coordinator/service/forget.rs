@@ -24,7 +24,7 @@ fn unanswered(error: AskError) -> Status {
 
 /// The one node that an operator calls so. The id of one that is forgotten already counts: a repeat is answered as the
 /// first try was.
-fn called(view: &ClusterView, text: &str) -> Result<(NodeId, String), Status> {
+pub(super) fn called(view: &ClusterView, text: &str) -> Result<(NodeId, String), Status> {
     let is_called = |name: &str, id: NodeId| name == text || id.to_string() == text;
     let all = || view.nodes.iter().map(|node| (&node.entry.name, node.entry.node));
     let found: Vec<_> = all().filter(|(name, id)| is_called(name, *id)).collect();

@@ -8,6 +8,7 @@ mod forget;
 mod garbage;
 mod grants;
 mod inventory;
+mod jobs;
 mod membership;
 mod metadata;
 mod read_order;

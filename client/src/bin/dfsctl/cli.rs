@@ -3,8 +3,9 @@
 use clap::{Parser, Subcommand};
 
 use crate::cmd::{
-    actors, cat, checksum, completion, context, cp, df, diff, du, explain, find, fsck, gc, get, head, ls,
-    man, mkdir, mv, nodes, put, rm, scrub, stat, status, sync, trash, tree, undelete, verify, version,
+    actors, balance, cat, checksum, completion, context, cp, df, diff, du, explain, find, fsck, gc, get,
+    head, jobs, ls, man, mkdir, mv, nodes, put, rm, scrub, stat, status, sync, trash, tree, undelete, verify,
+    version,
 };
 use crate::dev;
 use crate::global::Global;
@@ -79,6 +80,8 @@ pub(crate) enum Verb {
     Undelete(undelete::Args),
     Status(status::Args),
     Nodes(nodes::Args),
+    Balance(balance::Args),
+    Jobs(jobs::Args),
     Explain(explain::Args),
     Verify(verify::Args),
     Fsck(fsck::Args),

@@ -9,6 +9,7 @@ mod connect;
 mod dev;
 mod dev_cluster;
 mod global;
+mod job;
 mod operands;
 mod output;
 mod paths;
@@ -27,8 +28,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{Cli, Verb};
 use crate::cmd::{
-    actors, cat, checksum, completion, cp, df, diff, du, explain, find, fsck, gc, get, head, ls, man, mkdir,
-    mv, nodes, put, rm, scrub, stat, status, sync, trash, tree, undelete, verify, version,
+    actors, balance, cat, checksum, completion, cp, df, diff, du, explain, find, fsck, gc, get, head, jobs,
+    ls, man, mkdir, mv, nodes, put, rm, scrub, stat, status, sync, trash, tree, undelete, verify, version,
 };
 use crate::connect::environment;
 use crate::connect::invocation::Invocation;
@@ -219,6 +220,8 @@ fn dispatch<'a>(verb: Verb, invocation: &'a Invocation) -> Pin<Box<dyn Future<Ou
         Verb::Undelete(args) => Box::pin(undelete::run(invocation, args)),
         Verb::Status(args) => Box::pin(status::run(invocation, args)),
         Verb::Nodes(args) => Box::pin(nodes::run(invocation, args)),
+        Verb::Balance(args) => Box::pin(balance::run(invocation, args)),
+        Verb::Jobs(args) => Box::pin(jobs::run(invocation, args)),
         Verb::Explain(args) => Box::pin(explain::run(invocation, args)),
         Verb::Verify(args) => Box::pin(verify::run(invocation, args)),
         Verb::Fsck(args) => Box::pin(fsck::run(invocation, args)),

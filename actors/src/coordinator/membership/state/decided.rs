@@ -35,8 +35,8 @@ pub(super) const FORGET_HELD: Duration = Duration::from_secs(10);
 const _: () = assert!(FORGET_WITHIN.as_secs() < FORGET_HELD.as_secs());
 
 impl MembershipState {
-    /// The node goes away on purpose. Returns the record to make durable, unless a newer run has taken over. Whatever was
-    /// being done with the node ends: it is a member again when it comes back. Of one that is being forgotten nothing is
+    /// The node goes away on purpose. Returns the record to make durable, unless a newer run has taken over. One that is
+    /// emptied is so still when it comes back. Of one that is being forgotten nothing is
     /// remembered meanwhile: its goodbye would look like an operator's yes to whoever finds the record later.
     pub(crate) fn leave(&mut self, now: MonoTime, word: &Leave) -> Option<(NodeRecord, Transition)> {
         let node = self.nodes.get(&word.node)?;
@@ -44,9 +44,63 @@ impl MembershipState {
             return None;
         }
         match node.record.standing {
-            Standing::Member | Standing::Draining => self.decide(now, word.node, Standing::Left),
+            Standing::Member => self.decide(now, word.node, Standing::Left),
+            Standing::Draining => {
+                let now_ms = self.ms(now);
+                let known = self.nodes.get_mut(&word.node)?;
+                // A heartbeat that was on its way does not call it back.
+                known.registered = false;
+                let left =
+                    known.turn(NodeState::Left, now_ms).map(|transition| (known.record.clone(), transition));
+                self.note_change(word.node);
+                left
+            }
             Standing::Left | Standing::Lost | Standing::Forgotten => None,
         }
+    }
+
+    /// An operator has the node emptied, or, with `drains` false, take chunks again. Returns the record to make durable; asked
+    /// again, the same one.
+    ///
+    /// # Errors
+    /// `NotFound`; `PreconditionFailed` of a node that is lost or forgotten; `Busy` while another operator forgets it.
+    pub(crate) fn drain(
+        &mut self,
+        now: MonoTime,
+        node: NodeId,
+        drains: bool,
+    ) -> Result<(NodeRecord, Option<Transition>), Status> {
+        self.check_held(now, node)?;
+        let now_ms = self.ms(now);
+        let Some(known) = self.nodes.get_mut(&node) else {
+            let text = format!("no datanode with the id {node} is known");
+            return Err(Status::new(StatusCode::NotFound, text).hint("`dfsctl nodes -l` lists their ids"));
+        };
+        let (before, left) = (known.record.standing, known.state == NodeState::Left);
+        let to = match (drains, before) {
+            (_, Standing::Lost | Standing::Forgotten) => {
+                let text = format!("datanode {} is {}: it holds nothing", known.record.name, known.state);
+                return Err(Status::new(StatusCode::PreconditionFailed, text)
+                    .hint("repair makes up for what it had")
+                    .at_node(node));
+            }
+            (true, _) => Standing::Draining,
+            (false, Standing::Draining) if left => Standing::Left,
+            (false, Standing::Draining) => Standing::Member,
+            (false, other) => other,
+        };
+        let mut transition = None;
+        if before != to {
+            (known.record.standing, known.record.since_ms) = (to, now_ms);
+            if matches!(known.state, NodeState::Up | NodeState::Draining) {
+                transition = known.turn(super::live(to), now_ms);
+            }
+        }
+        let record = known.record.clone();
+        if transition.is_some() {
+            self.note_change(node);
+        }
+        Ok((record, transition))
     }
 
     /// Another node has this one's name and address: whatever it held is gone, and it is not taken in again.

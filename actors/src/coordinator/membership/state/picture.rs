@@ -8,6 +8,7 @@ use dfs_wire::message::membership::{NodeEntry, NodeState, StateFull, StateIncrem
 
 use super::{HISTORY_MAX, Member, MembershipState};
 use crate::coordinator::membership::view::{ClusterView, NodeView};
+use crate::coordinator::metadata::model::records::Standing;
 
 impl MembershipState {
     /// The whole cluster state, as nodes are told it: forgotten nodes are no part of it.
@@ -45,6 +46,7 @@ impl MembershipState {
                 heard: n.heard,
                 report: n.report,
                 findings: n.findings.clone(),
+                draining: n.record.standing == Standing::Draining,
                 told: n.told,
             })
         };

@@ -9,10 +9,12 @@ use serde::{Deserialize, Serialize};
 
 use super::outcome::Outcome;
 
+mod jobs;
 mod nodes;
 mod reigns;
 mod trash;
 
+pub use jobs::JobRecord;
 pub use nodes::{NodeRecord, Standing};
 pub use reigns::{Known, ReignStart, Reigns, UnknownReign};
 pub use trash::{TrashEntry, TrashSweep, TrashWalk};

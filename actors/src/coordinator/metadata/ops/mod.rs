@@ -29,6 +29,7 @@ pub mod forget;
 pub mod fsck;
 pub mod gc;
 pub mod inventory;
+pub mod jobs;
 pub mod list;
 pub mod mutation;
 pub mod names;

@@ -5,6 +5,7 @@
 
 use dfs_wire::auth::{ClusterKey, NodeKey};
 use dfs_wire::id::{ChunkKey, Generation, NodeId, SessionId};
+use dfs_wire::message::job::JobId;
 use dfs_wire::message::metadata::{
     AllocateChunks, CommitUpload, CopyOpened, CopyProgress, Delete, Mkdir, OpenCopy, OpenUpload,
     RecordChunks, Rename, SessionOnly, TrashPurge, Undelete,
@@ -18,9 +19,11 @@ use super::inventory::CopyFinding;
 use super::outcome::RequestDigest;
 use super::surplus::{self, CopyDrop};
 use super::transfer::{self, ChunkPlacement};
-use super::{OpContext, cluster, copy, forget, gc, inventory, names, outcome, trash, trash_usage, upload};
+use super::{
+    OpContext, cluster, copy, forget, gc, inventory, jobs, names, outcome, trash, trash_usage, upload,
+};
 use crate::coordinator::metadata::model::outcome::{AllocatedChunk, Outcome, StepProgress};
-use crate::coordinator::metadata::model::records::{NodeRecord, UnknownReign};
+use crate::coordinator::metadata::model::records::{JobRecord, NodeRecord, UnknownReign};
 use crate::coordinator::metadata::table::error::{MetaError, invalid};
 use crate::coordinator::metadata::table::txn::{Overlay, Txn};
 
@@ -69,6 +72,8 @@ pub enum Mutation {
     KeepCopy(NodeId, ChunkKey),
     /// Have a node delete a copy that may have come to be unnoted.
     DiscardCopy(NodeId, ChunkKey),
+    /// Remember jobs as they are now, or forget them.
+    PutJobs(Vec<(JobId, Option<JobRecord>)>),
     /// One bounded step of background work (as many batches as its group may have of it).
     Step(Step),
 }
@@ -164,6 +169,7 @@ impl Mutation {
             Self::DropCopy(_) => "drop_copy",
             Self::KeepCopy(..) => "keep_copy",
             Self::DiscardCopy(..) => "discard_copy",
+            Self::PutJobs(_) => "put_jobs",
             Self::Step(step) => step.name(),
         }
     }
@@ -230,6 +236,7 @@ impl Mutation {
                 overlay.mutate(|t| surplus::discard_copy(t, ctx, *key, *node)).map(one)
             }
             Self::Step(step) => step.run(overlay, ctx).map(Outcome::Progress),
+            Self::PutJobs(changes) => overlay.mutate(|t| jobs::put(t, changes)).map(|()| Outcome::Done),
         }
     }
 }

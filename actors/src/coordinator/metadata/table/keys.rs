@@ -30,6 +30,7 @@
 //! w <path> 0 <session>                  -> ()             an open upload that can be found and gone on with
 //! n <node>                              -> NodeRecord     who registered
 //! a <node>                              -> ()             a forgotten node, rows of which are still there
+//! j <job>                               -> JobRecord      what an operator asked for, and how far it is
 //! y <node> <chunk>                      -> CopyRow        what each node should have: the same facts as k, by node
 //! g <wanted> (<node> <state>)...        -> GroupRow       how many live chunks have exactly these copies, by node id
 //! ```
@@ -39,7 +40,7 @@
 //! Times are milliseconds; an index row may be early (a renewed lease), never late.
 
 use dfs_wire::id::{ChunkId, ChunkKey, Generation, InodeId, NodeId, OpId, SessionId, VersionId};
-use dfs_wire::message::metadata::CopyState;
+use dfs_wire::message::{job::JobId, metadata::CopyState};
 use dfs_wire::path::DfsPath;
 
 /// The cluster's identity.
@@ -58,10 +59,8 @@ pub const NEXT_INODE: &[u8] = b"minode";
 pub const TOTALS: &[u8] = b"mtotals";
 /// Trash entries deleted up to this time are gone for users and wait to be purged.
 pub const TRASH_HORIZON: &[u8] = b"mhorizon";
-
 /// How far the trash has been searched for what was deleted up to [`TRASH_HORIZON`].
 pub const TRASH_SWEPT: &[u8] = b"mswept";
-
 /// The coordinator's time when the last group was committed: the next reign goes on from it.
 pub const TIME: &[u8] = b"mtime";
 /// The commit position: raised by every group, so that of two copies of the metadata of one reign the older shows.
@@ -112,6 +111,8 @@ pub mod table {
     pub const NODE: &[u8] = b"n";
     /// Nodes that are being forgotten.
     pub const FORGETTING: &[u8] = b"a";
+    /// Jobs that operators asked for.
+    pub const JOB: &[u8] = b"j";
     /// Copies by node.
     pub const COPY: &[u8] = b"y";
     /// Groups of chunks with the same copies.
@@ -188,6 +189,16 @@ pub fn risk(good: u8, chunk: ChunkId) -> Vec<u8> {
 pub fn parse_risk(key: &[u8]) -> Option<ChunkId> {
     let (_, chunk) = key.strip_prefix(table::RISK)?.split_first()?;
     Some(ChunkId::from_bytes(chunk.try_into().ok()?))
+}
+
+/// What an operator asked for.
+pub fn job(job: JobId) -> Vec<u8> {
+    key(&[table::JOB, &job.0.to_be_bytes()])
+}
+
+/// The job of a record's key.
+pub fn parse_job(key: &[u8]) -> Option<JobId> {
+    Some(JobId(u64::from_be_bytes(key.strip_prefix(table::JOB)?.try_into().ok()?)))
 }
 
 /// An upload session.

@@ -1,6 +1,7 @@
 //! One file per verb. A verb borrows nothing from another: what two of them share has a room of its own.
 
 pub(crate) mod actors;
+pub(crate) mod balance;
 pub(crate) mod cat;
 pub(crate) mod checksum;
 pub(crate) mod completion;
@@ -15,6 +16,7 @@ pub(crate) mod fsck;
 pub(crate) mod gc;
 pub(crate) mod get;
 pub(crate) mod head;
+pub(crate) mod jobs;
 pub(crate) mod ls;
 pub(crate) mod man;
 pub(crate) mod mkdir;

@@ -1,11 +1,14 @@
-//! `dfsctl nodes`: lists the datanodes, lets in those that wait, and forgets those that will not come back.
+//! `dfsctl nodes`: lists the datanodes, lets in those that wait, empties those that are to go, and forgets those that will not
+//! come back.
 
 use clap::Subcommand;
 use dfs_wire::message::admin::{ForgetNode, ForgottenNode, NodeStatus};
+use dfs_wire::message::job::{DrainNode, DrainPlan, WorkAmount};
 use dfs_wire::message::membership::{DiskHealth, NodeLoad, NodeState};
 use serde::{Serialize, Serializer};
 
 use crate::connect::invocation::Invocation;
+use crate::job::JobView;
 use crate::output::View;
 use crate::output::exit::Exit;
 use crate::output::failure::Outcome;
@@ -35,6 +38,28 @@ enum Action {
     /// Those that wait are named by 'dfsctl status': a datanode beyond the number that may join unasked
     /// (cluster.nodes_unasked_max), or one whose place another one took. It is taken in within seconds.
     Admit {
+        /// Its name or id
+        node: String,
+    },
+    /// Empties a datanode: everything on it gets a copy elsewhere
+    ///
+    /// It takes no new chunks from now on. No copy goes from it before enough others are good. The job ends when nothing is left;
+    /// then the datanode can be stopped and forgotten. Refused if not everything can go elsewhere.
+    #[command(
+        after_help = "Examples:\n  dfsctl nodes drain datanode-3 --dry-run\n  dfsctl nodes drain datanode-3 --wait"
+    )]
+    Drain {
+        /// Its name or id
+        node: String,
+        /// Wait until it is empty
+        #[arg(long, conflicts_with = "dry_run")]
+        wait: bool,
+        /// Say what would happen, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Has a datanode take chunks again that was to be emptied
+    Undrain {
         /// Its name or id
         node: String,
     },
@@ -88,6 +113,46 @@ impl View for ForgottenView {
                 "lost with it"
             };
             page.line(format!("{lost} {verb}"));
+        }
+    }
+}
+
+/// What `nodes drain` prints.
+#[derive(Debug, Serialize)]
+struct DrainView {
+    id: String,
+    name: String,
+    /// Copies on it, and their bytes.
+    chunks: u64,
+    bytes: u64,
+    /// Why it cannot be emptied whole.
+    obstacles: Vec<String>,
+    /// The job that does it; null if nothing was done.
+    job: Option<JobView>,
+}
+
+impl From<DrainPlan> for DrainView {
+    fn from(plan: DrainPlan) -> Self {
+        let DrainPlan { node, name, amount, obstacles, job } = plan;
+        let WorkAmount { chunks, bytes } = amount;
+        Self { id: node.to_string(), name, chunks, bytes, obstacles, job: job.map(JobView) }
+    }
+}
+
+impl View for DrainView {
+    fn page(&self, page: &mut Page) {
+        let name = plain(&self.name);
+        let has = format!("{} with {}", count(self.chunks, "copy"), size(self.bytes));
+        for obstacle in &self.obstacles {
+            page.line(format!("{name} cannot be emptied: {}", plain(obstacle)));
+        }
+        match &self.job {
+            Some(job) => {
+                page.line(format!("{name} is being emptied of {has}: job {}", job.0.id));
+                page.line(format!("'dfsctl jobs watch {}' shows how far it is", job.0.id));
+            }
+            None if self.obstacles.is_empty() => page.line(format!("{name} would be emptied of {has}")),
+            None => page.line(format!("it has {has}")),
         }
     }
 }
@@ -238,6 +303,20 @@ pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
         Some(Action::Admit { node }) => {
             let admitted = client.admit_node(&node).await?;
             invocation.output.print(&AdmittedView { admitted })?;
+        }
+        Some(Action::Drain { node, wait, dry_run }) => {
+            let view = DrainView::from(client.drain_node(DrainNode { node, dry_run }).await?);
+            let job = view.job.as_ref().map(|job| job.0.id).filter(|_| wait);
+            if let Some(job) = job {
+                return crate::job::wait(invocation, &client, job).await;
+            }
+            invocation.output.print(&view)?;
+            if !view.obstacles.is_empty() {
+                return Ok(Exit::Precondition);
+            }
+        }
+        Some(Action::Undrain { node }) => {
+            invocation.output.print(&JobView(client.undrain_node(&node).await?))?;
         }
         Some(Action::Forget { node, accept_loss, dry_run }) => {
             let ForgottenNode { node, name, copies, lost } =

@@ -72,6 +72,34 @@ impl TransferBar {
     }
 }
 
+/// How far a job is that goes on by itself.
+pub(crate) struct JobBar(Option<ProgressBar>);
+
+impl JobBar {
+    /// Draws a bar, if anybody can see it.
+    pub(crate) fn new(output: &Output) -> Self {
+        let seen = output.terminal && !output.quiet && output.is_table();
+        let template = "{msg} {bar:30} {binary_bytes}/{binary_total_bytes} {binary_bytes_per_sec} {eta}";
+        Self(seen.then(|| ProgressBar::new(0).with_style(style(template))))
+    }
+
+    /// Shows so many bytes of so many.
+    pub(crate) fn show(&self, done: u64, total: u64, about: &str) {
+        if let Some(bar) = &self.0 {
+            bar.set_message(about.to_owned());
+            bar.set_length(total);
+            bar.set_position(done);
+        }
+    }
+
+    /// Takes the bar away.
+    pub(crate) fn finish(&self) {
+        if let Some(bar) = &self.0 {
+            bar.finish_and_clear();
+        }
+    }
+}
+
 fn style(template: &str) -> ProgressStyle {
     // The templates are constants: that they are well-formed is a test's business.
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())

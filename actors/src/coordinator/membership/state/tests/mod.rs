@@ -10,6 +10,7 @@ use super::words::FINDING_BYTES_MAX;
 use super::*;
 
 mod admission;
+mod drain;
 mod forget;
 
 pub(super) const CLUSTER: ClusterId = ClusterId(0xc1);

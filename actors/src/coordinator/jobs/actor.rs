@@ -1,0 +1,348 @@
+//! The actor of the jobs: makes durable what operators ask for, wishes, and looks how far things are.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use dfs_wire::id::{ChunkId, NodeId, OpId};
+use dfs_wire::message::job::{JobId, JobState, JobStatus, JobTask, NamedNode, WorkAmount};
+use dfs_wire::message::membership::NodeState;
+use dfs_wire::message::metadata::CopyState;
+use dfs_wire::status::{Status, StatusCode};
+
+use super::balance::{Chosen, choose, flows, unfinished};
+use super::messages::{Changes, JobAsked, JobsMsg};
+use super::state::JobsState;
+use crate::coordinator::census::Counted;
+use crate::coordinator::membership::{MembershipMsg, ViewReceiver};
+use crate::coordinator::metadata::model::time::ReignClock;
+use crate::coordinator::metadata::ops::mutation::Mutation;
+use crate::coordinator::metadata::reader::{MetadataReader, MetadataReads, ReadFor};
+use crate::coordinator::metadata::table::keys;
+use crate::coordinator::metadata::table::store::KeyRange;
+use crate::coordinator::metadata::table::view::View as _;
+use crate::coordinator::metadata::writer::WriterMsg;
+use crate::coordinator::repair::{Move, RepairHealth, Wishes};
+use crate::env::MonoTime;
+use crate::supervisor::{ActorError, Addr, AskError, Behaviour, Ctx};
+use crate::watch;
+
+/// Patience with one read, with the register of nodes and with the writer.
+const STEP_WITHIN: Duration = Duration::from_secs(20);
+/// How often the jobs are looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// How long chunks that are to move may take: those that have not by then are left where they are.
+const MOVES_WITHIN: Duration = Duration::from_secs(300);
+/// After chunks have moved: the nodes delete and report, some heartbeats later.
+const SETTLES_WITHIN: Duration = Duration::from_secs(10);
+/// How often progress is stored.
+const SAVE_EVERY: Duration = Duration::from_secs(10);
+
+/// What the actor is built from.
+#[derive(Clone)]
+pub(crate) struct JobsArgs {
+    pub(crate) reads: MetadataReads,
+    pub(crate) view: ViewReceiver,
+    pub(crate) census: watch::Receiver<Counted>,
+    pub(crate) time: ReignClock,
+    pub(crate) writer: Addr<WriterMsg>,
+    pub(crate) membership: Addr<MembershipMsg>,
+    pub(crate) repair: Arc<RepairHealth>,
+    pub(crate) wishes: Arc<watch::Sender<Arc<Wishes>>>,
+}
+
+/// Runs the jobs.
+pub(crate) struct Jobs {
+    args: JobsArgs,
+    state: JobsState,
+    /// A node is being told that it is to be emptied, or not any more.
+    telling: bool,
+    /// Jobs whose node is looked at.
+    looking: BTreeSet<JobId>,
+    balancing: Balancing,
+    saved: MonoTime,
+}
+
+/// What a balance does now; it begins anew with each life of the actor, from the cursor of its job.
+#[derive(Default)]
+struct Balancing {
+    job: Option<JobId>,
+    moves: BTreeMap<ChunkId, Move>,
+    /// Until when these may take, or nothing new begins.
+    until: MonoTime,
+    /// Whether anything was moved since the beginning of the rows of the node.
+    moved: bool,
+    /// Nodes that were gone through and can give nothing more.
+    spent: BTreeSet<NodeId>,
+    /// A read is under way.
+    reading: bool,
+}
+
+fn silent(error: AskError) -> Status {
+    Status::new(StatusCode::Unavailable, format!("no word from within: {error}"))
+        .hint("try again in a moment")
+}
+
+impl Jobs {
+    fn store(&self, changes: Changes, waiting: Option<JobAsked>, ctx: &mut Ctx<JobsMsg>) {
+        let (writer, op) = (self.args.writer.clone(), OpId(ctx.env().rng.u128()));
+        let rows = changes.clone();
+        let write = async move {
+            let put = WriterMsg::mutate(op, Mutation::PutJobs(rows));
+            writer.ask(put, STEP_WITHIN).await.map_err(silent)?.map(|_| ())
+        };
+        ctx.spawn_then(write, move |stored| JobsMsg::Stored(changes, stored, waiting));
+    }
+
+    fn status(&self, id: JobId) -> Result<JobStatus, Status> {
+        let status = self.state.status(id, self.args.time.now_ms());
+        status.ok_or_else(|| Status::new(StatusCode::NotFound, format!("job {id} is forgotten by now")))
+    }
+
+    fn wish(&self) {
+        let running = |(_, task): &(JobId, JobTask)| matches!(task, JobTask::Balance(_));
+        let moves = match self.state.running().iter().any(running) {
+            true => self.balancing.moves.clone(),
+            false => BTreeMap::new(),
+        };
+        let wishes = Arc::new(Wishes { leaving: self.state.leaving(), moves });
+        if *self.args.wishes.borrow() != wishes {
+            self.args.wishes.send_replace(wishes);
+        }
+    }
+
+    /// Has one node that is in another state than its jobs want told, if there is one.
+    fn tell(&mut self, ctx: &mut Ctx<JobsMsg>) {
+        if self.telling {
+            return;
+        }
+        let (view, draining) = (self.args.view.borrow().clone(), self.state.draining());
+        let gone = |state: NodeState| matches!(state, NodeState::Lost | NodeState::Forgotten);
+        let members = view.nodes.iter().filter(|known| !gone(known.entry.state));
+        let wrong = |known: &&Arc<_>| is_wrong(known, &draining);
+        let Some(known) = members.into_iter().find(wrong) else { return };
+        let (node, drains) = (known.entry.node, !known.draining);
+        let (membership, writer) = (self.args.membership.clone(), self.args.writer.clone());
+        let op = OpId(ctx.env().rng.u128());
+        let task = async move {
+            let drain = |reply| MembershipMsg::Drain(node, drains, reply);
+            let record = membership.ask(drain, STEP_WITHIN).await.map_err(silent)??;
+            let put = WriterMsg::mutate(op, Mutation::PutNodes(vec![(node, record)]));
+            writer.ask(put, STEP_WITHIN).await.map_err(silent)?.map(|_| ())
+        };
+        self.telling = true;
+        ctx.spawn_then(task, JobsMsg::NodeTold);
+    }
+
+    /// Looks how far the emptying of a node is.
+    fn look_at_drain(&mut self, id: JobId, node: NodeId, ctx: &mut Ctx<JobsMsg>) {
+        let (view, now_ms) = (self.args.view.borrow().clone(), self.args.time.now_ms());
+        match view.node(node).map(|known| known.entry.state) {
+            Some(NodeState::Lost) | None => {
+                self.state.exception(id, "the node is gone; repair makes up for what it had");
+                return self.state.end(id, JobState::Failed, now_ms);
+            }
+            Some(_) => {}
+        }
+        let counted = self.args.census.borrow().clone();
+        let of = |state| counted.census.copies(node, state);
+        let states = [CopyState::Good, CopyState::Unverified].map(of);
+        let left = states.iter().fold(WorkAmount::default(), |sum, count| WorkAmount {
+            chunks: sum.chunks.saturating_add(count.chunks),
+            bytes: sum.bytes.saturating_add(count.bytes),
+        });
+        self.state.measured(id, left, now_ms);
+        if let Some(why) = self.args.repair.look().stalled() {
+            self.state.exception(id, why);
+        }
+        if left.chunks == 0 && self.looking.insert(id) {
+            let reads = self.args.reads.clone();
+            let nothing = move |reader: &MetadataReader| {
+                let rows = KeyRange::prefix(&keys::copies(node));
+                reader.read(|view| view.scan(&rows, 1)).map(|found| found.is_empty())
+            };
+            let task = async move { reads.ask(ReadFor::Health, STEP_WITHIN, nothing).await };
+            ctx.spawn_then(task, move |empty| JobsMsg::Emptied(id, empty));
+        }
+    }
+
+    /// Goes on with a balance: chooses chunks, waits until they have moved, and until nodes have said how full they are then.
+    fn balance(&mut self, id: JobId, threshold_percent: u8, ctx: &mut Ctx<JobsMsg>) {
+        let (now, now_ms) = (ctx.now(), self.args.time.now_ms());
+        if self.balancing.job != Some(id) {
+            self.balancing = Balancing { job: Some(id), ..Balancing::default() };
+        }
+        let view = self.args.view.borrow().clone();
+        let mut flows = flows(&view, threshold_percent);
+        let bytes = flows.iter().fold(0_u64, |sum, flow| sum.saturating_add(flow.bytes));
+        self.state.measured(id, WorkAmount { chunks: 0, bytes }, now_ms);
+        if self.balancing.reading {
+            return;
+        }
+        if !self.balancing.moves.is_empty() {
+            if now >= self.balancing.until {
+                self.state.exception(id, "copies could not be moved in time; others are tried");
+                return self.moved(now);
+            }
+            let (reads, moves) = (self.args.reads.clone(), self.balancing.moves.clone());
+            let look = move |reader: &MetadataReader| reader.read(|rows| unfinished(rows, moves));
+            self.balancing.reading = true;
+            let task = async move { reads.ask(ReadFor::Health, STEP_WITHIN, look).await };
+            ctx.spawn_then(task, move |left| JobsMsg::Unmoved(id, left));
+            return;
+        }
+        flows.retain(|flow| !self.balancing.spent.contains(&flow.from));
+        let Some(from) = flows.first().map(|flow| flow.from).filter(|_| now >= self.balancing.until) else {
+            if flows.is_empty() {
+                tracing::info!(job = %id, "the nodes are balanced");
+                self.state.end(id, JobState::Done, now_ms);
+                self.save(ctx);
+            }
+            return;
+        };
+        let (reads, after) = (self.args.reads.clone(), self.state.cursor(id));
+        let look = move |reader: &MetadataReader| reader.read(|rows| choose(rows, &view, &flows, &after));
+        self.balancing.reading = true;
+        let task = async move { reads.ask(ReadFor::Health, STEP_WITHIN, look).await };
+        ctx.spawn_then(task, move |chosen| JobsMsg::Chosen(id, from, chosen));
+    }
+
+    /// What was to move has, or will not: nothing new begins before the nodes have said how full they are.
+    fn moved(&mut self, now: MonoTime) {
+        self.balancing.moves.clear();
+        self.balancing.until = now + SETTLES_WITHIN;
+        self.wish();
+    }
+
+    fn chosen(&mut self, id: JobId, from: NodeId, chosen: Chosen, now: MonoTime) {
+        let found = !chosen.moves.is_empty();
+        self.balancing.moved |= found;
+        if found {
+            (self.balancing.moves, self.balancing.until) = (chosen.moves, now + MOVES_WITHIN);
+        }
+        let at_the_end = chosen.all && !found;
+        if at_the_end && !std::mem::take(&mut self.balancing.moved) {
+            self.balancing.spent.insert(from);
+            let name = self.args.view.borrow().name(from);
+            self.state.exception(id, &format!("nothing more on {name} can go where it is missing"));
+        }
+        self.state.at(id, if at_the_end { Vec::new() } else { chosen.after });
+        self.wish();
+    }
+
+    fn save(&mut self, ctx: &mut Ctx<JobsMsg>) {
+        self.saved = ctx.now();
+        let changes = self.state.unsaved();
+        if !changes.is_empty() {
+            self.store(changes, None, ctx);
+        }
+    }
+}
+
+/// Whether the register of nodes says otherwise than the jobs.
+fn is_wrong(known: &crate::coordinator::membership::NodeView, draining: &BTreeSet<NodeId>) -> bool {
+    known.draining != draining.contains(&known.entry.node)
+}
+
+impl Behaviour for Jobs {
+    type Msg = JobsMsg;
+    type Args = JobsArgs;
+    const KIND: &'static str = "jobs";
+
+    async fn start(args: JobsArgs, ctx: &mut Ctx<JobsMsg>) -> Result<Self, ActorError> {
+        let remembered = args.reads.ask(ReadFor::Membership, STEP_WITHIN, MetadataReader::jobs).await;
+        let remembered = remembered.map_err(|e| ActorError::fatal("load the remembered jobs", e))?;
+        ctx.set_tick(TICK);
+        let state = JobsState::new(remembered);
+        let (looking, balancing) = (BTreeSet::new(), Balancing::default());
+        let this = Self { args, state, telling: false, looking, balancing, saved: ctx.now() };
+        this.wish();
+        Ok(this)
+    }
+
+    async fn handle(&mut self, msg: JobsMsg, ctx: &mut Ctx<JobsMsg>) -> Result<(), ActorError> {
+        let now_ms = self.args.time.now_ms();
+        match msg {
+            JobsMsg::Begin(task, by, reply) => match self.state.like(&task) {
+                Some(id) => reply.send(self.status(id)),
+                None => match self.state.begin(task, by, now_ms) {
+                    Ok((id, changes)) => self.store(changes, Some((id, reply)), ctx),
+                    Err(status) => reply.send(Err(status)),
+                },
+            },
+            JobsMsg::Act(id, action, reply) => match self.state.act(id, action, now_ms) {
+                Ok(changes) => self.store(changes, Some((id, reply)), ctx),
+                Err(status) => reply.send(Err(status)),
+            },
+            JobsMsg::List(reply) => reply.send(self.state.list(now_ms)),
+            JobsMsg::Stored(changes, stored, Some((id, reply))) => {
+                self.state.stored(changes, stored.is_ok());
+                self.wish();
+                self.tell(ctx);
+                reply.send(stored.and_then(|()| self.status(id)));
+            }
+            JobsMsg::Stored(changes, stored, None) => {
+                if let Err(status) = stored {
+                    tracing::warn!(%status, "how far jobs are could not be stored");
+                    self.state.not_saved(&changes);
+                }
+            }
+            JobsMsg::NodeTold(told) => {
+                self.telling = false;
+                if let Err(status) = told {
+                    tracing::warn!(%status, "a node is not known to be emptied yet, or still is");
+                }
+            }
+            JobsMsg::Chosen(id, from, chosen) => {
+                self.balancing.reading = false;
+                match chosen {
+                    Ok(chosen) if self.balancing.job == Some(id) => self.chosen(id, from, chosen, ctx.now()),
+                    Ok(_) => {}
+                    Err(status) => {
+                        tracing::warn!(job = %id, %status, "what is to move could not be looked for")
+                    }
+                }
+            }
+            JobsMsg::Unmoved(id, left) => {
+                self.balancing.reading = false;
+                match left {
+                    Ok(left) if self.balancing.job != Some(id) || !left.is_empty() => {}
+                    Ok(_) => self.moved(ctx.now()),
+                    Err(status) => {
+                        tracing::warn!(job = %id, %status, "what has moved could not be looked at")
+                    }
+                }
+            }
+            JobsMsg::Emptied(id, empty) => {
+                self.looking.remove(&id);
+                match empty {
+                    Ok(true) => {
+                        tracing::info!(job = %id, "a node is empty");
+                        self.state.end(id, JobState::Done, now_ms);
+                        self.save(ctx);
+                    }
+                    Ok(false) => {}
+                    Err(status) => {
+                        tracing::warn!(job = %id, %status, "what a node has left could not be looked at")
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn tick(&mut self, ctx: &mut Ctx<JobsMsg>) -> Result<(), ActorError> {
+        for (id, task) in self.state.running() {
+            match task {
+                JobTask::Drain(NamedNode { node, .. }) => self.look_at_drain(id, node, ctx),
+                JobTask::Balance(threshold_percent) => self.balance(id, threshold_percent, ctx),
+            }
+        }
+        self.wish();
+        self.tell(ctx);
+        if ctx.now().since(self.saved) >= SAVE_EVERY {
+            self.save(ctx);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,41 @@
+//! A node that an operator has emptied.
+
+use super::*;
+
+fn standing(state: &MembershipState) -> Standing {
+    state.nodes[&NodeId(1)].record.standing
+}
+
+#[test]
+fn only_an_operator_ends_what_an_operator_began() {
+    let mut state = empty();
+    join(&mut state, at(0), &register(1, 5)).unwrap();
+    let (record, transition) = state.drain(at(1), NodeId(1), true).unwrap();
+    assert_eq!((record.standing, transition.map(|t| t.to)), (Standing::Draining, Some(NodeState::Draining)));
+    assert_eq!(state.drain(at(1), NodeId(1), true).unwrap(), (record, None), "asked again");
+    let goodbye = Leave { node: NodeId(1), incarnation: Incarnation(5) };
+    let (record, transition) = state.leave(at(2), &goodbye).unwrap();
+    assert_eq!((record.standing, transition.to), (Standing::Draining, NodeState::Left));
+    assert!(state.heartbeat(at(2), &heartbeat(1, 5, 0)).unwrap().0.register_again, "a late word");
+    pass(&mut state, 2, 200);
+    assert_eq!(state_of(&state, 1), NodeState::Left, "it said so");
+    join(&mut state, at(201), &register(1, 6)).unwrap();
+    assert_eq!(state_of(&state, 1), NodeState::Draining);
+    let (record, transition) = state.drain(at(202), NodeId(1), false).unwrap();
+    assert_eq!((record.standing, transition.map(|t| t.to)), (Standing::Member, Some(NodeState::Up)));
+}
+
+#[test]
+fn a_node_that_is_away_can_be_emptied_and_one_that_is_lost_cannot() {
+    let mut state = empty();
+    join(&mut state, at(0), &register(1, 5)).unwrap();
+    state.leave(at(1), &Leave { node: NodeId(1), incarnation: Incarnation(5) }).unwrap();
+    state.drain(at(2), NodeId(1), true).unwrap();
+    assert_eq!((standing(&state), state_of(&state, 1)), (Standing::Draining, NodeState::Left));
+    assert!(state.view().node(NodeId(1)).is_some_and(|node| node.draining));
+    state.drain(at(2), NodeId(1), false).unwrap();
+    assert_eq!(standing(&state), Standing::Left, "as it was");
+    state.mark_lost(at(3), NodeId(1)).unwrap();
+    assert_eq!(state.drain(at(4), NodeId(1), true).unwrap_err().code, StatusCode::PreconditionFailed);
+    assert_eq!(state.drain(at(4), NodeId(2), true).unwrap_err().code, StatusCode::NotFound);
+}

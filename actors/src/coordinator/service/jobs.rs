@@ -1,0 +1,153 @@
+//! What operators ask of jobs.
+
+use std::sync::Arc;
+
+use dfs_wire::id::NodeId;
+use dfs_wire::message::admin::AdminResponse;
+use dfs_wire::message::job::{
+    BalancePlan, DrainNode, DrainPlan, JobAction, JobId, JobStatus, JobTask, NamedNode, PlannedMove,
+    StartBalance,
+};
+use dfs_wire::status::{Status, StatusCode};
+
+use super::dispatch::{Asked, CoordinatorService, refused};
+use super::forget::called;
+use crate::coordinator::jobs::{DrainLook, Flow, JobsMsg, fills, flows, why_apart};
+use crate::coordinator::metadata::reader::{MetadataReader, ReadFor};
+use crate::supervisor::{AskError, Reply};
+
+/// A node may be fuller than the mean by no more than this before it gives something.
+const THRESHOLD_MAX: u8 = 50;
+/// Groups of chunks that are looked at in one go: a millisecond or two.
+const LOOK_ROWS: usize = 4096;
+
+fn unanswered(error: AskError) -> Status {
+    if error.had_no_effect() {
+        return refused("the actor of the jobs", error);
+    }
+    Status::new(StatusCode::OutcomeUnknown, format!("the actor of the jobs was asked, but {error}"))
+        .hint("`dfsctl jobs ls` shows what became of it; asking again changes nothing more")
+}
+
+/// Who asked, for people.
+fn asked_by(asked: &Asked) -> String {
+    asked.source.map_or_else(|| "an operator".to_owned(), |source| format!("an operator at {source}"))
+}
+
+impl CoordinatorService {
+    /// Has a node emptied, if that can be done.
+    pub(super) async fn drain_node(
+        self: &Arc<Self>,
+        asked: &Asked,
+        word: &DrainNode,
+    ) -> Result<AdminResponse, Status> {
+        let view = self.view();
+        let (node, name) = called(&view, &word.node)?;
+        let look = self.look_at(asked, node).await?;
+        let obstacles = look.obstacles(&view);
+        let mut plan = DrainPlan { node, name: name.clone(), amount: look.amount(), obstacles, job: None };
+        if word.dry_run {
+            return Ok(AdminResponse::NodeDrains(Box::new(plan)));
+        }
+        if !plan.obstacles.is_empty() {
+            let text = format!("datanode {name} cannot be emptied: {}", plan.obstacles.join("; "));
+            return Err(Status::new(StatusCode::PreconditionFailed, text)
+                .hint("add datanodes or room, or lower the number of copies; --dry-run says whether it is enough")
+                .at_node(node));
+        }
+        let begin = |reply| JobsMsg::Begin(JobTask::Drain(NamedNode { node, name }), asked_by(asked), reply);
+        plan.job = Some(self.ask_jobs(asked, begin).await?);
+        Ok(AdminResponse::NodeDrains(Box::new(plan)))
+    }
+
+    async fn look_at(self: &Arc<Self>, asked: &Asked, node: NodeId) -> Result<DrainLook, Status> {
+        let mut look = DrainLook::new(node);
+        loop {
+            let page = move |_: &Self, reader: &MetadataReader| {
+                let all = reader.read(|rows| look.step(rows, LOOK_ROWS));
+                all.map(|all| (look, all))
+            };
+            let (looked, all) = self.apart(ReadFor::Health, asked, page).await?;
+            if all {
+                return Ok(looked);
+            }
+            look = looked;
+        }
+    }
+
+    /// Has a node take chunks again that was to be emptied.
+    pub(super) async fn undrain_node(&self, asked: &Asked, text: &str) -> Result<AdminResponse, Status> {
+        let (node, name) = called(&self.view(), text)?;
+        let task =
+            |job: &JobStatus| matches!(job.task, JobTask::Drain(NamedNode { node: of, .. }) if of == node);
+        let latest = self.list_jobs(asked).await?.into_iter().find(task);
+        let Some(job) = latest
+            .filter(|job| !job.state.has_ended() || job.state == dfs_wire::message::job::JobState::Done)
+        else {
+            let text = format!("datanode {name} is not being emptied");
+            return Err(Status::new(StatusCode::PreconditionFailed, text).at_node(node));
+        };
+        let cancel = |reply| JobsMsg::Act(job.id, JobAction::Cancel, reply);
+        let job = self.ask_jobs(asked, cancel).await?;
+        Ok(AdminResponse::NodeUndrained(Box::new(job)))
+    }
+
+    /// Brings copies from full nodes to emptier ones, if there is anything to bring.
+    pub(super) async fn balance(&self, asked: &Asked, word: StartBalance) -> Result<AdminResponse, Status> {
+        let StartBalance { threshold_percent, dry_run } = word;
+        if !(1..=THRESHOLD_MAX).contains(&threshold_percent) {
+            let text =
+                format!("a threshold of {threshold_percent} percent is not between 1 and {THRESHOLD_MAX}");
+            return Err(Status::new(StatusCode::InvalidArgument, text));
+        }
+        let view = self.view();
+        let flows = flows(&view, threshold_percent);
+        let planned = |flow: &Flow| PlannedMove {
+            from: view.name(flow.from),
+            to: view.name(flow.to),
+            bytes: flow.bytes,
+        };
+        let apart = view.nodes.iter().filter(|node| node.entry.state.belongs());
+        let obstacles = apart.filter_map(|node| why_apart(node)).collect();
+        let moves: Vec<_> = flows.iter().map(planned).collect();
+        let job = match dry_run || moves.is_empty() {
+            true => None,
+            false => {
+                let begin =
+                    |reply| JobsMsg::Begin(JobTask::Balance(threshold_percent), asked_by(asked), reply);
+                Some(self.ask_jobs(asked, begin).await?)
+            }
+        };
+        let plan = BalancePlan { filled_percent: fills(&view), moves, obstacles, job };
+        Ok(AdminResponse::Balances(Box::new(plan)))
+    }
+
+    /// The jobs there are.
+    pub(super) async fn jobs(&self, asked: &Asked) -> Result<AdminResponse, Status> {
+        self.list_jobs(asked).await.map(AdminResponse::Jobs)
+    }
+
+    async fn list_jobs(&self, asked: &Asked) -> Result<Vec<JobStatus>, Status> {
+        let listed = self.parts.jobs.ask(JobsMsg::List, self.left(asked)).await;
+        listed.map_err(|error| refused("the actor of the jobs", error))
+    }
+
+    /// Pauses, resumes or cancels a job.
+    pub(super) async fn act_on_job(
+        &self,
+        asked: &Asked,
+        id: JobId,
+        action: JobAction,
+    ) -> Result<AdminResponse, Status> {
+        let job = self.ask_jobs(asked, |reply| JobsMsg::Act(id, action, reply)).await?;
+        Ok(AdminResponse::Job(Box::new(job)))
+    }
+
+    async fn ask_jobs(
+        &self,
+        asked: &Asked,
+        message: impl FnOnce(Reply<Result<JobStatus, Status>>) -> JobsMsg,
+    ) -> Result<JobStatus, Status> {
+        self.parts.jobs.ask(message, self.left(asked)).await.map_err(unanswered)?
+    }
+}
