@@ -2,6 +2,7 @@
 
 mod calls;
 mod copies;
+mod emptied;
 mod ledger;
 mod odd;
 mod rogue;
@@ -393,7 +394,8 @@ impl Person {
             }
         }
         self.all_there(nodes, now_us() + micros(SETTLED_IN)).await?;
-        self.whole_again().await
+        self.whole_again().await?;
+        self.empty_one(nodes).await
     }
 
     /// Each kind of operation succeeds.
