@@ -4,7 +4,7 @@
 //! (what returned before another was called comes before it) and in which every answer is right. The search is Wing and
 //! Gong's, with Lowe's memory of configurations seen. Two habits keep it short: an answer that changes nothing and is right
 //! now is taken at once (taking it later would only be harder), and what returned first is tried first, what never returned
-//! last. A history that needs more than [`CONFIGURATIONS_MAX`] is not called right: it is said that nobody knows.
+//! last. A history that needs more than `CONFIGURATIONS_MAX` is not called right: it is said that nobody knows.
 
 use std::{
     cmp::Reverse,
