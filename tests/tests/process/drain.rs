@@ -79,7 +79,7 @@ fn a_drain_goes_on_after_the_coordinator_died_and_copies_nothing_twice() {
         cluster.coordinator().kill();
         cluster.coordinator().restart();
     }
-    cluster.wait_for_nodes();
+    wait_until("all nodes are heard of", || !cluster.ok(&["nodes"]).contains("suspect"));
     assert_eq!(cluster.code(&["jobs", "wait", &job]).0, 0);
     assert!(cluster.datanode(1).chunk_files().is_empty());
     wait_until("all is well", || cluster.code(&["status", "--check"]).0 == 0);

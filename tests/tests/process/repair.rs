@@ -92,9 +92,13 @@ fn copies_that_a_disk_lost_or_spoiled_are_made_anew_though_no_other_node_can_tak
     fs::write(&files[1], bytes).expect("a chunk file is spoiled");
     let bad = (0..FILES).filter(|file| cluster.verified(&format!("/f{file}")).0 == 10).count();
     assert!((1..=2).contains(&bad), "{bad} files are seen to be hurt");
+    // That all is well may be said before the node has told what is not.
+    wait_until("the copies are made anew", || {
+        let read = (0..FILES).all(|file| cluster.verified(&format!("/f{file}")).0 == 0);
+        read && cluster.datanode(0).chunk_files().len() == 2 * FILES
+    });
     wait_until("all is well", || cluster.code(&["status", "--check"]).0 == 0);
     assert!(all_have_three_good_copies(&cluster));
-    assert_eq!(cluster.datanode(0).chunk_files().len(), 2 * FILES);
     all_is_read_right(&cluster);
 }
 

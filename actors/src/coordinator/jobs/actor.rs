@@ -10,7 +10,7 @@ use dfs_wire::message::membership::NodeState;
 use dfs_wire::message::metadata::CopyState;
 use dfs_wire::status::{Status, StatusCode};
 
-use super::balance::{Chosen, choose, flows, unfinished};
+use super::balance::{Chosen, choose, flows, unfinished, unsettled};
 use super::messages::{Changes, JobAsked, JobsMsg};
 use super::state::JobsState;
 use crate::coordinator::census::Counted;
@@ -136,14 +136,7 @@ impl Jobs {
 
     /// Looks how far the emptying of a node is.
     fn look_at_drain(&mut self, id: JobId, node: NodeId, ctx: &mut Ctx<JobsMsg>) {
-        let (view, now_ms) = (self.args.view.borrow().clone(), self.args.time.now_ms());
-        match view.node(node).map(|known| known.entry.state) {
-            Some(NodeState::Lost) | None => {
-                self.state.exception(id, "the node is gone; repair makes up for what it had");
-                return self.state.end(id, JobState::Failed, now_ms);
-            }
-            Some(_) => {}
-        }
+        let now_ms = self.args.time.now_ms();
         let counted = self.args.census.borrow().clone();
         let of = |state| counted.census.copies(node, state);
         let states = [CopyState::Good, CopyState::Unverified].map(of);
@@ -152,6 +145,20 @@ impl Jobs {
             bytes: sum.bytes.saturating_add(count.bytes),
         });
         self.state.measured(id, left, now_ms);
+        let bad =
+            [CopyState::Corrupt, CopyState::Missing].map(of).iter().map(|count| count.chunks).sum::<u64>();
+        if left.chunks == 0 && bad > 0 {
+            self.state.exception(
+                id,
+                "what is left on it is bad or missing, and has no good copy: see `dfsctl fsck`",
+            );
+        }
+        let state = self.args.view.borrow().state(node);
+        if matches!(state, NodeState::Down | NodeState::Left) {
+            let why =
+                "the node does not answer: its copies are made elsewhere, and `dfsctl nodes forget` ends it";
+            self.state.exception(id, why);
+        }
         if let Some(why) = self.args.repair.look().stalled() {
             self.state.exception(id, why);
         }
@@ -173,7 +180,11 @@ impl Jobs {
             self.balancing = Balancing { job: Some(id), ..Balancing::default() };
         }
         let view = self.args.view.borrow().clone();
+        if unsettled(&view) {
+            return;
+        }
         let mut flows = flows(&view, threshold_percent);
+        let even = flows.is_empty();
         let bytes = flows.iter().fold(0_u64, |sum, flow| sum.saturating_add(flow.bytes));
         self.state.measured(id, WorkAmount { chunks: 0, bytes }, now_ms);
         if self.balancing.reading {
@@ -194,8 +205,9 @@ impl Jobs {
         flows.retain(|flow| !self.balancing.spent.contains(&flow.from));
         let Some(from) = flows.first().map(|flow| flow.from).filter(|_| now >= self.balancing.until) else {
             if flows.is_empty() {
-                tracing::info!(job = %id, "the nodes are balanced");
-                self.state.end(id, JobState::Done, now_ms);
+                let end = if even { JobState::Done } else { JobState::Failed };
+                tracing::info!(job = %id, state = end.name(), "a balance has ended");
+                self.state.end(id, end, now_ms);
                 self.save(ctx);
             }
             return;
@@ -214,9 +226,31 @@ impl Jobs {
         self.wish();
     }
 
+    fn was_chosen(&mut self, id: JobId, from: NodeId, chosen: Result<Chosen, Status>, now: MonoTime) {
+        self.balancing.reading = false;
+        match chosen {
+            Ok(chosen) if self.balancing.job == Some(id) => self.chosen(id, from, chosen, now),
+            Ok(_) => {}
+            Err(status) => tracing::warn!(job = %id, %status, "what is to move could not be looked for"),
+        }
+    }
+
+    fn was_moved(&mut self, id: JobId, left: Result<BTreeMap<ChunkId, Move>, Status>, now: MonoTime) {
+        self.balancing.reading = false;
+        match left {
+            Ok(_) if self.balancing.job != Some(id) => {}
+            Ok(left) => {
+                self.balancing.moved |= left.len() < self.balancing.moves.len();
+                if left.is_empty() {
+                    self.moved(now);
+                }
+            }
+            Err(status) => tracing::warn!(job = %id, %status, "what has moved could not be looked at"),
+        }
+    }
+
     fn chosen(&mut self, id: JobId, from: NodeId, chosen: Chosen, now: MonoTime) {
         let found = !chosen.moves.is_empty();
-        self.balancing.moved |= found;
         if found {
             (self.balancing.moves, self.balancing.until) = (chosen.moves, now + MOVES_WITHIN);
         }
@@ -293,26 +327,8 @@ impl Behaviour for Jobs {
                     tracing::warn!(%status, "a node is not known to be emptied yet, or still is");
                 }
             }
-            JobsMsg::Chosen(id, from, chosen) => {
-                self.balancing.reading = false;
-                match chosen {
-                    Ok(chosen) if self.balancing.job == Some(id) => self.chosen(id, from, chosen, ctx.now()),
-                    Ok(_) => {}
-                    Err(status) => {
-                        tracing::warn!(job = %id, %status, "what is to move could not be looked for")
-                    }
-                }
-            }
-            JobsMsg::Unmoved(id, left) => {
-                self.balancing.reading = false;
-                match left {
-                    Ok(left) if self.balancing.job != Some(id) || !left.is_empty() => {}
-                    Ok(_) => self.moved(ctx.now()),
-                    Err(status) => {
-                        tracing::warn!(job = %id, %status, "what has moved could not be looked at")
-                    }
-                }
-            }
+            JobsMsg::Chosen(id, from, chosen) => self.was_chosen(id, from, chosen, ctx.now()),
+            JobsMsg::Unmoved(id, left) => self.was_moved(id, left, ctx.now()),
             JobsMsg::Emptied(id, empty) => {
                 self.looking.remove(&id);
                 match empty {
@@ -332,6 +348,11 @@ impl Behaviour for Jobs {
     }
 
     async fn tick(&mut self, ctx: &mut Ctx<JobsMsg>) -> Result<(), ActorError> {
+        let (view, now_ms) = (self.args.view.borrow().clone(), self.args.time.now_ms());
+        let lost = view.nodes.iter().filter(|known| known.entry.state == NodeState::Lost);
+        for node in lost.chain(&view.forgotten).map(|known| known.entry.node) {
+            self.state.gone(node, now_ms);
+        }
         for (id, task) in self.state.running() {
             match task {
                 JobTask::Drain(NamedNode { node, .. }) => self.look_at_drain(id, node, ctx),

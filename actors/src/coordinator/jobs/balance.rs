@@ -1,14 +1,14 @@
 //! What goes where so that all nodes are about as full: pure choices, by what nodes said last and what rows say now.
 //!
 //! ```text
-//!   fill = used / (used + available)       mean = all used / all of both
+//!   fill = used / (used + free)            mean = all used / all of both
 //!   too full   fill > mean + threshold     may give what is above the mean
 //!   emptier    fill < mean                 may take what is missing to the mean
 //! ```
 //!
 //! The fullest gives to the emptiest, and so on: the flows. Then chunks of the fullest are gone through in the order of their
 //! ids, and those that have all their copies are to move, if the other node has none of it and no zone gets a second copy. What
-//! lies in quarantine counts for nothing: it goes by itself.
+//! lies in quarantine counts as free: it goes by itself.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,6 +27,8 @@ use crate::coordinator::repair::Move;
 
 /// Chunks that are to move at once.
 pub(super) const MOVES_MAX: usize = 256;
+/// Their bytes, so that they come there in time over slow lines as well.
+const BYTES_MAX: u64 = 1 << 30;
 /// Rows that one look goes through.
 const LOOK_ROWS: usize = 1024;
 
@@ -59,13 +61,24 @@ fn used(node: &NodeView) -> u64 {
 }
 
 fn room(node: &NodeView) -> u64 {
-    used(node).saturating_add(node.load.available)
+    // What is in quarantine goes by itself: a node that gave something has that room again later.
+    used(node).saturating_add(node.load.available).saturating_add(node.load.quarantine)
 }
 
 /// A part of a whole in percent.
 pub(crate) fn percent(part: u64, whole: u64) -> u8 {
     let percent = u128::from(part) * 100 / u128::from(whole.max(1));
     u8::try_from(percent).unwrap_or(u8::MAX)
+}
+
+/// Whether nodes are about to take part, or not to: nobody knows yet how full they are.
+pub(crate) fn unsettled(view: &ClusterView) -> bool {
+    let unknown = |node: &NodeView| match node.entry.state {
+        NodeState::Suspect => true,
+        NodeState::Up => !node.told,
+        _ => false,
+    };
+    view.nodes.is_empty() || view.nodes.iter().any(|node| !node.draining && unknown(node))
 }
 
 /// How full each node is that takes part, by name, in percent.
@@ -132,11 +145,15 @@ pub(crate) fn choose(
 ) -> Result<Chosen, MetaError> {
     let Some(from) = flows.first().map(|flow| flow.from) else { return Ok(Chosen::default()) };
     let mut left: Vec<Flow> = flows.iter().filter(|flow| flow.from == from).copied().collect();
-    let range = KeyRange::prefix(&keys::copies(from)).after(after);
+    let rows_of = keys::copies(from);
+    let whole = KeyRange::prefix(&rows_of);
+    // A cursor may be of the node that gave before.
+    let range = if after.starts_with(&rows_of) { whole.after(after) } else { whole };
     let page = rows.scan(&range, LOOK_ROWS)?;
+    let mut bytes = 0;
     let mut chosen = Chosen { all: page.len() < LOOK_ROWS, ..Chosen::default() };
     for (key, _) in &page {
-        if chosen.moves.len() >= MOVES_MAX || left.is_empty() {
+        if chosen.moves.len() >= MOVES_MAX || bytes >= BYTES_MAX || left.is_empty() {
             chosen.all = false;
             break;
         }
@@ -149,6 +166,7 @@ pub(crate) fn choose(
             |flow: &&mut Flow| flow.bytes >= u64::from(record.len) && may_take(&record, view, from, flow.to);
         if let Some(flow) = left.iter_mut().find(fits) {
             flow.bytes -= u64::from(record.len);
+            bytes += u64::from(record.len);
             chosen.moves.insert(chunk, Move { from, to: flow.to });
         }
         left.retain(|flow| flow.bytes > 0);
@@ -229,6 +247,15 @@ mod tests {
         node.draining = true;
         silent.nodes[2] = Arc::new(node);
         assert_eq!(flows(&silent, 5), [flow(1, 2, 300)], "one that is emptied takes nothing");
+        assert!(unsettled(&view(&[])) && !unsettled(&silent));
+        let mut node = NodeView::clone(&silent.nodes[0]);
+        (node.load.used, node.load.quarantine) = (500, 400);
+        silent.nodes[0] = Arc::new(node);
+        assert_eq!(fills(&silent)[0].1, 50, "what it gave will be free");
+        let mut node = NodeView::clone(&silent.nodes[1]);
+        node.told = false;
+        silent.nodes[1] = Arc::new(node);
+        assert!(unsettled(&silent));
         assert_eq!(fills(&view(&three))[0], ("dn-1".to_owned(), 90));
         assert_eq!(flows(&view(&[]), 0), []);
     }

@@ -40,6 +40,10 @@ pub(super) struct JobsState {
     jobs: BTreeMap<JobId, LiveJob>,
     /// Jobs that are being stored for the first time.
     beginning: BTreeMap<JobId, JobTask>,
+    /// Jobs that an operator does something to at this moment: nothing else is stored of them meanwhile.
+    acting: BTreeSet<JobId>,
+    /// Jobs that could not be said to have begun: should their rows be there all the same, they are to go.
+    undone: BTreeSet<JobId>,
 }
 
 /// Whether two jobs would do the same, so that one of them is enough.
@@ -55,15 +59,14 @@ impl JobsState {
     /// The jobs that are remembered.
     pub(super) fn new(remembered: Vec<(JobId, JobRecord)>) -> Self {
         let job = |(id, record)| (id, LiveJob { record, unsaved: false, seen: Vec::new() });
-        Self { jobs: remembered.into_iter().map(job).collect(), beginning: BTreeMap::new() }
+        Self { jobs: remembered.into_iter().map(job).collect(), ..Self::default() }
     }
 
-    /// A job that does this already and has not ended, or empties a node that is empty.
+    /// A job that does this already and has not ended.
     pub(super) fn like(&self, task: &JobTask) -> Option<JobId> {
-        let empty = |job: &LiveJob| matches!(task, JobTask::Drain(_)) && job.record.state == JobState::Done;
-        let lives = |job: &LiveJob| !job.record.state.has_ended() || empty(job);
-        let mut alike = self.jobs.iter().rev().filter(|(_, job)| same(&job.record.task, task));
-        alike.next().filter(|(_, job)| lives(job)).map(|(id, _)| *id)
+        let alike =
+            |(_, job): &(&JobId, &LiveJob)| !job.record.state.has_ended() && same(&job.record.task, task);
+        self.jobs.iter().rev().find(alike).map(|(id, _)| *id)
     }
 
     /// Begins a job: the rows to store, which is to be told to [`Self::stored`].
@@ -81,15 +84,21 @@ impl JobsState {
                 .hint("see `dfsctl jobs ls`"));
         }
         let mut changes = Changes::new();
-        let ended: Vec<JobId> =
-            self.jobs.iter().filter(|(_, job)| job.record.state.has_ended()).map(|(id, _)| *id).collect();
+        // What emptied a node says so as long as the node is there.
+        let holds = |job: &LiveJob| {
+            matches!(job.record.task, JobTask::Drain(_)) && job.record.state == JobState::Done
+        };
+        let may_go = |(_, job): &(&JobId, &LiveJob)| job.record.state.has_ended() && !holds(job);
+        let ended: Vec<JobId> = self.jobs.iter().filter(may_go).map(|(id, _)| *id).collect();
         let beyond = (self.jobs.len() + self.beginning.len() + 1).saturating_sub(JOBS_MAX);
         if ended.len() < beyond {
-            let text = format!("{JOBS_MAX} jobs have not ended");
+            let text =
+                format!("{JOBS_MAX} jobs have not ended, or have emptied datanodes that are still there");
             return Err(Status::new(StatusCode::Busy, text).hint("cancel some: `dfsctl jobs cancel JOB`"));
         }
         changes.extend(ended.into_iter().take(beyond).map(|id| (id, None)));
-        let last = self.jobs.keys().chain(self.beginning.keys()).max().map_or(0, |id| id.0);
+        let all = self.jobs.keys().chain(self.beginning.keys()).chain(&self.undone);
+        let last = all.max().map_or(0, |id| id.0);
         let id = JobId(last.saturating_add(1));
         let record = JobRecord {
             task: task.clone(),
@@ -111,13 +120,20 @@ impl JobsState {
     /// Does what an operator wants to a job: the row to store.
     ///
     /// # Errors
-    /// `NotFound`; `PreconditionFailed` if it has ended. A job that has emptied a node can be cancelled: the node takes
+    /// `NotFound`; `Busy`; `PreconditionFailed` if it has ended. A job that has emptied a node can be cancelled: the node takes
     /// chunks again then.
-    pub(super) fn act(&self, id: JobId, action: JobAction, now_ms: u64) -> Result<Changes, Status> {
+    pub(super) fn act(&mut self, id: JobId, action: JobAction, now_ms: u64) -> Result<Changes, Status> {
+        if self.acting.contains(&id) {
+            let text = format!("somebody does something to job {id} at this moment");
+            return Err(Status::new(StatusCode::Busy, text).hint("try again in a moment"));
+        }
         let Some(LiveJob { record, .. }) = self.jobs.get(&id) else {
             let text = format!("there is no job {id}");
             return Err(Status::new(StatusCode::NotFound, text).hint("`dfsctl jobs ls` lists them"));
         };
+        if (record.state, action) == (JobState::Cancelled, JobAction::Cancel) {
+            return Ok(Changes::new());
+        }
         let drained = matches!(record.task, JobTask::Drain(_)) && record.state == JobState::Done;
         if record.state.has_ended() && !(drained && action == JobAction::Cancel) {
             let text = format!("job {id} has ended: it is {}", record.state.name());
@@ -129,23 +145,31 @@ impl JobsState {
             JobAction::Cancel => JobState::Cancelled,
         };
         let since_ms = if state == record.state { record.since_ms } else { now_ms };
-        Ok(vec![(id, Some(JobRecord { state, since_ms, ..record.clone() }))])
+        let changed = JobRecord { state, since_ms, ..record.clone() };
+        self.acting.insert(id);
+        Ok(vec![(id, Some(changed))])
     }
 
     /// What was asked for is durable, or could not be stored: then all is as before.
     pub(super) fn stored(&mut self, changes: Changes, durable: bool) {
         for (id, record) in changes {
-            self.beginning.remove(&id);
+            self.acting.remove(&id);
+            let begins = self.beginning.remove(&id).is_some();
             match record {
-                _ if !durable => {}
+                // Nobody knows whether the row is there: it is made what it was.
+                _ if !durable && begins => {
+                    self.undone.insert(id);
+                }
+                _ if !durable => self.jobs.get_mut(&id).into_iter().for_each(|job| job.unsaved = true),
                 None => {
                     self.jobs.remove(&id);
                 }
                 Some(record) => {
                     let fresh = || LiveJob { record: record.clone(), unsaved: false, seen: Vec::new() };
                     let job = self.jobs.entry(id).or_insert_with(fresh);
-                    // What was measured meanwhile is newer.
+                    // What was measured meanwhile is newer; and an older row may have been stored after this one.
                     (job.record.state, job.record.since_ms) = (record.state, record.since_ms);
+                    job.unsaved = true;
                 }
             }
         }
@@ -153,19 +177,28 @@ impl JobsState {
 
     /// Rows of [`Self::unsaved`] could not be stored: they are once more to be.
     pub(super) fn not_saved(&mut self, changes: &Changes) {
-        for (id, _) in changes {
-            self.jobs.get_mut(id).into_iter().for_each(|job| job.unsaved = true);
+        for (id, record) in changes {
+            match self.jobs.get_mut(id) {
+                Some(job) => job.unsaved = true,
+                None if record.is_none() => {
+                    self.undone.insert(*id);
+                }
+                None => {}
+            }
         }
     }
 
     /// Rows that have changed since they were stored; they count as stored from here on.
     pub(super) fn unsaved(&mut self) -> Changes {
-        let unsaved = self.jobs.iter_mut().filter(|(_, job)| job.unsaved);
+        let acting = &self.acting;
+        let unsaved = self.jobs.iter_mut().filter(|(id, job)| job.unsaved && !acting.contains(id));
         let row = |(id, job): (&JobId, &mut LiveJob)| {
             job.unsaved = false;
             (*id, Some(job.record.clone()))
         };
-        unsaved.map(row).collect()
+        let mut rows: Changes = unsaved.map(row).collect();
+        rows.extend(std::mem::take(&mut self.undone).into_iter().map(|id| (id, None)));
+        rows
     }
 
     /// How much is left of a job that has not ended, by a fresh look.
@@ -227,34 +260,51 @@ impl JobsState {
         }
     }
 
+    /// A node was forgotten, or another one has its place: no word about it holds any more, so that it is not emptied again should
+    /// it come back.
+    pub(super) fn gone(&mut self, node: NodeId, now_ms: u64) {
+        for job in self.jobs.values_mut() {
+            let about = matches!(&job.record.task, JobTask::Drain(of) if of.node == node);
+            let to = match job.record.state {
+                _ if !about => continue,
+                JobState::Running | JobState::Paused => JobState::Failed,
+                JobState::Done => JobState::Cancelled,
+                JobState::Failed | JobState::Cancelled => continue,
+            };
+            (job.record.state, job.record.since_ms, job.unsaved) = (to, now_ms, true);
+            "the node is gone; repair makes up for what it had".clone_into(&mut job.record.last_exception);
+            job.record.exceptions += u64::from(to == JobState::Failed);
+        }
+    }
+
     /// Jobs that go on, and what they do.
     pub(super) fn running(&self) -> Vec<(JobId, JobTask)> {
         let running = self.jobs.iter().filter(|(_, job)| job.record.state == JobState::Running);
         running.map(|(id, job)| (*id, job.record.task.clone())).collect()
     }
 
-    /// Nodes that are emptied now.
+    /// Nodes that are emptied now, or are empty: what was on its way there when they were goes as well.
     pub(super) fn leaving(&self) -> BTreeSet<NodeId> {
-        let node = |(_, task)| match task {
-            JobTask::Drain(NamedNode { node, .. }) => Some(node),
-            JobTask::Balance(_) => None,
-        };
-        self.running().into_iter().filter_map(node).collect()
+        self.nodes_by(|state| matches!(state, JobState::Running | JobState::Done))
+    }
+
+    /// Nodes of whose drains the latest is in such a state.
+    fn nodes_by(&self, state: impl Fn(JobState) -> bool) -> BTreeSet<NodeId> {
+        let mut nodes = BTreeSet::new();
+        for job in self.jobs.values() {
+            if let JobTask::Drain(NamedNode { node, .. }) = &job.record.task {
+                match state(job.record.state) {
+                    true => nodes.insert(*node),
+                    false => nodes.remove(node),
+                };
+            }
+        }
+        nodes
     }
 
     /// Nodes that are to take no new chunks: emptied, being emptied, or to be emptied once a job goes on.
     pub(super) fn draining(&self) -> BTreeSet<NodeId> {
-        let mut draining = BTreeSet::new();
-        for job in self.jobs.values() {
-            if let JobTask::Drain(NamedNode { node, .. }) = &job.record.task {
-                // The latest word counts.
-                match job.record.state {
-                    JobState::Running | JobState::Paused | JobState::Done => draining.insert(*node),
-                    JobState::Failed | JobState::Cancelled => draining.remove(node),
-                };
-            }
-        }
-        draining
+        self.nodes_by(|state| matches!(state, JobState::Running | JobState::Paused | JobState::Done))
     }
 
     /// A job as it is shown.
@@ -324,7 +374,18 @@ mod tests {
         state.stored(changes, false);
         assert_eq!((state.status(id, 0), state.like(&drain(1))), (None, None));
         let again = begun(&mut state, 1);
-        assert_eq!((again, state.like(&drain(1)), state.like(&drain(2))), (JobId(1), Some(JobId(1)), None));
+        assert_eq!((again, state.like(&drain(1)), state.like(&drain(2))), (JobId(2), Some(JobId(2)), None));
+        let rows = state.unsaved();
+        assert!(rows.contains(&(JobId(1), None)), "should its row be there all the same");
+        // While something is done to a job, nothing older is stored over it.
+        let changes = state.act(again, JobAction::Cancel, 20).unwrap();
+        state.measured(again, amount(3), 30);
+        assert_eq!(state.act(again, JobAction::Resume, 20).unwrap_err().code, StatusCode::Busy);
+        assert!(state.unsaved().is_empty());
+        state.stored(changes, true);
+        let stored = state.unsaved();
+        assert_eq!(stored[0].1.as_ref().map(|record| record.state), Some(JobState::Cancelled));
+        assert_eq!(state.act(again, JobAction::Cancel, 40), Ok(vec![]), "asked again");
     }
 
     #[test]
@@ -338,7 +399,8 @@ mod tests {
         act(&mut state, id, JobAction::Resume);
         assert_eq!(both(&state), (1, 1));
         state.end(id, JobState::Done, 30);
-        assert_eq!(both(&state), (0, 1));
+        assert_eq!(both(&state), (1, 1), "what was on its way there goes as well");
+        assert_eq!(state.like(&drain(1)), None, "asked again, it is looked at again");
         assert_eq!(state.act(id, JobAction::Pause, 30).unwrap_err().code, StatusCode::PreconditionFailed);
         act(&mut state, id, JobAction::Cancel);
         assert_eq!(both(&state), (0, 0));
@@ -346,6 +408,22 @@ mod tests {
         let later = begun(&mut state, 1);
         assert_eq!((later, both(&state)), (JobId(2), (1, 1)));
         assert_eq!(state.act(JobId(9), JobAction::Pause, 30).unwrap_err().code, StatusCode::NotFound);
+    }
+
+    #[test]
+    fn a_node_that_was_forgotten_is_not_emptied_again_when_it_comes_back() {
+        let mut state = JobsState::default();
+        let (done, paused) = (begun(&mut state, 1), begun(&mut state, 2));
+        state.end(done, JobState::Done, 20);
+        act(&mut state, paused, JobAction::Pause);
+        assert_eq!(state.draining().len(), 2);
+        state.gone(NodeId(1), 30);
+        state.gone(NodeId(2), 30);
+        let states: Vec<_> = state.list(30).into_iter().map(|job| job.state).collect();
+        assert_eq!(states, [JobState::Failed, JobState::Cancelled]);
+        assert!(state.draining().is_empty() && state.unsaved().len() == 2);
+        state.gone(NodeId(1), 40);
+        assert!(state.unsaved().is_empty(), "once");
     }
 
     #[test]
@@ -390,8 +468,10 @@ mod tests {
             begun(&mut state, node);
         }
         assert_eq!(state.begin(drain(999), String::new(), 0).unwrap_err().code, StatusCode::Busy);
-        state.end(JobId(5), JobState::Done, 0);
-        state.end(JobId(3), JobState::Done, 0);
+        state.end(JobId(2), JobState::Done, 0);
+        assert!(state.begin(drain(999), String::new(), 0).is_err(), "its node is still there");
+        act(&mut state, JobId(5), JobAction::Cancel);
+        act(&mut state, JobId(3), JobAction::Cancel);
         let (id, changes) = state.begin(drain(999), String::new(), 0).unwrap();
         assert_eq!((id, changes[0].0, changes.len()), (JobId(JOBS_MAX as u64 + 1), JobId(3), 2));
         state.stored(changes, true);

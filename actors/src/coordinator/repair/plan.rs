@@ -53,7 +53,9 @@ pub(super) enum Remedy {
     Drop(NodeId),
 }
 
-/// When copies beyond those wanted are seen to: after whatever is endangered.
+/// When copies on nodes that are emptied are made elsewhere: after whatever is endangered.
+const LEAVING: u8 = u8::MAX - 2;
+/// When copies beyond those wanted are seen to.
 const SURPLUS: u8 = u8::MAX - 1;
 /// When copies are brought elsewhere: last of all.
 const ELSEWHERE: u8 = u8::MAX;
@@ -126,11 +128,6 @@ impl Outlook<'_> {
         good
     }
 
-    /// How many good copies can be read, wherever they are.
-    fn good(&self, wanted: u8, copies: &[NodeCopy]) -> u8 {
-        Worth::of(wanted, copies.iter().copied(), &|node| self.reach(node)).good
-    }
-
     /// How many good copies there are of too few, if something can be done about it now.
     fn risk(&self, wanted: u8, copies: &[NodeCopy]) -> Option<u8> {
         let Worth { good, unverified, .. } =
@@ -143,7 +140,8 @@ impl Outlook<'_> {
         let may_wait = good >= 2 && leaving == 0 && usize::from(good) + back >= usize::from(wanted);
         let hopeless = good == 0 && unverified == 0 && self.here(copies, CopyState::Dropping).is_empty();
         let spared = self.sparing && good > 1;
-        (stay < usize::from(wanted) && !may_wait && !hopeless && !spared).then_some(good)
+        let urgency = if good < wanted { good } else { LEAVING };
+        (stay < usize::from(wanted) && !may_wait && !hopeless && !spared).then_some(urgency)
     }
 
     /// A copy beyond those wanted; `moved` = one of them was to be elsewhere, and is.
@@ -175,8 +173,13 @@ impl Outlook<'_> {
         let Move { from, to } = self.wishes.moves.get(&chunk)?;
         let has_it = copies.iter().any(|(node, state)| node == to && *state != CopyState::Missing);
         let is_there = copies.iter().any(|(node, state)| node == from && *state == CopyState::Good);
-        (is_there && !has_it && self.is_heard(*from) && self.is_heard(*to) && !self.is_leaving(*to))
-            .then_some(*to)
+        (!self.sparing
+            && is_there
+            && !has_it
+            && self.is_heard(*from)
+            && self.is_heard(*to)
+            && !self.is_leaving(*to))
+        .then_some(*to)
     }
 
     /// When a chunk is to be seen to, the most endangered first; `None` = it is as it should be, or nothing can be done.
@@ -211,16 +214,16 @@ impl Outlook<'_> {
         busy: &dyn Fn(NodeId) -> u32,
     ) -> Option<Remedy> {
         let copies = copies_of(record);
-        let to = match self.urgency(chunk, record)? {
+        // Where it is only brought elsewhere, nothing is gained by what its old place may still have.
+        let (to, short) = match self.urgency(chunk, record)? {
             SURPLUS => {
                 let moved = self.wishes.moves.get(&chunk);
                 return self.surplus(record.wanted, &copies, moved).map(Remedy::Drop);
             }
-            ELSEWHERE => Some(self.elsewhere(chunk, &copies)?),
-            _ => None,
+            ELSEWHERE => (Some(self.elsewhere(chunk, &copies)?), false),
+            LEAVING => (None, false),
+            _ => (None, true),
         };
-        // Where it is only brought elsewhere, nothing is gained by what its old place may still have.
-        let short = self.good(record.wanted, &copies) < record.wanted;
         let of_use = |node: &NodeId| to.is_none() && (short || !self.is_leaving(*node));
         if let Some(node) = self.here(&copies, CopyState::Dropping).into_iter().find(of_use) {
             return Some(Remedy::Keep(node));

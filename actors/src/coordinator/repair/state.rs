@@ -7,7 +7,7 @@
 //!                                                         +------------------- after `rest` -----------------------+
 //! ```
 //!
-//! While Looking, what is found already is worked off: the phases only say what the reads do. The queue is bounded and
+//! While Working takes long, a look begins anew each minute. While Looking, what is found already is worked off: the phases only say what the reads do. The queue is bounded and
 //! keeps the most endangered chunks; an errand that failed waits longer each time, and is not forgotten by the next look.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -17,6 +17,9 @@ use dfs_wire::id::{ChunkId, NodeId};
 
 use crate::budgets::REPAIRS_WAITING_MAX;
 use crate::env::MonoTime;
+
+/// From the beginning of one look to that of the next, while there is work.
+const LOOK_AGAIN: Duration = Duration::from_secs(60);
 
 /// Bounds and times of repair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,6 +106,8 @@ struct Setback {
 pub(super) struct RepairState {
     config: RepairConfig,
     started: MonoTime,
+    /// When the last look began.
+    looked: MonoTime,
     phase: LookPhase,
     /// Found more than fits, or something failed: look again at once.
     overflowed: bool,
@@ -120,6 +125,7 @@ impl RepairState {
         Self {
             config,
             started: now,
+            looked: now,
             phase: LookPhase::Settling,
             overflowed: false,
             queue: BTreeSet::new(),
@@ -135,9 +141,12 @@ impl RepairState {
         let due = match &self.phase {
             LookPhase::Settling => heard || now.since(self.started) >= self.config.settle_for,
             LookPhase::Resting { until } => now >= *until,
-            LookPhase::Looking { .. } | LookPhase::Working => false,
+            // What was found is not all worked off: meanwhile others may be in greater danger.
+            LookPhase::Working => now.since(self.looked) >= LOOK_AGAIN,
+            LookPhase::Looking { .. } => false,
         };
         if due {
+            self.looked = now;
             let ranges = VecDeque::from([Range::Risk, Range::Groups, Range::Wished]);
             self.phase = LookPhase::Looking { ranges, after: Vec::new(), reading: false };
         }
@@ -361,6 +370,20 @@ mod tests {
         state.ended(at(1), ChunkId(1), true);
         assert!(state.has_place(NodeId(4)));
         assert_eq!(state.next(at(1)), Some(ChunkId(2)));
+    }
+
+    #[test]
+    fn while_much_is_worked_off_what_is_in_greater_danger_is_found_all_the_same() {
+        let mut state = after_a_look(&[(200, 1), (200, 2)]);
+        assert_eq!(state.next(at(1)), Some(ChunkId(1)));
+        // There is nothing more to read.
+        assert_eq!(state.look(), None);
+        state.begin(at(59), true);
+        assert_eq!(state.look(), None);
+        state.begin(at(60), true);
+        assert!(state.look().is_some());
+        state.found(at(60), found(&[(1, 9)], None));
+        assert_eq!(state.next(at(60)), Some(ChunkId(9)));
     }
 
     #[test]

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use dfs_wire::id::NodeId;
 use dfs_wire::message::admin::AdminResponse;
 use dfs_wire::message::job::{
-    BalancePlan, DrainNode, DrainPlan, JobAction, JobId, JobStatus, JobTask, NamedNode, PlannedMove,
-    StartBalance,
+    BalancePlan, DrainNode, DrainPlan, JobAction, JobId, JobState, JobStatus, JobTask, NamedNode,
+    PlannedMove, StartBalance,
 };
 use dfs_wire::status::{Status, StatusCode};
 
@@ -52,7 +52,7 @@ impl CoordinatorService {
         if !plan.obstacles.is_empty() {
             let text = format!("datanode {name} cannot be emptied: {}", plan.obstacles.join("; "));
             return Err(Status::new(StatusCode::PreconditionFailed, text)
-                .hint("add datanodes or room, or lower the number of copies; --dry-run says whether it is enough")
+                .hint("add datanodes or room; --dry-run says whether it is enough")
                 .at_node(node));
         }
         let begin = |reply| JobsMsg::Begin(JobTask::Drain(NamedNode { node, name }), asked_by(asked), reply);
@@ -81,9 +81,7 @@ impl CoordinatorService {
         let task =
             |job: &JobStatus| matches!(job.task, JobTask::Drain(NamedNode { node: of, .. }) if of == node);
         let latest = self.list_jobs(asked).await?.into_iter().find(task);
-        let Some(job) = latest
-            .filter(|job| !job.state.has_ended() || job.state == dfs_wire::message::job::JobState::Done)
-        else {
+        let Some(job) = latest.filter(|job| job.state != JobState::Failed) else {
             let text = format!("datanode {name} is not being emptied");
             return Err(Status::new(StatusCode::PreconditionFailed, text).at_node(node));
         };

@@ -279,14 +279,16 @@ impl ScrubState {
             }
         }
         if self.failures >= FAILURES_MAX && matches!(finding, Finding::Unknown(_)) {
-            (self.gate, self.is_halted) = (now + self.config.recheck, true);
+            (self.gate, self.is_halted, self.failures) = (now + self.config.recheck, true, 0);
         }
     }
 
     fn judge(&mut self, now: MonoTime, key: ChunkKey, finding: &Finding) {
         match finding {
             Finding::Unknown(why) => {
-                self.failures = self.failures.saturating_add(1);
+                // One that is known already says nothing new of the disk: the round goes on beside it.
+                let known = self.cursor.doubted.binary_search(&key).is_ok();
+                self.failures = self.failures.saturating_add(u32::from(!known));
                 self.doubt(now, key);
                 if self.cursor.doubted.binary_search(&key).is_ok() {
                     self.unreadable.0.insert(key);

@@ -6,8 +6,8 @@
 //!
 //! A kind of record changes its fields only together with its [`Record::FORMAT`], and then says how a value with the
 //! byte before is read ([`Record::from_older`]): a row is written anew when it is next changed, never for its own sake.
-//! [`FORMAT_VERSION`] is that of the whole store. It rises when tables are added or change their meaning; what is
-//! to be done then is in [`crate::coordinator::metadata::migrate`].
+//! [`FORMAT_VERSION`] is that of the whole store. It rises when tables change their meaning, or are added that an older
+//! build would do harm by not knowing (jobs are none: what they wish is undone by nobody knowing it); what is to be done then is in [`crate::coordinator::metadata::migrate`].
 
 use dfs_wire::codec::{self, CodecError};
 use serde::Serialize;

@@ -199,6 +199,17 @@ fn an_error_is_no_proof_and_a_disk_that_fails_read_after_read_is_left_alone() {
 }
 
 #[test]
+fn copies_that_can_never_be_read_do_not_keep_the_round_from_the_others() {
+    let mut bench = Bench::new(1..=50);
+    bench.state.begin(bench.now, ScrubPace::Budget, &bench.sight());
+    let ten_fail = |id| if id <= 10 { Finding::Unknown("EIO".to_owned()) } else { Finding::Good };
+    bench.run(900, ten_fail);
+    let last = bench.state.status().last.expect("the round ends beside them");
+    assert_eq!((last.chunks, last.unreadable), (40, 10));
+    assert_eq!(bench.state.status().doubted, 10);
+}
+
+#[test]
 fn a_disk_that_does_not_answer_is_not_asked() {
     let mut bench = Bench::new(1..=5);
     bench.away = true;
