@@ -137,6 +137,9 @@ struct Life {
     skew_ms: i64,
 }
 
+/// From the start of a process to when it has looked at the clock for sure.
+const STARTS_WITHIN_US: u64 = 1_000_000;
+
 impl Life {
     fn scribe(&self, host: HostId, trace: &Trace) -> Scribe {
         Scribe { trace: trace.clone(), host, now: now_us, dead: self.doom.dead.clone() }
@@ -191,9 +194,11 @@ impl Host {
         born.map_or(self.wall_ms(), |counted| counted.min(self.wall_ms()))
     }
 
-    /// Sets the wall clock forward or back.
-    pub(super) fn set_clock(&self, by_ms: i64) {
-        self.skew_ms.fetch_add(by_ms, Ordering::Relaxed);
+    /// Sets the wall clock forward or back. A process that is just starting may not have looked at it before.
+    pub(super) fn set_clock(&mut self, by_ms: i64) {
+        let skew_ms = self.skew_ms.fetch_add(by_ms, Ordering::Relaxed) + by_ms;
+        let life = self.life.as_mut().filter(|life| now_us() < life.began + STARTS_WITHIN_US);
+        life.into_iter().for_each(|life| life.skew_ms = life.skew_ms.min(skew_ms));
     }
 
     /// Stops the process without ending it.

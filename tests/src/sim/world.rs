@@ -257,7 +257,7 @@ impl World {
             Fault::Start(id) => self.start(id),
             Fault::Pause(id) => self.hosts.get_mut(&id).into_iter().for_each(Host::pause),
             Fault::Resume(id) => self.hosts.get_mut(&id).into_iter().for_each(Host::resume),
-            Fault::Clock(id, by) => self.hosts.get(&id).into_iter().for_each(|host| host.set_clock(by)),
+            Fault::Clock(id, by) => self.hosts.get_mut(&id).into_iter().for_each(|host| host.set_clock(by)),
             Fault::Panic(id, actor) => self.strike(id, actor, Strike::Panic),
             Fault::Slay(id, actor) => self.strike(id, actor, Strike::Kill),
             Fault::Part(a, b) => self.weather(a, b, true, Some(Weather::Held)),
