@@ -6,8 +6,8 @@ use crate::sim::client::{Load, Program};
 use crate::sim::id::HostId;
 use crate::sim::world::World;
 
-/// Operations between the copy and its return.
-const OPS: u32 = 6;
+/// Operations between the copy and its return: so many that some of them change something, else nobody could tell the two apart.
+const OPS: u32 = 20;
 /// Every node hears of what was done since.
 const HEARD_MS: u64 = 10_000;
 /// So long the older copy is served: longer than anything that nobody wants is kept.
