@@ -21,6 +21,7 @@ pub mod placement;
 mod repair;
 mod service;
 mod signer;
+mod space;
 pub mod tree;
 
 pub use health::{METADATA_DISK_FULL, METADATA_FAILING};

@@ -14,7 +14,7 @@ use super::balance::{Chosen, choose, flows, unfinished, unsettled};
 use super::messages::{Changes, JobAsked, JobsMsg};
 use super::state::JobsState;
 use crate::coordinator::census::Counted;
-use crate::coordinator::membership::{MembershipMsg, ViewReceiver};
+use crate::coordinator::membership::{MembershipMsg, NodeView, ViewReceiver};
 use crate::coordinator::metadata::model::time::ReignClock;
 use crate::coordinator::metadata::ops::mutation::Mutation;
 use crate::coordinator::metadata::reader::{MetadataReader, MetadataReads, ReadFor};
@@ -55,6 +55,8 @@ pub(crate) struct JobsArgs {
 pub(crate) struct Jobs {
     args: JobsArgs,
     state: JobsState,
+    /// All rows could be read.
+    whole: bool,
     /// A node is being told that it is to be emptied, or not any more.
     telling: bool,
     /// Jobs whose node is looked at.
@@ -119,7 +121,9 @@ impl Jobs {
         let (view, draining) = (self.args.view.borrow().clone(), self.state.draining());
         let gone = |state: NodeState| matches!(state, NodeState::Lost | NodeState::Forgotten);
         let members = view.nodes.iter().filter(|known| !gone(known.entry.state));
-        let wrong = |known: &&Arc<_>| is_wrong(known, &draining);
+        // While a job is not known, nobody knows whether it is what empties the node.
+        let may_say = |known: &NodeView| self.whole || !known.draining;
+        let wrong = |known: &&Arc<_>| is_wrong(known, &draining) && may_say(known);
         let Some(known) = members.into_iter().find(wrong) else { return };
         let (node, drains) = (known.entry.node, !known.draining);
         let (membership, writer) = (self.args.membership.clone(), self.args.writer.clone());
@@ -274,7 +278,7 @@ impl Jobs {
 }
 
 /// Whether the register of nodes says otherwise than the jobs.
-fn is_wrong(known: &crate::coordinator::membership::NodeView, draining: &BTreeSet<NodeId>) -> bool {
+fn is_wrong(known: &NodeView, draining: &BTreeSet<NodeId>) -> bool {
     known.draining != draining.contains(&known.entry.node)
 }
 
@@ -287,9 +291,16 @@ impl Behaviour for Jobs {
         let remembered = args.reads.ask(ReadFor::Membership, STEP_WITHIN, MetadataReader::jobs).await;
         let remembered = remembered.map_err(|e| ActorError::fatal("load the remembered jobs", e))?;
         ctx.set_tick(TICK);
+        let whole = remembered.damaged.is_empty();
+        for key in &remembered.damaged {
+            tracing::error!(
+                ?key,
+                "a job cannot be read: it stands still, and no node is given back by mistake"
+            );
+        }
         let state = JobsState::new(remembered);
         let (looking, balancing) = (BTreeSet::new(), Balancing::default());
-        let this = Self { args, state, telling: false, looking, balancing, saved: ctx.now() };
+        let this = Self { args, state, whole, telling: false, looking, balancing, saved: ctx.now() };
         this.wish();
         Ok(this)
     }

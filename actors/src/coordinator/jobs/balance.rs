@@ -65,6 +65,11 @@ fn room(node: &NodeView) -> u64 {
     used(node).saturating_add(node.load.available).saturating_add(node.load.quarantine)
 }
 
+/// The file system that a node has its chunks on; 0 if that is not known.
+fn disk_of(view: &ClusterView, node: NodeId) -> u128 {
+    view.node(node).map_or(0, |known| known.load.file_system)
+}
+
 /// A part of a whole in percent.
 pub(crate) fn percent(part: u64, whole: u64) -> u8 {
     let percent = u128::from(part) * 100 / u128::from(whole.max(1));
@@ -112,7 +117,9 @@ pub(crate) fn flows(view: &ClusterView, threshold_percent: u8) -> Vec<Flow> {
     taking.sort_unstable_by(|a, b| b.cmp(a));
     let mut flows = Vec::new();
     for (mut excess, from) in giving {
-        for (missing, to) in &mut taking {
+        // What goes from one to another on the same disk makes no room there.
+        let elsewhere = |to: NodeId| disk_of(view, from) == 0 || disk_of(view, from) != disk_of(view, to);
+        for (missing, to) in taking.iter_mut().filter(|(_, to)| elsewhere(*to)) {
             let bytes = excess.min(*missing);
             if bytes > 0 {
                 flows.push(Flow { from, to: *to, bytes });
@@ -247,6 +254,12 @@ mod tests {
         node.draining = true;
         silent.nodes[2] = Arc::new(node);
         assert_eq!(flows(&silent, 5), [flow(1, 2, 300)], "one that is emptied takes nothing");
+        for node in [0, 1] {
+            let mut shared = NodeView::clone(&silent.nodes[node]);
+            shared.load.file_system = 9;
+            silent.nodes[node] = Arc::new(shared);
+        }
+        assert_eq!(flows(&silent, 5), [], "they share a disk");
         assert!(unsettled(&view(&[])) && !unsettled(&silent));
         let mut node = NodeView::clone(&silent.nodes[0]);
         (node.load.used, node.load.quarantine) = (500, 400);

@@ -7,7 +7,7 @@ use dfs_wire::message::job::WorkAmount;
 use dfs_wire::message::metadata::CopyState;
 use dfs_wire::units::size;
 
-use crate::coordinator::membership::ClusterView;
+use crate::coordinator::membership::{ClusterView, NodeView};
 use crate::coordinator::metadata::model::records::GroupRow;
 use crate::coordinator::metadata::table::error::MetaError;
 use crate::coordinator::metadata::table::format::decode;
@@ -15,6 +15,7 @@ use crate::coordinator::metadata::table::keys::{self, table};
 use crate::coordinator::metadata::table::store::KeyRange;
 use crate::coordinator::metadata::table::view::View;
 use crate::coordinator::placement::not_writable;
+use crate::coordinator::space::Space;
 
 /// A look at what a node has, by how many copies it is to have.
 #[derive(Debug, Clone)]
@@ -69,15 +70,16 @@ impl DrainLook {
         let mut obstacles = Vec::new();
         let too_many = |(wanted, of): (&u8, &WorkAmount)| {
             (usize::from(*wanted) > staying.len() && of.chunks > 0).then(|| {
+                let is = if of.chunks == 1 { "is" } else { "are" };
+                let others = staying.len();
                 format!(
-                    "{} of its chunks are to have {wanted} copies, and {} other datanodes can take any",
-                    of.chunks,
-                    staying.len()
+                    "{} of its chunks {is} to have {wanted} copies, and {others} other datanodes can take any",
+                    of.chunks
                 )
             })
         };
         obstacles.extend(self.found.iter().filter_map(too_many));
-        let room = staying.iter().fold(0_u64, |sum, known| sum.saturating_add(known.load.available));
+        let room = Space::of(staying.iter().map(|known| &known.load)).available;
         let bytes = self.amount().bytes;
         if bytes > room {
             obstacles.push(format!("{} are on it, and the others have room for {}", size(bytes), size(room)));
@@ -86,7 +88,7 @@ impl DrainLook {
     }
 }
 
-fn can_take(known: &crate::coordinator::membership::NodeView, leaving: NodeId) -> bool {
+fn can_take(known: &NodeView, leaving: NodeId) -> bool {
     known.entry.node != leaving && !known.draining && not_writable(known).is_none()
 }
 
@@ -95,7 +97,6 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::coordinator::membership::NodeView;
 
     fn look(found: &[(u8, u64)]) -> DrainLook {
         let amount =
@@ -121,6 +122,13 @@ mod tests {
         assert_eq!(too_few, ["10 of its chunks are to have 3 copies, and 2 other datanodes can take any"]);
         let full = ok(&[(1, 10)], &[0, 500, 499]);
         assert_eq!(full, ["1000 B are on it, and the others have room for 999 B"]);
+        let mut shared = view(&[0, 700, 700]);
+        for known in &mut shared.nodes {
+            let mut node = NodeView::clone(known);
+            node.load.file_system = 9;
+            *known = Arc::new(node);
+        }
+        assert_eq!(look(&[(1, 10)]).obstacles(&shared).len(), 1, "a disk that they share is one");
         let mut view = view(&[0, 5_000, 5_000]);
         let mut second = NodeView::clone(&view.nodes[2]);
         second.draining = true;

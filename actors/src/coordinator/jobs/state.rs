@@ -18,7 +18,7 @@ use dfs_wire::status::{Status, StatusCode};
 
 use super::messages::Changes;
 use crate::coordinator::metadata::model::records::JobRecord;
-use crate::coordinator::metadata::ops::jobs::JOBS_MAX;
+use crate::coordinator::metadata::ops::jobs::{JOBS_MAX, Remembered};
 
 /// How far back the rate of a job is looked at.
 const RATE_OVER: Duration = Duration::from_secs(60);
@@ -40,6 +40,8 @@ pub(super) struct JobsState {
     jobs: BTreeMap<JobId, LiveJob>,
     /// Jobs that are being stored for the first time.
     beginning: BTreeMap<JobId, JobTask>,
+    /// The highest number that was ever given, as far as is known.
+    last: u64,
     /// Jobs that an operator does something to at this moment: nothing else is stored of them meanwhile.
     acting: BTreeSet<JobId>,
     /// Jobs that could not be said to have begun: should their rows be there all the same, they are to go.
@@ -57,9 +59,13 @@ fn same(a: &JobTask, b: &JobTask) -> bool {
 
 impl JobsState {
     /// The jobs that are remembered.
-    pub(super) fn new(remembered: Vec<(JobId, JobRecord)>) -> Self {
+    pub(super) fn new(remembered: Remembered) -> Self {
         let job = |(id, record)| (id, LiveJob { record, unsaved: false, seen: Vec::new() });
-        Self { jobs: remembered.into_iter().map(job).collect(), ..Self::default() }
+        Self {
+            jobs: remembered.jobs.into_iter().map(job).collect(),
+            last: remembered.last,
+            ..Self::default()
+        }
     }
 
     /// A job that does this already and has not ended.
@@ -97,9 +103,8 @@ impl JobsState {
             return Err(Status::new(StatusCode::Busy, text).hint("cancel some: `dfsctl jobs cancel JOB`"));
         }
         changes.extend(ended.into_iter().take(beyond).map(|id| (id, None)));
-        let all = self.jobs.keys().chain(self.beginning.keys()).chain(&self.undone);
-        let last = all.max().map_or(0, |id| id.0);
-        let id = JobId(last.saturating_add(1));
+        self.last = self.last.saturating_add(1);
+        let id = JobId(self.last);
         let record = JobRecord {
             task: task.clone(),
             state: JobState::Running,
@@ -455,7 +460,7 @@ mod tests {
         state.at(id, vec![7]);
         state.exception(id, "no node has room");
         let rows = state.unsaved().into_iter().map(|(id, record)| (id, record.unwrap())).collect();
-        let again = JobsState::new(rows);
+        let again = JobsState::new(Remembered { jobs: rows, ..Remembered::default() });
         assert_eq!((again.leaving(), again.cursor(id)), ([NodeId(1)].into(), vec![7]));
         let status = again.status(id, 3_000).unwrap();
         assert_eq!((status.done, status.exceptions, status.left_ms), (amount(40), 1, None));

@@ -12,7 +12,6 @@ use std::time::Duration;
 
 use dfs_wire::id::{ChunkId, ChunkKey, Epoch, NodeId};
 use dfs_wire::message::inventory::InventoryReport;
-use dfs_wire::message::job::JobId;
 use dfs_wire::message::metadata::{
     DiskUsage, DiskUsageStep, Explain, FileStat, Fsck, FsckStep, List, Listed, OpenRead, TrashList,
     TrashPage, UploadFound, UploadedChunks, UploadedPage,
@@ -27,7 +26,7 @@ use super::ops::{
     OpContext, cluster, fsck, gc, inventory, jobs, list, names, outcome, read, resume, surplus, trash,
     trash_usage,
 };
-use crate::coordinator::metadata::model::records::{JobRecord, Known, NodeRecord, Outcomes, UnknownReign};
+use crate::coordinator::metadata::model::records::{Known, NodeRecord, Outcomes, UnknownReign};
 use crate::coordinator::metadata::model::worth::Reaches;
 use crate::coordinator::metadata::table::error::MetaError;
 use crate::coordinator::metadata::table::store::MetadataStore;
@@ -271,7 +270,7 @@ impl MetadataReader {
     ///
     /// # Errors
     /// Of the store.
-    pub fn jobs(&self) -> Result<Vec<(JobId, JobRecord)>, MetaError> {
+    pub fn jobs(&self) -> Result<jobs::Remembered, MetaError> {
         self.read(|view| jobs::all(view))
     }
 

@@ -262,6 +262,11 @@ mod tests {
     const GRACE_MS: u64 = 1_000;
     const CHUNK: ChunkId = ChunkId(9);
 
+    /// How it looks at the time 0, while no more fails than nodes do.
+    fn calm<'a>(view: &'a ClusterView, wishes: &'a Wishes) -> Outlook<'a> {
+        Outlook { view, now_ms: 0, grace_ms: GRACE_MS, sparing: false, wishes }
+    }
+
     /// Nodes 1.. in these states since the time 0, each in a zone of its own unless two are named.
     fn view(states: &[NodeState], zones: &[&str]) -> ClusterView {
         let node = |at: usize| {
@@ -319,13 +324,8 @@ mod tests {
     #[test]
     fn only_live_chunks_are_repaired_and_while_much_fails_only_those_with_one_good_copy() {
         let view = view(&[Up, Up, Lost], &[]);
-        let mut outlook = Outlook {
-            view: &view,
-            now_ms: 0,
-            grace_ms: GRACE_MS,
-            sparing: false,
-            wishes: &Wishes::default(),
-        };
+        let none = Wishes::default();
+        let mut outlook = calm(&view, &none);
         let chunk = record(3, &[(1, Good), (2, Good), (3, Good)]);
         assert_eq!(outlook.urgency(CHUNK, &ChunkRecord { references: 0, ..chunk.clone() }), None);
         assert_eq!(outlook.urgency(CHUNK, &ChunkRecord { state: ChunkState::Dying, ..chunk.clone() }), None);
@@ -337,13 +337,8 @@ mod tests {
     #[test]
     fn what_came_back_is_verified_before_another_copy_is_made() {
         let view = view(&[Up, Up, Up, Up], &["a", "b", "b", "c"]);
-        let outlook = Outlook {
-            view: &view,
-            now_ms: 0,
-            grace_ms: GRACE_MS,
-            sparing: false,
-            wishes: &Wishes::default(),
-        };
+        let none = Wishes::default();
+        let outlook = calm(&view, &none);
         let remedy = |copies: &[(u128, CopyState)]| {
             outlook.remedy(CHUNK, &record(3, copies), &|node| u32::from(node.0 == 1))
         };
@@ -372,13 +367,8 @@ mod tests {
     fn what_is_beyond_the_wanted_goes_in_the_order_of_its_use_and_only_for_nodes_that_are_heard_of() {
         let drop = |states: &[NodeState], zones: &[&str], copies: &[(u128, CopyState)]| {
             let view = view(states, zones);
-            let outlook = Outlook {
-                view: &view,
-                now_ms: 0,
-                grace_ms: GRACE_MS,
-                sparing: false,
-                wishes: &Wishes::default(),
-            };
+            let none = Wishes::default();
+            let outlook = calm(&view, &none);
             match outlook.remedy(CHUNK, &record(2, copies), &|_| 0) {
                 Some(Remedy::Drop(NodeId(node))) => Some(node),
                 None => None,
@@ -399,13 +389,8 @@ mod tests {
         let mut node = NodeView::clone(&returned.nodes[0]);
         node.told = false;
         returned.nodes[0] = Arc::new(node);
-        let outlook = Outlook {
-            view: &returned,
-            now_ms: 0,
-            grace_ms: GRACE_MS,
-            sparing: false,
-            wishes: &Wishes::default(),
-        };
+        let none = Wishes::default();
+        let outlook = calm(&returned, &none);
         let copies = with(&[(3, Good)]);
         assert_eq!(
             outlook.remedy(CHUNK, &record(2, &copies), &|_| 0),
@@ -440,7 +425,7 @@ mod tests {
         let view = view(nodes, &[]);
         let leaving = [NodeId(3), NodeId(4)].into();
         let wishes = Wishes { leaving, ..Wishes::default() };
-        let outlook = Outlook { view: &view, now_ms: 0, grace_ms: GRACE_MS, sparing: false, wishes: &wishes };
+        let outlook = calm(&view, &wishes);
         let groups: Vec<_> = copies.iter().map(|(node, state)| (NodeId(*node), *state)).collect();
         let remedy = outlook.remedy(CHUNK, &record(2, copies), &|_| 0);
         let all_good = groups.iter().all(|(_, state)| *state == Good);
@@ -479,8 +464,7 @@ mod tests {
         let wished = |to: u128, copies: &[(u128, CopyState)]| {
             let moves = [(CHUNK, Move { from: NodeId(2), to: NodeId(to) })].into();
             let wishes = Wishes { moves, ..Wishes::default() };
-            let outlook =
-                Outlook { view: &view, now_ms: 0, grace_ms: GRACE_MS, sparing: false, wishes: &wishes };
+            let outlook = calm(&view, &wishes);
             outlook.remedy(CHUNK, &record(2, copies), &|_| 0)
         };
         let to = |wished: Option<Remedy>| match wished {

@@ -24,7 +24,6 @@ use futures_util::future::BoxFuture;
 use super::doorbell::Doorbell;
 use super::facts::NodeReports;
 use super::read_order::is_avoided;
-use super::space::Space;
 use super::turns::InventoryTurns;
 use crate::coordinator::census::{Counted, count_at_once};
 use crate::coordinator::gc::{GcHealth, GcMsg};
@@ -43,6 +42,7 @@ use crate::coordinator::metadata::writer::{StoreTrouble, WriterMetrics, WriterMs
 use crate::coordinator::placement::{PlacementMsg, not_writable};
 use crate::coordinator::repair::{RepairHealth, RepairTally};
 use crate::coordinator::signer::Signer;
+use crate::coordinator::space::Space;
 use crate::env::{Env, MonoTime};
 use crate::peer::admin::NodeAdmin;
 use crate::peer::session::{PeerInfo, Service};

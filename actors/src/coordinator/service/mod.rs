@@ -12,7 +12,6 @@ mod jobs;
 mod membership;
 mod metadata;
 mod read_order;
-mod space;
 mod turns;
 
 #[cfg(test)]

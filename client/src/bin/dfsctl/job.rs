@@ -137,7 +137,7 @@ impl View for JobsView {
         page.table_that_fits(&columns, self.jobs.iter().map(JobView::row).collect(), &SPARE);
         for job in &self.jobs {
             if let Some(why) = present(&job.0.last_exception).filter(|_| !job.0.state.has_ended()) {
-                page.line(format!("job {} cannot go on as it should: {}", job.0.id, plain(why)));
+                page.line(format!("job {} could not do something: {}", job.0.id, plain(why)));
             }
         }
     }

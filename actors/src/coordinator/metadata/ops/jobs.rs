@@ -27,15 +27,30 @@ pub fn put(txn: &mut Txn<'_>, changes: &[(JobId, Option<JobRecord>)]) -> Result<
     Ok(())
 }
 
+/// The jobs that are remembered.
+#[derive(Debug, Default)]
+pub struct Remembered {
+    /// Those that can be read.
+    pub jobs: Vec<(JobId, JobRecord)>,
+    /// Keys of rows that cannot: of a later build, or damaged. The others go on.
+    pub damaged: Vec<Vec<u8>>,
+    /// The highest number among all of them.
+    pub last: u64,
+}
+
 /// All jobs that are remembered.
 ///
 /// # Errors
-/// Of the store, or a damaged row.
-pub fn all(view: &impl View) -> Result<Vec<(JobId, JobRecord)>, MetaError> {
-    let rows = view.scan(&KeyRange::prefix(table::JOB), 2 * JOBS_MAX)?;
-    let job = |(key, value): &(Vec<u8>, Vec<u8>)| {
-        let id = keys::parse_job(key).ok_or_else(|| MetaError::damaged(key, "not the key of a job"))?;
-        Ok((id, decode(key, value)?))
-    };
-    rows.iter().map(job).collect()
+/// Of the store.
+pub fn all(view: &impl View) -> Result<Remembered, MetaError> {
+    let mut remembered = Remembered::default();
+    for (key, value) in view.scan(&KeyRange::prefix(table::JOB), 2 * JOBS_MAX)? {
+        let id = keys::parse_job(&key);
+        remembered.last = remembered.last.max(id.map_or(0, |id| id.0));
+        match (id, decode(&key, &value)) {
+            (Some(id), Ok(record)) => remembered.jobs.push((id, record)),
+            _ => remembered.damaged.push(key),
+        }
+    }
+    Ok(remembered)
 }

@@ -1,10 +1,14 @@
-//! Records of nodes and of reigns, those of an earlier format included.
+//! Records of nodes, of reigns and of jobs, those of an earlier format included.
 
 use super::*;
-use crate::coordinator::metadata::model::records::{Known, NodeRecord, Reigns, Standing, UnknownReign};
+use crate::coordinator::metadata::model::records::{
+    JobRecord, Known, NodeRecord, Reigns, Standing, UnknownReign,
+};
 use crate::coordinator::metadata::table::format::{decode, encode};
 use crate::coordinator::metadata::table::keys;
+use crate::coordinator::metadata::table::store::Batch;
 use dfs_wire::id::Epoch;
+use dfs_wire::message::job::{JobId, JobState, JobTask, WorkAmount};
 
 #[test]
 fn records_of_nodes_of_format_1_are_read() {
@@ -38,4 +42,27 @@ fn records_of_reigns_of_format_1_are_read() {
     let seen: UnknownReign = decode(b"munknown", &node).unwrap();
     assert_eq!((seen.epoch, seen.node, seen.name.as_str(), seen.found_ms), (Epoch(5), NodeId(7), "n", 200));
     assert_eq!((seen.heard, seen.known), (0, None));
+}
+
+#[test]
+fn a_job_that_cannot_be_read_stops_no_other_one_and_its_number_is_not_given_again() {
+    let mut lab = Lab::new();
+    let record = JobRecord {
+        task: JobTask::Balance(5),
+        state: JobState::Running,
+        asked_by: "somebody".into(),
+        asked_ms: 1,
+        since_ms: 1,
+        cursor: vec![],
+        total: WorkAmount::default(),
+        done: WorkAmount::default(),
+        exceptions: 0,
+        last_exception: String::new(),
+    };
+    lab.apply(&Mutation::PutJobs(vec![(JobId(3), Some(record.clone()))])).unwrap();
+    let writes = vec![(keys::job(JobId(7)), Some(vec![9, 9]))];
+    lab.store.commit(&[Batch { conditions: vec![], writes }]).unwrap();
+    let remembered = lab.reader().jobs().unwrap();
+    assert_eq!((remembered.jobs, remembered.last), (vec![(JobId(3), record)], 7));
+    assert_eq!(remembered.damaged, [keys::job(JobId(7))]);
 }

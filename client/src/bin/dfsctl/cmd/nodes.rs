@@ -3,7 +3,7 @@
 
 use clap::Subcommand;
 use dfs_wire::message::admin::{ForgetNode, ForgottenNode, NodeStatus};
-use dfs_wire::message::job::{DrainNode, DrainPlan, WorkAmount};
+use dfs_wire::message::job::{DrainNode, DrainPlan, JobState, WorkAmount};
 use dfs_wire::message::membership::{DiskHealth, NodeLoad, NodeState};
 use serde::{Serialize, Serializer};
 
@@ -147,6 +147,10 @@ impl View for DrainView {
             page.line(format!("{name} cannot be emptied: {}", plain(obstacle)));
         }
         match &self.job {
+            Some(job) if job.0.state == JobState::Paused => {
+                page.line(format!("job {} is to empty {name} of {has}, and is paused", job.0.id));
+                page.line(format!("'dfsctl jobs resume {}' has it go on", job.0.id));
+            }
             Some(job) => {
                 page.line(format!("{name} is being emptied of {has}: job {}", job.0.id));
                 page.line(format!("'dfsctl jobs watch {}' shows how far it is", job.0.id));
