@@ -9,7 +9,9 @@
 //! | [`UPLOADS_MAX`] | uploads from clients | a turn, fair between sessions; then a place in the nursery | the session of the upload has ended |
 //! | [`BULK_UPLOADS_MAX`] | those of large chunks among them | a turn of these as well | the session of the upload has ended |
 //! | [`COPIES_MAX`] | copies from primaries | a place in the nursery | the session of the copy has ended |
-//! | `cluster.repair_max` | chunks that are repaired at once: a connection to one datanode each | the chunk is next among the endangered | its copy is made, verified or ordered away, or that failed |
+//! | `cluster.repair_max` | chunks of 8 MiB that are repaired at once, or up to eight times as many small ones | the chunk is next among the endangered | its copy is made, verified or ordered away, or that failed |
+//! | `cluster.repair_bytes_per_second` | bytes that repair copies in a second, one second ahead at most | a copy is ordered | time passes |
+//! | `COPIES_AT_ONCE`, 16 | copies that the coordinator orders of a datanode; one while clients are served there | the order, before anything is fetched | the copy is made or has failed, and the rest after it is over |
 //! | [`REPAIRS_WAITING_MAX`] | chunks that wait for repair, and as many that failed and are tried later | a look at the endangered | the repair begins; more are found by the next look |
 //! | `JOBS_MAX`, 64 | jobs, those that ended among them | an operator asks for one | of more, those that ended first are forgotten; while none has, another one is refused |
 //! | `MOVES_MAX`, 256 | chunks that a balance moves at once | it has chosen them | they have moved, or have not within five minutes |
@@ -97,8 +99,8 @@ pub const INVENTORY_MAILBOX: usize = 16;
 pub const QUARANTINE_MAILBOX: usize = 4;
 /// The scrub: its own answers, and operators who begin a round.
 pub const SCRUB_MAILBOX: usize = 16;
-/// Uploads and copies that ask for a link to a peer.
-pub const REPLICATION_MAILBOX: usize = 1024;
+/// Whoever asks for a link to a datanode.
+pub const LINKS_MAILBOX: usize = 1024;
 /// An upload: a few events of its own tasks.
 pub const STREAMING_MAILBOX: usize = 16;
 

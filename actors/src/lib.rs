@@ -8,6 +8,7 @@
 //! |  +- placement        where new chunks go
 //! |  +- gc               what nobody needs any more is deleted
 //! |  +- census           what all chunks are worth
+//! |  +- errands          links to datanodes, for what they are to do
 //! |  +- repair           makes up copies that are missing, and drops those that are too many
 //! |  +- jobs             long work that operators ask for: how far it is, and what repair is to do for it
 //! +- transport           (one for one)

@@ -285,7 +285,7 @@ async fn a_panic_in_a_streaming_session_ends_that_upload_only() {
 #[tokio::test(start_paused = true)]
 async fn panics_of_the_standing_actors_are_survived() {
     let w = world(16).await;
-    for kind in ["replication", "listener", "session"] {
+    for kind in ["links", "listener", "session"] {
         let link = w.link(0).await;
         w.put(&link, 100, &content(10)).await.ok();
         assert!(w.nodes[0].tree.strike(&StrikeTarget::Kind(kind.into()), Strike::Panic) >= 1, "{kind}");

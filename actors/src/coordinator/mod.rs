@@ -25,7 +25,7 @@ mod space;
 pub mod tree;
 
 pub use health::{METADATA_DISK_FULL, METADATA_FAILING};
-pub use repair::{Errands, NodeAddress, NodeErrands, RepairConfig, RepairTally};
+pub use repair::{RepairConfig, RepairTally};
 pub use service::{Answering, Dialing, Doorbell};
 pub use service::{CoordinatorConfig, CoordinatorParts, CoordinatorService};
 

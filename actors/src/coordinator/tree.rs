@@ -8,6 +8,7 @@
 //! |  +- placement         where new chunks go
 //! |  +- gc                bounded steps through the writer
 //! |  +- census            what all chunks are worth, counted again and again
+//! |  +- errands           links to datanodes, for what they are to do
 //! |  +- repair            makes up copies that are missing, and drops those that are too many
 //! |  +- jobs              long work that operators ask for: how far it is, and what repair is to do for it
 //! +- transport            see peer/tree.rs
@@ -23,8 +24,8 @@ use futures_util::future::BoxFuture;
 use super::census::{CensusArgs, CensusTaker, Counted, census_channel};
 use super::service::{CoordinatorConfig, CoordinatorParts, CoordinatorService};
 use crate::budgets::{
-    CENSUS_MAILBOX, GC_MAILBOX, JOBS_MAILBOX, MEMBERSHIP_MAILBOX, PLACEMENT_MAILBOX, REPAIR_MAILBOX,
-    WRITER_MAILBOX,
+    CENSUS_MAILBOX, GC_MAILBOX, JOBS_MAILBOX, LINKS_MAILBOX, MEMBERSHIP_MAILBOX, PLACEMENT_MAILBOX,
+    REPAIR_MAILBOX, WRITER_MAILBOX,
 };
 use crate::coordinator::gc::{Gc, GcArgs, GcConfig, GcHealth, GcMsg};
 use crate::coordinator::jobs::{Jobs, JobsArgs};
@@ -43,12 +44,13 @@ use crate::coordinator::metadata::writer::{
 };
 use crate::coordinator::placement::{Placement, PlacementArgs, PlacementMsg};
 use crate::coordinator::repair::{
-    Errands, Repair, RepairArgs, RepairConfig, RepairHealth, WishReceiver, Wishes, wish_channel,
+    Errands, Repair, RepairArgs, RepairConfig, RepairHealth, WishReceiver, Wishes, introduction, wish_channel,
 };
 use crate::coordinator::service::Doorbell;
 use crate::coordinator::signer::Signer;
 use crate::env::{Clock, Env};
 use crate::peer::admin::NodeAdmin;
+use crate::peer::links::Links;
 use crate::supervisor::{Addr, ChildSpec, Intensity, START_TIMEOUT, SupervisorSpec};
 use crate::watch;
 
@@ -72,8 +74,8 @@ pub struct CoordinatorArgs {
     pub gc: GcConfig,
     /// Asks who is at an address.
     pub doorbell: Arc<dyn Doorbell>,
-    /// Bounds and times of repair, and what has datanodes copy and verify for it.
-    pub repair: (RepairConfig, Arc<dyn Errands>),
+    /// Bounds and times of repair.
+    pub repair: RepairConfig,
     /// Name, actors, uptime.
     pub admin: NodeAdmin,
 }
@@ -118,7 +120,7 @@ impl RememberedNodes for MetadataNodes {
     }
 }
 
-/// Each of the seven actors may fall once a minute before what is around them is blamed. One that never comes up escalates within
+/// Each of the eight actors may fall once a minute before what is around them is blamed. One that never comes up escalates within
 /// half a minute: its waits double.
 const INTENSITY: Intensity = Intensity { max_restarts: 8, window: Duration::from_secs(60) };
 
@@ -148,7 +150,7 @@ impl Shared {
 
     fn repair(
         &self,
-        (config, errands): (RepairConfig, Arc<dyn Errands>),
+        (config, errands): (RepairConfig, Errands),
         placement: &Addr<PlacementMsg>,
         signer: &Arc<Signer>,
         health: &Arc<RepairHealth>,
@@ -218,7 +220,10 @@ pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
     let repair_health = Arc::new(RepairHealth::default());
     let repair_addr = Addr::new(clock, REPAIR_MAILBOX);
     let (wish, wishes) = wish_channel();
-    let repair_args = shared.repair(repair, &placement, &signer, &repair_health, wishes);
+    let links = Addr::new(clock, LINKS_MAILBOX);
+    let links_args = introduction(&reign, admin.name());
+    let errands = Errands::new(env.clone(), links.clone());
+    let repair_args = shared.repair((repair, errands), &placement, &signer, &repair_health, wishes);
     let jobs = Addr::new(clock, JOBS_MAILBOX);
     let jobs_args = shared.jobs(census.clone(), &membership, &repair_health, wish);
     let spec = SupervisorSpec::one_for_one(clock, "coordinator")
@@ -228,6 +233,7 @@ pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
         .child(ChildSpec::new::<Placement>("placement", &placement, placement_args))
         .child(ChildSpec::new::<Gc>("gc", &gc_addr, gc_args))
         .child(ChildSpec::new::<CensusTaker>("census", &census_addr, census_args))
+        .child(ChildSpec::new::<Links>("errands", &links, links_args))
         .child(ChildSpec::new::<Repair>("repair", &repair_addr, repair_args))
         .child(ChildSpec::new::<Jobs>("jobs", &jobs, jobs_args));
     let clock = clock.clone();

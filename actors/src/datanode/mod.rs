@@ -3,6 +3,7 @@
 pub mod authority;
 pub mod chunk_store;
 pub mod control;
+mod courtesy;
 #[cfg(test)]
 pub(crate) mod fakes;
 pub mod heartbeat;

@@ -22,6 +22,7 @@ use dfs_wire::version::ProtocolVersion;
 use futures_util::future::BoxFuture;
 
 use super::BUSY_PAUSE_MS;
+use super::courtesy::Courtesy;
 use super::reads::{Reads, in_time};
 use crate::budgets::STREAMING_MAILBOX;
 use crate::datanode::authority::Authority;
@@ -29,18 +30,22 @@ use crate::datanode::chunk_store::{ChunkStore, StoreError};
 use crate::datanode::heartbeat::CopyFault;
 use crate::datanode::quarantine::QuarantineMsg;
 use crate::datanode::reads::ReadPlaces;
-use crate::datanode::replication::{CopyJob, ReplicationMsg, copy_chunk};
+use crate::datanode::replication::{CopyJob, copy_chunk};
 use crate::datanode::scrub::ScrubMsg;
 use crate::datanode::streaming::{
     Admitted, Origin, Streaming, StreamingArgs, Turn, Turns, UploadLimits, WriteOrder,
 };
 use crate::env::Clock;
 use crate::peer::admin::NodeAdmin;
+use crate::peer::links::LinksMsg;
 use crate::peer::session::{PeerInfo, Service};
 use crate::supervisor::{Addr, AskError, Berth, Nursery, Reply};
 
 /// Patience with a disk that checks a whole chunk: 64 MiB, at 1 MiB/s.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(64);
+
+/// How long a copy that the coordinator orders waits for its turn: no longer than leaves time to make it.
+const COPY_WAITS: Duration = Duration::from_secs(30);
 
 /// Patience with the actor of the quarantine, which waits for no disk itself.
 const QUARANTINE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -77,7 +82,7 @@ pub struct DatanodeParts {
     /// Where copies from primaries live.
     pub copies: Nursery,
     /// Links to peers.
-    pub links: Addr<ReplicationMsg>,
+    pub links: Addr<LinksMsg>,
     /// Who purges the quarantine.
     pub quarantine: Addr<QuarantineMsg>,
     /// Who is told of copies that are not as the coordinator thinks.
@@ -97,6 +102,7 @@ pub struct DatanodeService {
     parts: DatanodeParts,
     reads: ReadPlaces,
     turns: UploadTurns,
+    courtesy: Courtesy,
 }
 
 /// Places for uploads from clients.
@@ -114,7 +120,8 @@ impl DatanodeService {
         let turns = |max| Turns::new(max, parts.clock.clone());
         let turns = UploadTurns { all: turns(parts.uploads.max()), bulk: turns(bulk_uploads_max) };
         let reads = ReadPlaces::new(reads_max, parts.clock.clone());
-        Self { parts, reads, turns }
+        let courtesy = Courtesy::new(parts.clock.clone());
+        Self { parts, reads, turns, courtesy }
     }
 
     fn limits(&self) -> DatanodeLimits {
@@ -132,12 +139,13 @@ impl DatanodeService {
     }
 
     /// The places that requests share here: name, how many, held, and how many requests wait for one.
-    pub fn places(&self) -> [(&'static str, usize, usize, usize); 3] {
+    pub fn places(&self) -> [(&'static str, usize, usize, usize); 4] {
         let UploadTurns { all, bulk } = &self.turns;
         [
             ("reads", self.reads.max(), self.reads.taken(), self.reads.waiting()),
             ("uploads", all.max(), all.taken(), all.waiting()),
             ("bulk_uploads", bulk.max(), bulk.taken(), bulk.waiting()),
+            self.courtesy.places(),
         ]
     }
 
@@ -161,13 +169,14 @@ impl DatanodeService {
         asked.map_err(|error| busy(error).retry_after_ms(BUSY_PAUSE_MS))
     }
 
-    async fn dispatch(&self, session: u64, incoming: Incoming) {
+    async fn dispatch(&self, peer: &PeerInfo, incoming: Incoming) {
         let Incoming { head, tail, stream } = incoming;
         drop(tail);
         if self.parts.admin.is_draining() && !matches!(head.body, Request::Admin(_)) {
             return self.refuse(&stream, Status::new(StatusCode::Unavailable, "the node is draining")).await;
         }
-        let asker = Asker { op: head.op, session, deadline_ms: head.deadline_ms };
+        let asker = Asker { op: head.op, session: peer.session, deadline_ms: head.deadline_ms };
+        self.note_client(&peer.peer, &head.body);
         let answer: ResponseHead = match head.body {
             Request::Chunk(ChunkRequest::Write(write)) => return self.write(&asker, write, stream).await,
             Request::Replication(ReplicationRequest::Replicate(copy)) => {
@@ -175,7 +184,7 @@ impl DatanodeService {
             }
             Request::Chunk(ChunkRequest::Read(read)) => self.read(&asker, &read, &stream).await,
             Request::Chunk(ChunkRequest::Verify(verify)) => self.verify(&asker, &verify).await,
-            Request::Replication(ReplicationRequest::Copy(copy)) => self.copy(asker.op, copy).await,
+            Request::Replication(ReplicationRequest::Copy(copy)) => self.copy(&asker, copy).await,
             Request::Admin(
                 request @ (AdminRequest::NodeInfo | AdminRequest::Actors | AdminRequest::Chaos(_)),
             ) => self.parts.admin.answer(&request).map(Response::Admin),
@@ -375,8 +384,30 @@ impl DatanodeService {
         Ok(AdminResponse::GcBegun(GcBegun { due: None, more: false }))
     }
 
-    async fn copy(&self, op: OpId, request: CopyChunk) -> ResponseHead {
+    /// Whether it is for a client that this node is busy now: copies that the coordinator orders let it go first.
+    fn note_client(&self, peer: &Peer, body: &Request) {
+        let serves = match body {
+            Request::Chunk(_) => matches!(peer, Peer::Client(_)),
+            Request::Replication(request) => matches!(request, ReplicationRequest::Replicate(_)),
+            _ => false,
+        };
+        if serves {
+            self.courtesy.client_is_here();
+        }
+    }
+
+    async fn copy(&self, asker: &Asker, request: CopyChunk) -> ResponseHead {
         self.check_store(&request.grant, &request.mac, GrantOp::Copy)?;
+        let place = self.courtesy.enter(asker.session, asker.patience(COPY_WAITS)).await;
+        let busy =
+            || Status::new(StatusCode::Busy, "other copies are made here").retry_after_ms(BUSY_PAUSE_MS);
+        let place = place.ok_or_else(busy)?;
+        let copied = self.fetch(asker.op, request).await;
+        place.rest().await;
+        copied
+    }
+
+    async fn fetch(&self, op: OpId, request: CopyChunk) -> ResponseHead {
         let parts = &self.parts;
         let (store, authority, links) = (parts.store.clone(), parts.authority.clone(), parts.links.clone());
         let job = CopyJob {
@@ -443,7 +474,7 @@ impl Service for DatanodeService {
             if let Some(status) = not_from(&peer.peer, &incoming.head.body) {
                 return self.refuse(&incoming.stream, status).await;
             }
-            self.dispatch(peer.session, incoming).await;
+            self.dispatch(&peer, incoming).await;
         })
     }
 }

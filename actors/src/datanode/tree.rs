@@ -33,15 +33,15 @@ use super::heartbeat::{
 use super::inventory::{DatanodeHealth, Inventory, InventoryArgs, InventoryConfig, InventoryMsg};
 use super::load::Load;
 use super::quarantine::{Quarantine, QuarantineArgs, QuarantineConfig, QuarantineMsg};
-use super::replication::{PeerLimits, Replication, ReplicationArgs, ReplicationMsg};
 use super::scrub::{CursorStore, Scrub, ScrubArgs, ScrubConfig};
 use super::service::{DatanodeLimits, DatanodeParts, DatanodeService};
 use crate::budgets::{
-    CONTROL_MAILBOX, COPIES_MAX, HEARTBEAT_MAILBOX, INVENTORY_MAILBOX, QUARANTINE_MAILBOX,
-    REPLICATION_MAILBOX, SCRUB_MAILBOX, UPLOADS_MAX,
+    CONTROL_MAILBOX, COPIES_MAX, HEARTBEAT_MAILBOX, INVENTORY_MAILBOX, LINKS_MAILBOX, QUARANTINE_MAILBOX,
+    SCRUB_MAILBOX, UPLOADS_MAX,
 };
 use crate::env::{Clock, Env};
 use crate::peer::admin::{NodeAdmin, NodeFacts, NodeName};
+use crate::peer::links::{Links, LinksArgs, LinksMsg, PeerLimits};
 use crate::supervisor::{ActorTree, Addr, ChildSpec, Intensity, SupervisorSpec};
 
 /// What a datanode is built from.
@@ -113,7 +113,7 @@ pub fn datanode(args: DatanodeArgs) -> Datanode {
     let nursery = |name, max: usize| SupervisorSpec::one_for_one(&clock, name).with_nursery(max);
     let (uploads, upload_nursery) = nursery("uploads", UPLOADS_MAX.min(ingest.total()));
     let (copies, copy_nursery) = nursery("copies", COPIES_MAX.min(replica.total()));
-    let (control, links) = (Addr::new(&clock, CONTROL_MAILBOX), Addr::new(&clock, REPLICATION_MAILBOX));
+    let (control, links) = (Addr::new(&clock, CONTROL_MAILBOX), Addr::new(&clock, LINKS_MAILBOX));
     let load = Load {
         store: args.store.clone(),
         budgets: [ingest.clone(), replica.clone()],
@@ -141,7 +141,7 @@ pub fn datanode(args: DatanodeArgs) -> Datanode {
             &control,
             ControlArgs { coordinator: args.coordinator, hello: hello.clone(), budget: replica.clone() },
         ),
-        links: (&links, ReplicationArgs { hello, budget: replica.clone(), limits: PeerLimits::default() }),
+        links: (&links, LinksArgs { hello, budget: replica.clone(), limits: PeerLimits::default() }),
         nurseries: [uploads, copies],
     });
     let admin = admin(&args.me, &view, args.tree, &args.env, args.chaos);
@@ -174,7 +174,7 @@ pub fn datanode(args: DatanodeArgs) -> Datanode {
 struct Work<'a> {
     clock: &'a Arc<dyn Clock>,
     control: (&'a Addr<ControlMsg>, ControlArgs),
-    links: (&'a Addr<ReplicationMsg>, ReplicationArgs),
+    links: (&'a Addr<LinksMsg>, LinksArgs),
     nurseries: [SupervisorSpec; 2],
 }
 
@@ -182,7 +182,7 @@ fn work(parts: Work<'_>) -> SupervisorSpec {
     let Work { clock, control: (control, control_args), links: (links, links_args), nurseries } = parts;
     let spec = SupervisorSpec::one_for_one(clock, "datanode")
         .child(ChildSpec::new::<Control>("control", control, control_args))
-        .child(ChildSpec::new::<Replication>("replication", links, links_args));
+        .child(ChildSpec::new::<Links>("replication", links, links_args));
     nurseries.into_iter().fold(spec, SupervisorSpec::supervisor)
 }
 

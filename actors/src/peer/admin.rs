@@ -66,6 +66,11 @@ impl NodeAdmin {
         Self { node, name, role, version, tree, env, started, chaos, draining, facts }
     }
 
+    /// Its name for people.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Milliseconds since it started.
     pub fn uptime_ms(&self) -> u64 {
         millis(self.env.now(), self.started)

@@ -11,12 +11,12 @@ use bytes::{Bytes, BytesMut};
 use dfs_actors::budgets::SCRUB_MAILBOX;
 use dfs_actors::datanode::authority::Authority;
 use dfs_actors::datanode::chunk_store::*;
-use dfs_actors::datanode::replication::{PeerLimits, Replication, ReplicationArgs};
 use dfs_actors::datanode::streaming::UploadLimits;
 use dfs_actors::datanode::{DatanodeLimits, DatanodeParts, DatanodeService};
 use dfs_actors::env::ListeningSocket;
 use dfs_actors::env::{Connection, Env, Net, SeededRng, TokioClock};
 use dfs_actors::peer::admin::{NodeAdmin, NodeFacts, NodeName};
+use dfs_actors::peer::links::{Links, LinksArgs, PeerLimits};
 use dfs_actors::peer::listener::{Bound, Listener, ListenerArgs};
 use dfs_actors::peer::session::{Knocks, Places, PlacesMax, RequestStats, SessionCommon, SessionLimits};
 use dfs_actors::supervisor::{ActorTree, Addr, ChildSpec, Intensity, Root, SupervisorSpec};
@@ -372,14 +372,14 @@ impl TestNode {
             SupervisorSpec::one_for_one(&env.clock, "sessions").with_nursery(places.total());
         let bound = Bound::bind(&env, &format!("mem:{n}")).await.unwrap();
         let listen = ListenerArgs { bound, sessions: nursery, common };
-        let args = ReplicationArgs {
+        let args = LinksArgs {
             hello: Arc::new(move || hello(id)),
             budget: replica.clone(),
             limits: PeerLimits::default(),
         };
         let spec = SupervisorSpec::one_for_one(&env.clock, "root")
             .intensity(Intensity::OUTER)
-            .child(ChildSpec::new::<Replication>("replication", &links, args))
+            .child(ChildSpec::new::<Links>("replication", &links, args))
             .supervisor(uploads)
             .supervisor(copies)
             .supervisor(sessions)

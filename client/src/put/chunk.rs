@@ -326,11 +326,15 @@ fn judge(
     }
     let enough = usize::from(session.min_ack).max(1);
     if copies < enough {
+        let primary = place.targets.first().map(|target| target.node);
+        let stored = |node: &NodeId| receipts.iter().any(|receipt| receipt.node == *node);
+        primary.filter(stored).into_iter().for_each(|node| session.doubt(node));
         let cause = answer.failed.into_iter().next().map_or_else(
             || Status::new(StatusCode::Internal, "no reason was given"),
             |f| f.status.at_node(f.node),
         );
-        let blame = failed.iter().map(|(node, _)| *node).chain(place.targets.iter().map(|t| t.node).take(1));
+        let alone = primary.filter(|node| failed.is_empty() || !stored(node));
+        let blame = failed.iter().map(|(node, _)| *node).chain(alone);
         let text = format!("{copies} durable copies of at least {enough}");
         let error =
             Error::new(StatusCode::NoWriteQuorum, text).about_chunk(chunk).caused_by(Error::from(cause));

@@ -7,6 +7,7 @@
 //!
 //! Nothing is visible before the commit. Any error, and dropping the future, gives the session up.
 
+mod avoid;
 mod chunk;
 mod feed;
 mod input;

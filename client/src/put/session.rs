@@ -1,7 +1,7 @@
 //! The upload session at the coordinator: open, allocate, record, commit or abort, keep the lease.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use dfs_wire::id::{Generation, NodeId, OpId, SessionId};
@@ -14,6 +14,7 @@ use dfs_wire::path::DfsPath;
 use dfs_wire::status::StatusCode;
 use tokio::time::{Instant, timeout};
 
+use super::avoid::Avoided;
 use crate::backoff::QUORUM_PATIENCE;
 use crate::client::Inner;
 use crate::error::{Error, ErrorKind};
@@ -23,8 +24,6 @@ use crate::rpc::unexpected;
 
 /// Chunks allocated with one request: enough to keep the transfer busy, few enough that their grants stay young.
 pub(super) const ALLOCATE_AHEAD: u32 = 16;
-/// How long a node that failed this upload is kept out of its allocations: the coordinator knows better by then.
-const AVOID_FOR: Duration = Duration::from_secs(20);
 /// Durable chunks that an interruption may cost: the coordinator has not heard of them yet.
 const RECORDS_AT_RISK: usize = 8;
 /// How long giving up may take.
@@ -47,7 +46,7 @@ pub(super) struct Session {
     resumable: bool,
     /// If the put fails, a later one may go on with what this one has stored.
     pub(super) kept: bool,
-    avoid: Mutex<BTreeMap<NodeId, Instant>>,
+    avoided: Mutex<Avoided>,
     /// Since when the nodes that did not fail are too few, with no chunk stored.
     short_since: Mutex<Option<Instant>>,
 }
@@ -95,7 +94,7 @@ impl Session {
             commit_op: options.op,
             resumable: resume.is_some(),
             kept: options.resume && resume.is_some(),
-            avoid: Mutex::default(),
+            avoided: Mutex::default(),
             short_since: Mutex::default(),
         };
         Ok((session, opened.allocations))
@@ -123,7 +122,7 @@ impl Session {
             commit_op: options.op,
             resumable: true,
             kept: true,
-            avoid: Mutex::default(),
+            avoided: Mutex::default(),
             short_since: Mutex::default(),
         };
         // From here on it lasts as long as a fresh one.
@@ -189,20 +188,32 @@ impl Session {
         count: u32,
         above: Generation,
     ) -> Result<Vec<Allocation>, Error> {
-        let exclude = self.avoided();
-        let crowded_out = !exclude.is_empty();
-        let request = AllocateChunks { session: self.id, first, count, above, exclude };
-        match self.ask_for_places(request.clone()).await {
-            // Better a node that stumbled than none at all, but not for long: whoever can take it then was asked.
-            Err(error) if crowded_out && error.status_code() == Some(StatusCode::NoWriteQuorum) => {
-                if self.short_for() >= QUORUM_PATIENCE {
-                    return Err(error);
+        loop {
+            let exclude = self.excluded();
+            let crowded_out = !exclude.is_empty();
+            let request = AllocateChunks { session: self.id, first, count, above, exclude };
+            match self.ask_for_places(request).await {
+                // Better a node that stumbled than none at all.
+                Err(error) if crowded_out && error.status_code() == Some(StatusCode::NoWriteQuorum) => {
+                    if !self.let_some_in() {
+                        return Err(error);
+                    }
                 }
-                self.avoid_nobody();
-                self.ask_for_places(AllocateChunks { exclude: Vec::new(), ..request }).await
+                outcome => return outcome,
             }
-            outcome => outcome,
         }
+    }
+
+    /// The nodes that are not kept out are too few: lets some in. All are let in for a while only: whoever can take a chunk then was asked.
+    fn let_some_in(&self) -> bool {
+        if self.avoided().let_doubted_in() {
+            return true;
+        }
+        let still = self.short_for() < QUORUM_PATIENCE;
+        if still {
+            self.avoided().let_all_in();
+        }
+        still
     }
 
     async fn ask_for_places(&self, request: AllocateChunks) -> Result<Vec<Allocation>, Error> {
@@ -269,23 +280,27 @@ impl Session {
 
     /// Keeps new chunks away from a node for a while.
     pub(super) fn avoid(&self, node: NodeId) {
-        self.avoid.lock().unwrap_or_else(PoisonError::into_inner).insert(node, Instant::now());
+        self.avoided().failed(node, Instant::now());
+    }
+
+    /// The same, of a node that may have done all it could.
+    pub(super) fn doubt(&self, node: NodeId) {
+        self.avoided().doubted(node, Instant::now());
     }
 
     /// Whether a node is kept out of new allocations now.
     pub(super) fn avoids(&self, node: NodeId) -> bool {
-        let avoid = self.avoid.lock().unwrap_or_else(PoisonError::into_inner);
-        avoid.get(&node).is_some_and(|since| since.elapsed() < AVOID_FOR)
+        self.avoided().contains(node, Instant::now())
     }
 
-    fn avoid_nobody(&self) {
-        self.avoid.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    fn avoided(&self) -> MutexGuard<'_, Avoided> {
+        self.avoided.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn avoided(&self) -> Vec<NodeId> {
-        let mut avoid = self.avoid.lock().unwrap_or_else(PoisonError::into_inner);
-        avoid.retain(|_, since| since.elapsed() < AVOID_FOR);
-        avoid.keys().copied().take(CHUNKS_PER_REQUEST_MAX).collect()
+    fn excluded(&self) -> Vec<NodeId> {
+        let mut nodes = self.avoided().nodes(Instant::now());
+        nodes.truncate(CHUNKS_PER_REQUEST_MAX);
+        nodes
     }
 }
 

@@ -183,6 +183,7 @@ pub(crate) struct RawCluster {
     pub(crate) maintenance_grace: Time,
     pub(crate) repair_grace: Time,
     pub(crate) repair_max: Count,
+    pub(crate) repair_bytes_per_second: Size,
     pub(crate) nodes_unasked_max: Count,
     pub(crate) grant_ttl: Time,
     pub(crate) orphan_grace: Time,

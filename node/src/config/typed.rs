@@ -173,8 +173,10 @@ pub struct ClusterConfig {
     pub maintenance_grace: Duration,
     /// Time a silent node may take to come back before its copies are made elsewhere.
     pub repair_grace: Duration,
-    /// Chunks that are repaired at once; 0 = none ever.
+    /// Chunks of 8 MiB that are repaired at once; 0 = none ever.
     pub repair_max: usize,
+    /// Bytes that repair copies in a second.
+    pub repair_bytes_per_second: u64,
     /// Datanodes that may join without an operator's yes.
     pub nodes_unasked_max: usize,
     /// Validity of a grant.

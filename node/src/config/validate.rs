@@ -280,6 +280,7 @@ fn cluster(raw: &RawConfig) -> ClusterConfig {
         maintenance_grace: cluster.maintenance_grace.0,
         repair_grace: cluster.repair_grace.0,
         repair_max: narrow(&cluster.repair_max),
+        repair_bytes_per_second: cluster.repair_bytes_per_second.0,
         nodes_unasked_max: narrow(&cluster.nodes_unasked_max),
         grant_ttl: cluster.grant_ttl.0,
         orphan_grace: cluster.orphan_grace.0,

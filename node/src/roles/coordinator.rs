@@ -16,8 +16,7 @@ use dfs_actors::coordinator::metadata::table::store::MetadataStore;
 use dfs_actors::coordinator::metadata::writer::StoreTrouble;
 use dfs_actors::coordinator::tree::{CoordinatorArgs, coordinator};
 use dfs_actors::coordinator::{
-    CoordinatorConfig, CoordinatorService, Dialing, METADATA_DISK_FULL, METADATA_FAILING, NodeErrands,
-    RepairConfig,
+    CoordinatorConfig, CoordinatorService, Dialing, METADATA_DISK_FULL, METADATA_FAILING, RepairConfig,
 };
 use dfs_actors::env::Env;
 use dfs_actors::peer::admin::{NodeAdmin, NodeFacts, NodeName};
@@ -91,7 +90,7 @@ pub(super) async fn start(context: &RoleContext, config: &Config) -> anyhow::Res
         lane: Arc::new(ThreadLane::start().context("start the metadata thread")?),
         reads: Arc::new(ReadPool::start().context("start the threads that read the metadata")?),
         doorbell: Arc::new(Dialing::new(env.clone(), reign.cluster)),
-        repair: (repair(config), Arc::new(NodeErrands::new(env.clone(), &reign, &config.node.name))),
+        repair: repair(config),
         reign,
         time,
         config: settings(config),
@@ -136,8 +135,13 @@ fn fresh_key(env: &Env) -> ClusterKey {
 }
 
 fn repair(config: &Config) -> RepairConfig {
-    let (grace, errands_max) = (config.cluster.repair_grace, config.cluster.repair_max);
-    RepairConfig { grace, errands_max, ..RepairConfig::default() }
+    let cluster = &config.cluster;
+    RepairConfig {
+        grace: cluster.repair_grace,
+        errands_max: cluster.repair_max,
+        bytes_per_second: cluster.repair_bytes_per_second,
+        ..RepairConfig::default()
+    }
 }
 
 fn name(config: &Config, reign: &Reign) -> NodeName {

@@ -13,7 +13,7 @@ use dfs_actors::coordinator::metadata::ops::{Policy, cluster};
 use dfs_actors::coordinator::metadata::reader::{LaneFull, ReadFor, ReadLane};
 use dfs_actors::coordinator::metadata::writer::{CommitLane, LaneJob};
 use dfs_actors::coordinator::tree::{CoordinatorArgs, coordinator};
-use dfs_actors::coordinator::{CoordinatorConfig, Dialing, NodeErrands, RepairConfig};
+use dfs_actors::coordinator::{CoordinatorConfig, Dialing, RepairConfig};
 use dfs_actors::datanode::DatanodeLimits;
 use dfs_actors::datanode::authority::{CoordinatorView, SelfDescription};
 use dfs_actors::datanode::chunk_store::ChunkStore;
@@ -196,7 +196,6 @@ pub(super) async fn run_coordinator(site: Site) -> Ending {
     let facts = NodeFacts { cluster: Some(reign.cluster), epoch: reign.epoch };
     let named = node_name(NodeId(reign.cluster.0), &name, "coordinator");
     let admin = NodeAdmin::new(named, tree.clone(), env.clone(), Arc::new(move || facts));
-    let errands = Arc::new(NodeErrands::new(env.clone(), &reign, &name));
     let built = coordinator(CoordinatorArgs {
         env: env.clone(),
         store,
@@ -207,7 +206,7 @@ pub(super) async fn run_coordinator(site: Site) -> Ending {
         time,
         config: CoordinatorConfig { policy: policy(), ..CoordinatorConfig::new(VERSION) },
         gc: GcConfig { interval: Duration::from_secs(5), ..GcConfig::default() },
-        repair: (repair(site.seed), errands),
+        repair: repair(site.seed),
         admin: admin.clone(),
     })
     .map_err(said)?;

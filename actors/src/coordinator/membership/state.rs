@@ -87,7 +87,7 @@ impl Default for MembershipConfig {
             heartbeat_interval: Duration::from_secs(2),
             suspect_after: Duration::from_secs(10),
             down_after: Duration::from_secs(30),
-            maintenance_grace: Duration::from_secs(300),
+            maintenance_grace: Duration::from_secs(600),
             nodes_unasked_max: 32,
         }
     }

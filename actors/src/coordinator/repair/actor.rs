@@ -13,6 +13,7 @@ use dfs_wire::status::{Status, StatusCode};
 use super::errands::{Errands, NodeAddress};
 use super::look::step;
 use super::messages::RepairMsg;
+use super::places::Effort;
 use super::plan::{Outlook, Remedy};
 use super::state::{Look, RepairConfig, RepairState};
 use super::tally::{RepairHealth, Repaired};
@@ -51,7 +52,7 @@ pub(crate) struct RepairArgs {
     pub(crate) writer: Addr<WriterMsg>,
     pub(crate) placement: Addr<PlacementMsg>,
     pub(crate) signer: Arc<Signer>,
-    pub(crate) errands: Arc<dyn Errands>,
+    pub(crate) errands: Errands,
     pub(crate) health: Arc<RepairHealth>,
     pub(crate) wishes: WishReceiver,
 }
@@ -84,18 +85,26 @@ impl Repair {
         if let Some(look) = self.state.look() {
             self.look(look, ctx);
         }
-        while let Some(chunk) = self.state.next(now) {
-            let reads = self.args.reads.clone();
-            let question = move |reader: &MetadataReader| {
-                reader
-                    .read(|rows| rows.load::<ChunkRecord>(&keys::chunk(chunk)))
-                    .map(|found| found.map(Box::new))
-            };
-            let task = async move { reads.ask(ReadFor::Health, STEP_WITHIN, question).await };
-            ctx.spawn_then(task, move |read| RepairMsg::Read(chunk, read));
+        loop {
+            let batch = self.state.batch(now);
+            if batch.is_empty() {
+                break;
+            }
+            self.read(batch, ctx);
         }
         let waits_for = if self.state.is_settling() { unheard } else { Vec::new() };
         self.args.health.is_at(waits_for, sparing(&view), self.state.load());
+    }
+
+    /// Reads the records of chunks that are to be seen to.
+    fn read(&self, batch: Vec<ChunkId>, ctx: &mut Ctx<RepairMsg>) {
+        let (reads, chunks) = (self.args.reads.clone(), batch.clone());
+        let question = move |reader: &MetadataReader| {
+            let record = |chunk: &ChunkId| reader.read(|rows| rows.load(&keys::chunk(*chunk)));
+            chunks.iter().map(record).collect::<Result<Vec<Option<ChunkRecord>>, _>>()
+        };
+        let task = async move { reads.ask(ReadFor::Health, STEP_WITHIN, question).await };
+        ctx.spawn_then(task, move |read| RepairMsg::Read(batch, read));
     }
 
     fn look(&mut self, look: Look, ctx: &mut Ctx<RepairMsg>) {
@@ -115,7 +124,7 @@ impl Repair {
         let wishes = self.args.wishes.borrow().clone();
         let outlook = outlook(&self.args, &view, &wishes);
         let urgency = outlook.urgency(chunk, record).unwrap_or(0);
-        let Some(remedy) = outlook.remedy(chunk, record, &|node| self.state.busy(node)) else {
+        let Some(remedy) = outlook.remedy(chunk, record, &|node| self.state.places().busy(node)) else {
             return self.state.ended(now, chunk, true);
         };
         let nodes: Vec<NodeId> = match &remedy {
@@ -123,13 +132,15 @@ impl Repair {
             Remedy::Copy { sources, .. } => sources.first().copied().into_iter().collect(),
             Remedy::Keep(_) | Remedy::Drop(_) => vec![],
         };
-        if !nodes.iter().all(|node| self.state.has_place(*node)) {
+        let copies = matches!(remedy, Remedy::Copy { .. });
+        let effort = Effort { nodes, bytes: record.len.into(), copies };
+        if !self.state.places().fits(now, &effort) {
             return self.state.postponed(urgency, chunk);
         }
         let keep = outlook.keepers(record);
         let errand =
             Errand { args: self.args.clone(), view: view.clone(), chunk, record: record.clone(), keep };
-        self.state.begun(chunk, nodes);
+        self.state.begun(now, chunk, effort);
         ctx.spawn_then(errand.run(remedy, OpId(ctx.env().rng.u128())), move |done| {
             RepairMsg::Ended(chunk, done)
         });
@@ -320,11 +331,17 @@ impl Behaviour for Repair {
                 tracing::warn!(%status, "endangered chunks could not be looked for");
                 self.state.blind(now);
             }
-            RepairMsg::Read(chunk, Ok(Some(record))) => self.begin(chunk, &record, ctx),
-            RepairMsg::Read(chunk, Ok(None)) => self.state.ended(now, chunk, true),
-            RepairMsg::Read(chunk, Err(status)) => {
-                tracing::info!(%chunk, %status, "an endangered chunk could not be looked at");
-                self.state.ended(now, chunk, false);
+            RepairMsg::Read(batch, Ok(records)) => {
+                for (chunk, record) in batch.into_iter().zip(records) {
+                    match record {
+                        Some(record) => self.begin(chunk, &record, ctx),
+                        None => self.state.ended(now, chunk, true),
+                    }
+                }
+            }
+            RepairMsg::Read(batch, Err(status)) => {
+                tracing::info!(chunks = batch.len(), %status, "endangered chunks could not be looked at");
+                batch.into_iter().for_each(|chunk| self.state.ended(now, chunk, false));
             }
             RepairMsg::Ended(chunk, done) => {
                 if let Err(status) = &done {
@@ -339,6 +356,7 @@ impl Behaviour for Repair {
     }
 
     async fn tick(&mut self, ctx: &mut Ctx<RepairMsg>) -> Result<(), ActorError> {
+        self.state.passes(ctx.now());
         self.proceed(ctx);
         Ok(())
     }

@@ -11,8 +11,8 @@ use crate::coordinator::metadata::model::records::ChunkRecord;
 pub(crate) enum RepairMsg {
     /// A read of a look has ended.
     Looked(Result<Found, Status>),
-    /// The chunk that is next, as its record is now; `None` = it is gone.
-    Read(ChunkId, Result<Option<Box<ChunkRecord>>, Status>),
+    /// The chunks that are next, each with its record as it is now; `None` = it is gone.
+    Read(Vec<ChunkId>, Result<Vec<Option<ChunkRecord>>, Status>),
     /// What was done about a chunk.
     Ended(ChunkId, Result<Repaired, Status>),
 }

@@ -211,7 +211,7 @@ impl Outlook<'_> {
         &self,
         chunk: ChunkId,
         record: &ChunkRecord,
-        busy: &dyn Fn(NodeId) -> u32,
+        busy: &dyn Fn(NodeId) -> u64,
     ) -> Option<Remedy> {
         let copies = copies_of(record);
         // Where it is only brought elsewhere, nothing is gained by what its old place may still have.
@@ -340,7 +340,7 @@ mod tests {
         let none = Wishes::default();
         let outlook = calm(&view, &none);
         let remedy = |copies: &[(u128, CopyState)]| {
-            outlook.remedy(CHUNK, &record(3, copies), &|node| u32::from(node.0 == 1))
+            outlook.remedy(CHUNK, &record(3, copies), &|node| u64::from(node.0 == 1))
         };
         let ids = |ids: &[u128]| ids.iter().map(|id| NodeId(*id)).collect::<Vec<_>>();
         assert_eq!(remedy(&[(1, Good), (2, Good), (3, Unverified)]), Some(Remedy::Verify(NodeId(3))));

@@ -15,11 +15,14 @@ use std::time::Duration;
 
 use dfs_wire::id::{ChunkId, NodeId};
 
+use super::places::{CHUNK_COST, COST_MIN, Effort, ErrandPlaces};
 use crate::budgets::REPAIRS_WAITING_MAX;
 use crate::env::MonoTime;
 
 /// From the beginning of one look to that of the next, while there is work.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
+/// Chunks whose records are read in one go.
+pub(super) const BATCH: usize = 64;
 
 /// Bounds and times of repair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,10 +33,12 @@ pub struct RepairConfig {
     pub settle_for: Duration,
     /// From the end of one look that found nothing to the next.
     pub rest: Duration,
-    /// Errands at once, in all.
+    /// Chunks of 8 MiB at once, in all.
     pub errands_max: usize,
-    /// Errands at once on one node, as source or as target.
+    /// Chunks of 8 MiB at once on one node, as source or as whoever verifies.
     pub errands_per_node_max: u32,
+    /// Bytes that are copied in a second, in all.
+    pub bytes_per_second: u64,
     /// Wait after the first failure of an errand; doubled by each further one.
     pub retry_min: Duration,
     /// The wait grows no longer than this.
@@ -48,6 +53,7 @@ impl Default for RepairConfig {
             rest: Duration::from_secs(5),
             errands_max: 32,
             errands_per_node_max: 4,
+            bytes_per_second: 256 << 20,
             retry_min: Duration::from_secs(2),
             retry_max: Duration::from_secs(300),
         }
@@ -114,14 +120,15 @@ pub(super) struct RepairState {
     queue: BTreeSet<(u8, ChunkId)>,
     /// Chunks whose nodes have no place now: queued again when an errand has ended.
     parked: Vec<(u8, ChunkId)>,
-    under_way: BTreeMap<ChunkId, Vec<NodeId>>,
-    busy: BTreeMap<NodeId, u32>,
+    under_way: BTreeMap<ChunkId, Effort>,
+    places: ErrandPlaces,
     setbacks: BTreeMap<ChunkId, Setback>,
 }
 
 impl RepairState {
     /// A machine that settles first.
     pub(super) fn new(config: RepairConfig, now: MonoTime) -> Self {
+        let chunks_max = (config.errands_max, config.errands_per_node_max);
         Self {
             config,
             started: now,
@@ -131,7 +138,7 @@ impl RepairState {
             queue: BTreeSet::new(),
             parked: Vec::new(),
             under_way: BTreeMap::new(),
-            busy: BTreeMap::new(),
+            places: ErrandPlaces::new(chunks_max, config.bytes_per_second, now),
             setbacks: BTreeMap::new(),
         }
     }
@@ -210,13 +217,21 @@ impl RepairState {
         self.phase = LookPhase::Resting { until: now + self.config.rest };
     }
 
-    /// The chunk to see to now, the most endangered first, if there is a place for it.
-    pub(super) fn next(&mut self, now: MonoTime) -> Option<ChunkId> {
-        while self.under_way.len() + self.parked.len() < self.config.errands_max {
+    /// The chunks to see to now, the most endangered first, as far as there may be places for them.
+    pub(super) fn batch(&mut self, now: MonoTime) -> Vec<ChunkId> {
+        std::iter::from_fn(|| self.next(now)).take(BATCH).collect()
+    }
+
+    fn next(&mut self, now: MonoTime) -> Option<ChunkId> {
+        let small = usize::try_from(CHUNK_COST / COST_MIN).unwrap_or(1);
+        while self.places.may_begin(now)
+            && self.under_way.len() < self.config.errands_max.saturating_mul(small)
+            && self.parked.len() < self.config.errands_max
+        {
             let Some((_, chunk)) = self.queue.pop_first() else { break };
             let waits = self.setbacks.get(&chunk).is_some_and(|setback| now < setback.until);
             if !waits && !self.under_way.contains_key(&chunk) {
-                self.under_way.insert(chunk, Vec::new());
+                self.under_way.insert(chunk, Effort::default());
                 return Some(chunk);
             }
         }
@@ -231,32 +246,27 @@ impl RepairState {
         None
     }
 
-    /// How many errands a node is part of.
-    pub(super) fn busy(&self, node: NodeId) -> u32 {
-        self.busy.get(&node).copied().unwrap_or(0)
+    /// What is under way on each node, and what fits beside it.
+    pub(super) fn places(&self) -> &ErrandPlaces {
+        &self.places
     }
 
-    /// Whether a node may be part of one more.
-    pub(super) fn has_place(&self, node: NodeId) -> bool {
-        self.busy(node) < self.config.errands_per_node_max
+    /// An errand for the chunk begins.
+    pub(super) fn begun(&mut self, now: MonoTime, chunk: ChunkId, effort: Effort) {
+        self.places.take(now, &effort);
+        self.under_way.insert(chunk, effort);
     }
 
-    /// An errand for the chunk begins on these nodes.
-    pub(super) fn begun(&mut self, chunk: ChunkId, nodes: Vec<NodeId>) {
-        for node in &nodes {
-            *self.busy.entry(*node).or_default() += 1;
+    /// Time passes: what waited for the budget is looked at again once there is some.
+    pub(super) fn passes(&mut self, now: MonoTime) {
+        if self.places.may_begin(now) {
+            self.queue.extend(self.parked.drain(..));
         }
-        self.under_way.insert(chunk, nodes);
     }
 
     /// What was to be done about the chunk has ended; `done` = well, or nothing was to be done.
     pub(super) fn ended(&mut self, now: MonoTime, chunk: ChunkId, done: bool) {
-        for node in self.under_way.remove(&chunk).unwrap_or_default() {
-            if let Some(count) = self.busy.get_mut(&node) {
-                *count = count.saturating_sub(1);
-            }
-        }
-        self.busy.retain(|_, count| *count > 0);
+        self.places.give_back(&self.under_way.remove(&chunk).unwrap_or_default());
         self.queue.extend(self.parked.drain(..));
         if done {
             self.setbacks.remove(&chunk);
@@ -286,6 +296,7 @@ mod tests {
         rest: Duration::from_secs(5),
         errands_max: 3,
         errands_per_node_max: 1,
+        bytes_per_second: u64::MAX,
         retry_min: Duration::from_secs(2),
         retry_max: Duration::from_secs(8),
     };
@@ -297,6 +308,11 @@ mod tests {
     fn found(chunks: &[(u8, u128)], next: Option<&[u8]>) -> Found {
         let chunks = chunks.iter().map(|(good, id)| (*good, ChunkId(*id))).collect();
         Found { chunks, next: next.map(<[u8]>::to_vec), ..Found::default() }
+    }
+
+    /// A whole chunk is copied from this node.
+    fn on(node: u128) -> Effort {
+        Effort { nodes: vec![NodeId(node)], bytes: CHUNK_COST, copies: true }
     }
 
     /// A machine that has looked once, and found these.
@@ -338,7 +354,7 @@ mod tests {
         assert_eq!(look(&mut state), Some((Range::On(NodeId(7)), vec![])));
         state.found(at(0), found(&[(2, 5)], None));
         assert_eq!((look(&mut state), state.next(at(0))), (None, Some(ChunkId(5))));
-        state.begun(ChunkId(5), vec![NodeId(1)]);
+        state.begun(at(0), ChunkId(5), on(1));
         state.ended(at(1), ChunkId(5), true);
         while let Some(chunk) = state.next(at(1)) {
             state.ended(at(1), chunk, true);
@@ -352,23 +368,40 @@ mod tests {
     #[test]
     fn the_most_endangered_comes_first_and_so_many_at_once() {
         let mut state = after_a_look(&[(2, 1), (1, 9), (0, 8), (2, 0)]);
-        let first: Vec<_> = std::iter::from_fn(|| state.next(at(0))).collect();
-        assert_eq!(first, [ChunkId(8), ChunkId(9), ChunkId(0)]);
-        state.ended(at(0), ChunkId(9), true);
+        assert_eq!(state.batch(at(0)), [ChunkId(8), ChunkId(9), ChunkId(0), ChunkId(1)]);
+    }
+
+    #[test]
+    fn nothing_more_is_read_while_much_waits_for_a_place() {
+        let mut state = after_a_look(&[(1, 1), (1, 2), (1, 3), (1, 4)]);
         assert_eq!(state.next(at(0)), Some(ChunkId(1)));
+        state.begun(at(0), ChunkId(1), on(4));
+        for chunk in [2, 3, 4] {
+            assert_eq!(state.next(at(0)), Some(ChunkId(chunk)));
+            state.postponed(1, ChunkId(chunk));
+        }
+        state.found(at(0), found(&[(1, 5)], None));
+        assert_eq!(state.next(at(0)), None, "as many as could run wait already");
+        state.passes(at(1));
+        assert_eq!(
+            state.next(at(1)),
+            Some(ChunkId(2)),
+            "what waits for the budget is looked at as time passes"
+        );
     }
 
     #[test]
     fn a_chunk_whose_node_has_no_place_waits_until_an_errand_has_ended() {
         let mut state = after_a_look(&[(1, 1), (1, 2)]);
         assert_eq!(state.next(at(0)), Some(ChunkId(1)));
-        state.begun(ChunkId(1), vec![NodeId(4)]);
-        assert!(!state.has_place(NodeId(4)) && state.has_place(NodeId(5)));
+        let has_place = |state: &RepairState, node: u128| state.places().fits(at(0), &on(node));
+        state.begun(at(0), ChunkId(1), on(4));
+        assert!(!has_place(&state, 4) && has_place(&state, 5));
         assert_eq!(state.next(at(0)), Some(ChunkId(2)));
         state.postponed(1, ChunkId(2));
         assert_eq!(state.next(at(0)), None);
         state.ended(at(1), ChunkId(1), true);
-        assert!(state.has_place(NodeId(4)));
+        assert!(has_place(&state, 4));
         assert_eq!(state.next(at(1)), Some(ChunkId(2)));
     }
 

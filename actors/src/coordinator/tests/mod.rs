@@ -22,6 +22,7 @@ pub(crate) use futures_util::future::BoxFuture;
 
 pub(crate) use super::service::{CoordinatorConfig, CoordinatorService};
 pub(crate) use super::tree::{CoordinatorArgs, coordinator};
+pub(crate) use crate::coordinator::RepairConfig;
 use crate::coordinator::gc::{GcConfig, GcMsg};
 pub(crate) use crate::coordinator::metadata::model::time::ReignClock;
 pub(crate) use crate::coordinator::metadata::ops::cluster::{self, Reign};
@@ -30,7 +31,6 @@ pub(crate) use crate::coordinator::metadata::table::memory::MemoryStore;
 pub(crate) use crate::coordinator::metadata::table::store::MetadataStore;
 pub(crate) use crate::coordinator::metadata::writer::{CommitLane, InlineLane, LaneJob};
 pub(crate) use crate::coordinator::service::{Answering, Doorbell};
-pub(crate) use crate::coordinator::{NodeErrands, RepairConfig};
 pub(crate) use crate::env::Env;
 pub(crate) use crate::peer::admin::{NodeAdmin, NodeFacts, NodeName};
 pub(crate) use crate::supervisor::{ActorTree, Addr, Root, Strike, StrikeTarget};
@@ -107,7 +107,6 @@ impl Rig {
         };
         let facts = Arc::new(NodeFacts::default);
         let doors = Arc::new(Doors::default());
-        let errands = Arc::new(NodeErrands::new(env.clone(), &reign, "coordinator"));
         let parts = coordinator(CoordinatorArgs {
             env: env.clone(),
             store: seen,
@@ -117,7 +116,7 @@ impl Rig {
             time,
             config: CoordinatorConfig::new("0.1.0"),
             gc: GcConfig::default(),
-            repair: (RepairConfig::default(), errands),
+            repair: RepairConfig::default(),
             doorbell: doors.clone(),
             admin: NodeAdmin::new(name, tree.clone(), env.clone(), facts),
         })

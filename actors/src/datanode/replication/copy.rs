@@ -6,6 +6,7 @@ use std::time::Duration;
 use dfs_wire::Bytes;
 use dfs_wire::auth::Receipt;
 use dfs_wire::id::{ChunkId, NodeId, OpId};
+use dfs_wire::limits::DATA_FRAME_BYTES;
 use dfs_wire::link::Event;
 use dfs_wire::message::chunk::{ChunkRequest, ChunkResponse, ReadChunk};
 use dfs_wire::message::replication::CopyChunk;
@@ -15,11 +16,11 @@ use dfs_wire::status::{Status, StatusCode};
 use sha2::{Digest, Sha256};
 
 use super::forward::link_to;
-use super::messages::ReplicationMsg;
 use crate::datanode::authority::Authority;
 use crate::datanode::chunk_store::{ChunkIdentity, ChunkSeal, ChunkStore, StoreError};
 use crate::datanode::reads::in_time;
 use crate::env::Clock;
+use crate::peer::links::LinksMsg;
 use crate::supervisor::Addr;
 
 /// Longest standstill of the source.
@@ -42,7 +43,7 @@ pub struct CopyJob {
     /// Who signs for it.
     pub authority: Arc<dyn Authority>,
     /// Where the link to the source comes from.
-    pub links: Addr<ReplicationMsg>,
+    pub links: Addr<LinksMsg>,
     /// Memory to receive into.
     pub budget: SlabBudget,
     /// What is waited by.
@@ -102,7 +103,8 @@ pub async fn copy_chunk(job: CopyJob) -> Result<Receipt, Status> {
     let body = Request::Chunk(ChunkRequest::Read(read));
     let head = RequestHead { op: job.op, deadline_ms: TURN_MS, trace: None, body };
     let stream = link.open(&head, Bytes::new())?;
-    let reservation = job.clock.timeout(STALL, job.budget.reserve(SLABS)).await;
+    let slabs = (grant.len_max as usize).div_ceil(DATA_FRAME_BYTES).clamp(1, SLABS);
+    let reservation = job.clock.timeout(STALL, job.budget.reserve(slabs)).await;
     stream.grant(reservation.map_err(|_| Status::new(StatusCode::Busy, "no memory to receive a copy into"))?);
     let (mut sha256, mut len) = (Sha256::new(), 0u32);
     let read = loop {

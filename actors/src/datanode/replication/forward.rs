@@ -14,13 +14,11 @@ use dfs_wire::message::{EndHead, Request, RequestHead, Response};
 use dfs_wire::status::{Status, StatusCode};
 use tokio::sync::mpsc;
 
-use super::messages::{LinkRequest, ReplicationMsg};
 use crate::datanode::authority::Authority;
 use crate::env::Clock;
-use crate::supervisor::{Addr, AskError};
+use crate::peer::links::{LinksMsg, link};
+use crate::supervisor::Addr;
 
-/// Patience with the replication actor and the dial behind it.
-const LINK_TIMEOUT: Duration = Duration::from_secs(4);
 /// How long news of a node is waited for: a heartbeat brings it.
 const NEWS_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often it is looked for.
@@ -73,7 +71,7 @@ pub struct Forward {
     /// What it is sent; the end of the channel without an [`ForwardItem::End`] cancels.
     pub items: mpsc::Receiver<ForwardItem>,
     /// Where the link comes from.
-    pub links: Addr<ReplicationMsg>,
+    pub links: Addr<LinksMsg>,
     /// Who knows where the replica is.
     pub authority: Arc<dyn Authority>,
     /// What is waited by.
@@ -141,18 +139,14 @@ impl Forward {
 /// # Errors
 /// `NotRegistered` if the coordinator has told of no such node; `Unavailable` and what the dial failed with.
 pub(super) async fn link_to(
-    links: &Addr<ReplicationMsg>,
+    links: &Addr<LinksMsg>,
     authority: &dyn Authority,
     clock: &Arc<dyn Clock>,
     target: &Target,
 ) -> Result<Link, Status> {
     let node = target.node;
     let address = address_of(authority, clock, target).await?;
-    let asked =
-        links.ask(|reply| ReplicationMsg::Link(LinkRequest { node, address, reply }), LINK_TIMEOUT).await;
-    asked.unwrap_or_else(|e: AskError| {
-        Err(Status::new(StatusCode::Unavailable, format!("no link to the peer: {e}")))
-    })
+    link(links, node, address).await
 }
 
 /// What the client names is fresh from the coordinator, if it is honest; what this node was told may be a heartbeat old,

@@ -20,7 +20,8 @@ use super::state::{Effect, Received, UploadLimits, UploadState};
 use super::turns::Turn;
 use crate::datanode::authority::Authority;
 use crate::datanode::chunk_store::ChunkStore;
-use crate::datanode::replication::{Forward, Gauge, ReplicationMsg, Sent};
+use crate::datanode::replication::{Forward, Gauge, Sent};
+use crate::peer::links::LinksMsg;
 use crate::supervisor::{ActorError, Addr, Behaviour, Ctx, FirstLife};
 
 /// How often an upload looks at the clock.
@@ -32,7 +33,7 @@ pub struct StreamingArgs {
     admitted: FirstLife<Admitted>,
     store: Arc<dyn ChunkStore>,
     authority: Arc<dyn Authority>,
-    links: Addr<ReplicationMsg>,
+    links: Addr<LinksMsg>,
     limits: UploadLimits,
 }
 
@@ -42,7 +43,7 @@ impl StreamingArgs {
         admitted: Admitted,
         store: Arc<dyn ChunkStore>,
         authority: Arc<dyn Authority>,
-        links: Addr<ReplicationMsg>,
+        links: Addr<LinksMsg>,
         limits: UploadLimits,
     ) -> Self {
         Self { admitted: FirstLife::new(admitted), store, authority, links, limits }

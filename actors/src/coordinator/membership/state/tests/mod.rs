@@ -395,7 +395,7 @@ fn the_picture_says_since_when_a_node_is_as_it_is() {
     join(&mut state, at(3), &register(2, 5)).unwrap();
     state.leave(at(5), &Leave { node: NodeId(2), incarnation: Incarnation(5) }).unwrap();
     assert_eq!(standing(&state, 1), (NodeState::Up, 3_000, None));
-    assert_eq!(standing(&state, 2), (NodeState::Left, 5_000, Some(305_000)), "five minutes of maintenance");
+    assert_eq!(standing(&state, 2), (NodeState::Left, 5_000, Some(605_000)), "ten minutes of maintenance");
     pass(&mut state, 3, 20);
     assert_eq!(standing(&state, 1), (NodeState::Suspect, 13_000, None));
     pass(&mut state, 20, 50);

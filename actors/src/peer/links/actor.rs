@@ -10,7 +10,7 @@ use dfs_wire::link::{Dialed, Link, Liveness};
 use dfs_wire::slab::SlabBudget;
 use dfs_wire::status::{Status, StatusCode};
 
-use super::messages::{LinkRequest, ReplicationMsg};
+use super::messages::{LinkRequest, LinksMsg};
 use super::state::{Decision, LinkUse, PeerLimits, PeerState};
 use crate::budgets::DIAL_WAITING_MAX;
 use crate::env::MonoTime;
@@ -22,7 +22,7 @@ const TICK: Duration = Duration::from_secs(2);
 
 /// What the actor is made from.
 #[derive(Clone)]
-pub struct ReplicationArgs {
+pub struct LinksArgs {
     /// How this node introduces itself.
     pub hello: Arc<dyn Fn() -> Hello + Send + Sync>,
     /// Memory for what peers send back.
@@ -40,31 +40,31 @@ struct PeerLinks {
     last_error: Option<Status>,
 }
 
-/// The owner of the links to the other datanodes.
-pub struct Replication {
-    args: ReplicationArgs,
+/// The owner of the links to datanodes.
+pub struct Links {
+    args: LinksArgs,
     peers: BTreeMap<NodeId, PeerLinks>,
 }
 
-impl Behaviour for Replication {
-    type Msg = ReplicationMsg;
-    type Args = ReplicationArgs;
-    const KIND: &'static str = "replication";
+impl Behaviour for Links {
+    type Msg = LinksMsg;
+    type Args = LinksArgs;
+    const KIND: &'static str = "links";
 
-    async fn start(args: ReplicationArgs, ctx: &mut Ctx<ReplicationMsg>) -> Result<Self, ActorError> {
+    async fn start(args: LinksArgs, ctx: &mut Ctx<LinksMsg>) -> Result<Self, ActorError> {
         ctx.set_tick(TICK);
         Ok(Self { args, peers: BTreeMap::new() })
     }
 
-    async fn handle(&mut self, msg: ReplicationMsg, ctx: &mut Ctx<ReplicationMsg>) -> Result<(), ActorError> {
+    async fn handle(&mut self, msg: LinksMsg, ctx: &mut Ctx<LinksMsg>) -> Result<(), ActorError> {
         match msg {
-            ReplicationMsg::Link(request) => self.find(request, ctx),
-            ReplicationMsg::Dialed { node, address, outcome } => self.dialed(node, &address, *outcome, ctx),
+            LinksMsg::Link(request) => self.find(request, ctx),
+            LinksMsg::Dialed { node, address, outcome } => self.dialed(node, &address, *outcome, ctx),
         }
         Ok(())
     }
 
-    async fn tick(&mut self, ctx: &mut Ctx<ReplicationMsg>) -> Result<(), ActorError> {
+    async fn tick(&mut self, ctx: &mut Ctx<LinksMsg>) -> Result<(), ActorError> {
         let (now, limits) = (ctx.now(), &self.args.limits);
         for (node, peer) in &mut self.peers {
             for (link, _) in &peer.links {
@@ -82,15 +82,15 @@ impl Behaviour for Replication {
         Ok(())
     }
 
-    async fn stop(&mut self, _ctx: &mut Ctx<ReplicationMsg>) {
+    async fn stop(&mut self, _ctx: &mut Ctx<LinksMsg>) {
         for (link, _) in self.peers.values().flat_map(|peer| &peer.links) {
             link.close(Status::new(StatusCode::Unavailable, "the node is stopping"));
         }
     }
 }
 
-impl Replication {
-    fn find(&mut self, request: LinkRequest, ctx: &mut Ctx<ReplicationMsg>) {
+impl Links {
+    fn find(&mut self, request: LinkRequest, ctx: &mut Ctx<LinksMsg>) {
         let peer = self.peers.entry(request.node).or_default();
         if peer.address != request.address {
             // The peer came back elsewhere: what is known of the old place is void.
@@ -113,7 +113,7 @@ impl Replication {
         }
     }
 
-    fn dial(&self, node: NodeId, address: String, ctx: &mut Ctx<ReplicationMsg>) {
+    fn dial(&self, node: NodeId, address: String, ctx: &mut Ctx<LinksMsg>) {
         let (env, budget, hello) = (ctx.env().clone(), self.args.budget.clone(), (self.args.hello)());
         let target = address.clone();
         let attempt = async move {
@@ -125,7 +125,7 @@ impl Replication {
             }
             Ok(dialed)
         };
-        ctx.spawn_then(attempt, move |outcome| ReplicationMsg::Dialed {
+        ctx.spawn_then(attempt, move |outcome| LinksMsg::Dialed {
             node,
             address,
             outcome: Box::new(outcome),
@@ -137,7 +137,7 @@ impl Replication {
         node: NodeId,
         address: &str,
         outcome: Result<Dialed, Status>,
-        ctx: &mut Ctx<ReplicationMsg>,
+        ctx: &mut Ctx<LinksMsg>,
     ) {
         let Some(peer) = self.peers.get_mut(&node).filter(|p| p.address == address) else { return };
         peer.state.dialed(ctx.now(), outcome.is_ok(), &self.args.limits);
