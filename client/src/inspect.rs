@@ -1,8 +1,10 @@
 //! Looking at the cluster, at its nodes, and at why things are where they are.
 
+use std::time::Duration;
+
 use dfs_wire::message::admin::{
     ActorInfo, AdminRequest, AdminResponse, Chaos, ClusterStatus, ForgetNode, ForgottenNode, Garbage,
-    GcBegun, NodeInfo, NodeStatus, RunGc, ScrubPace, ScrubStatus,
+    GcBegun, MaintainNode, MaintainedNode, NodeInfo, NodeStatus, RunGc, ScrubPace, ScrubStatus,
 };
 use dfs_wire::message::metadata::{
     Explain, Explained, Fsck, FsckStep, MetadataRequest, MetadataResponse, OpenRead, PinnedVersion,
@@ -74,6 +76,20 @@ impl Client {
     pub async fn forget_node(&self, word: ForgetNode) -> Result<ForgottenNode, Error> {
         match self.inner.rpc.admin(None, AdminRequest::ForgetNode(word)).await? {
             AdminResponse::NodeForgotten(forgotten) => Ok(forgotten),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Says for how long from now a datanode, by its name or id, may be away: its copies are not made elsewhere meanwhile, but for
+    /// chunks with one good copy left. Zero ends that.
+    ///
+    /// # Errors
+    /// `NotFound`; `InvalidArgument` of more than seven days; `PreconditionFailed` of a node that is lost.
+    pub async fn maintain_node(&self, node: &str, lasts: Duration) -> Result<MaintainedNode, Error> {
+        let for_ms = u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX);
+        let word = MaintainNode { node: node.to_owned(), for_ms };
+        match self.inner.rpc.admin(None, AdminRequest::MaintainNode(word)).await? {
+            AdminResponse::NodeMaintained(maintained) => Ok(maintained),
             other => Err(unexpected(&other)),
         }
     }

@@ -1,5 +1,6 @@
 //! Throughput and processor time of a whole cluster beside the ideal of the same machine; not a test. See README.md here.
 
+mod heal;
 mod ideal;
 mod ours;
 mod reclaim;
@@ -18,21 +19,24 @@ struct Args {
     mib: u64,
     small: u64,
     reclaim: Option<u64>,
+    heal: bool,
     dir: Option<PathBuf>,
 }
 
-const HELP: &str = "cargo bench -p dfs-tests --bench figures -- [--limits PATH] [--pairs 5] [--mib 1024] [--small 4000] [--reclaim COUNT] [--dir DIR]
+const HELP: &str = "cargo bench -p dfs-tests --bench figures -- [--limits PATH] [--pairs 5] [--mib 1024] [--small 4000] [--reclaim COUNT | --heal] [--dir DIR]
   --limits  the crate, or the built binary, that measures the ideals; or DFS_BENCH_LIMITS. Without it there are no ratios
   --pairs   rounds of ours and ideal in turn
   --mib     bytes of the large file, and of the eight files together
   --small   small files per round
   --reclaim instead of all that: how fast so many deleted files of 4 KiB are given back, beside how fast they were put
+  --heal    instead of all that: a datanode of six dies with its disk, --mib in large files and --small small ones, under a steady load
   --dir     where the cluster and the ideals keep their data (default: the temporary directory)";
 
 impl Args {
     fn parse() -> Result<Self, String> {
         let limits = std::env::var_os("DFS_BENCH_LIMITS").map(PathBuf::from);
-        let mut args = Self { limits, pairs: 5, mib: 1024, small: 4_000, reclaim: None, dir: None };
+        let mut args =
+            Self { limits, pairs: 5, mib: 1024, small: 4_000, reclaim: None, heal: false, dir: None };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or(format!("{word} needs a value"));
@@ -46,6 +50,7 @@ impl Args {
                 "--mib" => args.mib = number(value()?)?,
                 "--small" => args.small = number(value()?)?,
                 "--reclaim" => args.reclaim = Some(number(value()?)?),
+                "--heal" => args.heal = true,
                 "--dir" => args.dir = Some(value()?.into()),
                 _ => return Err(HELP.to_owned()),
             }
@@ -83,6 +88,10 @@ fn main() -> ExitCode {
     };
     if let Some(count) = args.reclaim {
         println!("{}", reclaim::measure(args.dir.as_deref(), args.pairs, count));
+        return ExitCode::SUCCESS;
+    }
+    if args.heal {
+        println!("{}", heal::measure(args.dir.as_deref(), args.pairs, args.mib, args.small));
         return ExitCode::SUCCESS;
     }
     let limits = args.limits.as_deref().map(|path| Limits::at(path, args.dir.as_deref()));

@@ -154,12 +154,13 @@ impl Shared {
         placement: &Addr<PlacementMsg>,
         signer: &Arc<Signer>,
         health: &Arc<RepairHealth>,
-        wishes: WishReceiver,
+        (census, wishes): (watch::Receiver<Counted>, WishReceiver),
     ) -> RepairArgs {
         RepairArgs {
             config,
             reads: self.reads.clone(),
             view: self.view.clone(),
+            census,
             time: self.time.clone(),
             writer: self.writer.clone(),
             placement: placement.clone(),
@@ -223,7 +224,8 @@ pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
     let links = Addr::new(clock, LINKS_MAILBOX);
     let links_args = introduction(&reign, admin.name());
     let errands = Errands::new(env.clone(), links.clone());
-    let repair_args = shared.repair((repair, errands), &placement, &signer, &repair_health, wishes);
+    let repair_args =
+        shared.repair((repair, errands), &placement, &signer, &repair_health, (census.clone(), wishes));
     let jobs = Addr::new(clock, JOBS_MAILBOX);
     let jobs_args = shared.jobs(census.clone(), &membership, &repair_health, wish);
     let spec = SupervisorSpec::one_for_one(clock, "coordinator")

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //!   no client was served for a second    COPIES_AT_ONCE at once
-//!   else                                 one at a time, and after each as long a rest as it took
+//!   else                                 one at a time, and after each a rest of twice as long as it took
 //! ```
 //!
-//! So repair takes half of one copy's share of the node at most while somebody else is served, and all of it otherwise; a node that
+//! So repair takes a third of one copy's share of the node at most while somebody else is served, and all of it otherwise; a node that
 //! is slow, for whatever reason, is left alone for longer. The rest is a part of the copy for whoever ordered it, which so
 //! orders no faster than the node likes.
 
@@ -20,6 +20,8 @@ use crate::env::{Clock, MonoTime};
 const COPIES_AT_ONCE: usize = 16;
 /// So long after the last request of a client began, there may be another.
 const CLIENTS_LINGER: Duration = Duration::from_secs(1);
+/// How long the rest after a copy is, in times of the copy. Measured: as long as the copy gave a p99 of clients of 3.0 times its quiet value.
+const REST: u32 = 2;
 /// The longest rest after a copy.
 const REST_MAX: Duration = Duration::from_secs(2);
 
@@ -79,7 +81,7 @@ impl CopyPlace<'_> {
     pub(super) async fn rest(self) {
         if self.courtesy.is_pressed() {
             let took = self.courtesy.clock.now().since(self.began);
-            self.courtesy.clock.sleep(took.min(REST_MAX)).await;
+            self.courtesy.clock.sleep((took * REST).min(REST_MAX)).await;
         }
     }
 }
@@ -129,7 +131,7 @@ mod tests {
     async fn while_clients_are_served_there_is_one_at_a_time_and_a_rest_after_it() {
         let courtesy = courtesy();
         let took = eight(&courtesy, Some(Duration::from_millis(700))).await;
-        assert!(took >= TAKES * 15 && took <= TAKES * 17, "{took:?}");
+        assert!(took >= TAKES * 23 && took <= TAKES * 25, "{took:?}");
         courtesy.clock.sleep(CLIENTS_LINGER).await;
         assert_eq!(eight(&courtesy, None).await, TAKES, "until no client comes any more");
     }

@@ -126,7 +126,8 @@ impl NodeAdmin {
             | AdminRequest::UndrainNode(_)
             | AdminRequest::Balance(_)
             | AdminRequest::Jobs
-            | AdminRequest::ActOnJob(..) => {
+            | AdminRequest::ActOnJob(..)
+            | AdminRequest::MaintainNode(_) => {
                 Err(Status::new(StatusCode::Unsupported, "only the coordinator knows the cluster"))
             }
             AdminRequest::ScrubStatus | AdminRequest::ScrubStart(_) => {

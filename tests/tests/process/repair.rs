@@ -103,6 +103,45 @@ fn copies_that_a_disk_lost_or_spoiled_are_made_anew_though_no_other_node_can_tak
 }
 
 #[test]
+fn a_node_in_maintenance_costs_no_copy_and_alarms_nobody_until_that_is_over() {
+    let cluster = start(5);
+    let files = || cluster.datanodes().iter().map(|node| node.chunk_files().len()).sum::<usize>();
+    let before = files();
+    assert_eq!(cluster.ok(&["maintenance"]), "no datanode is in maintenance\n");
+    assert_eq!(cluster.ok(&["maintenance", "start", "dn2", "--for", "1h"]), "dn2 may be away for 1h 0m\n");
+    assert!(cluster.ok(&["maintenance", "ls"]).contains("dn2"));
+    for (wrong, code) in [
+        (["start", "dn2", "--for", "0s"], 2),
+        (["start", "dn2", "--for", "8days"], 2),
+        (["start", "dn2", "--for", "soon"], 2),
+        (["start", "dn9", "--for", "1h"], 3),
+    ] {
+        let (said, text) = cluster.code(&[&["maintenance"], &wrong[..]].concat());
+        assert_eq!(said, code, "{wrong:?}: {text}");
+    }
+    // It is known after the coordinator was away as well.
+    cluster.coordinator().kill();
+    cluster.coordinator().restart();
+    cluster.wait_for_nodes();
+    assert!(cluster.ok(&["maintenance"]).contains("dn2"));
+    cluster.datanode(1).kill();
+    wait_until("it counts as down", || cluster.ok(&["nodes"]).contains("down"));
+    std::thread::sleep(Duration::from_secs(6));
+    assert_eq!(files(), before, "nothing is made elsewhere");
+    let (code, said) = cluster.code(&["status", "--check"]);
+    assert_eq!(code, 0, "{said}");
+    assert!(cluster.ok(&["status"]).contains("MAINTENANCE"));
+    assert_eq!(cluster.ok(&["maintenance", "stop", "dn2"]), "the maintenance of dn2 is over\n");
+    wait_until("all chunks have three copies elsewhere", || {
+        let here = |copies: &Vec<Value>| {
+            copies.iter().filter(|copy| copy["node"] != "dn2" && copy["copy"] == "good").count() == 3
+        };
+        copies(&cluster).iter().all(here)
+    });
+    all_is_read_right(&cluster);
+}
+
+#[test]
 fn a_node_that_comes_back_within_the_grace_costs_no_copy() {
     let options = Options::default().set("cluster.suspect_after", "2s").set("cluster.down_after", "4s");
     let cluster = Cluster::start(4, options);

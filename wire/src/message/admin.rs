@@ -47,6 +47,8 @@ pub enum AdminRequest {
     Jobs,
     /// Pause, resume or cancel a job.
     ActOnJob(JobId, JobAction),
+    /// Say for how long a datanode may be away.
+    MaintainNode(MaintainNode),
 }
 
 impl AdminRequest {
@@ -70,8 +72,29 @@ impl AdminRequest {
             Self::Balance(_) => "admin.balance",
             Self::Jobs => "admin.jobs",
             Self::ActOnJob(..) => "admin.act_on_job",
+            Self::MaintainNode(_) => "admin.maintain_node",
         }
     }
+}
+
+/// Say for how long a datanode may be away: its copies are not made elsewhere meanwhile, and nobody is alarmed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaintainNode {
+    /// Its name or id.
+    pub node: String,
+    /// Milliseconds from now; 0 = its maintenance is over.
+    pub for_ms: u64,
+}
+
+/// For how long a datanode may be away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaintainedNode {
+    /// Its id.
+    pub node: NodeId,
+    /// Its name, for people.
+    pub name: String,
+    /// Milliseconds that are left; 0 = its maintenance is over.
+    pub left_ms: u64,
 }
 
 /// Forget a datanode that will not come back.
@@ -155,6 +178,8 @@ pub enum AdminResponse {
     Jobs(Vec<JobStatus>),
     /// The job, as it is now.
     Job(Box<JobStatus>),
+    /// For how long the datanode may be away.
+    NodeMaintained(MaintainedNode),
 }
 
 /// What a node says of itself.

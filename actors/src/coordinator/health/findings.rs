@@ -119,20 +119,20 @@ fn of_repair(signs: &Signs<'_>) -> Option<HealthFinding> {
             "SAFE_MODE",
             HealthLevel::Warn,
             format!(
-                "the coordinator has just started, and {} not heard of yet, {} among them: nothing is repaired for 10 minutes",
+                "the coordinator has just started, and {} not heard of yet, {} among them: nothing is repaired for 10 minutes, or until nearly all copies are known of",
                 some(repair.waits_for.len() as u64, "datanode was", "datanodes were"),
                 signs.view.name(*first)
             ),
             "start the datanodes that are away; after that time repair goes on without them",
         ));
     }
-    if repair.sparing {
+    if let Some(cause) = &repair.sparing {
         return Some(finding(
             "MASS_FAILURE",
             HealthLevel::Error,
-            "more than a third of the datanodes are down: only chunks with one good copy left are repaired"
-                .to_owned(),
-            "look for what they have in common, a switch or a power line; `dfsctl nodes forget` ends the wait for one",
+            format!("{cause}: only chunks with one good copy left are repaired"),
+            "look for what they have in common, a switch or a power line; `dfsctl nodes forget` ends the wait for one, \
+             `dfsctl maintenance start` says that one comes back",
         ));
     }
     repair.stalled().map(|cause| {
@@ -395,7 +395,7 @@ mod tests {
         let view = ClusterView { version: 1, nodes, ..ClusterView::default() };
         let policy = Policy::default();
         let mut repair = RepairTally::default();
-        repair.sparing = true;
+        repair.sparing = Some("2 of 3 datanodes are down".to_owned());
         let stuck = [Stuck { step: Step::Purge, failures: 3, cause: "damaged".to_owned() }];
         let signs = Signs {
             view: &view,

@@ -27,6 +27,10 @@ fn waits(deletions: u64, whom: &str) -> String {
 pub(super) fn state(node: &NodeView, signs: &Signs<'_>) -> Option<HealthFinding> {
     let (name, address) = (&node.entry.name, &node.entry.address);
     let deletions = || (signs.deletions)(node.entry.node);
+    let leased = node.entry.state != NodeState::Left;
+    if let Some(rest) = node.grace_until_ms.filter(|until| leased && *until > signs.now_ms) {
+        return Some(leased_until(node, rest - signs.now_ms));
+    }
     match node.entry.state {
         NodeState::Down => {
             let mut hint = "start it again, or check the network between it and the coordinator".to_owned();
@@ -59,6 +63,18 @@ pub(super) fn state(node: &NodeView, signs: &Signs<'_>) -> Option<HealthFinding>
         NodeState::Left => left(node, signs, deletions),
         NodeState::Up | NodeState::Draining | NodeState::Forgotten => None,
     }
+}
+
+/// What is said of a node that an operator has down for maintenance.
+fn leased_until(node: &NodeView, rest_ms: u64) -> HealthFinding {
+    let (name, state) = (&node.entry.name, node.entry.state);
+    let message = format!(
+        "datanode {name} is {state}, and in maintenance for {} more: its copies are not made elsewhere meanwhile, but those of \
+         chunks with one good copy left",
+        span(rest_ms)
+    );
+    let hint = format!("`dfsctl maintenance stop {name}` ends it");
+    finding("MAINTENANCE", HealthLevel::Ok, message, &hint)
 }
 
 /// What is said of a node that stopped on purpose while something is expected of it.

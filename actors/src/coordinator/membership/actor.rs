@@ -138,6 +138,10 @@ impl Behaviour for Membership {
                 }
                 reply.send(drained.map(|(record, _)| record));
             }
+            MembershipMsg::Maintain(node, until_ms, reply) => {
+                reply.send(self.state.maintain(now, node, until_ms));
+                self.publish();
+            }
             MembershipMsg::CheckForget(node, reply) => reply.send(self.state.check_forget(now, node)),
             MembershipMsg::BeginForget(node, reply) => reply.send(self.state.begin_forget(now, node)),
             MembershipMsg::Spare(node) => self.state.spare(node),

@@ -25,6 +25,8 @@ pub enum MembershipMsg {
     Leave(Leave, Reply<Option<NodeRecord>>),
     /// Have a node emptied, or take chunks again; the record to make durable comes back.
     Drain(NodeId, bool, Reply<Result<NodeRecord, Status>>),
+    /// A node is down for maintenance until then, in the coordinator's time; 0 = not any more. The record to make durable comes back.
+    Maintain(NodeId, u64, Reply<Result<NodeRecord, Status>>),
     /// Whether a node may be forgotten: it must be gone.
     CheckForget(NodeId, Reply<Result<(), Status>>),
     /// An operator forgets a node: it is held; until when the metadata may be told comes back, in the coordinator's time.

@@ -23,7 +23,8 @@ pub struct NodeView {
     pub entry: NodeEntry,
     /// Since when it is in its state, in the coordinator's time.
     pub since_ms: u64,
-    /// Of a node that left: until when, in the coordinator's time, it is expected back without alarm.
+    /// Until when, in the coordinator's time, it may be away without alarm: of a node that left, and of one that an operator has down
+    /// for maintenance.
     pub grace_until_ms: Option<u64>,
     /// Which run of it registered last.
     pub incarnation: Incarnation,

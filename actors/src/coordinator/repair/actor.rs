@@ -10,6 +10,7 @@ use dfs_wire::message::replication::{CopyChunk, ReplicationRequest, ReplicationR
 use dfs_wire::message::{Request, Response};
 use dfs_wire::status::{Status, StatusCode};
 
+use super::caution::{is_heard, mass_failure, unheard};
 use super::errands::{Errands, NodeAddress};
 use super::look::step;
 use super::messages::RepairMsg;
@@ -18,6 +19,7 @@ use super::plan::{Outlook, Remedy};
 use super::state::{Look, RepairConfig, RepairState};
 use super::tally::{RepairHealth, Repaired};
 use super::wishes::{WishReceiver, Wishes};
+use crate::coordinator::census::Counted;
 use crate::coordinator::membership::{ClusterView, ViewReceiver};
 use crate::coordinator::metadata::model::outcome::Outcome;
 use crate::coordinator::metadata::model::records::ChunkRecord;
@@ -32,6 +34,7 @@ use crate::coordinator::metadata::writer::WriterMsg;
 use crate::coordinator::placement::{PlaceChunks, PlacementMsg};
 use crate::coordinator::signer::Signer;
 use crate::supervisor::{ActorError, Addr, AskError, Behaviour, Ctx};
+use crate::watch;
 
 /// Patience with one read, with placement and with the writer.
 const STEP_WITHIN: Duration = Duration::from_secs(20);
@@ -48,6 +51,7 @@ pub(crate) struct RepairArgs {
     pub(crate) config: RepairConfig,
     pub(crate) reads: MetadataReads,
     pub(crate) view: ViewReceiver,
+    pub(crate) census: watch::Receiver<Counted>,
     pub(crate) time: ReignClock,
     pub(crate) writer: Addr<WriterMsg>,
     pub(crate) placement: Addr<PlacementMsg>,
@@ -63,25 +67,11 @@ pub(crate) struct Repair {
     state: RepairState,
 }
 
-/// Whether so many nodes are down that something else is wrong than nodes.
-fn sparing(view: &ClusterView) -> bool {
-    use dfs_wire::message::membership::NodeState::Down;
-    let members = view.nodes.iter().filter(|known| known.entry.state.belongs()).count();
-    3 * view.nodes.iter().filter(|known| known.entry.state == Down).count() > members
-}
-
-/// Nodes that are expected here and were not heard of since the coordinator started.
-fn unheard(view: &ClusterView) -> Vec<NodeId> {
-    use dfs_wire::message::membership::NodeState::Left;
-    let expected = view.nodes.iter().filter(|n| n.entry.state.belongs() && n.entry.state != Left);
-    expected.filter(|node| node.heard.is_none()).map(|node| node.entry.node).collect()
-}
-
 impl Repair {
     fn proceed(&mut self, ctx: &mut Ctx<RepairMsg>) {
         let (view, now) = (self.args.view.borrow().clone(), ctx.now());
-        let unheard = unheard(&view);
-        self.state.begin(now, !view.nodes.is_empty() && unheard.is_empty());
+        let census = self.args.census.borrow().clone();
+        self.state.begin(now, is_heard(&view, |node| census.census.expected(node)));
         if let Some(look) = self.state.look() {
             self.look(look, ctx);
         }
@@ -92,8 +82,8 @@ impl Repair {
             }
             self.read(batch, ctx);
         }
-        let waits_for = if self.state.is_settling() { unheard } else { Vec::new() };
-        self.args.health.is_at(waits_for, sparing(&view), self.state.load());
+        let waits_for = if self.state.is_settling() { unheard(&view) } else { Vec::new() };
+        self.args.health.is_at(waits_for, mass_failure(&view, self.args.time.now_ms()), self.state.load());
     }
 
     /// Reads the records of chunks that are to be seen to.
@@ -149,7 +139,8 @@ impl Repair {
 
 fn outlook<'a>(args: &RepairArgs, view: &'a ClusterView, wishes: &'a Wishes) -> Outlook<'a> {
     let grace_ms = u64::try_from(args.config.grace.as_millis()).unwrap_or(u64::MAX);
-    Outlook { view, now_ms: args.time.now_ms(), grace_ms, sparing: sparing(view), wishes }
+    let now_ms = args.time.now_ms();
+    Outlook { view, now_ms, grace_ms, sparing: mass_failure(view, now_ms).is_some(), wishes }
 }
 
 /// What is to be done about one chunk, with all it takes.
@@ -283,7 +274,7 @@ impl Errand {
                 if !self.is_of(&receipt, node) {
                     return Err(unexpected(node, "a receipt of something else"));
                 }
-                tracing::info!(chunk = %self.chunk, %node, %source, "a copy was made up");
+                tracing::debug!(chunk = %self.chunk, %node, %source, "a copy was made up");
                 Ok(self.judged(receipt.len, receipt.sha256))
             }
             _ => Err(unexpected(node, "something else")),

@@ -12,8 +12,8 @@ const STALLED_AFTER: u32 = 8;
 pub struct RepairTally {
     /// While nothing is repaired because the coordinator has just started: nodes that were not heard of since.
     pub waits_for: Vec<NodeId>,
-    /// So many nodes are down that only chunks with one good copy left are repaired.
-    pub sparing: bool,
+    /// Why only chunks with one good copy left are repaired, if so much is down that it is so.
+    pub sparing: Option<String>,
     /// Chunks that wait for their turn; bounded, so that there may be more.
     pub queued: u64,
     /// Chunks that something is done about now.
@@ -67,7 +67,12 @@ impl RepairHealth {
     }
 
     /// What repair is about.
-    pub(super) fn is_at(&self, waits_for: Vec<NodeId>, sparing: bool, (queued, under_way): (usize, usize)) {
+    pub(super) fn is_at(
+        &self,
+        waits_for: Vec<NodeId>,
+        sparing: Option<String>,
+        (queued, under_way): (usize, usize),
+    ) {
         let mut tally = self.lock();
         (tally.waits_for, tally.sparing) = (waits_for, sparing);
         (tally.queued, tally.under_way) = (queued as u64, under_way as u64);

@@ -183,19 +183,18 @@ impl CoordinatorService {
             Request::Admin(AdminRequest::ForgetNode(word)) => {
                 self.forget_node(&asked, &word).await.map(Response::Admin)
             }
+            Request::Admin(AdminRequest::MaintainNode(word)) => {
+                self.maintain_node(&asked, &word).await.map(Response::Admin)
+            }
             Request::Admin(AdminRequest::DrainNode(word)) => {
                 self.drain_node(&asked, &word).await.map(Response::Admin)
             }
             Request::Admin(AdminRequest::UndrainNode(node)) => {
                 self.undrain_node(&asked, &node).await.map(Response::Admin)
             }
-            Request::Admin(AdminRequest::Balance(word)) => {
-                self.balance(&asked, word).await.map(Response::Admin)
-            }
-            Request::Admin(AdminRequest::Jobs) => self.jobs(&asked).await.map(Response::Admin),
-            Request::Admin(AdminRequest::ActOnJob(id, action)) => {
-                self.act_on_job(&asked, id, action).await.map(Response::Admin)
-            }
+            Request::Admin(
+                request @ (AdminRequest::Balance(_) | AdminRequest::Jobs | AdminRequest::ActOnJob(..)),
+            ) => self.about_jobs(&asked, request).await.map(Response::Admin),
             Request::Admin(AdminRequest::TakeInventories) => self.take_inventories().map(Response::Admin),
             Request::Admin(AdminRequest::GcStatus) => self.gc_status(&asked).await.map(Response::Admin),
             Request::Admin(AdminRequest::RunGc(word)) => self.run_gc(&asked, word).await.map(Response::Admin),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dfs_wire::id::NodeId;
-use dfs_wire::message::admin::AdminResponse;
+use dfs_wire::message::admin::{AdminRequest, AdminResponse};
 use dfs_wire::message::job::{
     BalancePlan, DrainNode, DrainPlan, JobAction, JobId, JobState, JobStatus, JobTask, NamedNode,
     PlannedMove, StartBalance,
@@ -35,6 +35,19 @@ fn asked_by(asked: &Asked) -> String {
 }
 
 impl CoordinatorService {
+    /// What operators ask of jobs that are about no single node.
+    pub(super) async fn about_jobs(
+        &self,
+        asked: &Asked,
+        request: AdminRequest,
+    ) -> Result<AdminResponse, Status> {
+        match request {
+            AdminRequest::Balance(word) => self.balance(asked, word).await,
+            AdminRequest::ActOnJob(id, action) => self.act_on_job(asked, id, action).await,
+            _ => self.list_jobs(asked).await.map(AdminResponse::Jobs),
+        }
+    }
+
     /// Has a node emptied, if that can be done.
     pub(super) async fn drain_node(
         self: &Arc<Self>,
@@ -91,7 +104,7 @@ impl CoordinatorService {
     }
 
     /// Brings copies from full nodes to emptier ones, if there is anything to bring.
-    pub(super) async fn balance(&self, asked: &Asked, word: StartBalance) -> Result<AdminResponse, Status> {
+    async fn balance(&self, asked: &Asked, word: StartBalance) -> Result<AdminResponse, Status> {
         let StartBalance { threshold_percent, dry_run } = word;
         if !(1..=THRESHOLD_MAX).contains(&threshold_percent) {
             let text =
@@ -120,23 +133,13 @@ impl CoordinatorService {
         Ok(AdminResponse::Balances(Box::new(plan)))
     }
 
-    /// The jobs there are.
-    pub(super) async fn jobs(&self, asked: &Asked) -> Result<AdminResponse, Status> {
-        self.list_jobs(asked).await.map(AdminResponse::Jobs)
-    }
-
     async fn list_jobs(&self, asked: &Asked) -> Result<Vec<JobStatus>, Status> {
         let listed = self.parts.jobs.ask(JobsMsg::List, self.left(asked)).await;
         listed.map_err(|error| refused("the actor of the jobs", error))
     }
 
     /// Pauses, resumes or cancels a job.
-    pub(super) async fn act_on_job(
-        &self,
-        asked: &Asked,
-        id: JobId,
-        action: JobAction,
-    ) -> Result<AdminResponse, Status> {
+    async fn act_on_job(&self, asked: &Asked, id: JobId, action: JobAction) -> Result<AdminResponse, Status> {
         let job = self.ask_jobs(asked, |reply| JobsMsg::Act(id, action, reply)).await?;
         Ok(AdminResponse::Job(Box::new(job)))
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use dfs_wire::bugs::{self, Bug};
 use dfs_wire::id::{ChunkKey, NodeId};
 use dfs_wire::limits::TOMBSTONES_PER_HEARTBEAT_MAX;
-use dfs_wire::message::admin::AdminResponse;
+use dfs_wire::message::admin::{AdminResponse, MaintainNode, MaintainedNode};
 use dfs_wire::message::membership::{
     Heartbeat, HeartbeatReply, Leave, MembershipRequest, MembershipResponse, Register, Registered,
     StateUpdate,
@@ -14,6 +14,7 @@ use dfs_wire::status::{Status, StatusCode};
 
 use super::dispatch::{Asked, CoordinatorService, refused};
 use super::doorbell;
+use super::forget::called;
 use crate::coordinator::census::compared;
 use crate::coordinator::membership::{MembershipMsg, WaitingNode};
 use crate::coordinator::metadata::model::records::{self, Known, NodeRecord};
@@ -23,6 +24,9 @@ use crate::coordinator::metadata::ops::mutation::Mutation;
 use crate::coordinator::metadata::reader::{MetadataReader, ReadFor};
 use crate::coordinator::metadata::table::error::MetaError;
 
+/// How long an operator may have a node down for maintenance.
+const MAINTENANCE_DAYS_MAX: u64 = 7;
+const MAINTENANCE_MS_MAX: u64 = MAINTENANCE_DAYS_MAX * 24 * 3600 * 1000;
 /// Nodes in a state update that still leaves room for tombstones in the same answer.
 const SMALL_UPDATE: usize = 48;
 
@@ -172,6 +176,28 @@ impl CoordinatorService {
         tracing::info!(%node, name, "an operator admits a node");
         self.remember(asked, vec![(node, record)]).await?;
         Ok(AdminResponse::NodeAdmitted(name))
+    }
+
+    /// An operator has a node down for maintenance, or ends that. What a lease from before says counts no more.
+    pub(super) async fn maintain_node(
+        &self,
+        asked: &Asked,
+        word: &MaintainNode,
+    ) -> Result<AdminResponse, Status> {
+        let MaintainNode { node: text, for_ms } = word;
+        if *for_ms > MAINTENANCE_MS_MAX {
+            let text =
+                format!("maintenance for {} s is longer than {} days", for_ms / 1000, MAINTENANCE_DAYS_MAX);
+            return Err(Status::new(StatusCode::InvalidArgument, text)
+                .hint("a node that is away for longer: `dfsctl nodes drain` empties it first"));
+        }
+        let (node, name) = called(&self.view(), text)?;
+        let until_ms = if *for_ms == 0 { 0 } else { self.parts.time.now_ms().saturating_add(*for_ms) };
+        let maintain = |reply| MembershipMsg::Maintain(node, until_ms, reply);
+        let record = self.parts.membership.ask(maintain, self.left(asked)).await.map_err(unanswered)??;
+        self.remember(asked, vec![(node, record)]).await?;
+        tracing::info!(%node, name, for_ms, "an operator says how long a node may be away");
+        Ok(AdminResponse::NodeMaintained(MaintainedNode { node, name, left_ms: *for_ms }))
     }
 
     /// The answer means that all the heartbeat told is durable: the node forgets it then.

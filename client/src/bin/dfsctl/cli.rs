@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::cmd::{
     actors, balance, cat, checksum, completion, context, cp, df, diff, du, explain, find, fsck, gc, get,
-    head, jobs, ls, man, mkdir, mv, nodes, put, rm, scrub, stat, status, sync, trash, tree, undelete, verify,
-    version,
+    head, jobs, ls, maintenance, man, mkdir, mv, nodes, put, rm, scrub, stat, status, sync, trash, tree,
+    undelete, verify, version,
 };
 use crate::dev;
 use crate::global::Global;
@@ -80,6 +80,7 @@ pub(crate) enum Verb {
     Undelete(undelete::Args),
     Status(status::Args),
     Nodes(nodes::Args),
+    Maintenance(maintenance::Args),
     Balance(balance::Args),
     Jobs(jobs::Args),
     Explain(explain::Args),

@@ -22,7 +22,7 @@ use dfs_wire::id::NodeId;
 use dfs_wire::message::membership::{Leave, NodeState};
 use dfs_wire::status::{Status, StatusCode};
 
-use super::{MembershipState, Transition};
+use super::{Member, MembershipState, Transition};
 use crate::coordinator::metadata::model::records::{NodeRecord, Standing};
 use crate::env::MonoTime;
 
@@ -33,6 +33,16 @@ pub(super) const FORGET_WITHIN: Duration = Duration::from_secs(8);
 pub(super) const FORGET_HELD: Duration = Duration::from_secs(10);
 
 const _: () = assert!(FORGET_WITHIN.as_secs() < FORGET_HELD.as_secs());
+
+fn unknown(node: NodeId) -> Status {
+    let text = format!("no datanode with the id {node} is known");
+    Status::new(StatusCode::NotFound, text).hint("`dfsctl nodes -l` lists their ids")
+}
+
+fn holds_nothing(node: NodeId, known: &Member) -> Status {
+    let text = format!("datanode {} is {}: it holds nothing", known.record.name, known.state);
+    Status::new(StatusCode::PreconditionFailed, text).hint("repair makes up for what it had").at_node(node)
+}
 
 impl MembershipState {
     /// The node goes away on purpose. Returns the record to make durable, unless a newer run has taken over. One that is
@@ -72,18 +82,10 @@ impl MembershipState {
     ) -> Result<(NodeRecord, Option<Transition>), Status> {
         self.check_held(now, node)?;
         let now_ms = self.ms(now);
-        let Some(known) = self.nodes.get_mut(&node) else {
-            let text = format!("no datanode with the id {node} is known");
-            return Err(Status::new(StatusCode::NotFound, text).hint("`dfsctl nodes -l` lists their ids"));
-        };
+        let known = self.nodes.get_mut(&node).ok_or_else(|| unknown(node))?;
         let (before, left) = (known.record.standing, known.state == NodeState::Left);
         let to = match (drains, before) {
-            (_, Standing::Lost | Standing::Forgotten) => {
-                let text = format!("datanode {} is {}: it holds nothing", known.record.name, known.state);
-                return Err(Status::new(StatusCode::PreconditionFailed, text)
-                    .hint("repair makes up for what it had")
-                    .at_node(node));
-            }
+            (_, Standing::Lost | Standing::Forgotten) => return Err(holds_nothing(node, known)),
             (true, _) => Standing::Draining,
             (false, Standing::Draining) if left => Standing::Left,
             (false, Standing::Draining) => Standing::Member,
@@ -101,6 +103,26 @@ impl MembershipState {
             self.note_change(node);
         }
         Ok((record, transition))
+    }
+
+    /// An operator has the node down for maintenance until then, in the coordinator's time: 0 ends it. Returns the record to
+    /// make durable.
+    ///
+    /// # Errors
+    /// `NotFound`; `PreconditionFailed` of a node that is lost or forgotten; `Busy` while another operator forgets it.
+    pub(crate) fn maintain(
+        &mut self,
+        now: MonoTime,
+        node: NodeId,
+        lease_until_ms: u64,
+    ) -> Result<NodeRecord, Status> {
+        self.check_held(now, node)?;
+        let known = self.nodes.get_mut(&node).ok_or_else(|| unknown(node))?;
+        if matches!(known.record.standing, Standing::Lost | Standing::Forgotten) {
+            return Err(holds_nothing(node, known));
+        }
+        known.record.lease_until_ms = lease_until_ms;
+        Ok(known.record.clone())
     }
 
     /// Another node has this one's name and address: whatever it held is gone, and it is not taken in again.
@@ -159,10 +181,7 @@ impl MembershipState {
     /// `NotFound`; `PreconditionFailed` while the node answers, may, or registers: it has to be stopped first; `Busy` while
     /// another operator forgets it.
     pub(crate) fn check_forget(&self, now: MonoTime, node: NodeId) -> Result<(), Status> {
-        let Some(known) = self.nodes.get(&node) else {
-            let text = format!("no datanode with the id {node} is known");
-            return Err(Status::new(StatusCode::NotFound, text).hint("`dfsctl nodes -l` lists their ids"));
-        };
+        let known = self.nodes.get(&node).ok_or_else(|| unknown(node))?;
         let (name, state) = (&known.record.name, known.state);
         if state.answers() {
             let text = format!("datanode {name} ({}) is {state}", known.record.address);

@@ -34,12 +34,22 @@ impl MembershipState {
     /// The picture for everyone else.
     pub(crate) fn view(&self) -> ClusterView {
         let grace_ms = u64::try_from(self.config.maintenance_grace.as_millis()).unwrap_or(u64::MAX);
+        // It matters of a node that is away; of others people are to know it.
+        let grace = |n: &Member| {
+            let lease = n.record.lease_until_ms;
+            match n.state {
+                NodeState::Left => Some(n.since_ms.saturating_add(grace_ms).max(lease)),
+                NodeState::Lost | NodeState::Forgotten => None,
+                NodeState::Up | NodeState::Draining | NodeState::Suspect | NodeState::Down => {
+                    (lease > 0).then_some(lease)
+                }
+            }
+        };
         let picture = |n: &Member| {
-            let left = n.state == NodeState::Left;
             Arc::new(NodeView {
                 entry: n.entry(),
                 since_ms: n.since_ms,
-                grace_until_ms: left.then(|| n.since_ms.saturating_add(grace_ms)),
+                grace_until_ms: grace(n),
                 incarnation: n.incarnation,
                 version: n.version.clone(),
                 load: n.load.clone(),

@@ -36,12 +36,11 @@ pub enum Reach {
 }
 
 impl Reach {
-    /// How far the copies of a node in this state can be counted on; `in_grace` = it left lately, and said so.
+    /// How far the copies of a node in this state can be counted on; `in_grace` = it left lately and said so, or an operator did.
     pub const fn of(state: NodeState, in_grace: bool) -> Self {
         match state {
             NodeState::Up | NodeState::Suspect | NodeState::Draining => Self::Here,
-            NodeState::Down => Self::Away { announced: false },
-            NodeState::Left => Self::Away { announced: in_grace },
+            NodeState::Down | NodeState::Left => Self::Away { announced: in_grace },
             NodeState::Lost | NodeState::Forgotten => Self::Gone,
         }
     }

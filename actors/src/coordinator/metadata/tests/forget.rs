@@ -15,6 +15,7 @@ impl Lab {
                 registered_ms: 1,
                 standing: Standing::Left,
                 since_ms: 1,
+                lease_until_ms: 0,
             };
             self.apply(&Mutation::PutNodes(vec![(NodeId(id), record)])).unwrap();
         }

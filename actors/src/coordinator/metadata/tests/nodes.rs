@@ -22,12 +22,13 @@ fn records_of_nodes_of_format_1_are_read() {
         registered_ms: 200,
         standing: Standing::Member,
         since_ms: 200,
+        lease_until_ms: 0,
     };
     assert_eq!(decode::<NodeRecord>(&key, &old(0)).unwrap(), record);
     let left = NodeRecord { standing: Standing::Left, ..record.clone() };
     assert_eq!(decode::<NodeRecord>(&key, &old(1)).unwrap(), left);
     let value = encode(&key, &record).unwrap();
-    assert_eq!((value[0], decode(&key, &value).unwrap()), (2, record));
+    assert_eq!((value[0], decode(&key, &value).unwrap()), (3, record));
     assert!(decode::<NodeRecord>(&key, &[9, 0]).is_err());
 }
 

@@ -18,6 +18,7 @@ pub(crate) mod get;
 pub(crate) mod head;
 pub(crate) mod jobs;
 pub(crate) mod ls;
+pub(crate) mod maintenance;
 pub(crate) mod man;
 pub(crate) mod mkdir;
 pub(crate) mod mv;

@@ -1,6 +1,7 @@
 //! A node that an operator has emptied.
 
 use super::*;
+use crate::coordinator::metadata::model::worth::Reach;
 
 fn standing(state: &MembershipState) -> Standing {
     state.nodes[&NodeId(1)].record.standing
@@ -38,4 +39,27 @@ fn a_node_that_is_away_can_be_emptied_and_one_that_is_lost_cannot() {
     state.mark_lost(at(3), NodeId(1)).unwrap();
     assert_eq!(state.drain(at(4), NodeId(1), true).unwrap_err().code, StatusCode::PreconditionFailed);
     assert_eq!(state.drain(at(4), NodeId(2), true).unwrap_err().code, StatusCode::NotFound);
+}
+
+#[test]
+fn a_node_in_maintenance_may_be_away_until_its_lease_is_over_however_often_it_comes_back() {
+    let mut state = empty();
+    join(&mut state, at(0), &register(1, 5)).unwrap();
+    let until = |state: &MembershipState| state.view().node(NodeId(1)).unwrap().grace_until_ms;
+    let reach = |state: &MembershipState, now_ms| state.view().reach(NodeId(1), now_ms);
+    let record = state.maintain(at(1), NodeId(1), 90_000).unwrap();
+    assert_eq!((record.lease_until_ms, until(&state)), (90_000, Some(90_000)));
+    pass(&mut state, 1, 40);
+    assert_eq!(state_of(&state, 1), NodeState::Down);
+    assert_eq!(reach(&state, 89_999), Reach::Away { announced: true });
+    assert_eq!(reach(&state, 90_000), Reach::Away { announced: false });
+    join(&mut state, at(41), &register(1, 6)).unwrap();
+    assert_eq!(until(&state), Some(90_000), "it may go once more");
+    // What is remembered is what counts after a start.
+    let again =
+        MembershipState::new(MembershipConfig::default(), CLUSTER, vec![(NodeId(1), record)], 1, (at(0), 0));
+    assert_eq!(until(&again), Some(90_000));
+    assert_eq!(state.maintain(at(42), NodeId(1), 0).unwrap().lease_until_ms, 0);
+    assert_eq!(until(&state), None);
+    assert_eq!(state.maintain(at(42), NodeId(9), 1).unwrap_err().code, StatusCode::NotFound);
 }
