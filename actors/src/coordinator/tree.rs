@@ -218,7 +218,7 @@ pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
     let gc_health = Arc::new(GcHealth::default());
     let gc_args = GcArgs { config: gc, writer: writer.clone(), health: Arc::clone(&gc_health) };
     let signer = Arc::new(Signer::new(reign.key.clone(), reign.epoch));
-    let repair_health = Arc::new(RepairHealth::default());
+    let repair_health = Arc::new(RepairHealth::new(repair.errands_max == 0));
     let repair_addr = Addr::new(clock, REPAIR_MAILBOX);
     let (wish, wishes) = wish_channel();
     let links = Addr::new(clock, LINKS_MAILBOX);

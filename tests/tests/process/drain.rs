@@ -129,3 +129,14 @@ fn a_drain_that_is_paused_moves_nothing_and_one_that_is_cancelled_gives_the_node
     assert_eq!(cluster.code(&["jobs", "resume", "1"]).0, 4, "it has ended");
     all_is_read_right(&cluster);
 }
+
+#[test]
+fn where_nothing_is_copied_no_node_is_emptied_and_nothing_balanced() {
+    let cluster = Cluster::start(4, Options::default().set("cluster.repair_max", "0"));
+    for verb in [&["nodes", "drain", "dn2"][..], &["balance"]] {
+        let (code, why) = cluster.code(verb);
+        assert_eq!(code, 4, "{why}");
+        assert!(why.contains("cluster.repair_max is 0"), "{why}");
+    }
+    assert_eq!(cluster.ok(&["jobs"]), "there are no jobs\n");
+}

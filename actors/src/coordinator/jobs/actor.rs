@@ -96,6 +96,19 @@ impl Jobs {
         ctx.spawn_then(write, move |stored| JobsMsg::Stored(changes, stored, waiting));
     }
 
+    /// The job that does already what is asked; refused if it does so in another way.
+    fn status_as(&self, id: JobId, asked: &JobTask) -> Result<JobStatus, Status> {
+        let job = self.status(id)?;
+        match (&job.task, asked) {
+            (JobTask::Balance(now), JobTask::Balance(asked)) if now != asked => {
+                let text = format!("job {id} balances already, to within {now} percent and not {asked}");
+                Err(Status::new(StatusCode::PreconditionFailed, text)
+                    .hint(format!("end it first: `dfsctl jobs cancel {id}`")))
+            }
+            _ => Ok(job),
+        }
+    }
+
     fn status(&self, id: JobId) -> Result<JobStatus, Status> {
         let status = self.state.status(id, self.args.time.now_ms());
         status.ok_or_else(|| Status::new(StatusCode::NotFound, format!("job {id} is forgotten by now")))
@@ -309,7 +322,7 @@ impl Behaviour for Jobs {
         let now_ms = self.args.time.now_ms();
         match msg {
             JobsMsg::Begin(task, by, reply) => match self.state.like(&task) {
-                Some(id) => reply.send(self.status(id)),
+                Some(id) => reply.send(self.status_as(id, &task)),
                 None => match self.state.begin(task, by, now_ms) {
                     Ok((id, changes)) => self.store(changes, Some((id, reply)), ctx),
                     Err(status) => reply.send(Err(status)),

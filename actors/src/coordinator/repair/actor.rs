@@ -209,8 +209,8 @@ impl Errand {
         let source = sources.into_iter().next();
         let source = source.ok_or_else(|| Status::new(StatusCode::Unavailable, "no copy to read"))?;
         let copied = self.copy(source, node).await;
-        if copied.is_err() {
-            // The node may have it all the same, or get it in a moment.
+        if copied.as_ref().is_err_and(|status| status.code != StatusCode::Busy) {
+            // Unless it was too busy to begin, the node may have it all the same, or get it in a moment.
             if let Err(status) = self.change(op, Mutation::DiscardCopy(node, self.key())).await {
                 tracing::warn!(chunk = %self.chunk, %node, %status, "a copy may be left that nobody noted");
             }

@@ -10,6 +10,8 @@ const STALLED_AFTER: u32 = 8;
 /// What repair does now, and what it has done since the coordinator started.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RepairTally {
+    /// It is configured to do nothing at all.
+    pub off: bool,
     /// While nothing is repaired because the coordinator has just started: nodes that were not heard of since.
     pub waits_for: Vec<NodeId>,
     /// Why only chunks with one good copy left are repaired, if so much is down that it is so.
@@ -57,6 +59,11 @@ pub(crate) enum Repaired {
 pub(in crate::coordinator) struct RepairHealth(Mutex<RepairTally>);
 
 impl RepairHealth {
+    /// Nothing done yet; `off` = nor will anything ever be.
+    pub(in crate::coordinator) fn new(off: bool) -> Self {
+        Self(Mutex::new(RepairTally { off, ..RepairTally::default() }))
+    }
+
     fn lock(&self) -> MutexGuard<'_, RepairTally> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -57,7 +57,8 @@ impl CoordinatorService {
         let view = self.view();
         let (node, name) = called(&view, &word.node)?;
         let look = self.look_at(asked, node).await?;
-        let obstacles = look.obstacles(&view);
+        let mut obstacles = look.obstacles(&view);
+        obstacles.extend(self.no_copies());
         let mut plan = DrainPlan { node, name: name.clone(), amount: look.amount(), obstacles, job: None };
         if word.dry_run {
             return Ok(AdminResponse::NodeDrains(Box::new(plan)));
@@ -71,6 +72,11 @@ impl CoordinatorService {
         let begin = |reply| JobsMsg::Begin(JobTask::Drain(NamedNode { node, name }), asked_by(asked), reply);
         plan.job = Some(self.ask_jobs(asked, begin).await?);
         Ok(AdminResponse::NodeDrains(Box::new(plan)))
+    }
+
+    /// Why nothing can be copied at all, if that is so.
+    fn no_copies(&self) -> Option<String> {
+        self.parts.repair.look().off.then(|| "nothing is copied while cluster.repair_max is 0".to_owned())
     }
 
     async fn look_at(self: &Arc<Self>, asked: &Asked, node: NodeId) -> Result<DrainLook, Status> {
@@ -119,7 +125,11 @@ impl CoordinatorService {
             bytes: flow.bytes,
         };
         let apart = view.nodes.iter().filter(|node| node.entry.state.belongs());
-        let obstacles = apart.filter_map(|node| why_apart(node)).collect();
+        let off = self.no_copies();
+        if let Some(why) = off.clone().filter(|_| !dry_run) {
+            return Err(Status::new(StatusCode::PreconditionFailed, why));
+        }
+        let obstacles = apart.filter_map(|node| why_apart(node)).chain(off).collect();
         let moves: Vec<_> = flows.iter().map(planned).collect();
         let job = match dry_run || moves.is_empty() {
             true => None,

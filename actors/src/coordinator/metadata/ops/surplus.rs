@@ -13,6 +13,7 @@
 //! with the order, and each must still have a good copy. An order is handed to its node only while that holds, by the
 //! nodes that are heard of then; if it ceases to hold, the copy is kept.
 
+use dfs_wire::bugs::{self, Bug};
 use dfs_wire::id::{ChunkKey, NodeId};
 use dfs_wire::message::metadata::CopyState;
 
@@ -41,6 +42,7 @@ pub struct CopyDrop {
 /// Good copies that must be left for one in this state to go.
 pub fn left_at_least(state: CopyState, wanted: u8) -> usize {
     match state {
+        _ if bugs::is(Bug::DropLastCopy) => 0,
         CopyState::Corrupt | CopyState::Missing => 1,
         CopyState::Good | CopyState::Unverified | CopyState::Dropping => wanted.max(1).into(),
     }
