@@ -190,6 +190,7 @@ impl NodeAdmin {
             ChaosAction::Kill => Strike::Kill,
             ChaosAction::Panic => Strike::Panic,
             ChaosAction::Pause(millis) => Strike::Pause(std::time::Duration::from_millis(millis.into())),
+            ChaosAction::Delay(millis) => Strike::Delay(std::time::Duration::from_millis(millis.into())),
         };
         let path = chaos.actor.contains('/');
         let target = if path {

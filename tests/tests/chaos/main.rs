@@ -142,3 +142,25 @@ async fn without_the_setting_nobody_can_strike_an_actor() {
     let refused = client.chaos(Some(cluster.datanode(0).address()), order).await.expect_err("refused");
     assert!(["PermissionDenied", "Unsupported"].contains(&refused.code()), "{refused:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_strikes_actors_and_what_is_not_there_is_not_found() {
+    let cluster = start(3).await;
+    let ran = |args: &[&str]| cluster.dfsctl(&[&["chaos", "--node", "dn1"], args].concat()).run();
+    assert!(ran(&["ls"]).text().contains("heartbeat"));
+    for lever in [
+        &["delay-actor", "--kind", "links", "--by", "5ms"][..],
+        &["delay-actor", "--kind", "links", "--by", "0s"],
+        &["pause-actor", "--id", "root/agents/quarantine", "--for", "10ms"],
+        &["panic-actor", "--kind", "heartbeat"],
+        &["kill-actor", "--kind", "inventory"],
+    ] {
+        let said = ran(lever);
+        assert_eq!((said.code, said.text().trim()), (0, "1 actor of dn1 hit"), "{lever:?}: {}", said.stderr);
+    }
+    assert_eq!(ran(&["kill-actor", "--kind", "nobody"]).code, 3);
+    assert_eq!(ran(&["kill-actor"]).code, 2, "whom?");
+    let content = Content::new("after", 1, 300_000);
+    let client = cluster.client().await;
+    client.put(content.bytes().into(), &path("/after"), Default::default()).await.expect("put");
+}

@@ -139,6 +139,8 @@ pub enum ChaosAction {
     Panic,
     /// Let it handle nothing for so many milliseconds.
     Pause(u32),
+    /// Let it wait for so many milliseconds before each message; 0 = not any more.
+    Delay(u32),
 }
 
 /// The answer to an [`AdminRequest`], one variant for each.

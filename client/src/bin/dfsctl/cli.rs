@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::cmd::{
-    actors, balance, cat, checksum, completion, context, cp, df, diff, du, explain, find, fsck, gc, get,
-    head, jobs, ls, maintenance, man, mkdir, mv, nodes, put, rm, scrub, stat, status, sync, trash, tree,
+    actors, balance, cat, chaos, checksum, completion, context, cp, df, diff, du, explain, find, fsck, gc,
+    get, head, jobs, ls, maintenance, man, mkdir, mv, nodes, put, rm, scrub, stat, status, sync, trash, tree,
     undelete, verify, version,
 };
 use crate::dev;
@@ -89,6 +89,7 @@ pub(crate) enum Verb {
     Gc(gc::Args),
     Scrub(scrub::Args),
     Actors(actors::Args),
+    Chaos(chaos::Args),
     Context(context::Args),
     Dev(dev::Args),
     Man(man::Args),

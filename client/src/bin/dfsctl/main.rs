@@ -28,8 +28,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{Cli, Verb};
 use crate::cmd::{
-    actors, balance, cat, checksum, completion, cp, df, diff, du, explain, find, fsck, gc, get, head, jobs,
-    ls, maintenance, man, mkdir, mv, nodes, put, rm, scrub, stat, status, sync, trash, tree, undelete,
+    actors, balance, cat, chaos, checksum, completion, cp, df, diff, du, explain, find, fsck, gc, get, head,
+    jobs, ls, maintenance, man, mkdir, mv, nodes, put, rm, scrub, stat, status, sync, trash, tree, undelete,
     verify, version,
 };
 use crate::connect::environment;
@@ -229,6 +229,7 @@ fn dispatch<'a>(verb: Verb, invocation: &'a Invocation) -> Pin<Box<dyn Future<Ou
         Verb::Fsck(args) => Box::pin(fsck::run(invocation, args)),
         Verb::Gc(args) => Box::pin(gc::run(invocation, args)),
         Verb::Scrub(args) => Box::pin(scrub::run(invocation, args)),
+        Verb::Chaos(args) => Box::pin(chaos::run(invocation, args)),
         Verb::Actors(args) => Box::pin(actors::run(invocation, args)),
         Verb::Context(args) => Box::pin(async move { cmd::context::run(invocation, args) }),
         Verb::Dev(args) => Box::pin(dev::run(invocation, args)),

@@ -3,6 +3,7 @@
 pub(crate) mod actors;
 pub(crate) mod balance;
 pub(crate) mod cat;
+pub(crate) mod chaos;
 pub(crate) mod checksum;
 pub(crate) mod completion;
 pub(crate) mod context;
