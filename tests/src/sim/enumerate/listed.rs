@@ -62,7 +62,6 @@ pub const LISTED: &[(&str, &str)] = &[
     ("client -> datanode: pong", "connection"),
     ("client -> datanode: window of chunk.read", "read"),
     ("client -> datanode: window of chunk.write", "U3"),
-    ("coordinator -> client: NoWriteQuorum to metadata.allocate_chunks", "U2"),
     ("coordinator -> client: NotFound to metadata.stat", "namespace"),
     ("coordinator -> client: answer to admin.cluster_status", "status"),
     ("coordinator -> client: answer to metadata.abort_upload", "GC"),
