@@ -57,8 +57,6 @@ bugs! {
     ObeyOldMetadata,
     /// Copies on nodes that are down count as good.
     CountDeadCopies,
-    /// Copies that nobody has read since they came back count as good.
-    CountUnverified,
     /// A copy is one too many though all that are wanted are needed, the last one too.
     DropLastCopy,
 }

@@ -75,7 +75,6 @@ impl Worth {
                 (Reach::Gone, _) | (_, CopyState::Missing | CopyState::Dropping) => {}
                 (Reach::Here, CopyState::Good) => worth.good += 1,
                 (Reach::Away { .. }, CopyState::Good) if bugs::is(Bug::CountDeadCopies) => worth.good += 1,
-                (Reach::Here, CopyState::Unverified) if bugs::is(Bug::CountUnverified) => worth.good += 1,
                 (Reach::Here, CopyState::Unverified) => worth.unverified += 1,
                 (Reach::Here, CopyState::Corrupt) => worth.bad += 1,
                 (Reach::Away { .. }, CopyState::Corrupt) => {}
