@@ -86,7 +86,8 @@ impl Client {
     /// # Errors
     /// `NotFound`; `InvalidArgument` of more than seven days; `PreconditionFailed` of a node that is lost.
     pub async fn maintain_node(&self, node: &str, lasts: Duration) -> Result<MaintainedNode, Error> {
-        let for_ms = u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX);
+        // Never shorter than asked, and nothing but zero is zero.
+        let for_ms = u64::try_from(lasts.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX);
         let word = MaintainNode { node: node.to_owned(), for_ms };
         match self.inner.rpc.admin(None, AdminRequest::MaintainNode(word)).await? {
             AdminResponse::NodeMaintained(maintained) => Ok(maintained),

@@ -17,7 +17,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dfs_wire::id::{ClusterId, NodeId};
+use dfs_wire::id::ClusterId;
 use dfs_wire::status::Status;
 use futures_util::future::BoxFuture;
 
@@ -30,10 +30,9 @@ use crate::budgets::{
 use crate::coordinator::gc::{Gc, GcArgs, GcConfig, GcHealth, GcMsg};
 use crate::coordinator::jobs::{Jobs, JobsArgs};
 use crate::coordinator::membership::{
-    ClusterView, Membership, MembershipArgs, MembershipConfig, MembershipMsg, RememberedNodes, ViewReceiver,
-    view_channel,
+    ClusterView, Membership, MembershipArgs, MembershipConfig, MembershipMsg, RememberedMembers,
+    RememberedNodes, ViewReceiver, view_channel,
 };
-use crate::coordinator::metadata::model::records::NodeRecord;
 use crate::coordinator::metadata::model::time::ReignClock;
 use crate::coordinator::metadata::ops::cluster::Reign;
 use crate::coordinator::metadata::reader::{MetadataReader, MetadataReads, ReadFor, ReadLane};
@@ -112,11 +111,13 @@ const _: () = assert!(REMEMBERED_WITHIN.as_secs() < START_TIMEOUT.as_secs());
 struct MetadataNodes(MetadataReads);
 
 impl RememberedNodes for MetadataNodes {
-    fn load(&self) -> BoxFuture<'static, Result<Vec<(NodeId, NodeRecord)>, Status>> {
+    fn load(&self) -> BoxFuture<'static, Result<RememberedMembers, Status>> {
         let reads = self.0.clone();
-        Box::pin(
-            async move { reads.ask(ReadFor::Membership, REMEMBERED_WITHIN, MetadataReader::nodes).await },
-        )
+        let all = |reader: &MetadataReader| {
+            let records = reader.nodes()?;
+            reader.maintenance().map(|maintenance| RememberedMembers { records, maintenance })
+        };
+        Box::pin(async move { reads.ask(ReadFor::Membership, REMEMBERED_WITHIN, all).await })
     }
 }
 

@@ -44,8 +44,9 @@ use crate::supervisor::{Addr, AskError, Berth, Nursery, Reply};
 /// Patience with a disk that checks a whole chunk: 64 MiB, at 1 MiB/s.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(64);
 
-/// How long a copy that the coordinator orders waits for its turn: no longer than leaves time to make it.
-const COPY_WAITS: Duration = Duration::from_secs(30);
+/// How long a copy that the coordinator orders waits for its turn. With the link and the rest it leaves most of the 90 s that the
+/// coordinator gives it: 64 MiB at 1 MiB/s.
+const COPY_WAITS: Duration = Duration::from_secs(15);
 
 /// Patience with the actor of the quarantine, which waits for no disk itself.
 const QUARANTINE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -120,7 +121,9 @@ impl DatanodeService {
         let turns = |max| Turns::new(max, parts.clock.clone());
         let turns = UploadTurns { all: turns(parts.uploads.max()), bulk: turns(bulk_uploads_max) };
         let reads = ReadPlaces::new(reads_max, parts.clock.clone());
-        let courtesy = Courtesy::new(parts.clock.clone());
+        let written = [parts.uploads.clone(), parts.copies.clone()];
+        let writing = move || written.iter().any(|nursery| nursery.taken() > 0);
+        let courtesy = Courtesy::new(parts.clock.clone(), Arc::new(writing));
         Self { parts, reads, turns, courtesy }
     }
 
@@ -151,7 +154,9 @@ impl DatanodeService {
 
     /// Whether a request waits for a place here: whoever reads for nobody lets it go first.
     pub fn is_pressed(&self) -> bool {
-        self.places().iter().any(|(.., waiting)| *waiting > 0)
+        // Copies that are ordered wait for clients themselves.
+        let [reads, uploads, bulk, _ordered] = self.places();
+        [reads, uploads, bulk].iter().any(|(.., waiting)| *waiting > 0)
     }
 
     /// How the scrub does, as it last showed it: when it did something, or kept its cursor.
@@ -176,13 +181,15 @@ impl DatanodeService {
             return self.refuse(&stream, Status::new(StatusCode::Unavailable, "the node is draining")).await;
         }
         let asker = Asker { op: head.op, session: peer.session, deadline_ms: head.deadline_ms };
-        self.note_client(&peer.peer, &head.body);
         let answer: ResponseHead = match head.body {
             Request::Chunk(ChunkRequest::Write(write)) => return self.write(&asker, write, stream).await,
             Request::Replication(ReplicationRequest::Replicate(copy)) => {
                 return self.replicate(&asker, copy, stream).await;
             }
-            Request::Chunk(ChunkRequest::Read(read)) => self.read(&asker, &read, &stream).await,
+            Request::Chunk(ChunkRequest::Read(read)) => {
+                let for_client = matches!(peer.peer, Peer::Client(_));
+                self.read(&asker, &read, for_client, &stream).await
+            }
             Request::Chunk(ChunkRequest::Verify(verify)) => self.verify(&asker, &verify).await,
             Request::Replication(ReplicationRequest::Copy(copy)) => self.copy(&asker, copy).await,
             Request::Admin(
@@ -321,8 +328,9 @@ impl DatanodeService {
         }
     }
 
-    async fn read(&self, asker: &Asker, read: &ReadChunk, stream: &Stream) -> ResponseHead {
+    async fn read(&self, asker: &Asker, read: &ReadChunk, for_client: bool, stream: &Stream) -> ResponseHead {
         self.parts.authority.check(&read.grant, &read.mac, GrantOp::Read)?;
+        let _served = for_client.then(|| self.courtesy.serves());
         let limits = self.limits();
         let reads = Reads {
             store: self.parts.store.as_ref(),
@@ -384,21 +392,9 @@ impl DatanodeService {
         Ok(AdminResponse::GcBegun(GcBegun { due: None, more: false }))
     }
 
-    /// Whether it is for a client that this node is busy now: copies that the coordinator orders let it go first.
-    fn note_client(&self, peer: &Peer, body: &Request) {
-        let serves = match body {
-            Request::Chunk(_) => matches!(peer, Peer::Client(_)),
-            Request::Replication(request) => matches!(request, ReplicationRequest::Replicate(_)),
-            _ => false,
-        };
-        if serves {
-            self.courtesy.client_is_here();
-        }
-    }
-
     async fn copy(&self, asker: &Asker, request: CopyChunk) -> ResponseHead {
         self.check_store(&request.grant, &request.mac, GrantOp::Copy)?;
-        let place = self.courtesy.enter(asker.session, asker.patience(COPY_WAITS)).await;
+        let place = self.courtesy.enter(asker.patience(COPY_WAITS)).await;
         let busy =
             || Status::new(StatusCode::Busy, "other copies are made here").retry_after_ms(BUSY_PAUSE_MS);
         let place = place.ok_or_else(busy)?;

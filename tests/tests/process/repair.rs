@@ -119,11 +119,6 @@ fn a_node_in_maintenance_costs_no_copy_and_alarms_nobody_until_that_is_over() {
         let (said, text) = cluster.code(&[&["maintenance"], &wrong[..]].concat());
         assert_eq!(said, code, "{wrong:?}: {text}");
     }
-    // It is known after the coordinator was away as well.
-    cluster.coordinator().kill();
-    cluster.coordinator().restart();
-    cluster.wait_for_nodes();
-    assert!(cluster.ok(&["maintenance"]).contains("dn2"));
     cluster.datanode(1).kill();
     wait_until("it counts as down", || cluster.ok(&["nodes"]).contains("down"));
     std::thread::sleep(Duration::from_secs(6));
@@ -131,6 +126,11 @@ fn a_node_in_maintenance_costs_no_copy_and_alarms_nobody_until_that_is_over() {
     let (code, said) = cluster.code(&["status", "--check"]);
     assert_eq!(code, 0, "{said}");
     assert!(cluster.ok(&["status"]).contains("MAINTENANCE"));
+    // It is known after the coordinator was away as well, which waits for no node that may be away.
+    cluster.coordinator().kill();
+    cluster.coordinator().restart();
+    wait_until("all others are heard of", || cluster.ok(&["nodes"]).matches(" up ").count() == 4);
+    assert!(cluster.ok(&["maintenance"]).contains("dn2"));
     assert_eq!(cluster.ok(&["maintenance", "stop", "dn2"]), "the maintenance of dn2 is over\n");
     wait_until("all chunks have three copies elsewhere", || {
         let here = |copies: &Vec<Value>| {
@@ -139,6 +139,27 @@ fn a_node_in_maintenance_costs_no_copy_and_alarms_nobody_until_that_is_over() {
         copies(&cluster).iter().all(here)
     });
     all_is_read_right(&cluster);
+}
+
+#[test]
+fn an_operator_ends_the_grace_of_a_node_that_was_stopped_politely() {
+    let cluster = start(5);
+    cluster.datanode(1).stop();
+    wait_until("it may be away", || cluster.ok(&["maintenance"]).contains("dn2"));
+    let files = || cluster.datanodes()[2..].iter().map(|node| node.chunk_files().len()).sum::<usize>();
+    let before = files();
+    std::thread::sleep(Duration::from_secs(4));
+    assert_eq!(files(), before, "it is waited for");
+    // Less than a millisecond is not nothing.
+    assert!(cluster.ok(&["maintenance", "start", "dn2", "--for", "500us"]).contains("dn2 may be away"));
+    cluster.ok(&["maintenance", "stop", "dn2"]);
+    assert_eq!(cluster.ok(&["maintenance"]), "no datanode is in maintenance\n");
+    wait_until("all chunks have three copies elsewhere", || {
+        let here = |copies: &Vec<Value>| {
+            copies.iter().filter(|copy| copy["node"] != "dn2" && copy["copy"] == "good").count() == 3
+        };
+        copies(&cluster).iter().all(here)
+    });
 }
 
 #[test]

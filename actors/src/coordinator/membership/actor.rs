@@ -16,17 +16,26 @@ use futures_util::future::BoxFuture;
 use super::messages::MembershipMsg;
 use super::state::{MembershipConfig, MembershipState, Transition};
 use super::view::ClusterView;
-use crate::coordinator::metadata::model::records::NodeRecord;
+use crate::coordinator::metadata::model::records::{MaintainedNodes, NodeRecord};
 use crate::coordinator::metadata::model::time::ReignClock;
 use crate::supervisor::{ActorError, Behaviour, Ctx};
 
 /// Ticks within [`MembershipConfig::suspect_after`].
 const TICKS: u32 = 20;
 
+/// What the register of nodes begins with.
+#[derive(Debug, Default)]
+pub struct RememberedMembers {
+    /// Every record that the metadata holds.
+    pub records: Vec<(NodeId, NodeRecord)>,
+    /// What operators have said of nodes that may be away.
+    pub maintenance: MaintainedNodes,
+}
+
 /// Where the records of nodes are remembered.
 pub trait RememberedNodes: Send + Sync + 'static {
-    /// Every record that the metadata holds.
-    fn load(&self) -> BoxFuture<'static, Result<Vec<(NodeId, NodeRecord)>, Status>>;
+    /// All that is remembered.
+    fn load(&self) -> BoxFuture<'static, Result<RememberedMembers, Status>>;
 }
 
 /// What the actor is built from.
@@ -75,17 +84,18 @@ impl Behaviour for Membership {
     const KIND: &'static str = "membership";
 
     async fn start(args: MembershipArgs, ctx: &mut Ctx<MembershipMsg>) -> Result<Self, ActorError> {
-        let remembered =
+        let RememberedMembers { records, maintenance } =
             args.remembered.load().await.map_err(|e| ActorError::fatal("load the remembered nodes", e))?;
         // Larger than what any earlier life gave out: versions grow by far less than one a millisecond.
         let first_version = ctx.env().clock.wall_ms();
-        let state = MembershipState::new(
+        let mut state = MembershipState::new(
             args.config,
             args.cluster,
-            remembered,
+            records,
             first_version,
             (ctx.now(), args.time.now_ms()),
         );
+        state.maintain(maintenance.0);
         ctx.set_tick((args.config.suspect_after / TICKS).max(Duration::from_millis(10)));
         let this = Self { state, view: args.view };
         this.publish();
@@ -138,9 +148,10 @@ impl Behaviour for Membership {
                 }
                 reply.send(drained.map(|(record, _)| record));
             }
-            MembershipMsg::Maintain(node, until_ms, reply) => {
-                reply.send(self.state.maintain(now, node, until_ms));
+            MembershipMsg::Maintain(said, reply) => {
+                self.state.maintain(said.0);
                 self.publish();
+                reply.send(());
             }
             MembershipMsg::CheckForget(node, reply) => reply.send(self.state.check_forget(now, node)),
             MembershipMsg::BeginForget(node, reply) => reply.send(self.state.begin_forget(now, node)),

@@ -7,7 +7,7 @@ use dfs_wire::message::membership::{Heartbeat, Leave, Register, StateFull};
 use dfs_wire::status::Status;
 
 use super::state::{Admission, HeartbeatAnswer};
-use crate::coordinator::metadata::model::records::NodeRecord;
+use crate::coordinator::metadata::model::records::{MaintainedNodes, NodeRecord};
 use crate::supervisor::Reply;
 
 /// A message to the membership actor.
@@ -25,8 +25,8 @@ pub enum MembershipMsg {
     Leave(Leave, Reply<Option<NodeRecord>>),
     /// Have a node emptied, or take chunks again; the record to make durable comes back.
     Drain(NodeId, bool, Reply<Result<NodeRecord, Status>>),
-    /// A node is down for maintenance until then, in the coordinator's time; 0 = not any more. The record to make durable comes back.
-    Maintain(NodeId, u64, Reply<Result<NodeRecord, Status>>),
+    /// What operators have said of nodes that may be away, all of it: that is durable.
+    Maintain(MaintainedNodes, Reply<()>),
     /// Whether a node may be forgotten: it must be gone.
     CheckForget(NodeId, Reply<Result<(), Status>>),
     /// An operator forgets a node: it is held; until when the metadata may be told comes back, in the coordinator's time.

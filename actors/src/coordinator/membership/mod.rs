@@ -8,7 +8,7 @@ mod messages;
 mod state;
 mod view;
 
-pub use actor::{Membership, MembershipArgs, RememberedNodes};
+pub use actor::{Membership, MembershipArgs, RememberedMembers, RememberedNodes};
 pub use messages::MembershipMsg;
 pub use state::{
     ADDRESS_BYTES_MAX, MembershipConfig, NODE_NAME_BYTES_MAX, ZONE_BYTES_MAX, advertise_hint,

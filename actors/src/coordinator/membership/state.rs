@@ -41,7 +41,7 @@ use dfs_wire::status::Status;
 pub(crate) use self::admission::Admission;
 pub use self::words::{advertise_hint, too_many_register};
 use self::words::{bounded, shortened, superseded};
-use crate::coordinator::metadata::model::records::{NodeRecord, Standing};
+use crate::coordinator::metadata::model::records::{Maintenance, NodeRecord, Standing};
 use crate::env::MonoTime;
 
 mod admission;
@@ -150,6 +150,8 @@ pub(crate) struct MembershipState {
     history: VecDeque<(u64, NodeId)>,
     forgotten: u64,
     door: admission::Door,
+    /// What operators have said of nodes that may be away.
+    maintenance: BTreeMap<NodeId, Maintenance>,
     /// Nodes that an operator is forgetting, and until when they are held; then it is not known what became of that.
     forgetting: BTreeMap<NodeId, MonoTime>,
 }
@@ -180,6 +182,7 @@ impl MembershipState {
             history,
             forgotten: first_version,
             door: admission::Door::default(),
+            maintenance: BTreeMap::new(),
             forgetting: BTreeMap::new(),
         }
     }

@@ -23,10 +23,12 @@ use tokio::sync::oneshot;
 use super::ops::inventory::{CopyFinding, Judged, Sight};
 use super::ops::read::{ExplainPage, ReadPage};
 use super::ops::{
-    OpContext, cluster, fsck, gc, inventory, jobs, list, names, outcome, read, resume, surplus, trash,
-    trash_usage,
+    OpContext, cluster, fsck, gc, inventory, jobs, list, maintenance, names, outcome, read, resume, surplus,
+    trash, trash_usage,
 };
-use crate::coordinator::metadata::model::records::{Known, NodeRecord, Outcomes, UnknownReign};
+use crate::coordinator::metadata::model::records::{
+    Known, MaintainedNodes, NodeRecord, Outcomes, UnknownReign,
+};
 use crate::coordinator::metadata::model::worth::Reaches;
 use crate::coordinator::metadata::table::error::MetaError;
 use crate::coordinator::metadata::table::store::MetadataStore;
@@ -280,6 +282,14 @@ impl MetadataReader {
     /// Of the store.
     pub fn nodes(&self) -> Result<Vec<(NodeId, NodeRecord)>, MetaError> {
         self.read(|view| cluster::nodes(view))
+    }
+
+    /// What operators have said of nodes that may be away.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn maintenance(&self) -> Result<MaintainedNodes, MetaError> {
+        self.read(|view| maintenance::all(view))
     }
 
     /// The record of a node.

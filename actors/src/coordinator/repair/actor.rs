@@ -16,7 +16,7 @@ use super::look::step;
 use super::messages::RepairMsg;
 use super::places::Effort;
 use super::plan::{Outlook, Remedy};
-use super::state::{Look, RepairConfig, RepairState};
+use super::state::{ErrandEnd, Look, RepairConfig, RepairState};
 use super::tally::{RepairHealth, Repaired};
 use super::wishes::{WishReceiver, Wishes};
 use crate::coordinator::census::Counted;
@@ -70,8 +70,8 @@ pub(crate) struct Repair {
 impl Repair {
     fn proceed(&mut self, ctx: &mut Ctx<RepairMsg>) {
         let (view, now) = (self.args.view.borrow().clone(), ctx.now());
-        let census = self.args.census.borrow().clone();
-        self.state.begin(now, is_heard(&view, |node| census.census.expected(node)));
+        let (census, now_ms) = (self.args.census.borrow().clone(), self.args.time.now_ms());
+        self.state.begin(now, is_heard(&view, now_ms, |node| census.census.expected(node)));
         if let Some(look) = self.state.look() {
             self.look(look, ctx);
         }
@@ -82,16 +82,19 @@ impl Repair {
             }
             self.read(batch, ctx);
         }
-        let waits_for = if self.state.is_settling() { unheard(&view) } else { Vec::new() };
-        self.args.health.is_at(waits_for, mass_failure(&view, self.args.time.now_ms()), self.state.load());
+        let waits_for = if self.state.is_settling() { unheard(&view, now_ms) } else { Vec::new() };
+        let failure = mass_failure(&view, &self.args.wishes.borrow().leaving, now_ms);
+        self.args.health.is_at(waits_for, failure, self.state.load());
     }
 
     /// Reads the records of chunks that are to be seen to.
     fn read(&self, batch: Vec<ChunkId>, ctx: &mut Ctx<RepairMsg>) {
         let (reads, chunks) = (self.args.reads.clone(), batch.clone());
         let question = move |reader: &MetadataReader| {
-            let record = |chunk: &ChunkId| reader.read(|rows| rows.load(&keys::chunk(*chunk)));
-            chunks.iter().map(record).collect::<Result<Vec<Option<ChunkRecord>>, _>>()
+            reader.read(|rows| {
+                let record = |chunk: &ChunkId| rows.load(&keys::chunk(*chunk));
+                chunks.iter().map(record).collect::<Result<Vec<Option<ChunkRecord>>, _>>()
+            })
         };
         let task = async move { reads.ask(ReadFor::Health, STEP_WITHIN, question).await };
         ctx.spawn_then(task, move |read| RepairMsg::Read(batch, read));
@@ -114,8 +117,8 @@ impl Repair {
         let wishes = self.args.wishes.borrow().clone();
         let outlook = outlook(&self.args, &view, &wishes);
         let urgency = outlook.urgency(chunk, record).unwrap_or(0);
-        let Some(remedy) = outlook.remedy(chunk, record, &|node| self.state.places().busy(node)) else {
-            return self.state.ended(now, chunk, true);
+        let Some(remedy) = outlook.remedy(chunk, record, &|node| self.state.busy(node)) else {
+            return self.state.ended(now, chunk, ErrandEnd::Done);
         };
         let nodes: Vec<NodeId> = match &remedy {
             Remedy::Verify(node) => vec![*node],
@@ -124,13 +127,12 @@ impl Repair {
         };
         let copies = matches!(remedy, Remedy::Copy { .. });
         let effort = Effort { nodes, bytes: record.len.into(), copies };
-        if !self.state.places().fits(now, &effort) {
-            return self.state.postponed(urgency, chunk);
+        if !self.state.begin_errand(now, (urgency, chunk), effort) {
+            return;
         }
         let keep = outlook.keepers(record);
         let errand =
             Errand { args: self.args.clone(), view: view.clone(), chunk, record: record.clone(), keep };
-        self.state.begun(now, chunk, effort);
         ctx.spawn_then(errand.run(remedy, OpId(ctx.env().rng.u128())), move |done| {
             RepairMsg::Ended(chunk, done)
         });
@@ -140,7 +142,7 @@ impl Repair {
 fn outlook<'a>(args: &RepairArgs, view: &'a ClusterView, wishes: &'a Wishes) -> Outlook<'a> {
     let grace_ms = u64::try_from(args.config.grace.as_millis()).unwrap_or(u64::MAX);
     let now_ms = args.time.now_ms();
-    Outlook { view, now_ms, grace_ms, sparing: mass_failure(view, now_ms).is_some(), wishes }
+    Outlook { view, now_ms, grace_ms, sparing: mass_failure(view, &wishes.leaving, now_ms).is_some(), wishes }
 }
 
 /// What is to be done about one chunk, with all it takes.
@@ -326,20 +328,27 @@ impl Behaviour for Repair {
                 for (chunk, record) in batch.into_iter().zip(records) {
                     match record {
                         Some(record) => self.begin(chunk, &record, ctx),
-                        None => self.state.ended(now, chunk, true),
+                        None => self.state.ended(now, chunk, ErrandEnd::Done),
                     }
                 }
             }
             RepairMsg::Read(batch, Err(status)) => {
                 tracing::info!(chunks = batch.len(), %status, "endangered chunks could not be looked at");
-                batch.into_iter().for_each(|chunk| self.state.ended(now, chunk, false));
+                batch.into_iter().for_each(|chunk| self.state.ended(now, chunk, ErrandEnd::Failed));
             }
             RepairMsg::Ended(chunk, done) => {
                 if let Err(status) = &done {
                     tracing::info!(%chunk, %status, "a copy could not be made up now");
                 }
-                self.state.ended(now, chunk, done.is_ok());
-                self.args.health.note(done.map_err(|status| status.to_string()));
+                let end = match &done {
+                    Ok(_) => ErrandEnd::Done,
+                    Err(status) if status.code == StatusCode::Busy => ErrandEnd::Refused,
+                    Err(_) => ErrandEnd::Failed,
+                };
+                self.state.ended(now, chunk, end);
+                if end != ErrandEnd::Refused {
+                    self.args.health.note(done.map_err(|status| status.to_string()));
+                }
             }
         }
         self.proceed(ctx);

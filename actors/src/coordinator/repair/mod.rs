@@ -11,7 +11,7 @@
 //!   receipt of that node -> a finding, which the writer applies if the chunk still is what it was
 //! ```
 //!
-//! What operators wish of copies that are as they should be, `wishes`, comes last. `caution` says when repair holds back, `state` decides when to look and what comes first, `places` how much at once, without the world; `plan` decides what to do about
+//! What operators wish of copies that are as they should be, `wishes`, comes last. `caution` says when repair holds back, `state` decides when to look and what comes first, `places` how much at once, `parked` who waits for that, without the world; `plan` decides what to do about
 //! one chunk; `look` reads, `errands` talks to the nodes. Nothing here deletes: the last copy of a chunk cannot be lost by repair. What is
 //! under way is remembered in memory alone: after a restart the next look finds what is still to be done, and a copy that
 //! was made without anybody noting it is found by its node's inventory.
@@ -21,6 +21,7 @@ mod caution;
 mod errands;
 mod look;
 mod messages;
+mod parked;
 mod places;
 mod plan;
 mod state;

@@ -65,9 +65,11 @@ impl CoordinatorService {
         }
         if !plan.obstacles.is_empty() {
             let text = format!("datanode {name} cannot be emptied: {}", plan.obstacles.join("; "));
-            return Err(Status::new(StatusCode::PreconditionFailed, text)
-                .hint("add datanodes or room; --dry-run says whether it is enough")
-                .at_node(node));
+            let hint = match self.no_copies() {
+                Some(_) => "set cluster.repair_max of the coordinator to more than 0",
+                None => "add datanodes or room; --dry-run says whether it is enough",
+            };
+            return Err(Status::new(StatusCode::PreconditionFailed, text).hint(hint).at_node(node));
         }
         let begin = |reply| JobsMsg::Begin(JobTask::Drain(NamedNode { node, name }), asked_by(asked), reply);
         plan.job = Some(self.ask_jobs(asked, begin).await?);

@@ -17,7 +17,7 @@ use super::doorbell;
 use super::forget::called;
 use crate::coordinator::census::compared;
 use crate::coordinator::membership::{MembershipMsg, WaitingNode};
-use crate::coordinator::metadata::model::records::{self, Known, NodeRecord};
+use crate::coordinator::metadata::model::records::{self, Known, Maintenance, NodeRecord};
 use crate::coordinator::metadata::model::worth::Reaches;
 use crate::coordinator::metadata::ops::inventory::{CopyChange, CopyFinding};
 use crate::coordinator::metadata::ops::mutation::Mutation;
@@ -180,7 +180,7 @@ impl CoordinatorService {
 
     /// An operator has a node down for maintenance, or ends that. What a lease from before says counts no more.
     pub(super) async fn maintain_node(
-        &self,
+        self: &Arc<Self>,
         asked: &Asked,
         word: &MaintainNode,
     ) -> Result<AdminResponse, Status> {
@@ -192,10 +192,16 @@ impl CoordinatorService {
                 .hint("a node that is away for longer: `dfsctl nodes drain` empties it first"));
         }
         let (node, name) = called(&self.view(), text)?;
-        let until_ms = if *for_ms == 0 { 0 } else { self.parts.time.now_ms().saturating_add(*for_ms) };
-        let maintain = |reply| MembershipMsg::Maintain(node, until_ms, reply);
-        let record = self.parts.membership.ask(maintain, self.left(asked)).await.map_err(unanswered)??;
-        self.remember(asked, vec![(node, record)]).await?;
+        let now_ms = self.parts.time.now_ms();
+        let said = match *for_ms {
+            0 => Maintenance::Over(now_ms),
+            lasts => Maintenance::Until(now_ms.saturating_add(lasts)),
+        };
+        self.note(asked, Mutation::Maintain(node, said)).await.map_err(|status| status.at_node(node))?;
+        // What is durable by now: two words at once come here in any order.
+        let all = self.apart(ReadFor::Membership, asked, |_, reader| reader.maintenance()).await?;
+        let maintain = |reply| MembershipMsg::Maintain(all, reply);
+        self.parts.membership.ask(maintain, self.left(asked)).await.map_err(unanswered)?;
         tracing::info!(%node, name, for_ms, "an operator says how long a node may be away");
         Ok(AdminResponse::NodeMaintained(MaintainedNode { node, name, left_ms: *for_ms }))
     }

@@ -219,7 +219,6 @@ impl MembershipState {
             registered_ms: known.map_or(self.ms(now), |n| n.record.registered_ms),
             standing: Standing::Member,
             since_ms: self.ms(now),
-            lease_until_ms: known.map_or(0, |n| n.record.lease_until_ms),
         }
     }
 

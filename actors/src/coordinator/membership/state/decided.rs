@@ -16,6 +16,7 @@
 //! admit, register, heartbeat before begin_forget ---> the node is registering, or answers: nothing is forgotten
 //! ```
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dfs_wire::id::NodeId;
@@ -23,7 +24,7 @@ use dfs_wire::message::membership::{Leave, NodeState};
 use dfs_wire::status::{Status, StatusCode};
 
 use super::{Member, MembershipState, Transition};
-use crate::coordinator::metadata::model::records::{NodeRecord, Standing};
+use crate::coordinator::metadata::model::records::{Maintenance, NodeRecord, Standing};
 use crate::env::MonoTime;
 
 /// How long the writer has to forget a node. It refuses to do so later.
@@ -105,24 +106,13 @@ impl MembershipState {
         Ok((record, transition))
     }
 
-    /// An operator has the node down for maintenance until then, in the coordinator's time: 0 ends it. Returns the record to
-    /// make durable.
-    ///
-    /// # Errors
-    /// `NotFound`; `PreconditionFailed` of a node that is lost or forgotten; `Busy` while another operator forgets it.
-    pub(crate) fn maintain(
-        &mut self,
-        now: MonoTime,
-        node: NodeId,
-        lease_until_ms: u64,
-    ) -> Result<NodeRecord, Status> {
-        self.check_held(now, node)?;
-        let known = self.nodes.get_mut(&node).ok_or_else(|| unknown(node))?;
-        if matches!(known.record.standing, Standing::Lost | Standing::Forgotten) {
-            return Err(holds_nothing(node, known));
-        }
-        known.record.lease_until_ms = lease_until_ms;
-        Ok(known.record.clone())
+    /// What operators have said of nodes that may be away: it is durable.
+    pub(crate) fn maintain(&mut self, said: BTreeMap<NodeId, Maintenance>) {
+        let changed = |node: &&NodeId| said.get(*node) != self.maintenance.get(*node);
+        let changed: Vec<NodeId> = self.nodes.keys().filter(changed).copied().collect();
+        self.maintenance = said;
+        // Whoever counts by what the nodes are has to count again.
+        changed.into_iter().for_each(|node| self.note_change(node));
     }
 
     /// Another node has this one's name and address: whatever it held is gone, and it is not taken in again.
@@ -130,7 +120,10 @@ impl MembershipState {
     /// Returns the record to make durable, unless it is lost or forgotten already.
     pub(crate) fn mark_lost(&mut self, now: MonoTime, node: NodeId) -> Option<(NodeRecord, Transition)> {
         match self.nodes.get(&node)?.record.standing {
-            Standing::Member | Standing::Draining | Standing::Left => self.decide(now, node, Standing::Lost),
+            Standing::Member | Standing::Draining | Standing::Left => {
+                self.maintenance.remove(&node);
+                self.decide(now, node, Standing::Lost)
+            }
             Standing::Lost | Standing::Forgotten => None,
         }
     }
@@ -155,6 +148,7 @@ impl MembershipState {
     /// another one. Returns what changed, if anything did.
     pub(crate) fn forget(&mut self, now: MonoTime, node: NodeId) -> Option<Transition> {
         self.forgetting.remove(&node);
+        self.maintenance.remove(&node);
         self.decide(now, node, Standing::Forgotten).map(|(_, transition)| transition)
     }
 

@@ -8,7 +8,7 @@ use dfs_wire::message::membership::{NodeEntry, NodeState, StateFull, StateIncrem
 
 use super::{HISTORY_MAX, Member, MembershipState};
 use crate::coordinator::membership::view::{ClusterView, NodeView};
-use crate::coordinator::metadata::model::records::Standing;
+use crate::coordinator::metadata::model::records::{Maintenance, Standing};
 
 impl MembershipState {
     /// The whole cluster state, as nodes are told it: forgotten nodes are no part of it.
@@ -34,16 +34,8 @@ impl MembershipState {
     /// The picture for everyone else.
     pub(crate) fn view(&self) -> ClusterView {
         let grace_ms = u64::try_from(self.config.maintenance_grace.as_millis()).unwrap_or(u64::MAX);
-        // It matters of a node that is away; of others people are to know it.
         let grace = |n: &Member| {
-            let lease = n.record.lease_until_ms;
-            match n.state {
-                NodeState::Left => Some(n.since_ms.saturating_add(grace_ms).max(lease)),
-                NodeState::Lost | NodeState::Forgotten => None,
-                NodeState::Up | NodeState::Draining | NodeState::Suspect | NodeState::Down => {
-                    (lease > 0).then_some(lease)
-                }
-            }
+            Maintenance::grace_until(self.maintenance.get(&n.id).copied(), n.state, n.since_ms, grace_ms)
         };
         let picture = |n: &Member| {
             Arc::new(NodeView {

@@ -10,11 +10,13 @@ use serde::{Deserialize, Serialize};
 use super::outcome::Outcome;
 
 mod jobs;
+mod maintenance;
 mod nodes;
 mod reigns;
 mod trash;
 
 pub use jobs::JobRecord;
+pub use maintenance::{MaintainedNodes, Maintenance};
 pub use nodes::{NodeRecord, Standing};
 pub use reigns::{Known, ReignStart, Reigns, UnknownReign};
 pub use trash::{TrashEntry, TrashSweep, TrashWalk};

@@ -3,7 +3,7 @@
 //! ```text
 //!   node \ copy          good        unverified   corrupt   missing, dropping
 //!   up suspect draining  good        unverified   bad       -
-//!   down left            away        away         -         -        "announced" while its maintenance grace lasts
+//!   down left            away        away         -         -        "announced" while it may be away: it said that it goes, or an operator did
 //!   lost forgotten       -           -            -         -
 //!
 //!   good >= wanted                          safe
@@ -60,7 +60,7 @@ pub struct Worth {
     pub unverified: u8,
     /// Copies that may be good, on nodes that cannot be asked now.
     pub away: u8,
-    /// Good ones of those, on nodes that announced a short absence.
+    /// Good ones of those, on nodes whose absence was announced, by themselves or by an operator.
     pub announced: u8,
     /// Copies that can be asked for and are known to be bad.
     pub bad: u8,

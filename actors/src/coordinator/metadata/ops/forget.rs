@@ -21,8 +21,8 @@ use dfs_wire::id::NodeId;
 use dfs_wire::message::metadata::CopyState;
 use dfs_wire::status::StatusCode;
 
-use super::OpContext;
 use super::cluster::{nodes, totals};
+use super::{OpContext, maintenance};
 use crate::coordinator::metadata::model::census::Count;
 use crate::coordinator::metadata::model::chunks::{PUT_OPS_MAX, put_chunk, remove_chunk};
 use crate::coordinator::metadata::model::outcome::StepProgress;
@@ -157,6 +157,7 @@ pub fn begin(txn: &mut Txn<'_>, ctx: &OpContext, request: &ForgetNode) -> Result
     if record.standing != Standing::Forgotten {
         txn.put(key, &NodeRecord { standing: Standing::Forgotten, since_ms: ctx.now_ms, ..record })?;
     }
+    maintenance::forget(txn, request.node)?;
     txn.put(keys::forgetting(request.node), &())
 }
 

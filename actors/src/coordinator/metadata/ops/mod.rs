@@ -15,6 +15,7 @@
 //! | [`gc`] | trash expiry, purge and release steps, tombstones, outcome expiry | tombstones of a node |
 //! | [`waiting`] | | what waits to be freed |
 //! | [`forget`] | forget a node, step by step | what would be lost with it |
+//! | [`maintenance`] | which nodes may be away | the same |
 //! | [`surplus`] | drop and keep a copy | orders of a node |
 //! | [`inventory`] | copies missing, returned, corrupt, verified | verdicts on a report |
 //! | [`fsck`] | | check |
@@ -31,6 +32,7 @@ pub mod gc;
 pub mod inventory;
 pub mod jobs;
 pub mod list;
+pub mod maintenance;
 pub mod mutation;
 pub mod names;
 pub mod outcome;

@@ -20,10 +20,13 @@ use super::outcome::RequestDigest;
 use super::surplus::{self, CopyDrop};
 use super::transfer::{self, ChunkPlacement};
 use super::{
-    OpContext, cluster, copy, forget, gc, inventory, jobs, names, outcome, trash, trash_usage, upload,
+    OpContext, cluster, copy, forget, gc, inventory, jobs, maintenance, names, outcome, trash, trash_usage,
+    upload,
 };
 use crate::coordinator::metadata::model::outcome::{AllocatedChunk, Outcome, StepProgress};
-use crate::coordinator::metadata::model::records::{JobRecord, NodeRecord, UnknownReign};
+use crate::coordinator::metadata::model::records::{
+    JobRecord, Maintenance, NodeRecord, Standing, UnknownReign,
+};
 use crate::coordinator::metadata::table::error::{MetaError, invalid};
 use crate::coordinator::metadata::table::txn::{Overlay, Txn};
 
@@ -58,6 +61,8 @@ pub enum Mutation {
     Renew(SessionOnly),
     /// Remember nodes, all of them at once.
     PutNodes(Vec<(NodeId, NodeRecord)>),
+    /// Remember what an operator says of a node that may be away.
+    Maintain(NodeId, Maintenance),
     /// Remember that a node has seen a reign which this metadata has not.
     NoteUnknownReign(UnknownReign),
     /// Forget a node that will not come back.
@@ -162,6 +167,7 @@ impl Mutation {
             Self::Abort(_) => "abort_upload",
             Self::Renew(_) => "renew_session",
             Self::PutNodes(_) => "put_nodes",
+            Self::Maintain(..) => "maintain",
             Self::NoteUnknownReign(_) => "note_unknown_reign",
             Self::ForgetNode(_) => "forget_node",
             Self::ConfirmDeleted(..) => "confirm_deleted",
@@ -215,9 +221,11 @@ impl Mutation {
                 upload::abort(t, ctx, r.session).map(|()| Outcome::Done)
             }),
             Self::Renew(r) => overlay.mutate(|t| upload::renew(t, ctx, r.session)).map(Outcome::Renewed),
-            Self::PutNodes(nodes) => {
-                let put = |t: &mut Txn<'_>| nodes.iter().try_for_each(|(id, r)| cluster::put_node(t, *id, r));
-                overlay.mutate(put).map(|()| Outcome::Done)
+            Self::PutNodes(nodes) => overlay
+                .mutate(|t| nodes.iter().try_for_each(|(id, r)| put_node(t, *id, r)))
+                .map(|()| Outcome::Done),
+            Self::Maintain(node, said) => {
+                overlay.mutate(|t| maintenance::set(t, *node, *said)).map(|()| Outcome::Done)
             }
             Self::NoteUnknownReign(seen) => {
                 overlay.mutate(|t| cluster::note_unknown(t, seen)).map(|()| Outcome::Done)
@@ -238,6 +246,14 @@ impl Mutation {
             Self::Step(step) => step.run(overlay, ctx).map(Outcome::Progress),
             Self::PutJobs(changes) => overlay.mutate(|t| jobs::put(t, changes)).map(|()| Outcome::Done),
         }
+    }
+}
+
+fn put_node(txn: &mut Txn<'_>, node: NodeId, record: &NodeRecord) -> Result<(), MetaError> {
+    cluster::put_node(txn, node, record)?;
+    match record.standing {
+        Standing::Lost => maintenance::forget(txn, node),
+        _ => Ok(()),
     }
 }
 

@@ -2,9 +2,8 @@
 //!
 //! ```text
 //! m cluster|epoch|inode|totals|horizon     cluster, its reign, next inode, counters, "trash emptied up to",
-//!   |swept|time|position                   how far that has been carried out, the coordinator's time, commit position
-//! m reigns|unknown                         all its reigns; a reign that a node has seen and this metadata has not
-//! m migrate                                how far a migration from an older format has come
+//!   |swept|time|position|migrate           how far that is, the coordinator's time, commit position, a migration's place
+//! m reigns|unknown|maintenance             all its reigns; one that only a node has seen; which nodes may be away
 //! d <parent> <name>                     -> Entry          the tree; a listing is a range scan
 //! i <inode>                             -> Inode          attributes, parent and name (the way back up)
 //! v <version>                           -> Version        contents of a file, live or superseded
@@ -65,9 +64,10 @@ pub const TRASH_SWEPT: &[u8] = b"mswept";
 pub const TIME: &[u8] = b"mtime";
 /// The commit position: raised by every group, so that of two copies of the metadata of one reign the older shows.
 pub const POSITION: &[u8] = b"mposition";
-
 /// How far a migration from an older format has come; gone when it is done.
 pub const MIGRATION: &[u8] = b"mmigrate";
+/// Which nodes operators have in maintenance.
+pub const MAINTENANCE: &[u8] = b"mmaintenance";
 
 /// Leading bytes of the tables, for scans of a whole table.
 pub mod table {

@@ -15,7 +15,6 @@ impl Lab {
                 registered_ms: 1,
                 standing: Standing::Left,
                 since_ms: 1,
-                lease_until_ms: 0,
             };
             self.apply(&Mutation::PutNodes(vec![(NodeId(id), record)])).unwrap();
         }

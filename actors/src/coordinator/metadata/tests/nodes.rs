@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::coordinator::metadata::model::records::{
-    JobRecord, Known, NodeRecord, Reigns, Standing, UnknownReign,
+    JobRecord, Known, Maintenance, NodeRecord, Reigns, Standing, UnknownReign,
 };
 use crate::coordinator::metadata::table::format::{decode, encode};
 use crate::coordinator::metadata::table::keys;
@@ -22,13 +22,12 @@ fn records_of_nodes_of_format_1_are_read() {
         registered_ms: 200,
         standing: Standing::Member,
         since_ms: 200,
-        lease_until_ms: 0,
     };
     assert_eq!(decode::<NodeRecord>(&key, &old(0)).unwrap(), record);
     let left = NodeRecord { standing: Standing::Left, ..record.clone() };
     assert_eq!(decode::<NodeRecord>(&key, &old(1)).unwrap(), left);
     let value = encode(&key, &record).unwrap();
-    assert_eq!((value[0], decode(&key, &value).unwrap()), (3, record));
+    assert_eq!((value[0], decode(&key, &value).unwrap()), (2, record));
     assert!(decode::<NodeRecord>(&key, &[9, 0]).is_err());
 }
 
@@ -66,4 +65,33 @@ fn a_job_that_cannot_be_read_stops_no_other_one_and_its_number_is_not_given_agai
     let remembered = lab.reader().jobs().unwrap();
     assert_eq!((remembered.jobs, remembered.last), (vec![(JobId(3), record)], 7));
     assert_eq!(remembered.damaged, [keys::job(JobId(7))]);
+}
+
+#[test]
+fn what_is_said_of_a_node_outlives_its_registrations_and_ends_when_it_is_gone() {
+    let mut lab = Lab::new();
+    let member = |id: u128, standing| {
+        let record = NodeRecord {
+            name: format!("dn-{id}"),
+            zone: String::new(),
+            address: format!("h:{id}"),
+            registered_ms: 1,
+            standing,
+            since_ms: 1,
+        };
+        Mutation::PutNodes(vec![(NodeId(id), record)])
+    };
+    for id in [1, 2] {
+        lab.apply(&member(id, Standing::Member)).unwrap();
+        lab.apply(&Mutation::Maintain(NodeId(id), Maintenance::Until(9_000))).unwrap();
+    }
+    let said = |lab: &Lab| lab.reader().maintenance().unwrap().0.into_keys().collect::<Vec<_>>();
+    lab.apply(&member(1, Standing::Left)).unwrap();
+    assert_eq!(said(&lab), [NodeId(1), NodeId(2)], "whatever else is said of it");
+    lab.apply(&member(2, Standing::Lost)).unwrap();
+    assert_eq!(said(&lab), [NodeId(1)]);
+    let refused =
+        |lab: &mut Lab, id| lab.apply(&Mutation::Maintain(NodeId(id), Maintenance::Over(1))).unwrap_err();
+    assert_eq!(refused(&mut lab, 2).into_status().code, StatusCode::PreconditionFailed);
+    assert_eq!(refused(&mut lab, 3).into_status().code, StatusCode::NotFound);
 }

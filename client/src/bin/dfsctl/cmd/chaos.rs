@@ -134,7 +134,8 @@ impl View for StruckView {
 }
 
 fn millis(span: Duration) -> u32 {
-    u32::try_from(span.as_millis()).unwrap_or(u32::MAX)
+    // Only zero is zero.
+    u32::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u32::MAX)
 }
 
 /// Runs `dfsctl chaos`.

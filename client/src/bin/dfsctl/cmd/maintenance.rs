@@ -46,7 +46,9 @@ enum Verb {
         #[arg(long = "for", value_name = "DURATION", value_parser = args::duration, default_value = "30min")]
         lasts: Duration,
     },
-    /// Its maintenance is over: if it is away, its copies are made elsewhere as those of any other
+    /// Its maintenance is over
+    ///
+    /// If it is away, its copies are made elsewhere from now on, as those of any other; also if it was stopped politely a moment ago.
     Stop {
         /// Its name or id
         #[arg(value_name = "NODE", add = nodes())]

@@ -42,24 +42,28 @@ fn a_node_that_is_away_can_be_emptied_and_one_that_is_lost_cannot() {
 }
 
 #[test]
-fn a_node_in_maintenance_may_be_away_until_its_lease_is_over_however_often_it_comes_back() {
+fn a_node_in_maintenance_may_be_away_until_that_is_over_however_often_it_comes_back() {
     let mut state = empty();
     join(&mut state, at(0), &register(1, 5)).unwrap();
     let until = |state: &MembershipState| state.view().node(NodeId(1)).unwrap().grace_until_ms;
     let reach = |state: &MembershipState, now_ms| state.view().reach(NodeId(1), now_ms);
-    let record = state.maintain(at(1), NodeId(1), 90_000).unwrap();
-    assert_eq!((record.lease_until_ms, until(&state)), (90_000, Some(90_000)));
-    pass(&mut state, 1, 40);
+    // A registration that was admitted before an operator's word changes nothing about it.
+    let again = state.admit(at(1), None, &register(1, 6)).unwrap();
+    let before = state.view().version;
+    state.maintain([(NodeId(1), Maintenance::Until(90_000))].into());
+    assert!(state.view().version > before, "whoever counts has to count again");
+    state.register(at(2), &register(1, 6), &again).unwrap();
+    assert_eq!(until(&state), Some(90_000));
+    pass(&mut state, 2, 40);
     assert_eq!(state_of(&state, 1), NodeState::Down);
     assert_eq!(reach(&state, 89_999), Reach::Away { announced: true });
     assert_eq!(reach(&state, 90_000), Reach::Away { announced: false });
-    join(&mut state, at(41), &register(1, 6)).unwrap();
+    join(&mut state, at(41), &register(1, 7)).unwrap();
     assert_eq!(until(&state), Some(90_000), "it may go once more");
-    // What is remembered is what counts after a start.
-    let again =
-        MembershipState::new(MembershipConfig::default(), CLUSTER, vec![(NodeId(1), record)], 1, (at(0), 0));
-    assert_eq!(until(&again), Some(90_000));
-    assert_eq!(state.maintain(at(42), NodeId(1), 0).unwrap().lease_until_ms, 0);
-    assert_eq!(until(&state), None);
-    assert_eq!(state.maintain(at(42), NodeId(9), 1).unwrap_err().code, StatusCode::NotFound);
+    state.leave(at(42), &Leave { node: NodeId(1), incarnation: Incarnation(7) }).unwrap();
+    state.maintain([(NodeId(1), Maintenance::Over(43_000))].into());
+    assert_eq!(until(&state), Some(43_000), "its own grace is over as well");
+    forget(&mut state, at(44), 1).unwrap();
+    state.maintain(BTreeMap::new());
+    assert_eq!(state.maintenance, BTreeMap::new());
 }
