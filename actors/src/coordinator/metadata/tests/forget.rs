@@ -1,7 +1,7 @@
 //! What `nodes forget` may end, and what it may not.
 
 use super::*;
-use crate::coordinator::metadata::model::records::{NodeRecord, Standing};
+use crate::coordinator::metadata::model::records::{Maintenance, NodeRecord, Standing};
 use crate::coordinator::metadata::ops::forget::{ForgetNode, Losses};
 use crate::coordinator::metadata::ops::inventory::{CopyChange, CopyFinding};
 
@@ -64,6 +64,20 @@ fn a_node_with_the_last_known_copy_of_anything_is_forgotten_only_if_the_loss_is_
     assert!(lab.fsck().problems.iter().any(|p| p.kind == FsckKind::ChunkLost));
     lab.assert_consistent();
     assert_eq!(lab.forget(9, false).unwrap_err().code(), StatusCode::NotFound);
+}
+
+#[test]
+fn a_forgotten_node_is_in_no_maintenance() {
+    let mut lab = Lab::new();
+    lab.know(1..=2);
+    for id in 1..=2 {
+        lab.apply(&Mutation::Maintain(NodeId(id), Maintenance::Until(1_000_000))).unwrap();
+    }
+    lab.forget(1, false).unwrap();
+    let said = lab.reader().maintenance().unwrap();
+    assert_eq!(said.0.into_keys().collect::<Vec<_>>(), [NodeId(2)]);
+    let refused = lab.apply(&Mutation::Maintain(NodeId(1), Maintenance::Until(1_000_000))).unwrap_err();
+    assert_eq!(refused.code(), StatusCode::PreconditionFailed);
 }
 
 #[test]
