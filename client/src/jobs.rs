@@ -1,7 +1,10 @@
 //! Long work that operators ask for: emptying datanodes, bringing copies elsewhere, and how far it is.
 
 use dfs_wire::message::admin::{AdminRequest, AdminResponse};
-use dfs_wire::message::job::{BalancePlan, DrainNode, DrainPlan, JobAction, JobId, JobStatus, StartBalance};
+use dfs_wire::message::job::{
+    BalancePlan, DrainNode, DrainPlan, JobAction, JobId, JobStatus, ReplicationPlan, SetReplication,
+    StartBalance,
+};
 
 use crate::client::Client;
 use crate::error::Error;
@@ -40,6 +43,19 @@ impl Client {
     pub async fn balance(&self, word: StartBalance) -> Result<BalancePlan, Error> {
         match self.inner.rpc.admin(None, AdminRequest::Balance(word)).await? {
             AdminResponse::Balances(plan) => Ok(*plan),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Has another number of copies made of files that are there, or dropped. Returns at once with what it takes, and the job
+    /// that does it.
+    ///
+    /// # Errors
+    /// `NotFound`; `IsADirectory` if all files below one are meant and that is not said; `InvalidArgument`; `PreconditionFailed`
+    /// where there are too few datanodes or too little room, or another job is about the same files.
+    pub async fn set_replication(&self, word: SetReplication) -> Result<ReplicationPlan, Error> {
+        match self.inner.rpc.admin(None, AdminRequest::SetReplication(word)).await? {
+            AdminResponse::Replicates(plan) => Ok(*plan),
             other => Err(unexpected(&other)),
         }
     }

@@ -51,16 +51,16 @@ pub(super) struct CopyPlace<'a> {
 pub(super) struct ServedClient<'a>(&'a Courtesy);
 
 /// One more, for as long as it lives.
-struct Counted<'a>(&'a AtomicUsize);
+struct OneMore<'a>(&'a AtomicUsize);
 
-impl<'a> Counted<'a> {
+impl<'a> OneMore<'a> {
     fn among(count: &'a AtomicUsize) -> Self {
         count.fetch_add(1, Ordering::Relaxed);
         Self(count)
     }
 }
 
-impl Drop for Counted<'_> {
+impl Drop for OneMore<'_> {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::Relaxed);
     }
@@ -103,7 +103,7 @@ impl Courtesy {
     ///
     /// Cancel safety: dropping the future takes no place.
     pub(super) async fn enter(&self, patience: Duration) -> Option<CopyPlace<'_>> {
-        let waits = Counted::among(&self.waiting);
+        let waits = OneMore::among(&self.waiting);
         let turn = async {
             let one = match self.is_pressed() {
                 true => Some(self.one.acquire().await.ok()?),

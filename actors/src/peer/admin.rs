@@ -127,7 +127,8 @@ impl NodeAdmin {
             | AdminRequest::Balance(_)
             | AdminRequest::Jobs
             | AdminRequest::ActOnJob(..)
-            | AdminRequest::MaintainNode(_) => {
+            | AdminRequest::MaintainNode(_)
+            | AdminRequest::SetReplication(_) => {
                 Err(Status::new(StatusCode::Unsupported, "only the coordinator knows the cluster"))
             }
             AdminRequest::ScrubStatus | AdminRequest::ScrubStart(_) => {

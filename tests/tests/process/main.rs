@@ -31,6 +31,7 @@ mod old_copies;
 mod power_cut;
 mod private_files;
 mod repair;
+mod replication;
 mod restored;
 mod round_trips;
 mod scrub;

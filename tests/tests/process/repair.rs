@@ -130,6 +130,8 @@ fn a_node_in_maintenance_costs_no_copy_and_alarms_nobody_until_that_is_over() {
     cluster.coordinator().kill();
     cluster.coordinator().restart();
     wait_until("all others are heard of", || cluster.ok(&["nodes"]).matches(" up ").count() == 4);
+    // Then repair begins with its next step. A node that ought to be back before it has would be waited for.
+    std::thread::sleep(Duration::from_secs(3));
     assert!(cluster.ok(&["maintenance"]).contains("dn2"));
     assert_eq!(cluster.ok(&["maintenance", "stop", "dn2"]), "the maintenance of dn2 is over\n");
     wait_until("all chunks have three copies elsewhere", || {

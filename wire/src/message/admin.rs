@@ -5,7 +5,10 @@ use serde::{Deserialize, Serialize};
 use super::absent;
 pub use super::gc::{Garbage, GarbageKind, GcBegun, RunGc};
 pub use super::health::{HealthFinding, HealthLevel};
-use super::job::{BalancePlan, DrainNode, DrainPlan, JobAction, JobId, JobStatus, StartBalance};
+use super::job::{
+    BalancePlan, DrainNode, DrainPlan, JobAction, JobId, JobStatus, ReplicationPlan, SetReplication,
+    StartBalance,
+};
 use super::membership::{NodeLoad, NodeState};
 use super::metadata::ChunkHealth;
 use crate::id::{ClusterId, Epoch, NodeId};
@@ -49,6 +52,8 @@ pub enum AdminRequest {
     ActOnJob(JobId, JobAction),
     /// Say for how long a datanode may be away.
     MaintainNode(MaintainNode),
+    /// Have another number of copies made of files that are there.
+    SetReplication(SetReplication),
 }
 
 impl AdminRequest {
@@ -73,6 +78,7 @@ impl AdminRequest {
             Self::Jobs => "admin.jobs",
             Self::ActOnJob(..) => "admin.act_on_job",
             Self::MaintainNode(_) => "admin.maintain_node",
+            Self::SetReplication(_) => "admin.set_replication",
         }
     }
 }
@@ -182,6 +188,8 @@ pub enum AdminResponse {
     Job(Box<JobStatus>),
     /// For how long the datanode may be away.
     NodeMaintained(MaintainedNode),
+    /// What it takes to have another number of copies, and the job that does it.
+    Replicates(Box<ReplicationPlan>),
 }
 
 /// What a node says of itself.

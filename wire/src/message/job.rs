@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::absent;
 use crate::id::NodeId;
+use crate::path::DfsPath;
 
 /// The number of a job: the next one has the next number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -34,6 +35,17 @@ pub enum JobTask {
     /// Bring copies from full datanodes to emptier ones: one that is fuller than the mean by no more than so many percent of
     /// its space is left alone.
     Balance(u8),
+    /// Have other numbers of copies made of files that are there.
+    Replication(WantedCopies),
+}
+
+/// So many copies that files are to have.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WantedCopies {
+    /// A file, or a directory: then all files below it are meant.
+    pub path: DfsPath,
+    /// Copies of each chunk.
+    pub copies: u8,
 }
 
 /// A datanode, and its name when it was asked for.
@@ -51,6 +63,7 @@ impl JobTask {
         match self {
             Self::Drain(_) => "drain",
             Self::Balance(_) => "balance",
+            Self::Replication(_) => "replication",
         }
     }
 }
@@ -199,5 +212,35 @@ pub struct BalancePlan {
     /// What stays uneven, and why.
     pub obstacles: Vec<String>,
     /// The job that does it; `None` if it was only to be said, or nothing is to be done.
+    pub job: Option<JobStatus>,
+}
+
+/// Have another number of copies made of files that are there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SetReplication {
+    /// Of which files, and how many.
+    pub wanted: WantedCopies,
+    /// All files below a directory are meant, if the path is one.
+    pub recursive: bool,
+    /// Only say what would happen.
+    pub dry_run: bool,
+}
+
+/// What it takes to have another number of copies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplicationPlan {
+    /// Files that are meant.
+    pub files: u64,
+    /// Those of them that are to have another number of copies now.
+    pub changed: u64,
+    /// Chunks of all of them, and their bytes, each counted once.
+    pub amount: WorkAmount,
+    /// Bytes that are to be copied, about.
+    pub added_bytes: u64,
+    /// Bytes that become free, about.
+    pub freed_bytes: u64,
+    /// Why it cannot be done; nothing if it can.
+    pub obstacles: Vec<String>,
+    /// The job that does it; `None` if it was only to be said.
     pub job: Option<JobStatus>,
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dfs_wire::id::{ChunkId, NodeId, OpId};
-use dfs_wire::message::job::{JobId, JobState, JobStatus, JobTask, NamedNode, WorkAmount};
+use dfs_wire::message::job::{JobId, JobState, JobStatus, JobTask, NamedNode, WantedCopies, WorkAmount};
 use dfs_wire::message::membership::NodeState;
 use dfs_wire::message::metadata::CopyState;
 use dfs_wire::status::{Status, StatusCode};
 
 use super::balance::{Chosen, choose, flows, unfinished, unsettled};
 use super::messages::{Changes, JobAsked, JobsMsg};
+use super::replication::{Advance, advance, is_over};
 use super::state::JobsState;
 use crate::coordinator::census::Counted;
 use crate::coordinator::membership::{MembershipMsg, NodeView, ViewReceiver};
@@ -28,7 +29,7 @@ use crate::supervisor::{ActorError, Addr, AskError, Behaviour, Ctx};
 use crate::watch;
 
 /// Patience with one read, with the register of nodes and with the writer.
-const STEP_WITHIN: Duration = Duration::from_secs(20);
+pub(super) const STEP_WITHIN: Duration = Duration::from_secs(20);
 /// How often the jobs are looked at.
 const TICK: Duration = Duration::from_secs(1);
 /// How long chunks that are to move may take: those that have not by then are left where they are.
@@ -59,7 +60,7 @@ pub(crate) struct Jobs {
     whole: bool,
     /// A node is being told that it is to be emptied, or not any more.
     telling: bool,
-    /// Jobs whose node is looked at.
+    /// Jobs about which something is read or written at the moment.
     looking: BTreeSet<JobId>,
     balancing: Balancing,
     saved: MonoTime,
@@ -80,7 +81,7 @@ struct Balancing {
     reading: bool,
 }
 
-fn silent(error: AskError) -> Status {
+pub(super) fn silent(error: AskError) -> Status {
     Status::new(StatusCode::Unavailable, format!("no word from within: {error}"))
         .hint("try again in a moment")
 }
@@ -104,6 +105,11 @@ impl Jobs {
                 let text = format!("job {id} balances already, to within {now} percent and not {asked}");
                 Err(Status::new(StatusCode::PreconditionFailed, text)
                     .hint(format!("end it first: `dfsctl jobs cancel {id}`")))
+            }
+            (JobTask::Replication(now), JobTask::Replication(asked)) if now != asked => {
+                let text = format!("job {id} has {} copies made of {} already", now.copies, now.path);
+                Err(Status::new(StatusCode::PreconditionFailed, text)
+                    .hint(format!("wait for it, or end it: `dfsctl jobs cancel {id}`")))
             }
             _ => Ok(job),
         }
@@ -281,6 +287,47 @@ impl Jobs {
         self.wish();
     }
 
+    /// Goes on with another number of copies.
+    fn replicate(&mut self, id: JobId, wanted: WantedCopies, ctx: &mut Ctx<JobsMsg>) {
+        if let Some(why) = self.args.repair.look().stalled() {
+            self.state.exception(id, why);
+        }
+        if self.looking.insert(id) {
+            let op = OpId(ctx.env().rng.u128());
+            let step = advance(self.args.clone(), op, wanted, self.state.cursor(id));
+            ctx.spawn_then(step, move |advanced| JobsMsg::Advanced(id, advanced));
+        }
+    }
+
+    fn advanced(&mut self, id: JobId, advanced: Result<Advance, Status>, ctx: &mut Ctx<JobsMsg>) {
+        self.looking.remove(&id);
+        let now_ms = self.args.time.now_ms();
+        match advanced {
+            Ok(advance) => {
+                self.state.at(id, advance.cursor);
+                self.state.passed(id, advance.settled, now_ms);
+                if let Some(file) = advance.lost_in {
+                    self.state.exception(id, &format!("{file} has chunks of which no copy is left"));
+                }
+                if advance.ended {
+                    tracing::info!(job = %id, "all files have the copies that are wanted");
+                    self.state.end(id, JobState::Done, now_ms);
+                    return self.save(ctx);
+                }
+                let goes_on = self.state.running().into_iter().find(|(of, _)| *of == id && !advance.waits);
+                if let Some((_, JobTask::Replication(wanted))) = goes_on {
+                    self.replicate(id, wanted, ctx);
+                }
+            }
+            Err(status) if is_over(&status) => {
+                self.state.exception(id, &format!("it cannot go on: {status}"));
+                self.state.end(id, JobState::Failed, now_ms);
+                self.save(ctx);
+            }
+            Err(status) => tracing::warn!(job = %id, %status, "numbers of copies could not be seen to"),
+        }
+    }
+
     fn save(&mut self, ctx: &mut Ctx<JobsMsg>) {
         self.saved = ctx.now();
         let changes = self.state.unsaved();
@@ -321,9 +368,9 @@ impl Behaviour for Jobs {
     async fn handle(&mut self, msg: JobsMsg, ctx: &mut Ctx<JobsMsg>) -> Result<(), ActorError> {
         let now_ms = self.args.time.now_ms();
         match msg {
-            JobsMsg::Begin(task, by, reply) => match self.state.like(&task) {
-                Some(id) => reply.send(self.status_as(id, &task)),
-                None => match self.state.begin(task, by, now_ms) {
+            JobsMsg::Begin(asked, reply) => match self.state.like(&asked.task) {
+                Some(id) => reply.send(self.status_as(id, &asked.task)),
+                None => match self.state.begin(asked, now_ms) {
                     Ok((id, changes)) => self.store(changes, Some((id, reply)), ctx),
                     Err(status) => reply.send(Err(status)),
                 },
@@ -351,6 +398,7 @@ impl Behaviour for Jobs {
                     tracing::warn!(%status, "a node is not known to be emptied yet, or still is");
                 }
             }
+            JobsMsg::Advanced(id, advanced) => self.advanced(id, advanced, ctx),
             JobsMsg::Chosen(id, from, chosen) => self.was_chosen(id, from, chosen, ctx.now()),
             JobsMsg::Unmoved(id, left) => self.was_moved(id, left, ctx.now()),
             JobsMsg::Emptied(id, empty) => {
@@ -381,6 +429,7 @@ impl Behaviour for Jobs {
             match task {
                 JobTask::Drain(NamedNode { node, .. }) => self.look_at_drain(id, node, ctx),
                 JobTask::Balance(threshold_percent) => self.balance(id, threshold_percent, ctx),
+                JobTask::Replication(wanted) => self.replicate(id, wanted, ctx),
             }
         }
         self.wish();

@@ -1,6 +1,7 @@
 //! What emptying a node takes, and what is in the way: known before anything is begun.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use dfs_wire::id::NodeId;
 use dfs_wire::message::job::WorkAmount;
@@ -65,8 +66,7 @@ impl DrainLook {
 
     /// Why not all of it can go elsewhere, as sentences; nothing if it can.
     pub(crate) fn obstacles(&self, view: &ClusterView) -> Vec<String> {
-        let stays = |known: &&std::sync::Arc<_>| can_take(known, self.node);
-        let staying: Vec<_> = view.nodes.iter().filter(stays).collect();
+        let staying = takers(view, Some(self.node));
         let mut obstacles = Vec::new();
         let too_many = |(wanted, of): (&u8, &WorkAmount)| {
             (usize::from(*wanted) > staying.len() && of.chunks > 0).then(|| {
@@ -88,14 +88,16 @@ impl DrainLook {
     }
 }
 
-fn can_take(known: &NodeView, leaving: NodeId) -> bool {
-    known.entry.node != leaving && !known.draining && not_writable(known).is_none()
+/// Datanodes that can take copies, as far as is known, but for `without`.
+pub(crate) fn takers(view: &ClusterView, without: Option<NodeId>) -> Vec<&Arc<NodeView>> {
+    let can_take = |known: &&Arc<NodeView>| {
+        Some(known.entry.node) != without && !known.draining && not_writable(known).is_none()
+    };
+    view.nodes.iter().filter(can_take).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
 
     fn look(found: &[(u8, u64)]) -> DrainLook {

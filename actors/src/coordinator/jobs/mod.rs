@@ -18,9 +18,10 @@ mod actor;
 mod balance;
 mod drain;
 mod messages;
+mod replication;
 mod state;
 
 pub(super) use actor::{Jobs, JobsArgs};
 pub(super) use balance::{Flow, fills, flows, why_apart};
-pub(super) use drain::DrainLook;
-pub(super) use messages::JobsMsg;
+pub(super) use drain::{DrainLook, takers};
+pub(super) use messages::{AskedJob, JobsMsg};

@@ -16,7 +16,7 @@ use dfs_wire::id::NodeId;
 use dfs_wire::message::job::{JobAction, JobId, JobState, JobStatus, JobTask, NamedNode, WorkAmount};
 use dfs_wire::status::{Status, StatusCode};
 
-use super::messages::Changes;
+use super::messages::{AskedJob, Changes};
 use crate::coordinator::metadata::model::records::JobRecord;
 use crate::coordinator::metadata::ops::jobs::{JOBS_MAX, Remembered};
 
@@ -48,12 +48,16 @@ pub(super) struct JobsState {
     undone: BTreeSet<JobId>,
 }
 
-/// Whether two jobs would do the same, so that one of them is enough.
+/// Whether two jobs are about the same, so that there is one of them at a time.
 fn same(a: &JobTask, b: &JobTask) -> bool {
     match (a, b) {
         (JobTask::Drain(a), JobTask::Drain(b)) => a.node == b.node,
         (JobTask::Balance(_), JobTask::Balance(_)) => true,
-        (JobTask::Drain(_) | JobTask::Balance(_), _) => false,
+        // Of two that are about the same files, the later step of either would win.
+        (JobTask::Replication(a), JobTask::Replication(b)) => {
+            a.path.starts_with(&b.path) || b.path.starts_with(&a.path)
+        }
+        (JobTask::Drain(_) | JobTask::Balance(_) | JobTask::Replication(_), _) => false,
     }
 }
 
@@ -79,12 +83,8 @@ impl JobsState {
     ///
     /// # Errors
     /// `Busy` if too many jobs have not ended, or one like it begins at this moment.
-    pub(super) fn begin(
-        &mut self,
-        task: JobTask,
-        asked_by: String,
-        now_ms: u64,
-    ) -> Result<(JobId, Changes), Status> {
+    pub(super) fn begin(&mut self, asked: AskedJob, now_ms: u64) -> Result<(JobId, Changes), Status> {
+        let AskedJob { task, by: asked_by, total } = asked;
         if self.beginning.values().any(|other| same(other, &task)) {
             return Err(Status::new(StatusCode::Busy, "such a job begins at this moment")
                 .hint("see `dfsctl jobs ls`"));
@@ -112,7 +112,7 @@ impl JobsState {
             asked_ms: now_ms,
             since_ms: now_ms,
             cursor: Vec::new(),
-            total: WorkAmount::default(),
+            total,
             done: WorkAmount::default(),
             exceptions: 0,
             last_exception: String::new(),
@@ -229,6 +229,16 @@ impl JobsState {
         if job.seen.last().is_none_or(|(at, _)| *at < now_ms) {
             job.seen.push((now_ms, record.done.bytes));
         }
+    }
+
+    /// So much more of a job is done.
+    pub(super) fn passed(&mut self, id: JobId, more: WorkAmount, now_ms: u64) {
+        let Some(LiveJob { record, .. }) = self.jobs.get(&id) else { return };
+        let left = WorkAmount {
+            chunks: record.total.chunks.saturating_sub(record.done.chunks.saturating_add(more.chunks)),
+            bytes: record.total.bytes.saturating_sub(record.done.bytes.saturating_add(more.bytes)),
+        };
+        self.measured(id, left, now_ms);
     }
 
     /// Something could not be done.
@@ -348,12 +358,16 @@ impl JobsState {
 mod tests {
     use super::*;
 
+    fn asked(node: u128) -> AskedJob {
+        AskedJob { task: drain(node), by: "somebody".to_owned(), total: WorkAmount::default() }
+    }
+
     fn drain(node: u128) -> JobTask {
         JobTask::Drain(NamedNode { node: NodeId(node), name: format!("dn-{node}") })
     }
 
     fn begun(state: &mut JobsState, node: u128) -> JobId {
-        let (id, changes) = state.begin(drain(node), "somebody".to_owned(), 10).unwrap();
+        let (id, changes) = state.begin(asked(node), 10).unwrap();
         assert!(
             state.leaving().is_empty() || !state.leaving().contains(&NodeId(node)),
             "not before it is durable"
@@ -374,8 +388,8 @@ mod tests {
     #[test]
     fn what_is_not_durable_has_not_begun() {
         let mut state = JobsState::default();
-        let (id, changes) = state.begin(drain(1), String::new(), 0).unwrap();
-        assert_eq!(state.begin(drain(1), String::new(), 0).unwrap_err().code, StatusCode::Busy);
+        let (id, changes) = state.begin(asked(1), 0).unwrap();
+        assert_eq!(state.begin(asked(1), 0).unwrap_err().code, StatusCode::Busy);
         state.stored(changes, false);
         assert_eq!((state.status(id, 0), state.like(&drain(1))), (None, None));
         let again = begun(&mut state, 1);
@@ -472,12 +486,12 @@ mod tests {
         for node in 0..JOBS_MAX as u128 {
             begun(&mut state, node);
         }
-        assert_eq!(state.begin(drain(999), String::new(), 0).unwrap_err().code, StatusCode::Busy);
+        assert_eq!(state.begin(asked(999), 0).unwrap_err().code, StatusCode::Busy);
         state.end(JobId(2), JobState::Done, 0);
-        assert!(state.begin(drain(999), String::new(), 0).is_err(), "its node is still there");
+        assert!(state.begin(asked(999), 0).is_err(), "its node is still there");
         act(&mut state, JobId(5), JobAction::Cancel);
         act(&mut state, JobId(3), JobAction::Cancel);
-        let (id, changes) = state.begin(drain(999), String::new(), 0).unwrap();
+        let (id, changes) = state.begin(asked(999), 0).unwrap();
         assert_eq!((id, changes[0].0, changes.len()), (JobId(JOBS_MAX as u64 + 1), JobId(3), 2));
         state.stored(changes, true);
         assert_eq!(state.list(0).len(), JOBS_MAX);

@@ -193,7 +193,10 @@ impl CoordinatorService {
                 self.undrain_node(&asked, &node).await.map(Response::Admin)
             }
             Request::Admin(
-                request @ (AdminRequest::Balance(_) | AdminRequest::Jobs | AdminRequest::ActOnJob(..)),
+                request @ (AdminRequest::Balance(_)
+                | AdminRequest::SetReplication(_)
+                | AdminRequest::Jobs
+                | AdminRequest::ActOnJob(..)),
             ) => self.about_jobs(&asked, request).await.map(Response::Admin),
             Request::Admin(AdminRequest::TakeInventories) => self.take_inventories().map(Response::Admin),
             Request::Admin(AdminRequest::GcStatus) => self.gc_status(&asked).await.map(Response::Admin),

@@ -6,13 +6,13 @@ use dfs_wire::id::NodeId;
 use dfs_wire::message::admin::{AdminRequest, AdminResponse};
 use dfs_wire::message::job::{
     BalancePlan, DrainNode, DrainPlan, JobAction, JobId, JobState, JobStatus, JobTask, NamedNode,
-    PlannedMove, StartBalance,
+    PlannedMove, StartBalance, WorkAmount,
 };
 use dfs_wire::status::{Status, StatusCode};
 
 use super::dispatch::{Asked, CoordinatorService, refused};
 use super::forget::called;
-use crate::coordinator::jobs::{DrainLook, Flow, JobsMsg, fills, flows, why_apart};
+use crate::coordinator::jobs::{AskedJob, DrainLook, Flow, JobsMsg, fills, flows, why_apart};
 use crate::coordinator::metadata::reader::{MetadataReader, ReadFor};
 use crate::supervisor::{AskError, Reply};
 
@@ -37,12 +37,13 @@ fn asked_by(asked: &Asked) -> String {
 impl CoordinatorService {
     /// What operators ask of jobs that are about no single node.
     pub(super) async fn about_jobs(
-        &self,
+        self: &Arc<Self>,
         asked: &Asked,
         request: AdminRequest,
     ) -> Result<AdminResponse, Status> {
         match request {
             AdminRequest::Balance(word) => self.balance(asked, word).await,
+            AdminRequest::SetReplication(word) => self.set_replication(asked, word).await,
             AdminRequest::ActOnJob(id, action) => self.act_on_job(asked, id, action).await,
             _ => self.list_jobs(asked).await.map(AdminResponse::Jobs),
         }
@@ -71,13 +72,13 @@ impl CoordinatorService {
             };
             return Err(Status::new(StatusCode::PreconditionFailed, text).hint(hint).at_node(node));
         }
-        let begin = |reply| JobsMsg::Begin(JobTask::Drain(NamedNode { node, name }), asked_by(asked), reply);
-        plan.job = Some(self.ask_jobs(asked, begin).await?);
+        let task = JobTask::Drain(NamedNode { node, name });
+        plan.job = Some(self.begin_job(asked, task, plan.amount).await?);
         Ok(AdminResponse::NodeDrains(Box::new(plan)))
     }
 
     /// Why nothing can be copied at all, if that is so.
-    fn no_copies(&self) -> Option<String> {
+    pub(super) fn no_copies(&self) -> Option<String> {
         self.parts.repair.look().off.then(|| "nothing is copied while cluster.repair_max is 0".to_owned())
     }
 
@@ -133,12 +134,12 @@ impl CoordinatorService {
         }
         let obstacles = apart.filter_map(|node| why_apart(node)).chain(off).collect();
         let moves: Vec<_> = flows.iter().map(planned).collect();
+        let bytes = moves.iter().fold(0_u64, |sum, of| sum.saturating_add(of.bytes));
         let job = match dry_run || moves.is_empty() {
             true => None,
             false => {
-                let begin =
-                    |reply| JobsMsg::Begin(JobTask::Balance(threshold_percent), asked_by(asked), reply);
-                Some(self.ask_jobs(asked, begin).await?)
+                let total = WorkAmount { chunks: 0, bytes };
+                Some(self.begin_job(asked, JobTask::Balance(threshold_percent), total).await?)
             }
         };
         let plan = BalancePlan { filled_percent: fills(&view), moves, obstacles, job };
@@ -154,6 +155,17 @@ impl CoordinatorService {
     async fn act_on_job(&self, asked: &Asked, id: JobId, action: JobAction) -> Result<AdminResponse, Status> {
         let job = self.ask_jobs(asked, |reply| JobsMsg::Act(id, action, reply)).await?;
         Ok(AdminResponse::Job(Box::new(job)))
+    }
+
+    /// Has a job begin that has about so much to do.
+    pub(super) async fn begin_job(
+        &self,
+        asked: &Asked,
+        task: JobTask,
+        total: WorkAmount,
+    ) -> Result<JobStatus, Status> {
+        let job = AskedJob { task, by: asked_by(asked), total };
+        self.ask_jobs(asked, |reply| JobsMsg::Begin(job, reply)).await
     }
 
     async fn ask_jobs(

@@ -12,6 +12,7 @@ mod jobs;
 mod membership;
 mod metadata;
 mod read_order;
+mod replication;
 mod turns;
 
 #[cfg(test)]

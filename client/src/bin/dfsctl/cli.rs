@@ -4,8 +4,8 @@ use clap::{Parser, Subcommand};
 
 use crate::cmd::{
     actors, balance, cat, chaos, checksum, completion, context, cp, df, diff, du, explain, find, fsck, gc,
-    get, head, jobs, ls, maintenance, man, mkdir, mv, nodes, put, rm, scrub, stat, status, sync, trash, tree,
-    undelete, verify, version,
+    get, head, jobs, ls, maintenance, man, mkdir, mv, nodes, put, replication, rm, scrub, stat, status, sync,
+    trash, tree, undelete, verify, version,
 };
 use crate::dev;
 use crate::global::Global;
@@ -82,6 +82,7 @@ pub(crate) enum Verb {
     Nodes(nodes::Args),
     Maintenance(maintenance::Args),
     Balance(balance::Args),
+    Replication(replication::Args),
     Jobs(jobs::Args),
     Explain(explain::Args),
     Verify(verify::Args),

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dfs_client::Client;
-use dfs_wire::message::job::{JobId, JobState, JobStatus, JobTask, NamedNode};
+use dfs_wire::message::job::{JobId, JobState, JobStatus, JobTask, NamedNode, WantedCopies};
 use dfs_wire::status::StatusCode;
 use serde::{Serialize, Serializer};
 
@@ -14,7 +14,7 @@ use crate::output::failure::{Failure, Outcome};
 use crate::output::object::object;
 use crate::output::page::{Column, Field, Page, Tone};
 use crate::output::progress::JobBar;
-use crate::output::text::{duration, percent, plain, present, size};
+use crate::output::text::{count, duration, percent, plain, present, size};
 
 /// How often a job is looked at while somebody waits for it.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -30,6 +30,9 @@ fn about(task: &JobTask) -> String {
     match task {
         JobTask::Drain(NamedNode { name, .. }) => format!("empty {}", plain(name)),
         JobTask::Balance(threshold_percent) => format!("balance to {threshold_percent}%"),
+        JobTask::Replication(WantedCopies { path, copies }) => {
+            format!("{} of {}", count((*copies).into(), "copy"), plain(path.as_str()))
+        }
     }
 }
 

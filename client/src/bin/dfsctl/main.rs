@@ -29,8 +29,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::cli::{Cli, Verb};
 use crate::cmd::{
     actors, balance, cat, chaos, checksum, completion, cp, df, diff, du, explain, find, fsck, gc, get, head,
-    jobs, ls, maintenance, man, mkdir, mv, nodes, put, rm, scrub, stat, status, sync, trash, tree, undelete,
-    verify, version,
+    jobs, ls, maintenance, man, mkdir, mv, nodes, put, replication, rm, scrub, stat, status, sync, trash,
+    tree, undelete, verify, version,
 };
 use crate::connect::environment;
 use crate::connect::invocation::Invocation;
@@ -223,6 +223,7 @@ fn dispatch<'a>(verb: Verb, invocation: &'a Invocation) -> Pin<Box<dyn Future<Ou
         Verb::Nodes(args) => Box::pin(nodes::run(invocation, args)),
         Verb::Maintenance(args) => Box::pin(maintenance::run(invocation, args)),
         Verb::Balance(args) => Box::pin(balance::run(invocation, args)),
+        Verb::Replication(args) => Box::pin(replication::run(invocation, args)),
         Verb::Jobs(args) => Box::pin(jobs::run(invocation, args)),
         Verb::Explain(args) => Box::pin(explain::run(invocation, args)),
         Verb::Verify(args) => Box::pin(verify::run(invocation, args)),

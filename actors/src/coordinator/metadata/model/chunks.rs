@@ -1,19 +1,25 @@
 //! Keeping chunk records, the tables that follow from them and the counters in step.
 
+use std::collections::BTreeSet;
+
 use dfs_wire::id::{ChunkId, ChunkKey, InodeId, NodeId, VersionId};
 use dfs_wire::message::metadata::CopyState;
 
 use super::copies::{COPIES_KEPT_MAX, REINDEX_OPS_MAX, group, reindex};
 use super::records::{
-    ChunkRecord, ChunkState, NodeRecord, ReleaseJob, Standing, Tombstone, Version, VersionState,
+    ChunkRecord, ChunkState, NodeRecord, ReleaseJob, Standing, Tombstone, UploadSession, Version,
+    VersionState, session_of,
 };
 use crate::coordinator::metadata::table::error::MetaError;
 use crate::coordinator::metadata::table::keys;
+use crate::coordinator::metadata::table::store::KeyRange;
 use crate::coordinator::metadata::table::txn::Txn;
 use crate::coordinator::metadata::table::view::View;
 
 /// Writes that [`put_chunk`] makes at most: the record, its place among the endangered, and what follows from it.
 pub const PUT_OPS_MAX: usize = 3 + REINDEX_OPS_MAX;
+/// Holders of one chunk that are asked how many copies they want.
+const HOLDERS_ASKED_MAX: usize = 64;
 /// Writes that [`drop_reference`] makes at most: a put, the reasons, the holder, a tombstone per copy.
 pub const DROP_OPS_MAX: usize = PUT_OPS_MAX + 2 + COPIES_KEPT_MAX;
 
@@ -123,6 +129,7 @@ pub fn drop_reference(
     let mut new = old.clone();
     new.references = new.references.saturating_sub(1);
     if new.references > 0 {
+        new.wanted = wanted_by_holders(txn, chunk, &new)?;
         return put_chunk(txn, chunk, Some(&old), &new);
     }
     new.state = ChunkState::Dying;
@@ -142,6 +149,39 @@ pub fn drop_reference(
         put_tombstone(txn, copy.node, key, now_ms)?;
     }
     if new.copies.is_empty() { remove_chunk(txn, chunk, &new) } else { Ok(()) }
+}
+
+/// Copies that a chunk is to have: as many as that of its holders wants which wants the most. Where they are too many to be asked, it stays
+/// as it is, since more copies than are wanted harm nobody.
+///
+/// # Errors
+/// Of the store.
+pub fn wanted_by_holders(view: &impl View, chunk: ChunkId, record: &ChunkRecord) -> Result<u8, MetaError> {
+    let others = view.scan(&KeyRange::prefix(&keys::holders(chunk)), HOLDERS_ASKED_MAX + 1)?;
+    if others.len() > HOLDERS_ASKED_MAX {
+        return Ok(record.wanted);
+    }
+    let mut holders = BTreeSet::new();
+    for (key, _) in &others {
+        let parsed = keys::parse_holder(key).ok_or_else(|| MetaError::damaged(key, "not a holder"))?;
+        holders.insert(parsed.1);
+    }
+    if record.references as usize > others.len() {
+        holders.insert(record.version);
+    }
+    let mut wanted = 0;
+    for version in holders {
+        let known: Option<Version> = view.load(&keys::version(version))?;
+        let of = match known {
+            Some(version) => Some(version.body.replication),
+            None => {
+                let upload: Option<UploadSession> = view.load(&keys::session(session_of(version)))?;
+                upload.map(|upload| upload.replication)
+            }
+        };
+        wanted = wanted.max(of.unwrap_or(record.wanted));
+    }
+    Ok(if wanted == 0 { record.wanted } else { wanted })
 }
 
 /// Ends the life of a version as the contents of its inode: its chunks are released after the read lease.

@@ -140,7 +140,7 @@ pub fn step(txn: &mut Txn<'_>, ctx: &OpContext, id: SessionId) -> Result<CopyPro
                 let key = keys::segment(source.version, number);
                 return Err(MetaError::damaged(&key, format!("it has no chunk {index}")));
             };
-            let len = share(txn, chunk, version, index)?;
+            let len = share(txn, chunk, (version, index), session.replication)?;
             to.set(index, Slot::Stored(chunk));
             count_chunk(&mut session, index, len)?;
             session.allocated = session.stored;
@@ -152,8 +152,13 @@ pub fn step(txn: &mut Txn<'_>, ctx: &OpContext, id: SessionId) -> Result<CopyPro
     Ok(CopyProgress { copied: session.stored, chunk_count: source.chunk_count })
 }
 
-/// Lets one more version hold a chunk; returns the chunk's length.
-fn share(txn: &mut Txn<'_>, chunk: ChunkId, version: VersionId, index: u32) -> Result<u32, MetaError> {
+/// Lets a place of one more version hold a chunk, of which that wants so many copies; returns the chunk's length.
+fn share(
+    txn: &mut Txn<'_>,
+    chunk: ChunkId,
+    (version, index): (VersionId, u32),
+    copies: u8,
+) -> Result<u32, MetaError> {
     let key = keys::chunk(chunk);
     let old: ChunkRecord = txn.require(&key)?;
     if old.state != ChunkState::Live || old.references == 0 {
@@ -161,7 +166,8 @@ fn share(txn: &mut Txn<'_>, chunk: ChunkId, version: VersionId, index: u32) -> R
     }
     let more = old.references.checked_add(1);
     let references = more.ok_or_else(|| invalid(format!("chunk {chunk} has too many holders")))?;
-    put_chunk(txn, chunk, Some(&old), &ChunkRecord { references, ..old.clone() })?;
+    let wanted = old.wanted.max(copies);
+    put_chunk(txn, chunk, Some(&old), &ChunkRecord { references, wanted, ..old.clone() })?;
     txn.put(keys::holder(chunk, version, index), &())?;
     Ok(old.len)
 }

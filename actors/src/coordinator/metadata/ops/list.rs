@@ -11,7 +11,7 @@ use dfs_wire::message::metadata::{DiskUsage, DiskUsageStep, EntryKind, FileStat,
 use dfs_wire::path::DfsPath;
 
 use super::PAGE_BYTES_MAX;
-use crate::coordinator::metadata::model::records::{Entry, Inode};
+use crate::coordinator::metadata::model::records::{Entry, FileBody, Inode};
 use crate::coordinator::metadata::model::tree;
 use crate::coordinator::metadata::table::error::{MetaError, invalid};
 use crate::coordinator::metadata::table::format::decode;
@@ -102,6 +102,31 @@ impl<'a, V: View> Walk<'a, V> {
             }
         }
         Ok(true)
+    }
+}
+
+/// Hands the files below `path`, or the one file that it is, to `visit`, in the order of a listing and from the first after
+/// `after` on, until it says stop. Whether they came to their end is returned.
+///
+/// # Errors
+/// As [`list`]; those of `visit`.
+pub(super) fn walk_files(
+    view: &impl View,
+    path: &DfsPath,
+    after: Option<&DfsPath>,
+    mut visit: impl FnMut(DfsPath, InodeId, &FileBody) -> Result<bool, MetaError>,
+) -> Result<bool, MetaError> {
+    let node = tree::node(view, path)?;
+    check_cursor(path, after)?;
+    match node.inode.file {
+        Some(body) if after.is_none() => visit(path.clone(), node.id, &body),
+        Some(_) => Ok(true),
+        None => {
+            Walk::new(view, (node.id, path), true, after)?.run(|path, inode, record| match &record.file {
+                Some(body) => visit(path, inode, body),
+                None => Ok(true),
+            })
+        }
     }
 }
 

@@ -37,6 +37,7 @@ pub mod mutation;
 pub mod names;
 pub mod outcome;
 pub mod read;
+pub mod replication;
 pub mod resume;
 pub mod surplus;
 pub mod transfer;

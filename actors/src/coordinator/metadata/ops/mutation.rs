@@ -17,11 +17,12 @@ use std::collections::BTreeMap;
 use super::forget::ForgetNode;
 use super::inventory::CopyFinding;
 use super::outcome::RequestDigest;
+use super::replication::FilePart;
 use super::surplus::{self, CopyDrop};
 use super::transfer::{self, ChunkPlacement};
 use super::{
-    OpContext, cluster, copy, forget, gc, inventory, jobs, maintenance, names, outcome, trash, trash_usage,
-    upload,
+    OpContext, cluster, copy, forget, gc, inventory, jobs, maintenance, names, outcome, replication, trash,
+    trash_usage, upload,
 };
 use crate::coordinator::metadata::model::outcome::{AllocatedChunk, Outcome, StepProgress};
 use crate::coordinator::metadata::model::records::{
@@ -79,6 +80,8 @@ pub enum Mutation {
     DiscardCopy(NodeId, ChunkKey),
     /// Remember jobs as they are now, or forget them.
     PutJobs(Vec<(JobId, Option<JobRecord>)>),
+    /// Want so many copies of parts of files (any number).
+    SetReplication(u8, Vec<FilePart>),
     /// One bounded step of background work (as many batches as its group may have of it).
     Step(Step),
 }
@@ -176,6 +179,7 @@ impl Mutation {
             Self::KeepCopy(..) => "keep_copy",
             Self::DiscardCopy(..) => "discard_copy",
             Self::PutJobs(_) => "put_jobs",
+            Self::SetReplication(..) => "set_replication",
             Self::Step(step) => step.name(),
         }
     }
@@ -242,6 +246,9 @@ impl Mutation {
             Self::KeepCopy(node, key) => overlay.mutate(|t| surplus::keep_copy(t, ctx, *key, *node)).map(one),
             Self::DiscardCopy(node, key) => {
                 overlay.mutate(|t| surplus::discard_copy(t, ctx, *key, *node)).map(one)
+            }
+            Self::SetReplication(copies, parts) => {
+                replication::set(overlay, *copies, parts).map(Outcome::Progress)
             }
             Self::Step(step) => step.run(overlay, ctx).map(Outcome::Progress),
             Self::PutJobs(changes) => overlay.mutate(|t| jobs::put(t, changes)).map(|()| Outcome::Done),

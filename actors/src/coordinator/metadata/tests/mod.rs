@@ -10,6 +10,7 @@ mod namespace;
 mod nodes;
 mod operations;
 mod outcomes;
+mod replication;
 mod sharing;
 mod surplus;
 mod trash_usage;

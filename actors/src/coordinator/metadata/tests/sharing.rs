@@ -30,13 +30,13 @@ impl Lab {
         }
     }
 
-    fn copy(&mut self, from: &str, to: &str) -> FileStat {
+    pub(super) fn copy(&mut self, from: &str, to: &str) -> FileStat {
         let opened = self.open_copy(copy_of(from, to)).unwrap();
         while self.copy_step(opened.session).copied < opened.chunk_count {}
         self.commit(opened.session, opened.size, opened.chunk_count).unwrap()
     }
 
-    fn chunks_of(&self, p: &str) -> Vec<crate::coordinator::metadata::ops::read::LocatedChunk> {
+    pub(super) fn chunks_of(&self, p: &str) -> Vec<crate::coordinator::metadata::ops::read::LocatedChunk> {
         let (mut all, mut first) = (Vec::new(), 0);
         loop {
             let read = OpenRead { path: path(p), version: None, first, count: 0 };
@@ -53,7 +53,7 @@ impl Lab {
         [self.count(b"f"), self.count(b"c"), self.count(b"w")]
     }
 
-    fn release_now(&mut self) {
+    pub(super) fn release_now(&mut self) {
         self.now_ms += self.policy.read_lease_ms + 60_001;
         self.drain_and_delete(3);
     }

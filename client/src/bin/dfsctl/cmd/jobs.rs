@@ -13,7 +13,7 @@ use crate::watch::{interval, watch};
 
 /// Shows long work that was asked for, pauses and ends it
 ///
-/// Emptying a datanode and balancing are jobs: they go on by themselves, whatever restarts, and are remembered after they
+/// Emptying a datanode, balancing and another number of copies are jobs: they go on by themselves, whatever restarts, and are remembered after they
 /// ended.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {

@@ -25,6 +25,7 @@ pub(crate) mod mkdir;
 pub(crate) mod mv;
 pub(crate) mod nodes;
 pub(crate) mod put;
+pub(crate) mod replication;
 pub(crate) mod rm;
 pub(crate) mod scrub;
 pub(crate) mod stat;
