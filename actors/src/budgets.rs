@@ -88,6 +88,8 @@ pub const CENSUS_MAILBOX: usize = 4;
 pub const REPAIR_MAILBOX: usize = 4;
 /// The jobs: what operators ask, and the ends of its own steps.
 pub const JOBS_MAILBOX: usize = 64;
+/// The keeper of events: what happens, what operators ask, and the ends of its own steps.
+pub const EVENTS_MAILBOX: usize = 64;
 
 /// Calls to the coordinator that may wait, for the actor and for its connection.
 pub const CONTROL_MAILBOX: usize = 64;

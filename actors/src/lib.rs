@@ -11,6 +11,7 @@
 //! |  +- errands          links to datanodes, for what they are to do
 //! |  +- repair           makes up copies that are missing, and drops those that are too many
 //! |  +- jobs             long work that operators ask for: how far it is, and what repair is to do for it
+//! |  +- events           what happened, and since when something needs attention
 //! +- transport           (one for one)
 //!    +- sessions         nursery: one session for each connection
 //!    +- listener         the socket

@@ -33,6 +33,7 @@ mod digest;
 mod env;
 mod error;
 mod get;
+mod health;
 mod inspect;
 mod jobs;
 mod local;

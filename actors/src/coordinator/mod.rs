@@ -12,6 +12,7 @@
 //! The service is no actor: it owns nothing that must survive, and runs in the task of whoever asks.
 
 mod census;
+mod events;
 pub mod gc;
 mod health;
 mod jobs;

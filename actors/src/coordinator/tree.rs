@@ -11,28 +11,32 @@
 //! |  +- errands           links to datanodes, for what they are to do
 //! |  +- repair            makes up copies that are missing, and drops those that are too many
 //! |  +- jobs              long work that operators ask for: how far it is, and what repair is to do for it
+//! |  +- events            what happened, and since when something needs attention
 //! +- transport            see peer/tree.rs
 //! ```
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use dfs_wire::id::ClusterId;
+use dfs_wire::id::{ClusterId, Epoch};
 use dfs_wire::status::Status;
 use futures_util::future::BoxFuture;
 
-use super::census::{CensusArgs, CensusTaker, Counted, census_channel};
+use super::census::{CensusArgs, CensusMsg, CensusTaker, Counted, census_channel};
 use super::service::{CoordinatorConfig, CoordinatorParts, CoordinatorService};
 use crate::budgets::{
-    CENSUS_MAILBOX, GC_MAILBOX, JOBS_MAILBOX, LINKS_MAILBOX, MEMBERSHIP_MAILBOX, PLACEMENT_MAILBOX,
-    REPAIR_MAILBOX, WRITER_MAILBOX,
+    CENSUS_MAILBOX, EVENTS_MAILBOX, GC_MAILBOX, JOBS_MAILBOX, LINKS_MAILBOX, MEMBERSHIP_MAILBOX,
+    PLACEMENT_MAILBOX, REPAIR_MAILBOX, WRITER_MAILBOX,
 };
+use crate::coordinator::events::{Events, EventsArgs, EventsMsg, book_channel};
 use crate::coordinator::gc::{Gc, GcArgs, GcConfig, GcHealth, GcMsg};
-use crate::coordinator::jobs::{Jobs, JobsArgs};
+use crate::coordinator::health::{Examiner, NodeReports};
+use crate::coordinator::jobs::{Jobs, JobsArgs, JobsMsg};
 use crate::coordinator::membership::{
     ClusterView, Membership, MembershipArgs, MembershipConfig, MembershipMsg, RememberedMembers,
     RememberedNodes, ViewReceiver, view_channel,
 };
+use crate::coordinator::metadata::model::records::HealthBook;
 use crate::coordinator::metadata::model::time::ReignClock;
 use crate::coordinator::metadata::ops::cluster::Reign;
 use crate::coordinator::metadata::reader::{MetadataReader, MetadataReads, ReadFor, ReadLane};
@@ -43,13 +47,14 @@ use crate::coordinator::metadata::writer::{
 };
 use crate::coordinator::placement::{Placement, PlacementArgs, PlacementMsg};
 use crate::coordinator::repair::{
-    Errands, Repair, RepairArgs, RepairConfig, RepairHealth, WishReceiver, Wishes, introduction, wish_channel,
+    Errands, Repair, RepairArgs, RepairConfig, RepairHealth, RepairMsg, WishReceiver, Wishes, introduction,
+    wish_channel,
 };
 use crate::coordinator::service::Doorbell;
 use crate::coordinator::signer::Signer;
 use crate::env::{Clock, Env};
 use crate::peer::admin::NodeAdmin;
-use crate::peer::links::Links;
+use crate::peer::links::{Links, LinksMsg};
 use crate::supervisor::{Addr, ChildSpec, Intensity, START_TIMEOUT, SupervisorSpec};
 use crate::watch;
 
@@ -121,16 +126,46 @@ impl RememberedNodes for MetadataNodes {
     }
 }
 
-/// Each of the eight actors may fall once a minute before what is around them is blamed. One that never comes up escalates within
+/// Each of the nine actors may fall once a minute before what is around them is blamed. One that never comes up escalates within
 /// half a minute: its waits double.
-const INTENSITY: Intensity = Intensity { max_restarts: 8, window: Duration::from_secs(60) };
+const INTENSITY: Intensity = Intensity { max_restarts: 9, window: Duration::from_secs(60) };
+
+/// Where each of them is reached, whichever life it is in.
+struct Addresses {
+    writer: Addr<WriterMsg>,
+    membership: Addr<MembershipMsg>,
+    placement: Addr<PlacementMsg>,
+    gc: Addr<GcMsg>,
+    census: Addr<CensusMsg>,
+    errands: Addr<LinksMsg>,
+    repair: Addr<RepairMsg>,
+    jobs: Addr<JobsMsg>,
+    events: Addr<EventsMsg>,
+}
+
+impl Addresses {
+    fn new(clock: &Arc<dyn Clock>) -> Self {
+        Self {
+            writer: Addr::new(clock, WRITER_MAILBOX),
+            membership: Addr::new(clock, MEMBERSHIP_MAILBOX),
+            placement: Addr::new(clock, PLACEMENT_MAILBOX),
+            gc: Addr::new(clock, GC_MAILBOX),
+            census: Addr::new(clock, CENSUS_MAILBOX),
+            errands: Addr::new(clock, LINKS_MAILBOX),
+            repair: Addr::new(clock, REPAIR_MAILBOX),
+            jobs: Addr::new(clock, JOBS_MAILBOX),
+            events: Addr::new(clock, EVENTS_MAILBOX),
+        }
+    }
+}
 
 /// What most of the actors are given.
 struct Shared {
+    at: Addresses,
     reads: MetadataReads,
     view: ViewReceiver,
+    census: watch::Receiver<Counted>,
     time: ReignClock,
-    writer: Addr<WriterMsg>,
 }
 
 impl Shared {
@@ -151,44 +186,68 @@ impl Shared {
 
     fn repair(
         &self,
-        (config, errands): (RepairConfig, Errands),
-        placement: &Addr<PlacementMsg>,
+        (config, env): (RepairConfig, &Env),
         signer: &Arc<Signer>,
         health: &Arc<RepairHealth>,
-        (census, wishes): (watch::Receiver<Counted>, WishReceiver),
+        wishes: WishReceiver,
     ) -> RepairArgs {
         RepairArgs {
             config,
             reads: self.reads.clone(),
             view: self.view.clone(),
-            census,
+            census: self.census.clone(),
             time: self.time.clone(),
-            writer: self.writer.clone(),
-            placement: placement.clone(),
+            writer: self.at.writer.clone(),
+            placement: self.at.placement.clone(),
             signer: Arc::clone(signer),
-            errands,
+            errands: Errands::new(env.clone(), self.at.errands.clone()),
             health: Arc::clone(health),
             wishes,
         }
     }
 
-    fn jobs(
-        &self,
-        census: watch::Receiver<Counted>,
-        membership: &Addr<MembershipMsg>,
-        repair: &Arc<RepairHealth>,
-        wishes: Arc<watch::Sender<Arc<Wishes>>>,
-    ) -> JobsArgs {
+    fn jobs(&self, repair: &Arc<RepairHealth>, wishes: Arc<watch::Sender<Arc<Wishes>>>) -> JobsArgs {
         JobsArgs {
             reads: self.reads.clone(),
             view: self.view.clone(),
-            census,
+            census: self.census.clone(),
             time: self.time.clone(),
-            writer: self.writer.clone(),
-            membership: membership.clone(),
+            writer: self.at.writer.clone(),
+            membership: self.at.membership.clone(),
             repair: Arc::clone(repair),
             wishes,
+            events: self.at.events.clone(),
         }
+    }
+
+    fn examiner(
+        &self,
+        (clock, config): (&Arc<dyn Clock>, &CoordinatorConfig),
+        writer: &Arc<WriterMetrics>,
+        (gc, repair): (&Arc<GcHealth>, &Arc<RepairHealth>),
+    ) -> Arc<Examiner> {
+        Arc::new(Examiner {
+            clock: Arc::clone(clock),
+            time: self.time.clone(),
+            view: self.view.clone(),
+            census: self.census.clone(),
+            writer: Arc::clone(writer),
+            gc: Arc::clone(gc),
+            repair: Arc::clone(repair),
+            reports: NodeReports::default(),
+            policy: config.policy,
+            unsafe_modes: config.unsafe_modes.clone(),
+        })
+    }
+
+    fn events(
+        &self,
+        epoch: Epoch,
+        examiner: &Arc<Examiner>,
+        publish: Arc<watch::Sender<Arc<HealthBook>>>,
+    ) -> EventsArgs {
+        let (reads, writer) = (self.reads.clone(), self.at.writer.clone());
+        EventsArgs { epoch, reads, writer, examiner: Arc::clone(examiner), publish }
     }
 }
 
@@ -201,44 +260,39 @@ pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
     let metrics = Arc::new(WriterMetrics::default());
     let committer = Committer::new(Arc::clone(&store), &reign, config.policy, Arc::clone(&metrics))?;
     let clock = &env.clock;
-    let reads = MetadataReads::new(store, reads, Arc::clone(clock));
     let ((publish, view), (counted, census)) = (view_channel(), census_channel());
-    let writer = Addr::new(clock, WRITER_MAILBOX);
-    let (membership, placement, gc_addr) = (
-        Addr::new(clock, MEMBERSHIP_MAILBOX),
-        Addr::new(clock, PLACEMENT_MAILBOX),
-        Addr::new(clock, GC_MAILBOX),
+    let ((wish, wishes), (remember, book)) = (wish_channel(), book_channel());
+    let reads = MetadataReads::new(store, reads, Arc::clone(clock));
+    let shared = Shared { at: Addresses::new(clock), reads, view, census, time };
+    let (signer, gc_health, repair_health) = (
+        Arc::new(Signer::new(reign.key.clone(), reign.epoch)),
+        Arc::new(GcHealth::default()),
+        Arc::new(RepairHealth::new(repair.errands_max == 0)),
     );
-    let writer_args = WriterArgs { committer: Arc::new(Mutex::new(committer)), lane, time: time.clone() };
-    let shared =
-        Shared { reads: reads.clone(), view: view.clone(), time: time.clone(), writer: writer.clone() };
+    let examiner = shared.examiner((clock, &config), &metrics, (&gc_health, &repair_health));
+    let committer = Arc::new(Mutex::new(committer));
+    let writer_args = WriterArgs { committer, lane, time: shared.time.clone() };
     let membership_args = shared.membership(config.membership, reign.cluster, publish);
-    let placement_args = PlacementArgs { view: view.clone() };
-    let census_addr = Addr::new(clock, CENSUS_MAILBOX);
+    let placement_args = PlacementArgs { view: shared.view.clone() };
+    let gc_args = GcArgs { config: gc, writer: shared.at.writer.clone(), health: gc_health };
     let census_args = shared.census(counted);
-    let gc_health = Arc::new(GcHealth::default());
-    let gc_args = GcArgs { config: gc, writer: writer.clone(), health: Arc::clone(&gc_health) };
-    let signer = Arc::new(Signer::new(reign.key.clone(), reign.epoch));
-    let repair_health = Arc::new(RepairHealth::new(repair.errands_max == 0));
-    let repair_addr = Addr::new(clock, REPAIR_MAILBOX);
-    let (wish, wishes) = wish_channel();
-    let links = Addr::new(clock, LINKS_MAILBOX);
-    let links_args = introduction(&reign, admin.name());
-    let errands = Errands::new(env.clone(), links.clone());
-    let repair_args =
-        shared.repair((repair, errands), &placement, &signer, &repair_health, (census.clone(), wishes));
-    let jobs = Addr::new(clock, JOBS_MAILBOX);
-    let jobs_args = shared.jobs(census.clone(), &membership, &repair_health, wish);
+    let errands_args = introduction(&reign, admin.name());
+    let repair_args = shared.repair((repair, &env), &signer, &repair_health, wishes);
+    let jobs_args = shared.jobs(&repair_health, wish);
+    let events_args = shared.events(reign.epoch, &examiner, remember);
+    let Shared { at, reads, view, census, time } = shared;
     let spec = SupervisorSpec::one_for_one(clock, "coordinator")
         .intensity(INTENSITY)
-        .child(ChildSpec::new::<MetadataWriter>("metadata-writer", &writer, writer_args))
-        .child(ChildSpec::new::<Membership>("membership", &membership, membership_args))
-        .child(ChildSpec::new::<Placement>("placement", &placement, placement_args))
-        .child(ChildSpec::new::<Gc>("gc", &gc_addr, gc_args))
-        .child(ChildSpec::new::<CensusTaker>("census", &census_addr, census_args))
-        .child(ChildSpec::new::<Links>("errands", &links, links_args))
-        .child(ChildSpec::new::<Repair>("repair", &repair_addr, repair_args))
-        .child(ChildSpec::new::<Jobs>("jobs", &jobs, jobs_args));
+        .child(ChildSpec::new::<MetadataWriter>("metadata-writer", &at.writer, writer_args))
+        .child(ChildSpec::new::<Membership>("membership", &at.membership, membership_args))
+        .child(ChildSpec::new::<Placement>("placement", &at.placement, placement_args))
+        .child(ChildSpec::new::<Gc>("gc", &at.gc, gc_args))
+        .child(ChildSpec::new::<CensusTaker>("census", &at.census, census_args))
+        .child(ChildSpec::new::<Links>("errands", &at.errands, errands_args))
+        .child(ChildSpec::new::<Repair>("repair", &at.repair, repair_args))
+        .child(ChildSpec::new::<Jobs>("jobs", &at.jobs, jobs_args))
+        .child(ChildSpec::new::<Events>("events", &at.events, events_args));
+    let Addresses { writer, membership, placement, gc, jobs, events, .. } = at;
     let clock = clock.clone();
     let service = Arc::new(CoordinatorService::new(CoordinatorParts {
         reign,
@@ -248,17 +302,19 @@ pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
         reads,
         writer: writer.clone(),
         metrics: Arc::clone(&metrics),
-        gc: gc_health,
-        collector: gc_addr.clone(),
+        collector: gc.clone(),
         repair: repair_health,
         membership,
         placement,
         jobs,
+        examiner,
+        events,
+        book,
         view,
         census,
         doorbell,
         signer,
         admin,
     }));
-    Ok(Coordinator { clock, spec, service, writer, gc: gc_addr, metrics })
+    Ok(Coordinator { clock, spec, service, writer, gc, metrics })
 }

@@ -128,7 +128,10 @@ impl NodeAdmin {
             | AdminRequest::Jobs
             | AdminRequest::ActOnJob(..)
             | AdminRequest::MaintainNode(_)
-            | AdminRequest::SetReplication(_) => {
+            | AdminRequest::SetReplication(_)
+            | AdminRequest::MuteFinding(_)
+            | AdminRequest::Mutes
+            | AdminRequest::Events(_) => {
                 Err(Status::new(StatusCode::Unsupported, "only the coordinator knows the cluster"))
             }
             AdminRequest::ScrubStatus | AdminRequest::ScrubStart(_) => {

@@ -11,6 +11,7 @@ mod crowds;
 mod descriptors;
 mod dev_cluster;
 mod drain;
+mod events;
 mod examples;
 mod files;
 mod frozen_disk;

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::absent;
 pub use super::gc::{Garbage, GarbageKind, GcBegun, RunGc};
-pub use super::health::{HealthFinding, HealthLevel};
+pub use super::health::{ClusterEvent, HealthFinding, HealthLevel, MuteFinding, MutedFinding, ReadEvents};
 use super::job::{
     BalancePlan, DrainNode, DrainPlan, JobAction, JobId, JobStatus, ReplicationPlan, SetReplication,
     StartBalance,
@@ -54,6 +54,12 @@ pub enum AdminRequest {
     MaintainNode(MaintainNode),
     /// Have another number of copies made of files that are there.
     SetReplication(SetReplication),
+    /// Hear nothing of something that needs attention for a while.
+    MuteFinding(MuteFinding),
+    /// What operators want to hear nothing of.
+    Mutes,
+    /// What happened to the cluster.
+    Events(ReadEvents),
 }
 
 impl AdminRequest {
@@ -79,6 +85,9 @@ impl AdminRequest {
             Self::ActOnJob(..) => "admin.act_on_job",
             Self::MaintainNode(_) => "admin.maintain_node",
             Self::SetReplication(_) => "admin.set_replication",
+            Self::MuteFinding(_) => "admin.mute_finding",
+            Self::Mutes => "admin.mutes",
+            Self::Events(_) => "admin.events",
         }
     }
 }
@@ -190,6 +199,10 @@ pub enum AdminResponse {
     NodeMaintained(MaintainedNode),
     /// What it takes to have another number of copies, and the job that does it.
     Replicates(Box<ReplicationPlan>),
+    /// What operators want to hear nothing of, all of it.
+    Mutes(Vec<MutedFinding>),
+    /// Some events, the oldest first.
+    Events(Vec<ClusterEvent>),
 }
 
 /// What a node says of itself.

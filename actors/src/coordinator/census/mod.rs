@@ -16,4 +16,5 @@ mod messages;
 mod state;
 
 pub(super) use actor::{CensusArgs, CensusTaker, census_channel};
+pub(super) use messages::CensusMsg;
 pub(super) use state::{Counted, compared, count_at_once, heard_of, reaches};

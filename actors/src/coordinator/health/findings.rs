@@ -21,10 +21,9 @@ pub(crate) fn findings(signs: &Signs<'_>) -> Vec<HealthFinding> {
     all.extend(signs.unknown_reign.map(outdated));
     all.extend(quorum(signs));
     for node in &signs.view.nodes {
-        all.extend(nodes::state(node, signs));
-        all.extend(nodes::disk(node));
-        all.extend(nodes::corrupt(node, (signs.corrupt)(node)));
-        all.extend(nodes::told_by(node));
+        let of = nodes::state(node, signs).into_iter().chain(nodes::disk(node));
+        let of = of.chain(nodes::corrupt(node, (signs.corrupt)(node))).chain(nodes::told_by(node));
+        all.extend(of.map(|finding| finding.about(&node.entry.name)));
     }
     all.extend(signs.view.waiting.iter().map(nodes::waiting));
     all.extend(of_chunks(signs));
@@ -245,7 +244,7 @@ mod tests {
 
     use super::*;
     use crate::coordinator::gc::Stuck;
-    use crate::coordinator::health::DELETIONS_COUNTED;
+    use crate::coordinator::health::signs::DELETIONS_COUNTED;
     use crate::coordinator::membership::{ClusterView, NodeView};
     use crate::coordinator::metadata::model::census::Census;
     use crate::coordinator::metadata::ops::Policy;

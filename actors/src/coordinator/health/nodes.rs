@@ -150,4 +150,5 @@ pub(super) fn waiting(waiting: &WaitingNode) -> HealthFinding {
         format!("datanode {} ({}) waits for an operator's yes: {}", record.name, record.address, waiting.why),
         &format!("let it in with `dfsctl nodes admit {}`, or stop it", waiting.node),
     )
+    .about(&record.name)
 }

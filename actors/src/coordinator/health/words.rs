@@ -1,10 +1,12 @@
 //! How findings speak.
 
 use dfs_wire::message::admin::{HealthFinding, HealthLevel};
+use dfs_wire::message::health::HEALTH_CODES;
 
 /// A finding, of text that is borrowed where it can be.
 pub(super) fn finding(code: &str, level: HealthLevel, message: String, hint: &str) -> HealthFinding {
-    HealthFinding { code: code.to_owned(), level, message, hint: hint.to_owned() }
+    debug_assert!(HEALTH_CODES.contains(&code), "{code} is listed nowhere");
+    HealthFinding::new(code, level, message, hint)
 }
 
 /// So many of something, as people say it.

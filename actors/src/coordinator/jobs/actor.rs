@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dfs_wire::id::{ChunkId, NodeId, OpId};
+use dfs_wire::message::admin::HealthLevel;
 use dfs_wire::message::job::{JobId, JobState, JobStatus, JobTask, NamedNode, WantedCopies, WorkAmount};
 use dfs_wire::message::membership::NodeState;
 use dfs_wire::message::metadata::CopyState;
@@ -15,6 +16,7 @@ use super::messages::{Changes, JobAsked, JobsMsg};
 use super::replication::{Advance, advance, is_over};
 use super::state::JobsState;
 use crate::coordinator::census::Counted;
+use crate::coordinator::events::{EventsMsg, Happening};
 use crate::coordinator::membership::{MembershipMsg, NodeView, ViewReceiver};
 use crate::coordinator::metadata::model::time::ReignClock;
 use crate::coordinator::metadata::ops::mutation::Mutation;
@@ -29,7 +31,7 @@ use crate::supervisor::{ActorError, Addr, AskError, Behaviour, Ctx};
 use crate::watch;
 
 /// Patience with one read, with the register of nodes and with the writer.
-pub(super) const STEP_WITHIN: Duration = Duration::from_secs(20);
+const STEP_WITHIN: Duration = Duration::from_secs(20);
 /// How often the jobs are looked at.
 const TICK: Duration = Duration::from_secs(1);
 /// How long chunks that are to move may take: those that have not by then are left where they are.
@@ -50,6 +52,7 @@ pub(crate) struct JobsArgs {
     pub(crate) membership: Addr<MembershipMsg>,
     pub(crate) repair: Arc<RepairHealth>,
     pub(crate) wishes: Arc<watch::Sender<Arc<Wishes>>>,
+    pub(crate) events: Addr<EventsMsg>,
 }
 
 /// Runs the jobs.
@@ -64,6 +67,8 @@ pub(crate) struct Jobs {
     looking: BTreeSet<JobId>,
     balancing: Balancing,
     saved: MonoTime,
+    /// The states of the jobs that were told of.
+    told: BTreeMap<JobId, JobState>,
 }
 
 /// What a balance does now; it begins anew with each life of the actor, from the cursor of its job.
@@ -81,7 +86,7 @@ struct Balancing {
     reading: bool,
 }
 
-pub(super) fn silent(error: AskError) -> Status {
+fn silent(error: AskError) -> Status {
     Status::new(StatusCode::Unavailable, format!("no word from within: {error}"))
         .hint("try again in a moment")
 }
@@ -155,6 +160,36 @@ impl Jobs {
         };
         self.telling = true;
         ctx.spawn_then(task, JobsMsg::NodeTold);
+    }
+
+    /// Has it kept which jobs have begun, or are in another state than before.
+    fn tell_of_states(&mut self, now_ms: u64) {
+        let jobs = self.state.list(now_ms);
+        for job in &jobs {
+            if self.told.insert(job.id, job.state) == Some(job.state) {
+                continue;
+            }
+            let (id, kind, state) = (job.id, job.task.kind(), job.state.name());
+            let by = if job.state == JobState::Running {
+                format!(", for {}", job.asked_by)
+            } else {
+                String::new()
+            };
+            let failed = job.state == JobState::Failed;
+            let (level, why) = match failed {
+                true => (HealthLevel::Warn, format!(": {}", job.last_exception)),
+                false => (HealthLevel::Ok, String::new()),
+            };
+            let happening = Happening::new("job", level, format!("job {id} ({kind}) is {state}{by}{why}"));
+            let happening = match &job.task {
+                JobTask::Drain(NamedNode { name, .. }) => happening.about(name),
+                JobTask::Balance(_) | JobTask::Replication(_) => happening,
+            };
+            if let Err(error) = self.args.events.try_send(EventsMsg::Note(happening)) {
+                tracing::warn!(job = %id, %error, "the state of a job could not be kept as an event");
+            }
+        }
+        self.told.retain(|id, _| jobs.iter().any(|job| job.id == *id));
     }
 
     /// Looks how far the emptying of a node is.
@@ -294,7 +329,8 @@ impl Jobs {
         }
         if self.looking.insert(id) {
             let op = OpId(ctx.env().rng.u128());
-            let step = advance(self.args.clone(), op, wanted, self.state.cursor(id));
+            let through = (self.args.reads.clone(), self.args.writer.clone());
+            let step = advance(through, op, wanted, self.state.cursor(id));
             ctx.spawn_then(step, move |advanced| JobsMsg::Advanced(id, advanced));
         }
     }
@@ -360,7 +396,9 @@ impl Behaviour for Jobs {
         }
         let state = JobsState::new(remembered);
         let (looking, balancing) = (BTreeSet::new(), Balancing::default());
-        let this = Self { args, state, whole, telling: false, looking, balancing, saved: ctx.now() };
+        let told = state.list(0).into_iter().map(|job| (job.id, job.state)).collect();
+        let saved = ctx.now();
+        let this = Self { args, state, whole, telling: false, looking, balancing, saved, told };
         this.wish();
         Ok(this)
     }
@@ -434,6 +472,7 @@ impl Behaviour for Jobs {
         }
         self.wish();
         self.tell(ctx);
+        self.tell_of_states(now_ms);
         if ctx.now().since(self.saved) >= SAVE_EVERY {
             self.save(ctx);
         }

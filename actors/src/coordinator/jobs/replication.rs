@@ -9,18 +9,28 @@
 //! The cursor of the job is one byte for which of the two it is, the next chunk of the file in big-endian, and the path of the
 //! file: of the one that was begun, or else of the last one that is done. A restart goes on from there.
 
+use std::time::Duration;
+
 use dfs_wire::id::OpId;
 use dfs_wire::message::job::{WantedCopies, WorkAmount};
 use dfs_wire::path::DfsPath;
 use dfs_wire::status::{Status, StatusCode};
 
-use super::actor::{JobsArgs, STEP_WITHIN, silent};
 use crate::coordinator::metadata::ops::mutation::Mutation;
 use crate::coordinator::metadata::ops::replication::{FilePlace, Parts, parts, settled};
-use crate::coordinator::metadata::reader::{MetadataReader, ReadFor};
+use crate::coordinator::metadata::reader::{MetadataReader, MetadataReads, ReadFor};
 use crate::coordinator::metadata::table::error::MetaError;
 use crate::coordinator::metadata::table::view::View;
 use crate::coordinator::metadata::writer::WriterMsg;
+use crate::supervisor::{Addr, AskError};
+
+/// Patience with one read, and with the writer.
+const STEP_WITHIN: Duration = Duration::from_secs(20);
+
+fn unanswered(error: AskError) -> Status {
+    Status::new(StatusCode::Unavailable, format!("no word from the writer: {error}"))
+        .hint("it is tried again")
+}
 
 /// Where a job that is about numbers of copies stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -69,7 +79,7 @@ pub(crate) struct Advance {
 /// # Errors
 /// `NotFound` if the path is not there any more; why the metadata does not answer.
 pub(super) async fn advance(
-    args: JobsArgs,
+    (reads, writer): (MetadataReads, Addr<WriterMsg>),
     op: OpId,
     wanted: WantedCopies,
     cursor: Vec<u8>,
@@ -77,16 +87,16 @@ pub(super) async fn advance(
     let at = ReplicationCursor::decode(&cursor).unwrap_or_default();
     if at.waiting {
         let look = move |reader: &MetadataReader| reader.read(|rows| wait(rows, &wanted, &at.place));
-        return args.reads.ask(ReadFor::Health, STEP_WITHIN, look).await;
+        return reads.ask(ReadFor::Health, STEP_WITHIN, look).await;
     }
     let WantedCopies { path, copies } = wanted;
     let place = at.place;
     let look = move |reader: &MetadataReader| reader.read(|rows| parts(rows, &path, &place));
-    let Parts { parts, next } = args.reads.ask(ReadFor::Health, STEP_WITHIN, look).await?;
+    let Parts { parts, next } = reads.ask(ReadFor::Health, STEP_WITHIN, look).await?;
     let parts: Vec<_> = parts.into_iter().map(|(_, part)| part).collect();
     if !parts.is_empty() {
         let set = WriterMsg::mutate(op, Mutation::SetReplication(copies, parts));
-        args.writer.ask(set, STEP_WITHIN).await.map_err(silent)??;
+        writer.ask(set, STEP_WITHIN).await.map_err(unanswered)??;
     }
     let cursor = ReplicationCursor { waiting: next.is_none(), place: next.unwrap_or_default() };
     Ok(Advance { cursor: cursor.encode(), ..Advance::default() })

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dfs_wire::id::{ChunkId, ChunkKey, Epoch, NodeId};
+use dfs_wire::message::admin::{ClusterEvent, ReadEvents};
 use dfs_wire::message::inventory::InventoryReport;
 use dfs_wire::message::metadata::{
     DiskUsage, DiskUsageStep, Explain, FileStat, Fsck, FsckStep, List, Listed, OpenRead, TrashList,
@@ -23,11 +24,11 @@ use tokio::sync::oneshot;
 use super::ops::inventory::{CopyFinding, Judged, Sight};
 use super::ops::read::{ExplainPage, ReadPage};
 use super::ops::{
-    OpContext, cluster, fsck, gc, inventory, jobs, list, maintenance, names, outcome, read, resume, surplus,
-    trash, trash_usage,
+    OpContext, cluster, events, fsck, gc, inventory, jobs, list, maintenance, names, outcome, read, resume,
+    surplus, trash, trash_usage,
 };
 use crate::coordinator::metadata::model::records::{
-    Known, MaintainedNodes, NodeRecord, Outcomes, UnknownReign,
+    HealthBook, Known, MaintainedNodes, NodeRecord, Outcomes, UnknownReign,
 };
 use crate::coordinator::metadata::model::worth::Reaches;
 use crate::coordinator::metadata::table::error::MetaError;
@@ -290,6 +291,22 @@ impl MetadataReader {
     /// Of the store.
     pub fn maintenance(&self) -> Result<MaintainedNodes, MetaError> {
         self.read(|view| maintenance::all(view))
+    }
+
+    /// What is remembered of the health of the cluster.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn health_book(&self) -> Result<HealthBook, MetaError> {
+        self.read(|view| events::book(view))
+    }
+
+    /// See [`events::read`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn events(&self, asked: &ReadEvents, now_ms: u64) -> Result<Vec<ClusterEvent>, MetaError> {
+        self.read(|view| events::read(view, asked, now_ms))
     }
 
     /// The record of a node.

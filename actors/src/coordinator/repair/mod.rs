@@ -30,6 +30,7 @@ mod wishes;
 
 pub(super) use actor::{Repair, RepairArgs};
 pub(super) use errands::{Errands, introduction};
+pub(super) use messages::RepairMsg;
 pub use state::RepairConfig;
 pub(super) use tally::RepairHealth;
 pub use tally::RepairTally;

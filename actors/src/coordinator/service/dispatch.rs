@@ -10,9 +10,7 @@ use dfs_wire::handshake::{Hello, Peer, Welcome};
 use dfs_wire::id::{NodeId, OpId};
 use dfs_wire::limits::SILENT_NAMED_MAX;
 use dfs_wire::link::Incoming;
-use dfs_wire::message::admin::{
-    AdminRequest, AdminResponse, ClusterStatus, HealthFinding, HealthLevel, NodeStatus,
-};
+use dfs_wire::message::admin::{AdminRequest, AdminResponse, ClusterStatus, HealthLevel, NodeStatus};
 use dfs_wire::message::inventory::InventoryRequest;
 use dfs_wire::message::membership::MembershipRequest;
 use dfs_wire::message::metadata::ChunkHealth;
@@ -22,16 +20,15 @@ use dfs_wire::version::ProtocolVersion;
 use futures_util::future::BoxFuture;
 
 use super::doorbell::Doorbell;
-use super::facts::NodeReports;
 use super::read_order::is_avoided;
 use super::turns::InventoryTurns;
-use crate::coordinator::census::{Counted, count_at_once};
-use crate::coordinator::gc::{GcHealth, GcMsg};
-use crate::coordinator::health::{DELETIONS_COUNTED, Signs, findings};
+use crate::coordinator::census::Counted;
+use crate::coordinator::events::{BookReceiver, EventsMsg};
+use crate::coordinator::gc::GcMsg;
+use crate::coordinator::health::{Examined, Examiner, annotate, deletions};
 use crate::coordinator::jobs::JobsMsg;
 use crate::coordinator::membership::{ClusterView, MembershipConfig, MembershipMsg, NodeView, ViewReceiver};
 use crate::coordinator::metadata::model::outcome::Outcome;
-use crate::coordinator::metadata::model::records::UnknownReign;
 use crate::coordinator::metadata::model::time::ReignClock;
 use crate::coordinator::metadata::ops::Policy;
 use crate::coordinator::metadata::ops::cluster::Reign;
@@ -107,8 +104,6 @@ pub struct CoordinatorParts {
     pub writer: Addr<WriterMsg>,
     /// What it counts, and how its store does.
     pub metrics: Arc<WriterMetrics>,
-    /// Garbage collection that fails.
-    pub gc: Arc<GcHealth>,
     /// Who collects it.
     pub collector: Addr<GcMsg>,
     /// Who keeps the register of nodes.
@@ -123,6 +118,12 @@ pub struct CoordinatorParts {
     pub(in crate::coordinator) census: watch::Receiver<Counted>,
     /// Asks who is at an address.
     pub doorbell: Arc<dyn Doorbell>,
+    /// Looks at everything that may need attention.
+    pub(in crate::coordinator) examiner: Arc<Examiner>,
+    /// Keeps what happened.
+    pub(in crate::coordinator) events: Addr<EventsMsg>,
+    /// What is remembered of the health of the cluster.
+    pub(in crate::coordinator) book: BookReceiver,
     /// What repair does.
     pub(in crate::coordinator) repair: Arc<RepairHealth>,
     /// Signs what clients may do at datanodes.
@@ -134,7 +135,6 @@ pub struct CoordinatorParts {
 /// Serves clients and datanodes on a coordinator.
 pub struct CoordinatorService {
     pub(in crate::coordinator) parts: CoordinatorParts,
-    pub(super) facts: NodeReports,
     pub(super) turns: InventoryTurns,
 }
 
@@ -150,7 +150,7 @@ impl CoordinatorService {
     /// A service of these parts.
     pub fn new(parts: CoordinatorParts) -> Self {
         let turns = InventoryTurns::new(parts.env.clock.clone());
-        Self { parts, facts: NodeReports::default(), turns }
+        Self { parts, turns }
     }
 
     /// Answers one request of this process, within its deadline.
@@ -198,6 +198,9 @@ impl CoordinatorService {
                 | AdminRequest::Jobs
                 | AdminRequest::ActOnJob(..)),
             ) => self.about_jobs(&asked, request).await.map(Response::Admin),
+            Request::Admin(
+                request @ (AdminRequest::MuteFinding(_) | AdminRequest::Mutes | AdminRequest::Events(_)),
+            ) => self.about_events(&asked, request).await.map(Response::Admin),
             Request::Admin(AdminRequest::TakeInventories) => self.take_inventories().map(Response::Admin),
             Request::Admin(AdminRequest::GcStatus) => self.gc_status(&asked).await.map(Response::Admin),
             Request::Admin(AdminRequest::RunGc(word)) => self.run_gc(&asked, word).await.map(Response::Admin),
@@ -239,7 +242,7 @@ impl CoordinatorService {
 
     /// What is wrong with the metadata store.
     pub fn store_trouble(&self) -> Option<StoreTrouble> {
-        self.parts.metrics.health.trouble(self.parts.env.now().as_micros())
+        self.parts.examiner.store_trouble()
     }
 
     /// The cluster with its health, for this process to show. Without the metadata its counts are 0, and a finding says why.
@@ -252,30 +255,22 @@ impl CoordinatorService {
     }
 
     fn status(&self, reader: &MetadataReader) -> Result<ClusterStatus, MetaError> {
-        let mut store = self.store_trouble();
+        let mut examined = self.parts.examiner.examine(reader)?;
         let outcomes = reader.outcomes().unwrap_or_default();
-        let view = self.view();
-        let signs = reader.signs().and_then(|signs| Ok((signs, self.counted(reader, &view)?)));
-        let ((totals, unknown_reign), counted) = match signs {
-            Ok(signs) => signs,
-            Err(MetaError::Store(error)) => {
-                store = Some(StoreTrouble::Failing(error.to_string()));
-                Default::default()
-            }
-            Err(error) => return Err(error),
-        };
-        let counting = counted.version != view.version;
+        annotate(&mut examined.findings, &self.parts.book.borrow(), self.parts.time.now_ms());
+        let counting = examined.is_counting();
+        let Examined { findings, view, totals, counted } = examined;
         let unsafe_modes = self.parts.config.unsafe_modes.clone();
-        let findings = self.findings(reader, &view, &counted, unknown_reign.as_ref(), store);
         let up = || view.nodes.iter().filter(|n| n.counts_as_up());
         let silent = view.silent(self.parts.env.now(), 2 * self.parts.config.membership.heartbeat_interval);
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let (space, replication) = (Space::of(up().map(|n| &n.load)), self.parts.config.policy.replication);
+        let heard = findings.iter().filter(|finding| finding.muted_ms == 0);
         Ok(ClusterStatus {
             cluster: self.parts.reign.cluster,
             epoch: self.parts.reign.epoch,
             version: self.parts.config.version.clone(),
-            health: findings.iter().map(|f| f.level).max().unwrap_or(HealthLevel::Ok),
+            health: heard.map(|f| f.level).max().unwrap_or(HealthLevel::Ok),
             findings,
             nodes_up: count(up().count()),
             nodes_silent: count(silent.len()),
@@ -313,43 +308,9 @@ impl CoordinatorService {
         })
     }
 
-    fn findings(
-        &self,
-        reader: &MetadataReader,
-        view: &ClusterView,
-        counted: &Counted,
-        unknown_reign: Option<&UnknownReign>,
-        store: Option<StoreTrouble>,
-    ) -> Vec<HealthFinding> {
-        findings(&Signs {
-            view,
-            census: &counted.census,
-            counting: counted.version != view.version,
-            now_ms: self.parts.time.now_ms(),
-            unknown_reign,
-            policy: &self.parts.config.policy,
-            unsafe_modes: &self.parts.config.unsafe_modes,
-            store,
-            stuck: &self.parts.gc.stuck(),
-            repair: &self.parts.repair.look(),
-            corrupt: &|node| self.facts.corrupt_count(node.entry.node),
-            // Without the metadata there is nothing to count; that has a finding of its own.
-            deletions: &|node| deletions(reader, node).unwrap_or_default(),
-        })
-    }
-
-    /// What all chunks are worth; of an earlier version of the cluster state if the count of this one is not done.
-    pub(super) fn counted(&self, reader: &MetadataReader, view: &ClusterView) -> Result<Counted, MetaError> {
-        let now = reader.read(|rows| count_at_once(rows, view, self.parts.time.now_ms()))?;
-        Ok(match now {
-            Some(census) => Counted { census: Arc::new(census), version: view.version },
-            None => self.parts.census.borrow().clone(),
-        })
-    }
-
     fn nodes(&self, reader: &MetadataReader) -> Result<Vec<NodeStatus>, MetaError> {
         let (view, now, now_ms) = (self.view(), self.parts.env.now(), self.parts.time.now_ms());
-        let counted = self.counted(reader, &view)?;
+        let counted = self.parts.examiner.counted(reader, &view)?;
         let status = |node: &NodeView| -> Result<NodeStatus, MetaError> {
             let id = node.entry.node;
             let silent =
@@ -366,8 +327,8 @@ impl CoordinatorService {
                 last_seen_ms: silent,
                 load: node.load.clone(),
                 copies_expected: counted.census.expected(id),
-                inventory_ms: self.facts.inventory_age_ms(id, node.incarnation, now_ms),
-                corrupt_copies: self.facts.corrupt_count(id),
+                inventory_ms: self.parts.examiner.reports.inventory_age_ms(id, node.incarnation, now_ms),
+                corrupt_copies: self.parts.examiner.reports.corrupt_count(id),
                 tombstones: deletions(reader, id)?,
                 not_writable: not_writable(node).unwrap_or_default(),
             })
@@ -402,11 +363,6 @@ impl CoordinatorService {
             }
         }
     }
-}
-
-/// Deletions that a node has not confirmed, up to [`DELETIONS_COUNTED`].
-fn deletions(reader: &MetadataReader, node: NodeId) -> Result<u64, MetaError> {
-    reader.tombstones(node, DELETIONS_COUNTED).map(|found| found.len() as u64)
 }
 
 /// A question to an actor that was not answered, where asking has no effect.

@@ -56,7 +56,8 @@ impl CoordinatorService {
         let (node, name) = called(&view, &word.node)?;
         let check = |reply| MembershipMsg::CheckForget(node, reply);
         self.parts.membership.ask(check, self.left(asked)).await.map_err(unanswered)??;
-        let count = move |service: &Self, reader: &MetadataReader| service.counted(reader, &view);
+        let count =
+            move |service: &Self, reader: &MetadataReader| service.parts.examiner.counted(reader, &view);
         let copies = self.apart(ReadFor::Health, asked, count).await?.census.expected(node);
         let mut losses = self.losses(asked, node).await?;
         if !word.dry_run {
@@ -131,7 +132,7 @@ impl CoordinatorService {
 
     /// Has every node tell all it has, from the start.
     pub(super) fn take_inventories(&self) -> Result<AdminResponse, Status> {
-        self.facts.want_inventories(self.parts.time.now_ms());
+        self.parts.examiner.reports.want_inventories(self.parts.time.now_ms());
         let want = MembershipMsg::WantInventory(None);
         self.parts.membership.try_send(want).map_err(|error| {
             Status::new(StatusCode::Busy, format!("the register of nodes did not take the word: {error}"))

@@ -50,7 +50,7 @@ impl CoordinatorService {
     /// All that versions refer to, and the copies of it that are there.
     fn live(&self, reader: &MetadataReader) -> Result<Garbage, MetaError> {
         let (view, (totals, _)) = (self.view(), reader.signs()?);
-        let counted = self.counted(reader, &view)?;
+        let counted = self.parts.examiner.counted(reader, &view)?;
         let copies = view.nodes.iter().map(|node| counted.census.expected_bytes(node.entry.node));
         let bytes = copies.fold(0, u64::saturating_add);
         Ok(Garbage { count: totals.files, bytes, ..waiting::none(GarbageKind::Live) })
@@ -77,6 +77,7 @@ impl CoordinatorService {
                 due = found.due,
                 "an operator begins a round of garbage collection"
             );
+            self.happened(asked, &format!("began a round of garbage collection ({})", word.kind.name()), "");
         }
         Ok(AdminResponse::GcBegun(GcBegun { due: Some(found.due), more: found.more }))
     }

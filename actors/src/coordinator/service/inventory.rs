@@ -131,8 +131,8 @@ impl CoordinatorService {
             tracing::info!(node = %report.node, findings = findings.len(), "an inventory corrects the metadata");
             self.note(asked, Mutation::ApplyFindings(report.node, findings)).await?;
         }
-        self.facts.page(&report, &judged.quarantine, self.parts.time.now_ms());
-        if report.upto.is_none() && self.facts.is_fresh(report.node) {
+        self.parts.examiner.reports.page(&report, &judged.quarantine, self.parts.time.now_ms());
+        if report.upto.is_none() && self.parts.examiner.reports.is_fresh(report.node) {
             let done = MembershipMsg::InventoryDone(report.node, report.incarnation);
             // If it is lost, the node is asked for one more inventory.
             let _asked_again = self.parts.membership.try_send(done);

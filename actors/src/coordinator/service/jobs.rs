@@ -30,7 +30,7 @@ fn unanswered(error: AskError) -> Status {
 }
 
 /// Who asked, for people.
-fn asked_by(asked: &Asked) -> String {
+pub(super) fn asked_by(asked: &Asked) -> String {
     asked.source.map_or_else(|| "an operator".to_owned(), |source| format!("an operator at {source}"))
 }
 

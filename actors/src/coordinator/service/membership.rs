@@ -175,6 +175,7 @@ impl CoordinatorService {
         let name = record.name.clone();
         tracing::info!(%node, name, "an operator admits a node");
         self.remember(asked, vec![(node, record)]).await?;
+        self.happened(asked, &format!("let datanode {name} in"), &name);
         Ok(AdminResponse::NodeAdmitted(name))
     }
 
@@ -203,6 +204,11 @@ impl CoordinatorService {
         let maintain = |reply| MembershipMsg::Maintain(all, reply);
         self.parts.membership.ask(maintain, self.left(asked)).await.map_err(unanswered)?;
         tracing::info!(%node, name, for_ms, "an operator says how long a node may be away");
+        let what = match *for_ms {
+            0 => format!("ended the maintenance of datanode {name}"),
+            ms => format!("has datanode {name} in maintenance for {} min", ms.div_ceil(60_000)),
+        };
+        self.happened(asked, &what, &name);
         Ok(AdminResponse::NodeMaintained(MaintainedNode { node, name, left_ms: *for_ms }))
     }
 
@@ -228,11 +234,11 @@ impl CoordinatorService {
         self.compare(counts);
         if !found.is_empty() {
             tracing::warn!(%node, bad = corrupt.len(), missing = found.len() - corrupt.len(), "a node reports copies");
-            self.facts.corrupt(node, &corrupt);
+            self.parts.examiner.reports.corrupt(node, &corrupt);
             self.note(asked, Mutation::ApplyFindings(node, found)).await?;
         }
         if !deleted.is_empty() {
-            self.facts.deleted(node, &deleted);
+            self.parts.examiner.reports.deleted(node, &deleted);
             self.note(asked, Mutation::ConfirmDeleted(node, deleted)).await?;
         }
         let news = match &reply.update {
@@ -252,7 +258,7 @@ impl CoordinatorService {
     /// deleted meanwhile is not missing: so only a node that stays short is asked.
     fn compare(&self, (node, has): (NodeId, u64)) {
         let expected = self.parts.census.borrow().census.expected(node);
-        if self.facts.compare(node, has, expected, self.parts.time.now_ms()) {
+        if self.parts.examiner.reports.compare(node, has, expected, self.parts.time.now_ms()) {
             tracing::warn!(%node, has, expected, "a node has fewer chunks than it should have: its inventory is wanted");
             // If it is lost, the next heartbeat but some asks again.
             let _asked_again = self.parts.membership.try_send(MembershipMsg::WantInventory(Some(node)));

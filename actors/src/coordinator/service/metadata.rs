@@ -372,7 +372,8 @@ impl CoordinatorService {
                     view.name(node)
                 ),
             };
-            step.problems.extend(self.facts.stubborn_orphans(ORPHANS_SHOWN).into_iter().map(orphan));
+            step.problems
+                .extend(self.parts.examiner.reports.stubborn_orphans(ORPHANS_SHOWN).into_iter().map(orphan));
         }
         Ok(step)
     }

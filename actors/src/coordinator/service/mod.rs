@@ -3,7 +3,7 @@
 mod apart;
 mod dispatch;
 mod doorbell;
-mod facts;
+mod events;
 mod forget;
 mod garbage;
 mod grants;

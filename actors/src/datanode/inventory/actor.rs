@@ -49,17 +49,16 @@ impl DatanodeHealth {
 
 fn finding(tripped: Tripped) -> HealthFinding {
     let Tripped { orders, chunks, percent } = tripped;
-    HealthFinding {
-        code: "MASS_DELETE_STOPPED".to_owned(),
-        level: HealthLevel::Error,
-        message: format!(
+    HealthFinding::new(
+        "MASS_DELETE_STOPPED",
+        HealthLevel::Error,
+        format!(
             "the coordinator wants {orders} or more of this node's {chunks} chunks gone, which is over {percent} %: none \
              was touched"
         ),
-        hint: "if the coordinator's metadata is an old copy, stop it and restore a newer one; if it is right, restart this \
-               datanode with storage.mass_delete_percent=100 for one inventory"
-            .to_owned(),
-    }
+        "if the coordinator's metadata is an old copy, stop it and restore a newer one; if it is right, restart this \
+         datanode with storage.mass_delete_percent=100 for one inventory",
+    )
 }
 
 /// What the actor is built from.

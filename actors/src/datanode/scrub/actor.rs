@@ -55,12 +55,8 @@ pub struct Scrub {
 }
 
 fn findings(state: &ScrubState, status: &ScrubStatus) -> Vec<HealthFinding> {
-    let warn = |code: &str, message: String, hint: &str| HealthFinding {
-        code: code.to_owned(),
-        level: HealthLevel::Warn,
-        message,
-        hint: hint.to_owned(),
-    };
+    let warn =
+        |code: &str, message: String, hint: &str| HealthFinding::new(code, HealthLevel::Warn, message, hint);
     let days = |ms: u64| format!("{:.1} days", ms as f64 / 86_400_000.0);
     let overdue = status.overdue.then(|| {
         let (since, period) = (days(status.since_ms), days(status.period_ms));

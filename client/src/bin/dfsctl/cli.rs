@@ -3,9 +3,9 @@
 use clap::{Parser, Subcommand};
 
 use crate::cmd::{
-    actors, balance, cat, chaos, checksum, completion, context, cp, df, diff, du, explain, find, fsck, gc,
-    get, head, jobs, ls, maintenance, man, mkdir, mv, nodes, put, replication, rm, scrub, stat, status, sync,
-    trash, tree, undelete, verify, version,
+    actors, balance, cat, chaos, checksum, completion, context, cp, df, diff, du, events, explain, find,
+    fsck, gc, get, head, health, jobs, ls, maintenance, man, mkdir, mv, nodes, put, replication, rm, scrub,
+    stat, status, sync, trash, tree, undelete, verify, version,
 };
 use crate::dev;
 use crate::global::Global;
@@ -79,6 +79,8 @@ pub(crate) enum Verb {
     Trash(trash::Args),
     Undelete(undelete::Args),
     Status(status::Args),
+    Health(health::Args),
+    Events(events::Args),
     Nodes(nodes::Args),
     Maintenance(maintenance::Args),
     Balance(balance::Args),

@@ -28,9 +28,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{Cli, Verb};
 use crate::cmd::{
-    actors, balance, cat, chaos, checksum, completion, cp, df, diff, du, explain, find, fsck, gc, get, head,
-    jobs, ls, maintenance, man, mkdir, mv, nodes, put, replication, rm, scrub, stat, status, sync, trash,
-    tree, undelete, verify, version,
+    actors, balance, cat, chaos, checksum, completion, cp, df, diff, du, events, explain, find, fsck, gc,
+    get, head, health, jobs, ls, maintenance, man, mkdir, mv, nodes, put, replication, rm, scrub, stat,
+    status, sync, trash, tree, undelete, verify, version,
 };
 use crate::connect::environment;
 use crate::connect::invocation::Invocation;
@@ -220,6 +220,8 @@ fn dispatch<'a>(verb: Verb, invocation: &'a Invocation) -> Pin<Box<dyn Future<Ou
         Verb::Trash(args) => Box::pin(trash::run(invocation, args)),
         Verb::Undelete(args) => Box::pin(undelete::run(invocation, args)),
         Verb::Status(args) => Box::pin(status::run(invocation, args)),
+        Verb::Health(args) => Box::pin(health::run(invocation, args)),
+        Verb::Events(args) => Box::pin(events::run(invocation, args)),
         Verb::Nodes(args) => Box::pin(nodes::run(invocation, args)),
         Verb::Maintenance(args) => Box::pin(maintenance::run(invocation, args)),
         Verb::Balance(args) => Box::pin(balance::run(invocation, args)),

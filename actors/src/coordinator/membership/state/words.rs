@@ -40,12 +40,12 @@ pub(super) fn shortened(told: &HealthFinding) -> HealthFinding {
         text.char_indices().take_while(fits).map(|(_, c)| c).filter(|c| !c.is_control()).collect::<String>()
     };
     let (code, message, hint) = FINDING_BYTES_MAX;
-    HealthFinding {
-        code: cut(&told.code, code),
-        level: told.level,
-        message: cut(&told.message, message),
-        hint: cut(&told.hint, hint),
-    }
+    HealthFinding::new(
+        &cut(&told.code, code),
+        told.level,
+        cut(&told.message, message),
+        &cut(&told.hint, hint),
+    )
 }
 
 pub(super) fn check_texts(word: &Register) -> Result<(), Status> {

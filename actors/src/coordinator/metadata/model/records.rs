@@ -9,12 +9,14 @@ use serde::{Deserialize, Serialize};
 
 use super::outcome::Outcome;
 
+mod health;
 mod jobs;
 mod maintenance;
 mod nodes;
 mod reigns;
 mod trash;
 
+pub use health::{EventRecord, FindingKey, HealthBook, Mute, StandingFinding};
 pub use jobs::JobRecord;
 pub use maintenance::{MaintainedNodes, Maintenance};
 pub use nodes::{NodeRecord, Standing};

@@ -26,6 +26,7 @@
 pub mod batches;
 pub mod cluster;
 pub mod copy;
+pub mod events;
 pub mod forget;
 pub mod fsck;
 pub mod gc;

@@ -21,12 +21,12 @@ use super::replication::FilePart;
 use super::surplus::{self, CopyDrop};
 use super::transfer::{self, ChunkPlacement};
 use super::{
-    OpContext, cluster, copy, forget, gc, inventory, jobs, maintenance, names, outcome, replication, trash,
-    trash_usage, upload,
+    OpContext, cluster, copy, events, forget, gc, inventory, jobs, maintenance, names, outcome, replication,
+    trash, trash_usage, upload,
 };
 use crate::coordinator::metadata::model::outcome::{AllocatedChunk, Outcome, StepProgress};
 use crate::coordinator::metadata::model::records::{
-    JobRecord, Maintenance, NodeRecord, Standing, UnknownReign,
+    EventRecord, HealthBook, JobRecord, Maintenance, NodeRecord, Standing, UnknownReign,
 };
 use crate::coordinator::metadata::table::error::{MetaError, invalid};
 use crate::coordinator::metadata::table::txn::{Overlay, Txn};
@@ -82,6 +82,8 @@ pub enum Mutation {
     PutJobs(Vec<(JobId, Option<JobRecord>)>),
     /// Want so many copies of parts of files (any number).
     SetReplication(u8, Vec<FilePart>),
+    /// Note what happened, and what is remembered of the health with it.
+    NoteEvents(Vec<EventRecord>, HealthBook),
     /// One bounded step of background work (as many batches as its group may have of it).
     Step(Step),
 }
@@ -180,6 +182,7 @@ impl Mutation {
             Self::DiscardCopy(..) => "discard_copy",
             Self::PutJobs(_) => "put_jobs",
             Self::SetReplication(..) => "set_replication",
+            Self::NoteEvents(..) => "note_events",
             Self::Step(step) => step.name(),
         }
     }
@@ -249,6 +252,9 @@ impl Mutation {
             }
             Self::SetReplication(copies, parts) => {
                 replication::set(overlay, *copies, parts).map(Outcome::Progress)
+            }
+            Self::NoteEvents(events, book) => {
+                overlay.mutate(|t| events::note(t, events, book)).map(|()| Outcome::Done)
             }
             Self::Step(step) => step.run(overlay, ctx).map(Outcome::Progress),
             Self::PutJobs(changes) => overlay.mutate(|t| jobs::put(t, changes)).map(|()| Outcome::Done),

@@ -40,7 +40,7 @@ const PART_OPS_MAX: usize = PUT_OPS_MAX + 2;
 /// A stretch of the chunks of one file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FilePart {
-    /// The file.
+    /// Whose chunks they are.
     pub inode: InodeId,
     /// Its contents, when they were looked at.
     pub version: VersionId,
@@ -244,7 +244,7 @@ pub struct ReplicationLook {
 /// What is below a path, and what another number of copies means for it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FilesFound {
-    /// All files.
+    /// Files below the path, or 1.
     pub files: u64,
     /// Those that are to have another number of copies now.
     pub changed: u64,

@@ -3,7 +3,8 @@
 //! ```text
 //! m cluster|epoch|inode|totals|horizon     cluster, its reign, next inode, counters, "trash emptied up to",
 //!   |swept|time|position|migrate           how far that is, the coordinator's time, commit position, a migration's place
-//! m reigns|unknown|maintenance             all its reigns; one that only a node has seen; which nodes may be away
+//! m reigns|unknown|maintenance|health      all its reigns; one that only a node has seen; which nodes may be away; what
+//!                                          needs attention since when
 //! d <parent> <name>                     -> Entry          the tree; a listing is a range scan
 //! i <inode>                             -> Inode          attributes, parent and name (the way back up)
 //! v <version>                           -> Version        contents of a file, live or superseded
@@ -30,6 +31,7 @@
 //! n <node>                              -> NodeRecord     who registered
 //! a <node>                              -> ()             a forgotten node, rows of which are still there
 //! j <job>                               -> JobRecord      what an operator asked for, and how far it is
+//! E <number>                            -> EventRecord    what happened to the cluster, the last some thousand times
 //! y <node> <chunk>                      -> CopyRow        what each node should have: the same facts as k, by node
 //! g <wanted> (<node> <state>)...        -> GroupRow       how many live chunks have exactly these copies, by node id
 //! ```
@@ -68,6 +70,8 @@ pub const POSITION: &[u8] = b"mposition";
 pub const MIGRATION: &[u8] = b"mmigrate";
 /// Which nodes operators have in maintenance.
 pub const MAINTENANCE: &[u8] = b"mmaintenance";
+/// What needs attention since when, and what operators want to hear nothing of for a while.
+pub const HEALTH: &[u8] = b"mhealth";
 
 /// Leading bytes of the tables, for scans of a whole table.
 pub mod table {
@@ -113,6 +117,8 @@ pub mod table {
     pub const FORGETTING: &[u8] = b"a";
     /// Jobs that operators asked for.
     pub const JOB: &[u8] = b"j";
+    /// What happened to the cluster, by number.
+    pub const EVENT: &[u8] = b"E";
     /// Copies by node.
     pub const COPY: &[u8] = b"y";
     /// Groups of chunks with the same copies.
@@ -199,6 +205,16 @@ pub fn job(job: JobId) -> Vec<u8> {
 /// The job of a record's key.
 pub fn parse_job(key: &[u8]) -> Option<JobId> {
     Some(JobId(u64::from_be_bytes(key.strip_prefix(table::JOB)?.try_into().ok()?)))
+}
+
+/// Something that happened.
+pub fn event(number: u64) -> Vec<u8> {
+    key(&[table::EVENT, &number.to_be_bytes()])
+}
+
+/// The number of an event's key.
+pub fn parse_event(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.strip_prefix(table::EVENT)?.try_into().ok()?))
 }
 
 /// An upload session.
@@ -449,52 +465,4 @@ pub fn parse_group(key: &[u8]) -> Option<(u8, Vec<(NodeId, CopyState)>)> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_parse_back() {
-        assert_eq!(parse_entry(&entry(InodeId(7), "ü b")), Some((InodeId(7), "ü b")));
-        assert_eq!(parse_segment(&segment(VersionId(8), 9)), Some((VersionId(8), 9)));
-        assert_eq!(parse_chunk(&chunk(ChunkId(5))), Some(ChunkId(5)));
-        assert_eq!(parse_lease(&lease(1, SessionId(2))), Some(SessionId(2)));
-        assert_eq!(parse_outcome(&outcome(OpId(2))), Some(OpId(2)));
-        assert_eq!(parse_trash(&trash(InodeId(3))), Some(InodeId(3)));
-        assert_eq!(parse_trash_walk(&trash_walk(InodeId(3))), Some(InodeId(3)));
-        assert_eq!(parse_trash_expiry(&trash_expiry(9, InodeId(3))), Some(InodeId(3)));
-        assert_eq!(parse_purge(&purge(InodeId(3))), Some(InodeId(3)));
-        assert_eq!(parse_release(&release(9, VersionId(3))), Some(VersionId(3)));
-        let holding = (ChunkId(1), VersionId(2), 3);
-        assert_eq!(parse_holder(&holder(holding.0, holding.1, holding.2)), Some(holding));
-        let at = "/a".parse().unwrap();
-        assert_eq!(parse_upload_at(&upload_at(&at, SessionId(4))), Some(SessionId(4)));
-        let stone = (NodeId(1), ChunkKey { chunk: ChunkId(2), generation: Generation(3) });
-        assert_eq!(parse_tombstone(&tombstone(stone.0, stone.1)), Some(stone));
-        assert_eq!(parse_tombstone(b"x123"), None);
-        assert_eq!(parse_copy(&copy(NodeId(1), ChunkId(2))), Some((NodeId(1), ChunkId(2))));
-        assert_eq!(parse_copy(b"y123"), None);
-        assert_eq!(parse_forgetting(&forgetting(NodeId(3))), Some(NodeId(3)));
-    }
-
-    #[test]
-    fn a_group_is_known_by_its_copies_in_any_order() {
-        let (a, b) = ((NodeId(9), CopyState::Good), (NodeId(1), CopyState::Missing));
-        let key = group(3, [a, b].into_iter());
-        assert_eq!(key, group(3, [b, a].into_iter()));
-        assert_eq!(parse_group(&key), Some((3, vec![b, a])));
-        assert_eq!(parse_group(&group(2, std::iter::empty())), Some((2, vec![])));
-        assert_eq!(parse_group(&key[..key.len() - 1]), None);
-        for (state, _) in STATES {
-            assert_eq!(parse_group(&group(1, [(a.0, state)].into_iter())), Some((1, vec![(a.0, state)])));
-        }
-    }
-
-    #[test]
-    fn the_latest_deletion_of_a_path_comes_first_and_paths_do_not_mix() {
-        let a: DfsPath = "/a".parse().unwrap();
-        let ab: DfsPath = "/ab".parse().unwrap();
-        assert!(trash_path(&a, 20, InodeId(1)) < trash_path(&a, 10, InodeId(2)));
-        assert!(!trash_path(&ab, 1, InodeId(1)).starts_with(&trash_paths(&a)));
-        assert_eq!(parse_trash_path(&trash_path(&a, 20, InodeId(4))), Some(InodeId(4)));
-    }
-}
+mod tests;

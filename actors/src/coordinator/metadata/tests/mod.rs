@@ -1,6 +1,7 @@
 //! The namespace as its users rely on it, on an engine in memory.
 
 mod engine;
+mod events;
 mod forget;
 mod gc;
 mod index;

@@ -11,6 +11,7 @@ use crate::connect::invocation::Invocation;
 use crate::output::View;
 use crate::output::exit::Exit;
 use crate::output::failure::Outcome;
+use crate::output::findings::{exit_of, line, toned, word};
 use crate::output::object::object;
 use crate::output::page::{Page, Paint};
 use crate::output::text::{count, duration, plain, present, size};
@@ -28,6 +29,9 @@ pub(crate) struct Args {
     /// Exit with 10 if something needs attention, 11 if data is lost or cannot be reached
     #[arg(long)]
     check: bool,
+    /// Everything, also when all is well
+    #[arg(short, long)]
+    all: bool,
     /// Again and again, every so many seconds [default: 2]
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = watch::interval, conflicts_with = "check")]
     watch: Option<Duration>,
@@ -36,11 +40,15 @@ pub(crate) struct Args {
 /// What `status` prints: the cluster, with the worst findings first. `used` is what all of it takes, `used_chunks` the
 /// contents of chunks alone.
 #[derive(Debug)]
-pub(crate) struct StatusView(ClusterStatus);
+pub(crate) struct StatusView {
+    status: ClusterStatus,
+    /// Everything is shown to people, whether all is well or not.
+    all: bool,
+}
 
 impl Serialize for StatusView {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self(status) = self;
+        let Self { status, .. } = self;
         let chunk_health = status.health_of_chunks.iter().map(|(word, chunks)| (word.name(), *chunks));
         object!(serializer, {
             "health": status.health,
@@ -82,26 +90,33 @@ impl Serialize for StatusView {
     }
 }
 
-impl From<ClusterStatus> for StatusView {
-    fn from(mut status: ClusterStatus) -> Self {
+impl StatusView {
+    fn new(mut status: ClusterStatus, all: bool) -> Self {
         // The worst first; the screen is small.
-        status.findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
-        Self(status)
+        status.findings.sort_by_key(|finding| (finding.muted_ms > 0, std::cmp::Reverse(finding.level)));
+        Self { status, all }
     }
-}
 
-fn toned(paint: Paint, level: HealthLevel, text: &str) -> String {
-    match level {
-        HealthLevel::Ok => paint.green(text),
-        HealthLevel::Warn => paint.yellow(text),
-        HealthLevel::Error => paint.red(text),
+    /// All is well, in three lines.
+    fn short(&self, page: &mut Page) {
+        const WIDTH: usize = 6;
+        let (paint, status) = (page.paint, &self.status);
+        page.field(WIDTH, "health", toned(paint, status.health, "OK"));
+        let space = [all_used(status), status.available].map(size);
+        let [used, available] = &space;
+        page.field(WIDTH, "nodes", format!("{}; {used} used, {available} available", self.nodes(paint)));
+        let files = [count(status.files, "file"), count(status.chunks, "chunk")];
+        page.field(WIDTH, "files", format!("{}, {}", files.join(", "), self.copies(paint)));
     }
 }
 
 impl View for StatusView {
     fn page(&self, page: &mut Page) {
         const WIDTH: usize = 8;
-        let (paint, Self(status)) = (page.paint, self);
+        let (paint, Self { status, all }) = (page.paint, self);
+        if !all && status.findings.is_empty() && status.unsafe_modes.is_empty() {
+            return self.short(page);
+        }
         let verdict = match status.health {
             HealthLevel::Ok => "OK",
             HealthLevel::Warn => "WARN: data is safe, something needs attention",
@@ -146,7 +161,7 @@ impl View for StatusView {
 impl StatusView {
     /// How many nodes are up, and of which it is not known: they counted as up when they were last heard of.
     fn nodes(&self, paint: Paint) -> String {
-        let Self(status) = self;
+        let Self { status, .. } = self;
         let heard = status.nodes_up.saturating_sub(status.nodes_silent);
         let mut said = vec![format!("{heard} of {} up", count(u64::from(status.nodes_total), "datanode"))];
         for node in status.silent.iter().take(SILENT_SHOWN) {
@@ -163,7 +178,7 @@ impl StatusView {
 
     /// What the copies of the chunks are like, the worst first: never "all there" for what cannot be read or was not counted.
     fn copies(&self, paint: Paint) -> String {
-        let Self(status) = self;
+        let Self { status, .. } = self;
         let some = |health: ChunkHealth| match status.chunks_that_are(health) {
             0 => None,
             chunks => Some(count(chunks, "chunk")),
@@ -192,18 +207,17 @@ impl StatusView {
     }
 
     fn findings_page(&self, page: &mut Page) {
-        let (paint, Self(status)) = (page.paint, self);
+        let (paint, Self { status, .. }) = (page.paint, self);
         if !status.findings.is_empty() {
             page.line("");
         }
         for finding in status.findings.iter().take(FINDINGS_SHOWN) {
-            let word = match finding.level {
-                HealthLevel::Ok => "OK",
-                HealthLevel::Warn => "WARN",
-                HealthLevel::Error => "ERROR",
+            let muted = match finding.muted_ms {
+                0 => String::new(),
+                left => format!(" (muted for {})", duration(left)),
             };
-            let head = toned(paint, finding.level, &format!("{word:<5} {}", finding.code));
-            page.line(format!("{head}  {}", plain(&finding.message)));
+            let text = format!("{}{muted}", plain(&finding.message));
+            page.line(line(paint, finding.level, word(finding.level), &finding.code, &text));
             if let Some(hint) = present(&finding.hint) {
                 page.line(format!("      {}", plain(hint)));
             }
@@ -222,17 +236,14 @@ pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
     let client = invocation.operator().await?;
     if let Some(interval) = args.watch {
         let client = &client;
-        return watch(invocation, interval, || async move { Ok(StatusView::from(client.status().await?)) })
-            .await;
+        return watch(invocation, interval, || async move {
+            Ok(StatusView::new(client.status().await?, args.all))
+        })
+        .await;
     }
     let status = client.status().await?;
-    let exit = match status.health {
-        _ if !args.check => Exit::Ok,
-        HealthLevel::Ok => Exit::Ok,
-        HealthLevel::Warn => Exit::HealthWarn,
-        HealthLevel::Error => Exit::HealthError,
-    };
-    invocation.output.print(&StatusView::from(status))?;
+    let exit = if args.check { exit_of(status.health) } else { Exit::Ok };
+    invocation.output.print(&StatusView::new(status, args.all))?;
     Ok(exit)
 }
 
@@ -244,13 +255,12 @@ mod tests {
     use super::*;
 
     fn sample(findings: usize) -> StatusView {
-        let finding = |index: usize| HealthFinding {
-            code: "NODE_DOWN".into(),
-            level: if index == 1 { HealthLevel::Error } else { HealthLevel::Warn },
-            message: format!("datanode-{index} was not heard of for 35 s"),
-            hint: "start it, or look at its log".into(),
+        let finding = |index: usize| {
+            let level = if index == 1 { HealthLevel::Error } else { HealthLevel::Warn };
+            let message = format!("datanode-{index} was not heard of for 35 s");
+            HealthFinding::new("NODE_DOWN", level, message, "start it, or look at its log")
         };
-        StatusView::from(ClusterStatus {
+        let status = ClusterStatus {
             cluster: ClusterId(0xc),
             epoch: Epoch(2),
             version: "0.1.0".into(),
@@ -285,7 +295,8 @@ mod tests {
             outcomes_reach_ms: 86_400_000,
             unsafe_modes: vec!["min_ack=1".into()],
             uptime_ms: 61_000,
-        })
+        };
+        StatusView::new(status, true)
     }
 
     fn text(view: &StatusView) -> String {
@@ -297,7 +308,7 @@ mod tests {
     #[test]
     fn the_json_of_a_status_is_a_promise() {
         let mut status = sample(1);
-        status.0.silent = vec![SilentNode { name: "datanode-2".into(), silent_ms: 7 }];
+        status.status.silent = vec![SilentNode { name: "datanode-2".into(), silent_ms: 7 }];
         let expected = r#"{
   "health": "error",
   "findings": [
@@ -305,7 +316,10 @@ mod tests {
       "code": "NODE_DOWN",
       "level": "warn",
       "message": "datanode-0 was not heard of for 35 s",
-      "hint": "start it, or look at its log"
+      "hint": "start it, or look at its log",
+      "subject": null,
+      "age_ms": 0,
+      "muted_ms": 0
     }
   ],
   "unsafe_modes": [
@@ -373,6 +387,21 @@ cluster   0000000000000000000000000000000c, epoch 2, dfs 0.1.0, up 1m 1s
     }
 
     #[test]
+    fn where_all_is_well_three_lines_say_so() {
+        let mut view = sample(0);
+        (view.all, view.status.unsafe_modes) = (false, Vec::new());
+        let expected = "\
+health  OK
+nodes   3 of 3 datanodes up; 5.02 MiB used, 2.00 GiB available
+files   1 file, 5 chunks, all there
+";
+        assert_eq!(text(&view), expected);
+        let mut bad = sample(1);
+        bad.all = false;
+        assert!(text(&bad).contains("NODE_DOWN") && text(&bad).contains("pending"), "else all of it");
+    }
+
+    #[test]
     fn the_trash_is_told_in_numbers() {
         let json = serde_json::to_value(sample(0)).unwrap();
         assert_eq!((&json["trash_entries"], &json["trash_bytes"]), (&2.into(), &(1 << 20).into()));
@@ -406,7 +435,7 @@ space     5.02 MiB used, 2.00 GiB
         let lines = |silent: &[(&str, u64)], total| {
             let mut view = sample(0);
             let node = |&(name, silent_ms): &(&str, u64)| SilentNode { name: name.to_owned(), silent_ms };
-            (view.0.silent, view.0.nodes_silent) = (silent.iter().map(node).collect(), total);
+            (view.status.silent, view.status.nodes_silent) = (silent.iter().map(node).collect(), total);
             let kept = |line: &&str| line.starts_with("nodes") || line.starts_with("copies");
             text(&view).lines().filter(kept).collect::<Vec<_>>().join("\n")
         };
@@ -420,7 +449,7 @@ copies    all there when all were last heard of";
             "{all}"
         );
         let mut view = sample(0);
-        (view.0.silent, view.0.nodes_silent) =
+        (view.status.silent, view.status.nodes_silent) =
             (vec![SilentNode { name: "datanode-2".to_owned(), silent_ms: 4_300 }], 1);
         let json = serde_json::to_value(&view).unwrap();
         assert_eq!((&json["nodes_up"], &json["nodes_silent"]), (&3.into(), &1.into()));
@@ -431,8 +460,8 @@ copies    all there when all were last heard of";
     fn copies_are_all_there_only_if_all_were_counted_and_can_be_read() {
         let said = |counts: &[(ChunkHealth, u64)], counting| {
             let mut view = sample(0);
-            view.0.health_of_chunks = counts.to_vec();
-            view.0.counting = counting;
+            view.status.health_of_chunks = counts.to_vec();
+            view.status.counting = counting;
             view.copies(Paint::new(false))
         };
         use ChunkHealth::{Lost, Maintenance, Safe, UnderReplicated, Unreachable};

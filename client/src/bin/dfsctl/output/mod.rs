@@ -6,6 +6,7 @@
 
 pub(crate) mod exit;
 pub(crate) mod failure;
+pub(crate) mod findings;
 pub(crate) mod fold;
 pub(crate) mod list;
 pub(crate) mod object;

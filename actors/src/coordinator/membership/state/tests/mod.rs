@@ -366,12 +366,8 @@ proptest! {
 fn what_a_node_says_of_its_health_is_bounded_and_lasts_until_it_says_otherwise() {
     let mut state = empty();
     join(&mut state, at(0), &register(1, 1)).unwrap();
-    let told = HealthFinding {
-        code: "MASS_DELETE_STOPPED".into(),
-        level: HealthLevel::Error,
-        message: format!("a\nb{}", "ü".repeat(1_000)),
-        hint: "h".repeat(1_000),
-    };
+    let (message, hint) = (format!("a\nb{}", "ü".repeat(1_000)), "h".repeat(1_000));
+    let told = HealthFinding::new("MASS_DELETE_STOPPED", HealthLevel::Error, message, &hint);
     let word = Heartbeat { findings: vec![told; NODE_FINDINGS_MAX + 3], ..heartbeat(1, 1, 0) };
     state.heartbeat(at(2), &word).unwrap();
     let findings = state.view().nodes[0].findings.clone();

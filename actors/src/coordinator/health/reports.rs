@@ -37,7 +37,7 @@ const SHORT_PAUSE_MS: u64 = 5 * 60 * 1000;
 
 /// What datanodes have said.
 #[derive(Debug, Default)]
-pub(super) struct NodeReports {
+pub(in crate::coordinator) struct NodeReports {
     nodes: Mutex<BTreeMap<NodeId, Said>>,
     /// Inventories that began before this do not count as fresh.
     wanted_ms: AtomicU64,
@@ -54,19 +54,19 @@ impl NodeReports {
     }
 
     /// Bad copies told in a heartbeat.
-    pub(super) fn corrupt(&self, node: NodeId, copies: &[ChunkKey]) {
+    pub(in crate::coordinator) fn corrupt(&self, node: NodeId, copies: &[ChunkKey]) {
         keep(&mut self.lock().entry(node).or_default().corrupt, copies.iter().copied());
     }
 
     /// Copies that a node has deleted, whatever they were.
-    pub(super) fn deleted(&self, node: NodeId, copies: &[ChunkKey]) {
+    pub(in crate::coordinator) fn deleted(&self, node: NodeId, copies: &[ChunkKey]) {
         if let Some(said) = self.lock().get_mut(&node) {
             said.corrupt.retain(|copy| !copies.contains(copy));
         }
     }
 
     /// A page of an inventory, and what was ordered into quarantine for it, at this time of the coordinator.
-    pub(super) fn page(&self, report: &InventoryReport, orphans: &[ChunkKey], now_ms: u64) {
+    pub(in crate::coordinator) fn page(&self, report: &InventoryReport, orphans: &[ChunkKey], now_ms: u64) {
         let mut nodes = self.lock();
         let said = nodes.entry(report.node).or_default();
         if report.after.is_none() {
@@ -85,12 +85,12 @@ impl NodeReports {
     }
 
     /// An operator wants every node to tell all it has, from the start.
-    pub(super) fn want_inventories(&self, now_ms: u64) {
+    pub(in crate::coordinator) fn want_inventories(&self, now_ms: u64) {
         self.wanted_ms.fetch_max(now_ms, Ordering::Relaxed);
     }
 
     /// Whether the inventory that just came to its end began early enough for whoever wanted one.
-    pub(super) fn is_fresh(&self, node: NodeId) -> bool {
+    pub(in crate::coordinator) fn is_fresh(&self, node: NodeId) -> bool {
         let wanted_ms = self.wanted_ms.load(Ordering::Relaxed);
         self.lock()
             .get(&node)
@@ -100,7 +100,7 @@ impl NodeReports {
 
     /// A heartbeat says how many chunks a node has, and the metadata how many it should have at least. Returns whether
     /// it is to be asked for an inventory.
-    pub(super) fn compare(&self, node: NodeId, has: u64, expected: u64, now_ms: u64) -> bool {
+    pub(in crate::coordinator) fn compare(&self, node: NodeId, has: u64, expected: u64, now_ms: u64) -> bool {
         let mut nodes = self.lock();
         let said = nodes.entry(node).or_default();
         if has >= expected {
@@ -118,18 +118,23 @@ impl NodeReports {
 
     /// How long ago this run of a node began to tell everything it has, the last time it came to the end of that; `None`
     /// if it has not yet, since this coordinator began.
-    pub(super) fn inventory_age_ms(&self, node: NodeId, run: Incarnation, now_ms: u64) -> Option<u64> {
+    pub(in crate::coordinator) fn inventory_age_ms(
+        &self,
+        node: NodeId,
+        run: Incarnation,
+        now_ms: u64,
+    ) -> Option<u64> {
         let (told, at_ms) = self.lock().get(&node)?.told_all?;
         (told == run).then(|| now_ms.saturating_sub(at_ms))
     }
 
     /// How many bad copies a node is known to hold.
-    pub(super) fn corrupt_count(&self, node: NodeId) -> u64 {
+    pub(in crate::coordinator) fn corrupt_count(&self, node: NodeId) -> u64 {
         self.lock().get(&node).map_or(0, |said| said.corrupt.len() as u64)
     }
 
     /// Copies that a node was told to put into quarantine in two inventories in a row: it does not get rid of them.
-    pub(super) fn stubborn_orphans(&self, most: usize) -> Vec<(NodeId, ChunkKey)> {
+    pub(in crate::coordinator) fn stubborn_orphans(&self, most: usize) -> Vec<(NodeId, ChunkKey)> {
         let nodes = self.lock();
         let both =
             |said: &Said| said.orphans_now.intersection(&said.orphans_before).copied().collect::<Vec<_>>();
