@@ -68,6 +68,12 @@ pub(super) enum Program {
     Audit(usize),
     /// Most of the script.
     Act,
+    /// Most of the second script.
+    Mend,
+    /// What its operator does.
+    Operate,
+    /// Sees that what its operator did for a while is over.
+    TakeBack,
     /// The part of the script that does not end.
     Quit,
     /// The part of the script that records a chunk, at this time of the world, and no more.
@@ -142,6 +148,12 @@ pub(super) async fn run(desk: Desk, program: Program) -> Ending {
         Program::Audit(nodes) => person.audit(nodes, began).await,
         Program::Act => person.act().await,
         Program::Quit => person.quit().await,
+        Program::Mend => person.mend().await,
+        Program::Operate => person.operate().await,
+        Program::TakeBack => {
+            person.take_back().await;
+            Ok(())
+        }
     }
 }
 

@@ -23,6 +23,7 @@ mod fate;
 mod faults;
 mod host;
 mod id;
+mod mended;
 mod net;
 mod node;
 mod plan;

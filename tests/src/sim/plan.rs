@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use super::faults::{Fault, Planned, invent, parse, text};
 use super::id::HostId;
-use super::script;
+use super::{mended, script};
 use crate::Rng;
 use crate::rng::mix;
 
@@ -38,8 +38,10 @@ pub enum Life {
     /// What the seed says.
     #[default]
     Random,
-    /// The short life of three datanodes and two clients in which every kind of step occurs.
+    /// The short life of three datanodes and three clients in which every kind of step of the write path occurs.
     Scripted,
+    /// The short life of four datanodes and two clients in which copies are lost and made anew, and an operator changes the cluster.
+    Mended,
 }
 
 impl fmt::Display for Life {
@@ -47,6 +49,7 @@ impl fmt::Display for Life {
         f.write_str(match self {
             Self::Random => "random",
             Self::Scripted => "scripted",
+            Self::Mended => "mended",
         })
     }
 }
@@ -55,8 +58,9 @@ impl FromStr for Life {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let found = [Self::Random, Self::Scripted].into_iter().find(|life| life.to_string() == text);
-        found.ok_or_else(|| format!("`{text}` is no life; there are `random` and `scripted`"))
+        let all = [Self::Random, Self::Scripted, Self::Mended];
+        let found = all.into_iter().find(|life| life.to_string() == text);
+        found.ok_or_else(|| format!("`{text}` is no life; there are `random`, `scripted` and `mended`"))
     }
 }
 
@@ -91,10 +95,14 @@ impl Plan {
         Self { seed, nodes, clients, ops, faults, keep: false, life: Life::Random }
     }
 
-    /// The scripted life, with nothing done to it.
-    pub fn scripted(seed: u64) -> Self {
-        let (nodes, clients) = (script::NODES, script::CLIENTS);
-        Self { seed, nodes, clients, ops: 0, faults: vec![], keep: false, life: Life::Scripted }
+    /// A scripted life, with nothing done to it; of the random one, what follows from the seed.
+    pub fn scripted(life: Life, seed: u64) -> Self {
+        let (nodes, clients) = match life {
+            Life::Random => return Self::of(seed),
+            Life::Scripted => (script::NODES, script::CLIENTS),
+            Life::Mended => (mended::NODES, mended::CLIENTS),
+        };
+        Self { seed, nodes, clients, ops: 0, faults: vec![], keep: false, life }
     }
 
     /// How long faults go on.
@@ -185,8 +193,8 @@ impl fmt::Display for Plan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { seed, nodes, clients, ops, .. } = self;
         let faults = text(&self.faults);
-        if self.life == Life::Scripted {
-            return write!(f, "{COMMAND} --life scripted --seed {seed} --faults '{faults}'");
+        if self.life != Life::Random {
+            return write!(f, "{COMMAND} --life {} --seed {seed} --faults '{faults}'", self.life);
         }
         write!(
             f,
@@ -234,10 +242,10 @@ impl FromStr for Plan {
                 bounded("ops", ops, (0, OPS_MAX))?;
                 Self::sized(seed, nodes, clients, ops)
             }
-            Life::Scripted if nodes.is_some() || clients.is_some() || ops.is_some() => {
-                return Err("the scripted life has a size of its own".to_owned());
+            Life::Scripted | Life::Mended if nodes.is_some() || clients.is_some() || ops.is_some() => {
+                return Err(format!("the {life} life has a size of its own"));
             }
-            Life::Scripted => Self::scripted(seed),
+            Life::Scripted | Life::Mended => Self::scripted(life, seed),
         };
         match faults {
             Some(faults) => plan.with(faults),
@@ -270,8 +278,11 @@ mod tests {
             let plan = Plan::sized(seed, 3 + (seed % 7) as u16, 1 + (seed % 4) as u16, seed as u32 % 30);
             assert_eq!(plan.to_string().parse(), Ok(plan));
         }
-        let scripted = Plan::scripted(3).with(parse("0 crash c1 after frame 12 power").unwrap()).unwrap();
-        assert_eq!(scripted.to_string().parse(), Ok(scripted));
+        for life in [Life::Scripted, Life::Mended] {
+            let faults = parse("0 crash c1 after frame 12 power").unwrap();
+            let scripted = Plan::scripted(life, 3).with(faults).unwrap();
+            assert_eq!(scripted.to_string().parse(), Ok(scripted));
+        }
         assert_eq!("--seed 7".parse(), Ok(Plan::of(7)));
         assert_eq!("--seed 7 --faults ''".parse(), Ok(Plan { faults: vec![], ..Plan::of(7) }));
         let plan: Plan = "dfs-sim --faults '2 start d1; 1 kill d1' --seed 7".parse().unwrap();
@@ -298,7 +309,7 @@ mod tests {
             ("--seed 1 --ops 501", "there are 0 to 500"),
             ("--seed 1 --faults '890.001 kill d1'", "890 is the last second"),
             ("--seed 1 --faults '1 copy d2; 1 copy d1; 0.5 swap d1'", "no `copy d1` is before it"),
-            ("--seed 1 --life wild", "`random` and `scripted`"),
+            ("--seed 1 --life wild", "`random`, `scripted` and `mended`"),
             ("--seed 1 --colour red", "no part of a plan"),
             ("--seed 1 --faults '1 kill d6'", "there is no d6; this world has co, d1 to d5 and c1 to c3"),
             ("--seed 1 --nodes 3 --faults '1 kill d4'", "co, d1 to d3 and c1"),

@@ -4,16 +4,17 @@ mod older;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use dfs_actors::supervisor::ActorTree;
 
 use super::client::{Load, PATHS, Program, history};
+use super::faults::Planned;
 use super::id::HostId;
 use super::plan::{LOAD_MAX_MS, Life, Plan};
-use super::script;
 use super::trace::{Trace, What};
 use super::world::{LOAD_BEGINS, World};
+use super::{mended, script};
 use crate::history::check;
 
 /// Within so much time after everything works again, nothing is left on disks that nobody wants.
@@ -65,7 +66,8 @@ pub fn run(plan: &Plan) -> Report {
     let mut wrong = Vec::new();
     let lived = match plan.life {
         Life::Random => live(&mut world, plan),
-        Life::Scripted => live_script(&mut world, plan),
+        Life::Scripted => live_script(&mut world, plan, &Script::first()),
+        Life::Mended => live_script(&mut world, plan, &Script::second()),
     };
     // What was seen first comes first; what did not come to its end may be only what followed from it.
     wrong.extend(world.ledger.accusations());
@@ -136,17 +138,44 @@ fn settled(world: &mut World, nodes: u16, tasks: &BTreeMap<HostId, usize>) -> Re
     Ok(())
 }
 
-/// The world of the script, from beginning to end.
-fn live_script(world: &mut World, plan: &Plan) -> Result<(), String> {
-    let mut faults = script::happens();
+/// A life that is written down.
+struct Script {
+    faults: Vec<Planned>,
+    parts: Vec<(HostId, Program)>,
+    /// Whoever has most to do: the life lasts as long as he lives.
+    actor: HostId,
+    end_ms: u64,
+    /// What is to be done before the end, whoever died on the way.
+    last: Option<Program>,
+}
+
+impl Script {
+    fn first() -> Self {
+        let parts = vec![
+            (script::ACTOR, Program::Act),
+            (script::QUITTER, Program::Quit),
+            (script::RECORDER, Program::Record(script::GIVE_UP_MS)),
+        ];
+        let (faults, end_ms) = (script::happens(), script::END_MS);
+        Self { faults, parts, actor: script::ACTOR, end_ms, last: None }
+    }
+
+    fn second() -> Self {
+        let parts = vec![(mended::ACTOR, Program::Mend), (mended::OPERATOR, Program::Operate)];
+        let (faults, end_ms) = (mended::happens(), mended::END_MS);
+        Self { faults, parts, actor: mended::ACTOR, end_ms, last: Some(Program::TakeBack) }
+    }
+}
+
+/// The world of a script, from beginning to end.
+fn live_script(world: &mut World, plan: &Plan, script: &Script) -> Result<(), String> {
+    let mut faults = script.faults.clone();
     faults.extend(&plan.faults);
     faults.sort_by_key(|planned| planned.at_ms);
     let mut faults = faults.into_iter().peekable();
     world.nodes().into_iter().for_each(|id| world.start(id));
-    world.employ(script::ACTOR, Program::Act);
-    world.employ(script::QUITTER, Program::Quit);
-    world.employ(script::RECORDER, Program::Record(script::GIVE_UP_MS));
-    while world.is_up(script::ACTOR) || world.now_ms() < script::END_MS || faults.peek().is_some() {
+    script.parts.iter().for_each(|(host, program)| world.employ(*host, program.clone()));
+    while world.is_up(script.actor) || world.now_ms() < script.end_ms || faults.peek().is_some() {
         while let Some(planned) = faults.next_if(|planned| planned.at_ms <= world.now_ms()) {
             world.inflict(planned.fault);
         }
@@ -161,16 +190,20 @@ fn live_script(world: &mut World, plan: &Plan) -> Result<(), String> {
     }
     told(world)?;
     world.heal();
+    if let Some(last) = &script.last {
+        world.employ(AUDITOR, last.clone());
+        until_done(world, &[AUDITOR], LOAD_MAX_MS)?;
+    }
     world.employ(AUDITOR, Program::Settle(plan.nodes.into()));
     until_done(world, &[AUDITOR], LOAD_MAX_MS)?;
-    settled(world, plan.nodes, idle_tasks())
+    settled(world, plan.nodes, &idle_tasks(plan.nodes))
 }
 
-/// The tasks of nodes that have done nothing yet but find each other.
-fn idle_tasks() -> &'static BTreeMap<HostId, usize> {
-    static TASKS: OnceLock<BTreeMap<HostId, usize>> = OnceLock::new();
-    let look = || {
-        let mut world = World::new(0, script::NODES, false);
+/// The tasks of so many nodes that have done nothing yet but find each other.
+fn idle_tasks(nodes: u16) -> BTreeMap<HostId, usize> {
+    static TASKS: Mutex<BTreeMap<u16, BTreeMap<HostId, usize>>> = Mutex::new(BTreeMap::new());
+    let look = move || {
+        let mut world = World::new(0, nodes, false);
         let nodes = world.nodes();
         nodes.iter().for_each(|id| world.start(*id));
         while world.now_ms() < script::BEGIN_MS {
@@ -179,7 +212,8 @@ fn idle_tasks() -> &'static BTreeMap<HostId, usize> {
         nodes.into_iter().map(|id| (id, world.tasks(id))).collect()
     };
     // A thread has one world at a time.
-    TASKS.get_or_init(|| std::thread::spawn(look).join().expect("nodes start"))
+    let mut all = TASKS.lock().unwrap_or_else(PoisonError::into_inner);
+    all.entry(nodes).or_insert_with(|| std::thread::spawn(look).join().expect("nodes start")).clone()
 }
 
 /// Lets `look` see the trees of a coordinator and of a datanode while they run.

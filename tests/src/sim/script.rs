@@ -68,7 +68,7 @@ pub(super) fn happens() -> Vec<Planned> {
 
 impl Person {
     /// Waits until so many virtual milliseconds after the beginning of the world.
-    async fn at(&self, ms: u64) {
+    pub(super) async fn at(&self, ms: u64) {
         sleep(Duration::from_micros((ms * 1000).saturating_sub(now_us()))).await;
     }
 
@@ -112,7 +112,7 @@ impl Person {
         Ok(())
     }
 
-    async fn make_directory(&self) -> Ending {
+    pub(super) async fn make_directory(&self) -> Ending {
         let mut last = String::new();
         for _ in 0..TRIES {
             match self.client.mkdir(&crate::path("/h"), MkdirOptions::default()).await {

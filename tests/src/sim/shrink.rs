@@ -74,7 +74,7 @@ impl<F: FnMut(&Plan) -> bool> Search<F> {
 
     fn smaller(&mut self) {
         // The script has its own size.
-        if self.shortest.life == Life::Scripted {
+        if self.shortest.life != Life::Random {
             return;
         }
         let Plan { ops, clients, nodes, .. } = self.shortest;

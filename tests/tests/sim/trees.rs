@@ -96,7 +96,7 @@ fn compare(coordinator: &ActorTree, datanode: &ActorTree) {
         ("membership", "members", 2),
         ("+- gc ", "+- scrub\n//! |  +- gc ", 1),
         ("|  +- placement        where new chunks go\n//! ", "", 1),
-        ("|  +- jobs ", "+- jobs ", 2),
+        ("|  +- events ", "+- events ", 2),
     ] {
         let changed = ALL.replacen(from, to, 1);
         assert_ne!(changed, ALL, "{from}");

@@ -59,10 +59,11 @@ pub(crate) struct Cli {
     #[arg(long, value_name = "N", default_value_t = OPS, conflicts_with = "life",
         value_parser = clap::value_parser!(u32).range(..=i64::from(OPS_MAX)))]
     pub(crate) ops: u32,
-    /// What clients do: `random`, or the `scripted` life in which every kind of step occurs, which has a size of its own
+    /// What clients do: `random`, or one of two lives that have a size of their own: `scripted`, in which every
+    /// kind of step of the write path occurs, and `mended`, in which copies are lost and made anew
     #[arg(long, default_value_t = Life::Random)]
     pub(crate) life: Life,
-    /// Run the scripted life once for each point at which a process can end: `short`, each `step`, or each `pair` of steps
+    /// Run the scripted lives once for each point at which a process can end: `short`, each `step`, or each `pair` of steps
     #[arg(long, value_name = "EXTENT", conflicts_with_all = ["seed", "seeds", "fresh", "faults", "plans"])]
     #[arg(conflicts_with_all = OF_A_SEED, conflicts_with_all = DRAWN)]
     pub(crate) crashes: Option<Extent>,
@@ -186,7 +187,7 @@ impl Cli {
         for seed in first..end {
             let plan = match self.life {
                 Life::Random => Plan::sized(seed, self.nodes, self.clients, self.ops),
-                Life::Scripted => Plan::scripted(seed),
+                life @ (Life::Scripted | Life::Mended) => Plan::scripted(life, seed),
             };
             wanted.push(match &self.faults {
                 Some(List::Given(faults)) => plan.with(faults.clone())?,

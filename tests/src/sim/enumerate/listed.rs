@@ -12,6 +12,8 @@
 //! | `D3` | nodes are told to delete, obey, confirm, and purge |
 //! | `GC` | what nothing refers to any more is released: ended uploads, and chunks that were given up, among it |
 //! | `repair` | a node is told to copy a chunk from another one, and does |
+//! | `drain`, `replication`, `jobs` | an operator empties a node, or changes how many copies files have; jobs that do so are remembered |
+//! | `events` | what happened, and what is muted, is kept |
 //! | `inventory` | what a node has is compared with what it should have: it is told what nobody knows, and misses are written down |
 //!
 //! [`PARTS`] are those that the tables of the contract promise: none of them may be without a step, and without a point at which a
@@ -22,7 +24,25 @@
 use std::collections::BTreeSet;
 
 /// Parts of the work each of which must be able to be a process's last.
-pub const PARTS: &[&str] = &["U1", "U2", "U3", "U4", "U5", "U6", "U7", "U8", "U9", "D1", "D2", "D3", "GC"];
+pub const PARTS: &[&str] = &[
+    "U1",
+    "U2",
+    "U3",
+    "U4",
+    "U5",
+    "U6",
+    "U7",
+    "U8",
+    "U9",
+    "D1",
+    "D2",
+    "D3",
+    "GC",
+    "repair",
+    "drain",
+    "replication",
+    "jobs",
+];
 
 /// Parts of [`PARTS`] to which none of these steps belongs.
 pub fn empty_parts<'a>(steps: impl Iterator<Item = &'a str>) -> Vec<&'static str> {
@@ -35,6 +55,11 @@ pub fn empty_parts<'a>(steps: impl Iterator<Item = &'a str>) -> Vec<&'static str
 /// Names of steps, each with the part of the work that it belongs to, or both parts.
 pub const LISTED: &[(&str, &str)] = &[
     ("client -> coordinator: admin.cluster_status", "status"),
+    ("client -> coordinator: admin.drain_node", "drain"),
+    ("client -> coordinator: admin.mute_finding", "events"),
+    ("client -> coordinator: admin.set_replication", "replication"),
+    ("client -> coordinator: admin.undrain_node", "drain"),
+    ("client -> coordinator: error", "connection"),
     ("client -> coordinator: hello", "connection"),
     ("client -> coordinator: metadata.abort_upload", "GC"),
     ("client -> coordinator: metadata.allocate_chunks", "U2"),
@@ -57,6 +82,7 @@ pub const LISTED: &[(&str, &str)] = &[
     ("client -> datanode: chunk.write", "U3"),
     ("client -> datanode: data of chunk.write", "U3"),
     ("client -> datanode: end of chunk.write", "U3"),
+    ("client -> datanode: error", "connection"),
     ("client -> datanode: hello", "connection"),
     ("client -> datanode: ping", "connection"),
     ("client -> datanode: pong", "connection"),
@@ -65,6 +91,10 @@ pub const LISTED: &[(&str, &str)] = &[
     ("coordinator -> client: NoWriteQuorum to metadata.allocate_chunks", "U2"),
     ("coordinator -> client: NotFound to metadata.stat", "namespace"),
     ("coordinator -> client: answer to admin.cluster_status", "status"),
+    ("coordinator -> client: answer to admin.drain_node", "drain"),
+    ("coordinator -> client: answer to admin.mute_finding", "events"),
+    ("coordinator -> client: answer to admin.set_replication", "replication"),
+    ("coordinator -> client: answer to admin.undrain_node", "drain"),
     ("coordinator -> client: answer to metadata.abort_upload", "GC"),
     ("coordinator -> client: answer to metadata.allocate_chunks", "U2"),
     ("coordinator -> client: answer to metadata.commit_upload", "U8"),
@@ -104,6 +134,7 @@ pub const LISTED: &[(&str, &str)] = &[
     ("coordinator: sync metadata: confirm_deleted", "D3"),
     ("coordinator: sync metadata: copy_chunks", "namespace"),
     ("coordinator: sync metadata: delete", "D1"),
+    ("coordinator: sync metadata: drop_copy", "repair"),
     ("coordinator: sync metadata: expire_uploads", "GC"),
     ("coordinator: sync metadata: mkdir", "namespace"),
     ("coordinator: sync metadata: note_events", "events"),
@@ -113,10 +144,12 @@ pub const LISTED: &[(&str, &str)] = &[
     ("coordinator: sync metadata: opening", "start"),
     ("coordinator: sync metadata: orphans", "GC"),
     ("coordinator: sync metadata: purge", "D2"),
+    ("coordinator: sync metadata: put_jobs", "jobs"),
     ("coordinator: sync metadata: put_nodes", "membership"),
     ("coordinator: sync metadata: record_chunks", "U7"),
     ("coordinator: sync metadata: release", "GC"),
     ("coordinator: sync metadata: rename", "namespace"),
+    ("coordinator: sync metadata: set_replication", "replication"),
     ("coordinator: sync metadata: trash", "D2"),
     ("coordinator: sync metadata: trash_purge", "D2"),
     ("coordinator: sync metadata: undelete", "namespace"),
@@ -128,6 +161,7 @@ pub const LISTED: &[(&str, &str)] = &[
     ("coordinator: write metadata: confirm_deleted", "D3"),
     ("coordinator: write metadata: copy_chunks", "namespace"),
     ("coordinator: write metadata: delete", "D1"),
+    ("coordinator: write metadata: drop_copy", "repair"),
     ("coordinator: write metadata: expire_uploads", "GC"),
     ("coordinator: write metadata: mkdir", "namespace"),
     ("coordinator: write metadata: note_events", "events"),
@@ -137,10 +171,12 @@ pub const LISTED: &[(&str, &str)] = &[
     ("coordinator: write metadata: opening", "start"),
     ("coordinator: write metadata: orphans", "GC"),
     ("coordinator: write metadata: purge", "D2"),
+    ("coordinator: write metadata: put_jobs", "jobs"),
     ("coordinator: write metadata: put_nodes", "membership"),
     ("coordinator: write metadata: record_chunks", "U7"),
     ("coordinator: write metadata: release", "GC"),
     ("coordinator: write metadata: rename", "namespace"),
+    ("coordinator: write metadata: set_replication", "replication"),
     ("coordinator: write metadata: trash", "D2"),
     ("coordinator: write metadata: trash_purge", "D2"),
     ("coordinator: write metadata: undelete", "namespace"),

@@ -1,9 +1,11 @@
 //! Every step that can be a process's last.
 //!
-//! The script's life ([`Plan::scripted`]) is run once and its steps are taken down: each change of a disk, each part of a metadata
+//! Each scripted life ([`Plan::scripted`]) is run once and its steps are taken down: each change of a disk, each part of a metadata
 //! commit, each frame sent. Each has a name, and every name is listed (`listed.rs`) with the step of the write path that it
 //! belongs to. Then, for each step, a world in which that host ends just before it, or just after it, and comes back a while
 //! later; and for pairs of steps, a world with both. What must hold at the end is what must hold after any run.
+//!
+//! Of the second life only what the first one does not have is enumerated, by the names of the steps.
 
 mod listed;
 
@@ -12,11 +14,11 @@ use std::str::FromStr;
 
 use super::fate::Crash;
 use super::faults::{Fault, Planned};
-use super::plan::Plan;
+use super::plan::{Life, Plan};
 use super::run::{Report, run};
-use super::script;
 use super::steps::Step;
 use super::sweep::sweep;
+use super::{mended, script};
 
 pub use listed::{LISTED, PARTS, empty_parts};
 
@@ -64,23 +66,55 @@ pub struct Point {
     leads_on: Option<Step>,
 }
 
-/// The steps of the script while nothing ends before its time.
+/// The lives that are enumerated over, each with the seed of its own.
+pub const LIVES: [Life; 2] = [Life::Scripted, Life::Mended];
+
+/// The steps of a life while nothing ends before its time.
 ///
 /// # Errors
 /// If not even that is clean.
-pub fn steps() -> Result<Vec<Step>, String> {
-    let plan = Plan { keep: true, ..Plan::scripted(SEED) };
+pub fn steps(life: Life) -> Result<Vec<Step>, String> {
+    let plan = Plan { keep: true, ..Plan::scripted(life, SEED) };
     let report = run(&plan);
     match report.wrong.is_empty() {
-        true => Ok(within_script(report.trace.steps())),
+        true => Ok(within_script(life, report.trace.steps())),
         false => Err(format!("without a crash: {}; again: {plan}", report.wrong.join("; "))),
     }
 }
 
 /// Steps of the script itself: what comes after it is there to look at what is left.
-fn within_script(mut steps: Vec<Step>) -> Vec<Step> {
-    steps.retain(|step| step.at < script::END_MS * 1000);
+fn within_script(life: Life, mut steps: Vec<Step>) -> Vec<Step> {
+    let end_ms = match life {
+        Life::Mended => mended::END_MS,
+        Life::Scripted | Life::Random => script::END_MS,
+    };
+    steps.retain(|step| step.at < end_ms * 1000);
     steps
+}
+
+/// A life, its steps, and the names of those that an earlier one has.
+struct Book {
+    life: Life,
+    steps: Vec<Step>,
+    known: BTreeSet<String>,
+}
+
+impl Book {
+    fn all() -> Result<Vec<Self>, String> {
+        let mut known = BTreeSet::new();
+        let book = |life| {
+            let steps = steps(life)?;
+            let names: Vec<String> = by_name(&steps).into_keys().map(str::to_owned).collect();
+            let book = Self { life, steps, known: known.clone() };
+            known.extend(names);
+            Ok(book)
+        };
+        LIVES.into_iter().map(book).collect()
+    }
+
+    fn is_new(&self, step: &Step) -> bool {
+        step.names.iter().any(|name| !self.known.contains(name))
+    }
 }
 
 /// The places in `steps` at which each name occurs.
@@ -115,37 +149,47 @@ fn crash(step: &Step, way: Way) -> Vec<Planned> {
     faults
 }
 
-fn point(name: &str, steps: &[String], way: Way, mut faults: Vec<Planned>) -> Point {
+fn point(life: Life, name: &str, steps: &[String], way: Way, mut faults: Vec<Planned>) -> Point {
     let how = match way {
         Way { power: false, .. } => "killed at",
         Way { after: false, .. } => "dies before",
         Way { after: true, .. } => "dies after",
     };
     faults.sort_by_key(|planned| planned.at_ms);
-    let plan = Plan { faults, ..Plan::scripted(SEED) };
+    let plan = Plan { faults, ..Plan::scripted(life, SEED) };
     Point { name: format!("{how} {name}"), steps: steps.to_vec(), plan, leads_on: None }
 }
 
 /// Worlds with one crash.
-fn singles(steps: &[Step], extent: Extent) -> Vec<Point> {
+fn singles(book: &Book, extent: Extent) -> Vec<Point> {
+    let Book { life, steps, .. } = book;
     let mut points = Vec::new();
     for (turn, (name, places)) in by_name(steps).into_iter().enumerate() {
-        let once = |place: &usize, way| point(name, &steps[*place].names, way, crash(&steps[*place], way));
-        let (first, last) = (places.first().into_iter(), places.last().into_iter());
+        let once =
+            |place: &usize, way| point(*life, name, &steps[*place].names, way, crash(&steps[*place], way));
+        let new = !book.known.contains(name);
         if extent == Extent::EachStep {
             // A step with several names is one step.
             let mine = |place: &&usize| steps[**place].names.first().is_some_and(|first| first == name);
+            let new = |place: &&usize| book.is_new(&steps[**place]);
             points.extend(
-                places.iter().filter(mine).flat_map(|place| [BEFORE, AFTER].map(|way| once(place, way))),
+                places
+                    .iter()
+                    .filter(mine)
+                    .filter(new)
+                    .flat_map(|place| [BEFORE, AFTER].map(|way| once(place, way))),
             );
             continue;
         }
+        // Of pairs the second one may be new where the first is not.
+        let first = places.first().into_iter().filter(|_| new || extent == Extent::EachPair);
         points.extend(first.map(|place| {
             let (mut point, step) = (once(place, AFTER), steps[*place].clone());
             (point.plan.keep, point.leads_on) = (true, Some(step));
             point
         }));
-        if extent == Extent::Short {
+        if extent == Extent::Short && new {
+            let last = places.last().into_iter();
             points.extend(last.map(|place| once(place, if turn % 2 == 0 { BEFORE } else { KILLED })));
         }
     }
@@ -154,16 +198,17 @@ fn singles(steps: &[Step], extent: Extent) -> Vec<Point> {
 
 /// Worlds with a second crash. `then` are the steps of the world with the first one alone; `turn` says which of them is
 /// chosen, where not all are.
-fn doubles(first: &Step, then: Vec<Step>, turn: usize, extent: Extent) -> Vec<Point> {
+fn doubles(book: &Book, first: &Step, then: Vec<Step>, turn: usize, extent: Extent) -> Vec<Point> {
     let once = crash(first, AFTER);
     let back_ms = once.last().map_or(0, |planned| planned.at_ms);
     let is_recovery =
         |step: &Step| step.host == first.host && (back_ms..back_ms + RECOVERY_MS).contains(&(step.at / 1000));
     let mut seen = BTreeSet::new();
-    let mut seconds = within_script(then);
+    let mut seconds = within_script(book.life, then);
     seconds.retain(|step| {
         step.at > first.at
             && (extent == Extent::EachPair || is_recovery(step))
+            && (extent != Extent::EachPair || book.is_new(first) || book.is_new(step))
             && step.names.iter().filter(|name| seen.insert((*name).clone())).count() > 0
     });
     let chosen = match extent {
@@ -173,13 +218,15 @@ fn doubles(first: &Step, then: Vec<Step>, turn: usize, extent: Extent) -> Vec<Po
     };
     let both = |second: &Step| {
         let names = format!("{}, and then {}", first.names.join(" and "), second.names.join(" and "));
-        point(&names, &second.names, AFTER, once.iter().copied().chain(crash(second, AFTER)).collect())
+        let faults = once.iter().copied().chain(crash(second, AFTER)).collect();
+        point(book.life, &names, &second.names, AFTER, faults)
     };
     chosen.iter().map(both).collect()
 }
 
 /// Runs worlds with one crash, and finds those with a second.
 fn first_round(
+    book: &Book,
     points: &[Point],
     extent: Extent,
     jobs: usize,
@@ -191,7 +238,7 @@ fn first_round(
         let Some(point) = left.next() else { return };
         each(point, &report);
         if let Some(first) = &point.leads_on {
-            second.extend(doubles(first, report.trace.steps(), turn, extent));
+            second.extend(doubles(book, first, report.trace.steps(), turn, extent));
             turn += 1;
         }
     });
@@ -207,9 +254,13 @@ fn plans(points: &[Point]) -> Vec<Plan> {
 /// # Errors
 /// As [`steps`].
 pub fn enumerate(extent: Extent, jobs: usize, mut each: impl FnMut(&Point, &Report)) -> Result<(), String> {
-    let second = first_round(&singles(&steps()?, extent), extent, jobs, &mut each);
-    let mut left = second.iter();
-    sweep(&plans(&second), jobs, |_, report| left.next().into_iter().for_each(|point| each(point, &report)));
+    for book in Book::all()? {
+        let second = first_round(&book, &singles(&book, extent), extent, jobs, &mut each);
+        let mut left = second.iter();
+        sweep(&plans(&second), jobs, |_, report| {
+            left.next().into_iter().for_each(|point| each(point, &report));
+        });
+    }
     Ok(())
 }
 
@@ -218,9 +269,13 @@ pub fn enumerate(extent: Extent, jobs: usize, mut each: impl FnMut(&Point, &Repo
 /// # Errors
 /// As [`steps`].
 pub fn points(extent: Extent, jobs: usize) -> Result<Vec<Point>, String> {
-    let mut all = singles(&steps()?, extent);
-    let (leading, _): (Vec<_>, Vec<_>) = all.iter().cloned().partition(|point| point.leads_on.is_some());
-    all.extend(first_round(&leading, extent, jobs, |_, _| {}));
-    all.iter_mut().for_each(|point| point.plan.keep = false);
-    Ok(all)
+    let mut points = Vec::new();
+    for book in Book::all()? {
+        let mut all = singles(&book, extent);
+        let (leading, _): (Vec<_>, Vec<_>) = all.iter().cloned().partition(|point| point.leads_on.is_some());
+        all.extend(first_round(&book, &leading, extent, jobs, |_, _| {}));
+        points.append(&mut all);
+    }
+    points.iter_mut().for_each(|point| point.plan.keep = false);
+    Ok(points)
 }
