@@ -40,7 +40,7 @@ use crate::budgets::{
     SCRUB_MAILBOX, UPLOADS_MAX,
 };
 use crate::env::{Clock, Env};
-use crate::peer::admin::{NodeAdmin, NodeFacts, NodeName};
+use crate::peer::admin::{ChaosToken, NodeAdmin, NodeFacts, NodeName};
 use crate::peer::links::{Links, LinksArgs, LinksMsg, PeerLimits};
 use crate::supervisor::{ActorTree, Addr, ChildSpec, Intensity, SupervisorSpec};
 
@@ -52,8 +52,8 @@ pub struct DatanodeArgs {
     pub me: SelfDescription,
     /// Where its actors are counted.
     pub tree: ActorTree,
-    /// Whether deliberate faults are allowed.
-    pub chaos: bool,
+    /// Who may ask for deliberate faults, if they are allowed.
+    pub chaos: Option<ChaosToken>,
     /// Where the coordinator listens, `host:port`.
     pub coordinator: String,
     /// The chunks of its disk.
@@ -132,6 +132,9 @@ pub fn datanode(args: DatanodeArgs) -> Datanode {
         clock: clock.clone(),
     });
     let Agents { heartbeat, view, health, quarantine, .. } = reached;
+    if args.chaos.is_some() {
+        health.set_unsafe(&["anyone who knows the token of chaos can make it fail"]);
+    }
     let (scrub, status) = (Addr::new(&clock, SCRUB_MAILBOX), watch::Sender::new(ScrubStatus::default()));
     let found = found(heartbeat.clone());
     let hello = introduction(&args.me, &view);
@@ -204,7 +207,7 @@ fn admin(
     view: &Arc<CoordinatorView>,
     tree: ActorTree,
     env: &Env,
-    chaos: bool,
+    chaos: Option<ChaosToken>,
 ) -> NodeAdmin {
     let view = view.clone();
     let facts = move || {

@@ -6,6 +6,7 @@ use dfs_wire::limits::CONNECTION_CREDIT_BYTES;
 use dfs_wire::message::admin::{ActorInfo, AdminRequest, AdminResponse, NodeInfo};
 use dfs_wire::status::{Status, StatusCode};
 use dfs_wire::version::ProtocolVersion;
+use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -22,7 +23,7 @@ pub struct NodeAdmin {
     tree: ActorTree,
     env: Env,
     started: MonoTime,
-    chaos: bool,
+    chaos: Option<ChaosToken>,
     draining: Arc<AtomicBool>,
     facts: Arc<dyn Fn() -> NodeFacts + Send + Sync>,
 }
@@ -47,8 +48,42 @@ pub struct NodeName {
     pub role: &'static str,
     /// Version of its software.
     pub version: String,
-    /// Whether its configuration allows deliberate faults.
-    pub chaos: bool,
+    /// Who may ask for deliberate faults, if its configuration allows them.
+    pub chaos: Option<ChaosToken>,
+}
+
+/// What whoever asks for deliberate faults has to know.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ChaosToken(String);
+
+impl ChaosToken {
+    /// This secret.
+    pub fn new(secret: impl Into<String>) -> Self {
+        Self(secret.into())
+    }
+
+    /// Bytes of the secret.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is no secret.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Whether that is what was said. How long it takes says nothing but the length.
+    fn is(&self, said: &str) -> bool {
+        let (ours, theirs) = (self.0.as_bytes(), said.as_bytes());
+        let differing = ours.iter().zip(theirs).fold(0, |all, (a, b)| all | (a ^ b));
+        ours.len() == theirs.len() && differing == 0
+    }
+}
+
+impl fmt::Debug for ChaosToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ChaosToken(..)")
+    }
 }
 
 impl NodeAdmin {
@@ -62,7 +97,7 @@ impl NodeAdmin {
         let started = env.now();
         let NodeName { node, name, role, version, chaos } = name;
         let draining = Arc::new(AtomicBool::new(false));
-        let chaos = chaos && cfg!(feature = "chaos");
+        let chaos = chaos.filter(|_| cfg!(feature = "chaos"));
         Self { node, name, role, version, tree, env, started, chaos, draining, facts }
     }
 
@@ -110,11 +145,16 @@ impl NodeAdmin {
         match request {
             AdminRequest::NodeInfo => Ok(AdminResponse::NodeInfo(self.info())),
             AdminRequest::Actors => Ok(AdminResponse::Actors(self.actors())),
-            AdminRequest::Chaos(chaos) if self.chaos => self.chaos(chaos),
-            AdminRequest::Chaos(_) => {
-                Err(Status::new(StatusCode::Unsupported, "deliberate faults are not enabled here")
-                    .hint("needs a build with the feature `chaos` and chaos.enabled in the configuration"))
-            }
+            AdminRequest::Chaos(chaos) => match &self.chaos {
+                Some(token) if token.is(&chaos.token) => self.chaos(chaos),
+                Some(_) => Err(Status::new(
+                    StatusCode::PermissionDenied,
+                    "deliberate faults are for those who know the token of this node",
+                )
+                .hint("it is chaos.token in the node's configuration; dfsctl takes it from DFS_CHAOS_TOKEN")),
+                None => Err(Status::new(StatusCode::Unsupported, "deliberate faults are not enabled here")
+                    .hint("needs a build with the feature `chaos` and chaos.enabled in the configuration")),
+            },
             AdminRequest::ClusterStatus
             | AdminRequest::Nodes
             | AdminRequest::AdmitNode(_)
@@ -148,7 +188,7 @@ impl NodeAdmin {
             version: self.version.to_owned(),
             cluster: (self.facts)().cluster,
             uptime_ms: self.uptime_ms(),
-            chaos: self.chaos,
+            chaos: self.chaos.is_some(),
             draining: self.is_draining(),
         }
     }

@@ -15,7 +15,7 @@ use dfs_actors::datanode::streaming::UploadLimits;
 use dfs_actors::datanode::{DatanodeLimits, DatanodeParts, DatanodeService};
 use dfs_actors::env::ListeningSocket;
 use dfs_actors::env::{Connection, Env, Net, SeededRng, TokioClock};
-use dfs_actors::peer::admin::{NodeAdmin, NodeFacts, NodeName};
+use dfs_actors::peer::admin::{ChaosToken, NodeAdmin, NodeFacts, NodeName};
 use dfs_actors::peer::links::{Links, LinksArgs, PeerLimits};
 use dfs_actors::peer::listener::{Bound, Listener, ListenerArgs};
 use dfs_actors::peer::session::{Knocks, Places, PlacesMax, RequestStats, SessionCommon, SessionLimits};
@@ -336,7 +336,8 @@ impl TestNode {
             SupervisorSpec::one_for_one(&env.clock, "uploads").with_nursery(slabs);
         let (copies, copy_nursery) = SupervisorSpec::one_for_one(&env.clock, "copies").with_nursery(slabs);
         let (name, version) = (format!("dn{n}"), "test".to_owned());
-        let name = NodeName { node: id, name, role: "datanode", version, chaos: true };
+        let name =
+            NodeName { node: id, name, role: "datanode", version, chaos: Some(ChaosToken::new("known")) };
         let facts = Arc::new(|| NodeFacts { cluster: Some(CLUSTER), epoch: Epoch(1) });
         let service = Arc::new(DatanodeService::new(DatanodeParts {
             store: Arc::new(SharedStore(store.clone())),

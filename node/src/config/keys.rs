@@ -10,6 +10,8 @@ use dfs_wire::limits;
 pub enum Kind {
     /// Free text; empty means "not set".
     Text,
+    /// Text that is never shown.
+    Secret,
     /// A path, relative to the working directory of the process.
     Path,
     /// `true` or `false`.
@@ -164,7 +166,8 @@ pub const KEYS: &[Key] = &[
     key("log", "level", Kind::Text, "info", "`error`, `warn`, `info`, `debug`, `trace`, or a list such as `info,dfs_node::store=debug`.").live(),
     key("log", "format", Kind::Choice(&["auto", "text", "json"]), "auto", "`auto` is JSON when `node.environment` is `production`, else text."),
 
-    key("chaos", "enabled", Kind::Flag, "false", "Obey requests to kill, panic or pause actors. Only in a binary built with the `chaos` feature."),
+    key("chaos", "enabled", Kind::Flag, "false", "Obey requests to kill, panic or pause actors. Only in a binary built with the `chaos` feature, and only from those who know the token."),
+    key("chaos", "token", Kind::Secret, "", "What those have to know who ask for such faults, 16 characters or more; `dfsctl chaos` takes it from DFS_CHAOS_TOKEN."),
 ];
 
 /// Environment names that older installations know, and the key each sets. `COORDINATOR_HOST` and

@@ -157,7 +157,7 @@ impl Layers {
     fn check_value(&self, key: &Key) -> Option<Problem> {
         let path = key.path();
         let text = match key.kind {
-            Kind::Text | Kind::Path => self.value::<Text>(&path).err(),
+            Kind::Text | Kind::Secret | Kind::Path => self.value::<Text>(&path).err(),
             Kind::Flag => self.value::<Flag>(&path).err(),
             Kind::Count(low, high) => match self.value::<Count>(&path) {
                 Ok(Count(Some(n))) if n < low || n > high => {

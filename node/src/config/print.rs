@@ -23,6 +23,7 @@ pub(crate) fn print(layers: &Layers) -> String {
 
 fn quoted(key: &Key, value: &str) -> String {
     match key.kind {
+        Kind::Secret if !value.is_empty() => "\"(not shown)\"".to_owned(),
         Kind::Text | Kind::Path => serde_json::Value::from(value).to_string(),
         _ if value.is_empty() => "\"\"".to_owned(),
         _ => value.to_owned(),
@@ -49,6 +50,7 @@ pub fn reference() -> String {
 fn kind(kind: Kind) -> String {
     match kind {
         Kind::Text => "text".to_owned(),
+        Kind::Secret => "text, never shown".to_owned(),
         Kind::Path => "path".to_owned(),
         Kind::Flag => "`true` or `false`".to_owned(),
         Kind::Count(low, high) => format!("number, {low} to {high}"),

@@ -245,6 +245,7 @@ pub(crate) struct RawLog {
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawChaos {
     pub(crate) enabled: Flag,
+    pub(crate) token: Text,
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::{fmt, path::PathBuf, time::Duration};
 
+use dfs_actors::peer::admin::ChaosToken;
 use dfs_actors::peer::session::PlacesMax;
 
 use crate::store::{DirectIo, ReadMode};
@@ -270,10 +271,12 @@ pub struct LogConfig {
 }
 
 /// Section `chaos`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChaosConfig {
     /// Whether faults may be asked for.
     pub enabled: bool,
+    /// What whoever asks has to know.
+    pub token: ChaosToken,
 }
 
 impl Config {
@@ -291,7 +294,7 @@ impl Config {
             found.push("cluster.repair_max is 0: copies that are lost are not made up");
         }
         if self.chaos.enabled {
-            found.push("chaos.enabled is true: anyone who reaches this node can make it fail");
+            found.push("chaos.enabled is true: anyone who knows its token can make this node fail");
         }
         found
     }

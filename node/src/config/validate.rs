@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use dfs_actors::coordinator::membership::{ADDRESS_BYTES_MAX, NODE_NAME_BYTES_MAX, ZONE_BYTES_MAX};
+use dfs_actors::peer::admin::ChaosToken;
 use dfs_actors::peer::session::PlacesMax;
 use dfs_wire::limits;
 
@@ -17,6 +18,9 @@ use super::{
     },
 };
 use crate::store::{DirectIo, ReadMode};
+
+/// Bytes of the token of chaos at least.
+const TOKEN_MIN: usize = 16;
 
 /// Why log directives would not do what was meant. A bare word that is no level would be taken for the name of a
 /// module, and silence all others.
@@ -63,7 +67,10 @@ pub(crate) fn validate(layers: &Layers) -> Result<Config, ConfigError> {
             ),
         },
         log: LogConfig { level: raw.log.level.0.clone(), format: log_format(&raw) },
-        chaos: ChaosConfig { enabled: raw.chaos.enabled.0 },
+        chaos: ChaosConfig {
+            enabled: raw.chaos.enabled.0,
+            token: ChaosToken::new(raw.chaos.token.0.clone()),
+        },
     };
     check.between_fields(&config);
     check.memory(&raw, &config.memory);
@@ -216,6 +223,9 @@ impl Check<'_> {
         }
         self.demand(!config.chaos.enabled || cfg!(feature = "chaos"), "chaos.enabled", || {
             "this binary was built without the `chaos` feature".to_owned()
+        });
+        self.demand(!config.chaos.enabled || config.chaos.token.len() >= TOKEN_MIN, "chaos.token", || {
+            format!("must have {TOKEN_MIN} characters or more where chaos.enabled is true")
         });
     }
 

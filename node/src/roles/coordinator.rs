@@ -151,7 +151,7 @@ fn name(config: &Config, reign: &Reign) -> NodeName {
         name: config.node.name.clone(),
         role: "coordinator",
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        chaos: config.chaos.enabled,
+        chaos: config.chaos.enabled.then(|| config.chaos.token.clone()),
     }
 }
 

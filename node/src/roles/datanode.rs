@@ -57,7 +57,7 @@ pub(super) async fn start(context: &RoleContext, config: &Config) -> anyhow::Res
         env: env.clone(),
         me,
         tree: tree.clone(),
-        chaos: config.chaos.enabled,
+        chaos: config.chaos.enabled.then(|| config.chaos.token.clone()),
         coordinator: config.coordinator.address.to_string(),
         store: chunks,
         identity: Arc::new(StoredIdentity::new(store.clone())),

@@ -12,6 +12,7 @@ use std::{
 use dfs_client::ChunkId;
 use serde_json::{Map, Value, json};
 
+use super::CHAOS_TOKEN;
 use super::fault::Way;
 use super::ground::{Ground, Member};
 use super::local::{clear, fill, flip};
@@ -136,6 +137,7 @@ fn on_top(scenario: &Scenario) -> Value {
     };
     let mut environment: Map<String, Value> = topology.set.iter().map(variable).collect();
     environment.insert("DFS_CHAOS__ENABLED".to_owned(), json!("true"));
+    environment.insert("DFS_CHAOS__TOKEN".to_owned(), json!(CHAOS_TOKEN));
     let service = |member: &Member| (member.to_string(), json!({ "environment": environment.clone() }));
     let services: Map<String, Value> = members(topology.datanodes).iter().map(service).collect();
     let mut whole = json!({ "services": services });

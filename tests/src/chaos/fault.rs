@@ -19,6 +19,10 @@ pub enum Deed {
     PanicActor,
     /// An actor handles nothing for a while.
     PauseActor,
+    /// All actors of a kind take longer for each message, for a while.
+    DelayActor,
+    /// A datanode is emptied; after a while it has to be empty, and takes chunks again.
+    Drain,
     /// SIGKILL to a node; it is started again after a while.
     Kill,
     /// SIGTERM to a node, which drains; it is started again after a while.
@@ -117,7 +121,7 @@ pub struct Fault {
     pub every: Option<Span>,
     /// How often in all.
     pub times: Option<u32>,
-    /// How much later what goes to the node comes.
+    /// How much later what goes to the node comes, or how much longer the actors take for each message.
     pub delay: Option<Span>,
     /// Which direction is cut.
     pub way: Option<Way>,
@@ -147,14 +151,17 @@ impl Fault {
             (false, _, true) => Some((key, format!("{deed} needs it"))),
             _ => None,
         };
-        let actor = matches!(deed, Deed::KillActor | Deed::PanicActor | Deed::PauseActor);
+        let one_actor = matches!(deed, Deed::KillActor | Deed::PanicActor | Deed::PauseActor);
+        let actor = one_actor || deed == Deed::DelayActor;
+        let delay = matches!(deed, Deed::Slow | Deed::DelayActor);
+        let long = matches!(deed, Deed::PauseActor | Deed::DelayActor | Deed::Drain);
         let all = matches!(deed, Deed::RestartAll | Deed::Corrupt);
         let lasts = !matches!(deed, Deed::KillActor | Deed::PanicActor | Deed::Corrupt | Deed::Restart);
         let corrupt = deed == Deed::Corrupt;
         let unknown = |whom: &Whom| matches!(whom, Whom::Datanode(number) if *number > datanodes);
-        let only_datanodes = matches!(deed, Deed::Wipe | Deed::Cut | Deed::Slow | Deed::Fill);
+        let only_datanodes = matches!(deed, Deed::Wipe | Deed::Cut | Deed::Slow | Deed::Fill | Deed::Drain);
         let misplaced = |whom: &Whom| match whom {
-            Whom::Each => !(actor || deed == Deed::Restart),
+            Whom::Each => !(one_actor || deed == Deed::Restart),
             Whom::Coordinator | Whom::Any => only_datanodes,
             _ => false,
         };
@@ -165,8 +172,8 @@ impl Fault {
         [
             has("node", self.node.is_some(), !all, !all),
             has("actor", self.actor.is_some(), actor, actor),
-            has("for", self.lasts.is_some(), lasts, deed == Deed::PauseActor),
-            has("delay", self.delay.is_some(), deed == Deed::Slow, deed == Deed::Slow),
+            has("for", self.lasts.is_some(), lasts, long),
+            has("delay", self.delay.is_some(), delay, delay),
             has("way", self.way.is_some(), deed == Deed::Cut, false),
             has("copies", self.copies.is_some(), corrupt, corrupt),
             has("chunks", self.chunks.is_some(), corrupt, corrupt),
@@ -185,6 +192,8 @@ impl fmt::Display for Deed {
             Self::KillActor => "kill-actor",
             Self::PanicActor => "panic-actor",
             Self::PauseActor => "pause-actor",
+            Self::DelayActor => "delay-actor",
+            Self::Drain => "drain",
             Self::Kill => "kill",
             Self::Stop => "stop",
             Self::Pause => "pause",

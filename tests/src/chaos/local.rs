@@ -12,6 +12,7 @@ use std::{
 
 use dfs_client::ChunkId;
 
+use super::CHAOS_TOKEN;
 use super::fault::{Deed, Way};
 use super::ground::{Ground, Member};
 use super::scenario::Scenario;
@@ -55,7 +56,7 @@ impl Local {
             ..Options::default()
         };
         let set = topology.set.iter().map(|(key, value)| (key.as_str(), value.as_str()));
-        let set = set.chain([("chaos.enabled", "true")]);
+        let set = set.chain([("chaos.enabled", "true"), ("chaos.token", CHAOS_TOKEN)]);
         let options = set.fold(options, |options, (key, value)| options.set(key, value));
         let mut cluster = Cluster::start(topology.datanodes, options);
         // What is broken on purpose is logged, and judged by what it does.

@@ -22,6 +22,9 @@ mod schedule;
 mod units;
 mod watch;
 
+/// What the nodes of a scenario want to hear of whoever strikes their actors.
+pub const CHAOS_TOKEN: &str = "struck on purpose";
+
 pub use fault::{Deed, Fault, Way, Whom};
 pub use report::{Acknowledged, Latencies, Latency, Operations, Report, Whole, table};
 pub use run::{Place, run};

@@ -8,9 +8,11 @@ use std::{
 
 use dfs_client::{
     Client,
-    admin::{ActorInfo, Chaos, ChaosAction},
+    admin::{ActorInfo, Chaos, ChaosAction, NodeStatus},
+    job::{DrainNode, JobState, JobStatus, JobTask},
 };
 
+use super::CHAOS_TOKEN;
 use super::fault::{Deed, Fault, Whom};
 use super::ground::{Ground, Member};
 use super::load::Load;
@@ -176,6 +178,8 @@ impl<'a> Schedule<'a> {
                 self.to_datanode(victim, move |ground, number| ground.slow(number, delay)).await?;
             }
             Deed::Fill => self.to_datanode(victim, |ground, number| ground.fill(number)).await?,
+            Deed::DelayActor => self.slow_down(fault, victim, delay).await?,
+            Deed::Drain => self.drain(victim).await?,
             Deed::KillActor | Deed::PanicActor | Deed::PauseActor | Deed::Corrupt | Deed::RestartAll => {}
         }
         Ok(victim)
@@ -188,6 +192,8 @@ impl<'a> Schedule<'a> {
             Deed::Pause => self.to(victim, |ground, node| ground.resume(node)).await,
             Deed::Cut | Deed::Slow => self.to_datanode(victim, |ground, number| ground.join(number)).await,
             Deed::Fill => self.to_datanode(victim, |ground, number| ground.empty(number)).await,
+            Deed::DelayActor => self.slow_down(fault, victim, Duration::ZERO).await,
+            Deed::Drain => self.undrain(victim).await,
             Deed::RestartAll => {
                 for node in self.members() {
                     self.to(node, |ground, node| ground.start(node)).await?;
@@ -214,6 +220,54 @@ impl<'a> Schedule<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Has all actors of a kind take so much longer for each message.
+    async fn slow_down(&self, fault: &Fault, node: Member, delay: Duration) -> Result<(), String> {
+        let client = self.operator().await?;
+        let actor = fault.actor.clone().unwrap_or_default();
+        let action = ChaosAction::Delay(u32::try_from(delay.as_millis()).unwrap_or(u32::MAX));
+        let order = Chaos { actor: actor.clone(), action, token: CHAOS_TOKEN.to_owned() };
+        match client.chaos(Some(&self.ground.address(node)), order).await {
+            Ok(0) => Err(format!("{node} has no actor of the kind {actor}")),
+            Ok(_) => Ok(()),
+            Err(error) => Err(format!("{node}: {error}")),
+        }
+    }
+
+    /// The name by which the cluster knows a datanode.
+    async fn name(&self, client: &Client, node: Member) -> Result<String, String> {
+        let address = self.ground.address(node);
+        let nodes = client.nodes().await.map_err(|error| error.to_string())?;
+        let (Member::Datanode(number), port) = (node, address.rsplit(':').next()) else {
+            return Err(format!("{node} is no datanode"));
+        };
+        let number = number.to_string();
+        let is_it = |known: &NodeStatus| {
+            known.address == address
+                || known.name.ends_with(&number) && known.address.rsplit(':').next() == port
+        };
+        let found = nodes.into_iter().find(is_it).map(|known| known.name);
+        found.ok_or_else(|| format!("{node} ({address}) is not known to the cluster"))
+    }
+
+    async fn drain(&self, node: Member) -> Result<(), String> {
+        let client = self.operator().await?;
+        let word = DrainNode { node: self.name(&client, node).await?, dry_run: false };
+        client.drain_node(word).await.map(drop).map_err(|error| format!("{node}: {error}"))
+    }
+
+    /// A datanode that was to be emptied is empty by now, and takes chunks again.
+    async fn undrain(&self, node: Member) -> Result<(), String> {
+        let client = self.operator().await?;
+        let name = self.name(&client, node).await?;
+        let jobs = client.jobs().await.map_err(|error| error.to_string())?;
+        let about = |job: &JobStatus| matches!(&job.task, JobTask::Drain(of) if of.name == name);
+        let latest = jobs.into_iter().find(about).ok_or_else(|| format!("nothing empties {node}"))?;
+        if latest.state != JobState::Done {
+            return Err(format!("{node} is not empty yet: {latest:?}"));
+        }
+        client.undrain_node(&name).await.map(drop).map_err(|error| format!("{node}: {error}"))
     }
 
     async fn restart(&self, node: Member) -> Result<(), String> {
@@ -281,7 +335,10 @@ impl<'a> Schedule<'a> {
         };
         let actor = self.rng.pick(&of_kind).path.clone();
         let what = format!("{} {node} {actor}", fault.deed);
-        match client.chaos(Some(&self.ground.address(node)), Chaos { actor, action }).await {
+        match client
+            .chaos(Some(&self.ground.address(node)), Chaos { actor, action, token: CHAOS_TOKEN.to_owned() })
+            .await
+        {
             Err(error) if matches!(error.code(), "Unsupported" | "PermissionDenied") => {
                 return Err(format!("{node}: {error}"));
             }

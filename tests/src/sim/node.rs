@@ -269,7 +269,7 @@ pub(super) async fn run_datanode(site: Site) -> Ending {
         env: env.clone(),
         me,
         tree: tree.clone(),
-        chaos: false,
+        chaos: None,
         coordinator: HostId::COORDINATOR.address(),
         store: store.clone(),
         identity: Arc::new(StoredIdentity::new(store.clone())),
@@ -364,7 +364,7 @@ fn ended(exit: Exit) -> Ending {
 }
 
 fn node_name(node: NodeId, name: &str, role: &'static str) -> NodeName {
-    NodeName { node, name: name.to_owned(), role, version: VERSION.to_owned(), chaos: false }
+    NodeName { node, name: name.to_owned(), role, version: VERSION.to_owned(), chaos: None }
 }
 
 /// The part of a node that talks.

@@ -10,10 +10,13 @@ use dfs_client::{
     Client,
     admin::{ActorInfo, Chaos, ChaosAction},
 };
+use dfs_tests::chaos::CHAOS_TOKEN;
 use dfs_tests::{Cluster, Content, NodeHandle, Options, Variant, eventually, path};
 
 async fn start(datanodes: usize) -> Cluster {
-    let options = Options { variant: Variant::Chaos, ..Options::default() }.set("chaos.enabled", "true");
+    let options = Options { variant: Variant::Chaos, ..Options::default() }
+        .set("chaos.enabled", "true")
+        .set("chaos.token", CHAOS_TOKEN);
     let mut cluster = Cluster::start(datanodes, options);
     // A panic is logged, and so is what the supervisor does about it.
     for alarm in ["panic", "restart", "chaos", "killed", "stopped"] {
@@ -48,7 +51,7 @@ async fn strike(
     action: ChaosAction,
 ) {
     let before = actors(client, node).await;
-    let order = Chaos { actor: victim.path.clone(), action };
+    let order = Chaos { actor: victim.path.clone(), action, token: CHAOS_TOKEN.to_owned() };
     let hit = client.chaos(Some(node.address()), order).await;
     let hit = hit.unwrap_or_else(|error| panic!("{} {}: {error:?}", node.name(), victim.path));
     assert_eq!(hit, 1, "{} {}", node.name(), victim.path);
@@ -122,7 +125,11 @@ async fn sessions_that_panic_during_uploads_cost_retries_and_no_data() {
             let node = cluster.datanode(round % 3);
             let list = control.actors(Some(node.address())).await.unwrap_or_default();
             for actor in list.iter().filter(|actor| actor.kind.contains("stream")).take(2) {
-                let order = Chaos { actor: actor.path.clone(), action: ChaosAction::Panic };
+                let order = Chaos {
+                    actor: actor.path.clone(),
+                    action: ChaosAction::Panic,
+                    token: CHAOS_TOKEN.to_owned(),
+                };
                 hits += control.chaos(Some(node.address()), order).await.unwrap_or(0);
             }
         }
@@ -138,7 +145,7 @@ async fn sessions_that_panic_during_uploads_cost_retries_and_no_data() {
 async fn without_the_setting_nobody_can_strike_an_actor() {
     let cluster = Cluster::start(1, Options { variant: Variant::Chaos, ..Options::default() });
     let client = cluster.client().await;
-    let order = Chaos { actor: "root".to_owned(), action: ChaosAction::Panic };
+    let order = Chaos { actor: "root".to_owned(), action: ChaosAction::Panic, token: CHAOS_TOKEN.to_owned() };
     let refused = client.chaos(Some(cluster.datanode(0).address()), order).await.expect_err("refused");
     assert!(["PermissionDenied", "Unsupported"].contains(&refused.code()), "{refused:?}");
 }
@@ -146,7 +153,14 @@ async fn without_the_setting_nobody_can_strike_an_actor() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_operator_strikes_actors_and_what_is_not_there_is_not_found() {
     let cluster = start(3).await;
-    let ran = |args: &[&str]| cluster.dfsctl(&[&["chaos", "--node", "dn1"], args].concat()).run();
+    let with = |token: &str, args: &[&str]| {
+        cluster.dfsctl(&[&["chaos", "--node", "dn1"], args].concat()).env("DFS_CHAOS_TOKEN", token).run()
+    };
+    let ran = |args: &[&str]| with(CHAOS_TOKEN, args);
+    for wrong in ["", "another token of the same", &CHAOS_TOKEN[1..]] {
+        let said = with(wrong, &["kill-actor", "--kind", "inventory"]);
+        assert!(said.code == 5 && said.stderr.contains("PermissionDenied"), "{wrong}: {}", said.stderr);
+    }
     assert!(ran(&["ls"]).text().contains("heartbeat"));
     for lever in [
         &["delay-actor", "--kind", "links", "--by", "5ms"][..],

@@ -6,9 +6,11 @@ use dfs_tests::binaries;
 use serde_json::Value;
 
 /// What must be there, at least.
-const SCENARIOS: [&str; 16] = [
+const SCENARIOS: [&str; 18] = [
     "corrupt-replica",
+    "delay-actor",
     "disk-full",
+    "drain-under-load",
     "full-restart",
     "kill-actor-random",
     "kill-coordinator",

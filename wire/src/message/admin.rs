@@ -143,6 +143,8 @@ pub struct Chaos {
     pub actor: String,
     /// The harm that is done to it.
     pub action: ChaosAction,
+    /// What the node's configuration has as its token: who does not know it is not obeyed.
+    pub token: String,
 }
 
 /// What to do to an actor.

@@ -103,7 +103,7 @@ impl Rig {
             name: "coordinator".into(),
             role: "coordinator",
             version: "0.1.0".into(),
-            chaos: false,
+            chaos: None,
         };
         let facts = Arc::new(NodeFacts::default);
         let doors = Arc::new(Doors::default());

@@ -27,6 +27,7 @@ use crate::supervisor::{ActorError, Behaviour, Ctx};
 pub struct DatanodeHealth {
     breaker: Mutex<Option<Tripped>>,
     scrub: Mutex<Vec<HealthFinding>>,
+    unsafe_modes: Mutex<Vec<HealthFinding>>,
 }
 
 impl DatanodeHealth {
@@ -34,7 +35,23 @@ impl DatanodeHealth {
     pub fn findings(&self) -> Vec<HealthFinding> {
         let tripped = *self.breaker.lock().unwrap_or_else(PoisonError::into_inner);
         let scrub = self.scrub.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        tripped.map(finding).into_iter().chain(scrub).collect()
+        let modes = self.unsafe_modes.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        tripped.map(finding).into_iter().chain(scrub).chain(modes).collect()
+    }
+
+    /// What is configured to be less safe than was promised, each in a sentence.
+    pub(crate) fn set_unsafe(&self, modes: &[&str]) {
+        let finding = |mode: &&str| {
+            let text = format!("a weaker mode than the contract's is configured: {mode}");
+            HealthFinding::new(
+                "UNSAFE",
+                HealthLevel::Warn,
+                text,
+                "set it back once it has served its purpose",
+            )
+        };
+        let findings = modes.iter().map(finding).collect();
+        *self.unsafe_modes.lock().unwrap_or_else(PoisonError::into_inner) = findings;
     }
 
     /// What the scrub has to say.

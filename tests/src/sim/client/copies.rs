@@ -108,7 +108,8 @@ impl Person {
     async fn said_to_be_up(&self, well: &[HostId]) -> Ending {
         let nodes = self.client.nodes().await.map_err(|error| format!("nodes are not told: {error:?}"))?;
         let is_up = |host: &HostId| {
-            let up = |node: &NodeStatus| node.name == host.to_string() && node.state == NodeState::Up;
+            let answers = |state| matches!(state, NodeState::Up | NodeState::Draining);
+            let up = |node: &NodeStatus| node.name == host.to_string() && answers(node.state);
             nodes.iter().any(up)
         };
         match well.iter().find(|host| !is_up(host)) {

@@ -19,8 +19,8 @@ use crate::output::text::{count, plain};
 
 /// Harms actors of a node on purpose, to see what becomes of it
 ///
-/// Only nodes that were built with the feature `chaos` and whose configuration has 'chaos.enabled' obey; 'dfsctl status' calls such a
-/// cluster UNSAFE. Nothing that was acknowledged may be lost by any of this. Whole scenarios, with a load and checks, are run by
+/// Only nodes that were built with the feature `chaos` and whose configuration has 'chaos.enabled' obey, and only who knows their
+/// 'chaos.token': it is taken from DFS_CHAOS_TOKEN. 'dfsctl status' calls such a cluster UNSAFE. Nothing that was acknowledged may be lost by any of this. Whole scenarios, with a load and checks, are run by
 /// 'cargo chaos'.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -157,7 +157,9 @@ pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
         Verb::DelayActor { victim, by } => (victim, ChaosAction::Delay(millis(by))),
     };
     let actor = victim.kind.or(victim.id).unwrap_or_default();
-    let hit = client.chaos(address.as_deref(), Chaos { actor: actor.clone(), action }).await?;
+    let token = std::env::var("DFS_CHAOS_TOKEN").unwrap_or_default();
+    let order = Chaos { actor: actor.clone(), action, token };
+    let hit = client.chaos(address.as_deref(), order).await?;
     if hit == 0 {
         let message = format!("{} has no actor '{}'", plain(&args.node), plain(&actor));
         return Err(Failure::new(Exit::NotFound, "NotFound", message)

@@ -4,7 +4,7 @@ use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
 
 /// Names that dfsctl knows.
-const OWN: [&str; 3] = ["DFS_ENDPOINT", "DFS_CONTEXT", "DFS_NODE_BIN"];
+const OWN: [&str; 4] = ["DFS_ENDPOINT", "DFS_CONTEXT", "DFS_NODE_BIN", "DFS_CHAOS_TOKEN"];
 /// Sections of the configuration of dfs-node, whose names are `DFS_<SECTION>__<KEY>`.
 const SECTIONS: [&str; 9] =
     ["NODE", "COORDINATOR", "CLUSTER", "STORAGE", "MEMORY", "NETWORK", "ADMIN", "LOG", "CHAOS"];
