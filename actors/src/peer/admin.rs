@@ -57,7 +57,7 @@ pub struct NodeName {
 pub struct ChaosToken(String);
 
 impl ChaosToken {
-    /// This secret.
+    /// Only who says exactly this is obeyed.
     pub fn new(secret: impl Into<String>) -> Self {
         Self(secret.into())
     }
