@@ -12,7 +12,7 @@ use crate::rpc::unexpected;
 
 impl Client {
     /// Mutes a finding for a while: it is listed, but does not count for the health of the cluster. It is heard again when that
-    /// is over, or when it comes to be worse. Zero ends a mute. With an empty `subject` whatever datanode it is about. Returns all
+    /// is over; an error always is. Zero ends a mute. With an empty `subject` whatever datanode it is about. Returns all
     /// that is muted then.
     ///
     /// # Errors

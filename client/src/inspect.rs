@@ -202,7 +202,7 @@ impl Client {
     /// Kills, panics or pauses actors of a node that was built and configured for it. Returns how many were hit.
     ///
     /// # Errors
-    /// `Unsupported` or `PermissionDenied` on a node without chaos, `NotFound` if no actor matches.
+    /// `Unsupported` on a node without chaos, `PermissionDenied` without its token, `NotFound` if no actor matches.
     pub async fn chaos(&self, address: Option<&str>, what: Chaos) -> Result<u32, Error> {
         match self.inner.rpc.admin(address, AdminRequest::Chaos(what)).await? {
             AdminResponse::Chaos(hit) => Ok(hit),

@@ -183,7 +183,7 @@ pub const SHORT_ENV: &[(&str, &str, &str)] = &[
 ];
 
 /// Names that begin like those of the keys and are `dfsctl`'s: both may be set in one environment.
-const DFSCTL_ENV: &[&str] = &["DFS_ENDPOINT", "DFS_CONTEXT", "DFS_NODE_BIN"];
+const DFSCTL_ENV: &[&str] = &["DFS_ENDPOINT", "DFS_CONTEXT", "DFS_NODE_BIN", "DFS_CHAOS_TOKEN"];
 
 /// The variable that was probably meant by one that is no `DFS_<SECTION>__<KEY>`; `None` if it is somebody else's.
 pub(crate) fn suggest_env(name: &str) -> Option<String> {

@@ -8,7 +8,7 @@ use std::{
 
 use dfs_client::{
     Client,
-    admin::{ActorInfo, Chaos, ChaosAction, NodeStatus},
+    admin::{ActorInfo, Chaos, ChaosAction},
     job::{DrainNode, JobState, JobStatus, JobTask},
 };
 
@@ -237,23 +237,14 @@ impl<'a> Schedule<'a> {
 
     /// The name by which the cluster knows a datanode.
     async fn name(&self, client: &Client, node: Member) -> Result<String, String> {
-        let address = self.ground.address(node);
         let nodes = client.nodes().await.map_err(|error| error.to_string())?;
-        let (Member::Datanode(number), port) = (node, address.rsplit(':').next()) else {
-            return Err(format!("{node} is no datanode"));
-        };
-        let number = number.to_string();
-        let is_it = |known: &NodeStatus| {
-            known.address == address
-                || known.name.ends_with(&number) && known.address.rsplit(':').next() == port
-        };
-        let found = nodes.into_iter().find(is_it).map(|known| known.name);
-        found.ok_or_else(|| format!("{node} ({address}) is not known to the cluster"))
+        let found = nodes.into_iter().map(|known| known.name).find(|name| Member::named(name) == Some(node));
+        found.ok_or_else(|| format!("{node} is not known to the cluster"))
     }
 
     async fn drain(&self, node: Member) -> Result<(), String> {
         let client = self.operator().await?;
-        let word = DrainNode { node: self.name(&client, node).await?, dry_run: false };
+        let word = DrainNode { node: self.name(&client, node).await?, successor: None, dry_run: false };
         client.drain_node(word).await.map(drop).map_err(|error| format!("{node}: {error}"))
     }
 

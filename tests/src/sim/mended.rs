@@ -88,7 +88,7 @@ impl Person {
         let lasts = Duration::from_secs(5);
         self.until_done("a mute", || self.client.mute_finding("NODE_SUSPECT", "", lasts)).await;
         self.at(EMPTIES_MS).await;
-        let word = || DrainNode { node: EMPTIED.to_string(), dry_run: false };
+        let word = || DrainNode { node: EMPTIED.to_string(), successor: None, dry_run: false };
         self.until_done("a node is to be emptied", || self.client.drain_node(word())).await;
         self.at(OVER_MS).await;
         self.take_back().await;

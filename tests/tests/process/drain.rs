@@ -140,3 +140,52 @@ fn where_nothing_is_copied_no_node_is_emptied_and_nothing_balanced() {
     }
     assert_eq!(cluster.ok(&["jobs"]), "there are no jobs\n");
 }
+
+#[test]
+fn a_node_that_is_replaced_has_all_it_had_on_the_one_that_takes_its_place_even_if_it_is_gone() {
+    let cluster = start(5);
+    cluster.datanode(4).stop();
+    for file in 0..FILES {
+        cluster.file(&format!("g{file}"), &noise(file as u64, SIZE));
+        cluster.ok(&["put", "--replication", "2", &format!("g{file}"), &format!("/g{file}")]);
+    }
+    cluster.datanode(4).restart();
+    wait_until("all is well", || cluster.code(&["status", "--check"]).0 == 0);
+    for (wrong, code) in
+        [(["dn2", "dn2"], 2), (["dn2", "nobody"], 3), (["nobody", "dn2"], 3), (["dn2", "datanode"], 3)]
+    {
+        assert_eq!(cluster.code(&[&["nodes", "replace"], &wrong[..]].concat()).0, code, "{wrong:?}");
+    }
+    let chunks = |node: usize| {
+        let files = cluster.datanode(node).chunk_files();
+        let names = files.iter().filter_map(|file| file.file_name().map(ToOwned::to_owned));
+        names.collect::<std::collections::BTreeSet<_>>()
+    };
+    let (had, before) = (chunks(1), chunks(4));
+    assert!(had.difference(&before).count() > 0);
+    let plan = json(&cluster, &["nodes", "replace", "dn2", "dn5", "--dry-run"]);
+    assert!(plan["job"].is_null() && plan["obstacles"] == Value::Array(vec![]), "{plan}");
+    let done = json(&cluster, &["nodes", "replace", "dn2", "dn5", "--wait"]);
+    assert_eq!((&done["state"], &done["about"]), (&"done".into(), &"replace dn2 by dn5".into()), "{done}");
+    assert!(chunks(1).is_empty());
+    assert!(chunks(4).is_superset(&had), "all that it had is on dn5");
+    assert_eq!(cluster.code(&["nodes", "drain", "dn2"]).0, 0, "it is empty");
+
+    // One that died is replaced as well, by the one that has become free.
+    cluster.ok(&["nodes", "undrain", "dn2"]);
+    cluster.datanode(2).kill();
+    wait_until("it is down", || cluster.ok(&["nodes"]).contains("down"));
+    let gone = chunks(2);
+    let sole = json(&cluster, &["nodes", "replace", "dn3", "dn2"]);
+    let job = sole["job"]["job"].to_string();
+    wait_until("what others have of it is there", || {
+        let others: std::collections::BTreeSet<_> = [0, 3, 4].into_iter().flat_map(&chunks).collect();
+        let now = chunks(1);
+        gone.iter().all(|chunk| now.contains(chunk) || !others.contains(chunk))
+    });
+    cluster.datanode(2).restart();
+    assert_eq!(cluster.code(&["jobs", "wait", &job]).0, 0, "with those of which it had the only copy");
+    assert!(chunks(2).is_empty() && chunks(1).is_superset(&gone));
+    wait_until("all is well", || cluster.code(&["status", "--check"]).0 == 0);
+    all_is_read_right(&cluster);
+}

@@ -25,6 +25,7 @@ fn what_needs_attention_can_be_muted_for_a_while_and_what_happened_is_kept() {
         (vec!["mute", "NODE_DOWN", "--for", "0s"], 2),
         (vec!["mute", "NODE_DOWN", "--for", "31days"], 2),
         (vec!["mute", "NODE_DOWN", "--node", "dn9"], 3),
+        (vec!["mute", "CHUNKS_LOST"], 4),
     ] {
         let (said, text) = cluster.code(&[&["health"], &wrong[..]].concat());
         assert_eq!(said, code, "{wrong:?}: {text}");
@@ -59,9 +60,9 @@ fn what_needs_attention_can_be_muted_for_a_while_and_what_happened_is_kept() {
         "the coordinator has started",
         "dn2 is down",
         "NODE_DOWN: datanode dn2",
-        "wants to hear nothing of NODE_DOWN for 120 min",
+        "wants to hear nothing of NODE_DOWN of dn2 for 120 min",
         "the coordinator has started",
-        "wants to hear of NODE_DOWN again",
+        "wants to hear of NODE_DOWN of dn2 again",
         "has datanode dn3 in maintenance for 10 min",
     ];
     let mut rest = all.as_str();

@@ -213,7 +213,6 @@ fn a_node_that_is_gone_is_forgotten_but_not_with_the_last_copy() {
         "a repeat is answered as the first try"
     );
     assert!(!cluster.ok(&["nodes"]).contains(gone.name()));
-    until_code(&cluster, &["fsck"], 10, Duration::from_secs(10));
     // The others now have the last known copies of something.
     let mut refused = 0;
     for node in cluster.datanodes().iter().filter(|node| node.name() != gone.name()) {

@@ -5,7 +5,7 @@ use std::fs;
 use dfs_tests::{Cluster, NodeHandle, Options, wait_until};
 
 fn status(cluster: &Cluster) -> String {
-    cluster.dfsctl(&["status"]).run().text()
+    cluster.dfsctl(&["status", "--all"]).run().text()
 }
 
 fn states(cluster: &Cluster) -> Vec<String> {

@@ -48,8 +48,12 @@ fn files_get_another_number_of_copies_and_keep_it_whatever_restarts() {
         let (said, text) = cluster.code(&[&["replication", "set"], &wrong[..]].concat());
         assert_eq!(said, code, "{wrong:?}: {text}");
     }
-    let plan = json(&cluster, &["replication", "set", "6", "/d", "-r", "--dry-run"]);
-    assert!(plan["obstacles"][0].as_str().is_some_and(|why| why.contains("5 datanodes")), "{plan}");
+    let said = cluster.dfsctl(&["replication", "set", "6", "/d", "-r", "--dry-run"]).run();
+    assert!(
+        said.code == 4 && said.text().contains("need 6 datanodes that take chunks, there are 5"),
+        "{}",
+        said.text()
+    );
     let plan = json(&cluster, &["replication", "set", "2", "/d", "-r", "--dry-run"]);
     let bytes = (FILES * SIZE) as u64;
     assert_eq!((&plan["files"], &plan["changed"]), (&FILES.into(), &FILES.into()), "{plan}");

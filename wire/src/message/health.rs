@@ -36,6 +36,18 @@ pub const HEALTH_CODES: [&str; 26] = [
     "UNSAFE",
 ];
 
+/// Those of them that say that something cannot be read or written: nobody may call that well, so they cannot be muted.
+pub const HEALTH_CODES_NEVER_MUTED: [&str; 8] = [
+    "CHUNKS_LOST",
+    "CHUNKS_UNREACHABLE",
+    "MASS_DELETE_STOPPED",
+    "MASS_FAILURE",
+    "METADATA_DISK_FULL",
+    "METADATA_FAILING",
+    "METADATA_OUTDATED",
+    "NO_WRITE_QUORUM",
+];
+
 /// Longest time for which operators may hear nothing of a finding.
 pub const MUTE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 
@@ -116,6 +128,8 @@ pub struct MutedFinding {
 pub struct ClusterEvent {
     /// Its number: the next one has the next number.
     pub number: u64,
+    /// When, by the coordinator's wall clock, in milliseconds since 1970.
+    pub at_ms: u64,
     /// Milliseconds ago.
     pub age_ms: u64,
     /// One word for what kind of thing it is: `health`, `node`, `job`, `operator`, `coordinator`.

@@ -37,6 +37,17 @@ pub enum JobTask {
     Balance(u8),
     /// Have other numbers of copies made of files that are there.
     Replication(WantedCopies),
+    /// Empty a datanode, onto another one as far as that can take it.
+    Replace(ReplacedNode),
+}
+
+/// A datanode, and the one that is to take its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReplacedNode {
+    /// Who is emptied.
+    pub old: NamedNode,
+    /// Who gets what it has.
+    pub new: NamedNode,
 }
 
 /// So many copies that files are to have.
@@ -64,6 +75,16 @@ impl JobTask {
             Self::Drain(_) => "drain",
             Self::Balance(_) => "balance",
             Self::Replication(_) => "replication",
+            Self::Replace(_) => "replace",
+        }
+    }
+
+    /// The datanode that is emptied by it, if one is, and where its copies are to go if that was said.
+    pub const fn empties(&self) -> Option<(&NamedNode, Option<NodeId>)> {
+        match self {
+            Self::Drain(node) => Some((node, None)),
+            Self::Replace(ReplacedNode { old, new }) => Some((old, Some(new.node))),
+            Self::Balance(_) | Self::Replication(_) => None,
         }
     }
 }
@@ -163,6 +184,8 @@ pub enum JobAction {
 pub struct DrainNode {
     /// Its name or id.
     pub node: String,
+    /// The name or id of the datanode that is to take its place; `None` = whichever can take a copy.
+    pub successor: Option<String>,
     /// Only say what would happen.
     pub dry_run: bool,
 }

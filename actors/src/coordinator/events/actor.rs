@@ -76,7 +76,8 @@ impl Events {
         }
         (self.looking, self.looked) = (true, Some(ctx.now()));
         let (reads, examiner) = (self.args.reads.clone(), Arc::clone(&self.args.examiner));
-        let look = move |reader: &MetadataReader| examiner.examine(reader).map(|seen| seen.findings);
+        // Whether any deletion waits for a node is enough: what is said of it is kept once.
+        let look = move |reader: &MetadataReader| examiner.examine(reader, 1).map(|seen| seen.findings);
         let task = async move { reads.ask(ReadFor::Health, STEP_WITHIN, look).await };
         ctx.spawn_then(task, EventsMsg::Examined);
     }
@@ -86,7 +87,7 @@ impl Events {
         if self.writing {
             return;
         }
-        let Some((events, book)) = self.state.unwritten(self.now_ms()) else { return };
+        let Some((events, book)) = self.state.unwritten() else { return };
         self.writing = true;
         let next = std::mem::take(&mut self.waiting.1);
         self.waiting.0.extend(next);
@@ -114,7 +115,7 @@ impl Events {
 
     fn written(&mut self, events: usize, written: &Result<(), Status>) {
         self.writing = false;
-        self.state.written(events, written.is_ok());
+        self.state.written(written.is_ok());
         if let Err(status) = written {
             tracing::warn!(%status, events, "what happened could not be kept; it is tried again");
         }
@@ -138,7 +139,8 @@ impl Behaviour for Events {
         let book = args.reads.ask(ReadFor::Membership, STEP_WITHIN, MetadataReader::health_book).await;
         let book = book.map_err(|e| ActorError::fatal("load what is remembered of the health", e))?;
         ctx.set_tick(TICK);
-        let state = EventsState::new(book, args.epoch, args.examiner.time.now_ms());
+        let moment = args.examiner.time.moment();
+        let state = EventsState::new(book, args.epoch, (moment.now_ms, moment.wall_ms));
         let waiting = (Vec::new(), Vec::new());
         let this = Self { args, state, writing: false, looking: false, looked: None, waiting };
         this.publish();
@@ -147,8 +149,9 @@ impl Behaviour for Events {
 
     async fn handle(&mut self, msg: EventsMsg, ctx: &mut Ctx<EventsMsg>) -> Result<(), ActorError> {
         let now_ms = self.now_ms();
+        self.state.at(self.args.examiner.time.moment().wall_ms);
         match msg {
-            EventsMsg::Note(happening) => self.state.note(happening, now_ms),
+            EventsMsg::Note(happening) => self.state.note(happening),
             EventsMsg::Mute(word, by, reply) => self.mute(word, &by, reply),
             EventsMsg::Mutes(reply) => reply.send(self.state.mutes(now_ms)),
             EventsMsg::Examined(found) => {
@@ -172,7 +175,8 @@ impl Behaviour for Events {
 
     async fn tick(&mut self, ctx: &mut Ctx<EventsMsg>) -> Result<(), ActorError> {
         let view = Arc::clone(&self.args.examiner.view.borrow());
-        self.state.nodes(&view, self.now_ms());
+        self.state.at(self.args.examiner.time.moment().wall_ms);
+        self.state.nodes(&view);
         self.look(ctx);
         self.write(ctx);
         Ok(())

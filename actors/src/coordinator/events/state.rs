@@ -2,8 +2,7 @@
 //!
 //! ```text
 //!  a finding is seen --> it stands, since now --not seen for CLEARED_AFTER--> it stands no more
-//!                          | worse than when it was muted: it is heard
-//!  a mute holds until its time is over
+//!  a mute holds until its time is over, and never for an error
 //!
 //!  each arrow is an event: pending --written, with the book--> kept
 //!                          more than PENDING_MAX: the oldest are dropped, and counted
@@ -45,28 +44,34 @@ pub(super) struct EventsState {
     /// The nodes as they were last seen; `None` = not yet.
     nodes: Option<BTreeMap<NodeId, NodeState>>,
     pending: VecDeque<EventRecord>,
+    /// So many of them, the first ones, are being written.
+    in_flight: usize,
     dropped: u64,
     began_ms: u64,
+    /// The wall clock, as it was said last.
+    wall_ms: u64,
     /// The book has changed since it was last handed out to be written.
     unsaved: bool,
 }
 
 impl EventsState {
     /// Goes on from what is remembered, in the reign `epoch`.
-    pub(super) fn new(book: HealthBook, epoch: Epoch, now_ms: u64) -> Self {
+    pub(super) fn new(book: HealthBook, epoch: Epoch, (now_ms, wall_ms): (u64, u64)) -> Self {
         let mut state = Self {
             book,
             unseen: BTreeMap::new(),
             nodes: None,
             pending: VecDeque::new(),
+            in_flight: 0,
             dropped: 0,
             began_ms: now_ms,
+            wall_ms,
             unsaved: false,
         };
         if state.book.epoch != epoch {
             (state.book.epoch, state.unsaved) = (epoch, true);
             let text = format!("the coordinator has started, reign {epoch}");
-            state.note(Happening::new("coordinator", HealthLevel::Ok, text), now_ms);
+            state.note(Happening::new("coordinator", HealthLevel::Ok, text));
         }
         state
     }
@@ -76,19 +81,31 @@ impl EventsState {
         &self.book
     }
 
+    /// What the wall clock says now: what happens from here on is dated by it.
+    pub(super) fn at(&mut self, wall_ms: u64) {
+        self.wall_ms = wall_ms;
+    }
+
     /// Has it kept, or, where too much waits, what has waited longest dropped.
-    pub(super) fn note(&mut self, happening: Happening, now_ms: u64) {
+    pub(super) fn note(&mut self, happening: Happening) {
         let Happening { kind, level, subject, text } = happening;
         let text = text.chars().take(TEXT_CHARS_MAX).collect();
-        self.pending.push_back(EventRecord { at_ms: now_ms, kind: kind.to_owned(), level, subject, text });
+        self.pending.push_back(EventRecord {
+            wall_ms: self.wall_ms,
+            kind: kind.to_owned(),
+            level,
+            subject,
+            text,
+        });
         while self.pending.len() > PENDING_MAX {
-            self.pending.pop_front();
+            // What is being written may be kept all the same.
+            self.pending.remove(self.in_flight);
             self.dropped = self.dropped.saturating_add(1);
         }
     }
 
     /// The nodes are like this.
-    pub(super) fn nodes(&mut self, view: &ClusterView, now_ms: u64) {
+    pub(super) fn nodes(&mut self, view: &ClusterView) {
         let all = view.nodes.iter().chain(&view.forgotten);
         let now: BTreeMap<NodeId, NodeState> =
             all.map(|known| (known.entry.node, known.entry.state)).collect();
@@ -100,14 +117,15 @@ impl EventsState {
                 Some(was) => (level_of(state), format!("datanode {name} is {state}, it was {was}")),
                 None => (HealthLevel::Ok, format!("datanode {name} is new here, and {state}")),
             };
-            self.note(Happening::new("node", level, text).about(&name), now_ms);
+            self.note(Happening::new("node", level, text).about(&name));
         }
     }
 
     /// These are the findings now.
     pub(super) fn found(&mut self, findings: &[HealthFinding], now_ms: u64) {
         let mut seen = BTreeSet::new();
-        for finding in findings {
+        // That something is being counted comes and goes with every change of a node.
+        for finding in findings.iter().filter(|finding| finding.code != "COUNTING") {
             let key = (finding.code.clone(), finding.subject.clone());
             if !seen.insert(key.clone()) {
                 continue;
@@ -123,8 +141,7 @@ impl EventsState {
             self.book.standing.insert(key.clone(), StandingFinding { level: finding.level, since_ms });
             self.unsaved = true;
             let text = format!("{}: {}", finding.code, finding.message);
-            self.note(Happening::new("health", finding.level, text).about(&finding.subject), now_ms);
-            self.hear_what_is_worse(&key, finding.level, now_ms);
+            self.note(Happening::new("health", finding.level, text).about(&finding.subject));
         }
         if now_ms >= self.began_ms.saturating_add(TOLD_AFTER_MS) {
             self.clear(&seen, now_ms);
@@ -142,20 +159,8 @@ impl EventsState {
             self.unseen.remove(&key);
             self.book.standing.remove(&key);
             self.unsaved = true;
-            let text = format!("{} is over", key.0);
-            self.note(Happening::new("health", HealthLevel::Ok, text).about(&key.1), now_ms);
-        }
-    }
-
-    /// What was muted and has come to be worse is heard.
-    fn hear_what_is_worse(&mut self, (code, subject): &FindingKey, level: HealthLevel, now_ms: u64) {
-        for of in [subject.as_str(), ""] {
-            let key = (code.clone(), of.to_owned());
-            if self.book.mutes.get(&key).is_some_and(|mute| level > mute.level) {
-                self.book.mutes.remove(&key);
-                let text = format!("{code} is heard again: it has come to be worse than when it was muted");
-                self.note(Happening::new("health", level, text).about(subject), now_ms);
-            }
+            let text = format!("{} is over", phrase(&key));
+            self.note(Happening::new("health", HealthLevel::Ok, text).about(&key.1));
         }
     }
 
@@ -165,15 +170,15 @@ impl EventsState {
         for key in over {
             self.book.mutes.remove(&key);
             self.unsaved = true;
-            let text = format!("{} is heard again: the time of its mute is over", key.0);
-            self.note(Happening::new("health", HealthLevel::Ok, text).about(&key.1), now_ms);
+            let text = format!("{} is heard again: the time of its mute is over", phrase(&key));
+            self.note(Happening::new("health", HealthLevel::Ok, text).about(&key.1));
         }
     }
 
     /// Operators want to hear nothing of something until then, or hear it again (`until_ms` = 0). Says whether that is possible:
     /// so many mutes are remembered.
     pub(super) fn mute(&mut self, key: FindingKey, until_ms: u64, by: &str, now_ms: u64) -> bool {
-        let what = key.0.clone();
+        let what = phrase(&key);
         let text = if until_ms == 0 {
             self.book.mutes.remove(&key);
             format!("{by} wants to hear of {what} again")
@@ -181,19 +186,12 @@ impl EventsState {
             if self.book.mutes.len() >= MUTES_MAX && !self.book.mutes.contains_key(&key) {
                 return false;
             }
-            let stands = self
-                .book
-                .standing
-                .iter()
-                .filter(|((code, subject), _)| *code == key.0 && (key.1.is_empty() || *subject == key.1));
-            // What is not there may come as a warning without being heard.
-            let level = stands.map(|(_, stands)| stands.level).max().unwrap_or(HealthLevel::Warn);
-            self.book.mutes.insert(key.clone(), Mute { until_ms, level, by: by.to_owned() });
+            self.book.mutes.insert(key.clone(), Mute { until_ms, by: by.to_owned() });
             let minutes = until_ms.saturating_sub(now_ms).div_ceil(60_000);
             format!("{by} wants to hear nothing of {what} for {minutes} min")
         };
         self.unsaved = true;
-        self.note(Happening::new("operator", HealthLevel::Ok, text).about(&key.1), now_ms);
+        self.note(Happening::new("operator", HealthLevel::Ok, text).about(&key.1));
         true
     }
 
@@ -209,26 +207,33 @@ impl EventsState {
     }
 
     /// What is to be written now, if anything: some events, and the book.
-    pub(super) fn unwritten(&mut self, now_ms: u64) -> Option<(Vec<EventRecord>, HealthBook)> {
+    pub(super) fn unwritten(&mut self) -> Option<(Vec<EventRecord>, HealthBook)> {
         if self.dropped > 0 && self.pending.len() < PENDING_MAX {
             let text = format!("{} events could not be kept", std::mem::take(&mut self.dropped));
-            self.note(Happening::new("coordinator", HealthLevel::Warn, text), now_ms);
+            self.note(Happening::new("coordinator", HealthLevel::Warn, text));
         }
         if self.pending.is_empty() && !std::mem::take(&mut self.unsaved) {
             return None;
         }
         self.unsaved = false;
-        Some((self.pending.iter().take(EVENTS_AT_ONCE).cloned().collect(), self.book.clone()))
+        self.in_flight = self.pending.len().min(EVENTS_AT_ONCE);
+        Some((self.pending.iter().take(self.in_flight).cloned().collect(), self.book.clone()))
     }
 
-    /// So many events were written with the book, or not: then they are written again.
-    pub(super) fn written(&mut self, events: usize, durable: bool) {
+    /// What was to be written is, or is not: then it is written again.
+    pub(super) fn written(&mut self, durable: bool) {
+        let in_flight = std::mem::take(&mut self.in_flight);
         if durable {
-            self.pending.drain(..events.min(self.pending.len()));
+            self.pending.drain(..in_flight);
         } else {
             self.unsaved = true;
         }
     }
+}
+
+/// A finding, as people say it.
+fn phrase((code, subject): &FindingKey) -> String {
+    if subject.is_empty() { code.clone() } else { format!("{code} of {subject}") }
 }
 
 fn level_of(state: NodeState) -> HealthLevel {
@@ -251,7 +256,7 @@ mod tests {
     const START: u64 = 1_000_000;
 
     fn state() -> EventsState {
-        let mut state = EventsState::new(HealthBook::default(), Epoch(7), START);
+        let mut state = EventsState::new(HealthBook::default(), Epoch(7), (START, 0));
         assert_eq!(texts(&mut state), ["the coordinator has started, reign 7"]);
         state
     }
@@ -259,8 +264,8 @@ mod tests {
     /// Writes what is pending, and says what that was.
     fn texts(state: &mut EventsState) -> Vec<String> {
         let mut all = Vec::new();
-        while let Some((events, _)) = state.unwritten(START) {
-            state.written(events.len(), true);
+        while let Some((events, _)) = state.unwritten() {
+            state.written(true);
             all.extend(events.into_iter().map(|event| event.text));
         }
         all
@@ -285,7 +290,7 @@ mod tests {
         state.found(&[], START + 73_000);
         assert_eq!(texts(&mut state), [""; 0], "a look that misses it is not the end of it");
         state.found(&[], START + 83_000);
-        assert_eq!(texts(&mut state), ["NODE_DOWN is over"]);
+        assert_eq!(texts(&mut state), ["NODE_DOWN of dn-1 is over"]);
         assert!(state.book().standing.is_empty());
     }
 
@@ -294,7 +299,7 @@ mod tests {
         let mut state = state();
         state.found(&[finding(HealthLevel::Warn)], START);
         let book = state.book().clone();
-        let mut next = EventsState::new(book.clone(), Epoch(8), START + 100_000);
+        let mut next = EventsState::new(book.clone(), Epoch(8), (START + 100_000, 0));
         assert_eq!(texts(&mut next), ["the coordinator has started, reign 8"]);
         next.found(&[], START + 101_000);
         next.found(&[], START + 150_000);
@@ -304,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_muted_is_not_heard_until_its_time_is_over_or_it_is_worse() {
+    fn what_is_muted_is_not_heard_until_its_time_is_over_and_an_error_is_always() {
         let mut state = state();
         let (down, key) = (finding(HealthLevel::Warn), ("NODE_DOWN".to_owned(), String::new()));
         state.found(std::slice::from_ref(&down), START);
@@ -317,16 +322,10 @@ mod tests {
         assert_eq!(muted(&state, &down, START + 1_000), 9_000, "without a name it is all of them");
         let other = HealthFinding { code: "DISK_FULL".to_owned(), ..down.clone() };
         assert_eq!(muted(&state, &other, START), 0);
-        assert_eq!(muted(&state, &finding(HealthLevel::Error), START), 0, "it was not as bad then");
+        assert_eq!(muted(&state, &finding(HealthLevel::Error), START), 0, "never an error");
         assert_eq!(state.mutes(START + 4_000)[0].left_ms, 6_000);
         state.found(std::slice::from_ref(&down), START + 10_000);
         assert_eq!((muted(&state, &down, START + 10_000), state.mutes(0)), (0, vec![]));
-        texts(&mut state);
-        assert!(state.mute(key.clone(), START + 90_000, "me", START + 20_000));
-        state.found(&[finding(HealthLevel::Error)], START + 30_000);
-        assert_eq!(state.mutes(0), vec![]);
-        let said = texts(&mut state);
-        assert!(said.last().unwrap().contains("worse than when it was muted"), "{said:?}");
         assert!(state.mute(key.clone(), START + 90_000, "me", START) && state.mute(key, 0, "me", START));
         assert_eq!(state.mutes(0), vec![]);
         for number in 0..MUTES_MAX {
@@ -347,9 +346,9 @@ mod tests {
             ClusterView { nodes: states.iter().enumerate().map(node).collect(), ..ClusterView::default() }
         };
         use NodeState::{Down, Up};
-        state.nodes(&view(&[Up, Down]), START);
+        state.nodes(&view(&[Up, Down]));
         assert_eq!(texts(&mut state), [""; 0], "so they were");
-        state.nodes(&view(&[Down, Down, Up]), START);
+        state.nodes(&view(&[Down, Down, Up]));
         assert_eq!(
             texts(&mut state),
             ["datanode dn-1 is down, it was up", "datanode dn-3 is new here, and up"]
@@ -360,18 +359,27 @@ mod tests {
     fn what_is_not_written_is_written_again_and_what_is_too_much_is_counted() {
         let mut state = state();
         let note = |state: &mut EventsState, number: usize| {
-            state.note(Happening::new("job", HealthLevel::Ok, format!("{number}")), START);
+            state.note(Happening::new("job", HealthLevel::Ok, format!("{number}")));
         };
         note(&mut state, 1);
-        let (events, _) = state.unwritten(START).unwrap();
-        state.written(events.len(), false);
+        assert_eq!(state.unwritten().unwrap().0.len(), 1);
+        state.written(false);
         assert_eq!(texts(&mut state), ["1"]);
-        assert_eq!(state.unwritten(START), None);
+        assert_eq!(state.unwritten(), None);
         for number in 0..PENDING_MAX + 5 {
             note(&mut state, number);
         }
         let said = texts(&mut state);
         assert_eq!((said[0].as_str(), said.len()), ("5", PENDING_MAX + 1));
         assert_eq!(said.last().unwrap(), "5 events could not be kept");
+        // What comes while some are being written drops none of those.
+        (0..PENDING_MAX).for_each(|number| note(&mut state, number));
+        let first = state.unwritten().unwrap().0;
+        (0..3).for_each(|number| note(&mut state, 1_000 + number));
+        state.written(true);
+        assert_eq!((first[0].text.as_str(), first.len()), ("0", EVENTS_AT_ONCE));
+        let said = texts(&mut state);
+        assert_eq!(said[0], (EVENTS_AT_ONCE + 3).to_string());
+        assert!(said.contains(&"3 events could not be kept".to_owned()), "{said:?}");
     }
 }

@@ -1,6 +1,6 @@
 //! Findings as they are shown: with their age, and whether anybody wants to hear of them.
 
-use dfs_wire::message::admin::HealthFinding;
+use dfs_wire::message::admin::{HealthFinding, HealthLevel};
 
 use crate::coordinator::metadata::model::records::HealthBook;
 
@@ -12,7 +12,8 @@ pub(in crate::coordinator) fn annotate(findings: &mut [HealthFinding], book: &He
         finding.age_ms = stands.map_or(0, |stands| now_ms.saturating_sub(stands.since_ms));
         let all = (key.0.clone(), String::new());
         let mutes = [&key, &all].into_iter().filter_map(|key| book.mutes.get(key));
-        let left = mutes.filter(|mute| finding.level <= mute.level);
+        // What cannot be read or written is never called well.
+        let left = mutes.filter(|_| finding.level < HealthLevel::Error);
         finding.muted_ms = left.map(|mute| mute.until_ms.saturating_sub(now_ms)).max().unwrap_or(0);
     }
 }

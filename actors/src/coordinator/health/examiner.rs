@@ -7,7 +7,7 @@ use dfs_wire::message::admin::HealthFinding;
 
 use super::findings::findings;
 use super::reports::NodeReports;
-use super::signs::{DELETIONS_COUNTED, Signs};
+use super::signs::Signs;
 use crate::coordinator::census::{Counted, count_at_once};
 use crate::coordinator::gc::GcHealth;
 use crate::coordinator::membership::{ClusterView, ViewReceiver};
@@ -53,12 +53,16 @@ impl Examined {
     }
 }
 
-/// Deletions that a node has not confirmed, up to [`DELETIONS_COUNTED`].
+/// Deletions that a node has not confirmed, up to `most`.
 ///
 /// # Errors
 /// Of the store.
-pub(in crate::coordinator) fn deletions(reader: &MetadataReader, node: NodeId) -> Result<u64, MetaError> {
-    reader.tombstones(node, DELETIONS_COUNTED).map(|found| found.len() as u64)
+pub(in crate::coordinator) fn deletions(
+    reader: &MetadataReader,
+    node: NodeId,
+    most: usize,
+) -> Result<u64, MetaError> {
+    reader.tombstones(node, most).map(|found| found.len() as u64)
 }
 
 impl Examiner {
@@ -67,11 +71,16 @@ impl Examiner {
         self.writer.health.trouble(self.clock.now().as_micros())
     }
 
-    /// Looks. Without the metadata its counts are 0, and a finding says why.
+    /// Looks, and counts so many of the deletions that wait for each node at most. Without the metadata its counts are 0, and a
+    /// finding says why.
     ///
     /// # Errors
     /// If a record is damaged.
-    pub(in crate::coordinator) fn examine(&self, reader: &MetadataReader) -> Result<Examined, MetaError> {
+    pub(in crate::coordinator) fn examine(
+        &self,
+        reader: &MetadataReader,
+        deletions_max: usize,
+    ) -> Result<Examined, MetaError> {
         let mut store = self.store_trouble();
         let view = Arc::clone(&self.view.borrow());
         let signs = reader.signs().and_then(|signs| Ok((signs, self.counted(reader, &view)?)));
@@ -96,7 +105,7 @@ impl Examiner {
             repair: &self.repair.look(),
             corrupt: &|node| self.reports.corrupt_count(node.entry.node),
             // Without the metadata there is nothing to count; that has a finding of its own.
-            deletions: &|node| deletions(reader, node).unwrap_or_default(),
+            deletions: &|node| deletions(reader, node, deletions_max).unwrap_or_default(),
         });
         Ok(Examined { findings, view, totals, counted })
     }

@@ -13,8 +13,6 @@ use crate::coordinator::metadata::table::error::FREE_SPACE_HINT;
 use crate::coordinator::metadata::writer::StoreTrouble;
 use crate::coordinator::placement::not_writable;
 
-/// Findings in one answer; the worst come first.
-const FINDINGS_MAX: usize = 64;
 /// What needs attention, the worst first.
 pub(crate) fn findings(signs: &Signs<'_>) -> Vec<HealthFinding> {
     let mut all: Vec<HealthFinding> = signs.store.iter().map(of_store).collect();
@@ -49,8 +47,8 @@ pub(crate) fn findings(signs: &Signs<'_>) -> Vec<HealthFinding> {
         ));
     }
     // Stable: within a level the order above stays.
-    all.sort_by_key(|finding| std::cmp::Reverse(finding.level));
-    all.truncate(FINDINGS_MAX);
+    // What is so on purpose hides nothing else.
+    all.sort_by_key(|finding| (std::cmp::Reverse(finding.level), finding.code == "UNSAFE"));
     all
 }
 

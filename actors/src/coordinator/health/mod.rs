@@ -15,3 +15,4 @@ pub(super) use book::annotate;
 pub(super) use examiner::{Examined, Examiner, deletions};
 pub use findings::{METADATA_DISK_FULL, METADATA_FAILING};
 pub(super) use reports::NodeReports;
+pub(super) use signs::DELETIONS_COUNTED;

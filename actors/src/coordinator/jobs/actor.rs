@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use dfs_wire::id::{ChunkId, NodeId, OpId};
 use dfs_wire::message::admin::HealthLevel;
-use dfs_wire::message::job::{JobId, JobState, JobStatus, JobTask, NamedNode, WantedCopies, WorkAmount};
+use dfs_wire::message::job::{
+    JobId, JobState, JobStatus, JobTask, NamedNode, ReplacedNode, WantedCopies, WorkAmount,
+};
 use dfs_wire::message::membership::NodeState;
 use dfs_wire::message::metadata::CopyState;
 use dfs_wire::status::{Status, StatusCode};
 
 use super::balance::{Chosen, choose, flows, unfinished, unsettled};
 use super::messages::{Changes, JobAsked, JobsMsg};
-use super::replication::{Advance, advance, is_over};
+use super::replication::{Advance, ReplicationTask, advance, is_over};
 use super::state::JobsState;
 use crate::coordinator::census::Counted;
 use crate::coordinator::events::{EventsMsg, Happening};
@@ -111,6 +113,11 @@ impl Jobs {
                 Err(Status::new(StatusCode::PreconditionFailed, text)
                     .hint(format!("end it first: `dfsctl jobs cancel {id}`")))
             }
+            (now, asked) if now.empties().is_some() && now != asked => {
+                let text = format!("job {id} ({}) empties it already", now.kind());
+                Err(Status::new(StatusCode::PreconditionFailed, text)
+                    .hint(format!("end it first: `dfsctl jobs cancel {id}`")))
+            }
             (JobTask::Replication(now), JobTask::Replication(asked)) if now != asked => {
                 let text = format!("job {id} has {} copies made of {} already", now.copies, now.path);
                 Err(Status::new(StatusCode::PreconditionFailed, text)
@@ -175,15 +182,22 @@ impl Jobs {
             } else {
                 String::new()
             };
+            let about = match &job.task {
+                JobTask::Drain(node) => format!(" {}", node.name),
+                JobTask::Replace(ReplacedNode { old, new }) => format!(" {} by {}", old.name, new.name),
+                JobTask::Balance(percent) => format!(" to {percent}%"),
+                JobTask::Replication(WantedCopies { path, copies }) => format!(" {copies} of {path}"),
+            };
             let failed = job.state == JobState::Failed;
             let (level, why) = match failed {
                 true => (HealthLevel::Warn, format!(": {}", job.last_exception)),
                 false => (HealthLevel::Ok, String::new()),
             };
-            let happening = Happening::new("job", level, format!("job {id} ({kind}) is {state}{by}{why}"));
-            let happening = match &job.task {
-                JobTask::Drain(NamedNode { name, .. }) => happening.about(name),
-                JobTask::Balance(_) | JobTask::Replication(_) => happening,
+            let happening =
+                Happening::new("job", level, format!("job {id} ({kind}{about}) is {state}{by}{why}"));
+            let happening = match job.task.empties() {
+                Some((of, _)) => happening.about(&of.name),
+                None => happening,
             };
             if let Err(error) = self.args.events.try_send(EventsMsg::Note(happening)) {
                 tracing::warn!(job = %id, %error, "the state of a job could not be kept as an event");
@@ -324,13 +338,18 @@ impl Jobs {
 
     /// Goes on with another number of copies.
     fn replicate(&mut self, id: JobId, wanted: WantedCopies, ctx: &mut Ctx<JobsMsg>) {
-        if let Some(why) = self.args.repair.look().stalled() {
+        let look = self.args.repair.look();
+        let view = self.args.view.borrow().clone();
+        if let Some(why) = look.stalled().or(look.sparing.as_deref()) {
             self.state.exception(id, why);
         }
         if self.looking.insert(id) {
-            let op = OpId(ctx.env().rng.u128());
+            let heard = view.nodes.iter().filter(|known| known.entry.state.answers());
+            let heard = heard.map(|known| known.entry.node).collect();
+            let (op, asked_ms) = (OpId(ctx.env().rng.u128()), self.state.asked_ms(id));
             let through = (self.args.reads.clone(), self.args.writer.clone());
-            let step = advance(through, op, wanted, self.state.cursor(id));
+            let task = ReplicationTask { job: id, wanted, asked_ms };
+            let step = advance(through, op, task, self.state.cursor(id), heard);
             ctx.spawn_then(step, move |advanced| JobsMsg::Advanced(id, advanced));
         }
     }
@@ -338,20 +357,23 @@ impl Jobs {
     fn advanced(&mut self, id: JobId, advanced: Result<Advance, Status>, ctx: &mut Ctx<JobsMsg>) {
         self.looking.remove(&id);
         let now_ms = self.args.time.now_ms();
+        let goes_on = self.state.running().into_iter().find(|(of, _)| *of == id);
+        // One that was paused or ended meanwhile stays where it was.
+        let Some((_, JobTask::Replication(wanted))) = goes_on else { return };
         match advanced {
             Ok(advance) => {
                 self.state.at(id, advance.cursor);
                 self.state.passed(id, advance.settled, now_ms);
-                if let Some(file) = advance.lost_in {
-                    self.state.exception(id, &format!("{file} has chunks of which no copy is left"));
+                if advance.lost > 0 {
+                    let lost = advance.lost;
+                    self.state.exception(id, &format!("no copy is left of {lost} chunks: see `dfsctl fsck`"));
                 }
                 if advance.ended {
                     tracing::info!(job = %id, "all files have the copies that are wanted");
                     self.state.end(id, JobState::Done, now_ms);
                     return self.save(ctx);
                 }
-                let goes_on = self.state.running().into_iter().find(|(of, _)| *of == id && !advance.waits);
-                if let Some((_, JobTask::Replication(wanted))) = goes_on {
+                if !advance.waits {
                     self.replicate(id, wanted, ctx);
                 }
             }
@@ -360,7 +382,10 @@ impl Jobs {
                 self.state.end(id, JobState::Failed, now_ms);
                 self.save(ctx);
             }
-            Err(status) => tracing::warn!(job = %id, %status, "numbers of copies could not be seen to"),
+            Err(status) => {
+                tracing::warn!(job = %id, %status, "numbers of copies could not be seen to");
+                self.state.exception(id, &status.to_string());
+            }
         }
     }
 
@@ -465,7 +490,10 @@ impl Behaviour for Jobs {
         }
         for (id, task) in self.state.running() {
             match task {
-                JobTask::Drain(NamedNode { node, .. }) => self.look_at_drain(id, node, ctx),
+                JobTask::Drain(NamedNode { node, .. })
+                | JobTask::Replace(ReplacedNode { old: NamedNode { node, .. }, .. }) => {
+                    self.look_at_drain(id, node, ctx);
+                }
                 JobTask::Balance(threshold_percent) => self.balance(id, threshold_percent, ctx),
                 JobTask::Replication(wanted) => self.replicate(id, wanted, ctx),
             }

@@ -6,18 +6,21 @@
 //!    +-- some parts of files, one mutation                   +-- stands at the first chunk that is not as it is to be yet
 //! ```
 //!
-//! The cursor of the job is one byte for which of the two it is, the next chunk of the file in big-endian, and the path of the
-//! file: of the one that was begun, or else of the last one that is done. A restart goes on from there.
+//! The cursor of the job is a [`ReplicationCursor`] in the codec of the records. A restart goes on from there; what cannot be read, because
+//! another build wrote it, begins anew, which does no harm.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
-use dfs_wire::id::OpId;
-use dfs_wire::message::job::{WantedCopies, WorkAmount};
+use dfs_wire::codec;
+use dfs_wire::id::{InodeId, NodeId, OpId, VersionId};
+use dfs_wire::message::job::{JobId, WantedCopies, WorkAmount};
 use dfs_wire::path::DfsPath;
 use dfs_wire::status::{Status, StatusCode};
+use serde::{Deserialize, Serialize};
 
 use crate::coordinator::metadata::ops::mutation::Mutation;
-use crate::coordinator::metadata::ops::replication::{FilePlace, Parts, parts, settled};
+use crate::coordinator::metadata::ops::replication::{FilePart, FilePlace, Parts, parts, settled};
 use crate::coordinator::metadata::reader::{MetadataReader, MetadataReads, ReadFor};
 use crate::coordinator::metadata::table::error::MetaError;
 use crate::coordinator::metadata::table::view::View;
@@ -33,30 +36,52 @@ fn unanswered(error: AskError) -> Status {
 }
 
 /// Where a job that is about numbers of copies stands.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct ReplicationCursor {
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct ReplicationCursor {
     /// All files say what is wanted; their chunks are waited for.
     waiting: bool,
-    place: FilePlace,
+    /// The last path that was passed.
+    after: Option<DfsPath>,
+    /// A file that was begun: its inode and version, and of its chunks the next, and how many there are.
+    begun: Option<(InodeId, VersionId, u32, u32)>,
 }
 
 impl ReplicationCursor {
-    /// The cursor as it is stored.
-    pub(super) fn encode(&self) -> Vec<u8> {
-        let file = self.place.file.as_ref().map_or("", DfsPath::as_str);
-        [&[u8::from(self.waiting)], self.place.chunk.to_be_bytes().as_slice(), file.as_bytes()].concat()
+    fn at(waiting: bool, place: FilePlace) -> Self {
+        let begun = place.begun.map(|part| (part.inode, part.version, part.first, part.of));
+        Self { waiting, after: place.after, begun }
     }
 
-    /// The cursor that was stored; `None` if these bytes are none.
-    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
-        let Some((waiting, rest)) = bytes.split_first() else { return Some(Self::default()) };
-        let (chunk, file) = rest.split_first_chunk::<4>()?;
-        let file = match std::str::from_utf8(file).ok()? {
-            "" => None,
-            text => Some(text.parse().ok()?),
-        };
-        Some(Self { waiting: *waiting > 0, place: FilePlace { file, chunk: u32::from_be_bytes(*chunk) } })
+    fn place(&self) -> FilePlace {
+        let part = |(inode, version, first, of)| FilePart { inode, version, first, end: of, of };
+        FilePlace { after: self.after.clone(), begun: self.begun.map(part) }
     }
+
+    /// The cursor as it is stored.
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        // It has an encoding; without one the job would begin anew.
+        if codec::encode_into(self, &mut bytes).is_err() {
+            bytes.clear();
+        }
+        bytes
+    }
+
+    /// The cursor that was stored.
+    fn decode(bytes: &[u8]) -> Self {
+        codec::decode(bytes).unwrap_or_default()
+    }
+}
+
+/// What a job has done, of whatever it is about.
+#[derive(Debug, Clone)]
+pub(super) struct ReplicationTask {
+    /// Its number.
+    pub(super) job: JobId,
+    /// Of which files, and how many.
+    pub(super) wanted: WantedCopies,
+    /// When it was asked for, in the coordinator's time.
+    pub(super) asked_ms: u64,
 }
 
 /// How far one step went.
@@ -66,67 +91,68 @@ pub(crate) struct Advance {
     pub(super) cursor: Vec<u8>,
     /// What is as it is to be, of what was passed.
     pub(super) settled: WorkAmount,
-    /// Files with chunks of which no copy is left, the last of them.
-    pub(super) lost_in: Option<DfsPath>,
+    /// Chunks of which no copy is left.
+    pub(super) lost: u64,
     /// Nothing more can be done at the moment.
     pub(super) waits: bool,
     /// All is as it is to be.
     pub(super) ended: bool,
 }
 
-/// One step of a job that stands at `cursor`.
+/// One step of a job that stands at `cursor`; `heard` says of which nodes is heard.
 ///
 /// # Errors
 /// `NotFound` if the path is not there any more; why the metadata does not answer.
 pub(super) async fn advance(
     (reads, writer): (MetadataReads, Addr<WriterMsg>),
     op: OpId,
-    wanted: WantedCopies,
+    task: ReplicationTask,
     cursor: Vec<u8>,
+    heard: BTreeSet<NodeId>,
 ) -> Result<Advance, Status> {
-    let at = ReplicationCursor::decode(&cursor).unwrap_or_default();
+    let at = ReplicationCursor::decode(&cursor);
+    let ReplicationTask { job, wanted: WantedCopies { path, copies }, asked_ms } = task;
     if at.waiting {
-        let look = move |reader: &MetadataReader| reader.read(|rows| wait(rows, &wanted, &at.place));
+        let look = move |reader: &MetadataReader| {
+            reader.read(|rows| wait(rows, &path, &at.place(), asked_ms, &|node| heard.contains(&node)))
+        };
         return reads.ask(ReadFor::Health, STEP_WITHIN, look).await;
     }
-    let WantedCopies { path, copies } = wanted;
-    let place = at.place;
-    let look = move |reader: &MetadataReader| reader.read(|rows| parts(rows, &path, &place));
-    let Parts { parts, next } = reads.ask(ReadFor::Health, STEP_WITHIN, look).await?;
-    let parts: Vec<_> = parts.into_iter().map(|(_, part)| part).collect();
+    let place = at.place();
+    let look = move |reader: &MetadataReader| reader.read(|rows| parts(rows, &path, &place, asked_ms));
+    let Parts { parts, after, begun, all } = reads.ask(ReadFor::Health, STEP_WITHIN, look).await?;
     if !parts.is_empty() {
-        let set = WriterMsg::mutate(op, Mutation::SetReplication(copies, parts));
+        let set = WriterMsg::mutate(op, Mutation::SetReplication(job, copies, parts));
         writer.ask(set, STEP_WITHIN).await.map_err(unanswered)??;
     }
-    let cursor = ReplicationCursor { waiting: next.is_none(), place: next.unwrap_or_default() };
-    Ok(Advance { cursor: cursor.encode(), ..Advance::default() })
+    let next = if all { FilePlace::default() } else { FilePlace { after, begun } };
+    Ok(Advance { cursor: ReplicationCursor::at(all, next).encode(), ..Advance::default() })
 }
 
-/// Passes the chunks that are as they are to be, from `place` on.
-fn wait(view: &impl View, wanted: &WantedCopies, place: &FilePlace) -> Result<Advance, MetaError> {
-    let Parts { parts, next } = parts(view, &wanted.path, place)?;
+/// Passes the chunks that are as they are to be, from `place` on. A page of parts is passed as a whole or up to the first that waits, and then
+/// it stands at that one.
+fn wait(
+    view: &impl View,
+    path: &DfsPath,
+    place: &FilePlace,
+    asked_ms: u64,
+    heard: &dyn Fn(NodeId) -> bool,
+) -> Result<Advance, MetaError> {
+    let Parts { parts, after, begun, all } = parts(view, path, place, asked_ms)?;
     let mut advance = Advance::default();
-    let mut last = place.file.clone();
-    for (file, part) in parts {
-        let of = settled(view, &part)?;
+    for part in &parts {
+        let of = settled(view, part, heard)?;
+        if of.waits {
+            // Whatever of the page is done already is counted once all of it is.
+            let cursor = ReplicationCursor::at(true, place.clone());
+            return Ok(Advance { cursor: cursor.encode(), waits: true, ..Advance::default() });
+        }
         advance.settled.chunks = advance.settled.chunks.saturating_add(of.amount.chunks);
         advance.settled.bytes = advance.settled.bytes.saturating_add(of.amount.bytes);
-        if of.lost > 0 {
-            advance.lost_in = Some(file.clone());
-        }
-        if of.waits {
-            let place = match of.next {
-                0 => FilePlace { file: last, chunk: 0 },
-                chunk => FilePlace { file: Some(file), chunk },
-            };
-            advance.cursor = ReplicationCursor { waiting: true, place }.encode();
-            advance.waits = true;
-            return Ok(advance);
-        }
-        last = Some(file);
+        advance.lost = advance.lost.saturating_add(of.lost);
     }
-    advance.ended = next.is_none();
-    advance.cursor = ReplicationCursor { waiting: true, place: next.unwrap_or_default() }.encode();
+    advance.ended = all;
+    advance.cursor = ReplicationCursor::at(true, FilePlace { after, begun }).encode();
     Ok(advance)
 }
 
@@ -140,17 +166,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_cursor_comes_back_as_it_was_stored() {
-        let at = |waiting, file: Option<&str>, chunk| ReplicationCursor {
+    fn a_cursor_comes_back_as_it_was_stored_and_what_is_none_begins_anew() {
+        let at = |waiting, after: Option<&str>, begun| ReplicationCursor {
             waiting,
-            place: FilePlace { file: file.map(|file| file.parse().unwrap()), chunk },
+            after: after.map(|path| path.parse().unwrap()),
+            begun,
         };
-        for cursor in [at(false, None, 0), at(true, None, 0), at(true, Some("/ä b/c"), 70_000)] {
-            assert_eq!(ReplicationCursor::decode(&cursor.encode()), Some(cursor));
+        let begun = Some((InodeId(7), VersionId(8), 70_000, 80_000));
+        for cursor in [at(false, None, None), at(true, Some("/ä b/c"), None), at(false, Some("/a"), begun)] {
+            assert_eq!(ReplicationCursor::decode(&cursor.encode()), cursor);
+            assert_eq!(ReplicationCursor::at(cursor.waiting, cursor.place()), cursor);
         }
-        assert_eq!(ReplicationCursor::decode(&[]), Some(ReplicationCursor::default()));
-        for bytes in [&[1][..], &[1, 0, 0, 0, 0, b'a'], &[1, 0, 0, 0, 0, 255]] {
-            assert_eq!(ReplicationCursor::decode(bytes), None, "{bytes:?}");
+        for bytes in [&[][..], &[7; 40], &[255]] {
+            assert_eq!(ReplicationCursor::decode(bytes), ReplicationCursor::default(), "{bytes:?}");
         }
     }
 }

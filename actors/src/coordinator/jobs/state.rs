@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use dfs_wire::id::NodeId;
-use dfs_wire::message::job::{JobAction, JobId, JobState, JobStatus, JobTask, NamedNode, WorkAmount};
+use dfs_wire::message::job::{JobAction, JobId, JobState, JobStatus, JobTask, WorkAmount};
 use dfs_wire::status::{Status, StatusCode};
 
 use super::messages::{AskedJob, Changes};
@@ -24,6 +24,10 @@ use crate::coordinator::metadata::ops::jobs::{JOBS_MAX, Remembered};
 const RATE_OVER: Duration = Duration::from_secs(60);
 /// Characters of an exception that are kept.
 const EXCEPTION_CHARS_MAX: usize = 300;
+
+/// What a list of jobs takes at most in an answer, and one of them beside its texts.
+const LIST_BYTES_MAX: usize = 48 * 1024;
+const STATUS_BYTES: usize = 256;
 
 #[derive(Debug)]
 struct LiveJob {
@@ -50,14 +54,16 @@ pub(super) struct JobsState {
 
 /// Whether two jobs are about the same, so that there is one of them at a time.
 fn same(a: &JobTask, b: &JobTask) -> bool {
+    if let (Some((a, _)), Some((b, _))) = (a.empties(), b.empties()) {
+        return a.node == b.node;
+    }
     match (a, b) {
-        (JobTask::Drain(a), JobTask::Drain(b)) => a.node == b.node,
         (JobTask::Balance(_), JobTask::Balance(_)) => true,
         // Of two that are about the same files, the later step of either would win.
         (JobTask::Replication(a), JobTask::Replication(b)) => {
             a.path.starts_with(&b.path) || b.path.starts_with(&a.path)
         }
-        (JobTask::Drain(_) | JobTask::Balance(_) | JobTask::Replication(_), _) => false,
+        _ => false,
     }
 }
 
@@ -91,9 +97,7 @@ impl JobsState {
         }
         let mut changes = Changes::new();
         // What emptied a node says so as long as the node is there.
-        let holds = |job: &LiveJob| {
-            matches!(job.record.task, JobTask::Drain(_)) && job.record.state == JobState::Done
-        };
+        let holds = |job: &LiveJob| job.record.task.empties().is_some() && job.record.state == JobState::Done;
         let may_go = |(_, job): &(&JobId, &LiveJob)| job.record.state.has_ended() && !holds(job);
         let ended: Vec<JobId> = self.jobs.iter().filter(may_go).map(|(id, _)| *id).collect();
         let beyond = (self.jobs.len() + self.beginning.len() + 1).saturating_sub(JOBS_MAX);
@@ -139,7 +143,7 @@ impl JobsState {
         if (record.state, action) == (JobState::Cancelled, JobAction::Cancel) {
             return Ok(Changes::new());
         }
-        let drained = matches!(record.task, JobTask::Drain(_)) && record.state == JobState::Done;
+        let drained = record.task.empties().is_some() && record.state == JobState::Done;
         if record.state.has_ended() && !(drained && action == JobAction::Cancel) {
             let text = format!("job {id} has ended: it is {}", record.state.name());
             return Err(Status::new(StatusCode::PreconditionFailed, text).hint("begin another one"));
@@ -252,6 +256,11 @@ impl JobsState {
         }
     }
 
+    /// When a job was asked for.
+    pub(super) fn asked_ms(&self, id: JobId) -> u64 {
+        self.jobs.get(&id).map_or(0, |job| job.record.asked_ms)
+    }
+
     /// How far a job has come in what it goes through.
     pub(super) fn cursor(&self, id: JobId) -> Vec<u8> {
         self.jobs.get(&id).map(|job| job.record.cursor.clone()).unwrap_or_default()
@@ -279,7 +288,7 @@ impl JobsState {
     /// it come back.
     pub(super) fn gone(&mut self, node: NodeId, now_ms: u64) {
         for job in self.jobs.values_mut() {
-            let about = matches!(&job.record.task, JobTask::Drain(of) if of.node == node);
+            let about = job.record.task.empties().is_some_and(|(of, _)| of.node == node);
             let to = match job.record.state {
                 _ if !about => continue,
                 JobState::Running | JobState::Paused => JobState::Failed,
@@ -299,18 +308,18 @@ impl JobsState {
     }
 
     /// Nodes that are emptied now, or are empty: what was on its way there when they were goes as well.
-    pub(super) fn leaving(&self) -> BTreeSet<NodeId> {
+    pub(super) fn leaving(&self) -> BTreeMap<NodeId, Option<NodeId>> {
         self.nodes_by(|state| matches!(state, JobState::Running | JobState::Done))
     }
 
-    /// Nodes of whose drains the latest is in such a state.
-    fn nodes_by(&self, state: impl Fn(JobState) -> bool) -> BTreeSet<NodeId> {
-        let mut nodes = BTreeSet::new();
+    /// Nodes of whose drains the latest is in such a state, and who is to take their place.
+    fn nodes_by(&self, state: impl Fn(JobState) -> bool) -> BTreeMap<NodeId, Option<NodeId>> {
+        let mut nodes = BTreeMap::new();
         for job in self.jobs.values() {
-            if let JobTask::Drain(NamedNode { node, .. }) = &job.record.task {
+            if let Some((of, successor)) = job.record.task.empties() {
                 match state(job.record.state) {
-                    true => nodes.insert(*node),
-                    false => nodes.remove(node),
+                    true => nodes.insert(of.node, successor),
+                    false => nodes.remove(&of.node),
                 };
             }
         }
@@ -319,7 +328,8 @@ impl JobsState {
 
     /// Nodes that are to take no new chunks: emptied, being emptied, or to be emptied once a job goes on.
     pub(super) fn draining(&self) -> BTreeSet<NodeId> {
-        self.nodes_by(|state| matches!(state, JobState::Running | JobState::Paused | JobState::Done))
+        let draining = |state| matches!(state, JobState::Running | JobState::Paused | JobState::Done);
+        self.nodes_by(draining).into_keys().collect()
     }
 
     /// A job as it is shown.
@@ -348,153 +358,21 @@ impl JobsState {
         })
     }
 
-    /// All jobs as they are shown, the latest first.
+    /// The jobs as they are shown, the latest first, as many as one answer can hold: those about long paths are fewer.
     pub(super) fn list(&self, now_ms: u64) -> Vec<JobStatus> {
-        self.jobs.keys().rev().filter_map(|id| self.status(*id, now_ms)).collect()
+        let mut room = LIST_BYTES_MAX;
+        let fits = |job: &JobStatus| {
+            let path = match &job.task {
+                JobTask::Replication(wanted) => wanted.path.as_str().len(),
+                JobTask::Drain(_) | JobTask::Balance(_) | JobTask::Replace(_) => 0,
+            };
+            let bytes = path + job.asked_by.len() + job.last_exception.len() + STATUS_BYTES;
+            room = room.saturating_sub(bytes);
+            room > 0
+        };
+        self.jobs.keys().rev().filter_map(|id| self.status(*id, now_ms)).take_while(fits).collect()
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn asked(node: u128) -> AskedJob {
-        AskedJob { task: drain(node), by: "somebody".to_owned(), total: WorkAmount::default() }
-    }
-
-    fn drain(node: u128) -> JobTask {
-        JobTask::Drain(NamedNode { node: NodeId(node), name: format!("dn-{node}") })
-    }
-
-    fn begun(state: &mut JobsState, node: u128) -> JobId {
-        let (id, changes) = state.begin(asked(node), 10).unwrap();
-        assert!(
-            state.leaving().is_empty() || !state.leaving().contains(&NodeId(node)),
-            "not before it is durable"
-        );
-        state.stored(changes, true);
-        id
-    }
-
-    fn act(state: &mut JobsState, id: JobId, action: JobAction) {
-        let changes = state.act(id, action, 20).unwrap();
-        state.stored(changes, true);
-    }
-
-    fn amount(chunks: u64) -> WorkAmount {
-        WorkAmount { chunks, bytes: chunks * 1000 }
-    }
-
-    #[test]
-    fn what_is_not_durable_has_not_begun() {
-        let mut state = JobsState::default();
-        let (id, changes) = state.begin(asked(1), 0).unwrap();
-        assert_eq!(state.begin(asked(1), 0).unwrap_err().code, StatusCode::Busy);
-        state.stored(changes, false);
-        assert_eq!((state.status(id, 0), state.like(&drain(1))), (None, None));
-        let again = begun(&mut state, 1);
-        assert_eq!((again, state.like(&drain(1)), state.like(&drain(2))), (JobId(2), Some(JobId(2)), None));
-        let rows = state.unsaved();
-        assert!(rows.contains(&(JobId(1), None)), "should its row be there all the same");
-        // While something is done to a job, nothing older is stored over it.
-        let changes = state.act(again, JobAction::Cancel, 20).unwrap();
-        state.measured(again, amount(3), 30);
-        assert_eq!(state.act(again, JobAction::Resume, 20).unwrap_err().code, StatusCode::Busy);
-        assert!(state.unsaved().is_empty());
-        state.stored(changes, true);
-        let stored = state.unsaved();
-        assert_eq!(stored[0].1.as_ref().map(|record| record.state), Some(JobState::Cancelled));
-        assert_eq!(state.act(again, JobAction::Cancel, 40), Ok(vec![]), "asked again");
-    }
-
-    #[test]
-    fn a_node_is_emptied_while_its_job_runs_and_takes_no_chunks_until_it_is_cancelled() {
-        let mut state = JobsState::default();
-        let id = begun(&mut state, 1);
-        let both = |state: &JobsState| (state.leaving().len(), state.draining().len());
-        assert_eq!(both(&state), (1, 1));
-        act(&mut state, id, JobAction::Pause);
-        assert_eq!(both(&state), (0, 1));
-        act(&mut state, id, JobAction::Resume);
-        assert_eq!(both(&state), (1, 1));
-        state.end(id, JobState::Done, 30);
-        assert_eq!(both(&state), (1, 1), "what was on its way there goes as well");
-        assert_eq!(state.like(&drain(1)), None, "asked again, it is looked at again");
-        assert_eq!(state.act(id, JobAction::Pause, 30).unwrap_err().code, StatusCode::PreconditionFailed);
-        act(&mut state, id, JobAction::Cancel);
-        assert_eq!(both(&state), (0, 0));
-        assert_eq!(state.like(&drain(1)), None);
-        let later = begun(&mut state, 1);
-        assert_eq!((later, both(&state)), (JobId(2), (1, 1)));
-        assert_eq!(state.act(JobId(9), JobAction::Pause, 30).unwrap_err().code, StatusCode::NotFound);
-    }
-
-    #[test]
-    fn a_node_that_was_forgotten_is_not_emptied_again_when_it_comes_back() {
-        let mut state = JobsState::default();
-        let (done, paused) = (begun(&mut state, 1), begun(&mut state, 2));
-        state.end(done, JobState::Done, 20);
-        act(&mut state, paused, JobAction::Pause);
-        assert_eq!(state.draining().len(), 2);
-        state.gone(NodeId(1), 30);
-        state.gone(NodeId(2), 30);
-        let states: Vec<_> = state.list(30).into_iter().map(|job| job.state).collect();
-        assert_eq!(states, [JobState::Failed, JobState::Cancelled]);
-        assert!(state.draining().is_empty() && state.unsaved().len() == 2);
-        state.gone(NodeId(1), 40);
-        assert!(state.unsaved().is_empty(), "once");
-    }
-
-    #[test]
-    fn progress_never_goes_back_and_says_how_long_it_takes() {
-        let mut state = JobsState::default();
-        let id = begun(&mut state, 1);
-        state.measured(id, amount(100), 1_000);
-        state.measured(id, amount(60), 11_000);
-        let status = state.status(id, 11_000).unwrap();
-        assert_eq!((status.total, status.done), (amount(100), amount(40)));
-        assert_eq!((status.bytes_per_second, status.left_ms), (4_000, Some(15_000)));
-        state.measured(id, amount(80), 12_000);
-        let status = state.status(id, 12_000).unwrap();
-        assert_eq!((status.total, status.done), (amount(120), amount(40)), "more came");
-        assert_eq!(state.unsaved().len(), 1);
-        assert!(state.unsaved().is_empty(), "each change is stored once");
-        state.end(id, JobState::Done, 13_000);
-        let status = state.status(id, 13_000).unwrap();
-        assert_eq!((status.done, status.left_ms, status.state), (amount(120), None, JobState::Done));
-    }
-
-    #[test]
-    fn jobs_go_on_after_a_restart_where_they_were() {
-        let mut state = JobsState::default();
-        let id = begun(&mut state, 1);
-        state.measured(id, amount(100), 1_000);
-        state.measured(id, amount(60), 2_000);
-        state.exception(id, "no node has room");
-        state.at(id, vec![7]);
-        state.exception(id, "no node has room");
-        let rows = state.unsaved().into_iter().map(|(id, record)| (id, record.unwrap())).collect();
-        let again = JobsState::new(Remembered { jobs: rows, ..Remembered::default() });
-        assert_eq!((again.leaving(), again.cursor(id)), ([NodeId(1)].into(), vec![7]));
-        let status = again.status(id, 3_000).unwrap();
-        assert_eq!((status.done, status.exceptions, status.left_ms), (amount(40), 1, None));
-    }
-
-    #[test]
-    fn so_many_jobs_are_remembered_and_those_that_ended_first_are_forgotten() {
-        let mut state = JobsState::default();
-        for node in 0..JOBS_MAX as u128 {
-            begun(&mut state, node);
-        }
-        assert_eq!(state.begin(asked(999), 0).unwrap_err().code, StatusCode::Busy);
-        state.end(JobId(2), JobState::Done, 0);
-        assert!(state.begin(asked(999), 0).is_err(), "its node is still there");
-        act(&mut state, JobId(5), JobAction::Cancel);
-        act(&mut state, JobId(3), JobAction::Cancel);
-        let (id, changes) = state.begin(asked(999), 0).unwrap();
-        assert_eq!((id, changes[0].0, changes.len()), (JobId(JOBS_MAX as u64 + 1), JobId(3), 2));
-        state.stored(changes, true);
-        assert_eq!(state.list(0).len(), JOBS_MAX);
-        assert_eq!(state.list(0)[0].id, id, "the latest first");
-    }
-}
+mod tests;

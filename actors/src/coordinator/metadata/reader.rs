@@ -305,8 +305,8 @@ impl MetadataReader {
     ///
     /// # Errors
     /// As there.
-    pub fn events(&self, asked: &ReadEvents, now_ms: u64) -> Result<Vec<ClusterEvent>, MetaError> {
-        self.read(|view| events::read(view, asked, now_ms))
+    pub fn events(&self, asked: &ReadEvents, wall_ms: u64) -> Result<Vec<ClusterEvent>, MetaError> {
+        self.read(|view| events::read(view, asked, wall_ms))
     }
 
     /// The record of a node.

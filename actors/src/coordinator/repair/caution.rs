@@ -1,6 +1,6 @@
 //! When repair holds back: so much is away that something else than nodes may have failed, or not all has been heard of yet.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dfs_wire::id::NodeId;
@@ -19,11 +19,15 @@ fn may_be_away(node: &NodeView, now_ms: u64) -> bool {
 /// Why only chunks with one good copy left are repaired, if that is so: more than a third of the nodes are down, or all of a zone
 /// that has several. Those that are down for maintenance are no surprise, and of those that are emptied an operator has said that
 /// they do not come back.
-pub(super) fn mass_failure(view: &ClusterView, leaving: &BTreeSet<NodeId>, now_ms: u64) -> Option<String> {
+pub(super) fn mass_failure(
+    view: &ClusterView,
+    leaving: &BTreeMap<NodeId, Option<NodeId>>,
+    now_ms: u64,
+) -> Option<String> {
     let is_down = |node: &NodeView| {
         node.entry.state == NodeState::Down
             && !may_be_away(node, now_ms)
-            && !leaving.contains(&node.entry.node)
+            && !leaving.contains_key(&node.entry.node)
     };
     let members = || view.nodes.iter().filter(|node| node.entry.state.belongs());
     let (all, down) = (members().count(), members().filter(|node| is_down(node)).count());
@@ -81,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_third_of_the_nodes_or_a_whole_zone_is_more_than_nodes_fail_by_themselves() {
-        let of = |nodes: &[(NodeState, &str)]| mass_failure(&view(nodes), &BTreeSet::new(), 0);
+        let of = |nodes: &[(NodeState, &str)]| mass_failure(&view(nodes), &BTreeMap::new(), 0);
         assert_eq!(of(&[(Down, ""), (Up, ""), (Up, "")]), None, "a third is no more than a third");
         assert!(of(&[(Down, ""), (Down, ""), (Up, ""), (Up, "")]).unwrap().contains("2 of 4"));
         let two = (Up, "a");
@@ -96,11 +100,11 @@ mod tests {
     fn what_is_down_for_maintenance_is_no_surprise() {
         let mut view = view(&[(Down, ""), (Down, ""), (Up, ""), (Up, "")]);
         change(&mut view, 0, |node| node.grace_until_ms = Some(1_000));
-        let none = BTreeSet::new();
+        let none = BTreeMap::new();
         assert_eq!(mass_failure(&view, &none, 999), None);
         assert!(mass_failure(&view, &none, 1_000).is_some());
         assert_eq!(
-            mass_failure(&view, &[NodeId(2)].into(), 1_000),
+            mass_failure(&view, &[(NodeId(2), None)].into(), 1_000),
             None,
             "an operator has said what is to be done"
         );

@@ -3,7 +3,7 @@
 //! Whoever wishes publishes all wishes at once; repair obeys the latest ones. A wish is no order: a chunk that lacks copies
 //! comes first, and none is dropped before another one is good.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use dfs_wire::id::{ChunkId, NodeId};
@@ -22,8 +22,8 @@ pub(crate) struct Move {
 /// What is wished now.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Wishes {
-    /// Nodes that are emptied: their copies can be read, but count for nothing.
-    pub(crate) leaving: BTreeSet<NodeId>,
+    /// Nodes that are emptied, and who is to have what they have, if that was said: their copies can be read, but count for nothing.
+    pub(crate) leaving: BTreeMap<NodeId, Option<NodeId>>,
     /// Chunks that have all their copies, one of which is to be elsewhere.
     pub(crate) moves: BTreeMap<ChunkId, Move>,
 }

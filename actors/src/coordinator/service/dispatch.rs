@@ -25,7 +25,7 @@ use super::turns::InventoryTurns;
 use crate::coordinator::census::Counted;
 use crate::coordinator::events::{BookReceiver, EventsMsg};
 use crate::coordinator::gc::GcMsg;
-use crate::coordinator::health::{Examined, Examiner, annotate, deletions};
+use crate::coordinator::health::{DELETIONS_COUNTED, Examined, Examiner, annotate, deletions};
 use crate::coordinator::jobs::JobsMsg;
 use crate::coordinator::membership::{ClusterView, MembershipConfig, MembershipMsg, NodeView, ViewReceiver};
 use crate::coordinator::metadata::model::outcome::Outcome;
@@ -53,6 +53,8 @@ const DEADLINE_MAX: Duration = Duration::from_secs(120);
 const SHOWN_WITHIN: Duration = Duration::from_secs(3);
 /// Patience with the metadata in a handshake: a small part of the peer's.
 const STAMPED_WITHIN: Duration = Duration::from_secs(1);
+/// Findings in one answer; the worst come first.
+const FINDINGS_MAX: usize = 64;
 /// What a refused client is asked to wait.
 const BUSY_PAUSE_MS: u32 = 250;
 
@@ -255,22 +257,26 @@ impl CoordinatorService {
     }
 
     fn status(&self, reader: &MetadataReader) -> Result<ClusterStatus, MetaError> {
-        let mut examined = self.parts.examiner.examine(reader)?;
+        let mut examined = self.parts.examiner.examine(reader, DELETIONS_COUNTED)?;
         let outcomes = reader.outcomes().unwrap_or_default();
         annotate(&mut examined.findings, &self.parts.book.borrow(), self.parts.time.now_ms());
         let counting = examined.is_counting();
-        let Examined { findings, view, totals, counted } = examined;
+        let Examined { mut findings, view, totals, counted } = examined;
         let unsafe_modes = self.parts.config.unsafe_modes.clone();
         let up = || view.nodes.iter().filter(|n| n.counts_as_up());
         let silent = view.silent(self.parts.env.now(), 2 * self.parts.config.membership.heartbeat_interval);
         let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
         let (space, replication) = (Space::of(up().map(|n| &n.load)), self.parts.config.policy.replication);
-        let heard = findings.iter().filter(|finding| finding.muted_ms == 0);
+        let heard = findings.iter().filter(|finding| finding.muted_ms == 0).map(|finding| finding.level);
+        let health = heard.max().unwrap_or(HealthLevel::Ok);
+        // What is muted is cut off first.
+        findings.sort_by_key(|finding| (finding.muted_ms > 0, std::cmp::Reverse(finding.level)));
+        findings.truncate(FINDINGS_MAX);
         Ok(ClusterStatus {
             cluster: self.parts.reign.cluster,
             epoch: self.parts.reign.epoch,
             version: self.parts.config.version.clone(),
-            health: heard.map(|f| f.level).max().unwrap_or(HealthLevel::Ok),
+            health,
             findings,
             nodes_up: count(up().count()),
             nodes_silent: count(silent.len()),
@@ -329,7 +335,7 @@ impl CoordinatorService {
                 copies_expected: counted.census.expected(id),
                 inventory_ms: self.parts.examiner.reports.inventory_age_ms(id, node.incarnation, now_ms),
                 corrupt_copies: self.parts.examiner.reports.corrupt_count(id),
-                tombstones: deletions(reader, id)?,
+                tombstones: deletions(reader, id, DELETIONS_COUNTED)?,
                 not_writable: not_writable(node).unwrap_or_default(),
             })
         };

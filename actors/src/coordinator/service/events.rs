@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dfs_wire::message::admin::{AdminRequest, AdminResponse, HealthLevel, MuteFinding, ReadEvents};
-use dfs_wire::message::health::{HEALTH_CODES, MUTE_MAX};
+use dfs_wire::message::health::{HEALTH_CODES, HEALTH_CODES_NEVER_MUTED, MUTE_MAX};
 use dfs_wire::status::{Status, StatusCode};
 
 use super::dispatch::{Asked, CoordinatorService, refused};
+use super::forget::called;
 use super::jobs::asked_by;
 use crate::coordinator::events::{EventsMsg, Happening};
 use crate::coordinator::metadata::reader::{MetadataReader, ReadFor};
+use crate::supervisor::AskError;
 
 impl CoordinatorService {
     /// What is asked about events and mutes.
@@ -30,12 +32,12 @@ impl CoordinatorService {
     }
 
     async fn read_events(self: &Arc<Self>, asked: &Asked, word: ReadEvents) -> Result<AdminResponse, Status> {
-        let now_ms = self.parts.time.now_ms();
-        let read = move |_: &Self, reader: &MetadataReader| reader.events(&word, now_ms);
+        let wall_ms = self.parts.time.moment().wall_ms;
+        let read = move |_: &Self, reader: &MetadataReader| reader.events(&word, wall_ms);
         self.apart(ReadFor::Health, asked, read).await.map(AdminResponse::Events)
     }
 
-    async fn mute(&self, asked: &Asked, word: MuteFinding) -> Result<AdminResponse, Status> {
+    async fn mute(&self, asked: &Asked, mut word: MuteFinding) -> Result<AdminResponse, Status> {
         if !HEALTH_CODES.contains(&word.code.as_str()) {
             let text = format!("no finding has the code '{}'", word.code);
             return Err(Status::new(StatusCode::InvalidArgument, text)
@@ -49,14 +51,28 @@ impl CoordinatorService {
                 Status::new(StatusCode::InvalidArgument, text).hint("mute it for less, and again then")
             );
         }
-        let view = self.view();
-        if !word.subject.is_empty() && !view.nodes.iter().any(|known| known.entry.name == word.subject) {
-            let text = format!("no datanode is called '{}'", word.subject);
-            return Err(Status::new(StatusCode::NotFound, text).hint("`dfsctl nodes` lists them"));
+        if word.for_ms > 0 && HEALTH_CODES_NEVER_MUTED.contains(&word.code.as_str()) {
+            let text =
+                format!("{} says that something cannot be read or written: it is always heard", word.code);
+            return Err(
+                Status::new(StatusCode::PreconditionFailed, text).hint("`dfsctl health` says what ends it")
+            );
+        }
+        // A mute of a node that was forgotten meanwhile can be ended all the same.
+        if word.for_ms > 0 && !word.subject.is_empty() {
+            word.subject = called(&self.view(), &word.subject)?.1;
         }
         let by = asked_by(asked);
         let muted = self.parts.events.ask(|reply| EventsMsg::Mute(word, by, reply), self.left(asked)).await;
-        muted.map_err(|error| refused("the keeper of events", error))?.map(AdminResponse::Mutes)
+        let unanswered = |error: AskError| match error.had_no_effect() {
+            true => refused("the keeper of events", error),
+            false => {
+                let text = format!("the keeper of events was asked, but {error}");
+                Status::new(StatusCode::OutcomeUnknown, text)
+                    .hint("`dfsctl health mutes` shows what became of it; asking again changes nothing more")
+            }
+        };
+        muted.map_err(unanswered)?.map(AdminResponse::Mutes)
     }
 
     /// An operator did something; for people to read later.

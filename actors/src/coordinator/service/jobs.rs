@@ -6,14 +6,17 @@ use dfs_wire::id::NodeId;
 use dfs_wire::message::admin::{AdminRequest, AdminResponse};
 use dfs_wire::message::job::{
     BalancePlan, DrainNode, DrainPlan, JobAction, JobId, JobState, JobStatus, JobTask, NamedNode,
-    PlannedMove, StartBalance, WorkAmount,
+    PlannedMove, ReplacedNode, StartBalance, WorkAmount,
 };
 use dfs_wire::status::{Status, StatusCode};
+use dfs_wire::units::size;
 
 use super::dispatch::{Asked, CoordinatorService, refused};
 use super::forget::called;
 use crate::coordinator::jobs::{AskedJob, DrainLook, Flow, JobsMsg, fills, flows, why_apart};
+use crate::coordinator::membership::ClusterView;
 use crate::coordinator::metadata::reader::{MetadataReader, ReadFor};
+use crate::coordinator::placement::not_writable;
 use crate::supervisor::{AskError, Reply};
 
 /// A node may be fuller than the mean by no more than this before it gives something.
@@ -32,6 +35,20 @@ fn unanswered(error: AskError) -> Status {
 /// Who asked, for people.
 pub(super) fn asked_by(asked: &Asked) -> String {
     asked.source.map_or_else(|| "an operator".to_owned(), |source| format!("an operator at {source}"))
+}
+
+/// Why a node cannot take so many bytes, if it cannot.
+fn why_not(view: &ClusterView, node: NodeId, bytes: u64) -> Option<String> {
+    let known = view.node(node)?;
+    let name = &known.entry.name;
+    match not_writable(known) {
+        Some(why) => Some(format!("{name} takes no chunks: {why}")),
+        None if bytes > known.load.available => {
+            let (bytes, room) = (size(bytes), size(known.load.available));
+            Some(format!("{name} has room for {room}, and {bytes} are to go there"))
+        }
+        None => None,
+    }
 }
 
 impl CoordinatorService {
@@ -60,6 +77,11 @@ impl CoordinatorService {
         let look = self.look_at(asked, node).await?;
         let mut obstacles = look.obstacles(&view);
         obstacles.extend(self.no_copies());
+        let successor = match &word.successor {
+            Some(text) => Some(self.successor(&view, (node, &name), text)?),
+            None => None,
+        };
+        obstacles.extend(successor.iter().filter_map(|new| why_not(&view, new.node, look.amount().bytes)));
         let mut plan = DrainPlan { node, name: name.clone(), amount: look.amount(), obstacles, job: None };
         if word.dry_run {
             return Ok(AdminResponse::NodeDrains(Box::new(plan)));
@@ -72,9 +94,30 @@ impl CoordinatorService {
             };
             return Err(Status::new(StatusCode::PreconditionFailed, text).hint(hint).at_node(node));
         }
-        let task = JobTask::Drain(NamedNode { node, name });
-        plan.job = Some(self.begin_job(asked, task, plan.amount).await?);
+        let old = NamedNode { node, name };
+        let task = match successor {
+            Some(new) => JobTask::Replace(ReplacedNode { old, new }),
+            None => JobTask::Drain(old),
+        };
+        // How much it is, it measures by the counts that also say how much is left.
+        plan.job = Some(self.begin_job(asked, task, WorkAmount::default()).await?);
         Ok(AdminResponse::NodeDrains(Box::new(plan)))
+    }
+
+    /// The datanode that is to take the place of another one.
+    fn successor(
+        &self,
+        view: &ClusterView,
+        (old, name): (NodeId, &str),
+        text: &str,
+    ) -> Result<NamedNode, Status> {
+        let (node, successor) = called(view, text)?;
+        if node == old {
+            let text = format!("{name} cannot take its own place");
+            return Err(Status::new(StatusCode::InvalidArgument, text)
+                .hint("name the datanode that is to have what it has"));
+        }
+        Ok(NamedNode { node, name: successor })
     }
 
     /// Why nothing can be copied at all, if that is so.
@@ -100,8 +143,7 @@ impl CoordinatorService {
     /// Has a node take chunks again that was to be emptied.
     pub(super) async fn undrain_node(&self, asked: &Asked, text: &str) -> Result<AdminResponse, Status> {
         let (node, name) = called(&self.view(), text)?;
-        let task =
-            |job: &JobStatus| matches!(job.task, JobTask::Drain(NamedNode { node: of, .. }) if of == node);
+        let task = |job: &JobStatus| job.task.empties().is_some_and(|(of, _)| of.node == node);
         let latest = self.list_jobs(asked).await?.into_iter().find(task);
         let Some(job) = latest.filter(|job| job.state != JobState::Failed) else {
             let text = format!("datanode {name} is not being emptied");
@@ -154,6 +196,12 @@ impl CoordinatorService {
     /// Pauses, resumes or cancels a job.
     async fn act_on_job(&self, asked: &Asked, id: JobId, action: JobAction) -> Result<AdminResponse, Status> {
         let job = self.ask_jobs(asked, |reply| JobsMsg::Act(id, action, reply)).await?;
+        let word = match action {
+            JobAction::Pause => "paused",
+            JobAction::Resume => "resumed",
+            JobAction::Cancel => "cancelled",
+        };
+        self.happened(asked, &format!("{word} job {id} ({})", job.task.kind()), "");
         Ok(AdminResponse::Job(Box::new(job)))
     }
 

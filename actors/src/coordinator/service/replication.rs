@@ -40,7 +40,7 @@ impl CoordinatorService {
             return Err(Status::new(StatusCode::IsADirectory, text)
                 .hint("ask for all files below it, with -r, or for one of them"));
         }
-        let found = self.look_below(asked, wanted.clone()).await?;
+        let found = self.look_below(asked, wanted.clone(), dry_run).await?;
         let mut plan = ReplicationPlan {
             files: found.files,
             changed: found.changed,
@@ -65,8 +65,11 @@ impl CoordinatorService {
         let view = self.view();
         let takers = takers(&view, None);
         let mut obstacles: Vec<String> = self.no_copies().into_iter().collect();
-        if takers.len() < usize::from(wanted.copies) {
-            obstacles.push(format!("{} datanodes can take any", takers.len()));
+        // Fewer copies need nobody who takes any.
+        if found.added_bytes > 0 && takers.len() < usize::from(wanted.copies) {
+            let (wanted, there) = (wanted.copies, takers.len());
+            obstacles
+                .push(format!("{wanted} copies need {wanted} datanodes that take chunks, there are {there}"));
         }
         let room = Space::of(takers.iter().map(|known| &known.load)).available;
         if found.added_bytes > room {
@@ -76,9 +79,20 @@ impl CoordinatorService {
         obstacles
     }
 
-    async fn look_below(self: &Arc<Self>, asked: &Asked, wanted: WantedCopies) -> Result<FilesFound, Status> {
+    /// What is below a path. Where it is only to be said, all of it; else what can be looked at in half the time that there is: the job
+    /// goes through all of it anyway.
+    async fn look_below(
+        self: &Arc<Self>,
+        asked: &Asked,
+        wanted: WantedCopies,
+        whole: bool,
+    ) -> Result<FilesFound, Status> {
         let mut look = ReplicationLook::new(wanted);
+        let enough = self.left(asked) / 2;
         loop {
+            if !whole && self.left(asked) < enough {
+                return Ok(look.found());
+            }
             let page = move |_: &Self, reader: &MetadataReader| {
                 let all = reader.read(|rows| look.step(rows, LOOK_FILES));
                 all.map(|all| (look, all))

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dfs_client::Client;
-use dfs_wire::message::job::{JobId, JobState, JobStatus, JobTask, NamedNode, WantedCopies};
+use dfs_wire::message::job::{JobId, JobState, JobStatus, JobTask, NamedNode, ReplacedNode, WantedCopies};
 use dfs_wire::status::StatusCode;
 use serde::{Serialize, Serializer};
 
@@ -29,6 +29,9 @@ pub(crate) struct JobView(pub(crate) JobStatus);
 fn about(task: &JobTask) -> String {
     match task {
         JobTask::Drain(NamedNode { name, .. }) => format!("empty {}", plain(name)),
+        JobTask::Replace(ReplacedNode { old, new }) => {
+            format!("replace {} by {}", plain(&old.name), plain(&new.name))
+        }
         JobTask::Balance(threshold_percent) => format!("balance to {threshold_percent}%"),
         JobTask::Replication(WantedCopies { path, copies }) => {
             format!("{} of {}", count((*copies).into(), "copy"), plain(path.as_str()))

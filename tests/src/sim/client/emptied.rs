@@ -20,7 +20,7 @@ impl Person {
             return Ok(());
         }
         let host = HostId::datanode(1 + self.below(nodes as u64) as u16);
-        let word = DrainNode { node: host.to_string(), dry_run: false };
+        let word = DrainNode { node: host.to_string(), successor: None, dry_run: false };
         let plan = self.client.drain_node(word).await.map_err(|e| format!("{host} is not emptied: {e:?}"))?;
         let job = plan.job.ok_or_else(|| format!("nothing empties {host}"))?.id;
         self.say(format!("{host} is emptied of {:?}", plan.amount));

@@ -1,6 +1,6 @@
 //! Keeping chunk records, the tables that follow from them and the counters in step.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dfs_wire::id::{ChunkId, ChunkKey, InodeId, NodeId, VersionId};
 use dfs_wire::message::metadata::CopyState;
@@ -19,7 +19,7 @@ use crate::coordinator::metadata::table::view::View;
 /// Writes that [`put_chunk`] makes at most: the record, its place among the endangered, and what follows from it.
 pub const PUT_OPS_MAX: usize = 3 + REINDEX_OPS_MAX;
 /// Holders of one chunk that are asked how many copies they want.
-const HOLDERS_ASKED_MAX: usize = 64;
+const HOLDERS_ASKED_MAX: usize = 256;
 /// Writes that [`drop_reference`] makes at most: a put, the reasons, the holder, a tombstone per copy.
 pub const DROP_OPS_MAX: usize = PUT_OPS_MAX + 2 + COPIES_KEPT_MAX;
 
@@ -129,7 +129,11 @@ pub fn drop_reference(
     let mut new = old.clone();
     new.references = new.references.saturating_sub(1);
     if new.references > 0 {
-        new.wanted = wanted_by_holders(txn, chunk, &new)?;
+        // If it was not the one that wanted the most, nothing changes.
+        let mut asked = HolderWishes::default();
+        if HolderWishes::ask(txn, version)?.is_none_or(|wish| wish >= old.wanted) {
+            new.wanted = asked.wanted(txn, chunk, &new)?;
+        }
         return put_chunk(txn, chunk, Some(&old), &new);
     }
     new.state = ChunkState::Dying;
@@ -151,37 +155,64 @@ pub fn drop_reference(
     if new.copies.is_empty() { remove_chunk(txn, chunk, &new) } else { Ok(()) }
 }
 
-/// Copies that a chunk is to have: as many as that of its holders wants which wants the most. Where they are too many to be asked, it stays
-/// as it is, since more copies than are wanted harm nobody.
-///
-/// # Errors
-/// Of the store.
-pub fn wanted_by_holders(view: &impl View, chunk: ChunkId, record: &ChunkRecord) -> Result<u8, MetaError> {
-    let others = view.scan(&KeyRange::prefix(&keys::holders(chunk)), HOLDERS_ASKED_MAX + 1)?;
-    if others.len() > HOLDERS_ASKED_MAX {
-        return Ok(record.wanted);
+/// How many copies the holders of chunks want, as they were asked within one batch: neighbouring chunks have the same holders.
+#[derive(Debug, Default)]
+pub struct HolderWishes(BTreeMap<VersionId, Option<u8>>);
+
+impl HolderWishes {
+    /// A holder says another number now: all are asked again.
+    pub fn forget(&mut self) {
+        self.0.clear();
     }
-    let mut holders = BTreeSet::new();
-    for (key, _) in &others {
-        let parsed = keys::parse_holder(key).ok_or_else(|| MetaError::damaged(key, "not a holder"))?;
-        holders.insert(parsed.1);
+
+    /// Copies that a chunk is to have: as many as that of its holders wants which wants the most. Where they are too many to be
+    /// asked, or one of them cannot be read, it stays as it is: more copies than are wanted harm nobody.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn wanted(
+        &mut self,
+        view: &impl View,
+        chunk: ChunkId,
+        record: &ChunkRecord,
+    ) -> Result<u8, MetaError> {
+        let others = view.scan(&KeyRange::prefix(&keys::holders(chunk)), HOLDERS_ASKED_MAX + 1)?;
+        if others.len() > HOLDERS_ASKED_MAX {
+            return Ok(record.wanted);
+        }
+        let mut holders: BTreeSet<_> = others
+            .iter()
+            .filter_map(|(key, _)| keys::parse_holder(key))
+            .map(|(_, version, _)| version)
+            .collect();
+        if record.references as usize > others.len() {
+            holders.insert(record.version);
+        }
+        let mut wanted = 0;
+        for version in holders {
+            let wish = match self.0.get(&version) {
+                Some(wish) => *wish,
+                None => *self.0.entry(version).or_insert(Self::ask(view, version)?),
+            };
+            wanted = wanted.max(wish.unwrap_or(record.wanted));
+        }
+        Ok(if wanted == 0 { record.wanted } else { wanted })
     }
-    if record.references as usize > others.len() {
-        holders.insert(record.version);
+
+    /// What a version wants, or the upload that writes it; `None` = nobody knows.
+    fn ask(view: &impl View, version: VersionId) -> Result<Option<u8>, MetaError> {
+        match view.load::<Version>(&keys::version(version)) {
+            Ok(Some(version)) => return Ok(Some(version.body.replication)),
+            Ok(None) => {}
+            Err(MetaError::Damaged { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        }
+        match view.load::<UploadSession>(&keys::session(session_of(version))) {
+            Ok(upload) => Ok(upload.map(|upload| upload.replication)),
+            Err(MetaError::Damaged { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
-    let mut wanted = 0;
-    for version in holders {
-        let known: Option<Version> = view.load(&keys::version(version))?;
-        let of = match known {
-            Some(version) => Some(version.body.replication),
-            None => {
-                let upload: Option<UploadSession> = view.load(&keys::session(session_of(version)))?;
-                upload.map(|upload| upload.replication)
-            }
-        };
-        wanted = wanted.max(of.unwrap_or(record.wanted));
-    }
-    Ok(if wanted == 0 { record.wanted } else { wanted })
 }
 
 /// Ends the life of a version as the contents of its inode: its chunks are released after the read lease.

@@ -238,6 +238,11 @@ impl<V: View> Check<'_, V> {
             self.problem(FsckKind::Metadata, path, Some(chunk), detail);
         }
         if version.state == VersionState::Live {
+            if record.wanted < version.body.replication {
+                let (wanted, said) = (record.wanted, version.body.replication);
+                let detail = format!("chunk {index} is wanted in {wanted} copies, and its file says {said}");
+                self.problem(FsckKind::Metadata, path, Some(chunk), detail);
+            }
             self.copies(chunk, index, &record, path);
         }
         Ok(())

@@ -105,8 +105,17 @@ impl<'a, V: View> Walk<'a, V> {
     }
 }
 
+/// How far a walk over files came.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct FilesWalked {
+    /// All of them were seen.
+    pub(super) all: bool,
+    /// The last path that was passed, of a file or a directory: it goes on behind it.
+    pub(super) last: Option<DfsPath>,
+}
+
 /// Hands the files below `path`, or the one file that it is, to `visit`, in the order of a listing and from the first after
-/// `after` on, until it says stop. Whether they came to their end is returned.
+/// `after` on, until it says stop: that file is not passed. Bounded: directories without files are passed over, but count.
 ///
 /// # Errors
 /// As [`list`]; those of `visit`.
@@ -114,20 +123,30 @@ pub(super) fn walk_files(
     view: &impl View,
     path: &DfsPath,
     after: Option<&DfsPath>,
-    mut visit: impl FnMut(DfsPath, InodeId, &FileBody) -> Result<bool, MetaError>,
-) -> Result<bool, MetaError> {
+    mut visit: impl FnMut(&DfsPath, InodeId, &FileBody) -> Result<bool, MetaError>,
+) -> Result<FilesWalked, MetaError> {
     let node = tree::node(view, path)?;
     check_cursor(path, after)?;
-    match node.inode.file {
-        Some(body) if after.is_none() => visit(path.clone(), node.id, &body),
-        Some(_) => Ok(true),
-        None => {
-            Walk::new(view, (node.id, path), true, after)?.run(|path, inode, record| match &record.file {
-                Some(body) => visit(path, inode, body),
-                None => Ok(true),
-            })
-        }
+    let mut last = after.cloned();
+    if let Some(body) = node.inode.file {
+        let all = after.is_some() || visit(path, node.id, &body)?;
+        return Ok(FilesWalked { all, last: Some(path.clone()) });
     }
+    let mut seen = 0;
+    let all = Walk::new(view, (node.id, path), true, after)?.run(|path, inode, record| {
+        if seen >= USAGE_STEP_MAX {
+            return Ok(false);
+        }
+        seen += 1;
+        if let Some(body) = &record.file
+            && !visit(&path, inode, body)?
+        {
+            return Ok(false);
+        }
+        last = Some(path);
+        Ok(true)
+    })?;
+    Ok(FilesWalked { all, last })
 }
 
 fn check_cursor(path: &DfsPath, cursor: Option<&DfsPath>) -> Result<(), MetaError> {

@@ -80,8 +80,8 @@ pub enum Mutation {
     DiscardCopy(NodeId, ChunkKey),
     /// Remember jobs as they are now, or forget them.
     PutJobs(Vec<(JobId, Option<JobRecord>)>),
-    /// Want so many copies of parts of files (any number).
-    SetReplication(u8, Vec<FilePart>),
+    /// Want so many copies of parts of files (any number), for a job that goes on.
+    SetReplication(JobId, u8, Vec<FilePart>),
     /// Note what happened, and what is remembered of the health with it.
     NoteEvents(Vec<EventRecord>, HealthBook),
     /// One bounded step of background work (as many batches as its group may have of it).
@@ -250,8 +250,8 @@ impl Mutation {
             Self::DiscardCopy(node, key) => {
                 overlay.mutate(|t| surplus::discard_copy(t, ctx, *key, *node)).map(one)
             }
-            Self::SetReplication(copies, parts) => {
-                replication::set(overlay, *copies, parts).map(Outcome::Progress)
+            Self::SetReplication(job, copies, parts) => {
+                replication::set(overlay, *job, *copies, parts).map(Outcome::Progress)
             }
             Self::NoteEvents(events, book) => {
                 overlay.mutate(|t| events::note(t, events, book)).map(|()| Outcome::Done)

@@ -9,7 +9,7 @@ use crate::coordinator::metadata::ops::events::EVENTS_MAX;
 impl Lab {
     fn note(&mut self, texts: std::ops::Range<u64>) {
         let event = |number| EventRecord {
-            at_ms: number,
+            wall_ms: number,
             kind: "node".to_owned(),
             level: HealthLevel::Ok,
             subject: String::new(),

@@ -19,7 +19,7 @@ use crate::output::text::{count, plain};
 
 /// Harms actors of a node on purpose, to see what becomes of it
 ///
-/// Only nodes that were built with the feature `chaos` and whose configuration has 'chaos.enabled' obey, and only who knows their
+/// Only nodes that were built with the feature `chaos` and whose configuration has 'chaos.enabled' obey, and only those who know their
 /// 'chaos.token': it is taken from DFS_CHAOS_TOKEN. 'dfsctl status' calls such a cluster UNSAFE. Nothing that was acknowledged may be lost by any of this. Whole scenarios, with a load and checks, are run by
 /// 'cargo chaos'.
 #[derive(Debug, clap::Args)]

@@ -1,7 +1,7 @@
 //! `dfsctl events`: what happened to the cluster.
 
 use std::collections::VecDeque;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use dfs_client::Client;
 use dfs_wire::message::admin::ClusterEvent;
@@ -33,7 +33,7 @@ const LINES_DEFAULT: u32 = 50;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:\n  dfsctl events --since 1h\n  dfsctl events --follow --node dn3")]
 pub(crate) struct Args {
-    /// Goes on with what happens from now on
+    /// Goes on with what happens after these
     #[arg(short, long)]
     follow: bool,
     /// The last so many [default: 50, or all within --since]
@@ -47,32 +47,24 @@ pub(crate) struct Args {
     node: Option<String>,
 }
 
-/// An event, with the wall clock's time of it.
+/// An event, as it is printed.
 #[derive(Debug)]
-struct EventView {
-    event: ClusterEvent,
-    at_ms: u64,
-}
+struct EventView(ClusterEvent);
 
 impl EventView {
-    fn new(event: ClusterEvent) -> Self {
-        let at_ms = now_ms().saturating_sub(event.age_ms);
-        Self { event, at_ms }
-    }
-
     fn line(&self, paint: Paint) -> String {
-        let ClusterEvent { kind, level, text, .. } = &self.event;
+        let ClusterEvent { at_ms, kind, level, text, .. } = &self.0;
         let kind = toned(paint, *level, &format!("{:<11}", plain(kind)));
-        format!("{}  {kind}  {}", time(self.at_ms), plain(text))
+        format!("{}  {kind}  {}", time(*at_ms), plain(text))
     }
 }
 
 impl Serialize for EventView {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let event = &self.event;
+        let event = &self.0;
         object!(serializer, {
             "number": event.number,
-            "time": exact_time(self.at_ms),
+            "time": exact_time(event.at_ms),
             "age_ms": event.age_ms,
             "kind": event.kind,
             "level": event.level,
@@ -80,11 +72,6 @@ impl Serialize for EventView {
             "text": event.text,
         })
     }
-}
-
-fn now_ms() -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Args {
@@ -128,10 +115,15 @@ pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
         return Err(Failure::usage("--follow has no end, and a document of this format has; use -o jsonl"));
     }
     let client = invocation.operator().await?;
+    if let Some(name) = &args.node
+        && !client.nodes().await?.iter().any(|node| node.name == *name)
+    {
+        output.warn(format!("there is no datanode of the name '{}' now", plain(name)));
+    }
     let (events, mut last) = args.last(&client).await?;
     let mut list = List::new(output, "events");
     for event in events {
-        let view = EventView::new(event);
+        let view = EventView(event);
         list.push(&view, |paint| view.line(paint))?;
     }
     if !args.follow {
@@ -151,7 +143,7 @@ pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
         };
         last = new.last().map(|event| event.number).or(last);
         for event in new.into_iter().filter(|event| args.wants(event)) {
-            let view = EventView::new(event);
+            let view = EventView(event);
             list.push(&view, |paint| view.line(paint))?;
         }
     }

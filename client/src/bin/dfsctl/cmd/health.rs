@@ -36,7 +36,7 @@ enum Verb {
     /// Hears nothing of a finding for a while
     ///
     /// It is listed all the same, but does not count: 'status --check' says that all is well if nothing else is wrong. It is heard
-    /// again when the time is over, and at once if it comes to be worse.
+    /// again when the time is over. What cannot be read or written (an error) is always heard.
     #[command(
         after_help = "Examples:\n  dfsctl health mute NODE_DOWN --node dn3 --for 2h\n  dfsctl health mute SCRUB_OVERDUE"
     )]

@@ -2,11 +2,13 @@
 //! come back.
 
 use clap::Subcommand;
+use dfs_client::Client;
 use dfs_wire::message::admin::{ForgetNode, ForgottenNode, NodeStatus};
 use dfs_wire::message::job::{DrainNode, DrainPlan, JobState, WorkAmount};
 use dfs_wire::message::membership::{DiskHealth, NodeLoad, NodeState};
 use serde::{Serialize, Serializer};
 
+use crate::complete::nodes;
 use crate::connect::invocation::Invocation;
 use crate::job::JobView;
 use crate::output::View;
@@ -52,6 +54,28 @@ enum Action {
         /// Its name or id
         node: String,
         /// Wait until it is empty
+        #[arg(long, conflicts_with = "dry_run")]
+        wait: bool,
+        /// Say what would happen, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Has another datanode take the place of one: everything on it gets a copy there
+    ///
+    /// As 'drain', and of a datanode that is gone as well: what it had is made from the other copies. What the new one cannot take goes
+    /// elsewhere. When the job has ended the old one can be stopped and forgotten. A disk that was replaced by an empty one under the
+    /// same name needs none of this: the datanode joins anew, and repair makes up for what the old disk had.
+    #[command(
+        after_help = "Examples:\n  dfsctl nodes replace datanode-3 datanode-7 --dry-run\n  dfsctl nodes replace datanode-3 datanode-7 --wait"
+    )]
+    Replace {
+        /// The name or id of the one that goes
+        #[arg(value_name = "OLD", add = nodes())]
+        old: String,
+        /// The name or id of the one that takes its place
+        #[arg(value_name = "NEW", add = nodes())]
+        new: String,
+        /// Wait until the old one is empty
         #[arg(long, conflicts_with = "dry_run")]
         wait: bool,
         /// Say what would happen, and do nothing
@@ -309,15 +333,11 @@ pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
             invocation.output.print(&AdmittedView { admitted })?;
         }
         Some(Action::Drain { node, wait, dry_run }) => {
-            let view = DrainView::from(client.drain_node(DrainNode { node, dry_run }).await?);
-            let job = view.job.as_ref().map(|job| job.0.id).filter(|_| wait);
-            if let Some(job) = job {
-                return crate::job::wait(invocation, &client, job).await;
-            }
-            invocation.output.print(&view)?;
-            if !view.obstacles.is_empty() {
-                return Ok(Exit::Precondition);
-            }
+            return drain(invocation, &client, DrainNode { node, successor: None, dry_run }, wait).await;
+        }
+        Some(Action::Replace { old, new, wait, dry_run }) => {
+            let word = DrainNode { node: old, successor: Some(new), dry_run };
+            return drain(invocation, &client, word, wait).await;
         }
         Some(Action::Undrain { node }) => {
             invocation.output.print(&JobView(client.undrain_node(&node).await?))?;
@@ -333,6 +353,15 @@ pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
         }
     }
     Ok(Exit::Ok)
+}
+
+async fn drain(invocation: &Invocation, client: &Client, word: DrainNode, wait: bool) -> Outcome<Exit> {
+    let view = DrainView::from(client.drain_node(word).await?);
+    if let Some(job) = view.job.as_ref().map(|job| job.0.id).filter(|_| wait) {
+        return crate::job::wait(invocation, client, job).await;
+    }
+    invocation.output.print(&view)?;
+    Ok(if view.obstacles.is_empty() { Exit::Ok } else { Exit::Precondition })
 }
 
 #[cfg(test)]

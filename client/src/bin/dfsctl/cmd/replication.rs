@@ -127,7 +127,7 @@ pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
         Some(job) => wait(invocation, &client, job).await,
         None => {
             invocation.output.print(&view)?;
-            Ok(Exit::Ok)
+            Ok(if view.obstacles.is_empty() { Exit::Ok } else { Exit::Precondition })
         }
     }
 }

@@ -223,7 +223,7 @@ impl StatusView {
             }
         }
         if let Some(more) = status.findings.len().checked_sub(FINDINGS_SHOWN).filter(|more| *more > 0) {
-            page.line(format!("and {more} more: dfsctl status -o yaml"));
+            page.line(format!("and {more} more: dfsctl health"));
         }
     }
 }
@@ -413,7 +413,7 @@ files   1 file, 5 chunks, all there
         let screen = text(&sample(20));
         assert!(screen.lines().count() <= 24, "{screen}");
         assert!(screen.contains("\nERROR NODE_DOWN  datanode-1 was"), "{screen}");
-        assert!(screen.ends_with("and 15 more: dfsctl status -o yaml\n"), "{screen}");
+        assert!(screen.ends_with("and 15 more: dfsctl health\n"), "{screen}");
     }
 
     #[test]

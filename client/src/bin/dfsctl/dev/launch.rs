@@ -12,7 +12,7 @@ use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome, reason};
 
 /// Environment variables that would reach into the nodes and contradict the flags they are started with.
-const ENV_REMOVED: [&str; 8] = [
+const ENV_REMOVED: [&str; 9] = [
     "COORDINATOR_HOST",
     "COORDINATOR_PORT",
     "DATANODE_HOST",
@@ -21,6 +21,7 @@ const ENV_REMOVED: [&str; 8] = [
     "DFS_ENDPOINT",
     "DFS_CONTEXT",
     "DFS_NODE_BIN",
+    "DFS_CHAOS_TOKEN",
 ];
 
 /// What to start.

@@ -25,8 +25,6 @@ pub struct StandingFinding {
 pub struct Mute {
     /// Until when, in the coordinator's time.
     pub until_ms: u64,
-    /// How bad it was when they said so: if it comes to be worse, it is heard.
-    pub level: HealthLevel,
     /// Who said so.
     pub by: String,
 }
@@ -49,8 +47,8 @@ impl Record for HealthBook {}
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EventRecord {
-    /// When, in the coordinator's time.
-    pub at_ms: u64,
+    /// When, by the wall clock, in milliseconds since 1970: the coordinator's time stands still while it is off.
+    pub wall_ms: u64,
     /// One word for what kind of thing it is.
     pub kind: String,
     /// Whether data is in danger by it.
