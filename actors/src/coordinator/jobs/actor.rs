@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dfs_wire::id::{ChunkId, NodeId, OpId};
-use dfs_wire::message::admin::HealthLevel;
 use dfs_wire::message::job::{
     JobId, JobState, JobStatus, JobTask, NamedNode, ReplacedNode, WantedCopies, WorkAmount,
 };
@@ -17,8 +16,9 @@ use super::balance::{Chosen, choose, flows, unfinished, unsettled};
 use super::messages::{Changes, JobAsked, JobsMsg};
 use super::replication::{Advance, ReplicationTask, advance, is_over};
 use super::state::JobsState;
+use super::words::happened;
 use crate::coordinator::census::Counted;
-use crate::coordinator::events::{EventsMsg, Happening};
+use crate::coordinator::events::EventsMsg;
 use crate::coordinator::membership::{MembershipMsg, NodeView, ViewReceiver};
 use crate::coordinator::metadata::model::time::ReignClock;
 use crate::coordinator::metadata::ops::mutation::Mutation;
@@ -176,29 +176,7 @@ impl Jobs {
             if self.told.insert(job.id, job.state) == Some(job.state) {
                 continue;
             }
-            let (id, kind, state) = (job.id, job.task.kind(), job.state.name());
-            let by = if job.state == JobState::Running {
-                format!(", for {}", job.asked_by)
-            } else {
-                String::new()
-            };
-            let about = match &job.task {
-                JobTask::Drain(node) => format!(" {}", node.name),
-                JobTask::Replace(ReplacedNode { old, new }) => format!(" {} by {}", old.name, new.name),
-                JobTask::Balance(percent) => format!(" to {percent}%"),
-                JobTask::Replication(WantedCopies { path, copies }) => format!(" {copies} of {path}"),
-            };
-            let failed = job.state == JobState::Failed;
-            let (level, why) = match failed {
-                true => (HealthLevel::Warn, format!(": {}", job.last_exception)),
-                false => (HealthLevel::Ok, String::new()),
-            };
-            let happening =
-                Happening::new("job", level, format!("job {id} ({kind}{about}) is {state}{by}{why}"));
-            let happening = match job.task.empties() {
-                Some((of, _)) => happening.about(&of.name),
-                None => happening,
-            };
+            let (id, happening) = (job.id, happened(job));
             if let Err(error) = self.args.events.try_send(EventsMsg::Note(happening)) {
                 tracing::warn!(job = %id, %error, "the state of a job could not be kept as an event");
             }

@@ -20,6 +20,7 @@ mod drain;
 mod messages;
 mod replication;
 mod state;
+mod words;
 
 pub(super) use actor::{Jobs, JobsArgs};
 pub(super) use balance::{Flow, fills, flows, why_apart};

@@ -76,7 +76,7 @@ impl ReplicationCursor {
 /// What a job has done, of whatever it is about.
 #[derive(Debug, Clone)]
 pub(super) struct ReplicationTask {
-    /// Its number.
+    /// As which it is remembered: nothing is said for one that has ended.
     pub(super) job: JobId,
     /// Of which files, and how many.
     pub(super) wanted: WantedCopies,
