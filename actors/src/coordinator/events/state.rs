@@ -1,14 +1,14 @@
 //! What is remembered of the health of the cluster: a pure machine.
 //!
 //! ```text
-//!  a finding is seen --> it stands, since now --not seen for CLEARED_AFTER--> it stands no more
+//!  a finding is seen --> it stands, since now --not seen for CLEARED_AFTER_MS--> it stands no more
 //!  a mute holds until its time is over, and never for an error
 //!
 //!  each arrow is an event: pending --written, with the book--> kept
 //!                          more than PENDING_MAX: the oldest are dropped, and counted
 //! ```
 //!
-//! After a start nothing is taken for over before [`TOLD_AFTER`]: datanodes have to say first what they said before.
+//! After a start nothing is taken for over before [`TOLD_AFTER_MS`]: datanodes have to say first what they said before.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

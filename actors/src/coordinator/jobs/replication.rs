@@ -19,6 +19,7 @@ use dfs_wire::path::DfsPath;
 use dfs_wire::status::{Status, StatusCode};
 use serde::{Deserialize, Serialize};
 
+use crate::coordinator::metadata::model::outcome::Outcome;
 use crate::coordinator::metadata::ops::mutation::Mutation;
 use crate::coordinator::metadata::ops::replication::{FilePart, FilePlace, Parts, parts, settled};
 use crate::coordinator::metadata::reader::{MetadataReader, MetadataReads, ReadFor};
@@ -123,7 +124,11 @@ pub(super) async fn advance(
     let Parts { parts, after, begun, all } = reads.ask(ReadFor::Health, STEP_WITHIN, look).await?;
     if !parts.is_empty() {
         let set = WriterMsg::mutate(op, Mutation::SetReplication(job, copies, parts));
-        writer.ask(set, STEP_WITHIN).await.map_err(unanswered)??;
+        let outcome = writer.ask(set, STEP_WITHIN).await.map_err(unanswered)??;
+        if matches!(outcome, Outcome::Progress(progress) if progress.more) {
+            // It was paused when this was to be done; though it may go on by now, this is still to be done.
+            return Ok(Advance { cursor, waits: true, ..Advance::default() });
+        }
     }
     let next = if all { FilePlace::default() } else { FilePlace { after, begun } };
     Ok(Advance { cursor: ReplicationCursor::at(all, next).encode(), ..Advance::default() })

@@ -130,7 +130,7 @@ fn take(
 }
 
 /// Has the chunks of these parts, and the files they are of, wanted in so many copies, while the job that asks for it goes on;
-/// counts the chunks of which that is another number than before.
+/// counts the chunks of which that is another number than before. Of a job that does not go on nothing is done, and there is more.
 ///
 /// # Errors
 /// Of the store; then some of it may be done.
@@ -142,7 +142,7 @@ pub fn set(
 ) -> Result<StepProgress, MetaError> {
     let known: Option<JobRecord> = overlay.load(&keys::job(job))?;
     if known.is_none_or(|known| known.state != JobState::Running) {
-        return Ok(StepProgress::default());
+        return Ok(StepProgress { done: 0, more: true });
     }
     let mut rest: VecDeque<FilePart> = parts.iter().copied().collect();
     let mut done = 0;

@@ -42,9 +42,11 @@ impl Lab {
         }
     }
 
-    fn set(&mut self, copies: u8, parts: Vec<FilePart>) {
-        self.apply(&Mutation::SetReplication(JOB, copies, parts)).unwrap();
+    /// Says whether there is more to be done, which there is of a job that does not go on.
+    fn set(&mut self, copies: u8, parts: Vec<FilePart>) -> bool {
+        let outcome = self.apply(&Mutation::SetReplication(JOB, copies, parts)).unwrap();
         self.assert_consistent();
+        matches!(outcome, Outcome::Progress(progress) if progress.more)
     }
 
     fn parts(&self, below: &str, place: &FilePlace, asked_ms: u64) -> Parts {
@@ -171,9 +173,12 @@ fn what_is_gone_or_was_replaced_or_put_later_or_asked_by_a_job_that_has_ended_is
     let Parts { parts, .. } = lab.parts("/a", &FilePlace::default(), u64::MAX);
     for state in [JobState::Paused, JobState::Cancelled] {
         lab.job_is(state);
-        lab.set(1, parts.clone());
+        assert!(lab.set(1, parts.clone()), "whoever asked must not take it for done");
         assert_eq!(lab.wanted("/a/later"), [3], "{state:?}");
     }
+    lab.job_is(JobState::Running);
+    assert!(!lab.set(1, parts));
+    assert_eq!(lab.wanted("/a/later"), [1]);
 }
 
 #[test]
