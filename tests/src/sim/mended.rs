@@ -11,6 +11,7 @@
 //! | 78 s | he empties a third datanode |
 //! | 94 s | the datanode takes chunks again |
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dfs_client::Error;
@@ -79,11 +80,16 @@ impl Person {
 
     /// The part of the operator.
     pub(super) async fn operate(&self) -> Ending {
+        let mut promised = BTreeMap::new();
         for (at_ms, path, copies) in WANTED {
             self.at(at_ms).await;
             let wanted = WantedCopies { path: path_of(path), copies };
             let word = || SetReplication { wanted: wanted.clone(), recursive: false, dry_run: false };
-            self.until_done("another number of copies", || self.client.set_replication(word())).await;
+            // Of what was refused nobody knows whether an earlier try was carried out.
+            match self.until_done("another number of copies", || self.client.set_replication(word())).await {
+                true => promised.insert(path, copies),
+                false => promised.remove(&path),
+            };
         }
         let lasts = Duration::from_secs(5);
         self.until_done("a mute", || self.client.mute_finding("NODE_SUSPECT", "", lasts)).await;
@@ -91,6 +97,14 @@ impl Person {
         let word = || DrainNode { node: EMPTIED.to_string(), successor: None, dry_run: false };
         self.until_done("a node is to be emptied", || self.client.drain_node(word())).await;
         self.at(OVER_MS).await;
+        for (path, copies) in promised {
+            if let Ok(stat) = self.client.stat(&path_of(path)).await
+                && stat.replication != copies
+            {
+                let said = stat.replication;
+                self.ledger.accuse(format!("p{path} was to have {copies} copies for long, and says {said}"));
+            }
+        }
         self.take_back().await;
         Ok(())
     }
@@ -101,19 +115,25 @@ impl Person {
         self.until_done("it takes chunks again", || self.client.undrain_node(&name)).await;
     }
 
-    /// Asks until there is an answer that stays the same.
-    async fn until_done<T, F: Future<Output = Result<T, Error>>>(&self, what: &str, ask: impl Fn() -> F) {
+    /// Asks until there is an answer that stays the same; says whether it was done.
+    async fn until_done<T, F: Future<Output = Result<T, Error>>>(
+        &self,
+        what: &str,
+        ask: impl Fn() -> F,
+    ) -> bool {
         for _ in 0..TRIES {
             let asked = ask().await;
             let settled = asked.as_ref().map_or_else(
                 |error| matches!(error.code(), "PreconditionFailed" | "NotFound" | "InvalidArgument"),
                 |_| true,
             );
+            let done = asked.is_ok();
             self.say(format!("{what}: {:?}", asked.map(drop)));
             if settled {
-                return;
+                return done;
             }
             sleep(Duration::from_secs(1)).await;
         }
+        false
     }
 }
