@@ -11,7 +11,7 @@ use dfs_actors::datanode::DatanodeService;
 use dfs_actors::datanode::chunk_store::{ChunkStore, DiskState};
 use dfs_actors::peer::session::{Knocks, LATENCY_BOUNDS, Places, RequestStats, RequestTally};
 use dfs_wire::limits::DATA_FRAME_BYTES;
-use dfs_wire::message::admin::ClusterStatus;
+use dfs_wire::message::admin::{ClusterStatus, HealthFinding, HealthLevel};
 use dfs_wire::message::membership::NodeState;
 use dfs_wire::slab::SlabBudget;
 
@@ -252,6 +252,14 @@ fn counted(status: &ClusterStatus, node: &str) -> Vec<Sample> {
         let (help, labels) =
             ("Live chunks by what they are worth", vec![("health", health.name().to_owned())]);
         out.push("cluster_chunks", help, labels, SampleValue::Gauge(*chunks as f64));
+    }
+    for (level, word) in [(HealthLevel::Warn, "warn"), (HealthLevel::Error, "error")] {
+        for muted in [false, true] {
+            let of = |f: &&HealthFinding| f.level == level && (f.muted_ms > 0) == muted;
+            let count = SampleValue::Gauge(status.findings.iter().filter(of).count() as f64);
+            let labels = vec![("level", word.to_owned()), ("muted", muted.to_string())];
+            out.push("health_findings", "Things that need attention", labels, count);
+        }
     }
     let help = "1 while the chunks are being counted since a node changed its state";
     out.gauge("cluster_chunks_counting", help, u64::from(status.counting));

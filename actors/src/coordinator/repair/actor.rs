@@ -6,6 +6,7 @@ use std::time::Duration;
 use dfs_wire::auth::{Grant, GrantOp, Receipt};
 use dfs_wire::id::{ChunkId, ChunkKey, NodeId, OpId};
 use dfs_wire::message::chunk::{ChunkRequest, ChunkResponse, Target, VerifyChunk};
+use dfs_wire::message::metadata::CopyCause;
 use dfs_wire::message::replication::{CopyChunk, ReplicationRequest, ReplicationResponse};
 use dfs_wire::message::{Request, Response};
 use dfs_wire::status::{Status, StatusCode};
@@ -123,7 +124,7 @@ impl Repair {
         let nodes: Vec<NodeId> = match &remedy {
             Remedy::Verify(node) => vec![*node],
             Remedy::Copy { sources, .. } => sources.first().copied().into_iter().collect(),
-            Remedy::Keep(_) | Remedy::Drop(_) => vec![],
+            Remedy::Keep(_) | Remedy::Drop(..) => vec![],
         };
         let copies = matches!(remedy, Remedy::Copy { .. });
         let effort = Effort { nodes, bytes: record.len.into(), copies };
@@ -184,18 +185,18 @@ impl Errand {
         let (change, done) = match remedy {
             Remedy::Verify(node) => (self.found(node, self.verify(node).await?), Repaired::Verified),
             Remedy::Keep(node) => (Mutation::KeepCopy(node, self.key()), Repaired::Kept),
-            Remedy::Drop(node) => (self.dropping(node), Repaired::Dropped),
-            Remedy::Copy { sources, not, rather_not, to, bad } => {
+            Remedy::Drop(node, cause) => (self.dropping(node, cause), Repaired::Dropped),
+            Remedy::Copy { sources, not, rather_not, to, bad, cause } => {
                 let target = match to {
                     Some(to) => Ok(to),
                     None => self.place(not, rather_not).await,
                 };
                 match (target, bad.filter(|_| to.is_none())) {
                     (Ok(node), _) => (
-                        self.found(node, self.copied(sources, node, op).await?),
+                        self.found(node, self.copied(sources, node, (cause, op)).await?),
                         Repaired::Copied(self.record.len),
                     ),
-                    (Err(_), Some(bad)) => (self.dropping(bad), Repaired::Dropped),
+                    (Err(_), Some(bad)) => (self.dropping(bad, CopyCause::Corrupt), Repaired::Dropped),
                     (Err(status), None) => return Err(status),
                 }
             }
@@ -207,10 +208,15 @@ impl Errand {
     }
 
     /// Has a node copy the chunk; if that fails, what it may have of it is ordered away.
-    async fn copied(&self, sources: Vec<NodeId>, node: NodeId, op: OpId) -> Result<CopyChange, Status> {
+    async fn copied(
+        &self,
+        sources: Vec<NodeId>,
+        node: NodeId,
+        (cause, op): (CopyCause, OpId),
+    ) -> Result<CopyChange, Status> {
         let source = sources.into_iter().next();
         let source = source.ok_or_else(|| Status::new(StatusCode::Unavailable, "no copy to read"))?;
-        let copied = self.copy(source, node).await;
+        let copied = self.copy(source, node, cause).await;
         if copied.as_ref().is_err_and(|status| status.code != StatusCode::Busy) {
             // Unless it was too busy to begin, the node may have it all the same, or get it in a moment.
             if let Err(status) = self.change(op, Mutation::DiscardCopy(node, self.key())).await {
@@ -228,8 +234,8 @@ impl Errand {
         Mutation::ApplyFindings(node, vec![CopyFinding { key: self.key(), change }])
     }
 
-    fn dropping(&self, node: NodeId) -> Mutation {
-        Mutation::DropCopy(CopyDrop { key: self.key(), node, keep: self.keep.clone() })
+    fn dropping(&self, node: NodeId, cause: CopyCause) -> Mutation {
+        Mutation::DropCopy(CopyDrop { key: self.key(), node, keep: self.keep.clone(), cause })
     }
 
     async fn place(&self, not: Vec<NodeId>, rather_not: Vec<NodeId>) -> Result<NodeId, Status> {
@@ -252,12 +258,14 @@ impl Errand {
         let mac = self.args.signer.sign(&grant, node);
         let request = Request::Chunk(ChunkRequest::Verify(VerifyChunk { grant, mac }));
         match self.args.errands.ask(self.address(node)?, request, ERRAND_WITHIN).await? {
-            Response::Chunk(ChunkResponse::Verified(it)) => Ok(self.judged(it.len, it.sha256)),
+            Response::Chunk(ChunkResponse::Verified(it)) => {
+                Ok(self.judged(it.len, it.sha256, CopyChange::Verified))
+            }
             _ => Err(unexpected(node, "something else")),
         }
     }
 
-    async fn copy(&self, source: NodeId, node: NodeId) -> Result<CopyChange, Status> {
+    async fn copy(&self, source: NodeId, node: NodeId, cause: CopyCause) -> Result<CopyChange, Status> {
         let (grant, source_grant) = (self.grant(GrantOp::Copy), self.grant(GrantOp::Read));
         let at = self.address(source)?;
         let copy = CopyChunk {
@@ -277,7 +285,7 @@ impl Errand {
                     return Err(unexpected(node, "a receipt of something else"));
                 }
                 tracing::debug!(chunk = %self.chunk, %node, %source, "a copy was made up");
-                Ok(self.judged(receipt.len, receipt.sha256))
+                Ok(self.judged(receipt.len, receipt.sha256, CopyChange::Copied(cause)))
             }
             _ => Err(unexpected(node, "something else")),
         }
@@ -288,10 +296,10 @@ impl Errand {
         receipt.node == node && about == self.key() && receipt.verify(&self.args.signer.key(node))
     }
 
-    /// What the node has read of its copy means.
-    fn judged(&self, len: u32, sha256: [u8; 32]) -> CopyChange {
+    /// What the node has read of its copy means: if it is what it should be, then `well`.
+    fn judged(&self, len: u32, sha256: [u8; 32], well: CopyChange) -> CopyChange {
         match (len, sha256) == (self.record.len, self.record.sha256) {
-            true => CopyChange::Verified,
+            true => well,
             false => CopyChange::Corrupt,
         }
     }

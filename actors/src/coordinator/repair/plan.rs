@@ -22,7 +22,7 @@
 use dfs_wire::bugs::{self, Bug};
 use dfs_wire::id::{ChunkId, NodeId};
 use dfs_wire::message::membership::NodeState;
-use dfs_wire::message::metadata::CopyState;
+use dfs_wire::message::metadata::{CopyCause, CopyState};
 
 use super::wishes::{Move, Wishes};
 use crate::coordinator::census::compared;
@@ -50,9 +50,11 @@ pub(super) enum Remedy {
         to: Option<NodeId>,
         /// A node with a bad copy, which makes room for another one if no other node can take it.
         bad: Option<NodeId>,
+        /// Why.
+        cause: CopyCause,
     },
-    /// Order a copy away.
-    Drop(NodeId),
+    /// Order a copy away, and why.
+    Drop(NodeId, CopyCause),
 }
 
 /// When copies on nodes that are emptied are made elsewhere: after whatever is endangered.
@@ -171,6 +173,16 @@ impl Outlook<'_> {
         good.iter().copied().min_by_key(rank)
     }
 
+    /// Why a copy is ordered away that is beyond those wanted.
+    fn cause_of_drop(&self, node: NodeId, copies: &[NodeCopy], moved: Option<&Move>) -> CopyCause {
+        match copies.iter().find(|(of, _)| *of == node) {
+            Some((_, CopyState::Corrupt)) => CopyCause::Corrupt,
+            _ if self.is_leaving(node) => CopyCause::Drain,
+            _ if moved.is_some_and(|moved| moved.from == node) => CopyCause::Balance,
+            _ => CopyCause::Surplus,
+        }
+    }
+
     /// Where a copy of a chunk that has all it needs is to be brought, if it can be done now.
     fn elsewhere(&self, chunk: ChunkId, copies: &[NodeCopy]) -> Option<NodeId> {
         let Move { from, to } = self.wishes.moves.get(&chunk)?;
@@ -233,16 +245,21 @@ impl Outlook<'_> {
     ) -> Option<Remedy> {
         let copies = copies_of(record);
         // Where it is only brought elsewhere, nothing is gained by what its old place may still have.
-        let (to, short, only_brought) = match self.urgency(chunk, record)? {
+        let (to, cause) = match self.urgency(chunk, record)? {
             SURPLUS => {
                 let moved = self.wishes.moves.get(&chunk);
-                return self.surplus(record.wanted, &copies, moved).map(Remedy::Drop);
+                let node = self.surplus(record.wanted, &copies, moved)?;
+                return Some(Remedy::Drop(node, self.cause_of_drop(node, &copies, moved)));
             }
-            ELSEWHERE => (Some(self.elsewhere(chunk, &copies)?), false, true),
-            LEAVING => (self.successor(&copies), false, false),
-            _ => (self.successor(&copies), true, false),
+            ELSEWHERE => (Some(self.elsewhere(chunk, &copies)?), CopyCause::Balance),
+            LEAVING => (self.successor(&copies), CopyCause::Drain),
+            _ => (self.successor(&copies), CopyCause::Repair),
         };
-        let of_use = |node: &NodeId| !only_brought && (short || !self.is_leaving(*node));
+        let of_use = |node: &NodeId| match cause {
+            CopyCause::Balance => false,
+            CopyCause::Drain => !self.is_leaving(*node),
+            _ => true,
+        };
         if let Some(node) = self.here(&copies, CopyState::Dropping).into_iter().find(of_use) {
             return Some(Remedy::Keep(node));
         }
@@ -261,7 +278,7 @@ impl Outlook<'_> {
         let all = self.view.nodes.iter().map(|known| known.entry.node);
         let rather_not = all.filter(|node| !not.contains(node)).filter(same_zone).collect();
         let bad = self.here(&copies, CopyState::Corrupt).first().copied();
-        (!sources.is_empty()).then_some(Remedy::Copy { sources, not, rather_not, to, bad })
+        (!sources.is_empty()).then_some(Remedy::Copy { sources, not, rather_not, to, bad, cause })
     }
 }
 

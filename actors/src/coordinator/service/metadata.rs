@@ -6,8 +6,8 @@ use dfs_wire::id::{ChunkKey, NodeId, OpId};
 use dfs_wire::limits::{CHUNK_BYTES_MAX, CHUNK_BYTES_MIN, CHUNKS_PER_REQUEST_MAX, REPLICATION_MAX};
 use dfs_wire::message::membership::NodeState;
 use dfs_wire::message::metadata::{
-    AllocateChunks, Allocated, Allocation, ChunkExplanation, Deleted, Explain, Explained, Fsck, FsckKind,
-    FsckProblem, FsckStep, LeaseLeft, MetadataRequest, MetadataResponse, OpenRead, OpenUpload,
+    AllocateChunks, Allocated, Allocation, ChunkExplanation, CopyEvent, Deleted, Explain, Explained, Fsck,
+    FsckKind, FsckProblem, FsckStep, LeaseLeft, MetadataRequest, MetadataResponse, OpenRead, OpenUpload,
     PlacementReason, ReadOpened, StoredChunk, TrashPage, UploadOpened,
 };
 use dfs_wire::status::{Status, StatusCode};
@@ -15,7 +15,7 @@ use dfs_wire::status::{Status, StatusCode};
 use super::dispatch::{Asked, CoordinatorService, refused, unexpected};
 use crate::coordinator::census::reaches;
 use crate::coordinator::metadata::model::outcome::{AllocatedChunk, OpenedUpload, Outcome};
-use crate::coordinator::metadata::model::records::{StoredReason, UploadSession};
+use crate::coordinator::metadata::model::records::{StoredReason, StoredTurn, UploadSession};
 use crate::coordinator::metadata::model::worth::Worth;
 use crate::coordinator::metadata::ops::mutation::Mutation;
 use crate::coordinator::metadata::ops::transfer::ChunkPlacement;
@@ -340,7 +340,13 @@ impl CoordinatorService {
             rule: r.rule.clone(),
             detail: r.detail.clone(),
         };
-        let explained = page.chunks.iter().map(|(chunk, reasons)| ChunkExplanation {
+        let turn = |turn: &StoredTurn| CopyEvent {
+            at_ms: turn.at_ms,
+            node: turn.node,
+            name: view.name(turn.node),
+            turn: turn.turn,
+        };
+        let explained = page.chunks.iter().map(|(chunk, kept)| ChunkExplanation {
             index: chunk.index,
             chunk: chunk.chunk,
             generation: chunk.generation,
@@ -352,7 +358,10 @@ impl CoordinatorService {
                 Worth::of(chunk.wanted, copies, &reaches(&view, self.parts.time.now_ms())).health()
             },
             replicas: self.parts.signer.location(&view, chunk, expires_ms).replicas,
-            reasons: reasons.iter().map(reason).collect(),
+            reasons: kept.reasons.iter().map(reason).collect(),
+            placed_ms: kept.placed_ms,
+            life: kept.life.iter().map(turn).collect(),
+            life_forgotten: kept.forgotten,
         });
         Ok(Explained { chunks: explained.collect(), stat: page.stat, next: page.next })
     }

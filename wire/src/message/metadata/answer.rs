@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::life::CopyEvent;
 use super::resume::{CopyOpened, CopyProgress, UploadFound, UploadedPage};
 use crate::auth::{Grant, Mac};
 use crate::id::{ChunkId, Epoch, Generation, InodeId, NodeId, SessionId, VersionId};
@@ -363,6 +364,13 @@ pub struct ChunkExplanation {
     pub replicas: Vec<ReplicaLocation>,
     /// What placement thought of each node when it chose.
     pub reasons: Vec<PlacementReason>,
+    /// When its nodes were chosen and it began to be written, by the wall clock, in milliseconds since 1970; `None` = before
+    /// that was kept.
+    pub placed_ms: Option<u64>,
+    /// What became of its copies since, the oldest first.
+    pub life: Vec<CopyEvent>,
+    /// How much of it was let go to make room: what came before.
+    pub life_forgotten: u32,
 }
 
 /// What placement thought of one node.

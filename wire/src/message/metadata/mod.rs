@@ -20,9 +20,11 @@ use crate::id::{Generation, InodeId, NodeId, SessionId, VersionId};
 use crate::path::DfsPath;
 
 mod answer;
+mod life;
 mod resume;
 
 pub use answer::*;
+pub use life::*;
 pub use resume::*;
 
 /// What a client asks of the coordinator.

@@ -3,7 +3,7 @@
 use dfs_wire::codec::{self, CodecError};
 use dfs_wire::id::{Epoch, InodeId};
 
-use super::older::{Inode1, OpOutcome1, Totals1, TrashEntry1, UploadSession1, Version1};
+use super::older::{Inode1, OpOutcome1, Reasons1, Totals1, TrashEntry1, UploadSession1, Version1};
 use super::records::{
     ChunkRecord, ClusterMeta, CopyRow, Entry, GroupRow, Inode, OpOutcome, OrphanBatch, Outcomes, Reasons,
     ReleaseJob, Segment, Tombstone, TrashEntry, TrashSweep, TrashWalk, UploadSession, Version,
@@ -30,7 +30,6 @@ unchanged!(
     GroupRow,
     OrphanBatch,
     Outcomes,
-    Reasons,
     ReleaseJob,
     Segment,
     Tombstone,
@@ -52,6 +51,7 @@ macro_rules! changed {
 changed!(
     Inode: Inode1,
     OpOutcome: OpOutcome1,
+    Reasons: Reasons1,
     Totals: Totals1,
     TrashEntry: TrashEntry1,
     UploadSession: UploadSession1,

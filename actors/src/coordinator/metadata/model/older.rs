@@ -6,7 +6,9 @@ use dfs_wire::path::DfsPath;
 use dfs_wire::status::Status;
 use serde::Deserialize;
 
-use super::records::{FileBody, Inode, OpOutcome, TrashEntry, UploadSession, Version, VersionState};
+use super::records::{
+    FileBody, Inode, OpOutcome, Reasons, StoredReason, TrashEntry, UploadSession, Version, VersionState,
+};
 use super::time::ns;
 use crate::coordinator::metadata::model::outcome::{AllocatedChunk, OpenedUpload, Outcome, StepProgress};
 use crate::coordinator::metadata::table::totals::{Totals, Usage};
@@ -59,6 +61,18 @@ pub struct Totals1 {
     trash: u64,
     tombstones: u64,
     uploads: u64,
+}
+
+/// Format 1 of [`Reasons`].
+#[derive(Deserialize)]
+pub struct Reasons1 {
+    reasons: Vec<StoredReason>,
+}
+
+impl From<Reasons1> for Reasons {
+    fn from(old: Reasons1) -> Self {
+        Self { reasons: old.reasons, ..Self::default() }
+    }
 }
 
 /// Format 1 of [`TrashEntry`].

@@ -11,6 +11,7 @@ use super::outcome::Outcome;
 
 mod health;
 mod jobs;
+mod life;
 mod maintenance;
 mod nodes;
 mod reigns;
@@ -18,6 +19,7 @@ mod trash;
 
 pub use health::{EventRecord, FindingKey, HealthBook, Mute, StandingFinding};
 pub use jobs::JobRecord;
+pub use life::{LIFE_KEPT_MAX, Reasons, StoredTurn};
 pub use maintenance::{MaintainedNodes, Maintenance};
 pub use nodes::{NodeRecord, Standing};
 pub use reigns::{Known, ReignStart, Reigns, UnknownReign};
@@ -249,13 +251,6 @@ pub struct StoredReason {
     pub rule: String,
     /// The numbers behind it.
     pub detail: String,
-}
-
-/// Why a chunk is where it is.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Reasons {
-    /// The chosen nodes first, then some of those passed over.
-    pub reasons: Vec<StoredReason>,
 }
 
 /// An upload in progress.

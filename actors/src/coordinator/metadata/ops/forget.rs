@@ -18,10 +18,11 @@
 use std::collections::BTreeSet;
 
 use dfs_wire::id::NodeId;
-use dfs_wire::message::metadata::CopyState;
+use dfs_wire::message::metadata::{CopyState, CopyTurn};
 use dfs_wire::status::StatusCode;
 
 use super::cluster::{nodes, totals};
+use super::life::{NOTE_OPS_MAX, note};
 use super::{OpContext, maintenance};
 use crate::coordinator::metadata::model::census::Count;
 use crate::coordinator::metadata::model::chunks::{PUT_OPS_MAX, put_chunk, remove_chunk};
@@ -187,14 +188,14 @@ fn check_losses(view: &impl View, record: &NodeRecord, losses: &Losses) -> Resul
 ///
 /// # Errors
 /// Of the store.
-pub fn step(txn: &mut Txn<'_>) -> Result<StepProgress, MetaError> {
+pub fn step(txn: &mut Txn<'_>, ctx: &OpContext) -> Result<StepProgress, MetaError> {
     let Some((key, _)) = txn.scan(&KeyRange::prefix(table::FORGETTING), 1)?.into_iter().next() else {
         return Ok(StepProgress::default());
     };
     let node = keys::parse_forgetting(&key).ok_or_else(|| MetaError::damaged(&key, "not a node"))?;
     let mut done = 0;
     for (row, _) in txn.scan(&KeyRange::prefix(&keys::copies(node)), STEP_ROWS)? {
-        if !txn.has_room(PUT_OPS_MAX + 2) {
+        if !txn.has_room(PUT_OPS_MAX + 2 + NOTE_OPS_MAX) {
             return Ok(StepProgress { done, more: true });
         }
         let (_, chunk) = keys::parse_copy(&row).ok_or_else(|| MetaError::damaged(&row, "not a copy"))?;
@@ -207,7 +208,12 @@ pub fn step(txn: &mut Txn<'_>) -> Result<StepProgress, MetaError> {
         new.copies.retain(|copy| copy.node != node);
         match old.state == ChunkState::Dying && new.copies.is_empty() {
             true => remove_chunk(txn, chunk, &old)?,
-            false => put_chunk(txn, chunk, Some(&old), &new)?,
+            false => {
+                put_chunk(txn, chunk, Some(&old), &new)?;
+                if old.state == ChunkState::Live && new != old {
+                    note(txn, ctx, chunk, node, CopyTurn::Forgotten)?;
+                }
+            }
         }
         // Also where the record does not name the node: the row would be met for ever.
         txn.delete(row);

@@ -11,10 +11,11 @@
 //! into times when the work was queued.
 
 use dfs_wire::id::{ChunkKey, InodeId, NodeId, VersionId};
-use dfs_wire::message::metadata::CopyState;
+use dfs_wire::message::metadata::{CopyState, CopyTurn};
 
 use super::OpContext;
 use super::batches::{RowEnd, STEP_BATCHES, STEP_ROWS, work_off};
+use super::life::note;
 use super::names::release;
 use super::trash::release_entry;
 use crate::coordinator::metadata::model::chunks::{
@@ -33,8 +34,9 @@ use crate::coordinator::metadata::table::store::{KeyRange, Pair};
 use crate::coordinator::metadata::table::txn::{MUTATION_OPS_MAX, Overlay, Txn};
 use crate::coordinator::metadata::table::view::View;
 
-/// Confirmations that one mutation takes: tombstone, record, reasons and the node's row each.
-pub const CONFIRMATIONS_MAX: usize = 28;
+/// Writes that one confirmation makes at most: tombstone, record, the node's row, two groups, two places among the endangered, and
+/// what is noted of it or the reasons.
+const CONFIRM_OPS: usize = 8;
 /// When to look again at a version that was being copied.
 const PINNED_MS: u64 = 60_000;
 /// Trash entries that one batch looks at for those that were emptied.
@@ -271,7 +273,7 @@ pub fn tombstones(view: &impl View, node: NodeId, limit: usize) -> Result<Vec<Ch
         .collect()
 }
 
-/// Takes a node's word that copies are gone; at most [`CONFIRMATIONS_MAX`] at a time. Repeating it is fine.
+/// Takes a node's word that copies are gone, of as many as one batch has room for: returns how many. Repeating it is fine.
 ///
 /// # Errors
 /// Of the store.
@@ -280,8 +282,11 @@ pub fn confirm_deleted(
     ctx: &OpContext,
     node: NodeId,
     copies: &[ChunkKey],
-) -> Result<(), MetaError> {
-    for copy in copies.iter().take(CONFIRMATIONS_MAX) {
+) -> Result<usize, MetaError> {
+    for (taken, copy) in copies.iter().enumerate() {
+        if taken > 0 && !txn.has_room(CONFIRM_OPS) {
+            return Ok(taken);
+        }
         // Only what we asked for counts: a node cannot talk a live copy out of the records.
         if !take_tombstone(txn, node, *copy)? {
             continue;
@@ -304,11 +309,16 @@ pub fn confirm_deleted(
         }
         match old.state {
             ChunkState::Dying if new.copies.is_empty() => remove_chunk(txn, copy.chunk, &old)?,
-            _ if new != old => put_chunk(txn, copy.chunk, Some(&old), &new)?,
-            _ => {}
+            _ if new == old => {}
+            ChunkState::Live => {
+                put_chunk(txn, copy.chunk, Some(&old), &new)?;
+                let turn = new.copy(node).map_or(CopyTurn::Deleted, |_| CopyTurn::Missing);
+                note(txn, ctx, copy.chunk, node, turn)?;
+            }
+            _ => put_chunk(txn, copy.chunk, Some(&old), &new)?,
         }
     }
-    Ok(())
+    Ok(copies.len())
 }
 
 /// Takes an order to delete back, if there is one. Says whether there was.

@@ -16,8 +16,9 @@ use std::collections::BTreeSet;
 use dfs_wire::bugs::{self, Bug};
 use dfs_wire::id::{ChunkId, ChunkKey, Incarnation, NodeId};
 use dfs_wire::message::inventory::{InventoryEntry, InventoryReport};
-use dfs_wire::message::metadata::{ChunkHealth, CopyState};
+use dfs_wire::message::metadata::{ChunkHealth, CopyCause, CopyState, CopyTurn};
 
+use super::life::{NOTE_OPS_MAX, note};
 use super::{OpContext, cluster};
 use crate::coordinator::metadata::model::chunks::{PUT_OPS_MAX, is_forgotten, put_chunk, put_tombstone};
 use crate::coordinator::metadata::model::copies::COPIES_KEPT_MAX;
@@ -35,7 +36,7 @@ pub const CHANGES_MAX: usize = 8;
 /// Rows that one call of [`missing`] looks at.
 const MISSING_STEP: usize = 2000;
 
-const _: () = assert!(CHANGES_MAX * PUT_OPS_MAX <= MUTATION_OPS_MAX);
+const _: () = assert!(CHANGES_MAX * (PUT_OPS_MAX + NOTE_OPS_MAX) <= MUTATION_OPS_MAX);
 
 /// How the state of a copy changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,6 +53,29 @@ pub enum CopyChange {
     Corrupt,
     /// The node has read all of it, and it is what it should be.
     Verified,
+    /// The node was told to make it from another one, and has read all of it.
+    Copied(CopyCause),
+}
+
+impl CopyChange {
+    fn turn(self) -> CopyTurn {
+        match self {
+            Self::Missing { .. } => CopyTurn::Missing,
+            Self::Returned => CopyTurn::Returned,
+            Self::Corrupt => CopyTurn::Corrupt,
+            Self::Verified => CopyTurn::Verified,
+            Self::Copied(cause) => CopyTurn::Copied(cause),
+        }
+    }
+
+    fn state(self) -> CopyState {
+        match self {
+            Self::Missing { .. } => CopyState::Missing,
+            Self::Returned => CopyState::Unverified,
+            Self::Corrupt => CopyState::Corrupt,
+            Self::Verified | Self::Copied(_) => CopyState::Good,
+        }
+    }
 }
 
 /// One change to one copy.
@@ -250,11 +274,12 @@ pub fn apply(
     }
     let mut done = 0;
     for finding in findings.iter().take(CHANGES_MAX) {
-        let key = finding.key;
+        let CopyFinding { key, change } = *finding;
+        let state = change.state();
         let old = txn.load::<ChunkRecord>(&keys::chunk(key.chunk))?;
         let live = |old: &ChunkRecord| old.generation == key.generation && old.state == ChunkState::Live;
         let Some(old) = old.filter(live) else {
-            if finding.change == CopyChange::Verified {
+            if state == CopyState::Good {
                 // It was made for a chunk that is deleted meanwhile: the node discards it.
                 put_tombstone(txn, node, key, ctx.now_ms)?;
             }
@@ -263,32 +288,23 @@ pub fn apply(
         let mut new = old.clone();
         let room = new.copies.len() < COPIES_KEPT_MAX;
         let known = new.copies.iter_mut().find(|copy| copy.node == node);
-        let state = match finding.change {
-            CopyChange::Missing { .. } => CopyState::Missing,
-            CopyChange::Returned => CopyState::Unverified,
-            CopyChange::Corrupt => CopyState::Corrupt,
-            CopyChange::Verified => CopyState::Good,
-        };
         match known {
             // It is on its way, and counts for nothing.
             Some(copy) if copy.state == CopyState::Dropping => continue,
             // A copy known to be good stays so: that it is there is no news.
-            Some(copy) if finding.change == CopyChange::Returned && copy.state != CopyState::Missing => {
-                continue;
-            }
+            Some(copy) if state == CopyState::Unverified && copy.state != CopyState::Missing => continue,
             Some(copy) if copy.state == state => continue,
-            Some(copy) if newer(copy, finding.change) => continue,
+            Some(copy) if newer(copy, change) => continue,
             // What was condemned stays so.
-            Some(copy) if finding.change == CopyChange::Verified && copy.state == CopyState::Corrupt => {
-                continue;
-            }
+            Some(copy) if state == CopyState::Good && copy.state == CopyState::Corrupt => continue,
             Some(copy) => *copy = CopyRecord { node, state, since_ms: ctx.now_ms },
-            None if matches!(finding.change, CopyChange::Returned | CopyChange::Verified) && room => {
+            None if matches!(state, CopyState::Unverified | CopyState::Good) && room => {
                 new.copies.push(CopyRecord { node, state, since_ms: ctx.now_ms });
             }
             None => continue,
         }
-        put_chunk(txn, finding.key.chunk, Some(&old), &new)?;
+        put_chunk(txn, key.chunk, Some(&old), &new)?;
+        note(txn, ctx, key.chunk, node, change.turn())?;
         done += 1;
     }
     Ok(done)

@@ -149,7 +149,7 @@ impl Step {
             Self::Release => gc::release_step(overlay, ctx),
             Self::Orphans => gc::orphan_step(overlay, ctx),
             Self::ExpireOutcomes => overlay.mutate(|t| outcome::expire(t, ctx)),
-            Self::Forget => overlay.mutate(forget::step),
+            Self::Forget => overlay.mutate(|t| forget::step(t, ctx)),
         }
     }
 }
@@ -239,8 +239,10 @@ impl Mutation {
             }
             Self::ForgetNode(r) => overlay.mutate(|t| forget::begin(t, ctx, r)).map(|()| Outcome::Done),
             Self::ConfirmDeleted(node, copies) => {
-                for page in copies.chunks(gc::CONFIRMATIONS_MAX) {
-                    overlay.mutate(|t| gc::confirm_deleted(t, ctx, *node, page))?;
+                let mut left = copies.as_slice();
+                while !left.is_empty() {
+                    let taken = overlay.mutate(|t| gc::confirm_deleted(t, ctx, *node, left))?;
+                    left = left.get(taken..).unwrap_or_default();
                 }
                 Ok(Outcome::Done)
             }

@@ -7,8 +7,7 @@ use dfs_wire::path::DfsPath;
 use dfs_wire::status::StatusCode;
 
 use crate::coordinator::metadata::model::records::{
-    ChunkRecord, CopyRecord, FileBody, Inode, Reasons, SEGMENT_CHUNKS, Segment, Slot, StoredReason, Version,
-    VersionState,
+    ChunkRecord, CopyRecord, FileBody, Inode, Reasons, SEGMENT_CHUNKS, Segment, Slot, Version, VersionState,
 };
 use crate::coordinator::metadata::model::tree;
 use crate::coordinator::metadata::table::error::{MetaError, invalid, is_a_directory};
@@ -57,8 +56,8 @@ pub struct LocatedChunk {
 pub struct ExplainPage {
     /// The file that the chunks are of.
     pub stat: FileStat,
-    /// The chunks with what placement thought when it chose.
-    pub chunks: Vec<(LocatedChunk, Vec<StoredReason>)>,
+    /// The chunks with what placement thought when it chose, and what became of them.
+    pub chunks: Vec<(LocatedChunk, Reasons)>,
     /// Where to continue.
     pub next: Option<u32>,
 }
@@ -171,7 +170,7 @@ pub fn explain(view: &impl View, request: &Explain) -> Result<ExplainPage, MetaE
     let mut chunks = Vec::new();
     for chunk in locate(view, &body, request.first, EXPLAIN_PAGE)? {
         let kept: Option<Reasons> = view.load(&keys::reasons(chunk.chunk))?;
-        chunks.push((chunk, kept.unwrap_or_default().reasons));
+        chunks.push((chunk, kept.unwrap_or_default()));
     }
     let end = request.first.saturating_add(EXPLAIN_PAGE);
     Ok(ExplainPage { stat, chunks, next: (end < body.chunk_count).then_some(end) })

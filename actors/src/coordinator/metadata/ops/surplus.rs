@@ -15,8 +15,9 @@
 
 use dfs_wire::bugs::{self, Bug};
 use dfs_wire::id::{ChunkKey, NodeId};
-use dfs_wire::message::metadata::CopyState;
+use dfs_wire::message::metadata::{CopyCause, CopyState, CopyTurn};
 
+use super::life::{NOTE_OPS_MAX, note};
 use super::{OpContext, cluster, gc};
 use crate::coordinator::metadata::model::chunks::{PUT_OPS_MAX, put_chunk, put_tombstone};
 use crate::coordinator::metadata::model::records::{ChunkRecord, ChunkState, CopyRecord};
@@ -26,7 +27,7 @@ use crate::coordinator::metadata::table::keys;
 use crate::coordinator::metadata::table::txn::{MUTATION_OPS_MAX, Txn};
 use crate::coordinator::metadata::table::view::View;
 
-const _: () = assert!(PUT_OPS_MAX < MUTATION_OPS_MAX);
+const _: () = assert!(PUT_OPS_MAX + NOTE_OPS_MAX < MUTATION_OPS_MAX);
 
 /// A copy to be dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +38,8 @@ pub struct CopyDrop {
     pub node: NodeId,
     /// Nodes that are heard of and have good ones.
     pub keep: Vec<NodeId>,
+    /// Why it is to go.
+    pub cause: CopyCause,
 }
 
 /// Good copies that must be left for one in this state to go.
@@ -58,7 +61,7 @@ fn live(view: &impl View, key: ChunkKey) -> Result<Option<ChunkRecord>, MetaErro
 /// # Errors
 /// Of the store.
 pub fn drop_copy(txn: &mut Txn<'_>, ctx: &OpContext, order: &CopyDrop) -> Result<bool, MetaError> {
-    let CopyDrop { key, node, keep } = order;
+    let CopyDrop { key, node, keep, cause } = order;
     if cluster::unknown_reign(txn)?.is_some() {
         // This metadata is an old copy: what it does not know may be newer.
         return Ok(false);
@@ -86,6 +89,9 @@ pub fn drop_copy(txn: &mut Txn<'_>, ctx: &OpContext, order: &CopyDrop) -> Result
     if copy.state != CopyState::Missing {
         put_tombstone(txn, *node, *key, ctx.now_ms)?;
     }
+    if copy.state != CopyState::Missing && !ordered {
+        note(txn, ctx, key.chunk, *node, CopyTurn::Dropping(*cause))?;
+    }
     if new != old {
         put_chunk(txn, key.chunk, Some(&old), &new)?;
     }
@@ -104,6 +110,7 @@ pub fn keep_copy(txn: &mut Txn<'_>, ctx: &OpContext, key: ChunkKey, node: NodeId
     (copy.state, copy.since_ms) = (CopyState::Unverified, ctx.now_ms);
     gc::take_tombstone(txn, node, key)?;
     put_chunk(txn, key.chunk, Some(&old), &new)?;
+    note(txn, ctx, key.chunk, node, CopyTurn::Kept)?;
     Ok(true)
 }
 

@@ -141,7 +141,7 @@ pub fn allocate(
                 };
                 let record = pending(ctx, &session, id, index, old.as_ref().map(|o| &o.1), placement);
                 put_chunk(txn, chunk, old.as_ref().map(|o| &o.1), &record)?;
-                txn.put(keys::reasons(chunk), &kept_reasons(placement))?;
+                txn.put(keys::reasons(chunk), &kept_reasons(placement, ctx))?;
                 segments.at(txn, id, index)?.set(index, Slot::Allocated(chunk));
                 (chunk, record)
             }
@@ -240,13 +240,15 @@ fn pending(
     }
 }
 
-fn kept_reasons(placement: &ChunkPlacement) -> Reasons {
+fn kept_reasons(placement: &ChunkPlacement, ctx: &OpContext) -> Reasons {
     let cut = |text: &str| text.chars().take(REASON_TEXT_MAX).collect::<String>();
     let kept = placement.reasons.iter().take(REASONS_MAX);
     Reasons {
         reasons: kept
             .map(|r| StoredReason { rule: cut(&r.rule), detail: cut(&r.detail), ..r.clone() })
             .collect(),
+        placed_ms: Some(ctx.wall_ms),
+        ..Reasons::default()
     }
 }
 

@@ -10,7 +10,7 @@
 //! v <version>                           -> Version        contents of a file, live or superseded
 //! s <version> <segment>                 -> Segment        32 chunk places; written while uploading
 //! k <chunk>                             -> ChunkRecord    length, hash, generation, copies, references
-//! e <chunk>                             -> Reasons        why it was placed there
+//! e <chunk>                             -> Reasons        why it was placed there, and what became of its copies
 //! q <good copies> <chunk>               -> ()             under-replicated, the most endangered first
 //! u <session>                           -> UploadSession  (a session and its version share their 128 bits)
 //! l <lease end> <session>               -> ()             when to look whether a lease has ended
@@ -181,7 +181,7 @@ pub fn parse_chunk(key: &[u8]) -> Option<ChunkId> {
     Some(ChunkId::from_bytes(key.strip_prefix(table::CHUNK)?.try_into().ok()?))
 }
 
-/// Why a chunk is where it is.
+/// Why a chunk is where it is, and what became of its copies.
 pub fn reasons(chunk: ChunkId) -> Vec<u8> {
     key(&[b"e", &chunk.to_bytes()])
 }

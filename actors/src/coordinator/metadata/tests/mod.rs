@@ -6,6 +6,7 @@ mod forget;
 mod gc;
 mod index;
 mod inventory;
+mod life;
 mod listing;
 mod namespace;
 mod nodes;

@@ -34,7 +34,15 @@ fn found(lab: &mut Lab, key: ChunkKey, node: u128, change: CopyChange) -> bool {
 }
 
 fn drop_it(lab: &mut Lab, key: ChunkKey, node: u128, keep: &[u128]) -> bool {
-    done(lab, &Mutation::DropCopy(CopyDrop { key, node: NodeId(node), keep: nodes(keep) }))
+    done(
+        lab,
+        &Mutation::DropCopy(CopyDrop {
+            key,
+            node: NodeId(node),
+            keep: nodes(keep),
+            cause: CopyCause::Surplus,
+        }),
+    )
 }
 
 fn copies(lab: &Lab, key: ChunkKey) -> Vec<(u128, CopyState)> {

@@ -289,7 +289,7 @@ fn a_big_file_is_committed_in_one_small_batch_and_read_in_pages() {
     }
     let explained = lab.reader().explain(&Explain { path: path("/big"), first: 0 }).unwrap();
     assert_eq!((explained.chunks.len(), explained.next), (8, Some(8)));
-    assert_eq!(explained.chunks[0].1[0].rule, "chosen");
+    assert_eq!(explained.chunks[0].1.reasons[0].rule, "chosen");
     lab.assert_consistent();
     lab.delete("/big", true).unwrap();
     lab.now_ms += lab.policy.read_lease_ms + 1;

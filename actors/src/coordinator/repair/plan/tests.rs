@@ -94,7 +94,14 @@ fn what_came_back_is_verified_before_another_copy_is_made() {
     assert_eq!(remedy(&[(1, Good), (2, Good), (3, Unverified)]), Some(Remedy::Verify(NodeId(3))));
     let copy = |sources: &[u128], not: &[u128], rather_not: &[u128], bad: Option<u128>| {
         let (sources, not, rather_not) = (ids(sources), ids(not), ids(rather_not));
-        Some(Remedy::Copy { sources, not, rather_not, to: None, bad: bad.map(NodeId) })
+        Some(Remedy::Copy {
+            sources,
+            not,
+            rather_not,
+            to: None,
+            bad: bad.map(NodeId),
+            cause: CopyCause::Repair,
+        })
     };
     assert_eq!(remedy(&[(1, Good), (2, Good)]), copy(&[2, 1], &[1, 2], &[3], None), "the least busy first");
     assert_eq!(
@@ -114,7 +121,7 @@ fn what_is_beyond_the_wanted_goes_in_the_order_of_its_use_and_only_for_nodes_tha
         let none = Wishes::default();
         let outlook = calm(&view, &none);
         match outlook.remedy(CHUNK, &record(2, copies), &|_| 0) {
-            Some(Remedy::Drop(NodeId(node))) => Some(node),
+            Some(Remedy::Drop(NodeId(node), _)) => Some(node),
             None => None,
             other => panic!("{other:?}"),
         }
@@ -177,13 +184,13 @@ fn emptied(nodes: &[NodeState], copies: &[(u128, CopyState)]) -> Option<Remedy> 
 fn what_is_on_a_node_that_is_emptied_gets_another_copy_before_it_is_dropped() {
     let up = [Up; 5];
     let copied = |copies: &[(u128, CopyState)]| matches!(emptied(&up, copies), Some(Remedy::Copy { .. }));
-    let drops = |node: u128| Some(Remedy::Drop(NodeId(node)));
+    let drops = |node: u128, cause| Some(Remedy::Drop(NodeId(node), cause));
     assert_eq!(emptied(&up, &[(1, Good), (2, Good)]), None);
     assert!(copied(&[(1, Good), (3, Good)]));
     assert!(copied(&[(3, Good), (4, Good)]));
     assert!(copied(&[(1, Good), (3, Good), (4, Good)]), "beyond the wanted, but only one stays");
-    assert_eq!(emptied(&up, &[(1, Good), (2, Good), (3, Good)]), drops(3));
-    assert_eq!(emptied(&up, &[(1, Good), (2, Good), (4, Unverified)]), drops(4));
+    assert_eq!(emptied(&up, &[(1, Good), (2, Good), (3, Good)]), drops(3, CopyCause::Drain));
+    assert_eq!(emptied(&up, &[(1, Good), (2, Good), (4, Unverified)]), drops(4, CopyCause::Drain));
     assert!(copied(&[(1, Good), (3, Good), (4, Dropping)]), "it is not kept where it is not wanted");
     assert_eq!(
         emptied(&up, &[(1, Good), (4, Dropping)]),
@@ -232,7 +239,10 @@ fn a_copy_that_is_to_be_elsewhere_is_made_there_and_then_dropped_where_it_was() 
         _ => None,
     };
     assert_eq!(to(wished(3, &[(1, Good), (2, Good)])), Some(3));
-    assert_eq!(wished(3, &[(1, Good), (2, Good), (3, Good)]), Some(Remedy::Drop(NodeId(2))));
+    assert_eq!(
+        wished(3, &[(1, Good), (2, Good), (3, Good)]),
+        Some(Remedy::Drop(NodeId(2), CopyCause::Balance))
+    );
     assert_eq!(wished(3, &[(1, Good), (3, Good)]), None, "it is done");
     assert_eq!(wished(4, &[(1, Good), (2, Good)]), None, "nothing goes to a node that is away");
     assert_eq!(wished(1, &[(1, Good), (2, Good)]), None, "it has one");

@@ -1,7 +1,9 @@
 //! `dfsctl explain`: where the chunks of files are, and why there.
 
 use dfs_wire::message::membership::NodeState;
-use dfs_wire::message::metadata::{ChunkExplanation, CopyState, Explained, PlacementReason, ReplicaLocation};
+use dfs_wire::message::metadata::{
+    ChunkExplanation, CopyCause, CopyEvent, CopyState, CopyTurn, Explained, PlacementReason, ReplicaLocation,
+};
 use serde::{Serialize, Serializer};
 
 use crate::connect::invocation::Invocation;
@@ -11,12 +13,13 @@ use crate::output::failure::Outcome;
 use crate::output::list::List;
 use crate::output::object::object;
 use crate::output::page::{Page, Paint};
-use crate::output::text::{count, hex, plain, present, size};
+use crate::output::text::{count, exact_time, hex, plain, present, size, time};
 use crate::output::views::EntryView;
 
 /// Shows where the chunks of files are, and why there
 ///
-/// For each chunk its id, size and SHA-256, its copies, and what placement thought of each node when it chose.
+/// For each chunk its id, size and SHA-256, its copies, what placement thought of each node when it chose, and what became of
+/// the copies since: which were made or deleted, by whom, and why.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -46,6 +49,10 @@ struct ReplicaView<'a>(&'a ReplicaLocation);
 #[derive(Debug)]
 struct ReasonView<'a>(&'a PlacementReason);
 
+/// What became of one copy.
+#[derive(Debug)]
+struct TurnView<'a>(&'a CopyEvent);
+
 impl Serialize for ChunkView {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let Self { chunk, lacking } = self;
@@ -60,6 +67,9 @@ impl Serialize for ChunkView {
             "replicas": chunk.replicas.iter().map(ReplicaView).collect::<Vec<_>>(),
             "reasons": chunk.reasons.iter().map(ReasonView).collect::<Vec<_>>(),
             "lacking": lacking,
+            "placed": chunk.placed_ms.map(exact_time),
+            "life": chunk.life.iter().map(TurnView).collect::<Vec<_>>(),
+            "life_forgotten": chunk.life_forgotten,
         })
     }
 }
@@ -73,6 +83,19 @@ impl Serialize for ReplicaView<'_> {
             "address": present(&replica.address),
             "node_state": replica.node_state.name(),
             "copy": replica.copy.name(),
+        })
+    }
+}
+
+impl Serialize for TurnView<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let CopyEvent { at_ms, node, name, turn } = self.0;
+        object!(serializer, {
+            "time": exact_time(*at_ms),
+            "node": name,
+            "node_id": node.to_string(),
+            "turn": turn.name(),
+            "cause": turn.cause().map(CopyCause::name),
         })
     }
 }
@@ -174,6 +197,39 @@ impl ChunkView {
             let (node, rule, detail) = (plain(&reason.name), plain(&reason.rule), plain(&reason.detail));
             page.line(paint.dim(&format!("  {mark}: {node} ({rule}) {detail}")));
         }
+        if let Some(placed) = chunk.placed_ms {
+            page.line(format!("  {}  placed and written", time(placed)));
+        }
+        if chunk.life_forgotten > 0 {
+            page.line(paint.dim(&format!("  ... {} before these are forgotten", chunk.life_forgotten)));
+        }
+        for turn in &chunk.life {
+            page.line(TurnView(turn).text());
+        }
+    }
+}
+
+impl TurnView<'_> {
+    /// One phrase: when, whose copy, what became of it, and why.
+    fn text(&self) -> String {
+        let CopyEvent { at_ms, name, turn, .. } = self.0;
+        let phrase = match turn {
+            CopyTurn::Copied(CopyCause::Drain) => "copied, because a node is emptied",
+            CopyTurn::Copied(CopyCause::Balance) => "copied, because another node is fuller",
+            CopyTurn::Copied(_) => "copied, because there were too few",
+            CopyTurn::Verified => "read whole, and good",
+            CopyTurn::Missing => "missing: the node does not have it",
+            CopyTurn::Returned => "there after all, to be verified",
+            CopyTurn::Corrupt => "corrupt: the node read something else",
+            CopyTurn::Dropping(CopyCause::Drain) => "to be deleted, because the node is emptied",
+            CopyTurn::Dropping(CopyCause::Balance) => "to be deleted, because it is elsewhere now",
+            CopyTurn::Dropping(CopyCause::Corrupt) => "to be deleted, because it is corrupt",
+            CopyTurn::Dropping(_) => "to be deleted, because there are more than wanted",
+            CopyTurn::Kept => "kept after all, to be verified",
+            CopyTurn::Deleted => "deleted",
+            CopyTurn::Forgotten => "given up with its node, which was forgotten",
+        };
+        format!("  {}  copy on {} {phrase}", time(*at_ms), plain(name))
     }
 }
 
@@ -235,6 +291,14 @@ mod tests {
             health: ChunkHealth::Safe,
             replicas: replicas.collect(),
             reasons: reasons.to_vec(),
+            placed_ms: Some(1_000_000_000_000),
+            life: vec![CopyEvent {
+                at_ms: 1_000_000_060_000,
+                node: NodeId(4),
+                name: "dn4".to_owned(),
+                turn: CopyTurn::Copied(CopyCause::Repair),
+            }],
+            life_forgotten: 1,
         }
     }
 
@@ -284,7 +348,18 @@ mod tests {
   ],
   "lacking": [
     "only 1 of 2 nodes could take one when it was written"
-  ]
+  ],
+  "placed": "2001-09-09T01:46:40.000Z",
+  "life": [
+    {
+      "time": "2001-09-09T01:47:40.000Z",
+      "node": "dn4",
+      "node_id": "00000000000000000000000000000004",
+      "turn": "copied",
+      "cause": "repair"
+    }
+  ],
+  "life_forgotten": 1
 }"#;
         assert_eq!(serde_json::to_string_pretty(&view).unwrap(), expected);
     }
