@@ -14,20 +14,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use dfs_client::admin::ClusterStatus;
-use dfs_client::{Client, MkdirOptions, PutOptions, PutSource};
-use dfs_tests::{Cluster, Content, Options, path};
-use dfs_wire::message::metadata::ChunkHealth;
+use dfs_client::{Client, MkdirOptions};
+use dfs_tests::{Cluster, Options, path};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use crate::load::{is_whole, many, put, small as small_files, until};
 use crate::ours;
 
 const NODES: usize = 6;
 /// Bytes of one large file.
 const LARGE: u64 = 64 << 20;
-/// Bytes of one small file that lies there.
-const SMALL: u64 = 4096;
 /// Bytes of the files that the load puts and gets.
 const LOAD: u64 = 64 << 10;
 /// Files that the load gets.
@@ -40,8 +37,6 @@ const GRACE: Duration = Duration::from_secs(10);
 const SPAN: Duration = Duration::from_secs(20);
 /// The share of the capacity that the steady load takes.
 const SHARE: f64 = 0.3;
-/// How often it is looked.
-const LOOK: Duration = Duration::from_millis(100);
 /// When it is given up.
 const PATIENCE: Duration = Duration::from_secs(1800);
 
@@ -92,7 +87,7 @@ async fn round(dir: Option<&Path>, mib: u64, small: u64) -> String {
         Cluster::start(NODES, options.set("cluster.repair_grace", &format!("{}s", GRACE.as_secs())));
     let client = cluster.client().await;
     fill(&client, mib, small).await;
-    until(&client, |status| is_whole(status) && status.nodes_up as usize == NODES).await;
+    until(&client, PATIENCE, |status| is_whole(status) && status.nodes_up as usize == NODES).await;
     let rate = capacity(&client).await * SHARE;
     let (load, mut done) = steady(client.clone(), rate);
     tokio::time::sleep(Duration::from_secs(3)).await;
@@ -106,11 +101,12 @@ async fn round(dir: Option<&Path>, mib: u64, small: u64) -> String {
     let killed = Instant::now();
     victim.kill();
     std::fs::remove_dir_all(victim.data_dir()).expect("its disk is wiped");
-    until(&client, |status| status.findings.iter().any(|finding| finding.code == "NODE_DOWN")).await;
+    until(&client, PATIENCE, |status| status.findings.iter().any(|finding| finding.code == "NODE_DOWN"))
+        .await;
     let seen = killed.elapsed();
     tokio::time::sleep(GRACE).await;
     let repair = Instant::now();
-    until(&client, is_whole).await;
+    until(&client, PATIENCE, is_whole).await;
     let (whole, took) = (killed.elapsed(), repair.elapsed());
     let healed = Instant::now();
     load.abort();
@@ -140,20 +136,11 @@ async fn round(dir: Option<&Path>, mib: u64, small: u64) -> String {
     line
 }
 
-/// Whether every chunk has all its copies.
-fn is_whole(status: &ClusterStatus) -> bool {
-    let is_safe = |(word, chunks): &(ChunkHealth, u64)| *chunks == 0 || *word == ChunkHealth::Safe;
-    !status.counting && status.health_of_chunks.iter().all(is_safe)
-}
-
 async fn fill(client: &Client, mib: u64, small: u64) {
     for directory in ["/large", "/small", "/load"] {
         client.mkdir(&path(directory), MkdirOptions::default()).await.expect("mkdir");
     }
-    many(client, small, 32, |client, number| async move {
-        put(&client, &format!("/small/{number}"), number, SMALL).await.expect("put");
-    })
-    .await;
+    small_files(client, "/small", small).await;
     many(client, LOADED, 32, |client, number| async move {
         put(&client, &format!("/load/{number}"), number, LOAD).await.expect("put");
     })
@@ -162,29 +149,6 @@ async fn fill(client: &Client, mib: u64, small: u64) {
         put(&client, &format!("/large/{number}"), number, LARGE).await.expect("put");
     })
     .await;
-}
-
-async fn put(client: &Client, at: &str, number: u64, len: u64) -> Result<(), dfs_client::Error> {
-    let source = PutSource::from(Content::new("heal", number, len).bytes());
-    client.put(source, &path(at), PutOptions::default()).await.map(drop)
-}
-
-async fn many<W: Future<Output = ()> + Send + 'static>(
-    client: &Client,
-    count: u64,
-    at_once: u64,
-    work: impl Fn(Client, u64) -> W,
-) {
-    let mut tasks = JoinSet::new();
-    for number in 0..count {
-        if tasks.len() as u64 >= at_once {
-            tasks.join_next().await.expect("some run").expect("no panic");
-        }
-        tasks.spawn(work(client.clone(), number));
-    }
-    while let Some(task) = tasks.join_next().await {
-        task.expect("no panic");
-    }
 }
 
 /// One operation of the load.
@@ -236,12 +200,4 @@ fn steady(client: Client, rate: f64) -> (tokio::task::JoinHandle<()>, mpsc::Unbo
         }
     });
     (load, done)
-}
-
-async fn until(client: &Client, done: impl Fn(&ClusterStatus) -> bool) {
-    let began = Instant::now();
-    while !done(&client.status().await.expect("status")) {
-        assert!(began.elapsed() < PATIENCE, "it does not come to an end");
-        tokio::time::sleep(LOOK).await;
-    }
 }

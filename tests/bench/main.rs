@@ -1,16 +1,38 @@
 //! Throughput and processor time of a whole cluster beside the ideal of the same machine; not a test. See README.md here.
 
+mod churn;
 mod heal;
 mod ideal;
+mod inventory;
+mod kills;
+mod load;
 mod ours;
 mod reclaim;
 mod table;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
 
 use ideal::Limits;
 use ours::Bench;
 use table::{Figure, Table};
+
+/// What is measured.
+enum Subject {
+    /// The workloads beside the ideal.
+    Pairs,
+    /// How fast so many deleted files are given back.
+    Reclaim(u64),
+    /// A datanode that dies with its disk.
+    Heal,
+    /// Inventories of so many files.
+    Inventory(u64),
+    /// Putting and deleting for so long.
+    Churn(Duration),
+    /// A coordinator that is killed while copies are made.
+    Kills,
+}
 
 /// What the command line says.
 struct Args {
@@ -18,25 +40,27 @@ struct Args {
     pairs: u32,
     mib: u64,
     small: u64,
-    reclaim: Option<u64>,
-    heal: bool,
+    subject: Subject,
     dir: Option<PathBuf>,
 }
 
-const HELP: &str = "cargo bench -p dfs-tests --bench figures -- [--limits PATH] [--pairs 5] [--mib 1024] [--small 4000] [--reclaim COUNT | --heal] [--dir DIR]
+const HELP: &str = "cargo bench -p dfs-tests --bench figures -- [--limits PATH] [--pairs 5] [--mib 1024] [--small 4000] [SUBJECT] [--dir DIR]
   --limits  the crate, or the built binary, that measures the ideals; or DFS_BENCH_LIMITS. Without it there are no ratios
-  --pairs   rounds of ours and ideal in turn
+  --pairs   rounds: of ours and ideal in turn, or of the subject
   --mib     bytes of the large file, and of the eight files together
   --small   small files per round
-  --reclaim instead of all that: how fast so many deleted files of 4 KiB are given back, beside how fast they were put
-  --heal    instead of all that: a datanode of six dies with its disk, --mib in large files and --small small ones, under a steady load
-  --dir     where the cluster and the ideals keep their data (default: the temporary directory)";
+  --dir     where the cluster and the ideals keep their data (default: the temporary directory)
+instead of all that, one SUBJECT:
+  --reclaim COUNT    how fast so many deleted files of 4 KiB are given back, beside how fast they were put
+  --heal             a datanode of six dies with its disk, --mib in large files and --small small ones, under a steady load
+  --inventory COUNT  what it costs the coordinator that each datanode tells all its copies of so many files
+  --churn SECONDS    small files put and deleted at full rate for so long: whether what they leave behind levels off
+  --kills            a coordinator that is killed ten times in a repair, a drain and a balance, --mib in large files";
 
 impl Args {
     fn parse() -> Result<Self, String> {
         let limits = std::env::var_os("DFS_BENCH_LIMITS").map(PathBuf::from);
-        let mut args =
-            Self { limits, pairs: 5, mib: 1024, small: 4_000, reclaim: None, heal: false, dir: None };
+        let mut args = Self { limits, pairs: 5, mib: 1024, small: 4_000, subject: Subject::Pairs, dir: None };
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or(format!("{word} needs a value"));
@@ -49,8 +73,11 @@ impl Args {
                 }
                 "--mib" => args.mib = number(value()?)?,
                 "--small" => args.small = number(value()?)?,
-                "--reclaim" => args.reclaim = Some(number(value()?)?),
-                "--heal" => args.heal = true,
+                "--reclaim" => args.subject = Subject::Reclaim(number(value()?)?),
+                "--heal" => args.subject = Subject::Heal,
+                "--inventory" => args.subject = Subject::Inventory(number(value()?)?),
+                "--churn" => args.subject = Subject::Churn(Duration::from_secs(number(value()?)?)),
+                "--kills" => args.subject = Subject::Kills,
                 "--dir" => args.dir = Some(value()?.into()),
                 _ => return Err(HELP.to_owned()),
             }
@@ -86,24 +113,30 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    if let Some(count) = args.reclaim {
-        println!("{}", reclaim::measure(args.dir.as_deref(), args.pairs, count));
-        return ExitCode::SUCCESS;
-    }
-    if args.heal {
-        println!("{}", heal::measure(args.dir.as_deref(), args.pairs, args.mib, args.small));
-        return ExitCode::SUCCESS;
-    }
+    let (dir, rounds) = (args.dir.as_deref(), args.pairs);
+    let text = match args.subject {
+        Subject::Pairs => pairs(&args),
+        Subject::Reclaim(count) => reclaim::measure(dir, rounds, count),
+        Subject::Heal => heal::measure(dir, rounds, args.mib, args.small),
+        Subject::Inventory(count) => inventory::measure(dir, rounds, count),
+        Subject::Churn(lasts) => churn::measure(dir, lasts),
+        Subject::Kills => kills::measure(dir, args.mib, rounds),
+    };
+    println!("{text}");
+    ExitCode::SUCCESS
+}
+
+/// The workloads beside the ideal, as Markdown.
+fn pairs(args: &Args) -> String {
     let limits = args.limits.as_deref().map(|path| Limits::at(path, args.dir.as_deref()));
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let mut table = Table::default();
     for number in 1..=args.pairs {
         eprintln!("round {number} of {}", args.pairs);
-        for (name, ours, ideal) in runtime.block_on(round(&args, limits.as_ref())) {
+        for (name, ours, ideal) in runtime.block_on(round(args, limits.as_ref())) {
             eprintln!("  {name}: {ours:?} beside {ideal:?}");
             table.add(name, ours, ideal);
         }
     }
-    println!("{}", table.markdown(&ours::conditions(args.mib, args.pairs)));
-    ExitCode::SUCCESS
+    table.markdown(&ours::conditions(args.mib, args.pairs))
 }

@@ -9,16 +9,13 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use dfs_client::Client;
-use dfs_client::admin::ClusterStatus;
 use dfs_tests::{Cluster, Options, written_bytes};
 
+use crate::load::until;
 use crate::ours;
 
 /// The shortest read lease that there is.
 const LEASE: Duration = Duration::from_secs(60);
-/// How often it is looked.
-const LOOK: Duration = Duration::from_millis(50);
 /// When it is given up.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -64,11 +61,11 @@ async fn round(dir: Option<&Path>, count: u64) -> Round {
 
     let (before, began) = (written(), Instant::now());
     client.trash_purge(None, None).await.expect("the trash is emptied");
-    until(&client, |status| status.trash_entries == 0).await;
+    until(&client, PATIENCE, |status| status.trash_entries == 0).await;
     let trash = began.elapsed();
     tokio::time::sleep(LEASE.saturating_sub(began.elapsed())).await;
     let due = began + LEASE;
-    until(&client, |status| (status.chunks, status.tombstones) == (0, 0)).await;
+    until(&client, PATIENCE, |status| (status.chunks, status.tombstones) == (0, 0)).await;
     let release = due.elapsed();
     let files = count as f64;
     Round {
@@ -77,13 +74,5 @@ async fn round(dir: Option<&Path>, count: u64) -> Round {
         trash: files / trash.as_secs_f64(),
         release: files / release.as_secs_f64(),
         metadata: (written() - before) as f64 / files,
-    }
-}
-
-async fn until(client: &Client, done: impl Fn(&ClusterStatus) -> bool) {
-    let began = Instant::now();
-    while !done(&client.status().await.expect("status")) {
-        assert!(began.elapsed() < PATIENCE, "it does not come to an end");
-        tokio::time::sleep(LOOK).await;
     }
 }

@@ -59,6 +59,8 @@ bugs! {
     CountDeadCopies,
     /// A copy is one too many though all that are wanted are needed, the last one too.
     DropLastCopy,
+    /// A job whose place is not known after a restart counts as having come to its end.
+    LoseJobCursor,
 }
 
 #[cfg(feature = "bugs")]

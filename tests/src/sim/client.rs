@@ -152,6 +152,7 @@ pub(super) async fn run(desk: Desk, program: Program) -> Ending {
         Program::Operate => person.operate().await,
         Program::TakeBack => {
             person.take_back().await;
+            person.jobs_end().await;
             Ok(())
         }
     }

@@ -10,13 +10,14 @@
 //! | 49 s | an operator has a file stored in two copies, and another one in four, and then in three again; he mutes a finding |
 //! | 78 s | he empties a third datanode |
 //! | 94 s | the datanode takes chunks again |
+//! | 97 s | he has the cluster balanced: something goes back to it |
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use dfs_client::Error;
-use dfs_client::job::{DrainNode, SetReplication, WantedCopies};
-use tokio::time::sleep;
+use dfs_client::job::{DrainNode, SetReplication, StartBalance, WantedCopies};
+use tokio::time::{Instant, sleep};
 
 use super::client::{Person, path_of};
 use super::faults::{Fault, Planned};
@@ -44,7 +45,12 @@ const VALUES: u32 = 40;
 const WANTED: [(u64, usize, u8); 3] = [(49_000, 1, 2), (49_000, 2, 4), (66_000, 2, 3)];
 const EMPTIES_MS: u64 = 78_000;
 const OVER_MS: u64 = 94_000;
-pub(super) const END_MS: u64 = 104_000;
+const BALANCES_MS: u64 = 97_000;
+pub(super) const END_MS: u64 = 112_000;
+/// The datanodes' disks are small, so that what little there is makes one fuller than another.
+pub(super) const DISK_BYTES: u64 = 4 << 20;
+/// Within so much time after all faults every job has ended.
+const JOBS_END_WITHIN: Duration = Duration::from_secs(120);
 /// How often an operator asks for the same until it is done.
 const TRIES: usize = 10;
 
@@ -106,6 +112,9 @@ impl Person {
             }
         }
         self.take_back().await;
+        self.at(BALANCES_MS).await;
+        let word = StartBalance { threshold_percent: 1, dry_run: false };
+        self.until_done("balance", || self.client.balance(word)).await;
         Ok(())
     }
 
@@ -113,6 +122,23 @@ impl Person {
     pub(super) async fn take_back(&self) {
         let name = EMPTIED.to_string();
         self.until_done("it takes chunks again", || self.client.undrain_node(&name)).await;
+    }
+
+    /// Waits until all that operators asked for has ended: whoever looks at the copies then sees none that is about to move.
+    pub(super) async fn jobs_end(&self) {
+        let began = Instant::now();
+        let goes_on = loop {
+            match self.client.jobs().await {
+                Ok(jobs) => match jobs.into_iter().find(|job| !job.state.has_ended()) {
+                    Some(job) if began.elapsed() > JOBS_END_WITHIN => break job,
+                    Some(_) => {}
+                    None => return,
+                },
+                Err(error) => self.say(format!("jobs: {error:?}")),
+            }
+            sleep(Duration::from_secs(1)).await;
+        };
+        self.ledger.accuse(format!("a job has not ended {JOBS_END_WITHIN:?} after all faults: {goes_on:?}"));
     }
 
     /// Asks until there is an answer that stays the same; says whether it was done.

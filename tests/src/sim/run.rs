@@ -145,6 +145,8 @@ struct Script {
     /// Whoever has most to do: the life lasts as long as he lives.
     actor: HostId,
     end_ms: u64,
+    /// Bytes of each datanode's disk, if that is another number than elsewhere.
+    disk_bytes: Option<u64>,
     /// What is to be done before the end, whoever died on the way.
     last: Option<Program>,
 }
@@ -157,13 +159,14 @@ impl Script {
             (script::RECORDER, Program::Record(script::GIVE_UP_MS)),
         ];
         let (faults, end_ms) = (script::happens(), script::END_MS);
-        Self { faults, parts, actor: script::ACTOR, end_ms, last: None }
+        Self { faults, parts, actor: script::ACTOR, end_ms, disk_bytes: None, last: None }
     }
 
     fn second() -> Self {
         let parts = vec![(mended::ACTOR, Program::Mend), (mended::OPERATOR, Program::Operate)];
         let (faults, end_ms) = (mended::happens(), mended::END_MS);
-        Self { faults, parts, actor: mended::ACTOR, end_ms, last: Some(Program::TakeBack) }
+        let (disk_bytes, last) = (Some(mended::DISK_BYTES), Some(Program::TakeBack));
+        Self { faults, parts, actor: mended::ACTOR, end_ms, disk_bytes, last }
     }
 }
 
@@ -173,6 +176,9 @@ fn live_script(world: &mut World, plan: &Plan, script: &Script) -> Result<(), St
     faults.extend(&plan.faults);
     faults.sort_by_key(|planned| planned.at_ms);
     let mut faults = faults.into_iter().peekable();
+    if let Some(bytes) = script.disk_bytes {
+        world.resize_disks(bytes);
+    }
     world.nodes().into_iter().for_each(|id| world.start(id));
     script.parts.iter().for_each(|(host, program)| world.employ(*host, program.clone()));
     while world.is_up(script.actor) || world.now_ms() < script.end_ms || faults.peek().is_some() {

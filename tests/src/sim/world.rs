@@ -106,6 +106,12 @@ impl World {
         self.media.keys().copied().collect()
     }
 
+    /// Gives the disks of datanodes another size.
+    pub(super) fn resize_disks(&self, bytes: u64) {
+        let datanodes = self.media.iter().filter(|(id, _)| **id != HostId::COORDINATOR);
+        datanodes.for_each(|(_, medium)| medium.resize(bytes));
+    }
+
     /// World time in milliseconds.
     pub(super) fn now_ms(&self) -> u64 {
         self.now / 1000

@@ -5,17 +5,19 @@
 //! cargo test --profile sim -p dfs-tests --features bugs,sim --test bugs -- SkipFileSync        # one of them
 //! cargo test --profile sim -p dfs-tests --features bugs,sim --test bugs -- SkipFileSync 7      # one of them, by one seed
 //! ```
-//! What finds a bug is what looks at every run of the simulator. Without it the same seeds are clean. The table of what was
+//! One that only a job can have is looked for where jobs are: the seeds are then the numbers of the worlds with one crash in the second scripted
+//! life. What finds a bug is what looks at every run of the simulator. Without it the same seeds are clean. The table of what was
 //! found, when this was last written down, is in `tests/README.md`, and so
 //! is the number of seeds that each may need.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::process::ExitCode;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use dfs_tests::sim::{Plan, run_apart_after};
+use dfs_tests::sim::enumerate::first_crashes;
+use dfs_tests::sim::{Life, Plan, run_apart_after};
 use dfs_wire::bugs::{self, Bug};
 
 /// Where the table is in which each bug has its budget, in the third column.
@@ -41,16 +43,26 @@ struct Search {
     took: Duration,
 }
 
-/// What is wrong with the run of a seed while a bug is there.
-fn wrong(seed: u64, bug: Option<Bug>) -> Vec<String> {
-    run_apart_after(&Plan::of(seed), move || bugs::plant(bug)).wrong
+/// What is wrong with a run while a bug is there.
+fn wrong(plan: &Plan, bug: Option<Bug>) -> Vec<String> {
+    run_apart_after(plan, move || bugs::plant(bug)).wrong
+}
+
+/// The plan of a seed, where a bug is looked for; `None` if there are not so many.
+fn plan(bug: Bug, seed: u64) -> Option<Plan> {
+    static CRASHES: LazyLock<Vec<Plan>> =
+        LazyLock::new(|| first_crashes(Life::Mended).expect("the scripted lives are clean"));
+    match bug {
+        Bug::LoseJobCursor => CRASHES.get(usize::try_from(seed).ok()?).cloned(),
+        _ => Some(Plan::of(seed)),
+    }
 }
 
 fn look_for(bug: Bug, seeds: Range<u64>) -> Search {
     let (began, mut seed) = (Instant::now(), seeds.start);
-    let found = seeds.into_iter().find_map(|next| {
+    let found = seeds.map_while(|next| Some((next, plan(bug, next)?))).find_map(|(next, plan)| {
         seed = next;
-        wrong(next, Some(bug)).into_iter().next()
+        wrong(&plan, Some(bug)).into_iter().next()
     });
     Search { bug, seed, wrong: found, took: began.elapsed() }
 }
@@ -109,19 +121,22 @@ fn asked_for(words: &[String]) -> Result<Vec<(Bug, Range<u64>)>, String> {
 }
 
 fn look_for_all(tasks: Vec<(Bug, Range<u64>)>) -> ExitCode {
-    let (used, failed) = (Mutex::new(BTreeSet::new()), Mutex::new(0));
+    let (used, failed) = (Mutex::new(BTreeMap::new()), Mutex::new(0));
     let count = |set: &Mutex<u32>| *set.lock().unwrap_or_else(PoisonError::into_inner) += 1;
     each(tasks, |(bug, seeds)| {
         let search = look_for(bug, seeds);
         tell(&search);
         match search.wrong {
-            Some(_) => drop(used.lock().unwrap_or_else(PoisonError::into_inner).insert(search.seed)),
+            Some(_) => {
+                let plan = plan(bug, search.seed).map(|plan| (format!("{plan:?}"), (search.seed, plan)));
+                used.lock().unwrap_or_else(PoisonError::into_inner).extend(plan);
+            }
             None => count(&failed),
         }
     });
     let used = used.into_inner().unwrap_or_else(PoisonError::into_inner);
-    each(used.into_iter().collect(), |seed| {
-        if let Some(what) = wrong(seed, None).first() {
+    each(used.into_values().collect(), |(seed, plan)| {
+        if let Some(what) = wrong(&plan, None).first() {
             println!("seed {seed} without any bug: {what}");
             count(&failed);
         }

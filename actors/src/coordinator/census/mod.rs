@@ -17,4 +17,4 @@ mod state;
 
 pub(super) use actor::{CensusArgs, CensusTaker, census_channel};
 pub(super) use messages::CensusMsg;
-pub(super) use state::{Counted, compared, count_at_once, heard_of, reaches};
+pub(super) use state::{Counted, compared, count_at_once, expected, heard_of, reaches};

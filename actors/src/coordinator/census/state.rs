@@ -32,6 +32,17 @@ pub(crate) fn reaches(view: &ClusterView, now_ms: u64) -> impl Fn(NodeId) -> Rea
     move |node| view.reach(node, now_ms)
 }
 
+/// Whether a node was heard of since the coordinator started; `None` of those that may be away, have left or are no part of the
+/// cluster.
+pub(crate) fn expected(view: &ClusterView, now_ms: u64) -> impl Fn(NodeId) -> Option<bool> + '_ {
+    move |node| {
+        let known = view.node(node)?;
+        let may_be_away = known.grace_until_ms.is_some_and(|until| now_ms < until);
+        let expected = known.entry.state.belongs() && known.entry.state != NodeState::Left && !may_be_away;
+        expected.then_some(known.heard.is_some())
+    }
+}
+
 /// As [`reaches`], but a node that is silent just now is away: at the start of a coordinator that is every node.
 pub(crate) fn heard_of(view: &ClusterView, now_ms: u64) -> impl Fn(NodeId) -> Reach + '_ {
     move |node| match view.state(node) {
@@ -59,7 +70,7 @@ pub(crate) fn count_at_once(
     now_ms: u64,
 ) -> Result<Option<Census>, MetaError> {
     let mut counting = Counting::default();
-    let all = counting.step(rows, &reaches(view, now_ms), AT_ONCE)?;
+    let all = counting.step(rows, (&reaches(view, now_ms), &expected(view, now_ms)), AT_ONCE)?;
     Ok(all.then(|| counting.finish()))
 }
 
@@ -79,7 +90,8 @@ impl OpenCount {
     /// # Errors
     /// Of the store, or a damaged row.
     pub(crate) fn step(mut self, rows: &impl View, now_ms: u64) -> Result<Stepped, MetaError> {
-        let all = self.counting.step(rows, &reaches(&self.view, now_ms), STEP)?;
+        let view = Arc::clone(&self.view);
+        let all = self.counting.step(rows, (&reaches(&view, now_ms), &expected(&view, now_ms)), STEP)?;
         Ok(Stepped { open: self, all })
     }
 }

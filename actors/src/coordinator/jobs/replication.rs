@@ -12,9 +12,10 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use dfs_wire::bugs::{self, Bug};
 use dfs_wire::codec;
 use dfs_wire::id::{InodeId, NodeId, OpId, VersionId};
-use dfs_wire::message::job::{JobId, WantedCopies, WorkAmount};
+use dfs_wire::message::job::{JobId, JobTask, WantedCopies, WorkAmount};
 use dfs_wire::path::DfsPath;
 use dfs_wire::status::{Status, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -71,6 +72,16 @@ impl ReplicationCursor {
     /// The cursor that was stored.
     fn decode(bytes: &[u8]) -> Self {
         codec::decode(bytes).unwrap_or_default()
+    }
+}
+
+/// The cursor as the coordinator finds it after a restart.
+pub(super) fn found_again(task: &JobTask, cursor: Vec<u8>) -> Vec<u8> {
+    match task {
+        JobTask::Replication(_) if bugs::is(Bug::LoseJobCursor) => {
+            ReplicationCursor { waiting: true, ..ReplicationCursor::default() }.encode()
+        }
+        _ => cursor,
     }
 }
 

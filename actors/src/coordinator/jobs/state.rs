@@ -17,6 +17,7 @@ use dfs_wire::message::job::{JobAction, JobId, JobState, JobStatus, JobTask, Wor
 use dfs_wire::status::{Status, StatusCode};
 
 use super::messages::{AskedJob, Changes};
+use super::replication::found_again;
 use crate::coordinator::metadata::model::records::JobRecord;
 use crate::coordinator::metadata::ops::jobs::{JOBS_MAX, Remembered};
 
@@ -70,7 +71,10 @@ fn same(a: &JobTask, b: &JobTask) -> bool {
 impl JobsState {
     /// The jobs that are remembered.
     pub(super) fn new(remembered: Remembered) -> Self {
-        let job = |(id, record)| (id, LiveJob { record, unsaved: false, seen: Vec::new() });
+        let job = |(id, mut record): (JobId, JobRecord)| {
+            record.cursor = found_again(&record.task, record.cursor);
+            (id, LiveJob { record, unsaved: false, seen: Vec::new() })
+        };
         Self {
             jobs: remembered.jobs.into_iter().map(job).collect(),
             last: remembered.last,

@@ -1,15 +1,16 @@
 //! When repair holds back: so much is away that something else than nodes may have failed, or not all has been heard of yet.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use dfs_wire::id::NodeId;
 use dfs_wire::message::membership::NodeState;
 
+use crate::coordinator::census::expected;
 use crate::coordinator::membership::{ClusterView, NodeView};
+use crate::coordinator::metadata::model::census::Census;
 
-/// After a start, this share of the known copies is enough to be heard of, in percent.
-const HEARD_PERCENT: u64 = 95;
+/// After a start, of this share of the chunks copies are to be known of, in percent.
+const ASSURED_PERCENT: u64 = 95;
 
 /// Whether a node that is away may be: it said that it goes, or an operator did.
 fn may_be_away(node: &NodeView, now_ms: u64) -> bool {
@@ -46,25 +47,23 @@ pub(super) fn mass_failure(
 
 /// Nodes that are expected here and were not heard of since the coordinator started.
 pub(super) fn unheard(view: &ClusterView, now_ms: u64) -> Vec<NodeId> {
-    let expected = |node: &&Arc<NodeView>| {
-        let left = node.entry.state == NodeState::Left || may_be_away(node, now_ms);
-        node.entry.state.belongs() && !left
-    };
-    let unheard = view.nodes.iter().filter(expected).filter(|node| node.heard.is_none());
-    unheard.map(|node| node.entry.node).collect()
+    let heard = expected(view, now_ms);
+    let all = view.nodes.iter().map(|node| node.entry.node);
+    all.filter(|node| heard(*node) == Some(false)).collect()
 }
 
-/// Whether enough was heard of since the coordinator started that repair need not wait: every node that is expected, or those that
-/// should have nearly all copies. `copies` = how many a node should have.
-pub(super) fn is_heard(view: &ClusterView, now_ms: u64, copies: impl Fn(NodeId) -> u64) -> bool {
-    let missing: u64 = unheard(view, now_ms).into_iter().map(|node| copies(node).max(1)).sum();
-    let members = view.nodes.iter().filter(|node| node.entry.state.belongs());
-    let all: u64 = members.map(|node| copies(node.entry.node)).sum();
-    !view.nodes.is_empty() && (missing == 0 || missing * 100 <= all * (100 - HEARD_PERCENT))
+/// Whether enough was heard of since the coordinator started that repair need not wait: every node that is expected, or so many
+/// that nearly all chunks can wait for the others. A node that never comes back keeps repair from nothing that way.
+pub(super) fn is_heard(view: &ClusterView, now_ms: u64, census: &Census) -> bool {
+    !view.nodes.is_empty() && (unheard(view, now_ms).is_empty() || census.is_assured(ASSURED_PERCENT))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use dfs_wire::message::metadata::CopyState;
+
     use super::*;
     use crate::env::MonoTime;
     use NodeState::{Down, Left, Up};
@@ -113,18 +112,32 @@ mod tests {
     }
 
     #[test]
-    fn after_a_start_nearly_all_copies_are_enough() {
-        let mut view = view(&[(Up, ""); 3]);
-        let copies = |node: NodeId| if node == NodeId(3) { 5 } else { 48 };
-        assert!(!is_heard(&view, 0, copies), "nobody was heard of");
-        assert!(!is_heard(&ClusterView::default(), 0, copies), "nor is there anybody");
+    fn after_a_start_two_copies_of_nearly_all_chunks_are_enough() {
+        let mut view = view(&[(Up, ""); 4]);
+        // By what was heard of when it was counted.
+        let census = |view: &ClusterView, groups: &[(&[u128], u64)]| {
+            let heard = expected(view, 0);
+            groups.iter().fold(Census::default(), |census, (nodes, chunks)| {
+                let good: Vec<_> = nodes.iter().map(|node| (NodeId(*node), CopyState::Good)).collect();
+                census.with_heard(&good, *chunks, &heard)
+            })
+        };
+        let of_three: &[(&[u128], u64)] = &[(&[1, 2, 3], 50), (&[1, 2, 4], 30), (&[2, 3, 4], 20)];
+        let heard = |view: &ClusterView, groups: &[(&[u128], u64)]| is_heard(view, 0, &census(view, groups));
+        assert!(!heard(&view, of_three), "nobody was heard of");
+        assert!(!heard(&ClusterView::default(), of_three), "nor is there anybody");
         for at in [0, 1] {
             change(&mut view, at, |node| node.heard = Some(MonoTime::ZERO));
         }
-        assert!(is_heard(&view, 0, copies), "5 of 101 copies are not known of");
-        assert!(!is_heard(&view, 0, |node| copies(node) * if node == NodeId(3) { 2 } else { 1 }));
-        assert!(!is_heard(&view, 0, |_| 0), "nothing was counted yet: everybody is waited for");
+        assert!(!heard(&view, of_three), "a fifth has one copy that is known of");
+        assert!(heard(&view, &[(&[1, 2, 3], 95), (&[2, 3, 4], 5)]));
+        assert!(!heard(&view, &[(&[1, 2, 3], 94), (&[2, 3, 4], 6)]));
+        assert!(!heard(&view, &[(&[1, 3], 100)]), "a chunk of two copies waits for both");
+        assert!(heard(&view, &[(&[1], 100)]));
         change(&mut view, 2, |node| node.heard = Some(MonoTime::ZERO));
-        assert!(is_heard(&view, 0, |_| 0));
+        assert!(heard(&view, of_three), "one node of four that never comes back is not waited for");
+        assert!(!heard(&view, &[]), "unless nothing was counted yet");
+        change(&mut view, 3, |node| node.grace_until_ms = Some(1_000));
+        assert!(heard(&view, &[]), "nobody else is expected");
     }
 }

@@ -10,7 +10,7 @@ use dfs_node::store::watermarks::Space;
 use rustix::io::Errno;
 
 use super::file::SimFile;
-use super::medium::{CAPACITY, Dir, Fault, Node, errno, split};
+use super::medium::{Dir, Fault, Node, errno, split};
 use super::mount::SimDisk;
 use crate::sim::host::now_us;
 
@@ -130,7 +130,7 @@ impl DiskIo for SimDisk {
     fn space(&self, _: &Path) -> io::Result<Space> {
         self.alive()?;
         let state = self.state();
-        Ok(Space { capacity: CAPACITY, available: state.capacity.saturating_sub(state.used) })
+        Ok(Space { capacity: state.size, available: state.capacity.saturating_sub(state.used) })
     }
 
     fn device(&self, _: &Path) -> io::Result<u64> {

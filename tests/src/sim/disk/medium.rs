@@ -14,7 +14,7 @@ use crate::Rng;
 use crate::sim::trace::Trace;
 
 /// Size of a disk.
-pub(super) const CAPACITY: u64 = 1 << 30;
+const CAPACITY: u64 = 1 << 30;
 
 /// Most jobs of a disk take so long at most,
 const SOON_US: u64 = 1_500;
@@ -66,6 +66,9 @@ pub(super) struct State {
     pub(super) locks: BTreeSet<PathBuf>,
     pub(super) next: u64,
     pub(super) used: u64,
+    /// Bytes it has when it is sound.
+    pub(super) size: u64,
+    /// Bytes it has now.
     pub(super) capacity: u64,
     pub(super) faults: Vec<Fault>,
     /// A fault has struck since the last time it was healed.
@@ -90,7 +93,7 @@ pub(in crate::sim) struct Medium {
 impl Medium {
     /// An empty one, with its root directory.
     pub(in crate::sim) fn new(trace: Trace, rng: Rng) -> Self {
-        let mut state = State { capacity: CAPACITY, ..State::default() };
+        let mut state = State { size: CAPACITY, capacity: CAPACITY, ..State::default() };
         state.dirs.insert(PathBuf::from("/"), Dir::default());
         Self {
             state: Arc::new(Mutex::new(state)),
@@ -119,7 +122,7 @@ impl Medium {
     pub(in crate::sim) fn heal(&self) {
         let mut state = self.lock();
         state.faults.clear();
-        state.capacity = CAPACITY;
+        state.capacity = state.size;
         (state.slow_ms, state.hangs, state.reads_short) = (0, false, false);
         self.answers.notify_waiters();
     }
@@ -137,7 +140,14 @@ impl Medium {
 
     /// Whether it has less room than it had.
     pub(in crate::sim) fn is_full(&self) -> bool {
-        self.lock().capacity < CAPACITY
+        let state = self.lock();
+        state.capacity < state.size
+    }
+
+    /// Gives it another size.
+    pub(in crate::sim) fn resize(&self, bytes: u64) {
+        let mut state = self.lock();
+        (state.size, state.capacity) = (bytes, bytes);
     }
 
     /// Lets every job take longer.

@@ -264,6 +264,17 @@ pub fn enumerate(extent: Extent, jobs: usize, mut each: impl FnMut(&Point, &Repo
     Ok(())
 }
 
+/// Worlds of a life with one crash: after each name that an earlier life does not have is first done, and about when it is last
+/// done.
+///
+/// # Errors
+/// As [`steps`].
+pub fn first_crashes(life: Life) -> Result<Vec<Plan>, String> {
+    let book = Book::all()?.into_iter().find(|book| book.life == life);
+    let points = book.map(|book| singles(&book, Extent::Short)).unwrap_or_default();
+    Ok(plans(&points).into_iter().map(|plan| Plan { keep: false, ..plan }).collect())
+}
+
 /// The points themselves. To know what comes after a first crash, its world is run.
 ///
 /// # Errors

@@ -10,6 +10,8 @@ use dfs_wire::id::NodeId;
 use dfs_wire::message::metadata::{ChunkHealth, CopyState};
 
 use super::records::GroupRow;
+#[cfg(test)]
+use super::worth::Reach;
 use super::worth::{Reaches, Worth};
 use crate::coordinator::metadata::table::error::MetaError;
 use crate::coordinator::metadata::table::format::decode;
@@ -34,6 +36,12 @@ impl Count {
     }
 }
 
+/// Whether a node was heard of since the coordinator started; `None` = nobody expects it to be here.
+pub type Heard<'a> = &'a dyn Fn(NodeId) -> Option<bool>;
+
+/// Good copies on nodes that were heard of with which a chunk can wait for the others.
+const ASSURED_COPIES: usize = 2;
+
 /// The live chunks by what they are worth, and the copies of each node by their state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Census {
@@ -41,6 +49,10 @@ pub struct Census {
     nodes: BTreeMap<NodeId, BTreeMap<CopyState, Count>>,
     /// Chunks that no node can serve now, by the nodes that may have a copy: the first few kinds.
     away: BTreeMap<NodeId, u64>,
+    /// All chunks.
+    all: u64,
+    /// Those of which two good copies are on nodes that were heard of since the coordinator started, or all that are expected.
+    assured: u64,
 }
 
 impl Census {
@@ -69,14 +81,45 @@ impl Census {
         self.away.iter().map(|(node, chunks)| (*node, *chunks))
     }
 
+    /// Whether of at least so many percent of the chunks two good copies are on nodes that were heard of since the coordinator
+    /// started, or all that are expected. Of nothing that is counted nobody knows.
+    pub fn is_assured(&self, percent: u64) -> bool {
+        self.all > 0 && self.assured.saturating_mul(100) >= self.all.saturating_mul(percent)
+    }
+
     /// With so many chunks of one byte more, on nodes that are all there.
     #[cfg(test)]
     pub(crate) fn with_group(mut self, wanted: u8, copies: &[(NodeId, CopyState)], chunks: u64) -> Self {
-        self.add(wanted, copies, GroupRow { chunks, bytes: chunks }, &|_| super::worth::Reach::Here);
+        self.add(wanted, copies, GroupRow { chunks, bytes: chunks }, (&|_| Reach::Here, &|_| Some(true)));
         self
     }
 
-    fn add(&mut self, wanted: u8, copies: &[(NodeId, CopyState)], row: GroupRow, reach: Reaches<'_>) {
+    /// With so many chunks of one byte more, on nodes that were heard of or not.
+    #[cfg(test)]
+    pub(crate) fn with_heard(
+        mut self,
+        copies: &[(NodeId, CopyState)],
+        chunks: u64,
+        heard: Heard<'_>,
+    ) -> Self {
+        self.add(3, copies, GroupRow { chunks, bytes: chunks }, (&|_| Reach::Here, heard));
+        self
+    }
+
+    fn add(
+        &mut self,
+        wanted: u8,
+        copies: &[(NodeId, CopyState)],
+        row: GroupRow,
+        (reach, heard): (Reaches<'_>, Heard<'_>),
+    ) {
+        let good = copies.iter().filter(|(_, state)| *state == CopyState::Good);
+        let expected: Vec<bool> = good.filter_map(|(node, _)| heard(*node)).collect();
+        let assured = expected.iter().filter(|heard| **heard).count();
+        self.all = self.all.saturating_add(row.chunks);
+        if assured >= expected.len().min(ASSURED_COPIES) {
+            self.assured = self.assured.saturating_add(row.chunks);
+        }
         let health = Worth::of(wanted, copies.iter().copied(), reach).health();
         self.chunks.entry(health).or_default().add(row);
         for (node, state) in copies {
@@ -102,11 +145,16 @@ impl Counting {
     ///
     /// # Errors
     /// Of the store, or a damaged row.
-    pub fn step(&mut self, view: &impl View, reach: Reaches<'_>, rows: usize) -> Result<bool, MetaError> {
+    pub fn step(
+        &mut self,
+        view: &impl View,
+        nodes: (Reaches<'_>, Heard<'_>),
+        rows: usize,
+    ) -> Result<bool, MetaError> {
         let page = view.scan(&KeyRange::prefix(table::GROUP).after(&self.after), rows)?;
         for (key, value) in &page {
             let parsed = keys::parse_group(key).ok_or_else(|| MetaError::damaged(key, "not a group"))?;
-            self.census.add(parsed.0, &parsed.1, decode(key, value)?, reach);
+            self.census.add(parsed.0, &parsed.1, decode(key, value)?, nodes);
         }
         match page.last() {
             Some((key, _)) => self.after.clone_from(key),

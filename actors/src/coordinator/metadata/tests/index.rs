@@ -51,7 +51,7 @@ impl Lab {
         let mut counting = Counting::default();
         self.reader()
             .read(|view| {
-                while !counting.step(view, reach, 2)? {}
+                while !counting.step(view, (reach, &|_| None), 2)? {}
                 Ok(())
             })
             .unwrap();
