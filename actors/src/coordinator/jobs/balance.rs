@@ -26,11 +26,11 @@ use crate::coordinator::placement::not_writable;
 use crate::coordinator::repair::Move;
 
 /// Chunks that are to move at once.
-pub(super) const MOVES_MAX: usize = 256;
+pub(super) const MOVES_MAX: usize = 2048;
 /// Their bytes, so that they come there in time over slow lines as well.
 const BYTES_MAX: u64 = 1 << 30;
 /// Rows that one look goes through.
-const LOOK_ROWS: usize = 1024;
+const LOOK_ROWS: usize = 4096;
 
 /// Bytes that are to go from one node to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

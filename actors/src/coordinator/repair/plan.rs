@@ -50,7 +50,7 @@ pub(super) enum Remedy {
         to: Option<NodeId>,
         /// A node with a bad copy, which makes room for another one if no other node can take it.
         bad: Option<NodeId>,
-        /// Why.
+        /// What it is made for: told to whoever asks later.
         cause: CopyCause,
     },
     /// Order a copy away, and why.

@@ -37,7 +37,7 @@ impl Count {
 }
 
 /// Whether a node was heard of since the coordinator started; `None` = nobody expects it to be here.
-pub type Heard<'a> = &'a dyn Fn(NodeId) -> Option<bool>;
+pub type HeardOf<'a> = &'a dyn Fn(NodeId) -> Option<bool>;
 
 /// Good copies on nodes that were heard of with which a chunk can wait for the others.
 const ASSURED_COPIES: usize = 2;
@@ -49,7 +49,7 @@ pub struct Census {
     nodes: BTreeMap<NodeId, BTreeMap<CopyState, Count>>,
     /// Chunks that no node can serve now, by the nodes that may have a copy: the first few kinds.
     away: BTreeMap<NodeId, u64>,
-    /// All chunks.
+    /// Live chunks that were counted, whatever they are worth.
     all: u64,
     /// Those of which two good copies are on nodes that were heard of since the coordinator started, or all that are expected.
     assured: u64,
@@ -100,7 +100,7 @@ impl Census {
         mut self,
         copies: &[(NodeId, CopyState)],
         chunks: u64,
-        heard: Heard<'_>,
+        heard: HeardOf<'_>,
     ) -> Self {
         self.add(3, copies, GroupRow { chunks, bytes: chunks }, (&|_| Reach::Here, heard));
         self
@@ -111,7 +111,7 @@ impl Census {
         wanted: u8,
         copies: &[(NodeId, CopyState)],
         row: GroupRow,
-        (reach, heard): (Reaches<'_>, Heard<'_>),
+        (reach, heard): (Reaches<'_>, HeardOf<'_>),
     ) {
         let good = copies.iter().filter(|(_, state)| *state == CopyState::Good);
         let expected: Vec<bool> = good.filter_map(|(node, _)| heard(*node)).collect();
@@ -148,7 +148,7 @@ impl Counting {
     pub fn step(
         &mut self,
         view: &impl View,
-        nodes: (Reaches<'_>, Heard<'_>),
+        nodes: (Reaches<'_>, HeardOf<'_>),
         rows: usize,
     ) -> Result<bool, MetaError> {
         let page = view.scan(&KeyRange::prefix(table::GROUP).after(&self.after), rows)?;

@@ -1,3 +1,5 @@
+//! Why a chunk is where it is, and what became of it.
+
 use dfs_wire::id::NodeId;
 use dfs_wire::message::metadata::CopyTurn;
 use serde::{Deserialize, Serialize};
