@@ -35,8 +35,6 @@ const PUT_EVERY: u64 = 4;
 const GRACE: Duration = Duration::from_secs(10);
 /// How long the capacity, and the quiet, is measured.
 const SPAN: Duration = Duration::from_secs(20);
-/// The share of the capacity that the steady load takes.
-const SHARE: f64 = 0.3;
 /// When it is given up.
 const PATIENCE: Duration = Duration::from_secs(1800);
 
@@ -62,25 +60,34 @@ impl Latency {
     }
 }
 
-/// Rounds on fresh clusters, as Markdown.
-pub(crate) fn measure(dir: Option<&Path>, rounds: u32, mib: u64, small: u64) -> String {
+/// What lies in the cluster.
+#[derive(Clone, Copy)]
+pub(crate) struct Filled {
+    /// In large files.
+    pub(crate) mib: u64,
+    /// Small files.
+    pub(crate) small: u64,
+}
+
+/// Rounds on fresh clusters, as Markdown; the load takes so many percent of what goes.
+pub(crate) fn measure(dir: Option<&Path>, rounds: u32, filled: Filled, load_percent: u64) -> String {
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let Filled { mib, small } = filled;
     let mut text = format!(
         "Commit {}. 1 + {NODES} nodes, {mib} MiB in large files and {small} files of 4 KiB, three copies; grace 10 s. Load: gets and \
-         puts of 64 KiB, 3 to 1, at {:.0} % of what goes.\n\n\
+         puts of 64 KiB, 3 to 1, at {load_percent} % of what goes.\n\n\
          | load, op/s | seen after, s | whole after, s | of that repair, s | copied, MiB/s | copied, chunks/s | quiet p50 / p99, ms | repair p50 / p99, ms | p99 ratio | failed |\n\
          |---|---|---|---|---|---|---|---|---|---|\n",
-        ours::commit(),
-        SHARE * 100.0
+        ours::commit()
     );
     for number in 1..=rounds {
         eprintln!("round {number} of {rounds}");
-        text += &runtime.block_on(round(dir, mib, small));
+        text += &runtime.block_on(round(dir, filled, load_percent));
     }
     text
 }
 
-async fn round(dir: Option<&Path>, mib: u64, small: u64) -> String {
+async fn round(dir: Option<&Path>, Filled { mib, small }: Filled, load_percent: u64) -> String {
     let base = dir.map(|dir| tempfile::tempdir_in(dir).expect("a directory"));
     let options = Options { data: base.as_ref().map(|base| base.path().join("data")), ..Options::default() };
     let cluster =
@@ -88,7 +95,7 @@ async fn round(dir: Option<&Path>, mib: u64, small: u64) -> String {
     let client = cluster.client().await;
     fill(&client, mib, small).await;
     until(&client, PATIENCE, |status| is_whole(status) && status.nodes_up as usize == NODES).await;
-    let rate = capacity(&client).await * SHARE;
+    let rate = if load_percent > 0 { capacity(&client).await * load_percent as f64 / 100.0 } else { 0.0 };
     let (load, mut done) = steady(client.clone(), rate);
     tokio::time::sleep(Duration::from_secs(3)).await;
     let quiet = Instant::now();
@@ -116,10 +123,14 @@ async fn round(dir: Option<&Path>, mib: u64, small: u64) -> String {
     }
     let (before, during) = (Latency::of(&all, quiet, killed), Latency::of(&all, repair, healed));
     let ms = |span: Duration| span.as_secs_f64() * 1e3;
+    let ratio = match before.p99.is_zero() {
+        true => "–".to_owned(),
+        false => format!("{:.2}", during.p99.as_secs_f64() / before.p99.as_secs_f64()),
+    };
     let mut line = String::new();
     let _ = writeln!(
         line,
-        "| {rate:.0} | {:.1} | {:.1} | {:.1} | {:.0} | {:.0} | {:.1} / {:.1} | {:.1} / {:.1} | {:.2} | {} of {} |",
+        "| {rate:.0} | {:.1} | {:.1} | {:.1} | {:.0} | {:.0} | {:.1} / {:.1} | {:.1} / {:.1} | {ratio} | {} of {} |",
         seen.as_secs_f64(),
         whole.as_secs_f64(),
         took.as_secs_f64(),
@@ -129,7 +140,6 @@ async fn round(dir: Option<&Path>, mib: u64, small: u64) -> String {
         ms(before.p99),
         ms(during.p50),
         ms(during.p99),
-        during.p99.as_secs_f64() / before.p99.as_secs_f64(),
         during.failed,
         during.operations,
     );
@@ -189,6 +199,9 @@ fn steady(client: Client, rate: f64) -> (tokio::task::JoinHandle<()>, mpsc::Unbo
     let (tell, done) = mpsc::unbounded_channel();
     let load = tokio::spawn(async move {
         let began = Instant::now();
+        if rate <= 0.0 {
+            return;
+        }
         for number in 0_u64.. {
             let due = began + Duration::from_secs_f64(number as f64 / rate);
             tokio::time::sleep_until(due.into()).await;

@@ -24,8 +24,8 @@ enum Subject {
     Pairs,
     /// How fast so many deleted files are given back.
     Reclaim(u64),
-    /// A datanode that dies with its disk.
-    Heal,
+    /// A datanode that dies with its disk, while clients take so many percent of what goes.
+    Heal(u64),
     /// Inventories of so many files.
     Inventory(u64),
     /// Putting and deleting for so long.
@@ -52,7 +52,7 @@ const HELP: &str = "cargo bench -p dfs-tests --bench figures -- [--limits PATH] 
   --dir     where the cluster and the ideals keep their data (default: the temporary directory)
 instead of all that, one SUBJECT:
   --reclaim COUNT    how fast so many deleted files of 4 KiB are given back, beside how fast they were put
-  --heal             a datanode of six dies with its disk, --mib in large files and --small small ones, under a steady load
+  --heal PERCENT     a datanode of six dies with its disk, --mib in large files and --small small ones, while clients take so much of what goes
   --inventory COUNT  what it costs the coordinator that each datanode tells all its copies of so many files
   --churn SECONDS    small files put and deleted at full rate for so long: whether what they leave behind levels off
   --kills            a coordinator that is killed ten times in a repair, a drain and a balance, --mib in large files";
@@ -74,7 +74,7 @@ impl Args {
                 "--mib" => args.mib = number(value()?)?,
                 "--small" => args.small = number(value()?)?,
                 "--reclaim" => args.subject = Subject::Reclaim(number(value()?)?),
-                "--heal" => args.subject = Subject::Heal,
+                "--heal" => args.subject = Subject::Heal(number(value()?)?),
                 "--inventory" => args.subject = Subject::Inventory(number(value()?)?),
                 "--churn" => args.subject = Subject::Churn(Duration::from_secs(number(value()?)?)),
                 "--kills" => args.subject = Subject::Kills,
@@ -117,7 +117,9 @@ fn main() -> ExitCode {
     let text = match args.subject {
         Subject::Pairs => pairs(&args),
         Subject::Reclaim(count) => reclaim::measure(dir, rounds, count),
-        Subject::Heal => heal::measure(dir, rounds, args.mib, args.small),
+        Subject::Heal(load_percent) => {
+            heal::measure(dir, rounds, heal::Filled { mib: args.mib, small: args.small }, load_percent)
+        }
         Subject::Inventory(count) => inventory::measure(dir, rounds, count),
         Subject::Churn(lasts) => churn::measure(dir, lasts),
         Subject::Kills => kills::measure(dir, args.mib, rounds),

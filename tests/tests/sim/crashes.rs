@@ -49,6 +49,6 @@ fn extent() -> Extent {
     match std::env::var("DFS_TEST_LONG").as_deref() {
         Ok("1") => Extent::EachStep,
         Ok("2") => Extent::EachPair,
-        _ => Extent::Short,
+        _ => Extent::Once,
     }
 }

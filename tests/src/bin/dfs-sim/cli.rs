@@ -63,7 +63,7 @@ pub(crate) struct Cli {
     /// kind of step of the write path occurs, and `mended`, in which copies are lost and made anew
     #[arg(long, default_value_t = Life::Random)]
     pub(crate) life: Life,
-    /// Run the scripted lives once for each point at which a process can end: `short`, each `step`, or each `pair` of steps
+    /// Run the scripted lives once for each point at which a process can end: `once` after each name, `short`, each `step`, or each `pair` of steps
     #[arg(long, value_name = "EXTENT", conflicts_with_all = ["seed", "seeds", "fresh", "faults", "plans"])]
     #[arg(conflicts_with_all = OF_A_SEED, conflicts_with_all = DRAWN)]
     pub(crate) crashes: Option<Extent>,

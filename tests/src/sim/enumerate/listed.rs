@@ -38,6 +38,7 @@ pub const PARTS: &[&str] = &[
     "D2",
     "D3",
     "GC",
+    "balance",
     "repair",
     "drain",
     "replication",
@@ -54,6 +55,7 @@ pub fn empty_parts<'a>(steps: impl Iterator<Item = &'a str>) -> Vec<&'static str
 
 /// Names of steps, each with the part of the work that it belongs to, or both parts.
 pub const LISTED: &[(&str, &str)] = &[
+    ("client -> coordinator: admin.balance", "balance"),
     ("client -> coordinator: admin.cluster_status", "status"),
     ("client -> coordinator: admin.drain_node", "drain"),
     ("client -> coordinator: admin.mute_finding", "events"),
@@ -90,6 +92,7 @@ pub const LISTED: &[(&str, &str)] = &[
     ("client -> datanode: window of chunk.write", "U3"),
     ("coordinator -> client: NoWriteQuorum to metadata.allocate_chunks", "U2"),
     ("coordinator -> client: NotFound to metadata.stat", "namespace"),
+    ("coordinator -> client: answer to admin.balance", "balance"),
     ("coordinator -> client: answer to admin.cluster_status", "status"),
     ("coordinator -> client: answer to admin.drain_node", "drain"),
     ("coordinator -> client: answer to admin.mute_finding", "events"),

@@ -32,6 +32,8 @@ const RECOVERY_MS: u64 = 5_000;
 /// How much is enumerated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Extent {
+    /// After the first occurrence of each name.
+    Once,
     /// After the first occurrence of each name and before the last, and a second crash in each recovery.
     Short,
     /// Each step.
@@ -45,10 +47,11 @@ impl FromStr for Extent {
 
     fn from_str(text: &str) -> Result<Self, String> {
         match text {
+            "once" => Ok(Self::Once),
             "short" => Ok(Self::Short),
             "step" => Ok(Self::EachStep),
             "pair" => Ok(Self::EachPair),
-            _ => Err(format!("`{text}` is no extent; there are `short`, `step` and `pair`")),
+            _ => Err(format!("`{text}` is no extent; there are `once`, `short`, `step` and `pair`")),
         }
     }
 }
@@ -185,7 +188,9 @@ fn singles(book: &Book, extent: Extent) -> Vec<Point> {
         let first = places.first().into_iter().filter(|_| new || extent == Extent::EachPair);
         points.extend(first.map(|place| {
             let (mut point, step) = (once(place, AFTER), steps[*place].clone());
-            (point.plan.keep, point.leads_on) = (true, Some(step));
+            if extent != Extent::Once {
+                (point.plan.keep, point.leads_on) = (true, Some(step));
+            }
             point
         }));
         if extent == Extent::Short && new {
