@@ -65,12 +65,13 @@ async fn run(dir: Option<&Path>, lasts: Duration) -> String {
             }
         });
     }
-    let (mut text, mut before) = (String::new(), 0);
+    let (mut text, mut before, mut looked) = (String::new(), 0, began);
     while began.elapsed() < lasts {
         tokio::time::sleep(LOOK).await;
-        let now = done.load(Ordering::Relaxed);
-        text += &look(&cluster, &client, began, (now - before) as f64 / LOOK.as_secs_f64()).await;
-        before = now;
+        let (now, at) = (done.load(Ordering::Relaxed), Instant::now());
+        let rate = (now - before) as f64 / (at - looked).as_secs_f64();
+        (before, looked) = (now, at);
+        text += &look(&cluster, &client, began, rate).await;
     }
     while let Some(task) = tasks.join_next().await {
         task.expect("no panic");

@@ -116,6 +116,7 @@ impl Bench {
 
     /// Kills the coordinator ten times on the way, and waits for the end.
     async fn see_to_the_end(&mut self, work: Work, ended: impl AsyncFn(&Client) -> bool) -> String {
+        assert!(work.needed > 0, "{} has nothing to do", work.name);
         let mut moments: Vec<u64> = (0..KILLS).map(|_| self.rng.below(work.needed)).collect();
         moments.sort_unstable();
         let (mut kills, mut too_few) = (0, 0);
@@ -133,7 +134,9 @@ impl Bench {
                 kills += 1;
                 continue;
             }
-            if let Ok(status) = self.client.status().await {
+            if let Ok(status) = self.client.status().await
+                && !status.counting
+            {
                 let now: u64 = status
                     .health_of_chunks
                     .iter()

@@ -199,7 +199,11 @@ pub(super) fn cluster(metrics: &Metrics, node: &str, service: &Arc<CoordinatorSe
         let (service, node) = (service.clone(), node.clone());
         async move {
             let status = service.cluster_status().await;
-            status.map(|status| counted(&status, &node)).unwrap_or_default()
+            let mut out = Samples::of(&node);
+            let help = "1 if the cluster could not be looked at: then nothing else is said of it";
+            out.gauge("cluster_look_failed", help, u64::from(status.is_err()));
+            out.samples.extend(status.map(|status| counted(&status, &node)).unwrap_or_default());
+            out.samples
         }
     });
 }

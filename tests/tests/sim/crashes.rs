@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use dfs_tests::sim::enumerate::{self, Extent, LISTED, LIVES, empty_parts};
+use dfs_tests::sim::{HostId, Life, Step};
 
 #[test]
 fn every_step_that_occurs_is_listed_and_every_listed_one_occurs() {
@@ -24,6 +25,17 @@ fn every_step_that_occurs_is_listed_and_every_listed_one_occurs() {
         LISTED.is_sorted() && listed.len() == LISTED.len(),
         "enumerate/listed.rs is in order, each name once"
     );
+}
+
+#[test]
+fn in_the_second_life_a_balance_brings_something_back_to_the_node_that_was_emptied() {
+    let steps = enumerate::steps(Life::Mended).unwrap_or_else(|wrong| panic!("{wrong}"));
+    let moved = |step: &Step| {
+        step.host == HostId::datanode(3)
+            && step.names.iter().any(|name| name == "datanode: rename chunks/*/*/*")
+    };
+    let back = steps.iter().filter(|step| moved(step) && step.at > 97_000_000).count();
+    assert!(back > 0, "no chunk came to it after 97 s");
 }
 
 #[test]

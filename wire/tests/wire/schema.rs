@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::recorded;
 
 /// The files that define what travels in heads, in the order of the document.
-pub(crate) const FILES: [(&str, &str); 15] = [
+pub(crate) const FILES: [(&str, &str); 16] = [
     ("Heads of frames", "src/message/mod.rs"),
     ("Handshake", "src/handshake.rs"),
     ("Status", "src/status.rs"),
@@ -13,6 +13,7 @@ pub(crate) const FILES: [(&str, &str); 15] = [
     ("Grants and receipts", "src/auth.rs"),
     ("Metadata", "src/message/metadata/mod.rs"),
     ("Metadata: answers", "src/message/metadata/answer.rs"),
+    ("Metadata: what became of copies", "src/message/metadata/life.rs"),
     ("Metadata: copies, and uploads that are gone on with", "src/message/metadata/resume.rs"),
     ("Chunk", "src/message/chunk.rs"),
     ("Replication", "src/message/replication.rs"),

@@ -116,7 +116,7 @@ fn of_repair(signs: &Signs<'_>) -> Option<HealthFinding> {
             "SAFE_MODE",
             HealthLevel::Warn,
             format!(
-                "the coordinator has just started, and {} not heard of yet, {} among them: nothing is repaired for 10 minutes, or until two copies of nearly all chunks are known of",
+                "the coordinator has just started, and {} not heard of yet, {} among them: nothing is repaired for 10 minutes, or until those that have all copies or two of nearly all chunks have reported",
                 some(repair.waits_for.len() as u64, "datanode was", "datanodes were"),
                 signs.view.name(*first)
             ),

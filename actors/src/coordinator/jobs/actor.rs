@@ -290,8 +290,13 @@ impl Jobs {
         match left {
             Ok(_) if self.balancing.job != Some(id) => {}
             Ok(left) => {
-                self.balancing.moved |= left.len() < self.balancing.moves.len();
-                if left.is_empty() {
+                if left.len() < self.balancing.moves.len() {
+                    // Many take long where clients are served: what gets on is given time.
+                    self.balancing.moved = true;
+                    (self.balancing.moves, self.balancing.until) = (left, now + MOVES_WITHIN);
+                    self.wish();
+                }
+                if self.balancing.moves.is_empty() {
                     self.moved(now);
                 }
             }

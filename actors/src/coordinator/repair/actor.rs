@@ -72,7 +72,7 @@ impl Repair {
     fn proceed(&mut self, ctx: &mut Ctx<RepairMsg>) {
         let (view, now) = (self.args.view.borrow().clone(), ctx.now());
         let (census, now_ms) = (self.args.census.borrow().clone(), self.args.time.now_ms());
-        self.state.begin(now, is_heard(&view, now_ms, &census.census));
+        self.state.begin(now, is_heard(&view, now_ms, &census));
         if let Some(look) = self.state.look() {
             self.look(look, ctx);
         }

@@ -5,9 +5,8 @@ use std::collections::BTreeMap;
 use dfs_wire::id::NodeId;
 use dfs_wire::message::membership::NodeState;
 
-use crate::coordinator::census::expected;
+use crate::coordinator::census::{Counted, expected};
 use crate::coordinator::membership::{ClusterView, NodeView};
-use crate::coordinator::metadata::model::census::Census;
 
 /// After a start, of this share of the chunks copies are to be known of, in percent.
 const ASSURED_PERCENT: u64 = 95;
@@ -53,9 +52,11 @@ pub(super) fn unheard(view: &ClusterView, now_ms: u64) -> Vec<NodeId> {
 }
 
 /// Whether enough was heard of since the coordinator started that repair need not wait: every node that is expected, or so many
-/// that nearly all chunks can wait for the others. A node that never comes back keeps repair from nothing that way.
-pub(super) fn is_heard(view: &ClusterView, now_ms: u64, census: &Census) -> bool {
-    !view.nodes.is_empty() && (unheard(view, now_ms).is_empty() || census.is_assured(ASSURED_PERCENT))
+/// that nearly all chunks can wait for the others. One node that never comes back keeps repair from nothing that way where chunks have
+/// three copies or more. A count of before a node changed its state says nothing: it may be of an earlier life of the membership.
+pub(super) fn is_heard(view: &ClusterView, now_ms: u64, counted: &Counted) -> bool {
+    let assured = || counted.version == view.version && counted.census.is_assured(ASSURED_PERCENT);
+    !view.nodes.is_empty() && (unheard(view, now_ms).is_empty() || assured())
 }
 
 #[cfg(test)]
@@ -65,6 +66,7 @@ mod tests {
     use dfs_wire::message::metadata::CopyState;
 
     use super::*;
+    use crate::coordinator::metadata::model::census::Census;
     use crate::env::MonoTime;
     use NodeState::{Down, Left, Up};
 
@@ -117,10 +119,11 @@ mod tests {
         // By what was heard of when it was counted.
         let census = |view: &ClusterView, groups: &[(&[u128], u64)]| {
             let heard = expected(view, 0);
-            groups.iter().fold(Census::default(), |census, (nodes, chunks)| {
+            let census = groups.iter().fold(Census::default(), |census, (nodes, chunks)| {
                 let good: Vec<_> = nodes.iter().map(|node| (NodeId(*node), CopyState::Good)).collect();
                 census.with_heard(&good, *chunks, &heard)
-            })
+            });
+            Counted { census: Arc::new(census), version: view.version }
         };
         let of_three: &[(&[u128], u64)] = &[(&[1, 2, 3], 50), (&[1, 2, 4], 30), (&[2, 3, 4], 20)];
         let heard = |view: &ClusterView, groups: &[(&[u128], u64)]| is_heard(view, 0, &census(view, groups));
@@ -137,6 +140,8 @@ mod tests {
         change(&mut view, 2, |node| node.heard = Some(MonoTime::ZERO));
         assert!(heard(&view, of_three), "one node of four that never comes back is not waited for");
         assert!(!heard(&view, &[]), "unless nothing was counted yet");
+        let earlier = Counted { version: view.version + 1, ..census(&view, of_three) };
+        assert!(!is_heard(&view, 0, &earlier), "what was counted by another picture says nothing");
         change(&mut view, 3, |node| node.grace_until_ms = Some(1_000));
         assert!(heard(&view, &[]), "nobody else is expected");
     }

@@ -9,12 +9,14 @@
 //!   stay >= wanted, a copy is to be elsewhere  copy: to the node that is to have it; the other one is dropped then
 //!   no copy that can be read, or may be good   nothing: there is no source
 //!   good >= 2 and good + back >= wanted        nothing yet: they come back at no cost
+//!   good = 1 and the same, just started        nothing yet either, where some of them were not heard of since
 //!   a copy is on its way out                   it is kept
 //!   a copy that can be read and may be good    verify it, on its own node
 //!   else                                       copy: from the least busy good one to a node that has none
 //! ```
 //!
-//! So no grace delays a chunk with one good copy, and a copy that came back is compared before another one is made. Beyond
+//! So no grace delays a chunk with one good copy, unless the others are on nodes that were not heard of since the coordinator started: then
+//! it may be they that start slowly. And a copy that came back is compared before another one is made. Beyond
 //! what is wanted, the missing go first, then the bad, then those that were never verified, then of the good ones that whose
 //! zone has another and whose node has the least room; before them those that an operator wishes away ([`Wishes`]). Nothing on a node that is away is dropped, nor because of it; a node that
 //! came back counts once it has told all it has.
@@ -96,6 +98,12 @@ impl Outlook<'_> {
         compared(self.view, self.now_ms)(node) == Reach::Here
     }
 
+    /// Whether a node is down, nobody has said why, and it was not heard of since the coordinator started.
+    fn is_starting(&self, node: NodeId) -> bool {
+        self.reach(node) == Reach::Away { announced: false }
+            && self.view.node(node).is_some_and(|known| known.heard.is_none())
+    }
+
     fn is_leaving(&self, node: NodeId) -> bool {
         self.wishes.leaving.contains_key(&node)
     }
@@ -138,10 +146,14 @@ impl Outlook<'_> {
             Worth::of(wanted, copies.iter().copied(), &|node| self.reach(node));
         let returning = |(node, state): &&NodeCopy| *state == CopyState::Good && self.comes_back(*node);
         let back = copies.iter().filter(returning).count();
+        // A start is not over before all have come that may: what was not heard of since is no loss yet.
+        let starting = copies.iter().filter(returning).any(|(node, _)| self.is_starting(*node));
         let leaving =
             self.here(copies, CopyState::Good).iter().filter(|node| self.is_leaving(**node)).count();
         let stay = usize::from(good).saturating_sub(leaving);
-        let may_wait = good >= 2 && leaving == 0 && usize::from(good) + back >= usize::from(wanted);
+        let may_wait = (good >= 2 || good == 1 && starting)
+            && leaving == 0
+            && usize::from(good) + back >= usize::from(wanted);
         let hopeless = good == 0 && unverified == 0 && self.here(copies, CopyState::Dropping).is_empty();
         let spared = self.sparing && good > 1;
         let urgency = if good < wanted { good } else { LEAVING };

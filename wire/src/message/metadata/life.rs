@@ -1,4 +1,5 @@
-//! What became of the copies of a chunk, and why.
+//! What became of the copies of a chunk, and why. The coordinator keeps turns and causes as they are here: variants are only ever added, at the
+//! end.
 
 use serde::{Deserialize, Serialize};
 

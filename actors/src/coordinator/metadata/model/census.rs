@@ -49,8 +49,8 @@ pub struct Census {
     nodes: BTreeMap<NodeId, BTreeMap<CopyState, Count>>,
     /// Chunks that no node can serve now, by the nodes that may have a copy: the first few kinds.
     away: BTreeMap<NodeId, u64>,
-    /// Live chunks that were counted, whatever they are worth.
-    all: u64,
+    /// Chunks of which good copies are on nodes that are expected.
+    awaited: u64,
     /// Those of which two good copies are on nodes that were heard of since the coordinator started, or all that are expected.
     assured: u64,
 }
@@ -81,10 +81,10 @@ impl Census {
         self.away.iter().map(|(node, chunks)| (*node, *chunks))
     }
 
-    /// Whether of at least so many percent of the chunks two good copies are on nodes that were heard of since the coordinator
+    /// Whether of at least so many percent of the chunks with good copies on nodes that are expected two good copies are on nodes that were heard of since the coordinator
     /// started, or all that are expected. Of nothing that is counted nobody knows.
     pub fn is_assured(&self, percent: u64) -> bool {
-        self.all > 0 && self.assured.saturating_mul(100) >= self.all.saturating_mul(percent)
+        self.awaited > 0 && self.assured.saturating_mul(100) >= self.awaited.saturating_mul(percent)
     }
 
     /// With so many chunks of one byte more, on nodes that are all there.
@@ -116,8 +116,11 @@ impl Census {
         let good = copies.iter().filter(|(_, state)| *state == CopyState::Good);
         let expected: Vec<bool> = good.filter_map(|(node, _)| heard(*node)).collect();
         let assured = expected.iter().filter(|heard| **heard).count();
-        self.all = self.all.saturating_add(row.chunks);
-        if assured >= expected.len().min(ASSURED_COPIES) {
+        // Of the others nobody has to be waited for.
+        if !expected.is_empty() {
+            self.awaited = self.awaited.saturating_add(row.chunks);
+        }
+        if !expected.is_empty() && assured >= expected.len().min(ASSURED_COPIES) {
             self.assured = self.assured.saturating_add(row.chunks);
         }
         let health = Worth::of(wanted, copies.iter().copied(), reach).health();

@@ -312,8 +312,7 @@ pub fn confirm_deleted(
             _ if new == old => {}
             ChunkState::Live => {
                 put_chunk(txn, copy.chunk, Some(&old), &new)?;
-                let turn = new.copy(node).map_or(CopyTurn::Deleted, |_| CopyTurn::Missing);
-                note(txn, ctx, copy.chunk, node, turn)?;
+                note(txn, ctx, copy.chunk, node, CopyTurn::Deleted)?;
             }
             _ => put_chunk(txn, copy.chunk, Some(&old), &new)?,
         }

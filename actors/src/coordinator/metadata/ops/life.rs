@@ -11,11 +11,11 @@ use dfs_wire::id::{ChunkId, NodeId};
 use dfs_wire::message::metadata::CopyTurn;
 
 use super::OpContext;
-use crate::coordinator::metadata::model::records::{Reasons, StoredTurn};
+use super::read::reasons;
+use crate::coordinator::metadata::model::records::StoredTurn;
 use crate::coordinator::metadata::table::error::MetaError;
 use crate::coordinator::metadata::table::keys;
 use crate::coordinator::metadata::table::txn::Txn;
-use crate::coordinator::metadata::table::view::View;
 
 /// Writes that [`note`] makes at most.
 pub(super) const NOTE_OPS_MAX: usize = 1;
@@ -31,12 +31,7 @@ pub(super) fn note(
     node: NodeId,
     turn: CopyTurn,
 ) -> Result<(), MetaError> {
-    let key = keys::reasons(chunk);
-    let mut kept = match txn.load::<Reasons>(&key) {
-        Ok(kept) => kept.unwrap_or_default(),
-        Err(MetaError::Damaged { .. }) => Reasons::default(),
-        Err(error) => return Err(error),
-    };
+    let mut kept = reasons(txn, chunk)?;
     kept.note(StoredTurn { at_ms: ctx.wall_ms, node, turn });
-    txn.put(key, &kept)
+    txn.put(keys::reasons(chunk), &kept)
 }

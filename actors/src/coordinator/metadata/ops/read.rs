@@ -161,6 +161,19 @@ fn located(index: u32, chunk: ChunkId, mut record: ChunkRecord) -> LocatedChunk 
     }
 }
 
+/// Why a chunk is where it is, and what became of it. It is told to people, and nothing rests on it: of a row that cannot be read,
+/// because it is damaged or of a later build, nothing is told.
+///
+/// # Errors
+/// Of the store.
+pub(super) fn reasons(view: &impl View, chunk: ChunkId) -> Result<Reasons, MetaError> {
+    match view.load::<Reasons>(&keys::reasons(chunk)) {
+        Ok(kept) => Ok(kept.unwrap_or_default()),
+        Err(MetaError::Damaged { .. }) => Ok(Reasons::default()),
+        Err(error) => Err(error),
+    }
+}
+
 /// Why the chunks of a file are where they are, a page at a time.
 ///
 /// # Errors
@@ -169,8 +182,8 @@ pub fn explain(view: &impl View, request: &Explain) -> Result<ExplainPage, MetaE
     let (stat, body) = current(view, &request.path)?;
     let mut chunks = Vec::new();
     for chunk in locate(view, &body, request.first, EXPLAIN_PAGE)? {
-        let kept: Option<Reasons> = view.load(&keys::reasons(chunk.chunk))?;
-        chunks.push((chunk, kept.unwrap_or_default()));
+        let kept = reasons(view, chunk.chunk)?;
+        chunks.push((chunk, kept));
     }
     let end = request.first.saturating_add(EXPLAIN_PAGE);
     Ok(ExplainPage { stat, chunks, next: (end < body.chunk_count).then_some(end) })

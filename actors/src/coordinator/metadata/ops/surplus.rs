@@ -89,7 +89,7 @@ pub fn drop_copy(txn: &mut Txn<'_>, ctx: &OpContext, order: &CopyDrop) -> Result
     if copy.state != CopyState::Missing {
         put_tombstone(txn, *node, *key, ctx.now_ms)?;
     }
-    if copy.state != CopyState::Missing && !ordered {
+    if copy.state != CopyState::Missing && (new != old || !ordered) {
         note(txn, ctx, key.chunk, *node, CopyTurn::Dropping(*cause))?;
     }
     if new != old {

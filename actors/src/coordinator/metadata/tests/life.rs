@@ -91,6 +91,7 @@ fn a_damaged_row_of_it_hinders_no_repair_and_one_of_an_older_build_is_read() {
     let kept = lab.reasons("/f").remove(0).1;
     assert_eq!((kept.reasons.len(), kept.placed_ms, kept.life.len()), (3, None, 1));
     write(&lab, vec![99, 1, 2, 3]);
+    assert_eq!(lab.reasons("/f").remove(0).1, Reasons::default(), "it is no reason to tell nothing at all");
     lab.found("/f", 4, CopyChange::Copied(CopyCause::Repair));
     assert_eq!(lab.life("/f"), [(4, Copied(CopyCause::Repair))]);
     lab.assert_consistent();
@@ -113,5 +114,17 @@ fn as_many_confirmations_as_there_are_fit_whatever_else_the_chunks_have() {
     lab.drop_copies("/f", 9, &[1, 2, 3], CopyCause::Surplus);
     lab.apply(&Mutation::ConfirmDeleted(NodeId(9), chunks)).unwrap();
     assert_eq!((lab.count(b"x"), lab.reasons("/f")[0].1.life.len()), (0, 4));
+    lab.assert_consistent();
+}
+
+#[test]
+fn a_drop_is_told_though_an_order_for_an_earlier_copy_was_there() {
+    let mut lab = Lab::new();
+    lab.put("/f", 10);
+    let key = lab.reasons("/f")[0].0;
+    lab.apply(&Mutation::DiscardCopy(NodeId(4), key)).unwrap();
+    lab.found("/f", 4, CopyChange::Copied(CopyCause::Drain));
+    lab.drop_copies("/f", 4, &[1, 2, 3], CopyCause::Surplus);
+    assert_eq!(lab.life("/f"), [(4, Copied(CopyCause::Drain)), (4, Dropping(CopyCause::Surplus))]);
     lab.assert_consistent();
 }

@@ -7,6 +7,7 @@ use dfs_wire::id::{Generation, InodeId, VersionId};
 use super::*;
 use crate::coordinator::membership::NodeView;
 use crate::coordinator::metadata::model::records::CopyRecord;
+use crate::env::MonoTime;
 use CopyState::{Corrupt, Dropping, Good, Missing, Unverified};
 use NodeState::{Down, Left, Lost, Suspect, Up};
 
@@ -25,6 +26,7 @@ fn view(states: &[NodeState], zones: &[&str]) -> ClusterView {
         node.entry.state = states[at];
         node.entry.zone = zones.get(at).copied().unwrap_or("").to_owned();
         node.grace_until_ms = (states[at] == Left).then_some(GRACE_MS);
+        node.heard = Some(MonoTime::ZERO);
         Arc::new(node)
     };
     ClusterView { nodes: (0..states.len()).map(node).collect(), ..ClusterView::default() }
@@ -51,6 +53,22 @@ fn risk(states: &[NodeState], now_ms: u64, wanted: u8, copies: &[(u128, CopyStat
     let view = view(states, &[]);
     Outlook { view: &view, now_ms, grace_ms: GRACE_MS, sparing: false, wishes: &Wishes::default() }
         .urgency(CHUNK, &record(wanted, copies))
+}
+
+#[test]
+fn the_grace_delays_what_has_one_good_copy_only_for_nodes_that_were_not_heard_of_since_the_start() {
+    let three = [(1, Good), (2, Good), (3, Good)];
+    let risk = |states: &[NodeState], unheard: &[usize], now_ms: u64| {
+        let mut view = view(states, &[]);
+        unheard.iter().for_each(|at| Arc::make_mut(&mut view.nodes[*at]).heard = None);
+        Outlook { view: &view, now_ms, grace_ms: GRACE_MS, sparing: false, wishes: &Wishes::default() }
+            .urgency(CHUNK, &record(3, &three))
+    };
+    assert_eq!(risk(&[Up, Down, Down], &[], 0), Some(1));
+    assert_eq!(risk(&[Up, Down, Down], &[1, 2], GRACE_MS - 1), None, "they may start slowly");
+    assert_eq!(risk(&[Up, Down, Down], &[2], 0), None);
+    assert_eq!(risk(&[Up, Down, Down], &[1, 2], GRACE_MS), Some(1));
+    assert_eq!(risk(&[Up, Left, Left], &[1, 2], 0), Some(1), "no lease delays it");
 }
 
 #[test]

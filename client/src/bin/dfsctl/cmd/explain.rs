@@ -198,7 +198,7 @@ impl ChunkView {
             page.line(paint.dim(&format!("  {mark}: {node} ({rule}) {detail}")));
         }
         if let Some(placed) = chunk.placed_ms {
-            page.line(format!("  {}  placed and written", time(placed)));
+            page.line(format!("  {}  placed, and writing began", time(placed)));
         }
         if chunk.life_forgotten > 0 {
             page.line(paint.dim(&format!("  ... {} before these are forgotten", chunk.life_forgotten)));
