@@ -50,6 +50,7 @@ impl Behaviour for Control {
         match msg {
             ControlMsg::Call(call) => self.call(*call, ctx),
             ControlMsg::Dialed(outcome) => self.dialed(*outcome, ctx),
+            ControlMsg::Ended { connection, answered } => self.ended(connection, answered),
         }
         Ok(())
     }
@@ -63,9 +64,19 @@ impl Behaviour for Control {
 }
 
 impl Control {
+    fn ended(&mut self, connection: u64, answered: bool) {
+        if self.state.ended(connection, answered)
+            && let Some(link) = self.link.take()
+        {
+            let coordinator = &self.args.coordinator;
+            tracing::warn!(%coordinator, "nothing is answered on this connection: the next call makes another one");
+            link.close(Status::new(StatusCode::Unavailable, "nothing is answered on this connection"));
+        }
+    }
+
     fn call(&mut self, call: Call, ctx: &mut Ctx<ControlMsg>) {
         if let Some(link) = self.link.as_ref().filter(|link| !link.is_draining()) {
-            return send(link.clone(), call, ctx);
+            return send(link.clone(), self.state.connection(), call, ctx);
         }
         match self.state.wait(call) {
             Wait::Dial => self.dial(ctx),
@@ -93,7 +104,8 @@ impl Control {
                 ctx.spawn(dialed.driver.reader);
                 ctx.spawn(dialed.driver.writer);
                 tracing::info!(%coordinator, "connected to the coordinator");
-                calls.into_iter().for_each(|call| send(dialed.link.clone(), call, ctx));
+                let connection = self.state.connected();
+                calls.into_iter().for_each(|call| send(dialed.link.clone(), connection, call, ctx));
                 self.link = Some(dialed.link);
             }
             Err(why) => calls.into_iter().for_each(|call| call.reply.send(Err(why.clone()))),
@@ -102,12 +114,15 @@ impl Control {
 }
 
 /// Sends one call on its way, in a task that ends with the actor.
-fn send(link: Link, call: Call, ctx: &mut Ctx<ControlMsg>) {
+fn send(link: Link, connection: u64, call: Call, ctx: &mut Ctx<ControlMsg>) {
     let (op, clock) = (OpId(ctx.env().rng.u128()), Arc::clone(&ctx.env().clock));
-    ctx.spawn(async move {
+    let asking = async move {
         let millis = u32::try_from(call.timeout.as_millis()).unwrap_or(u32::MAX);
         let asked = clock.timeout(call.timeout, link.request(op, millis, call.request)).await;
         let late = || Status::new(StatusCode::DeadlineExceeded, "the coordinator did not answer in time");
+        let answered = asked.is_ok();
         call.reply.send(asked.unwrap_or_else(|_| Err(late())).map(|(response, _)| response));
-    });
+        answered
+    };
+    ctx.spawn_then(asking, move |answered| ControlMsg::Ended { connection, answered });
 }

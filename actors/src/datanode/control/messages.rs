@@ -23,4 +23,11 @@ pub enum ControlMsg {
     Call(Box<Call>),
     /// A dial ended.
     Dialed(Box<Result<Dialed, Status>>),
+    /// A call that was sent has ended.
+    Ended {
+        /// On which connection.
+        connection: u64,
+        /// The coordinator has said something, or the connection has ended by itself.
+        answered: bool,
+    },
 }

@@ -4,11 +4,16 @@
 //! down --call--> dialing --a coordinator answers--> up      (what waited is sent, in order)
 //!  ^                \--nobody, or another role--> down      (what waited is refused with the reason)
 //!  \--------------- the connection drains or ends --------/ (seen when the next call comes)
+//!  \--- LATE_MAX calls in a row without any answer -------/ (it is closed: the other side may be deaf on it)
 //! ```
 //!
 //! Invariants: at most one dial at a time; at most `max` calls wait; a call that was taken is sent or refused, once.
 
 use dfs_wire::status::{Status, StatusCode};
+
+/// So many calls in a row without an answer, and the connection is given up. A bit that flips in the length of a frame leaves the other
+/// side waiting for the rest of it, and its own signs of life go on meanwhile.
+const LATE_MAX: u32 = 2;
 
 /// What becomes of a call that found no connection.
 #[derive(Debug, PartialEq, Eq)]
@@ -27,12 +32,16 @@ pub(super) struct ControlState<C> {
     max: usize,
     waiting: Vec<C>,
     dialing: bool,
+    /// The number of the connection there is, or was last.
+    connection: u64,
+    /// Calls on it that had no answer, since one had.
+    late: u32,
 }
 
 impl<C> ControlState<C> {
     /// Nothing waits; at most `max` calls will.
     pub(super) fn new(max: usize) -> Self {
-        Self { max, waiting: Vec::new(), dialing: false }
+        Self { max, waiting: Vec::new(), dialing: false, connection: 0, late: 0 }
     }
 
     /// A call has come while there is no connection that takes requests.
@@ -52,6 +61,26 @@ impl<C> ControlState<C> {
     pub(super) fn dial_ended(&mut self) -> Vec<C> {
         self.dialing = false;
         std::mem::take(&mut self.waiting)
+    }
+
+    /// The coordinator was reached: the number of the connection.
+    pub(super) fn connected(&mut self) -> u64 {
+        (self.connection, self.late) = (self.connection + 1, 0);
+        self.connection
+    }
+
+    /// The number of the connection there is.
+    pub(super) fn connection(&self) -> u64 {
+        self.connection
+    }
+
+    /// A call on a connection has ended. Whether that connection is to be given up.
+    pub(super) fn ended(&mut self, connection: u64, answered: bool) -> bool {
+        if connection != self.connection {
+            return false;
+        }
+        self.late = if answered { 0 } else { self.late + 1 };
+        self.late >= LATE_MAX
     }
 }
 
@@ -88,6 +117,18 @@ mod tests {
         state.wait(1);
         state.dial_ended();
         assert_eq!(state.wait(2), Wait::Dial);
+    }
+
+    #[test]
+    fn a_connection_on_which_nothing_is_answered_is_given_up_and_one_that_is_only_slow_is_not() {
+        let mut state = ControlState::<i32>::new(3);
+        let first = state.connected();
+        let ends = [false, true, false, true, false].map(|answered| state.ended(first, answered));
+        assert_eq!(ends, [false; 5], "each second one is answered");
+        assert!(state.ended(first, false));
+        let second = state.connected();
+        assert!(!state.ended(first, false), "that one is gone");
+        assert_eq!((state.connection(), state.ended(second, false)), (second, false));
     }
 
     #[test]
