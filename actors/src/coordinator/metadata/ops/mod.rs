@@ -17,7 +17,7 @@
 //! | [`forget`] | forget a node, step by step | what would be lost with it |
 //! | [`maintenance`] | which nodes may be away | the same |
 //! | [`surplus`] | drop and keep a copy | orders of a node |
-//! | [`life`] | note what became of a copy | |
+//! | `life` | note what became of a copy | |
 //! | [`inventory`] | copies missing, returned, corrupt, verified | verdicts on a report |
 //! | [`fsck`] | | check |
 //! | [`outcome`] | let an operation begin, remember its first outcome | |
