@@ -14,7 +14,7 @@
 //! | `COPIES_AT_ONCE`, 16 | copies that the coordinator orders of a datanode; one while clients are served there | the order, before anything is fetched | the copy is made or has failed, and the rest after it is over |
 //! | [`REPAIRS_WAITING_MAX`] | chunks that wait for repair, and as many that failed and are tried later | a look at the endangered | the repair begins; more are found by the next look |
 //! | `JOBS_MAX`, 64 | jobs, those that ended among them | an operator asks for one | of more, those that ended first are forgotten; while none has, another one is refused |
-//! | `MOVES_MAX`, 2,048 | chunks that a balance moves at once | it has chosen them | they have moved, or have not within five minutes |
+//! | `MOVES_MAX`, 2,048 | chunks that a balance moves at once | it has chosen them | they have moved, or none has for five minutes |
 //! | [`INLINE_SLABS`] | payloads that ride in requests to a coordinator | the frame arrives | the request is answered |
 //! | `network.connections_max`, `members_max`, `operators_max` | connections, by class, and 256 of newcomers who have not introduced themselves | the connection is accepted | it is closed; idle clients go first |
 //! | `*_MAILBOX` | messages queued or being handled | `send`, `ask` | the handler has ended; a full mailbox refuses |

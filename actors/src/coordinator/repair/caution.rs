@@ -11,11 +11,6 @@ use crate::coordinator::membership::{ClusterView, NodeView};
 /// After a start, of this share of the chunks copies are to be known of, in percent.
 const ASSURED_PERCENT: u64 = 95;
 
-/// Whether a node that is away may be: it said that it goes, or an operator did.
-fn may_be_away(node: &NodeView, now_ms: u64) -> bool {
-    node.grace_until_ms.is_some_and(|until| now_ms < until)
-}
-
 /// Why only chunks with one good copy left are repaired, if that is so: more than a third of the nodes are down, or all of a zone
 /// that has several. Those that are down for maintenance are no surprise, and of those that are emptied an operator has said that
 /// they do not come back.
@@ -26,7 +21,7 @@ pub(super) fn mass_failure(
 ) -> Option<String> {
     let is_down = |node: &NodeView| {
         node.entry.state == NodeState::Down
-            && !may_be_away(node, now_ms)
+            && !node.may_be_away(now_ms)
             && !leaving.contains_key(&node.entry.node)
     };
     let members = || view.nodes.iter().filter(|node| node.entry.state.belongs());
@@ -142,7 +137,9 @@ mod tests {
         assert!(!heard(&view, &[]), "unless nothing was counted yet");
         let earlier = Counted { version: view.version + 1, ..census(&view, of_three) };
         assert!(!is_heard(&view, 0, &earlier), "what was counted by another picture says nothing");
-        change(&mut view, 3, |node| node.grace_until_ms = Some(1_000));
+        change(&mut view, 3, |node| node.draining = true);
+        assert!(heard(&view, &[]), "of one that is emptied an operator has said that it does not stay");
+        change(&mut view, 3, |node| (node.draining, node.grace_until_ms) = (false, Some(1_000)));
         assert!(heard(&view, &[]), "nobody else is expected");
     }
 }

@@ -28,7 +28,7 @@ use dfs_wire::message::metadata::{CopyCause, CopyState};
 
 use super::wishes::{Move, Wishes};
 use crate::coordinator::census::compared;
-use crate::coordinator::membership::ClusterView;
+use crate::coordinator::membership::{ClusterView, NodeView};
 use crate::coordinator::metadata::model::records::{ChunkRecord, ChunkState};
 use crate::coordinator::metadata::model::worth::{Reach, Worth};
 use crate::coordinator::placement::not_writable;
@@ -75,6 +75,8 @@ pub(super) struct Outlook<'a> {
     pub(super) now_ms: u64,
     /// How long a silent node may take to come back at no cost.
     pub(super) grace_ms: u64,
+    /// How long a start of the coordinator may take: a node that was not heard of since may be as slow.
+    pub(super) settle_ms: u64,
     /// So much fails at once that only what has one good copy left is repaired.
     pub(super) sparing: bool,
     /// What operators wish beyond repair.
@@ -98,10 +100,11 @@ impl Outlook<'_> {
         compared(self.view, self.now_ms)(node) == Reach::Here
     }
 
-    /// Whether a node is down, nobody has said why, and it was not heard of since the coordinator started.
+    /// Whether a node is down, nobody has said why, and it was not heard of since the coordinator started, which is not long ago.
     fn is_starting(&self, node: NodeId) -> bool {
+        let recent = |known: &NodeView| self.now_ms.saturating_sub(known.since_ms) < self.settle_ms;
         self.reach(node) == Reach::Away { announced: false }
-            && self.view.node(node).is_some_and(|known| known.heard.is_none())
+            && self.view.node(node).is_some_and(|known| known.heard.is_none() && recent(known))
     }
 
     fn is_leaving(&self, node: NodeId) -> bool {

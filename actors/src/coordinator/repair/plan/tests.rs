@@ -12,11 +12,13 @@ use CopyState::{Corrupt, Dropping, Good, Missing, Unverified};
 use NodeState::{Down, Left, Lost, Suspect, Up};
 
 const GRACE_MS: u64 = 1_000;
+/// Longer than the grace, as it is unless an operator says otherwise.
+const SETTLE_MS: u64 = 2_000;
 const CHUNK: ChunkId = ChunkId(9);
 
 /// How it looks at the time 0, while no more fails than nodes do.
 fn calm<'a>(view: &'a ClusterView, wishes: &'a Wishes) -> Outlook<'a> {
-    Outlook { view, now_ms: 0, grace_ms: GRACE_MS, sparing: false, wishes }
+    Outlook { view, now_ms: 0, grace_ms: GRACE_MS, settle_ms: SETTLE_MS, sparing: false, wishes }
 }
 
 /// Nodes 1.. in these states since the time 0, each in a zone of its own unless two are named.
@@ -51,24 +53,42 @@ fn record(wanted: u8, copies: &[(u128, CopyState)]) -> ChunkRecord {
 
 fn risk(states: &[NodeState], now_ms: u64, wanted: u8, copies: &[(u128, CopyState)]) -> Option<u8> {
     let view = view(states, &[]);
-    Outlook { view: &view, now_ms, grace_ms: GRACE_MS, sparing: false, wishes: &Wishes::default() }
-        .urgency(CHUNK, &record(wanted, copies))
+    Outlook {
+        view: &view,
+        now_ms,
+        grace_ms: GRACE_MS,
+        settle_ms: SETTLE_MS,
+        sparing: false,
+        wishes: &Wishes::default(),
+    }
+    .urgency(CHUNK, &record(wanted, copies))
 }
 
 #[test]
 fn the_grace_delays_what_has_one_good_copy_only_for_nodes_that_were_not_heard_of_since_the_start() {
     let three = [(1, Good), (2, Good), (3, Good)];
-    let risk = |states: &[NodeState], unheard: &[usize], now_ms: u64| {
+    let risk_within = |grace_ms: u64, states: &[NodeState], unheard: &[usize], now_ms: u64| {
         let mut view = view(states, &[]);
         unheard.iter().for_each(|at| Arc::make_mut(&mut view.nodes[*at]).heard = None);
-        Outlook { view: &view, now_ms, grace_ms: GRACE_MS, sparing: false, wishes: &Wishes::default() }
-            .urgency(CHUNK, &record(3, &three))
+        Outlook {
+            view: &view,
+            now_ms,
+            grace_ms,
+            settle_ms: SETTLE_MS,
+            sparing: false,
+            wishes: &Wishes::default(),
+        }
+        .urgency(CHUNK, &record(3, &three))
     };
+    let risk =
+        |states: &[NodeState], unheard: &[usize], now_ms| risk_within(GRACE_MS, states, unheard, now_ms);
     assert_eq!(risk(&[Up, Down, Down], &[], 0), Some(1));
     assert_eq!(risk(&[Up, Down, Down], &[1, 2], GRACE_MS - 1), None, "they may start slowly");
     assert_eq!(risk(&[Up, Down, Down], &[2], 0), None);
     assert_eq!(risk(&[Up, Down, Down], &[1, 2], GRACE_MS), Some(1));
     assert_eq!(risk(&[Up, Left, Left], &[1, 2], 0), Some(1), "no lease delays it");
+    let late = |now_ms| risk_within(u64::MAX, &[Up, Down, Down], &[1, 2], now_ms);
+    assert_eq!((late(SETTLE_MS - 1), late(SETTLE_MS)), (None, Some(1)), "nor a long grace for ever");
 }
 
 #[test]
@@ -174,6 +194,7 @@ fn groups_that_the_records_call_well_are_looked_for_on_a_node_that_is_away() {
     let outlook = Outlook {
         view: &view,
         now_ms: GRACE_MS,
+        settle_ms: SETTLE_MS,
         grace_ms: GRACE_MS,
         sparing: false,
         wishes: &Wishes::default(),
