@@ -19,7 +19,7 @@ use crate::output::views::EntryView;
 /// Shows where the chunks of files are, and why there
 ///
 /// For each chunk its id, size and SHA-256, its copies, what placement thought of each node when it chose, and what became of
-/// the copies since: which were made or deleted, by whom, and why.
+/// the copies since: which were made, found missing or bad, or deleted, when, and why.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
