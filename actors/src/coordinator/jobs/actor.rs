@@ -12,7 +12,7 @@ use dfs_wire::message::membership::NodeState;
 use dfs_wire::message::metadata::CopyState;
 use dfs_wire::status::{Status, StatusCode};
 
-use super::balance::{Chosen, choose, flows, unfinished, unsettled};
+use super::balance::{Balancing, Chosen, choose, flows, unfinished, unsettled};
 use super::messages::{Changes, JobAsked, JobsMsg};
 use super::replication::{Advance, ReplicationTask, advance, is_over};
 use super::state::JobsState;
@@ -71,21 +71,6 @@ pub(crate) struct Jobs {
     saved: MonoTime,
     /// The states of the jobs that were told of.
     told: BTreeMap<JobId, JobState>,
-}
-
-/// What a balance does now; it begins anew with each life of the actor, from the cursor of its job.
-#[derive(Default)]
-struct Balancing {
-    job: Option<JobId>,
-    moves: BTreeMap<ChunkId, Move>,
-    /// Until when these may take, or nothing new begins.
-    until: MonoTime,
-    /// Whether anything was moved since the beginning of the rows of the node.
-    moved: bool,
-    /// Nodes that were gone through and can give nothing more.
-    spent: BTreeSet<NodeId>,
-    /// A read is under way.
-    reading: bool,
 }
 
 fn silent(error: AskError) -> Status {
@@ -227,7 +212,7 @@ impl Jobs {
     fn balance(&mut self, id: JobId, threshold_percent: u8, ctx: &mut Ctx<JobsMsg>) {
         let (now, now_ms) = (ctx.now(), self.args.time.now_ms());
         if self.balancing.job != Some(id) {
-            self.balancing = Balancing { job: Some(id), ..Balancing::default() };
+            self.balancing = Balancing::going_on(id, &self.state.cursor(id));
         }
         let view = self.args.view.borrow().clone();
         if unsettled(&view) {

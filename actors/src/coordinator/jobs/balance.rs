@@ -13,6 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use dfs_wire::id::{ChunkId, NodeId};
+use dfs_wire::message::job::JobId;
 use dfs_wire::message::membership::NodeState;
 use dfs_wire::message::metadata::CopyState;
 
@@ -24,6 +25,7 @@ use crate::coordinator::metadata::table::store::KeyRange;
 use crate::coordinator::metadata::table::view::View;
 use crate::coordinator::placement::not_writable;
 use crate::coordinator::repair::Move;
+use crate::env::MonoTime;
 
 /// Chunks that are to move at once.
 pub(super) const MOVES_MAX: usize = 2048;
@@ -31,6 +33,29 @@ pub(super) const MOVES_MAX: usize = 2048;
 const BYTES_MAX: u64 = 1 << 30;
 /// Rows that one look goes through.
 const LOOK_ROWS: usize = 4096;
+
+/// What a balance does now; it begins anew with each life of the actor, from the cursor of its job.
+#[derive(Default)]
+pub(super) struct Balancing {
+    pub(super) job: Option<JobId>,
+    pub(super) moves: BTreeMap<ChunkId, Move>,
+    /// Until when these may take, or nothing new begins.
+    pub(super) until: MonoTime,
+    /// Whether anything was moved, or may have been, since the beginning of the rows of the node.
+    pub(super) moved: bool,
+    /// Nodes that were gone through and can give nothing more.
+    pub(super) spent: BTreeSet<NodeId>,
+    /// A read is under way.
+    pub(super) reading: bool,
+}
+
+impl Balancing {
+    /// A balance that goes on from a cursor. What was chosen before it may not have moved, so that the rows are gone through once more
+    /// before their node is taken for one that can give nothing.
+    pub(super) fn going_on(job: JobId, cursor: &[u8]) -> Self {
+        Self { job: Some(job), moved: !cursor.is_empty(), ..Self::default() }
+    }
+}
 
 /// Bytes that are to go from one node to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -240,6 +265,12 @@ mod tests {
 
     fn flow(from: u128, to: u128, bytes: u64) -> Flow {
         Flow { from: NodeId(from), to: NodeId(to), bytes }
+    }
+
+    #[test]
+    fn rows_that_were_gone_through_in_two_lives_are_gone_through_once_more() {
+        assert!(!Balancing::going_on(JobId(1), &[]).moved, "from their beginning, once is enough");
+        assert!(Balancing::going_on(JobId(1), b"y").moved);
     }
 
     #[test]
