@@ -18,7 +18,7 @@ use dfs_wire::message::membership::NodeState;
 use dfs_wire::message::metadata::CopyState;
 
 use crate::coordinator::membership::{ClusterView, NodeView};
-use crate::coordinator::metadata::model::records::{ChunkRecord, ChunkState};
+use crate::coordinator::metadata::model::records::{ChunkRecord, ChunkState, CopyRecord};
 use crate::coordinator::metadata::table::error::MetaError;
 use crate::coordinator::metadata::table::keys;
 use crate::coordinator::metadata::table::store::KeyRange;
@@ -206,20 +206,24 @@ pub(crate) fn choose(
     Ok(chosen)
 }
 
-/// Whether a chunk has exactly the copies that it is to have, all of them good and on nodes that are up.
+/// The copies that count: those on nodes that are up. What is on a node that died stays in the record until that is forgotten.
+fn here<'a>(record: &'a ChunkRecord, view: &'a ClusterView) -> impl Iterator<Item = &'a CopyRecord> {
+    record.copies.iter().filter(|copy| view.state(copy.node) == NodeState::Up)
+}
+
+/// Whether a chunk has exactly the copies that it is to have on nodes that are up, all of them good.
 fn is_whole(record: &ChunkRecord, view: &ClusterView) -> bool {
-    let good = |node: NodeId| view.state(node) == NodeState::Up;
     record.state == ChunkState::Live
         && record.references > 0
-        && record.copies.len() == usize::from(record.wanted)
-        && record.copies.iter().all(|copy| copy.state == CopyState::Good && good(copy.node))
+        && here(record, view).count() == usize::from(record.wanted)
+        && here(record, view).all(|copy| copy.state == CopyState::Good)
 }
 
 /// Whether a node may have the copy instead: it has none, and its zone gets no second one.
 fn may_take(record: &ChunkRecord, view: &ClusterView, from: NodeId, to: NodeId) -> bool {
     let zone = |node: NodeId| view.node(node).map_or("", |known| known.entry.zone.as_str());
-    let others = || record.copies.iter().map(|copy| copy.node).filter(|node| *node != from);
-    let zones: BTreeSet<_> = others().map(zone).filter(|zone| !zone.is_empty()).collect();
+    let others = here(record, view).map(|copy| copy.node).filter(|node| *node != from);
+    let zones: BTreeSet<_> = others.map(zone).filter(|zone| !zone.is_empty()).collect();
     record.copy(to).is_none() && !zones.contains(zone(to))
 }
 
@@ -249,6 +253,7 @@ pub(crate) fn unfinished(
 mod tests {
     use std::sync::Arc;
 
+    use dfs_wire::id::{Generation, InodeId, VersionId};
     use proptest::prelude::*;
 
     use super::*;
@@ -265,6 +270,37 @@ mod tests {
 
     fn flow(from: u128, to: u128, bytes: u64) -> Flow {
         Flow { from: NodeId(from), to: NodeId(to), bytes }
+    }
+
+    #[test]
+    fn copies_on_nodes_that_died_keep_no_chunk_where_it_is() {
+        let mut view = view(&[(0, 1); 4]);
+        let set = |view: &mut ClusterView, at: usize, state: NodeState, zone: &str| {
+            let entry = &mut Arc::make_mut(&mut view.nodes[at]).entry;
+            (entry.state, entry.zone) = (state, zone.to_owned());
+        };
+        let copy = |node| CopyRecord { node: NodeId(node), state: CopyState::Good, since_ms: 0 };
+        let record = |nodes: &[u128]| ChunkRecord {
+            generation: Generation(1),
+            state: ChunkState::Live,
+            file: InodeId(1),
+            version: VersionId(1),
+            index: 0,
+            len: 1,
+            sha256: [0; 32],
+            references: 1,
+            wanted: 2,
+            copies: nodes.iter().map(|node| copy(*node)).collect(),
+        };
+        assert!(is_whole(&record(&[1, 2]), &view));
+        assert!(!is_whole(&record(&[1, 2, 3]), &view), "one of them is about to go");
+        set(&mut view, 2, NodeState::Down, "a");
+        set(&mut view, 3, NodeState::Up, "a");
+        assert!(is_whole(&record(&[1, 2, 3]), &view));
+        assert!(!is_whole(&record(&[1, 3]), &view), "it lacks one");
+        assert!(may_take(&record(&[1, 2, 3]), &view, NodeId(1), NodeId(4)), "the zone has none that counts");
+        set(&mut view, 1, NodeState::Up, "a");
+        assert!(!may_take(&record(&[1, 2, 3]), &view, NodeId(1), NodeId(4)));
     }
 
     #[test]
