@@ -23,6 +23,7 @@ use dfs_wire::id::*;
 use dfs_wire::limits::DATA_FRAME_BYTES;
 use dfs_wire::link::{DataFrame, Dialed, Event, Link, Stream};
 use dfs_wire::message::chunk::*;
+use dfs_wire::message::facts::{ChunkFacts, Cipher, Sealing};
 use dfs_wire::message::replication::{CopyChunk, Replicate, ReplicationRequest, ReplicationResponse};
 use dfs_wire::message::{EndHead, Request, RequestHead, Response};
 use dfs_wire::slab::{SlabBudget, SlabPool};
@@ -102,13 +103,22 @@ impl World {
 
     fn holders(&self, chunk: u128, bytes: &Bytes) -> usize {
         let key = ChunkKey { chunk: ChunkId(chunk), generation: Generation(1) };
-        let holds = |n: &&TestNode| n.store.chunks.lock().unwrap().get(&key).is_some_and(|(_, b)| b == bytes);
+        let holds = |n: &&TestNode| {
+            n.store.chunks.lock().unwrap().get(&key).is_some_and(|(_, b)| b == bytes)
+                && n.store.facts.lock().unwrap().get(&key) == Some(&facts(bytes))
+        };
         self.nodes.iter().filter(holds).count()
     }
 }
 
 fn request(body: Request) -> RequestHead {
     RequestHead { op: OpId(1), deadline_ms: 10_000, trace: None, body }
+}
+
+/// What a chunk of these bytes says of itself.
+fn facts(bytes: &Bytes) -> ChunkFacts {
+    let file_size = Some(bytes.len() as u64 + 9);
+    ChunkFacts { offset: Some(9), last: true, file_size, mtime_ns: Some(-1), ..ChunkFacts::default() }
 }
 
 async fn send_all(stream: &Stream, bytes: &Bytes, sha256: [u8; 32]) -> Result<ChunkStored, Status> {
@@ -119,7 +129,7 @@ async fn send_all(stream: &Stream, bytes: &Bytes, sha256: [u8; 32]) -> Result<Ch
             break;
         }
     }
-    stream.end(EndHead { len: bytes.len() as u64, sha256 }).await.ok();
+    stream.end(EndHead { len: bytes.len() as u64, sha256, facts: Box::new(facts(bytes)) }).await.ok();
     match stream.recv().await? {
         Event::Response(Response::Chunk(ChunkResponse::Stored(stored)), _) => Ok(stored),
         other => panic!("{other:?}"),
@@ -130,7 +140,7 @@ async fn read(link: &Link, node: &TestNode, chunk: u128, offset: u32, len: u32) 
     let grant = grant(GrantOp::Read, chunk);
     let mac = grant.sign(&node.key);
     let stream = link.open(
-        &request(Request::Chunk(ChunkRequest::Read(ReadChunk { grant, mac, offset, len }))),
+        &request(Request::Chunk(ChunkRequest::Read(ReadChunk { grant, mac, offset, len, facts: false }))),
         Bytes::new(),
     )?;
     let budget = SlabBudget::new(SlabPool::new(4), 4);
@@ -178,6 +188,26 @@ async fn bytes_that_do_not_match_their_hash_are_refused_everywhere() {
     assert_eq!(refused.code, StatusCode::ChecksumMismatch);
     w.settled().await;
     assert_eq!(w.holders(1, &bytes), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn facts_that_cannot_be_those_of_the_bytes_are_refused() {
+    let w = world(16).await;
+    let link = w.link(0).await;
+    let stream = link.open(&w.write_request(1, MIB), Bytes::new()).unwrap();
+    let sealing = Sealing {
+        cipher: Cipher::Aes256Gcm,
+        key: EncryptionId(1),
+        salt: [1; 16],
+        plain_len: 4,
+        plain_sha256: [0; 32],
+    };
+    let facts = Box::new(ChunkFacts { sealing: Some(sealing), ..ChunkFacts::default() });
+    stream.send(DataFrame::new(Bytes::from_static(b"four"))).await.unwrap();
+    stream.end(EndHead { len: 4, sha256: Sha256::digest(b"four").into(), facts }).await.unwrap();
+    assert_eq!(stream.recv().await.unwrap_err().code, StatusCode::InvalidArgument);
+    w.settled().await;
+    assert_eq!(w.holders(1, &Bytes::from_static(b"four")), 0);
 }
 
 #[tokio::test(start_paused = true)]

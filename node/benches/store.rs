@@ -15,6 +15,7 @@ use dfs_actors::datanode::chunk_store::{ChunkIdentity, ChunkSeal, ChunkStore, RE
 use dfs_node::store::{DataDir, DirectIo, FileStore, OsDisk, ReadMode, StoreConfig, format};
 use dfs_wire::id::{ChunkId, ClusterId, Generation, InodeId, NodeId};
 use dfs_wire::limits::DATA_FRAME_BYTES;
+use dfs_wire::message::facts::ChunkFacts;
 use dfs_wire::slab::SlabPool;
 use tokio::runtime::Runtime;
 
@@ -58,7 +59,7 @@ async fn upload(store: &FileStore, chunk: u128, frames: &[(Bytes, Vec<u32>)]) {
         writer.write(frame.clone(), crcs).await.expect("a frame");
     }
     let seal = ChunkSeal { len: (frames.len() * DATA_FRAME_BYTES) as u32, sha256: [0; 32] };
-    writer.commit(seal).await.expect("a commit");
+    writer.commit(seal, ChunkFacts::default()).await.expect("a commit");
 }
 
 /// Every upload takes each fourth chunk.

@@ -12,7 +12,7 @@ use clap::{Parser, Subcommand};
 
 use crate::{
     config::{self, HostPort, Live, Source},
-    telemetry,
+    inspect, telemetry,
 };
 
 /// Exit code for a configuration that cannot be used (`EX_CONFIG` of sysexits.h).
@@ -68,6 +68,12 @@ enum Command {
         /// How long to wait for the answer
         #[arg(long, default_value = "3s", value_parser = humantime::parse_duration)]
         timeout: Duration,
+    },
+    /// Tell what chunk files say of themselves and of the files they belong to, as lines of JSON; nothing is changed
+    Inspect {
+        /// Files, or directories with chunk files anywhere below, of a node that runs or not
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
     },
 }
 
@@ -146,6 +152,9 @@ impl Cli {
     /// # Errors
     /// The code to exit with, when all is said: 0 after a question was answered, 78 for a bad configuration.
     pub fn begin(&self, env: impl IntoIterator<Item = (String, String)>) -> Result<Live, ExitCode> {
+        if let Some(Command::Inspect { paths }) = &self.command {
+            return Err(inspected(paths));
+        }
         let source = self.source(env);
         let refused = |error: config::ConfigError| {
             eprintln!("dfs-node: {error}");
@@ -159,10 +168,27 @@ impl Cli {
             return Err(say("the configuration is valid\n"));
         }
         match &self.command {
-            None => Ok(live),
+            // What needs no configuration is done by now.
+            None | Some(Command::Inspect { .. }) => Ok(live),
             Some(Command::Healthcheck { timeout }) => Err(ask(&live.current().admin.listen, *timeout)),
         }
     }
+}
+
+/// Prints a line for each chunk file. The code is that of the output, if it failed, or 1 if a file could not be read.
+fn inspected(paths: &[PathBuf]) -> ExitCode {
+    let (mut failed, mut output) = (false, ExitCode::SUCCESS);
+    for path in paths {
+        inspect::each(path, &mut |file, said| match said {
+            Ok(line) if output == ExitCode::SUCCESS => output = say(&format!("{line}\n")),
+            Ok(_) => {}
+            Err(error) => {
+                failed = true;
+                eprintln!("dfs-node: {}: {error}", file.display());
+            }
+        });
+    }
+    if output == ExitCode::SUCCESS && failed { ExitCode::FAILURE } else { output }
 }
 
 fn ask(admin: &HostPort, timeout: Duration) -> ExitCode {

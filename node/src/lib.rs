@@ -5,6 +5,7 @@ pub mod cli;
 pub mod config;
 pub mod descriptors;
 pub mod env;
+mod inspect;
 pub mod metadata;
 mod private;
 pub mod process;

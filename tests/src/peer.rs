@@ -143,7 +143,8 @@ impl PeerLink {
     /// # Errors
     /// The node's refusal.
     pub async fn upload(&self, body: Request, data: &[u8]) -> Result<Response, Status> {
-        let end = EndHead { len: data.len() as u64, sha256: Sha256::digest(data).into() };
+        let end =
+            EndHead { len: data.len() as u64, sha256: Sha256::digest(data).into(), facts: Box::default() };
         self.upload_with_end(body, data, end).await
     }
 

@@ -103,6 +103,10 @@ wide_id!(
     /// One version of a file's contents: the entity tag that `if-match` compares.
     VersionId
 );
+wide_id!(
+    /// One data key, with which chunks are enciphered. Never reused.
+    EncryptionId
+);
 narrow_id!(
     /// One file or directory. The root directory is 1; 0 is never used.
     InodeId, u64

@@ -11,6 +11,10 @@ pub const PREFACE_BYTES: usize = 8;
 pub const DATA_FRAME_BYTES: usize = 256 * 1024;
 /// Granularity of checksums on disk; a frame's CRC is combined from its blocks'.
 pub const BLOCK_BYTES: usize = 64 * 1024;
+/// Bytes of the tag that ends each block of a chunk that is enciphered.
+pub const TAG_BYTES: usize = 16;
+/// Bytes of such a block before its tag.
+pub const SEALED_PAYLOAD_BYTES: usize = BLOCK_BYTES - TAG_BYTES;
 /// Alignment of slabs, of the data in a chunk file and of its footer (what O_DIRECT asks for at most).
 pub const SLAB_ALIGN: usize = 4096;
 /// Longest bincode head of a frame.

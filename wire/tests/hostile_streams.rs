@@ -67,7 +67,9 @@ fn head(rng: &mut Rng, kind: u8) -> Vec<u8> {
     let mut bytes = match FrameKind::from_number(kind) {
         Some(FrameKind::Request) => codec::encode(&request),
         Some(FrameKind::Response) => codec::encode(&response),
-        Some(FrameKind::End) => codec::encode(&EndHead { len: rng.next(), sha256: [0; 32] }),
+        Some(FrameKind::End) => {
+            codec::encode(&EndHead { len: rng.next(), sha256: [0; 32], facts: Box::default() })
+        }
         Some(FrameKind::Window) => codec::encode(&WindowHead { limit: rng.next() }),
         Some(FrameKind::Ping | FrameKind::Pong) => codec::encode(&PingHead { nonce: rng.next() }),
         Some(FrameKind::Data) => Ok(vec![]),

@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dfs_wire::id::{ChunkId, ChunkKey, ClusterId, Generation, InodeId, NodeId};
+use dfs_wire::message::facts::ChunkFacts;
 use dfs_wire::status::{Status, StatusCode};
 use futures_util::future::BoxFuture;
 
@@ -388,17 +389,22 @@ pub trait ChunkWriter: Send {
     /// Cancel safety: if the future is dropped before it is done, the frame was not taken and may be written again.
     fn write(&mut self, frame: Bytes, block_crcs: &[u32]) -> BoxFuture<'_, Result<(), StoreError>>;
 
-    /// Makes the chunk durable under its name: footer, fdatasync, rename, directory fsync. Returns after all that.
+    /// Makes the chunk durable under its name: footer, fdatasync, rename, directory fsync. Returns after all that. The facts
+    /// are kept in the footer as they are given, but for a path that does not fit.
     ///
     /// The work starts with the call, not with the first poll.
     ///
     /// # Errors
     /// `AlreadyCommitted` if another writer of the same key came first; `Invalid` if `seal.len` is not what was
-    /// written; `NoSpace`, `DiskFailed`, `Io`, `Closed`. After any error nothing is left but, at worst, an orphan
+    /// written, or the facts cannot be those of so many bytes; `NoSpace`, `DiskFailed`, `Io`, `Closed`. After any error nothing is left but, at worst, an orphan
     /// that the inventory reports.
     ///
     /// Cancel safety: dropping the future tears nothing; the chunk ends up committed or absent.
-    fn commit(self: Box<Self>, seal: ChunkSeal) -> BoxFuture<'static, Result<(), StoreError>>;
+    fn commit(
+        self: Box<Self>,
+        seal: ChunkSeal,
+        facts: ChunkFacts,
+    ) -> BoxFuture<'static, Result<(), StoreError>>;
 }
 
 /// Bytes of a chunk that were verified, with what a frame's checksum is combined from.
@@ -422,6 +428,9 @@ impl std::fmt::Debug for Verified {
 pub trait ChunkReader: Send + Sync {
     /// What it is, as of the opening.
     fn info(&self) -> &ChunkInfo;
+
+    /// What it says of itself and its file.
+    fn facts(&self) -> &ChunkFacts;
 
     /// Reads `len` bytes (at most [`READ_BYTES_MAX`]) at `offset`. Every block touched was verified just before.
     ///

@@ -27,6 +27,7 @@ use dfs_wire::id::*;
 use dfs_wire::limits::BLOCK_BYTES;
 use dfs_wire::message::admin::ScrubStatus;
 use dfs_wire::message::chunk::Target;
+use dfs_wire::message::facts::ChunkFacts;
 use dfs_wire::slab::{SlabBudget, SlabPool};
 use dfs_wire::status::{Status, StatusCode};
 use futures_util::future::{BoxFuture, FutureExt};
@@ -104,6 +105,7 @@ pub(crate) struct MemStore {
     /// Buffers that reads have filled and nobody has let go of.
     pub buffers: Arc<()>,
     pub chunks: Mutex<BTreeMap<ChunkKey, (ChunkInfo, Bytes)>>,
+    pub facts: Mutex<BTreeMap<ChunkKey, ChunkFacts>>,
     pub writers: Arc<Mutex<usize>>,
     pub stalled: AtomicBool,
 }
@@ -136,7 +138,11 @@ impl ChunkWriter for MemWriter {
         .boxed()
     }
 
-    fn commit(self: Box<Self>, seal: ChunkSeal) -> BoxFuture<'static, Result<(), StoreError>> {
+    fn commit(
+        self: Box<Self>,
+        seal: ChunkSeal,
+        facts: ChunkFacts,
+    ) -> BoxFuture<'static, Result<(), StoreError>> {
         async move {
             while self.store.mute.load(Ordering::Relaxed) {
                 tokio::time::sleep(Duration::from_millis(10)).await;
@@ -151,6 +157,7 @@ impl ChunkWriter for MemWriter {
                 state: ReplicaState::Verified,
             };
             let bytes = self.bytes.clone().freeze();
+            self.store.facts.lock().unwrap().insert(info.key(), facts);
             self.store.chunks.lock().unwrap().insert(info.key(), (info, bytes));
             Ok(())
         }
@@ -162,7 +169,7 @@ fn crc32fast_of(block: &[u8]) -> u32 {
     dfs_wire::link::DataFrame::new(Bytes::copy_from_slice(block)).crc
 }
 
-struct MemReader(ChunkInfo, Bytes, Arc<()>);
+struct MemReader(ChunkInfo, Bytes, Arc<()>, ChunkFacts);
 
 struct Buffer {
     bytes: Bytes,
@@ -178,6 +185,10 @@ impl AsRef<[u8]> for Buffer {
 impl ChunkReader for MemReader {
     fn info(&self) -> &ChunkInfo {
         &self.0
+    }
+
+    fn facts(&self) -> &ChunkFacts {
+        &self.3
     }
 
     fn read(&self, offset: u32, len: u32) -> BoxFuture<'static, Result<Verified, StoreError>> {
@@ -218,7 +229,8 @@ impl ChunkStore for SharedStore {
             }
             let missing = StoreError::NotFound { disk: Arc::from("mem"), key };
             let (info, bytes) = found.ok_or(missing)?;
-            Ok(Arc::new(MemReader(info, bytes, store.buffers.clone())) as Arc<dyn ChunkReader>)
+            let facts = store.facts.lock().unwrap().get(&key).cloned().unwrap_or_default();
+            Ok(Arc::new(MemReader(info, bytes, store.buffers.clone(), facts)) as Arc<dyn ChunkReader>)
         }
         .boxed()
     }

@@ -7,7 +7,7 @@ impl World {
     async fn ask(&self, link: &Link, chunk: u128, len: u32, slabs: usize) -> Stream {
         let grant = grant(GrantOp::Read, chunk);
         let mac = grant.sign(&self.nodes[0].key);
-        let body = Request::Chunk(ChunkRequest::Read(ReadChunk { grant, mac, offset: 0, len }));
+        let body = Request::Chunk(ChunkRequest::Read(ReadChunk { grant, mac, offset: 0, len, facts: false }));
         let stream = link.open(&request(body), Bytes::new()).unwrap();
         if slabs > 0 {
             stream.grant(SlabBudget::new(SlabPool::new(64), 64).reserve(slabs).await);
@@ -125,7 +125,7 @@ async fn a_reader_that_takes_nothing_is_given_up_and_frees_its_place() {
     w.put(&link, 1, &bytes).await.unwrap();
     let grant = grant(GrantOp::Read, 1);
     let mac = grant.sign(&w.nodes[0].key);
-    let ask = ReadChunk { grant, mac, offset: 0, len: u32::MAX };
+    let ask = ReadChunk { grant, mac, offset: 0, len: u32::MAX, facts: false };
     // More than are served at once, and none of them ever grants a byte of credit.
     let stuck: Vec<_> = (0..20)
         .map(|_| link.open(&request(Request::Chunk(ChunkRequest::Read(ask.clone()))), Bytes::new()).unwrap())

@@ -98,6 +98,7 @@ impl CopyStream {
             mac: replica.mac,
             offset: part.offset + done,
             len: part.len - done,
+            facts: false,
         };
         let body = Request::Chunk(ChunkRequest::Read(read));
         // How long the node may let it wait for its turn: "busy" comes before the patience with a silent node ends.

@@ -184,7 +184,7 @@ async fn attempt(
     let stream = conn.link().open(&request, bytes::Bytes::new()).map_err(|s| failed(s.into()))?;
     let mut feed = Feed::new(source.clone(), memory.clone(), patience, inner.env.workers);
     let mut sent = 0;
-    let outcome = send(session, conn.link(), &stream, &mut feed, &mut sent).await;
+    let outcome = send(session, place.index, conn.link(), &stream, &mut feed, &mut sent).await;
     let fail = |error: Error| Failure { sent, touched: stream.is_credited(), ..failed(error) };
     match outcome {
         Ok(()) | Err(SendError::Ended) => {}
@@ -239,6 +239,7 @@ enum SendError {
 
 async fn send(
     session: &Session,
+    index: u32,
     link: &Link,
     stream: &Stream,
     feed: &mut Feed,
@@ -263,7 +264,9 @@ async fn send(
         session.meter.moved(batch);
     }
     let (len, sha256) = feed.totals();
-    match patiently(link, patience, stream.end(EndHead { len, sha256 })).await {
+    match patiently(link, patience, stream.end(EndHead { len, sha256, facts: session.facts(index, len) }))
+        .await
+    {
         Some(Ok(())) => Ok(()),
         Some(Err(_)) => Err(SendError::Ended),
         None => Err(SendError::Stalled),

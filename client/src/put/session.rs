@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use dfs_wire::id::{Generation, NodeId, OpId, SessionId};
 use dfs_wire::limits::{CHUNK_BYTES_MAX, CHUNKS_PER_REQUEST_MAX};
+use dfs_wire::message::facts::ChunkFacts;
 use dfs_wire::message::metadata::{
     AllocateChunks, Allocation, CommitUpload, FileStat, MetadataRequest, MetadataResponse, OpenUpload,
     RecordChunks, SessionOnly, StoredChunk, UploadedChunk, UploadedChunks,
@@ -42,6 +43,9 @@ pub(super) struct Session {
     id: SessionId,
     lease: Duration,
     path: DfsPath,
+    /// Bytes of the whole, if they are known before they are read.
+    file_size: Option<u64>,
+    mtime_ns: Option<i64>,
     commit_op: Option<OpId>,
     resumable: bool,
     /// If the put fails, a later one may go on with what this one has stored.
@@ -91,6 +95,8 @@ impl Session {
             id: opened.session,
             lease: Duration::from_millis(opened.lease_ms),
             path: path.clone(),
+            file_size: len,
+            mtime_ns: options.mtime_ns,
             commit_op: options.op,
             resumable: resume.is_some(),
             kept: options.resume && resume.is_some(),
@@ -119,6 +125,8 @@ impl Session {
             id: found.session,
             lease: Duration::from_millis(found.lease_ms),
             path: path.clone(),
+            file_size: len,
+            mtime_ns: options.mtime_ns,
             commit_op: options.op,
             resumable: true,
             kept: true,
@@ -143,6 +151,19 @@ impl Session {
             first = page.next.filter(|next| *next > from);
         }
         Ok(known)
+    }
+
+    /// What the chunk with this index, of `len` bytes, is to say of itself.
+    pub(super) fn facts(&self, index: u32, len: u64) -> Box<ChunkFacts> {
+        let offset = u64::from(index) * u64::from(self.chunk_size);
+        Box::new(ChunkFacts {
+            sealing: None,
+            offset: Some(offset),
+            last: self.file_size == Some(offset + len),
+            file_size: self.file_size,
+            mtime_ns: self.mtime_ns,
+            path: Some(self.path.clone()),
+        })
     }
 
     /// Records that are gathered before the coordinator is told: what an interruption may cost.

@@ -70,7 +70,7 @@ async fn send(
         sent += frame.len();
     }
     let chunk_sha256 = Sha256::digest(&stored).into();
-    Ok(ChunkRead { len: bytes.len() as u32, chunk_len: stored.len() as u32, chunk_sha256 })
+    Ok(ChunkRead { len: bytes.len() as u32, chunk_len: stored.len() as u32, chunk_sha256, facts: None })
 }
 
 async fn store(

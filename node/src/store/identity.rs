@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! dfs data directory
-//! format 1
+//! format 2
 //! node 0123456789abcdef0123456789abcdef
 //! incarnation 7
 //! cluster 0123456789abcdef0123456789abcdef      or "-" until the node has joined one
@@ -11,14 +11,18 @@
 //! position 40                                   how far it has heard that its metadata had come; only if it has
 //! crc 1a2b3c4d                                  CRC32 of all the lines above
 //! ```
-//! Text, because an operator will look at it when something is wrong. Exactly this form is accepted.
+//! Text, because an operator will look at it when something is wrong. Exactly this form is accepted. A directory of format 1, which
+//! differs in nothing but the chunk files that it may hold, is one of format 2 from the first start on: an older program would
+//! not know some of its chunks.
 
 use std::fmt;
 
 use dfs_wire::id::{ClusterId, Epoch, Incarnation, NodeId};
 
 /// Version of everything in a data directory: raised when an older program must not touch it any more.
-pub const DIRECTORY_FORMAT: u32 = 1;
+pub const DIRECTORY_FORMAT: u32 = 2;
+/// The oldest version that is read.
+const OLDEST_FORMAT: u32 = 1;
 /// Longest identity file that is read.
 pub const IDENTITY_BYTES_MAX: usize = 1024;
 
@@ -77,13 +81,17 @@ pub enum IdentityError {
     Damaged,
     /// Another version of the program wrote it.
     #[error(
-        "the directory has format {0}, this program knows {DIRECTORY_FORMAT}; use the program that wrote it"
+        "the directory has format {0}, this program knows those up to {DIRECTORY_FORMAT}; use the program that wrote it"
     )]
     Format(u32),
 }
 
 /// The text of an identity.
 pub fn encode(identity: &NodeIdentity) -> String {
+    encode_as(DIRECTORY_FORMAT, identity)
+}
+
+fn encode_as(format: u32, identity: &NodeIdentity) -> String {
     let cluster = identity.cluster.map_or_else(|| "-".to_owned(), |c| c.to_string());
     let key = identity.node_key.map_or_else(|| "-".to_owned(), |key| to_hex(&key));
     let NodeIdentity { node, incarnation, epoch, .. } = identity;
@@ -92,7 +100,7 @@ pub fn encode(identity: &NodeIdentity) -> String {
         position => format!("position {position}\n"),
     };
     let body = format!(
-        "{TITLE}\nformat {DIRECTORY_FORMAT}\nnode {node}\nincarnation {incarnation}\ncluster {cluster}\nkey {key}\nepoch {epoch}\n{position}"
+        "{TITLE}\nformat {format}\nnode {node}\nincarnation {incarnation}\ncluster {cluster}\nkey {key}\nepoch {epoch}\n{position}"
     );
     let crc = crc32fast::hash(body.as_bytes());
     format!("{body}crc {crc:08x}\n")
@@ -112,11 +120,11 @@ pub fn decode(text: &[u8]) -> Result<NodeIdentity, IdentityError> {
     let mut lines = body.lines();
     let title = lines.next();
     let format = field(lines.next(), "format").and_then(|v| v.parse().ok()).ok_or(IdentityError::Damaged)?;
-    if title != Some(TITLE) || format != DIRECTORY_FORMAT {
+    if title != Some(TITLE) || !(OLDEST_FORMAT..=DIRECTORY_FORMAT).contains(&format) {
         return Err(IdentityError::Format(format));
     }
     let identity = fields(lines).ok_or(IdentityError::Damaged)?;
-    if encode(&identity) == text { Ok(identity) } else { Err(IdentityError::Damaged) }
+    if encode_as(format, &identity) == text { Ok(identity) } else { Err(IdentityError::Damaged) }
 }
 
 /// Splits the text before its last line, "crc ...".
@@ -188,15 +196,23 @@ mod tests {
         let text = encode(&NodeIdentity { cluster: None, node_key: None, position: 0, ..joined() });
         assert_eq!(
             text,
-            "dfs data directory\nformat 1\nnode 00000000000000000000000000000abc\nincarnation 7\ncluster -\nkey -\nepoch 3\ncrc 8a6bb6a1\n"
+            "dfs data directory\nformat 2\nnode 00000000000000000000000000000abc\nincarnation 7\ncluster -\nkey -\nepoch 3\ncrc 57ff8a8f\n"
         );
     }
 
     #[test]
+    fn one_of_format_1_is_read_and_written_as_the_one_of_now() {
+        let old = "dfs data directory\nformat 1\nnode 00000000000000000000000000000abc\nincarnation 7\ncluster -\nkey -\nepoch 3\ncrc 8a6bb6a1\n";
+        let read = decode(old.as_bytes()).unwrap();
+        assert_eq!(read, NodeIdentity { cluster: None, node_key: None, position: 0, ..joined() });
+        assert!(encode(&read).contains("format 2"));
+    }
+
+    #[test]
     fn a_newer_directory_is_named_so() {
-        let body = "dfs data directory\nformat 2\nsomething else\n";
+        let body = "dfs data directory\nformat 3\nsomething else\n";
         let text = format!("{body}crc {:08x}\n", crc32fast::hash(body.as_bytes()));
-        assert_eq!(decode(text.as_bytes()), Err(IdentityError::Format(2)));
+        assert_eq!(decode(text.as_bytes()), Err(IdentityError::Format(3)));
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 
 use dfs_actors::datanode::chunk_store::ChunkInfo;
 use dfs_wire::id::ChunkKey;
+use dfs_wire::message::facts::ChunkFacts;
 
 use super::disk::lock;
 use super::disk_io::DiskFile;
@@ -19,6 +20,7 @@ pub(crate) struct OpenChunk {
     pub(crate) info: ChunkInfo,
     pub(crate) instance: Instance,
     pub(crate) block_crcs: Box<[u32]>,
+    pub(crate) facts: ChunkFacts,
 }
 
 /// An open file in the hands of a reader, who may be on any thread. To close a file that has no name any more is work for

@@ -27,6 +27,7 @@ use dfs_actors::datanode::chunk_store::{
 use dfs_wire::bugs::{self, Bug};
 use dfs_wire::id::ChunkKey;
 use dfs_wire::limits::{BLOCK_BYTES, SLAB_ALIGN};
+use dfs_wire::message::facts::ChunkFacts;
 use futures_util::future::BoxFuture;
 
 use super::aligned::AlignedBuf;
@@ -145,10 +146,12 @@ pub(crate) fn load(core: &Core, entry: Entry) -> Result<OpenChunk, StoreError> {
         }
         Err(e) => return Err(disk.read_failed(&operation("opening"), e)),
     };
-    let mut open = OpenChunk { file, info: entry.info, instance: entry.instance, block_crcs: Box::default() };
+    let (info, instance) = (entry.info, entry.instance);
+    let mut open =
+        OpenChunk { file, info, instance, block_crcs: Box::default(), facts: ChunkFacts::default() };
     match read_footer_surely(&*open.file) {
         Ok(footer) if footer.identity == entry.info.identity && footer.seal == entry.info.seal() => {
-            open.block_crcs = footer.block_crcs;
+            (open.block_crcs, open.facts) = (footer.block_crcs, footer.facts);
             Ok(open)
         }
         Ok(_) => Err(core.condemn(&open, "the footer is another chunk's")),
@@ -173,6 +176,10 @@ impl FileReader {
 impl ChunkReader for FileReader {
     fn info(&self) -> &ChunkInfo {
         &self.chunk.info
+    }
+
+    fn facts(&self) -> &ChunkFacts {
+        &self.chunk.facts
     }
 
     fn read(&self, offset: u32, len: u32) -> BoxFuture<'static, Result<Verified, StoreError>> {

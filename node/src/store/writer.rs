@@ -22,6 +22,7 @@ use dfs_actors::datanode::chunk_store::{
 };
 use dfs_wire::bugs::{self, Bug};
 use dfs_wire::limits::{CHUNK_BYTES_MAX, DATA_FRAME_BYTES, SLAB_ALIGN};
+use dfs_wire::message::facts::ChunkFacts;
 use futures_util::future::BoxFuture;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
@@ -51,6 +52,7 @@ struct Queued {
 
 struct Finish {
     seal: ChunkSeal,
+    facts: ChunkFacts,
     reply: CommitReply,
 }
 
@@ -219,16 +221,20 @@ impl ChunkWriter for FileWriter {
         Box::pin(self.write_frame(frame, block_crcs))
     }
 
-    fn commit(mut self: Box<Self>, seal: ChunkSeal) -> BoxFuture<'static, Result<(), StoreError>> {
+    fn commit(
+        mut self: Box<Self>,
+        seal: ChunkSeal,
+        facts: ChunkFacts,
+    ) -> BoxFuture<'static, Result<(), StoreError>> {
         let shared = self.shared.clone();
-        if seal.len != self.len {
-            let reason = format!("sealed as {} bytes after {} were written", seal.len, self.len);
+        if seal.len != self.len || !facts.suit(seal.len) {
+            let reason = format!("sealed as {} bytes, {facts:?}, after {} were written", seal.len, self.len);
             let error = shared.core.disk.invalid(shared.identity.key(), reason);
             return Box::pin(std::future::ready(Err(error))); // dropping self discards the file
         }
         let (reply, answer) = oneshot::channel();
         self.committed = true;
-        shared.request(|state| state.finish = Some(Finish { seal, reply }));
+        shared.request(|state| state.finish = Some(Finish { seal, facts, reply }));
         let core = shared.core.clone();
         drop(shared);
         Box::pin(async move { answer.await.unwrap_or_else(|_| Err(core.no_answer(NoAnswer))) })
@@ -375,9 +381,9 @@ impl Shared {
 
     /// Completes and syncs the file, then hands it to the committer, which answers.
     fn finish(&self, file: Arc<dyn DiskFile>, finish: Finish) {
-        let Finish { seal, reply } = finish;
+        let Finish { seal, facts, reply } = finish;
         let syncing = self.core.committer.expect_one();
-        let outcome = self.complete(&*file, seal);
+        let outcome = self.complete(&*file, seal, facts);
         drop(file); // no descriptor that can write outlives the publication
         match outcome {
             Ok(()) => {
@@ -399,14 +405,14 @@ impl Shared {
         }
     }
 
-    fn complete(&self, file: &dyn DiskFile, seal: ChunkSeal) -> Result<(), StoreError> {
+    fn complete(&self, file: &dyn DiskFile, seal: ChunkSeal, facts: ChunkFacts) -> Result<(), StoreError> {
         let disk = &self.core.disk;
         let key = self.identity.key();
         disk.check_writable()?;
         let (at, end, allocated) = {
             let mut state = lock(&self.state);
             let block_crcs = std::mem::take(&mut state.block_crcs).into_boxed_slice();
-            let footer = format::encode(&Footer { identity: self.identity, seal, block_crcs });
+            let footer = format::encode(&Footer { identity: self.identity, seal, block_crcs, facts });
             let tail_len = state.tail.len().next_multiple_of(SLAB_ALIGN);
             let mut end = AlignedBuf::zeroed(tail_len + footer.len());
             let (data, rest) = end.split_at_mut(tail_len);

@@ -50,7 +50,7 @@ fn write(grant: Grant, mac: Mac) -> Request {
 }
 
 fn read(grant: Grant, mac: Mac) -> Request {
-    Request::Chunk(ChunkRequest::Read(ReadChunk { grant, mac, offset: 0, len: LEN }))
+    Request::Chunk(ChunkRequest::Read(ReadChunk { grant, mac, offset: 0, len: LEN, facts: false }))
 }
 
 /// Every way to bend a grant.
@@ -150,7 +150,7 @@ async fn a_write_needs_exactly_the_grant_that_the_coordinator_signed() {
     let (_, allocation) = stage.allocation("/write2", 2).await;
     let target = allocation.targets[0].clone();
     let (node, _) = stage.nodes_of(&target.address).await;
-    let lie = EndHead { len: bytes.len() as u64, sha256: [7; 32] };
+    let lie = EndHead { len: bytes.len() as u64, sha256: [7; 32], facts: Box::default() };
     let answer = node.upload_with_end(write(allocation.grant.clone(), target.mac), &bytes, lie).await;
     expect_refusal("a hash that is not the bytes'", answer, &[ChecksumMismatch]);
     // What the refusals are worth: the same request as it should be is served, once.

@@ -177,7 +177,8 @@ async fn a_device_that_fails_under_a_mapping_on_its_way_to_a_reader_ends_a_conne
     let copy = chunk.replicas[0].clone();
     let node = cluster.named(&copy.name);
     let link = PeerLink::connect(&copy.address).await;
-    let read = ReadChunk { grant: chunk.grant.clone(), mac: copy.mac, offset: 0, len: chunk.len };
+    let read =
+        ReadChunk { grant: chunk.grant.clone(), mac: copy.mac, offset: 0, len: chunk.len, facts: false };
     let stream = link.begin(Request::Chunk(ChunkRequest::Read(read))).await.expect("asked");
     // A reader that takes nothing: what the node has mapped last waits, and nothing of it is a frame yet.
     let on_disk = &node.chunk_files()[0];

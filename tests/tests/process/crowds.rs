@@ -170,7 +170,7 @@ async fn whoever_finds_all_places_busy_is_told_so_at_once_and_operators_move_no_
     let opened = client.open_read(&file, None, 0, 0).await.expect("open");
     let (grant, replica) = (opened.chunks[0].grant.clone(), &opened.chunks[0].replicas[0]);
     let head = |op| {
-        let read = ReadChunk { grant: grant.clone(), mac: replica.mac, offset: 0, len: 100 };
+        let read = ReadChunk { grant: grant.clone(), mac: replica.mac, offset: 0, len: 100, facts: false };
         let body = Request::Chunk(ChunkRequest::Read(read));
         RequestHead { op: OpId(op), deadline_ms: 60_000, trace: None, body }
     };

@@ -14,6 +14,7 @@ mod drain;
 mod events;
 mod examples;
 mod files;
+mod formats;
 mod frozen_disk;
 mod full_disk;
 mod gc;

@@ -65,8 +65,13 @@ async fn readers_who_take_nothing_cost_bounded_memory_and_are_given_up_for_other
         for _ in 0..4 {
             let link = PeerLink::connect(&replica.address).await;
             for _ in 0..16 {
-                let read =
-                    ReadChunk { grant: grant.clone(), mac: replica.mac, offset: 0, len: 8 * MIB as u32 };
+                let read = ReadChunk {
+                    grant: grant.clone(),
+                    mac: replica.mac,
+                    offset: 0,
+                    len: 8 * MIB as u32,
+                    facts: false,
+                };
                 let body = Request::Chunk(ChunkRequest::Read(read));
                 let head = RequestHead { op: OpId(1), deadline_ms: 60_000, trace: None, body };
                 // Opened, and never granted any credit.

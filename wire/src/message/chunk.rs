@@ -7,6 +7,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::facts::ChunkFacts;
 use crate::auth::{Grant, Mac, Receipt};
 use crate::id::NodeId;
 use crate::status::Status;
@@ -70,6 +71,8 @@ pub struct ReadChunk {
     pub offset: u32,
     /// How many bytes.
     pub len: u32,
+    /// Tell what the chunk says of itself, too.
+    pub facts: bool,
 }
 
 /// Check a whole chunk where it lies.
@@ -119,6 +122,8 @@ pub struct ChunkRead {
     pub chunk_len: u32,
     /// SHA-256 of the whole chunk.
     pub chunk_sha256: [u8; 32],
+    /// What the chunk says of itself, if that was asked for.
+    pub facts: Option<Box<ChunkFacts>>,
 }
 
 /// A chunk that was checked.

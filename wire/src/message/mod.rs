@@ -16,6 +16,7 @@
 mod absent;
 pub mod admin;
 pub mod chunk;
+pub mod facts;
 mod gc;
 pub mod health;
 pub mod inventory;
@@ -111,4 +112,6 @@ pub struct EndHead {
     pub len: u64,
     /// SHA-256 of them.
     pub sha256: [u8; 32],
+    /// What the chunk is to say of itself.
+    pub facts: Box<facts::ChunkFacts>,
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::recorded;
 
 /// The files that define what travels in heads, in the order of the document.
-pub(crate) const FILES: [(&str, &str); 16] = [
+pub(crate) const FILES: [(&str, &str); 17] = [
     ("Heads of frames", "src/message/mod.rs"),
     ("Handshake", "src/handshake.rs"),
     ("Status", "src/status.rs"),
@@ -16,6 +16,7 @@ pub(crate) const FILES: [(&str, &str); 16] = [
     ("Metadata: what became of copies", "src/message/metadata/life.rs"),
     ("Metadata: copies, and uploads that are gone on with", "src/message/metadata/resume.rs"),
     ("Chunk", "src/message/chunk.rs"),
+    ("Chunk: what it says of itself", "src/message/facts.rs"),
     ("Replication", "src/message/replication.rs"),
     ("Membership", "src/message/membership.rs"),
     ("Inventory", "src/message/inventory.rs"),

@@ -72,7 +72,8 @@ impl Reads<'_> {
         }
         let end = request.offset.saturating_add(request.len).min(info.len);
         self.send(key, &reader, request.offset..end, place, &mut outlet).await?;
-        Ok(ChunkRead { len: end - request.offset, chunk_len: info.len, chunk_sha256: info.sha256 })
+        let facts = request.facts.then(|| Box::new(reader.facts().clone()));
+        Ok(ChunkRead { len: end - request.offset, chunk_len: info.len, chunk_sha256: info.sha256, facts })
     }
 
     async fn send(

@@ -99,6 +99,7 @@ pub async fn copy_chunk(job: CopyJob) -> Result<Receipt, Status> {
         mac: job.request.source.mac,
         offset: 0,
         len: grant.len_max,
+        facts: true,
     };
     let body = Request::Chunk(ChunkRequest::Read(read));
     let head = RequestHead { op: job.op, deadline_ms: TURN_MS, trace: None, body };
@@ -126,6 +127,7 @@ pub async fn copy_chunk(job: CopyJob) -> Result<Receipt, Status> {
         let text = "what the source sent is not the chunk it announced";
         return Err(Status::new(StatusCode::ChecksumMismatch, text).about_chunk(grant.chunk));
     }
-    disk.wait(writer.commit(ChunkSeal { len, sha256 })).await?;
+    let facts = read.facts.map(|facts| *facts).filter(|facts| facts.suit(len)).unwrap_or_default();
+    disk.wait(writer.commit(ChunkSeal { len, sha256 }, facts)).await?;
     job.authority.sign(grant.chunk_key(), len, sha256)
 }

@@ -104,7 +104,7 @@ impl Upload {
             replica.send(ForwardItem::End(end.clone())).await.ok();
         }
         let stored = match intake.sink {
-            Sink::Writer(writer) => match writer.commit(seal).await {
+            Sink::Writer(writer) => match writer.commit(seal, *end.facts).await {
                 Ok(()) => None,
                 Err(StoreError::AlreadyCommitted(info)) => Some(info),
                 Err(e) => return Err(failed(e)),
@@ -204,6 +204,13 @@ impl Intake {
         if end.len != u64::from(self.len) {
             let text = format!("{} bytes received where {} were announced", self.len, end.len);
             return Err(Status::new(StatusCode::ChecksumMismatch, text));
+        }
+        if !end.facts.suit(self.len) {
+            let text = format!(
+                "what is said of how the chunk is enciphered does not go with its {} bytes",
+                self.len
+            );
+            return Err(Status::new(StatusCode::InvalidArgument, text));
         }
         let seen = self.sha256.take().map(|sha256| <[u8; 32]>::from(sha256.finalize()));
         if seen.is_some_and(|seen| seen != end.sha256) {

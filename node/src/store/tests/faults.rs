@@ -67,7 +67,7 @@ async fn a_failed_write_surfaces_at_the_next_frame_or_in_the_commit() {
             let error = writer.write(frame.clone(), &crcs).await.unwrap_err();
             assert!(matches!(error, StoreError::DiskFailed { .. }), "{error}");
         }
-        let error = writer.commit(seal(&frame)).await.unwrap_err();
+        let error = writer.commit(seal(&frame), ChunkFacts::default()).await.unwrap_err();
         assert!(matches!(error, StoreError::DiskFailed { .. }), "{error}");
         assert_failed_for_writes_only(&disk, &store).await;
     }
@@ -178,7 +178,7 @@ async fn no_space_leaves_nothing_and_does_not_fail_the_disk() {
         let outcome = async {
             let mut writer = store.create(identity(2, 1), 900_000).await?;
             write_all(&mut *writer, &content(2, 300_000)).await?;
-            writer.commit(seal(&content(2, 300_000))).await
+            writer.commit(seal(&content(2, 300_000)), ChunkFacts::default()).await
         };
         let error = outcome.await.unwrap_err();
         assert!(matches!(error, StoreError::NoSpace { .. }), "{op:?}: {error}");

@@ -111,7 +111,7 @@ async fn a_scrub_finds_a_seal_that_never_matched() {
     let data = content(1, 100);
     let mut writer = store.create(identity(1, 1), 100).await.unwrap();
     write_all(&mut *writer, &data).await.unwrap();
-    writer.commit(ChunkSeal { len: 100, sha256: [9; 32] }).await.unwrap();
+    writer.commit(ChunkSeal { len: 100, sha256: [9; 32] }, ChunkFacts::default()).await.unwrap();
     let error = store.verify(key(1, 1)).await.unwrap_err();
     assert!(error.to_string().contains("SHA-256"), "{error}");
 }
@@ -180,12 +180,12 @@ async fn another_format_version_is_left_where_it_is() {
     drop(store);
     let mut newer = disk.bytes_of(&path);
     let version = newer.len() - format::TRAILER_BYTES + 8;
-    newer[version] = 2;
+    newer[version] = 3;
     let newer_path = Layout::new(ROOT).chunk_file(key(2, 1));
     disk.plant(&newer_path, &newer);
     let (_, report) = open_inline(&disk);
     assert_eq!((report.chunks, report.damaged_count, report.left_alone_count), (1, 0, 1));
-    assert!(report.left_alone[0].1.contains("version 2"), "{report:?}");
+    assert!(report.left_alone[0].1.contains("version 3"), "{report:?}");
     assert_eq!(disk.bytes_of(&newer_path), newer);
 }
 

@@ -19,6 +19,7 @@ use dfs_actors::datanode::chunk_store::{
 };
 use dfs_wire::id::{ChunkId, ChunkKey, ClusterId, Generation, InodeId, NodeId};
 use dfs_wire::limits::DATA_FRAME_BYTES;
+use dfs_wire::message::facts::ChunkFacts;
 use sha2::{Digest, Sha256};
 
 use self::faulty_disk::FaultyDisk;
@@ -71,7 +72,7 @@ async fn write_all(writer: &mut dyn ChunkWriter, data: &[u8]) -> Result<(), Stor
 async fn put(store: &FileStore, identity: ChunkIdentity, data: &[u8]) -> Result<(), StoreError> {
     let mut writer = store.create(identity, data.len() as u32).await?;
     write_all(&mut *writer, data).await?;
-    writer.commit(seal(data)).await
+    writer.commit(seal(data), ChunkFacts::default()).await
 }
 
 async fn get(store: &FileStore, key: ChunkKey) -> Result<Vec<u8>, StoreError> {

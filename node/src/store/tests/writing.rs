@@ -61,7 +61,7 @@ async fn frames_and_seals_out_of_shape_are_refused() {
     assert!(refused(writer.write(vec![0; DATA_FRAME_BYTES + 1].into(), &[0; 5]).await));
     writer.write(full.slice(..10), &[1]).await.unwrap();
     assert!(refused(writer.write(full.slice(..10), &[1]).await), "nothing follows a short frame");
-    assert!(refused(writer.commit(ChunkSeal { len: 11, sha256: [0; 32] }).await));
+    assert!(refused(writer.commit(ChunkSeal { len: 11, sha256: [0; 32] }, ChunkFacts::default()).await));
     assert_eq!(disk.names_in(Path::new(TMP)), [""; 0]);
     assert!(matches!(
         store.create(identity(1, 1), 64 * 1024 * 1024 + 1).await.err(),
@@ -91,8 +91,8 @@ async fn a_chunk_is_committed_once_and_generations_stand_side_by_side() {
     let mut second = store.create(identity(9, 1), 10).await.unwrap();
     write_all(&mut *first, b"first").await.unwrap();
     write_all(&mut *second, b"other").await.unwrap();
-    second.commit(seal(b"other")).await.unwrap();
-    let late = first.commit(seal(b"first")).await.unwrap_err();
+    second.commit(seal(b"other"), ChunkFacts::default()).await.unwrap();
+    let late = first.commit(seal(b"first"), ChunkFacts::default()).await.unwrap_err();
     assert!(matches!(late, StoreError::AlreadyCommitted(_)), "{late}");
     assert_eq!(get(&store, key(9, 1)).await.unwrap(), b"other");
     assert_eq!(disk.names_in(Path::new(TMP)), [""; 0]);
@@ -117,7 +117,7 @@ async fn a_dropped_commit_is_finished_all_the_same() {
     let data = content(1, 70_000);
     let mut writer = store.create(identity(1, 1), 70_000).await.unwrap();
     write_all(&mut *writer, &data).await.unwrap();
-    drop(writer.commit(seal(&data)));
+    drop(writer.commit(seal(&data), ChunkFacts::default()));
     assert_eq!(get(&store, key(1, 1)).await.unwrap(), data, "the work starts with the call");
     assert_eq!(disk.names_in(Path::new(TMP)), [""; 0]);
 }
@@ -148,7 +148,7 @@ async fn futures_dropped_at_any_await_leave_a_consistent_store() {
         }
         let rest = Bytes::copy_from_slice(&data[DATA_FRAME_BYTES..]);
         writer.write(rest.clone(), &format::block_crcs(&rest)).await.unwrap();
-        drop(poll_and_drop(writer.commit(seal(&data)), polls));
+        drop(poll_and_drop(writer.commit(seal(&data), ChunkFacts::default()), polls));
         drop(poll_and_drop(store.quarantine(vec![key(round / 2, 1)]), polls));
         drop(poll_and_drop(store.verify(key(round, 1)), polls));
     }
@@ -223,7 +223,7 @@ async fn a_group_of_commits_shares_its_directory_fsyncs() {
     }
     let (syncs, dir_syncs) = (disk.count("sync_data"), disk.count("sync_dir"));
     disk.hold_next_sync_dir(std::time::Duration::from_millis(50));
-    let commits: Vec<_> = writers.into_iter().map(|w| w.commit(seal(b""))).collect();
+    let commits: Vec<_> = writers.into_iter().map(|w| w.commit(seal(b""), ChunkFacts::default())).collect();
     for commit in commits {
         commit.await.unwrap();
     }
@@ -239,7 +239,7 @@ async fn closing_finishes_what_was_accepted_and_refuses_the_rest() {
     let mut writer = store.create(identity(1, 1), 10).await.unwrap();
     let mut open = store.create(identity(2, 1), 10).await.unwrap();
     write_all(&mut *writer, b"accepted").await.unwrap();
-    let commit = writer.commit(seal(b"accepted"));
+    let commit = writer.commit(seal(b"accepted"), ChunkFacts::default());
     store.close().await;
     store.close().await;
     commit.await.unwrap();
@@ -248,7 +248,7 @@ async fn closing_finishes_what_was_accepted_and_refuses_the_rest() {
     assert!(matches!(store.verify(key(1, 1)).await.err(), Some(StoreError::Closed { .. })));
     assert!(matches!(store.quarantine(vec![key(1, 1)]).await[0].1, Err(StoreError::Closed { .. })));
     assert!(matches!(write_all(&mut *open, b"late").await, Err(StoreError::Closed { .. })));
-    assert!(matches!(open.commit(seal(b"")).await, Err(StoreError::Closed { .. })));
+    assert!(matches!(open.commit(seal(b""), ChunkFacts::default()).await, Err(StoreError::Closed { .. })));
     store.stats();
     drop(store);
     let (store, report) = open_inline(&disk);
@@ -283,7 +283,7 @@ proptest! {
                 };
                 writer.write(bytes, &crcs).await.unwrap();
             }
-            writer.commit(seal(&data)).await.unwrap();
+            writer.commit(seal(&data), ChunkFacts::default()).await.unwrap();
             assert_eq!(get(&store, key(1, 1)).await.unwrap(), data);
             let offset = (from * len as f64) as usize;
             let range = offset..offset + ((size * (len - offset) as f64) as usize).min(READ_BYTES_MAX as usize);

@@ -191,7 +191,12 @@ impl Rogue {
 
     async fn read(&self, leave: &Leave) -> Result<ChunkResponse, Status> {
         let Leave { grant, mac, address, len, .. } = leave.clone();
-        self.stream(&address, ChunkRequest::Read(ReadChunk { grant, mac, offset: 0, len }), None).await
+        self.stream(
+            &address,
+            ChunkRequest::Read(ReadChunk { grant, mac, offset: 0, len, facts: false }),
+            None,
+        )
+        .await
     }
 
     /// Begins a file that is never to be seen.
@@ -234,7 +239,7 @@ impl Rogue {
     fn bytes(&mut self) -> (Vec<u8>, EndHead) {
         let len = 1 + self.rng.below(u64::from(CHUNK));
         let data = crate::Content::new("rogue", self.files.into(), len).bytes();
-        let end = EndHead { len, sha256: Sha256::digest(&data).into() };
+        let end = EndHead { len, sha256: Sha256::digest(&data).into(), facts: Box::default() };
         (data, end)
     }
 

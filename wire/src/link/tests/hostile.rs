@@ -39,7 +39,7 @@ async fn an_end_that_comes_twice_closes_the_connection() {
     let (mut peer, link, _) = acceptor(4);
     peer.send(FrameKind::Request, 1, &ask(), &[]).await;
     let _incoming = within(link.next_request()).await.unwrap();
-    let end = EndHead { len: 0, sha256: [0; 32] };
+    let end = EndHead { len: 0, sha256: [0; 32], facts: Box::default() };
     peer.send(FrameKind::End, 1, &end, &[]).await;
     peer.send(FrameKind::End, 1, &end, &[]).await;
     peer.refused(&link, StatusCode::ProtocolViolation).await;

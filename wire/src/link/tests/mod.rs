@@ -79,7 +79,7 @@ async fn an_upload_moves_under_credit_and_gives_it_back() {
             stream.send(f).await.unwrap();
         }
         let len = (frames * DATA_FRAME_BYTES) as u64;
-        stream.end(EndHead { len, sha256: sha.finalize().into() }).await.unwrap();
+        stream.end(EndHead { len, sha256: sha.finalize().into(), facts: Box::default() }).await.unwrap();
         matches!(stream.recv().await, Ok(Event::Response(..)))
     });
     let incoming = within(server.next_request()).await.unwrap();

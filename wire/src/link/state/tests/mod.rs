@@ -35,7 +35,7 @@ fn frame(kind: FrameKind, stream: u32, len: usize) -> Option<OutFrame> {
 }
 
 fn end() -> EndHead {
-    EndHead { len: 0, sha256: [0; 32] }
+    EndHead { len: 0, sha256: [0; 32], facts: Box::default() }
 }
 
 #[test]

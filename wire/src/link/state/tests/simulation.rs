@@ -120,7 +120,12 @@ impl End {
                 });
                 Ok(Event::Data(DataFrame::with_checksums(bytes, 0, [0; DATA_FRAME_BYTES / BLOCK_BYTES])))
             }
-            FrameKind::End => return self.conn.on_end(id, EndHead { len: 0, sha256: [0; 32] }).map(drop),
+            FrameKind::End => {
+                return self
+                    .conn
+                    .on_end(id, EndHead { len: 0, sha256: [0; 32], facts: Box::default() })
+                    .map(drop);
+            }
             FrameKind::Response => {
                 Ok(Event::Response(Response::Admin(AdminResponse::Chaos(id)), Bytes::new()))
             }
