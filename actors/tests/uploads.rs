@@ -20,6 +20,7 @@ use dfs_actors::supervisor::StrikeTarget;
 use dfs_wire::auth::{Grant, GrantOp};
 use dfs_wire::handshake::{ClientPeer, Hello, NodePeer, Peer};
 use dfs_wire::id::*;
+use dfs_wire::identity::PeerName;
 use dfs_wire::limits::DATA_FRAME_BYTES;
 use dfs_wire::link::{DataFrame, Dialed, Event, Link, Stream};
 use dfs_wire::message::chunk::*;
@@ -72,7 +73,7 @@ impl World {
 
     async fn dial(&self, node: usize, hello: &Hello) -> Dialed {
         let (env, address) = (env_on(&self.net), &self.nodes[node].address);
-        dial(&env, address, hello, &self.budget, Duration::from_secs(5)).await.unwrap()
+        dial(&env, address, PeerName::AnyNode, hello, &self.budget, Duration::from_secs(5)).await.unwrap()
     }
 
     async fn link_as(&self, node: usize, hello: Hello) -> Link {

@@ -123,7 +123,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn pauses_grow_and_end() {
-        let mut backoff = Backoff::new(&policy(), &Env::system());
+        let mut backoff = Backoff::new(&policy(), &Env::system(None));
         let error = Error::new(StatusCode::Unavailable, "x");
         let pauses: Vec<_> = std::iter::from_fn(|| backoff.next_pause(&error, None)).collect();
         assert_eq!(pauses.len(), 3);
@@ -138,7 +138,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn too_few_nodes_are_told_within_two_seconds() {
         let policy = RetryPolicy::default();
-        let mut backoff = Backoff::new(&policy, &Env::system());
+        let mut backoff = Backoff::new(&policy, &Env::system(None));
         let short = Error::new(StatusCode::NoWriteQuorum, "x");
         let begun = Instant::now();
         while let Some(pause) = backoff.next_pause(&short, Some(QUORUM_PATIENCE)) {
@@ -152,7 +152,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_queue_is_waited_for_longer_than_a_failure() {
-        let mut backoff = Backoff::new(&policy(), &Env::system());
+        let mut backoff = Backoff::new(&policy(), &Env::system(None));
         let busy = Error::new(StatusCode::Busy, "x");
         for _ in 0..20 {
             tokio::time::advance(Duration::from_secs(10)).await;

@@ -54,7 +54,8 @@ impl Client {
     /// `Unavailable` if none answers within [`crate::RetryPolicy::connect_budget`], `VersionMismatch` if one answers in
     /// another version, `InvalidArgument` if an endpoint is malformed.
     pub async fn connect(config: ClientConfig) -> Result<Self, Error> {
-        Self::connect_in(config, Env::system()).await
+        let env = Env::system(config.tls.clone());
+        Self::connect_in(config, env).await
     }
 
     /// As [`Self::connect`], over something else than TCP.
@@ -62,7 +63,7 @@ impl Client {
     /// # Errors
     /// As [`Self::connect`].
     pub async fn connect_with(config: ClientConfig, connector: Arc<dyn Connector>) -> Result<Self, Error> {
-        Self::connect_in(config, Env { connector, ..Env::system() }).await
+        Self::connect_in(config, Env { connector, ..Env::system(None) }).await
     }
 
     /// As [`Self::connect`], in a world of the caller's choice.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use dfs_wire::limits::{CHUNK_BYTES_MAX, DATA_FRAME_BYTES};
+use dfs_wire::tls::Tls;
 
 /// Default port of a coordinator, for endpoints that name none.
 pub const COORDINATOR_PORT_DEFAULT: u16 = 8080;
@@ -33,6 +34,9 @@ pub struct ClientConfig {
     pub retry: RetryPolicy,
     /// Name of the program, for the logs of the nodes.
     pub agent: String,
+    /// Secures every connection, and says who this client is; `None` = they are plain. Never both: a client that has this
+    /// talks to nobody who has not.
+    pub tls: Option<Tls>,
     /// Connects as an operator: nodes keep places for such connections when clients fill all others, and carry no chunks
     /// over them. For status and inspection.
     pub operator: bool,
@@ -53,6 +57,7 @@ impl ClientConfig {
             timeouts: Timeouts::default(),
             retry: RetryPolicy::default(),
             agent: concat!("dfs-client/", env!("CARGO_PKG_VERSION")).to_owned(),
+            tls: None,
             operator: false,
         }
     }

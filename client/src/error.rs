@@ -58,7 +58,9 @@ impl ErrorKind {
             | StatusCode::DirectoryNotEmpty
             | StatusCode::OpIdReuse
             | StatusCode::ChunkExists => Self::Conflict,
-            StatusCode::PermissionDenied | StatusCode::WrongCluster => Self::Denied,
+            StatusCode::PermissionDenied | StatusCode::Unauthenticated | StatusCode::WrongCluster => {
+                Self::Denied
+            }
             StatusCode::StaleEpoch
             | StatusCode::Unavailable
             | StatusCode::Busy

@@ -71,4 +71,5 @@ pub use dfs_wire::{
     message::{admin, job, metadata},
     path::DfsPath,
     status::StatusCode,
+    tls::{Tls, TlsError, TlsMaterial},
 };

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use dfs_wire::handshake::{ClientPeer, Hello, Peer};
 use dfs_wire::id::{ClientId, ClusterId};
+use dfs_wire::identity::PeerName;
 use dfs_wire::limits::CONNECTION_CREDIT_BYTES;
 use dfs_wire::link::{Dialed, Driver, Link};
 use dfs_wire::status::{Status, StatusCode};
+use dfs_wire::tls::{is_distrust, speaks_no_tls};
 use tokio::time::{Instant, timeout};
 
 use crate::config::{ClientConfig, Timeouts};
@@ -26,6 +28,8 @@ const PEERS_MAX: usize = 4096;
 /// One connection to a node, and when it was last used.
 pub(crate) struct Conn {
     link: Link,
+    /// Whom the other end has proved to be, where connections are secured.
+    whom: PeerName,
     last_used: Mutex<Instant>,
 }
 
@@ -72,12 +76,14 @@ impl PeerConns {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The least busy live connection, and how many there are. The dead and the draining are let go.
-    fn least_busy(&self) -> Option<(Arc<Conn>, usize, usize)> {
+    /// The least busy live connection to `whom`, and how many there are. The dead and the draining are let go.
+    fn least_busy(&self, whom: PeerName) -> Option<(Arc<Conn>, usize, usize)> {
         let mut state = self.lock();
         state.conns.retain(|c| !c.link.is_draining());
-        let count = state.conns.len();
-        let best = state.conns.iter().map(|c| (c.link.streams(), c)).min_by_key(|(streams, _)| *streams);
+        let fits = |conn: &&Arc<Conn>| conn.whom == whom || whom == PeerName::AnyNode;
+        let count = state.conns.iter().filter(fits).count();
+        let fitting = state.conns.iter().filter(fits);
+        let best = fitting.map(|c| (c.link.streams(), c)).min_by_key(|(streams, _)| *streams);
         best.map(|(streams, conn)| (conn.clone(), streams, count))
     }
 }
@@ -136,23 +142,28 @@ impl Pool {
     pub(crate) async fn greet_again(&self, address: &str) -> Result<(), Error> {
         let peer = self.peer(address);
         let _guard = peer.dialling.lock().await;
-        self.dial(&peer).await.map(drop)
+        self.dial(&peer, PeerName::Coordinator).await.map(drop)
     }
 
-    /// A connection to `address`: one that is idle, or a new one while there are fewer than `links_max`, or the least
+    /// A connection to `address`, where `whom` is expected: one that is idle, or a new one while there are fewer than `links_max`, or the least
     /// busy.
     ///
     /// Cancel safety: a dial that was begun is given up.
-    pub(crate) async fn get(&self, address: &str, links_max: usize) -> Result<Arc<Conn>, Error> {
+    pub(crate) async fn get(
+        &self,
+        address: &str,
+        whom: PeerName,
+        links_max: usize,
+    ) -> Result<Arc<Conn>, Error> {
         let peer = self.peer(address);
-        if let Some((conn, streams, count)) = peer.least_busy() {
+        if let Some((conn, streams, count)) = peer.least_busy(whom) {
             if streams == 0 || count >= links_max {
                 conn.touch();
                 return Ok(conn);
             }
             // A connection more would be good, but nobody waits for it if somebody else is dialling.
             let dialled = match peer.dialling.try_lock() {
-                Ok(_guard) => self.dial(&peer).await.ok(),
+                Ok(_guard) => self.dial(&peer, whom).await.ok(),
                 Err(_) => None,
             };
             let chosen = dialled.unwrap_or(conn);
@@ -161,7 +172,7 @@ impl Pool {
         }
         let asked = Instant::now();
         let _guard = peer.dialling.lock().await;
-        if let Some((conn, ..)) = peer.least_busy() {
+        if let Some((conn, ..)) = peer.least_busy(whom) {
             conn.touch();
             return Ok(conn);
         }
@@ -169,13 +180,13 @@ impl Pool {
         let refused = peer.lock().refused.clone();
         match refused {
             Some((at, error)) if at >= asked => Err(error),
-            _ => self.dial(&peer).await,
+            _ => self.dial(&peer, whom).await,
         }
     }
 
-    /// A connection to `address` that is open already, if there is one. Does not dial.
-    pub(crate) fn open_one(&self, address: &str) -> Option<Arc<Conn>> {
-        let (conn, ..) = self.peer(address).least_busy()?;
+    /// A connection to `whom` at `address` that is open already, if there is one. Does not dial.
+    pub(crate) fn open_one(&self, address: &str, whom: PeerName) -> Option<Arc<Conn>> {
+        let (conn, ..) = self.peer(address).least_busy(whom)?;
         conn.touch();
         Some(conn)
     }
@@ -225,12 +236,12 @@ impl Pool {
         peer
     }
 
-    async fn dial(&self, peer: &Arc<PeerConns>) -> Result<Arc<Conn>, Error> {
+    async fn dial(&self, peer: &Arc<PeerConns>, whom: PeerName) -> Result<Arc<Conn>, Error> {
         let welcomed = peer.lock().welcomed;
-        let mut dialled = self.try_dial(&peer.address).await;
+        let mut dialled = self.try_dial(&peer.address, whom).await;
         if !welcomed && dialled.as_ref().is_err_and(is_nonsense) {
             // Damaged on its way, it would not come the same way again.
-            dialled = self.try_dial(&peer.address).await;
+            dialled = self.try_dial(&peer.address, whom).await;
         }
         match dialled {
             Ok(conn) => {
@@ -251,15 +262,16 @@ impl Pool {
         }
     }
 
-    async fn try_dial(&self, address: &str) -> Result<Arc<Conn>, Error> {
+    async fn try_dial(&self, address: &str, whom: PeerName) -> Result<Arc<Conn>, Error> {
         let inner = &self.inner;
         let unreachable = |text: String| {
             Error::new(StatusCode::Unavailable, text)
                 .with_hint("check the address, that the node runs, and that no firewall is in between")
         };
         let (reader, writer) =
-            match timeout(inner.timeouts.connect, inner.env.connector.connect(address)).await {
+            match timeout(inner.timeouts.connect, inner.env.connector.connect(address, whom)).await {
                 Ok(Ok(halves)) => halves,
+                Ok(Err(e)) if is_distrust(&e) || speaks_no_tls(&e) => return Err(unproven(address, whom, e)),
                 Ok(Err(e)) => return Err(unreachable(format!("cannot connect to {address}")).caused_by(e)),
                 Err(_) => {
                     let seconds = inner.timeouts.connect.as_secs_f32();
@@ -284,6 +296,12 @@ impl Pool {
                 )));
             }
         };
+        if let PeerName::Node(node) = whom
+            && welcome.node != node
+        {
+            let text = format!("node {} answers at {address}, where {node} was expected", welcome.node);
+            return Err(Error::new(StatusCode::Unavailable, text));
+        }
         if let Some(cluster) = welcome.cluster {
             let known = *inner.cluster.get_or_init(|| cluster);
             if known != cluster {
@@ -296,7 +314,7 @@ impl Pool {
             *inner.time.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
         }
         tracing::debug!(address, session = welcome.session, node = %welcome.node, "connected");
-        let conn = Arc::new(Conn { link, last_used: Mutex::new(Instant::now()) });
+        let conn = Arc::new(Conn { link, whom, last_used: Mutex::new(Instant::now()) });
         run(driver, &conn, &inner.timeouts);
         Ok(conn)
     }
@@ -309,6 +327,23 @@ fn refused(address: &str, status: Status) -> Error {
         code => code,
     };
     Error::from(Status { code, ..status }).context(format_args!("connecting to {address}"))
+}
+
+/// Whoever answers has not proved to be the one who is meant.
+fn unproven(address: &str, whom: PeerName, error: std::io::Error) -> Error {
+    let (code, text, hint) = match speaks_no_tls(&error) {
+        true => (
+            StatusCode::ProtocolViolation,
+            format!("{address} takes plain connections, and this client makes secured ones only"),
+            "is it a node of the cluster that is meant? If the cluster is not secured, leave the identity out",
+        ),
+        false => (
+            StatusCode::Unauthenticated,
+            format!("whoever answers at {address} is not {whom} of the cluster that is trusted"),
+            "check the address, and that the authority's certificate is that of this cluster",
+        ),
+    };
+    Error::new(code, text).with_hint(hint).caused_by(error)
 }
 
 /// Whether either side made no sense of the other.
@@ -350,7 +385,7 @@ mod tests {
     struct Babble(std::sync::atomic::AtomicUsize);
 
     impl crate::env::Connector for Babble {
-        fn connect<'a>(&'a self, _: &'a str) -> crate::env::ConnectFuture<'a> {
+        fn connect<'a>(&'a self, _: &'a str, _: PeerName) -> crate::env::ConnectFuture<'a> {
             self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             Box::pin(async {
                 let nonsense = std::io::Cursor::new(b"HTTP/1.1 400 Bad Request\r\n\r\n".repeat(8));
@@ -366,11 +401,11 @@ mod tests {
         {
             let babble = Arc::new(Babble(0.into()));
             let config = crate::ClientConfig::new(["h:1"]);
-            let env = Env { connector: babble.clone(), ..Env::system() };
+            let env = Env { connector: babble.clone(), ..Env::system(None) };
             let pool = Pool::new(&config, env, MemoryBound::new(16));
             let peer = pool.peer("h:1");
             peer.lock().welcomed = welcomed;
-            let error = pool.dial(&peer).await.err().expect("nobody speaks there");
+            let error = pool.dial(&peer, PeerName::Coordinator).await.err().expect("nobody speaks there");
             assert_eq!(error.status_code(), Some(code), "{error}");
             assert_eq!(error.retryable(), welcomed);
             assert_eq!(babble.0.load(std::sync::atomic::Ordering::Relaxed), dials);

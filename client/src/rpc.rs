@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use dfs_wire::bugs::{self, Bug};
 use dfs_wire::id::OpId;
+use dfs_wire::identity::PeerName;
 use dfs_wire::message::admin::{AdminRequest, AdminResponse};
 use dfs_wire::message::metadata::{MetadataRequest, MetadataResponse};
 use dfs_wire::message::{Request, Response};
@@ -270,7 +271,12 @@ impl Rpc {
 
     async fn link_to(&self, address: &str, limit: Limit) -> Result<Arc<Conn>, Error> {
         let late = || Err(Error::new(StatusCode::Unavailable, format!("no connection to {address} in time")));
-        limit.within(self.pool.get(address, 1)).await.unwrap_or_else(late)
+        let whom = if self.endpoints.iter().any(|endpoint| endpoint == address) {
+            PeerName::Coordinator
+        } else {
+            PeerName::AnyNode
+        };
+        limit.within(self.pool.get(address, whom, 1)).await.unwrap_or_else(late)
     }
 
     fn endpoint(&self) -> &str {

@@ -8,15 +8,22 @@ use std::{
 };
 
 use dfs_actors::env::{Clock, Connection, Env, ListeningSocket, MonoTime, Net, Rng};
+use dfs_actors::peer::gate::Gate;
 use dfs_client::tune_socket;
+use dfs_wire::identity::PeerName;
+use dfs_wire::tls::{Proof, ProofCell, Tls, speaks_no_tls};
 use futures_util::future::BoxFuture;
+use tokio::io::split;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, lookup_host};
+
+use crate::security::Security;
 
 /// Connections that may wait to be accepted.
 const BACKLOG: u32 = 4096;
+
 /// The environment of a node in production.
-pub fn system() -> Env {
-    Env::new(Arc::new(SystemClock::new()), Arc::new(TcpNet), Arc::new(SystemRng))
+pub fn system(security: Security, gate: Gate) -> Env {
+    Env::new(Arc::new(SystemClock::new()), Arc::new(TcpNet { security, gate }), Arc::new(SystemRng))
 }
 
 /// Tokio's timer and the system's date.
@@ -56,15 +63,43 @@ impl Rng for SystemRng {
     }
 }
 
-/// TCP, with the socket options of every dfs connection: the SDK has them, for both ends.
-#[derive(Clone, Copy, Debug)]
-struct TcpNet;
+/// TCP, with the socket options of every dfs connection (the SDK has them, for both ends), and TLS around it.
+#[derive(Clone, Debug)]
+struct TcpNet {
+    security: Security,
+    gate: Gate,
+}
+
+impl TcpNet {
+    async fn dial(&self, addr: &str, whom: PeerName) -> io::Result<Connection> {
+        let stream = TcpStream::connect(addr).await?;
+        let Some(tls) = self.security.current() else { return plain(stream) };
+        tune_socket(&stream)?;
+        let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
+        match tls.connect(stream, whom).await {
+            Ok(stream) => {
+                let (reader, writer) = split(stream);
+                let proof = ProofCell::known(Proof::Secured(None));
+                Ok(Connection { reader: Box::new(reader), writer: Box::new(writer), peer, local, proof })
+            }
+            // While a cluster is secured node by node, some are not yet.
+            Err(error) if self.gate == Gate::Permissive && speaks_no_tls(&error) => {
+                plain(TcpStream::connect(addr).await?)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
 
 impl Net for TcpNet {
-    fn connect<'a>(&'a self, addr: &'a str, timeout: Duration) -> BoxFuture<'a, io::Result<Connection>> {
+    fn connect<'a>(
+        &'a self,
+        addr: &'a str,
+        whom: PeerName,
+        timeout: Duration,
+    ) -> BoxFuture<'a, io::Result<Connection>> {
         Box::pin(async move {
-            let connecting = async { split(TcpStream::connect(addr).await?) };
-            tokio::time::timeout(timeout, connecting)
+            tokio::time::timeout(timeout, self.dial(addr, whom))
                 .await
                 .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
         })
@@ -77,7 +112,10 @@ impl Net for TcpNet {
                 match bind(address) {
                     Ok(listener) => {
                         let local = listener.local_addr()?;
-                        return Ok(Box::new(TcpAcceptor { listener, local }) as Box<dyn ListeningSocket>);
+                        let security = self.security.clone();
+                        return Ok(
+                            Box::new(TcpAcceptor { listener, local, security }) as Box<dyn ListeningSocket>
+                        );
                     }
                     Err(error) => last = error,
                 }
@@ -95,16 +133,28 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)
 }
 
-fn split(stream: TcpStream) -> io::Result<Connection> {
+fn plain(stream: TcpStream) -> io::Result<Connection> {
     tune_socket(&stream)?;
     let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
     let (reader, writer) = stream.into_split();
-    Ok(Connection { reader: Box::new(reader), writer: Box::new(writer), peer, local })
+    let proof = ProofCell::known(Proof::Plain);
+    Ok(Connection { reader: Box::new(reader), writer: Box::new(writer), peer, local, proof })
+}
+
+/// A connection that somebody made to us: its first byte tells whether it is secured.
+fn arrived(stream: TcpStream, tls: &Tls) -> io::Result<Connection> {
+    tune_socket(&stream)?;
+    let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
+    let arriving = tls.accept(stream);
+    let proof = arriving.proof();
+    let (reader, writer) = split(arriving);
+    Ok(Connection { reader: Box::new(reader), writer: Box::new(writer), peer, local, proof })
 }
 
 struct TcpAcceptor {
     listener: TcpListener,
     local: SocketAddr,
+    security: Security,
 }
 
 impl ListeningSocket for TcpAcceptor {
@@ -113,7 +163,11 @@ impl ListeningSocket for TcpAcceptor {
             loop {
                 let (stream, _) = self.listener.accept().await?;
                 // A peer that is gone before its options are set is no error of the listener.
-                if let Ok(connection) = split(stream) {
+                let taken = match self.security.current() {
+                    Some(tls) => arrived(stream, &tls),
+                    None => plain(stream),
+                };
+                if let Ok(connection) = taken {
                     return Ok(connection);
                 }
             }
@@ -133,12 +187,13 @@ mod tests {
 
     #[tokio::test]
     async fn bytes_cross_a_real_connection_and_a_port_is_bound_twice_in_a_row() {
-        let env = system();
+        let env = system(Security::default(), Gate::Off);
         let mut listener = env.net.listen("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().to_string();
-        let (ours, theirs) = tokio::join!(env.net.connect(&address, Duration::from_secs(5)), async {
-            listener.accept().await
-        });
+        let (ours, theirs) =
+            tokio::join!(env.net.connect(&address, PeerName::Coordinator, Duration::from_secs(5)), async {
+                listener.accept().await
+            });
         let (mut ours, mut theirs) = (ours.expect("connected"), theirs.expect("accepted"));
         assert_eq!((ours.peer, ours.local), (theirs.local, theirs.peer));
         ours.writer.write_all(b"dfs").await.expect("written");
@@ -151,11 +206,11 @@ mod tests {
 
     #[tokio::test]
     async fn a_connection_to_nobody_fails() {
-        let env = system();
+        let env = system(Security::default(), Gate::Off);
         let listener = env.net.listen("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().to_string();
         drop(listener);
-        assert!(env.net.connect(&address, Duration::from_secs(5)).await.is_err());
+        assert!(env.net.connect(&address, PeerName::Coordinator, Duration::from_secs(5)).await.is_err());
         assert!(env.clock.wall_ms() > 1_700_000_000_000 && env.rng.u64() != env.rng.u64());
     }
 }

@@ -10,6 +10,7 @@ pub mod metadata;
 mod private;
 pub mod process;
 pub mod roles;
+pub mod security;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;

@@ -91,6 +91,21 @@ pub(crate) fn read(path: &Path, bytes_max: u64) -> io::Result<String> {
     Ok(text)
 }
 
+/// Refuses a file that other users of this machine can read: what is secret in it may be known.
+///
+/// # Errors
+/// `PermissionDenied` with what to do; as the operating system.
+pub(crate) fn must_be_ours(path: &Path) -> io::Result<()> {
+    let mode = std::fs::metadata(path)?.permissions().mode() & 0o7777;
+    if mode & OTHERS == 0 {
+        return Ok(());
+    }
+    let text = format!(
+        "is open to other users of this machine (mode {mode:04o}): chmod 600 it, and replace what it holds if they may have read it"
+    );
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
+}
+
 /// Writes a short text in place of what was there.
 ///
 /// # Errors

@@ -13,6 +13,7 @@ use crate::{
     cli::EXIT_CONFIG,
     config::{Config, HostPort, Live},
     descriptors, env,
+    security::Security,
     shutdown::{Phase, Shutdown, Signals},
     telemetry::{self, Admin, LogHandle, Metrics, Readiness, Sample, SampleValue},
 };
@@ -34,6 +35,8 @@ pub struct RoleContext {
     pub live: Live,
     /// Clocks, network, randomness.
     pub env: Env,
+    /// Who the process is to others.
+    pub security: Security,
     /// Where the process stands in its life.
     pub shutdown: Shutdown,
     /// Metrics of all nodes of the process.
@@ -124,6 +127,10 @@ where
     let (metrics, readiness, shutdown) = (Metrics::new(), Readiness::default(), Shutdown::new());
     observe_reloads(&metrics, &live);
     observe_log(&metrics, &logs);
+    let security = match Security::start(&config.security) {
+        Ok(security) => security,
+        Err(error) => return failed(error),
+    };
     let admin = Admin::new(readiness.clone(), metrics.clone());
     let listener = match bind_admin(&config).await {
         Ok(listener) => listener,
@@ -131,13 +138,20 @@ where
     };
     let serving = tokio::spawn(telemetry::serve(listener, admin.clone(), shutdown.clone()));
     let (patience, reload) = (live.clone(), live.clone());
-    let obeying = tokio::spawn(signals.obey(
-        shutdown.clone(),
-        move || patience.current().node.drain_timeout,
-        move || reread(reload.clone(), logs.clone()),
-    ));
-    let context =
-        RoleContext { live, env: env::system(), shutdown: shutdown.clone(), metrics, readiness, admin };
+    let obeying =
+        tokio::spawn(signals.obey(shutdown.clone(), move || patience.current().node.drain_timeout, {
+            let security = security.clone();
+            move || reread(reload.clone(), logs.clone(), security.clone())
+        }));
+    let context = RoleContext {
+        live,
+        env: env::system(security.clone(), config.security.mode),
+        security,
+        shutdown: shutdown.clone(),
+        metrics,
+        readiness,
+        admin,
+    };
     // A signal must not have to wait for a start that hangs.
     let started = tokio::select! {
         biased;
@@ -155,8 +169,16 @@ where
 }
 
 /// Reads the configuration again: a file, on a disk that may not answer.
-async fn reread(live: Live, logs: LogHandle) {
-    let reading = tokio::task::spawn_blocking(move || live.reload(|level| logs.set_level(level)));
+async fn reread(live: Live, logs: LogHandle, security: Security) {
+    let reading = tokio::task::spawn_blocking(move || {
+        live.reload(|level| logs.set_level(level));
+        if let Err(error) = security.reload(&live.current().security) {
+            tracing::error!(
+                error = format!("{error:#}"),
+                "certificate and key not read again, the old ones stay"
+            );
+        }
+    });
     if let Err(error) = reading.await {
         tracing::error!(%error, "reading the configuration again ended early, the old one stays");
     }
@@ -284,6 +306,7 @@ async fn bind_admin(config: &Config) -> anyhow::Result<TcpListener> {
 
 #[cfg(test)]
 mod tests {
+    use dfs_actors::peer::gate::Gate;
     use dfs_actors::supervisor::{ActorError, Addr, Behaviour, ChildSpec, Ctx, SupervisorSpec};
 
     use super::*;
@@ -308,7 +331,7 @@ mod tests {
 
     async fn started(drain: BoxFuture<'static, ()>) -> (Started, Addr<()>, RoleContext) {
         let tree = ActorTree::new("test");
-        let env = env::system();
+        let env = env::system(Security::default(), Gate::Off);
         let addr = Addr::new(&env.clock, 4);
         let spec = SupervisorSpec::one_for_one(&env.clock, "root").child(ChildSpec::new::<Glass>(
             "glass",
@@ -320,8 +343,15 @@ mod tests {
         let live = Live::start(Source::for_role(Role::All)).expect("the defaults hold");
         let (metrics, readiness) = (Metrics::new(), Readiness::default());
         let admin = Admin::new(readiness.clone(), metrics.clone());
-        let context =
-            RoleContext { live, env: env::system(), shutdown: Shutdown::new(), metrics, readiness, admin };
+        let context = RoleContext {
+            live,
+            security: Security::default(),
+            env: env::system(Security::default(), Gate::Off),
+            shutdown: Shutdown::new(),
+            metrics,
+            readiness,
+            admin,
+        };
         (Started { nodes: vec![Node { tree, root }], drain }, addr, context)
     }
 

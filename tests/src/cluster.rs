@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use crate::{
     binaries::{Binaries, Variant, binaries},
+    certificates::{TestAuthority, identity},
     dfsctl::Dfsctl,
     logs::LogWatch,
     node::{NodeHandle, Recipe},
@@ -35,6 +36,8 @@ pub struct Options {
     pub uplinks: bool,
     /// The address that all nodes listen on.
     pub host: &'static str,
+    /// Nodes have certificates, and this is `security.mode`; if that is not off, clients have one, too.
+    pub secured: Option<&'static str>,
 }
 
 impl Default for Options {
@@ -56,6 +59,7 @@ impl Default for Options {
             proxied: false,
             uplinks: false,
             host: "127.0.0.1",
+            secured: None,
         }
     }
 }
@@ -77,8 +81,33 @@ pub struct Cluster {
     uplinks: Vec<FaultProxy>,
     binaries: &'static Binaries,
     logs: LogWatch,
+    authority: TestAuthority,
+    /// The identity of its clients, if it is secured from the beginning.
+    user: Option<PathBuf>,
     // Last: the processes end before their directory goes.
     home: tempfile::TempDir,
+}
+
+/// Gives a node a certificate. Who it is it knows only once it has a directory: it says so when it is shown another's.
+fn certify(recipe: &mut Recipe, mode: &str, authority: &TestAuthority) {
+    let dir = authority.issue(&recipe.name, &["nobody.user.dfs.internal".to_owned()]);
+    let file = |name: &str| dir.join(name).display().to_string();
+    let settings = [
+        ("ca", file("ca.pem")),
+        ("certificate", file("certificate.pem")),
+        ("key", file("key.pem")),
+        ("mode", mode.to_owned()),
+    ];
+    recipe.args.extend(
+        settings.iter().flat_map(|(key, value)| ["--set".to_owned(), format!("security.{key}={value}")]),
+    );
+    let output = recipe.command().args(["--set", "security.mode=required"]).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    let names =
+        said.split_once("has to have the names ").and_then(|(_, rest)| rest.split_once(", and the extended"));
+    let (names, _) = names.unwrap_or_else(|| panic!("{} does not say who it is: {said}", recipe.name));
+    let names: Vec<_> = names.split(" and ").map(str::to_owned).collect();
+    authority.issue(&recipe.name, &names);
 }
 
 impl Cluster {
@@ -113,7 +142,7 @@ impl Cluster {
             }
         };
         let up = coordinator_address.as_str();
-        let first = recipe("coordinator", "coordinator", up.to_owned(), up, base.join("coordinator"));
+        let mut first = recipe("coordinator", "coordinator", up.to_owned(), up, base.join("coordinator"));
         let (mut recipes, mut proxies, mut uplinks) = (vec![], vec![], vec![]);
         for index in 0..datanodes {
             let name = format!("dn{}", index + 1);
@@ -128,9 +157,15 @@ impl Cluster {
             }
             recipes.push(recipe);
         }
+        let authority = TestAuthority::new(home.path().join("certificates"));
+        if let Some(mode) = options.secured {
+            recipes.iter_mut().chain([&mut first]).for_each(|recipe| certify(recipe, mode, &authority));
+        }
+        let user = options.secured.is_some_and(|mode| mode != "off").then(|| authority.user("tester"));
         let coordinator = NodeHandle::start_new(first);
         let datanodes = recipes.into_iter().map(NodeHandle::start_new).collect();
-        let cluster = Self { coordinator, datanodes, proxies, uplinks, binaries, logs, home };
+        let cluster =
+            Self { coordinator, datanodes, proxies, uplinks, binaries, logs, authority, user, home };
         cluster.wait_for_nodes();
         cluster
     }
@@ -216,7 +251,8 @@ impl Cluster {
 
     /// A configuration for clients of this cluster.
     pub fn config(&self) -> ClientConfig {
-        ClientConfig { agent: "dfs-tests".to_owned(), ..ClientConfig::new([self.coordinator.address()]) }
+        let tls = self.user.as_deref().map(identity);
+        ClientConfig { agent: "dfs-tests".to_owned(), tls, ..ClientConfig::new([self.coordinator.address()]) }
     }
 
     /// A connected client.
@@ -231,7 +267,16 @@ impl Cluster {
 
     /// `dfsctl` with this cluster as its endpoint, in [`Self::home`].
     pub fn dfsctl(&self, args: &[&str]) -> Dfsctl {
-        Dfsctl::new(self.binaries, self.home(), Some(self.coordinator.address()), args)
+        let dfsctl = Dfsctl::new(self.binaries, self.home(), Some(self.coordinator.address()), args);
+        match &self.user {
+            Some(dir) => dfsctl.env("DFS_IDENTITY", dir.to_str().expect("text")),
+            None => dfsctl,
+        }
+    }
+
+    /// Who signs the certificates of a secured cluster.
+    pub fn authority(&self) -> &TestAuthority {
+        &self.authority
     }
 
     /// Writes a file into [`Self::home`].

@@ -20,6 +20,7 @@
 //! - the bytes of every file are a function of a key and an offset, so that any of them can be checked anywhere.
 
 mod binaries;
+mod certificates;
 pub mod chaos;
 mod cluster;
 mod content;
@@ -41,6 +42,7 @@ pub mod sim;
 mod wait;
 
 pub use binaries::{Binaries, Variant, binaries, example};
+pub use certificates::{TestAuthority, identity};
 pub use cluster::{Cluster, Options};
 pub use content::{Content, Hooked};
 pub use dfsctl::{Dfsctl, Said};

@@ -75,6 +75,20 @@ pub struct NodeHandle {
     child: Mutex<Option<Child>>,
 }
 
+impl Recipe {
+    /// A command that starts it.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = clean_command(&self.binary);
+        command
+            .args(["--role", self.role, "--name", &self.name, "--listen", &self.address])
+            .arg("--data")
+            .arg(&self.data_dir)
+            .args(&self.args)
+            .stdin(Stdio::null());
+        command
+    }
+}
+
 impl NodeHandle {
     /// A lone node that is not running yet, in `home`, with more arguments.
     pub fn alone(role: &'static str, home: &Path, args: &[&str]) -> Self {
@@ -197,14 +211,7 @@ impl NodeHandle {
 
     /// A command that would start it once more.
     pub fn command(&self) -> Command {
-        let mut command = clean_command(&self.recipe.binary);
-        command
-            .args(["--role", self.recipe.role, "--name", &self.recipe.name, "--listen", &self.recipe.address])
-            .arg("--data")
-            .arg(&self.recipe.data_dir)
-            .args(&self.recipe.args)
-            .stdin(Stdio::null());
-        command
+        self.recipe.command()
     }
 
     /// Starts its process, with the data and the addresses it had.

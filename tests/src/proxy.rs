@@ -33,6 +33,8 @@ pub enum Fault {
 struct Shared {
     fault: watch::Sender<Fault>,
     flips: Mutex<u64>,
+    /// What passed, if that is kept.
+    recorded: Mutex<Option<Vec<u8>>>,
     target: String,
 }
 
@@ -68,6 +70,7 @@ impl FaultProxy {
         let shared = Arc::new(Shared {
             fault: watch::Sender::new(Fault::None),
             flips: Mutex::new(0),
+            recorded: Mutex::default(),
             target: target.to_owned(),
         });
         runtime.spawn(accept(listener, shared.clone()));
@@ -82,6 +85,16 @@ impl FaultProxy {
     /// Changes what happens from now on.
     pub fn set(&self, fault: Fault) {
         self.shared.fault.send_replace(fault);
+    }
+
+    /// Keeps from now on what passes, in both directions.
+    pub fn record(&self) {
+        *self.shared.recorded.lock().unwrap_or_else(PoisonError::into_inner) = Some(vec![]);
+    }
+
+    /// What passed since.
+    pub fn recorded(&self) -> Vec<u8> {
+        self.shared.recorded.lock().unwrap_or_else(PoisonError::into_inner).clone().unwrap_or_default()
     }
 
     /// Bits flipped so far.
@@ -138,6 +151,9 @@ async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, shared: &Shared) 
                 }
             }
             _ => shared.take_flip(&mut buffer[..len]),
+        }
+        if let Some(recorded) = &mut *shared.recorded.lock().unwrap_or_else(PoisonError::into_inner) {
+            recorded.extend_from_slice(&buffer[..len]);
         }
         if to.write_all(&buffer[..len]).await.is_err() {
             break;

@@ -18,6 +18,7 @@ use crate::frame::{FrameKind, Header};
 use crate::id::{ClientId, ClusterId, Epoch, Incarnation, NodeId};
 use crate::limits::{HANDSHAKE_HEAD_BYTES_MAX, HEADER_BYTES, PREFACE_BYTES};
 use crate::status::{Status, StatusCode};
+use crate::tls;
 use crate::version::{ProtocolVersion, unreadable};
 
 /// The first four bytes of every connection.
@@ -114,6 +115,11 @@ impl HandshakeError {
     /// The failure as a status.
     pub fn into_status(self) -> Status {
         match self {
+            Self::Io(e) if tls::is_distrust(&e) => Status::new(
+                StatusCode::Unauthenticated,
+                format!("the connection was not secured: {e}"),
+            )
+            .hint("check that both sides' certificates are of this cluster's authority and have not expired"),
             Self::Io(e) => {
                 Status::new(StatusCode::ConnectionLost, format!("connection lost during the handshake: {e}"))
             }

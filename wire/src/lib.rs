@@ -13,12 +13,14 @@ pub mod credit;
 pub mod frame;
 pub mod handshake;
 pub mod id;
+pub mod identity;
 pub mod limits;
 pub mod link;
 pub mod message;
 pub mod path;
 pub mod slab;
 pub mod status;
+pub mod tls;
 pub mod units;
 pub mod version;
 

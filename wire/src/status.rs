@@ -126,6 +126,8 @@ status_codes! {
     NotAdmitted = 35, true;
     /// The operation id is older than the outcomes that are remembered, or ahead of the coordinator's time: nothing was done now; whether it was done before cannot be told.
     StaleOperation = 36, false;
+    /// Whoever asks has not proved who he is.
+    Unauthenticated = 37, false;
 }
 
 impl Serialize for StatusCode {

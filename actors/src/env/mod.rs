@@ -13,6 +13,8 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use dfs_wire::identity::PeerName;
+use dfs_wire::tls::ProofCell;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -165,6 +167,8 @@ pub struct Connection {
     pub peer: SocketAddr,
     /// Our own address on this connection.
     pub local: SocketAddr,
+    /// What is known of who is at the other end. Of a connection that was accepted it is known once something was read.
+    pub proof: ProofCell,
 }
 
 impl std::fmt::Debug for Connection {
@@ -190,11 +194,17 @@ pub trait ListeningSocket: Send + Sync {
 
 /// The network as an actor sees it. Socket options are the business of the implementation.
 pub trait Net: Send + Sync + 'static {
-    /// Connects to `addr` (`host:port`), name resolution included, within `timeout`.
+    /// Connects to `addr` (`host:port`), where `whom` is expected, name resolution included, within `timeout`. Where the
+    /// network is secured, whoever answers has proved to be the one.
     ///
     /// # Errors
-    /// The socket's error, or `TimedOut`.
-    fn connect<'a>(&'a self, addr: &'a str, timeout: Duration) -> BoxFuture<'a, io::Result<Connection>>;
+    /// The socket's error, `TimedOut`, or `InvalidData` if somebody else answers.
+    fn connect<'a>(
+        &'a self,
+        addr: &'a str,
+        whom: PeerName,
+        timeout: Duration,
+    ) -> BoxFuture<'a, io::Result<Connection>>;
 
     /// Listens on `addr` (`host:port`).
     ///

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use dfs_wire::identity::PeerName;
 use futures_util::future::BoxFuture;
 
 use super::{Clock, Connection, Env, ListeningSocket, MonoTime, Net, Rng};
@@ -82,7 +83,12 @@ impl Rng for SeededRng {
 struct NoNet;
 
 impl Net for NoNet {
-    fn connect<'a>(&'a self, _addr: &'a str, _timeout: Duration) -> BoxFuture<'a, io::Result<Connection>> {
+    fn connect<'a>(
+        &'a self,
+        _addr: &'a str,
+        _whom: PeerName,
+        _timeout: Duration,
+    ) -> BoxFuture<'a, io::Result<Connection>> {
         Box::pin(async { Err(io::ErrorKind::NetworkUnreachable.into()) })
     }
 

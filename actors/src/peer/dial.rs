@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use dfs_wire::handshake::{HandshakeError, Hello};
+use dfs_wire::identity::PeerName;
 use dfs_wire::link::{Dialed, Link};
 use dfs_wire::slab::SlabBudget;
 use dfs_wire::status::{Status, StatusCode};
@@ -12,7 +13,7 @@ use crate::env::Env;
 /// Patience with a node of the cluster that is dialled.
 pub const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Connects to `address` and shakes hands, all within `timeout`.
+/// Connects to `address`, where `whom` is expected, and shakes hands, all within `timeout`.
 ///
 /// Cancel safety: dropping the future closes the connection.
 ///
@@ -21,6 +22,7 @@ pub const DIAL_TIMEOUT: Duration = Duration::from_secs(3);
 pub async fn dial(
     env: &Env,
     address: &str,
+    whom: PeerName,
     hello: &Hello,
     budget: &SlabBudget,
     timeout: Duration,
@@ -28,7 +30,7 @@ pub async fn dial(
     let unreachable =
         |e: std::io::Error| Status::new(StatusCode::Unavailable, format!("cannot reach {address}: {e}"));
     let attempt = async {
-        let connection = env.net.connect(address, timeout).await.map_err(unreachable)?;
+        let connection = env.net.connect(address, whom, timeout).await.map_err(unreachable)?;
         let greeting = Link::connect(connection.reader, connection.writer, hello, budget.clone());
         greeting.await.map_err(HandshakeError::into_status)
     };

@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod dial;
+pub mod gate;
 pub mod links;
 pub mod listener;
 pub mod session;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use crate::watch;
 use dfs_wire::slab::SlabBudget;
 
+use super::gate::Gate;
 use super::listener::{Bound, Listener, ListenerArgs};
 use super::session::{Knocks, Places, RequestStats, Service, SessionCommon, SessionLimits};
 use crate::budgets::LISTENER_MAILBOX;
@@ -31,6 +32,8 @@ pub struct TransportArgs {
     pub places: Places,
     /// What the node waits by.
     pub clock: Arc<dyn Clock>,
+    /// What connections have to prove.
+    pub gate: Gate,
 }
 
 /// The talking part, not running yet, and what is to be seen of it.
@@ -47,7 +50,7 @@ pub struct Transport {
 
 /// Builds the talking part.
 pub fn transport(args: TransportArgs) -> Transport {
-    let TransportArgs { bound, service, budget, limits, places, clock } = args;
+    let TransportArgs { bound, service, budget, limits, places, clock, gate } = args;
     let (requests, knocks) = (RequestStats::default(), Knocks::default());
     let (drain, draining) = watch::channel(false);
     let sessions = SupervisorSpec::one_for_one(&clock, "sessions");
@@ -60,6 +63,7 @@ pub fn transport(args: TransportArgs) -> Transport {
         requests: requests.clone(),
         places,
         knocks: knocks.clone(),
+        gate,
     };
     let listener = ListenerArgs { bound, sessions: nursery, common };
     let spec =

@@ -16,6 +16,7 @@ use dfs_actors::datanode::{DatanodeLimits, DatanodeParts, DatanodeService};
 use dfs_actors::env::ListeningSocket;
 use dfs_actors::env::{Connection, Env, Net, SeededRng, TokioClock};
 use dfs_actors::peer::admin::{ChaosToken, NodeAdmin, NodeFacts, NodeName};
+use dfs_actors::peer::gate::Gate;
 use dfs_actors::peer::links::{Links, LinksArgs, PeerLimits};
 use dfs_actors::peer::listener::{Bound, Listener, ListenerArgs};
 use dfs_actors::peer::session::{Knocks, Places, PlacesMax, RequestStats, SessionCommon, SessionLimits};
@@ -24,12 +25,14 @@ use dfs_actors::watch;
 use dfs_wire::auth::{Grant, GrantOp, Mac, NodeKey, Receipt};
 use dfs_wire::handshake::{Hello, NodePeer, Peer};
 use dfs_wire::id::*;
+use dfs_wire::identity::PeerName;
 use dfs_wire::limits::BLOCK_BYTES;
 use dfs_wire::message::admin::ScrubStatus;
 use dfs_wire::message::chunk::Target;
 use dfs_wire::message::facts::ChunkFacts;
 use dfs_wire::slab::{SlabBudget, SlabPool};
 use dfs_wire::status::{Status, StatusCode};
+use dfs_wire::tls::ProofCell;
 use futures_util::future::{BoxFuture, FutureExt};
 use tokio::sync::mpsc;
 
@@ -54,11 +57,22 @@ fn port_of(address: &str) -> u16 {
 
 fn half(io: tokio::io::DuplexStream, peer: SocketAddr, local: SocketAddr) -> Connection {
     let (reader, writer) = tokio::io::split(io);
-    Connection { reader: Box::new(reader), writer: Box::new(writer), peer, local }
+    Connection {
+        reader: Box::new(reader),
+        writer: Box::new(writer),
+        peer,
+        local,
+        proof: ProofCell::default(),
+    }
 }
 
 impl Net for MemNet {
-    fn connect<'a>(&'a self, addr: &'a str, _timeout: Duration) -> BoxFuture<'a, io::Result<Connection>> {
+    fn connect<'a>(
+        &'a self,
+        addr: &'a str,
+        _whom: PeerName,
+        _timeout: Duration,
+    ) -> BoxFuture<'a, io::Result<Connection>> {
         async move {
             let port = port_of(addr);
             self.dialed.lock().unwrap().push(addr.to_owned());
@@ -380,6 +394,7 @@ impl TestNode {
             requests: RequestStats::default(),
             places: Places::new(places, env.clock.clone()),
             knocks: Knocks::default(),
+            gate: Gate::Off,
         };
         let (sessions, nursery) =
             SupervisorSpec::one_for_one(&env.clock, "sessions").with_nursery(places.total());

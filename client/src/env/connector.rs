@@ -5,6 +5,8 @@ use std::io;
 use std::pin::Pin;
 use std::time::Duration;
 
+use dfs_wire::identity::PeerName;
+use dfs_wire::tls::Tls;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -18,13 +20,16 @@ pub type ConnectFuture<'a> = Pin<Box<dyn Future<Output = io::Result<(BoxReader, 
 
 /// Opens byte streams to addresses.
 pub trait Connector: Send + Sync + 'static {
-    /// Opens a stream to `address` (`host:port`). The caller brings the deadline.
-    fn connect<'a>(&'a self, address: &'a str) -> ConnectFuture<'a>;
+    /// Opens a stream to `address` (`host:port`), where `whom` is expected. The caller brings the deadline.
+    fn connect<'a>(&'a self, address: &'a str, whom: PeerName) -> ConnectFuture<'a>;
 }
 
-/// TCP, with the options of [`tune_socket`].
-#[derive(Debug, Clone, Copy, Default)]
-pub struct TcpConnector;
+/// TCP, with the options of [`tune_socket`], and TLS around it where there is one: then never without.
+#[derive(Debug, Clone, Default)]
+pub struct TcpConnector {
+    /// Whom to trust, and who this client is.
+    pub tls: Option<Tls>,
+}
 
 /// Sent bytes that nobody acknowledges for so long mean that the peer is gone: as long as a session waits for a word of
 /// its peer at most, so that the kernel never gives up a connection that the protocol still waits for.
@@ -52,11 +57,15 @@ pub fn tune_socket(stream: &TcpStream) -> io::Result<()> {
 }
 
 impl Connector for TcpConnector {
-    fn connect<'a>(&'a self, address: &'a str) -> ConnectFuture<'a> {
+    fn connect<'a>(&'a self, address: &'a str, whom: PeerName) -> ConnectFuture<'a> {
         Box::pin(async move {
             let stream = TcpStream::connect(address).await?;
             tune_socket(&stream)?;
-            let (reader, writer) = stream.into_split();
+            let Some(tls) = &self.tls else {
+                let (reader, writer) = stream.into_split();
+                return Ok((Box::new(reader) as BoxReader, Box::new(writer) as BoxWriter));
+            };
+            let (reader, writer) = tokio::io::split(tls.connect(stream, whom).await?);
             Ok((Box::new(reader) as BoxReader, Box::new(writer) as BoxWriter))
         })
     }

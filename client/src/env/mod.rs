@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use dfs_wire::limits::BLOCK_BYTES;
 use dfs_wire::status::StatusCode;
+use dfs_wire::tls::Tls;
 use tokio::task::JoinHandle;
 
 use crate::error::Error;
@@ -43,9 +44,9 @@ pub struct Env {
 }
 
 impl Env {
-    /// TCP, the operating system's randomness, and tokio's threads for what blocks.
-    pub fn system() -> Self {
-        Self { connector: Arc::new(TcpConnector), rng: Arc::new(SystemRng), workers: Workers::Pool }
+    /// TCP, with TLS around it if there is one, the operating system's randomness, and tokio's threads for what blocks.
+    pub fn system(tls: Option<Tls>) -> Self {
+        Self { connector: Arc::new(TcpConnector { tls }), rng: Arc::new(SystemRng), workers: Workers::Pool }
     }
 
     /// Another network and another source of randomness, and no threads: what blocks runs where it is asked for. With

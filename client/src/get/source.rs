@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dfs_wire::id::NodeId;
+use dfs_wire::identity::PeerName;
 use dfs_wire::limits::DATA_FRAME_BYTES;
 use dfs_wire::link::{Event, Stream};
 use dfs_wire::message::chunk::{ChunkRequest, ReadChunk};
@@ -79,16 +80,16 @@ impl CopyStream {
     ) -> Result<Self, CopyError> {
         let config = &reader.inner.config;
         let links = config.links_per_datanode;
-        let pool = &reader.inner.pool;
-        let connected = match pool.open_one(&replica.address) {
+        let (pool, whom) = (&reader.inner.pool, PeerName::Node(replica.node));
+        let connected = match pool.open_one(&replica.address, whom) {
             // A host that is off refuses nothing: it is not waited for if the node is known to be away.
             None if !replica.node_state.answers() => {
-                let dialled = timeout(AWAY_CONNECT, pool.get(&replica.address, links)).await;
+                let dialled = timeout(AWAY_CONNECT, pool.get(&replica.address, whom, links)).await;
                 let late = format!("no connection to {}", replica.address);
                 dialled.unwrap_or_else(|_| Err(Error::new(StatusCode::Unavailable, late)))
             }
             Some(conn) if !replica.node_state.answers() => Ok(conn),
-            _ => pool.get(&replica.address, links).await,
+            _ => pool.get(&replica.address, whom, links).await,
         };
         let conn = connected.map_err(CopyError::Unreachable)?;
         let PartRead { location, part, held } = wanted;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use dfs_wire::auth::Receipt;
 use dfs_wire::id::{Generation, NodeId};
+use dfs_wire::identity::PeerName;
 use dfs_wire::link::{Event, Link, Stream};
 use dfs_wire::message::chunk::{ChunkRequest, ChunkResponse, ChunkStored, Target, WriteChunk};
 use dfs_wire::message::metadata::{Allocation, StoredChunk};
@@ -179,7 +180,7 @@ async fn attempt(
         Failure::of(error.at_node(primary.node).about_chunk(place.grant.chunk), primary.node)
     };
     let links = inner.config.links_per_datanode;
-    let conn = inner.pool.get(&primary.address, links).await.map_err(failed)?;
+    let conn = inner.pool.get(&primary.address, PeerName::Node(primary.node), links).await.map_err(failed)?;
     let request = write_request(session, place, primary, replicas, source.len(), patience);
     let stream = conn.link().open(&request, bytes::Bytes::new()).map_err(|s| failed(s.into()))?;
     let mut feed = Feed::new(source.clone(), memory.clone(), patience, inner.env.workers);

@@ -15,6 +15,7 @@ use dfs_client::{
 use dfs_wire::auth::Grant;
 use dfs_wire::handshake::Welcome;
 use dfs_wire::id::{Epoch, Generation, SessionId};
+use dfs_wire::identity::PeerName;
 use dfs_wire::link::Link;
 use dfs_wire::message::membership::NodeState;
 use dfs_wire::message::metadata::MetadataResponse;
@@ -253,7 +254,7 @@ impl Cluster {
 }
 
 impl Connector for Cluster {
-    fn connect<'a>(&'a self, address: &'a str) -> ConnectFuture<'a> {
+    fn connect<'a>(&'a self, address: &'a str, _: PeerName) -> ConnectFuture<'a> {
         Box::pin(async move {
             let node = match address.strip_prefix("node-").map(str::parse::<usize>) {
                 Some(Ok(index)) => Some(index),

@@ -79,6 +79,7 @@ pub const SECTIONS: &[(&str, &str)] = &[
     ("memory", "How much memory a datanode may use for bytes in flight, and how it is divided."),
     ("network", "Limits of connections and streams, for both roles."),
     ("admin", "The HTTP port for health checks and metrics."),
+    ("security", "TLS: who the other end of a connection is, and that nobody listens in."),
     ("log", "What is logged to standard error, and how."),
     ("chaos", "Deliberate faults, for tests."),
 ];
@@ -163,6 +164,10 @@ pub const KEYS: &[Key] = &[
     key("admin", "host", Kind::Text, "127.0.0.1", "Address of the admin port."),
     key("admin", "port", PORT, "", "Admin port; 0 takes a free one. Empty: 8090 for a coordinator and for `all`, 8091 for a datanode."),
 
+    key("security", "mode", Kind::Choice(&["off", "permissive", "required"]), "off", "Which connections are taken: all, and believed (`off`); plain ones too, for as long as a cluster is secured node by node (`permissive`); secured ones only (`required`)."),
+    key("security", "ca", Kind::Path, "", "PEM file with the certificate of the cluster's own authority: who shows a certificate that it signed belongs to the cluster."),
+    key("security", "certificate", Kind::Path, "", "PEM file with this node's certificate, then what leads from it to the authority. Read again at SIGHUP."),
+    key("security", "key", Kind::Path, "", "PEM file with the key of the certificate, readable by this user alone. Read again at SIGHUP."),
     key("log", "level", Kind::Text, "info", "`error`, `warn`, `info`, `debug`, `trace`, or a list such as `info,dfs_node::store=debug`.").live(),
     key("log", "format", Kind::Choice(&["auto", "text", "json"]), "auto", "`auto` is JSON when `node.environment` is `production`, else text."),
 

@@ -137,6 +137,7 @@ pub(crate) struct RawConfig {
     pub(crate) memory: RawMemory,
     pub(crate) network: RawNetwork,
     pub(crate) admin: RawAdmin,
+    pub(crate) security: RawSecurity,
     pub(crate) log: RawLog,
     pub(crate) chaos: RawChaos,
 }
@@ -232,6 +233,15 @@ pub(crate) struct RawNetwork {
 pub(crate) struct RawAdmin {
     pub(crate) host: Text,
     pub(crate) port: Count,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RawSecurity {
+    pub(crate) mode: Text,
+    pub(crate) ca: PathBuf,
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -3,6 +3,7 @@
 use std::{fmt, path::PathBuf, time::Duration};
 
 use dfs_actors::peer::admin::ChaosToken;
+use dfs_actors::peer::gate::Gate;
 use dfs_actors::peer::session::PlacesMax;
 
 use crate::store::{DirectIo, ReadMode};
@@ -103,6 +104,8 @@ pub struct Config {
     pub network: NetworkConfig,
     /// Admin HTTP port.
     pub admin: AdminConfig,
+    /// TLS.
+    pub security: SecurityConfig,
     /// What is logged, and how it looks.
     pub log: LogConfig,
     /// Faults made on purpose, for tests.
@@ -270,6 +273,19 @@ pub struct LogConfig {
     pub format: LogFormat,
 }
 
+/// Section `security`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecurityConfig {
+    /// Which connections are taken.
+    pub mode: Gate,
+    /// File with the authority's certificate.
+    pub ca: PathBuf,
+    /// File with this node's certificate.
+    pub certificate: PathBuf,
+    /// File with its key.
+    pub key: PathBuf,
+}
+
 /// Section `chaos`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChaosConfig {
@@ -292,6 +308,9 @@ impl Config {
         }
         if self.cluster.repair_max == 0 {
             found.push("cluster.repair_max is 0: copies that are lost are not made up");
+        }
+        if self.security.mode == Gate::Permissive {
+            found.push("security.mode is permissive: whoever connects without TLS is believed");
         }
         if self.chaos.enabled {
             found.push("chaos.enabled is true: anyone who knows its token can make this node fail");

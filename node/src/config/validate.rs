@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use dfs_actors::coordinator::membership::{ADDRESS_BYTES_MAX, NODE_NAME_BYTES_MAX, ZONE_BYTES_MAX};
 use dfs_actors::peer::admin::ChaosToken;
+use dfs_actors::peer::gate::Gate;
 use dfs_actors::peer::session::PlacesMax;
 use dfs_wire::limits;
 
@@ -11,10 +12,10 @@ use super::{
     error::{ConfigError, Problem},
     keys,
     layers::{Extracted, Layers, size},
-    raw::{Count, RawConfig, Text},
+    raw::{Count, RawConfig, RawSecurity, Text},
     typed::{
         AdminConfig, ChaosConfig, ClusterConfig, Config, CoordinatorConfig, HostPort, LogConfig, LogFormat,
-        MemoryConfig, NetworkConfig, NodeConfig, Role, StorageConfig,
+        MemoryConfig, NetworkConfig, NodeConfig, Role, SecurityConfig, StorageConfig,
     },
 };
 use crate::store::{DirectIo, ReadMode};
@@ -66,6 +67,7 @@ pub(crate) fn validate(layers: &Layers) -> Result<Config, ConfigError> {
                 port(&raw.admin.port, if role == Role::Datanode { 8091 } else { 8090 }),
             ),
         },
+        security: security(&raw),
         log: LogConfig { level: raw.log.level.0.clone(), format: log_format(&raw) },
         chaos: ChaosConfig {
             enabled: raw.chaos.enabled.0,
@@ -221,11 +223,27 @@ impl Check<'_> {
         if let Some(text) = refused_level(&config.log.level) {
             self.say("log.level", text);
         }
+        self.security(config);
         self.demand(!config.chaos.enabled || cfg!(feature = "chaos"), "chaos.enabled", || {
             "this binary was built without the `chaos` feature".to_owned()
         });
         self.demand(!config.chaos.enabled || config.chaos.token.len() >= TOKEN_MIN, "chaos.token", || {
             format!("must have {TOKEN_MIN} characters or more where chaos.enabled is true")
+        });
+    }
+
+    fn security(&mut self, config: &Config) {
+        let SecurityConfig { mode, ca, certificate, key } = &config.security;
+        let secured = *mode != Gate::Off;
+        for (path, name) in
+            [(ca, "security.ca"), (certificate, "security.certificate"), (key, "security.key")]
+        {
+            let missing = secured && path.as_os_str().is_empty();
+            self.demand(!missing, name, || "must name a file where security.mode is not off".to_owned());
+        }
+        self.demand(!secured || config.node.role != Role::All, "security.mode", || {
+            "role all is for trying out, and has no certificates: start the nodes one by one, or use off"
+                .to_owned()
         });
     }
 
@@ -297,6 +315,16 @@ fn cluster(raw: &RawConfig) -> ClusterConfig {
         inventory_interval: cluster.inventory_interval.0,
         gc_interval: cluster.gc_interval.0,
     }
+}
+
+fn security(raw: &RawConfig) -> SecurityConfig {
+    let RawSecurity { mode, ca, certificate, key } = raw.security.clone();
+    let mode = match mode.0.as_str() {
+        "required" => Gate::Required,
+        "permissive" => Gate::Permissive,
+        _ => Gate::Off,
+    };
+    SecurityConfig { mode, ca, certificate, key }
 }
 
 fn storage(raw: &RawConfig) -> StorageConfig {

@@ -24,6 +24,7 @@ use dfs_actors::peer::tree::Transport;
 use dfs_actors::supervisor::{ActorTree, Root};
 use dfs_wire::auth::ClusterKey;
 use dfs_wire::id::{ClusterId, Epoch, NodeId};
+use dfs_wire::identity::Identity;
 use dfs_wire::message::admin::ClusterStatus;
 use dfs_wire::message::metadata::ChunkHealth;
 use dfs_wire::slab::{SlabBudget, SlabPool};
@@ -80,6 +81,7 @@ pub(super) async fn start(context: &RoleContext, config: &Config) -> anyhow::Res
     });
     let (store, reign) = opened.await?.context("open the metadata")?;
     tracing::info!(cluster = %reign.cluster, epoch = %reign.epoch, fresh = reign.fresh, "metadata open");
+    context.security.must_be(&Identity::Coordinator(own_id(&reign)))?;
     let time = ReignClock::from(Arc::clone(&env.clock), reign.time_ms);
     let (bound, address) = bind(env, config).await?;
     let tree = ActorTree::new(config.node.name.clone());
@@ -144,10 +146,14 @@ fn repair(config: &Config) -> RepairConfig {
     }
 }
 
+/// A cluster has one coordinator at a time, and it is known by the cluster's own id.
+fn own_id(reign: &Reign) -> NodeId {
+    NodeId(reign.cluster.0)
+}
+
 fn name(config: &Config, reign: &Reign) -> NodeName {
     NodeName {
-        // A cluster has one coordinator at a time, and it is known by the cluster's own id.
-        node: NodeId(reign.cluster.0),
+        node: own_id(reign),
         name: config.node.name.clone(),
         role: "coordinator",
         version: env!("CARGO_PKG_VERSION").to_owned(),

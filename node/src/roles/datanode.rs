@@ -18,6 +18,7 @@ use dfs_actors::datanode::tree::{DatanodeArgs, DatanodeMemory, datanode};
 use dfs_actors::peer::tree::Transport;
 use dfs_actors::supervisor::{ActorTree, Root};
 use dfs_wire::id::NodeId;
+use dfs_wire::identity::Identity;
 use dfs_wire::limits::DATA_FRAME_BYTES;
 use dfs_wire::slab::{SlabBudget, SlabPool};
 
@@ -39,6 +40,7 @@ pub(super) async fn start(context: &RoleContext, config: &Config) -> anyhow::Res
     // Opening sweeps the whole directory: seconds, on a full disk.
     let opened = tokio::task::spawn_blocking(move || open_store(settings, fresh)).await?;
     let (store, identity) = opened.with_context(|| format!("open {}", config.node.data_dir.display()))?;
+    context.security.must_be(&Identity::Datanode(identity.node))?;
     let (bound, listens) = bind(env, config).await?;
     let address = config.node.advertise.clone().unwrap_or_else(|| listens.clone());
     let me = SelfDescription {

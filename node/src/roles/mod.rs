@@ -75,8 +75,9 @@ fn talk(
         handshake_timeout: config.network.handshake_timeout,
         idle_timeout: config.network.idle_timeout,
     });
-    let clock = context.env.clock.clone();
-    let talk = transport(TransportArgs { bound, service, budget, limits, places: places.clone(), clock });
+    let (clock, gate) = (context.env.clock.clone(), live.current().security.mode);
+    let talk =
+        transport(TransportArgs { bound, service, budget, limits, places: places.clone(), clock, gate });
     observe::requests(metrics, name, &talk.requests);
     observe::connections(metrics, name, &places, &talk.knocks);
     talk

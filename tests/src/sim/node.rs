@@ -25,6 +25,7 @@ use dfs_actors::datanode::streaming::UploadLimits;
 use dfs_actors::datanode::tree::{DatanodeArgs, DatanodeMemory, datanode};
 use dfs_actors::env::{Clock, Env, SeededRng};
 use dfs_actors::peer::admin::{NodeAdmin, NodeFacts, NodeName};
+use dfs_actors::peer::gate::Gate;
 use dfs_actors::peer::listener::Bound;
 use dfs_actors::peer::session::{Class, Places, PlacesMax, RequestStats, Service, SessionLimits};
 use dfs_actors::peer::tree::{Transport, TransportArgs, transport};
@@ -384,6 +385,7 @@ async fn talk(
         limits: fixed(SessionLimits { handshake_timeout: PATIENCE, idle_timeout: Duration::from_secs(60) }),
         places: places.clone(),
         clock: env.clock.clone(),
+        gate: Gate::Off,
     });
     site.probe.look().talk = Some(Talk { places, requests: talk.requests.clone() });
     Ok(talk)

@@ -37,6 +37,7 @@ mod replication;
 mod restored;
 mod round_trips;
 mod scrub;
+mod secured;
 mod server_copies;
 mod sharing;
 mod slow_line;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use dfs_wire::handshake::{ClientPeer, Hello, Peer};
 use dfs_wire::id::{ClientId, ClusterId, NodeId};
+use dfs_wire::identity::PeerName;
 use dfs_wire::limits::CONNECTION_CREDIT_BYTES;
 use dfs_wire::message::membership::Register;
 use dfs_wire::slab::{SlabBudget, SlabPool};
@@ -31,11 +32,11 @@ pub struct Answering {
 
 /// Asks who is at an address.
 pub trait Doorbell: Send + Sync + 'static {
-    /// Who answers at `address`, within a few seconds.
+    /// Who answers at `address`, where `node` says that it is, within a few seconds.
     ///
     /// # Errors
     /// Why nobody does.
-    fn ring(&self, address: String) -> BoxFuture<'static, Result<Answering, Status>>;
+    fn ring(&self, node: NodeId, address: String) -> BoxFuture<'static, Result<Answering, Status>>;
 }
 
 /// Asks by the handshake that any peer begins with.
@@ -65,12 +66,12 @@ impl Dialing {
 }
 
 impl Doorbell for Dialing {
-    fn ring(&self, address: String) -> BoxFuture<'static, Result<Answering, Status>> {
+    fn ring(&self, node: NodeId, address: String) -> BoxFuture<'static, Result<Answering, Status>> {
         let (env, hello, budget) = (self.env.clone(), self.hello.clone(), self.budget.clone());
         let turns = Arc::clone(&self.turns);
         Box::pin(async move {
             let _turn = turns.try_acquire().map_err(|_| too_many_register())?;
-            let dialed = dial(&env, &address, &hello, &budget, ANSWER_TIMEOUT).await?;
+            let dialed = dial(&env, &address, PeerName::Node(node), &hello, &budget, ANSWER_TIMEOUT).await?;
             Ok(Answering { node: dialed.welcome.node, name: dialed.welcome.name })
         })
     }
@@ -82,7 +83,7 @@ impl Doorbell for Dialing {
 /// `NotAdmitted`, with what answers there, or why nothing does.
 pub(super) async fn check(bell: &dyn Doorbell, word: &Register) -> Result<(), Status> {
     let Register { node, name, address, .. } = word;
-    let answered = bell.ring(address.clone()).await;
+    let answered = bell.ring(*node, address.clone()).await;
     let (text, hint) = match answered {
         Ok(who) if who.node == *node => return Ok(()),
         Ok(who) => (

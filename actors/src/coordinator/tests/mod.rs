@@ -46,7 +46,7 @@ mod reads;
 pub(crate) struct Doors(std::sync::Mutex<std::collections::BTreeMap<String, Option<u128>>>);
 
 impl Doorbell for Doors {
-    fn ring(&self, address: String) -> BoxFuture<'static, Result<Answering, Status>> {
+    fn ring(&self, _node: NodeId, address: String) -> BoxFuture<'static, Result<Answering, Status>> {
         let usual = || address.strip_prefix("10.0.0.").and_then(|a| a.strip_suffix(":8081")?.parse().ok());
         let who = self.0.lock().unwrap().get(&address).copied().unwrap_or_else(usual);
         Box::pin(async move {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use dfs_wire::handshake::Hello;
 use dfs_wire::id::OpId;
+use dfs_wire::identity::PeerName;
 use dfs_wire::link::{Dialed, Link};
 use dfs_wire::slab::SlabBudget;
 use dfs_wire::status::{Status, StatusCode};
@@ -87,8 +88,10 @@ impl Control {
 
     fn dial(&mut self, ctx: &mut Ctx<ControlMsg>) {
         let (env, args) = (ctx.env().clone(), self.args.clone());
-        let attempt =
-            async move { dial(&env, &args.coordinator, &(args.hello)(), &args.budget, DIAL_TIMEOUT).await };
+        let attempt = async move {
+            let whom = PeerName::Coordinator;
+            dial(&env, &args.coordinator, whom, &(args.hello)(), &args.budget, DIAL_TIMEOUT).await
+        };
         ctx.spawn_then(attempt, |outcome| ControlMsg::Dialed(Box::new(outcome)));
     }
 

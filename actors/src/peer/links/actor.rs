@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use dfs_wire::handshake::Hello;
 use dfs_wire::id::NodeId;
+use dfs_wire::identity::PeerName;
 use dfs_wire::link::{Dialed, Link, Liveness};
 use dfs_wire::slab::SlabBudget;
 use dfs_wire::status::{Status, StatusCode};
@@ -117,7 +118,7 @@ impl Links {
         let (env, budget, hello) = (ctx.env().clone(), self.args.budget.clone(), (self.args.hello)());
         let target = address.clone();
         let attempt = async move {
-            let dialed = dial(&env, &target, &hello, &budget, DIAL_TIMEOUT).await?;
+            let dialed = dial(&env, &target, PeerName::Node(node), &hello, &budget, DIAL_TIMEOUT).await?;
             if dialed.welcome.node != node {
                 let text =
                     format!("node {} answers at {target} where {node} was expected", dialed.welcome.node);

@@ -12,6 +12,7 @@ use dfs_wire::link::{Accepting, Incoming, Link, LinkParams, Liveness, Role};
 use dfs_wire::message::Request;
 use dfs_wire::slab::SlabBudget;
 use dfs_wire::status::{Status, StatusCode};
+use dfs_wire::tls::ProofCell;
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
@@ -23,6 +24,7 @@ use super::requests::RequestStats;
 use super::state::{SessionFate, SessionLimits, SessionState};
 use super::{PeerInfo, Service};
 use crate::env::{BoxRead, BoxWrite, Clock, Connection};
+use crate::peer::gate::Gate;
 use crate::supervisor::{ActorError, Behaviour, Ctx, FirstLife};
 
 /// How often a session looks whether its peer is alive. The third silent look in a row ends it: 15 to 20 s after the peer's
@@ -53,6 +55,8 @@ pub struct SessionArgs {
     pub requests: RequestStats,
     /// Connections that came to nothing.
     pub knocks: Knocks,
+    /// What has to be proved.
+    pub gate: Gate,
 }
 
 /// A connection that was accepted, with its place.
@@ -64,11 +68,13 @@ pub struct Arrived {
 impl SessionArgs {
     /// Arguments for one accepted connection.
     pub fn new(connection: Connection, session: u64, common: &SessionCommon) -> Self {
-        let SessionCommon { service, budget, limits, draining, requests, places, knocks } = common.clone();
+        let SessionCommon { service, budget, limits, draining, requests, places, knocks, gate } =
+            common.clone();
         let place = places.arrive(session, connection.peer.ip());
         Self {
             arrived: FirstLife::new(Arrived { connection, place }),
             knocks,
+            gate,
             session,
             service,
             budget,
@@ -96,6 +102,8 @@ pub struct SessionCommon {
     pub places: Places,
     /// Connections that came to nothing.
     pub knocks: Knocks,
+    /// What has to be proved.
+    pub gate: Gate,
 }
 
 /// One connection of a peer.
@@ -227,14 +235,14 @@ async fn shake_hands(
     place: &Place,
     ctx: &mut Ctx<SessionMsg>,
 ) -> Result<(Link, PeerInfo), HandshakeError> {
-    let address = connection.peer;
+    let (address, proof) = (connection.peer, connection.proof);
     let mut accepting = Link::accept(connection.reader, connection.writer, args.budget.clone());
     let end = end_of_patience(args.limits.handshake_timeout, place, &*ctx.env().clock);
     tokio::pin!(end);
     let agreed = tokio::select! {
         biased; // Whoever has to go need not be heard.
         status = &mut end => Err(HandshakeFailure::Untold(status)),
-        agreed = agree(args, place, &mut accepting) => agreed,
+        agreed = agree(args, place, &proof, &mut accepting) => agreed,
     };
     let (hello, welcome) = match agreed {
         Ok(agreed) => agreed,
@@ -284,9 +292,11 @@ fn end_of_patience<'a>(
 async fn agree(
     args: &SessionArgs,
     place: &Place,
+    proof: &ProofCell,
     accepting: &mut Accepting<BoxRead, BoxWrite>,
 ) -> Result<(Hello, Welcome), HandshakeFailure> {
     let (hello, version) = accepting.hello().await.map_err(HandshakeFailure::Told)?;
+    args.gate.admit(&hello.peer, &proof.get()).map_err(HandshakeFailure::Untold)?;
     let welcome =
         args.service.welcome(&hello, version, args.session).await.map_err(HandshakeFailure::Untold)?;
     place.introduce(&hello.peer).map_err(HandshakeFailure::Untold)?;

@@ -1,5 +1,6 @@
 //! The flags that every verb has.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::connect::endpoint::Said;
@@ -17,6 +18,9 @@ pub(crate) struct Global {
     /// Cluster to talk to, by the name it has in 'dfsctl context ls'
     #[arg(long, global = true, value_name = "NAME", conflicts_with = "endpoint", add = complete::contexts())]
     pub context: Option<String>,
+    /// Directory with ca.pem, certificate.pem and key.pem: secures connections, and says who you are
+    #[arg(long, global = true, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    pub identity: Option<PathBuf>,
     /// Format of the data on standard output
     #[arg(
         short,
@@ -45,6 +49,10 @@ pub(crate) struct Global {
 impl Global {
     /// What every command works with, as these flags have it.
     pub(crate) fn invocation(self, output: Output) -> Invocation {
-        Invocation::new(Said { endpoint: self.endpoint, context: self.context }, self.timeout, output)
+        Invocation::new(
+            Said { endpoint: self.endpoint, context: self.context, identity: self.identity },
+            self.timeout,
+            output,
+        )
     }
 }

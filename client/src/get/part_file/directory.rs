@@ -132,8 +132,8 @@ mod tests {
     fn fresh_names_are_told_from_those_of_users() {
         let dir = tempfile::tempdir().unwrap();
         let directory = Directory::of(&dir.path().join("x")).unwrap();
-        let (file, name) = directory.create(&Env::system()).unwrap();
-        let (_, other) = directory.create(&Env::system()).unwrap();
+        let (file, name) = directory.create(&Env::system(None)).unwrap();
+        let (_, other) = directory.create(&Env::system(None)).unwrap();
         assert_ne!(name, other);
         for theirs in
             [".x.dfs-part", ".dfs-.part", ".dfs-0123.part", &format!(".dfs-{}.part", "G".repeat(32))]

@@ -26,7 +26,7 @@ fn stat(version: u128) -> FileStat {
 
 fn open(to: &Path, version: u128, keep: Keep) -> PartFile {
     loop {
-        let opened = PartFile::open(to, &stat(version), (0, 10), keep, true, true, &Env::system());
+        let opened = PartFile::open(to, &stat(version), (0, 10), keep, true, true, &Env::system(None));
         match opened.unwrap() {
             Some(part) => return part,
             None => thread::sleep(LOCK_POLL),
@@ -155,7 +155,7 @@ fn the_last_write_of_a_get_that_was_given_up_is_waited_for() {
     let write = part.position(0);
     drop(part);
     // Who is not patient leaves it to its writer.
-    let other = PartFile::open(&to, &stat(1), (0, 10), Keep::AndResume, true, false, &Env::system());
+    let other = PartFile::open(&to, &stat(1), (0, 10), Keep::AndResume, true, false, &Env::system(None));
     assert!(other.unwrap().unwrap().claimed().is_empty());
     let ending = thread::spawn(move || {
         thread::sleep(Duration::from_millis(200));
@@ -170,7 +170,7 @@ fn the_last_write_of_a_get_that_was_given_up_is_waited_for() {
 fn an_existing_file_is_replaced_only_if_that_is_allowed() {
     let dir = tempfile::tempdir().unwrap();
     let to = dir.path().join("out");
-    let unasked = || PartFile::open(&to, &stat(1), (0, 1), Keep::Nothing, false, true, &Env::system());
+    let unasked = || PartFile::open(&to, &stat(1), (0, 1), Keep::Nothing, false, true, &Env::system(None));
     let part = unasked().unwrap().unwrap();
     fs::write(&to, "mine").unwrap();
     assert_eq!(part.finish(false).unwrap_err().code(), "AlreadyExists");
@@ -210,7 +210,7 @@ fn the_longest_names_have_a_part_file_too() {
     open(&to, 1, Keep::AndResume).finish(true).unwrap();
     assert_eq!(names(dir.path()).len(), 1);
     let nameless =
-        PartFile::open(Path::new("/"), &stat(1), (0, 10), Keep::Nothing, true, true, &Env::system());
+        PartFile::open(Path::new("/"), &stat(1), (0, 10), Keep::Nothing, true, true, &Env::system(None));
     assert!(nameless.is_err());
 }
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use dfs_client::Connector as _;
 use dfs_wire::auth::{Grant, GrantOp, Mac};
 use dfs_wire::id::{ChunkId, Epoch, Generation, NodeId, OpId};
+use dfs_wire::identity::PeerName;
 use dfs_wire::link::{DataFrame, Dialed, Event, Link};
 use dfs_wire::message::chunk::{ChunkRequest, ChunkResponse, ReadChunk, WriteChunk};
 use dfs_wire::message::metadata::{
@@ -117,7 +118,8 @@ impl Rogue {
         let lost = |text: String| Status::new(StatusCode::ConnectionLost, text);
         let (budget, hello) = (SlabBudget::new(SlabPool::new(8), 8), client_hello());
         let dialed = timeout(PATIENCE, async {
-            let (reader, writer) = self.desk.port.connect(address).await.map_err(|e| lost(e.to_string()))?;
+            let (reader, writer) =
+                self.desk.port.connect(address, PeerName::AnyNode).await.map_err(|e| lost(e.to_string()))?;
             let greeting = Link::connect(reader, writer, &hello, budget.clone());
             greeting.await.map_err(|e| lost(e.to_string()))
         });

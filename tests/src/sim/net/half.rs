@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::{Buf as _, BytesMut};
 use dfs_actors::env::Connection;
 use dfs_wire::limits::PREFACE_BYTES;
+use dfs_wire::tls::ProofCell;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
@@ -64,6 +65,7 @@ impl SimNet {
             writer: Box::new(writer),
             peer: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 1, 0, 1)), 30_000 + (line % 30_000) as u16),
             local,
+            proof: ProofCell::default(),
         };
         state.said.insert((host, peer), Vec::new());
         let listening = state.listening.get_mut(address).ok_or(io::ErrorKind::ConnectionRefused)?;

@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use dfs_actors::env::{Connection, ListeningSocket, Net};
 use dfs_client::{BoxReader, BoxWriter, ConnectFuture, Connector};
+use dfs_wire::identity::PeerName;
+use dfs_wire::tls::ProofCell;
 use futures_util::future::BoxFuture;
 
 use super::half::Half;
@@ -92,12 +94,23 @@ impl Port {
 }
 
 impl Net for Port {
-    fn connect<'a>(&'a self, addr: &'a str, timeout: Duration) -> BoxFuture<'a, io::Result<Connection>> {
+    fn connect<'a>(
+        &'a self,
+        addr: &'a str,
+        _whom: PeerName,
+        timeout: Duration,
+    ) -> BoxFuture<'a, io::Result<Connection>> {
         Box::pin(async move {
             let dialled = tokio::time::timeout(timeout, self.dial(addr)).await;
             let (reader, writer) = dialled.map_err(|_| io::ErrorKind::TimedOut)??;
             let peer = addr.parse().map_err(|_| io::ErrorKind::AddrNotAvailable)?;
-            Ok(Connection { reader: Box::new(reader), writer: Box::new(writer), peer, local: peer })
+            Ok(Connection {
+                reader: Box::new(reader),
+                writer: Box::new(writer),
+                peer,
+                local: peer,
+                proof: ProofCell::default(),
+            })
         })
     }
 
@@ -125,7 +138,7 @@ impl Net for Port {
 }
 
 impl Connector for Port {
-    fn connect<'a>(&'a self, address: &'a str) -> ConnectFuture<'a> {
+    fn connect<'a>(&'a self, address: &'a str, _whom: PeerName) -> ConnectFuture<'a> {
         Box::pin(async move {
             let (reader, writer) = self.dial(address).await?;
             Ok((Box::new(reader) as BoxReader, Box::new(writer) as BoxWriter))

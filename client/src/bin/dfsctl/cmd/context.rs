@@ -8,6 +8,7 @@ use serde::Serialize;
 use crate::complete;
 use crate::connect::config_file::{self, Cluster, ConfigFile};
 use crate::connect::endpoint::Endpoint;
+use crate::connect::identity;
 use crate::connect::invocation::Invocation;
 use crate::output::View;
 use crate::output::exit::Exit;
@@ -20,6 +21,7 @@ use crate::output::text::plain;
 /// They are kept in $XDG_CONFIG_HOME/dfs/config.yaml (else ~/.config/dfs/config.yaml).
 ///
 ///   context add prod dfs-1:8080,dfs-2:8080  give a cluster a name
+///   context add --identity DIR safe dfs:8080  one that is secured: who you are there
 ///   context use prod                        all commands go there from now on
 ///   --context test ls /                     this one command goes to another
 #[derive(Debug, clap::Args)]
@@ -96,6 +98,8 @@ pub(crate) struct ContextView {
     pub name: String,
     /// Where the cluster is.
     pub endpoint: String,
+    /// The directory that says who the user is there.
+    pub identity: Option<String>,
     /// Whether it is the current one.
     pub current: bool,
 }
@@ -116,9 +120,10 @@ impl View for ContextsView {
                 Field::toned(mark, tone),
                 Field::toned(context.name.as_str(), tone),
                 context.endpoint.as_str().into(),
+                context.identity.as_deref().unwrap_or("-").into(),
             ]
         });
-        page.table(&["CURRENT", "NAME", "ENDPOINT"].map(Column::Text), rows.collect());
+        page.table(&["CURRENT", "NAME", "ENDPOINT", "IDENTITY"].map(Column::Text), rows.collect());
     }
 
     fn lines(&self) -> serde_json::Result<Vec<String>> {
@@ -138,10 +143,17 @@ pub(crate) fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
     let (said, dry_run) = match args.verb {
         Verb::Ls => (None, false),
         Verb::Add { name, endpoint, current, force, dry_run } => {
-            (Some(add(&mut file, &name, endpoint, current, force)?), dry_run)
+            // As it will be found from anywhere.
+            let identity = invocation.identity().map(std::path::absolute).transpose();
+            let identity = identity.map_err(|e| Failure::new(Exit::Usage, "BadIdentity", e.to_string()))?;
+            if let Some(dir) = &identity {
+                identity::read(dir)?;
+            }
+            let cluster = Cluster { endpoint, identity };
+            (Some(add(&mut file, &name, cluster, current, force)?), dry_run)
         }
         Verb::Use { name, dry_run } => {
-            file.endpoint(&name)?;
+            file.cluster(&name)?;
             file.current = Some(name.clone());
             (Some(format!("'{name}' is the current context")), dry_run)
         }
@@ -154,14 +166,14 @@ pub(crate) fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
     Ok(Exit::Ok)
 }
 
-fn add(file: &mut ConfigFile, name: &str, endpoint: String, current: bool, force: bool) -> Outcome<String> {
-    Endpoint::check(&endpoint)?;
+fn add(file: &mut ConfigFile, name: &str, cluster: Cluster, current: bool, force: bool) -> Outcome<String> {
+    Endpoint::check(&cluster.endpoint)?;
     if !force && let Some(there) = file.contexts.get(name) {
         let message = format!("there is a context '{name}' already, for {}", plain(&there.endpoint));
         return Err(Failure::new(Exit::Precondition, "AlreadyExists", message).hint("-f replaces it"));
     }
-    let said = format!("'{name}' is {}", plain(&endpoint));
-    file.contexts.insert(name.to_owned(), Cluster { endpoint });
+    let said = format!("'{name}' is {}", plain(&cluster.endpoint));
+    file.contexts.insert(name.to_owned(), cluster);
     // The first one is the one that is meant.
     if current || file.contexts.len() == 1 {
         file.current = Some(name.to_owned());
@@ -173,7 +185,7 @@ fn add(file: &mut ConfigFile, name: &str, endpoint: String, current: bool, force
 /// All of them, or none if one is not there.
 fn remove(file: &mut ConfigFile, names: &[String]) -> Outcome<String> {
     for name in names {
-        file.endpoint(name)?;
+        file.cluster(name)?;
     }
     file.contexts.retain(|name, _| !names.contains(name));
     let said = format!("removed {}", names.join(", "));
@@ -188,6 +200,7 @@ fn view(file: &ConfigFile, path: PathBuf, dry_run: bool, said: Option<String>) -
     let contexts = file.contexts.iter().map(|(name, cluster)| ContextView {
         name: name.clone(),
         endpoint: cluster.endpoint.clone(),
+        identity: cluster.identity.as_ref().map(|dir| dir.display().to_string()),
         current: file.current.as_ref() == Some(name),
     });
     ContextsView { contexts: contexts.collect(), file: path.display().to_string(), dry_run, said }
@@ -200,12 +213,13 @@ mod tests {
     #[test]
     fn contexts_are_added_used_and_removed() {
         let mut file = ConfigFile::default();
-        let put = |file: &mut ConfigFile, name: &str, force| add(file, name, "a:1".to_owned(), false, force);
+        let at = |endpoint: &str| Cluster { endpoint: endpoint.to_owned(), identity: None };
+        let put = |file: &mut ConfigFile, name: &str, force| add(file, name, at("a:1"), false, force);
         assert_eq!(put(&mut file, "one", false).unwrap(), "'one' is a:1, and the current context");
         assert_eq!(put(&mut file, "two", false).unwrap(), "'two' is a:1");
         assert_eq!(put(&mut file, "two", false).unwrap_err().exit, Exit::Precondition);
         assert!(put(&mut file, "two", true).is_ok());
-        assert_eq!(add(&mut file, "x", "a:b".to_owned(), false, false).unwrap_err().exit, Exit::Usage);
+        assert_eq!(add(&mut file, "x", at("a:b"), false, false).unwrap_err().exit, Exit::Usage);
         assert_eq!(remove(&mut file, &["one".into(), "none".into()]).unwrap_err().exit, Exit::NotFound);
         assert_eq!(file.contexts.len(), 2, "all or none");
         let said = remove(&mut file, &["one".to_owned()]).unwrap();

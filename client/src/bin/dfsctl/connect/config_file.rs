@@ -7,6 +7,7 @@
 //! contexts:
 //!   prod:
 //!     endpoint: dfs-1.example.org:8080,dfs-2.example.org:8080
+//!     identity: /home/ada/.config/dfs/prod
 //! ```
 
 use std::collections::BTreeMap;
@@ -39,6 +40,9 @@ pub(crate) struct ConfigFile {
 pub(crate) struct Cluster {
     /// Its coordinators, `host:port` with commas between.
     pub endpoint: String,
+    /// The directory that says who the user is there, if the cluster is secured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<PathBuf>,
 }
 
 /// Where the file is; `None` if there is neither XDG_CONFIG_HOME nor HOME.
@@ -95,13 +99,13 @@ impl ConfigFile {
         write().map_err(failed)
     }
 
-    /// The endpoint of a context.
+    /// The cluster that a context names.
     ///
     /// # Errors
     /// If there is no such context: the message names those there are.
-    pub(crate) fn endpoint(&self, name: &str) -> Outcome<&str> {
+    pub(crate) fn cluster(&self, name: &str) -> Outcome<&Cluster> {
         match self.contexts.get(name) {
-            Some(cluster) => Ok(&cluster.endpoint),
+            Some(cluster) => Ok(cluster),
             None => {
                 let names: Vec<_> = self.contexts.keys().map(|name| plain(name)).collect();
                 let hint = match names.is_empty() {
@@ -137,15 +141,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("dfs/config.yaml");
         assert_eq!(ConfigFile::read(&path).unwrap(), ConfigFile::default());
-        let cluster = Cluster { endpoint: "a:1,b:2".to_owned() };
+        let cluster = Cluster { endpoint: "a:1,b:2".to_owned(), identity: Some("/i".into()) };
         let file = ConfigFile {
             current: Some("x".to_owned()),
             contexts: BTreeMap::from([("x".to_owned(), cluster)]),
         };
         file.write(&path).unwrap();
         assert_eq!(ConfigFile::read(&path).unwrap(), file);
-        assert_eq!(file.endpoint("x").unwrap(), "a:1,b:2");
-        assert_eq!(file.endpoint("y").unwrap_err().hint, "the contexts are x");
+        assert_eq!(file.cluster("x").unwrap().endpoint, "a:1,b:2");
+        assert_eq!(file.cluster("y").unwrap_err().hint, "the contexts are x");
         for wrong in ["contexts: 7", "context: {}", "contexts: {x: {endpont: a}}", "]"] {
             fs::write(&path, wrong).unwrap();
             assert_eq!(ConfigFile::read(&path).unwrap_err().exit, Exit::Config, "{wrong}");

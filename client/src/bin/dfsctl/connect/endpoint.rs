@@ -1,9 +1,9 @@
 //! Where the cluster is: the first of the flag, the environment, a development cluster nearby, and the default.
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use crate::connect::config_file::ConfigFile;
+use crate::connect::config_file::{Cluster, ConfigFile};
 use crate::dev_cluster::state::ClusterState;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
@@ -55,6 +55,8 @@ pub(crate) struct Endpoint {
     pub addresses: Vec<String>,
     /// How they were found.
     pub origin: EndpointOrigin,
+    /// The directory that says who the user is there; `None` = connections are plain.
+    pub identity: Option<PathBuf>,
 }
 
 /// What the command line says of the cluster.
@@ -64,6 +66,8 @@ pub(crate) struct Said {
     pub endpoint: Option<String>,
     /// `--context`.
     pub context: Option<String>,
+    /// `--identity`.
+    pub identity: Option<PathBuf>,
 }
 
 impl Endpoint {
@@ -77,9 +81,21 @@ impl Endpoint {
         here: &Path,
         config: impl Fn() -> Outcome<ConfigFile>,
     ) -> Outcome<Self> {
+        let own = said.identity.clone();
+        let own = own.or_else(|| env("DFS_IDENTITY").filter(|dir| !dir.is_empty()).map(PathBuf::from));
+        let found = Self::found(said, env, here, config)?;
+        Ok(Self { identity: own.or(found.identity), ..found })
+    }
+
+    /// As [`Self::resolve`]; who the user is, only as a context says it.
+    fn found(
+        said: &Said,
+        env: impl Fn(&str) -> Option<String>,
+        here: &Path,
+        config: impl Fn() -> Outcome<ConfigFile>,
+    ) -> Outcome<Self> {
         let env = |name: &str| env(name).filter(|value| !value.trim().is_empty());
-        let named =
-            |name: &str| Self::parse(config()?.endpoint(name)?, EndpointOrigin::Named(name.to_owned()));
+        let named = |name: &str| Self::of(config()?.cluster(name)?, EndpointOrigin::Named(name.to_owned()));
         if let Some(text) = &said.endpoint {
             return Self::parse(text, EndpointOrigin::Flag);
         }
@@ -115,7 +131,7 @@ impl Endpoint {
             None => {
                 let config = config()?;
                 match &config.current {
-                    Some(name) => Self::parse(config.endpoint(name)?, EndpointOrigin::Current(name.clone())),
+                    Some(name) => Self::of(config.cluster(name)?, EndpointOrigin::Current(name.clone())),
                     None => Self::parse("localhost", EndpointOrigin::Default),
                 }
             }
@@ -130,6 +146,11 @@ impl Endpoint {
         Self::parse(text, EndpointOrigin::Argument).map(drop)
     }
 
+    fn of(cluster: &Cluster, origin: EndpointOrigin) -> Outcome<Self> {
+        let found = Self::parse(&cluster.endpoint, origin)?;
+        Ok(Self { identity: cluster.identity.clone(), ..found })
+    }
+
     /// Reads one or several addresses with commas between; the port may be left out.
     fn parse(text: &str, origin: EndpointOrigin) -> Outcome<Self> {
         let mut addresses = Vec::new();
@@ -140,7 +161,10 @@ impl Endpoint {
                 None => return Err(bad_address(part, &origin)),
             }
         }
-        if addresses.is_empty() { Err(bad_address(text, &origin)) } else { Ok(Self { addresses, origin }) }
+        match addresses.is_empty() {
+            true => Err(bad_address(text, &origin)),
+            false => Ok(Self { addresses, origin, identity: None }),
+        }
     }
 
     /// For messages: the addresses.
@@ -186,20 +210,19 @@ fn with_port(address: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connect::config_file::Cluster;
 
     fn resolve(flag: Option<&str>, env: &[(&str, &str)], here: &Path) -> Outcome<Endpoint> {
         let env = |name: &str| env.iter().find(|(n, _)| *n == name).map(|(_, v)| (*v).to_owned());
         let config = || {
-            let cluster = |endpoint: &str| Cluster { endpoint: endpoint.to_owned() };
+            let cluster = |endpoint: &str| Cluster { endpoint: endpoint.to_owned(), identity: None };
             let contexts = [("near", "n:1"), ("far", "f:2")].map(|(name, to)| (name.to_owned(), cluster(to)));
             Ok(ConfigFile { current: Some("far".to_owned()), contexts: contexts.into_iter().collect() })
         };
         let said = match flag {
             Some(text) if text.starts_with('@') => {
-                Said { endpoint: None, context: text.strip_prefix('@').map(str::to_owned) }
+                Said { context: text.strip_prefix('@').map(str::to_owned), ..Said::default() }
             }
-            endpoint => Said { endpoint: endpoint.map(str::to_owned), context: None },
+            endpoint => Said { endpoint: endpoint.map(str::to_owned), ..Said::default() },
         };
         Endpoint::resolve(&said, env, here, config)
     }

@@ -4,10 +4,10 @@ use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
 
 /// Names that dfsctl knows.
-const OWN: [&str; 4] = ["DFS_ENDPOINT", "DFS_CONTEXT", "DFS_NODE_BIN", "DFS_CHAOS_TOKEN"];
+const OWN: [&str; 5] = ["DFS_ENDPOINT", "DFS_CONTEXT", "DFS_IDENTITY", "DFS_NODE_BIN", "DFS_CHAOS_TOKEN"];
 /// Sections of the configuration of dfs-node, whose names are `DFS_<SECTION>__<KEY>`.
-const SECTIONS: [&str; 9] =
-    ["NODE", "COORDINATOR", "CLUSTER", "STORAGE", "MEMORY", "NETWORK", "ADMIN", "LOG", "CHAOS"];
+const SECTIONS: [&str; 10] =
+    ["NODE", "COORDINATOR", "CLUSTER", "STORAGE", "MEMORY", "NETWORK", "ADMIN", "SECURITY", "LOG", "CHAOS"];
 /// So many changed letters are a slip of the finger; more are another name, which is somebody else's.
 const SLIPS_MAX: usize = 2;
 

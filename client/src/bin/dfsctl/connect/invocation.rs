@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::connect::config_file::{self, ConfigFile};
 use crate::connect::endpoint::{Endpoint, Said};
+use crate::connect::identity;
 use crate::output::Output;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
@@ -60,6 +61,11 @@ impl Invocation {
         Self { output, begun: Begun::default(), said, timeout }
     }
 
+    /// The directory that the command line names of who the user is.
+    pub(crate) fn identity(&self) -> Option<&Path> {
+        self.said.identity.as_deref()
+    }
+
     /// Where the cluster is.
     ///
     /// # Errors
@@ -96,6 +102,7 @@ impl Invocation {
     pub(crate) async fn client_with(&self, change: impl FnOnce(&mut ClientConfig)) -> Outcome<Client> {
         let endpoint = self.endpoint()?;
         let mut config = ClientConfig::new(endpoint.addresses.clone());
+        config.tls = endpoint.identity.as_deref().map(identity::read).transpose()?;
         config.agent = concat!("dfsctl/", env!("CARGO_PKG_VERSION")).to_owned();
         config.retry.connect_budget = CONNECT_DEFAULT;
         if let Some(timeout) = self.timeout {

@@ -3,5 +3,6 @@
 pub(crate) mod config_file;
 pub(crate) mod endpoint;
 pub(crate) mod environment;
+pub(crate) mod identity;
 pub(crate) mod invocation;
 pub(crate) mod node;

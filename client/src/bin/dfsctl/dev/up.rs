@@ -466,7 +466,7 @@ mod tests {
     fn a_cluster_that_commands_do_not_reach_is_told() {
         let found = |addresses: &[&str], origin| {
             let addresses = addresses.iter().map(|a| (*a).to_owned()).collect();
-            elsewhere(Ok(Endpoint { addresses, origin }), "127.0.0.1:8080")
+            elsewhere(Ok(Endpoint { addresses, origin, identity: None }), "127.0.0.1:8080")
         };
         assert_eq!(found(&["localhost:8080"], EndpointOrigin::Endpoint), None);
         assert_eq!(found(&["other:8080"], EndpointOrigin::Flag), None);

@@ -155,6 +155,7 @@ mod tests {
             ("NotRegistered", 6),
             ("NotAdmitted", 5),
             ("StaleOperation", 13),
+            ("Unauthenticated", 5),
         ];
         let actual: Vec<_> =
             StatusCode::ALL.iter().map(|code| (code.name(), Exit::of(*code).number())).collect();
