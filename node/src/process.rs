@@ -5,6 +5,7 @@ use std::{io, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use dfs_actors::env::Env;
+use dfs_actors::peer::gate::Gate;
 use dfs_actors::supervisor::{ActorTree, Exit, Root};
 use futures_util::future::{BoxFuture, FutureExt as _, select_all};
 use tokio::net::TcpListener;
@@ -268,7 +269,9 @@ fn announce(config: &Config) {
     for danger in dangers {
         tracing::warn!("UNSAFE: {danger}");
     }
-    telemetry::warn_if_open("the node's port", &config.node.listen);
+    if config.security.mode != Gate::Required {
+        telemetry::warn_if_open("the node's port", &config.node.listen);
+    }
     telemetry::warn_if_open("the admin port", &config.admin.listen);
 }
 
@@ -306,7 +309,6 @@ async fn bind_admin(config: &Config) -> anyhow::Result<TcpListener> {
 
 #[cfg(test)]
 mod tests {
-    use dfs_actors::peer::gate::Gate;
     use dfs_actors::supervisor::{ActorError, Addr, Behaviour, ChildSpec, Ctx, SupervisorSpec};
 
     use super::*;

@@ -31,7 +31,7 @@ pub struct Hello {
     pub cluster: Option<ClusterId>,
     /// Who connects, and in which role.
     pub peer: Peer,
-    /// Proof of that; empty until authentication is built.
+    /// Proof of that beside the certificate; empty in this version.
     pub credentials: Vec<u8>,
     /// Feature bits it understands; none are defined yet.
     pub features: u64,

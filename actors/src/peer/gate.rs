@@ -21,7 +21,7 @@ pub enum Gate {
     Off,
     /// Proof from those who are secured; the others are who they say.
     Permissive,
-    /// Proof.
+    /// Proof from everybody.
     Required,
 }
 

@@ -103,7 +103,7 @@ pub const KEYS: &[Key] = &[
     key("node", "role", Kind::Text, "", "`coordinator`, `datanode` or `all` (a coordinator and datanodes in one process, to try dfs out). Required, here or as `--role`."),
     key("node", "data_dir", Kind::Path, "data", "Directory that this process owns alone. One process per directory."),
     key("node", "zone", Kind::Text, "", "Failure domain (rack, room, host). Copies of a chunk spread over zones where nodes have one."),
-    key("node", "listen_host", Kind::Text, "127.0.0.1", "Address to listen on. Other than loopback is warned about: there is no authentication yet."),
+    key("node", "listen_host", Kind::Text, "127.0.0.1", "Address to listen on. Other than loopback is warned about where connections are not secured."),
     key("node", "listen_port", PORT, "", "Port to listen on; 0 takes a free one. Empty: 8080 for a coordinator and for `all`, 8081 for a datanode."),
     key("node", "advertise", Kind::Text, "", "`host:port` at which others reach this node. Empty: the address it listens on, with the host name in place of a wildcard."),
     key("node", "environment", Kind::Text, "development", "Label of the installation, shown in the first log line. `production` makes JSON the default log format."),

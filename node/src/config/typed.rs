@@ -104,7 +104,7 @@ pub struct Config {
     pub network: NetworkConfig,
     /// Admin HTTP port.
     pub admin: AdminConfig,
-    /// TLS.
+    /// Who may connect, and the certificate that says who this node is.
     pub security: SecurityConfig,
     /// What is logged, and how it looks.
     pub log: LogConfig,

@@ -87,13 +87,13 @@ fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
     }
 }
 
-/// Warns where a port is open to other machines. Until authentication exists, whoever reaches it is trusted.
+/// Warns where a port that is not secured is open to other machines: whoever reaches it is trusted.
 pub fn warn_if_open(what: &str, listen: &HostPort) {
     if !listen.is_loopback() {
         tracing::warn!(
             %listen,
-            "{what} accepts connections from other machines, and authentication is not built yet: anyone who reaches \
-             this port can read, change and delete everything; keep it inside a trusted network"
+            "{what} accepts connections from other machines and is not secured: whoever reaches it is believed; keep it inside a \
+             trusted network, and secure the nodes' ports (security.mode)"
         );
     }
 }

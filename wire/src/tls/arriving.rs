@@ -136,7 +136,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Arriving<IO> {
     }
 
     /// The stream to read or write, once it is decided what it is.
-    fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Pin<&mut dyn Stream>>> {
+    fn poll_stream(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<Pin<&mut dyn ByteStream>>> {
         ready!(self.poll_decided(cx))?;
         Poll::Ready(match &mut self.state {
             State::Secured(stream) => Ok(Pin::new(&mut **stream)),
@@ -148,9 +148,9 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Arriving<IO> {
     }
 }
 
-trait Stream: AsyncRead + AsyncWrite + Unpin {}
+trait ByteStream: AsyncRead + AsyncWrite + Unpin {}
 
-impl<T: AsyncRead + AsyncWrite + Unpin> Stream for T {}
+impl<T: AsyncRead + AsyncWrite + Unpin> ByteStream for T {}
 
 impl<IO: AsyncRead + AsyncWrite + Unpin> AsyncRead for Arriving<IO> {
     fn poll_read(

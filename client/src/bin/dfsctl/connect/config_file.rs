@@ -7,7 +7,7 @@
 //! contexts:
 //!   prod:
 //!     endpoint: dfs-1.example.org:8080,dfs-2.example.org:8080
-//!     identity: /home/ada/.config/dfs/prod
+//!     identity: /etc/dfs/identity          # only of a cluster that is secured
 //! ```
 
 use std::collections::BTreeMap;

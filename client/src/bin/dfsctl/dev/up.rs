@@ -114,7 +114,7 @@ impl View for UpView {
             page.whole(&format!("  {command}"));
         }
         page.line("");
-        page.line("stop it with 'dfsctl dev down'. All on one machine and without authentication: not for production.");
+        page.line("stop it with 'dfsctl dev down'. All on one machine and not secured: not for production.");
     }
 }
 
