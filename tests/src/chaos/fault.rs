@@ -33,6 +33,8 @@ pub enum Deed {
     Wipe,
     /// Bytes of chunks change on disks.
     Corrupt,
+    /// All datanodes read everything they have.
+    Scrub,
     /// A node cannot be reached, or reaches nobody, or both, for a while.
     Cut,
     /// What goes to a node comes later, for a while.
@@ -155,8 +157,9 @@ impl Fault {
         let actor = one_actor || deed == Deed::DelayActor;
         let delay = matches!(deed, Deed::Slow | Deed::DelayActor);
         let long = matches!(deed, Deed::PauseActor | Deed::DelayActor | Deed::Drain);
-        let all = matches!(deed, Deed::RestartAll | Deed::Corrupt);
-        let lasts = !matches!(deed, Deed::KillActor | Deed::PanicActor | Deed::Corrupt | Deed::Restart);
+        let all = matches!(deed, Deed::RestartAll | Deed::Corrupt | Deed::Scrub);
+        let once = matches!(deed, Deed::KillActor | Deed::PanicActor | Deed::Corrupt | Deed::Scrub);
+        let lasts = !once && deed != Deed::Restart;
         let corrupt = deed == Deed::Corrupt;
         let unknown = |whom: &Whom| matches!(whom, Whom::Datanode(number) if *number > datanodes);
         let only_datanodes = matches!(deed, Deed::Wipe | Deed::Cut | Deed::Slow | Deed::Fill | Deed::Drain);
@@ -199,6 +202,7 @@ impl fmt::Display for Deed {
             Self::Pause => "pause",
             Self::Wipe => "wipe",
             Self::Corrupt => "corrupt",
+            Self::Scrub => "scrub",
             Self::Cut => "cut",
             Self::Slow => "slow",
             Self::Fill => "fill",

@@ -8,7 +8,7 @@ use std::{
 
 use dfs_client::{
     Client,
-    admin::{ActorInfo, Chaos, ChaosAction},
+    admin::{ActorInfo, Chaos, ChaosAction, ScrubPace},
     job::{DrainNode, JobState, JobStatus, JobTask},
 };
 
@@ -149,6 +149,7 @@ impl<'a> Schedule<'a> {
         match fault.deed {
             Deed::KillActor | Deed::PanicActor | Deed::PauseActor => self.strike(fault).await.map(|()| None),
             Deed::Corrupt => self.corrupt(fault).await.map(|()| None),
+            Deed::Scrub => self.scrub().await.map(|()| None),
             Deed::Restart if fault.node == Some(Whom::Each) => self.restart_each().await.map(|()| None),
             Deed::RestartAll => {
                 for node in self.members() {
@@ -180,7 +181,8 @@ impl<'a> Schedule<'a> {
             Deed::Fill => self.to_datanode(victim, |ground, number| ground.fill(number)).await?,
             Deed::DelayActor => self.slow_down(fault, victim, delay).await?,
             Deed::Drain => self.drain(victim).await?,
-            Deed::KillActor | Deed::PanicActor | Deed::PauseActor | Deed::Corrupt | Deed::RestartAll => {}
+            Deed::KillActor | Deed::PanicActor | Deed::PauseActor => {}
+            Deed::Corrupt | Deed::Scrub | Deed::RestartAll => {}
         }
         Ok(victim)
     }
@@ -360,6 +362,17 @@ impl<'a> Schedule<'a> {
         let left = self.turns.len() as u64;
         let at = usize::try_from(self.rng.below(left.max(1))).unwrap_or(0);
         (left > 0).then(|| self.turns.swap_remove(at))
+    }
+
+    /// Has every datanode look through its disk, as it would within days: what rotted is found by then, whoever reads what.
+    async fn scrub(&mut self) -> Result<(), String> {
+        let client = self.operator().await?;
+        for node in self.members().skip(1) {
+            let begun = client.scrub_start(&self.ground.address(node), ScrubPace::Budget).await;
+            begun.map_err(|error| format!("{node}: {error}"))?;
+        }
+        self.note("scrub all".to_owned());
+        Ok(())
     }
 
     /// Changes copies of chunks of files that nobody touches.
