@@ -114,16 +114,23 @@ impl View for ContextsView {
             page.line("no context yet; 'dfsctl context add NAME HOST:PORT' makes one");
             return;
         }
+        // Where no cluster is secured, nobody asks who he is.
+        let secured = self.contexts.iter().any(|context| context.identity.is_some());
+        let columns = ["CURRENT", "NAME", "ENDPOINT", "IDENTITY"].map(Column::Text);
+        let shown = if secured { columns.len() } else { columns.len() - 1 };
         let rows = self.contexts.iter().map(|context| {
             let (mark, tone) = if context.current { ("*", Tone::Good) } else { ("", Tone::Plain) };
-            vec![
+            let mut row = vec![
                 Field::toned(mark, tone),
                 Field::toned(context.name.as_str(), tone),
                 context.endpoint.as_str().into(),
                 context.identity.as_deref().unwrap_or("-").into(),
-            ]
+            ];
+            row.truncate(shown);
+            row
         });
-        page.table(&["CURRENT", "NAME", "ENDPOINT", "IDENTITY"].map(Column::Text), rows.collect());
+        let rows = rows.collect();
+        page.table(columns.get(..shown).unwrap_or_default(), rows);
     }
 
     fn lines(&self) -> serde_json::Result<Vec<String>> {
