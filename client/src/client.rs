@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use dfs_wire::id::{ClusterId, OpId};
+use dfs_wire::status::StatusCode;
 
 use crate::config::ClientConfig;
 use crate::env::{Connector, Env};
@@ -58,11 +59,16 @@ impl Client {
         Self::connect_in(config, env).await
     }
 
-    /// As [`Self::connect`], over something else than TCP.
+    /// As [`Self::connect`], over something else than TCP, which has to secure itself.
     ///
     /// # Errors
-    /// As [`Self::connect`].
+    /// As [`Self::connect`]; `InvalidArgument` with [`ClientConfig::tls`], which would not be used.
     pub async fn connect_with(config: ClientConfig, connector: Arc<dyn Connector>) -> Result<Self, Error> {
+        if config.tls.is_some() {
+            let text = "the connector that was given does not use the TLS of the configuration";
+            return Err(Error::new(StatusCode::InvalidArgument, text)
+                .with_hint("secure its streams, and leave `tls` out"));
+        }
         Self::connect_in(config, Env { connector, ..Env::system(None) }).await
     }
 

@@ -10,6 +10,8 @@
 //!
 //! A foreign or newer peer gets a Reject, never silence. Deadlines (5 s) are the callers': they own the clocks.
 
+use std::io::ErrorKind;
+
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -203,7 +205,11 @@ pub async fn answer<IO: AsyncWrite + Unpin>(
 async fn read_hello<IO: AsyncRead + Unpin>(io: &mut IO) -> Result<(Hello, ProtocolVersion), HandshakeError> {
     let mut preface = [0; PREFACE_BYTES];
     let (first, rest) = preface.split_at_mut(1);
-    io.read_exact(first).await.map_err(|_| HandshakeError::NothingSaid)?;
+    io.read_exact(first).await.map_err(|error| match error.kind() {
+        ErrorKind::UnexpectedEof | ErrorKind::ConnectionReset => HandshakeError::NothingSaid,
+        // Something was said, and TLS made nothing of it.
+        _ => HandshakeError::Io(error),
+    })?;
     io.read_exact(rest).await?;
     let [m0, m1, m2, m3, l0, l1, h0, h1] = preface;
     if [m0, m1, m2, m3] != MAGIC {

@@ -9,9 +9,9 @@ pub const HEADER_BYTES: usize = 24;
 pub const PREFACE_BYTES: usize = 8;
 /// Payload of every data frame but the last of its stream. Measured: 64 KiB frames cost twice the CPU.
 pub const DATA_FRAME_BYTES: usize = 256 * 1024;
-/// What a secured connection keeps of bytes that the socket has not taken yet, in each direction: two frames of data, so that
-/// one is enciphered as a whole. The library's own bound of 64 KiB makes four rounds of it.
-pub const TLS_BUFFER_BYTES: usize = 2 * DATA_FRAME_BYTES;
+/// What a secured connection keeps of bytes that the socket has not taken yet, in each direction. No more: they count as sent, no
+/// budget of memory knows of them, and on a slow line they are what nobody sees moving.
+pub const TLS_BUFFER_BYTES: usize = 64 * 1024;
 /// Granularity of checksums on disk; a frame's CRC is combined from its blocks'.
 pub const BLOCK_BYTES: usize = 64 * 1024;
 /// Bytes of the tag that ends each block of a chunk that is enciphered.

@@ -10,6 +10,7 @@
 
 use dfs_wire::handshake::Peer;
 use dfs_wire::identity::Identity;
+use dfs_wire::message::Request;
 use dfs_wire::status::{Status, StatusCode};
 use dfs_wire::tls::Proof;
 
@@ -71,10 +72,28 @@ fn said(peer: &Peer) -> String {
     }
 }
 
+/// What a connection may not carry, whoever opened it: operators' places are kept for looking after the cluster, and nodes do
+/// among themselves what nodes do.
+pub(super) fn out_of_place(peer: &Peer, body: &Request) -> Option<Status> {
+    let looks_after = matches!(body, Request::Admin(_) | Request::Metadata(_));
+    let (allowed, whose) = match peer {
+        Peer::Client(_) => return None,
+        Peer::Operator(_) => (looks_after, "an operator's"),
+        Peer::Datanode(_) | Peer::Coordinator(_) => (!looks_after, "a node's"),
+    };
+    (!allowed).then(|| {
+        let text = format!("{} is not for {whose} connection", body.name());
+        Status::new(StatusCode::PermissionDenied, text).hint("connect as a client")
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use dfs_wire::auth::{Grant, GrantOp, Mac};
     use dfs_wire::handshake::{ClientPeer, NodePeer};
-    use dfs_wire::id::{ClientId, Incarnation, NodeId};
+    use dfs_wire::id::{ChunkId, ClientId, Epoch, Generation, Incarnation, InodeId, NodeId};
+    use dfs_wire::message::admin::AdminRequest;
+    use dfs_wire::message::chunk::{ChunkRequest, VerifyChunk};
 
     use super::*;
 
@@ -104,5 +123,27 @@ mod tests {
         assert_eq!(refusals(Gate::Required, &Proof::Plain), unknown);
         assert_eq!(refusals(Gate::Permissive, &Proof::Plain), [None; 4], "not secured yet");
         assert_eq!(refusals(Gate::Off, &Proof::Plain), [None; 4]);
+    }
+
+    fn grant() -> Grant {
+        Grant {
+            epoch: Epoch(1),
+            op: GrantOp::Read,
+            chunk: ChunkId(1),
+            generation: Generation(1),
+            file: InodeId(1),
+            index: 0,
+            len_max: 1,
+            expires_ms: 1,
+        }
+    }
+
+    #[test]
+    fn nodes_look_after_nothing_and_operators_move_nothing() {
+        let admin = Request::Admin(AdminRequest::Nodes);
+        let moved = Request::Chunk(ChunkRequest::Verify(VerifyChunk { grant: grant(), mac: Mac::default() }));
+        let refused = |body: &Request| peers().map(|peer| out_of_place(&peer, body).is_some());
+        assert_eq!(refused(&admin), [false, false, true, true]);
+        assert_eq!(refused(&moved), [false, true, false, false]);
     }
 }

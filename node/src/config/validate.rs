@@ -241,6 +241,11 @@ impl Check<'_> {
             let missing = secured && path.as_os_str().is_empty();
             self.demand(!missing, name, || "must name a file where security.mode is not off".to_owned());
         }
+        let mapped = secured && config.storage.read_mode == ReadMode::Mmap;
+        self.demand(!mapped, "storage.read_mode", || {
+            "must be pread where connections are secured: what is enciphered is looked at, and a mapping of a disk that fails must not be"
+                .to_owned()
+        });
         self.demand(!secured || config.node.role != Role::All, "security.mode", || {
             "role all is for trying out, and has no certificates: start the nodes one by one, or use off"
                 .to_owned()

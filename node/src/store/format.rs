@@ -306,8 +306,9 @@ impl Stated {
         }
         let path = match std::str::from_utf8(path) {
             Ok("") => None,
-            Ok(path) => Some(DfsPath::parse(path).map_err(|_| FormatError::Field("path"))?),
-            Err(_) => return Err(FormatError::Field("path")),
+            // A hint that this build does not take for a path says nothing about the bytes.
+            Ok(path) => DfsPath::parse(path).ok(),
+            Err(_) => None,
         };
         let sealing = self.sealing(seal)?;
         if self.flags & !FLAGS != 0 {

@@ -6,10 +6,9 @@ use std::time::Duration;
 
 use crate::watch;
 use dfs_wire::Bytes;
-use dfs_wire::handshake::{HandshakeError, Hello, Peer, Welcome};
+use dfs_wire::handshake::{HandshakeError, Hello, Welcome};
 use dfs_wire::limits::SILENT_TICKS_MAX;
 use dfs_wire::link::{Accepting, Incoming, Link, LinkParams, Liveness, Role};
-use dfs_wire::message::Request;
 use dfs_wire::slab::SlabBudget;
 use dfs_wire::status::{Status, StatusCode};
 use dfs_wire::tls::ProofCell;
@@ -24,7 +23,7 @@ use super::requests::RequestStats;
 use super::state::{SessionFate, SessionLimits, SessionState};
 use super::{PeerInfo, Service};
 use crate::env::{BoxRead, BoxWrite, Clock, Connection};
-use crate::peer::gate::Gate;
+use crate::peer::gate::{Gate, out_of_place};
 use crate::supervisor::{ActorError, Behaviour, Ctx, FirstLife};
 
 /// How often a session looks whether its peer is alive. The third silent look in a row ends it: 15 to 20 s after the peer's
@@ -338,21 +337,12 @@ async fn serve_requests(link: Link, peer: Arc<PeerInfo>, serving: Serving) {
             request = %incoming.head.op,
             session = peer.session,
         );
-        if let Some(status) = not_for_operators(&peer.peer, &incoming.head.body) {
+        if let Some(status) = out_of_place(&peer.peer, &incoming.head.body) {
             requests.spawn(refuse(incoming, status).instrument(span));
         } else {
             requests.spawn(Arc::clone(&serving.service).serve(peer.clone(), incoming).instrument(span));
         }
     }
-}
-
-/// What an operator's connection may not carry: its place is kept for looking after the cluster.
-fn not_for_operators(peer: &Peer, body: &Request) -> Option<Status> {
-    let allowed = matches!(body, Request::Admin(_) | Request::Metadata(_));
-    (matches!(peer, Peer::Operator(_)) && !allowed).then(|| {
-        let text = format!("{} is not for an operator's connection", body.name());
-        Status::new(StatusCode::PermissionDenied, text).hint("connect as a client")
-    })
 }
 
 async fn refuse(incoming: Incoming, status: Status) {
