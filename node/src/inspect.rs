@@ -37,9 +37,10 @@ pub(crate) fn each(path: &Path, found: &mut dyn FnMut(&Path, Result<Value, Unrea
     for entry in entries {
         let is_chunk =
             || entry.file_name().and_then(OsStr::to_str).is_some_and(|n| parse_chunk_name(n).is_some());
-        let kind = fs::symlink_metadata(&entry).map(|meta| meta.file_type());
-        if kind.is_ok_and(|kind| kind.is_dir() || kind.is_file() && is_chunk()) {
-            each(&entry, found);
+        match fs::symlink_metadata(&entry).map(|meta| meta.file_type()) {
+            Ok(kind) if kind.is_dir() || kind.is_file() && is_chunk() => each(&entry, found),
+            Ok(_) => {}
+            Err(error) => found(&entry, Err(error.into())),
         }
     }
 }

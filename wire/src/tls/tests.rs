@@ -185,44 +185,38 @@ fn what_does_not_belong_together_is_refused() {
     }
 }
 
+/// Sends `data` and receives the same, both at once.
+async fn exchange(
+    reader: &mut (impl tokio::io::AsyncRead + Unpin),
+    writer: &mut (impl tokio::io::AsyncWrite + Unpin),
+    data: &[u8],
+) {
+    let send = async {
+        writer.write_all(data).await.expect("written");
+        writer.flush().await.expect("flushed");
+    };
+    let receive = async {
+        let mut heard = vec![0; data.len()];
+        reader.read_exact(&mut heard).await.expect("read");
+        assert!(heard == data);
+    };
+    tokio::join!(receive, send);
+}
+
 #[tokio::test]
 async fn many_bytes_cross_in_both_directions_at_once() {
     let authority = Authority::new();
     let server = authority.of(&SERVER);
     let (near, far) = duplex(1 << 16);
     let data: Vec<u8> = (0..3_000_000u32).map(|i| (i / 7) as u8 ^ (i >> 11) as u8).collect();
-    let exchange = async |stream: (tokio::io::ReadHalf<_>, tokio::io::WriteHalf<_>)| {
-        let (mut reader, mut writer) = stream;
-        let send = async {
-            writer.write_all(&data).await.expect("written");
-            writer.flush().await.expect("flushed");
-        };
-        let receive = async {
-            let mut heard = vec![0; data.len()];
-            reader.read_exact(&mut heard).await.expect("read");
-            assert!(heard == data);
-        };
-        tokio::join!(send, receive);
-    };
-    let arriving = server.accept(far);
     let serve = async {
-        let (mut reader, mut writer) = tokio::io::split(arriving);
-        let send = async {
-            // The acceptor is spoken to first.
-            tokio::task::yield_now().await;
-            writer.write_all(&data).await.expect("written");
-            writer.flush().await.expect("flushed");
-        };
-        let receive = async {
-            let mut heard = vec![0; data.len()];
-            reader.read_exact(&mut heard).await.expect("read");
-            assert!(heard == data);
-        };
-        tokio::join!(receive, send);
+        let (mut reader, mut writer) = tokio::io::split(server.accept(far));
+        exchange(&mut reader, &mut writer, &data).await;
     };
     let ask = async {
         let stream = authority.anonymous().connect(near, PeerName::Node(NodeId(7))).await.expect("connected");
-        exchange(tokio::io::split(stream)).await;
+        let (mut reader, mut writer) = tokio::io::split(stream);
+        exchange(&mut reader, &mut writer, &data).await;
     };
     tokio::join!(serve, ask);
 }
