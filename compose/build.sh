@@ -19,7 +19,7 @@ RUSTFLAGS="-C target-feature=+crt-static" cargo build --locked --profile "$profi
 
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
-mkdir "$stage/data" "$stage/tmp"
+mkdir "$stage/data" "$stage/keys" "$stage/invitations" "$stage/operator" "$stage/tmp"
 cp compose/Dockerfile "$out/$target/$profile/dfs-node" "$out/$target/$profile/dfsctl" "$stage/"
 docker build --quiet --tag "$image" "$stage" >/dev/null
 echo "built $image ($(du -h "$stage/dfs-node" | cut -f1) dfs-node, $(du -h "$stage/dfsctl" | cut -f1) dfsctl)"

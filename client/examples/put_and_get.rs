@@ -1,6 +1,6 @@
 //! Stores a file and fetches it again: `put_and_get HOST:PORT LOCAL /path COPY`.
 
-use dfs_client::{Client, ClientConfig, DfsPath, GetOptions, PutOptions, PutSource};
+use dfs_client::{Client, ClientConfig, DfsPath, GetOptions, PutOptions, PutSource, read_identity};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -8,7 +8,10 @@ async fn main() -> anyhow::Result<()> {
     let [endpoint, local, path, copy] = args.as_slice() else {
         anyhow::bail!("usage: put_and_get HOST:PORT LOCAL /path COPY");
     };
-    let client = Client::connect(ClientConfig::new([endpoint])).await?;
+    let mut config = ClientConfig::new([endpoint]);
+    // Who the user is, as `dfsctl` takes it; without it connections are plain.
+    config.tls = std::env::var_os("DFS_IDENTITY").map(|dir| read_identity(dir.as_ref())).transpose()?;
+    let client = Client::connect(config).await?;
     let path: DfsPath = path.parse()?;
 
     let put = client.put(PutSource::path(local), &path, PutOptions::new().parents(true)).await?;

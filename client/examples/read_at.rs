@@ -2,7 +2,7 @@
 
 use std::io::SeekFrom;
 
-use dfs_client::{Client, ClientConfig, GetOptions};
+use dfs_client::{Client, ClientConfig, GetOptions, read_identity};
 use tokio::io::{AsyncReadExt, AsyncSeekExt, AsyncWriteExt};
 
 #[tokio::main]
@@ -11,7 +11,10 @@ async fn main() -> anyhow::Result<()> {
     let [endpoint, path, offset, count] = args.as_slice() else {
         anyhow::bail!("usage: read_at HOST:PORT /path OFFSET COUNT");
     };
-    let client = Client::connect(ClientConfig::new([endpoint])).await?;
+    let mut config = ClientConfig::new([endpoint]);
+    // Who the user is, as `dfsctl` takes it; without it connections are plain.
+    config.tls = std::env::var_os("DFS_IDENTITY").map(|dir| read_identity(dir.as_ref())).transpose()?;
+    let client = Client::connect(config).await?;
 
     let mut file = client.open(&path.parse()?, GetOptions::new()).await?;
     file.seek(SeekFrom::Start(offset.parse()?)).await?;

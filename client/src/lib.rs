@@ -34,6 +34,7 @@ mod env;
 mod error;
 mod get;
 mod health;
+mod identity;
 mod inspect;
 mod jobs;
 mod local;
@@ -47,6 +48,7 @@ mod progress;
 mod put;
 mod rpc;
 mod times;
+mod trust;
 mod verify;
 mod waits;
 
@@ -55,6 +57,7 @@ pub use config::{COORDINATOR_PORT_DEFAULT, ClientConfig, RetryPolicy, Timeouts};
 pub use env::{BoxReader, BoxWriter, ConnectFuture, Connector, Env, Rng, TcpConnector, tune_socket};
 pub use error::{Error, ErrorKind};
 pub use get::{FileReader, is_resumable};
+pub use identity::{IdentityError, read_identity};
 pub use local::safe_local_path;
 pub use namespace::ListPages;
 pub use options::{

@@ -281,7 +281,7 @@ impl Pool {
         let hello = Hello {
             cluster: self.cluster(),
             peer: inner.me.clone(),
-            credentials: Vec::new(),
+            credentials: None,
             features: 0,
             connection_credit: inner.memory.bytes().max(CONNECTION_CREDIT_BYTES),
         };

@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     io::{self, IsTerminal as _, Write as _},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
@@ -11,8 +11,10 @@ use std::{
 use clap::{Parser, Subcommand};
 
 use crate::{
-    config::{self, HostPort, Live, Source},
-    inspect, telemetry,
+    config::{self, Config, HostPort, Live, Role, Source},
+    inspect,
+    security::enroll,
+    telemetry,
 };
 
 /// Exit code for a configuration that cannot be used (`EX_CONFIG` of sysexits.h).
@@ -51,6 +53,9 @@ pub struct Cli {
     /// Sets any configuration key; may be repeated
     #[arg(long, value_name = "SECTION.KEY=VALUE", value_parser = assignment, global = true)]
     set: Vec<(String, String)>,
+    /// Take whoever connects for who he says he is, and say everything in clear: security.mode=off
+    #[arg(long, global = true)]
+    insecure: bool,
     /// Check the configuration and exit
     #[arg(long)]
     check_config: bool,
@@ -68,6 +73,15 @@ enum Command {
         /// How long to wait for the answer
         #[arg(long, default_value = "3s", value_parser = humantime::parse_duration)]
         timeout: Duration,
+    },
+    /// Make an identity for a first operator, on the host and with the configuration of a coordinator that runs
+    InitAdmin {
+        /// Directory to write it to, for `dfsctl --identity`
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Who it is for
+        #[arg(long, default_value = "admin")]
+        user: String,
     },
     /// Tell what chunk files say of themselves and of the files they belong to, as lines of JSON; nothing is changed
     Inspect {
@@ -140,6 +154,8 @@ impl Cli {
         );
         flag("--name", "node.name", self.name.clone());
         flag("--zone", "node.zone", self.zone.clone());
+        let off = self.insecure.then(|| "off".to_owned());
+        flag("--insecure", "security.mode", off);
         for (key, value) in &self.set {
             flag("--set", key, Some(value.clone()));
         }
@@ -171,6 +187,7 @@ impl Cli {
             // What needs no configuration is done by now.
             None | Some(Command::Inspect { .. }) => Ok(live),
             Some(Command::Healthcheck { timeout }) => Err(ask(&live.current().admin.listen, *timeout)),
+            Some(Command::InitAdmin { out, user }) => Err(init_admin(&live.current(), user, out)),
         }
     }
 }
@@ -189,6 +206,36 @@ fn inspected(paths: &[PathBuf]) -> ExitCode {
         });
     }
     if output == ExitCode::SUCCESS && failed { ExitCode::FAILURE } else { output }
+}
+
+/// Writes an identity for a user, if this is the coordinator's host.
+fn init_admin(config: &Config, user: &str, out: &Path) -> ExitCode {
+    let failed = |error: String| {
+        eprintln!("dfs-node: {error}");
+        ExitCode::FAILURE
+    };
+    let config = match config.node.role {
+        Role::All => config.coordinator_of_all(),
+        Role::Coordinator => config.clone(),
+        Role::Datanode => {
+            return failed(
+                "only a coordinator makes identities: name its configuration (--role, --config)".to_owned(),
+            );
+        }
+    };
+    let mut address = config.node.listen.clone();
+    if address.is_wildcard() {
+        address.host = if address.host.contains(':') { "::1" } else { "127.0.0.1" }.to_owned();
+    }
+    let directory = &config.security.directory;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let done = runtime.map_err(anyhow::Error::from).and_then(|runtime| {
+        runtime.block_on(enroll::certify_user(crate::env::system, &address, directory, user, out))
+    });
+    match done {
+        Ok(()) => say(&format!("{user} is known to the cluster: dfsctl --identity {}\n", out.display())),
+        Err(error) => failed(format!("no identity was made: {error:#}")),
+    }
 }
 
 fn ask(admin: &HostPort, timeout: Duration) -> ExitCode {

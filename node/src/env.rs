@@ -73,13 +73,20 @@ struct TcpNet {
 impl TcpNet {
     async fn dial(&self, addr: &str, whom: PeerName) -> io::Result<Connection> {
         let stream = TcpStream::connect(addr).await?;
-        let Some(tls) = self.security.current() else { return plain(stream) };
+        let Some(tls) = self.security.current() else {
+            return if self.gate == Gate::Required { Err(no_certificate()) } else { plain(stream) };
+        };
         tune_socket(&stream)?;
         let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
         match tls.connect(stream, whom).await {
             Ok(stream) => {
+                let bearer = Tls::bearer(&stream);
+                if !self.security.believes(bearer.as_ref()) {
+                    let text = "the certificate of whoever answers was revoked";
+                    return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+                }
+                let proof = ProofCell::known(Proof::Secured(bearer));
                 let (reader, writer) = split(stream);
-                let proof = ProofCell::known(Proof::Secured(None));
                 Ok(Connection { reader: Box::new(reader), writer: Box::new(writer), peer, local, proof })
             }
             // While a cluster is secured node by node, some are not yet.
@@ -112,10 +119,9 @@ impl Net for TcpNet {
                 match bind(address) {
                     Ok(listener) => {
                         let local = listener.local_addr()?;
-                        let security = self.security.clone();
-                        return Ok(
-                            Box::new(TcpAcceptor { listener, local, security }) as Box<dyn ListeningSocket>
-                        );
+                        let (security, gate) = (self.security.clone(), self.gate);
+                        let acceptor = TcpAcceptor { listener, local, security, gate };
+                        return Ok(Box::new(acceptor) as Box<dyn ListeningSocket>);
                     }
                     Err(error) => last = error,
                 }
@@ -131,6 +137,11 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+/// Nothing is said in clear where everything is to be secured.
+fn no_certificate() -> io::Error {
+    io::Error::new(io::ErrorKind::NotConnected, "this node has no certificate yet")
 }
 
 fn plain(stream: TcpStream) -> io::Result<Connection> {
@@ -155,6 +166,7 @@ struct TcpAcceptor {
     listener: TcpListener,
     local: SocketAddr,
     security: Security,
+    gate: Gate,
 }
 
 impl ListeningSocket for TcpAcceptor {
@@ -165,6 +177,7 @@ impl ListeningSocket for TcpAcceptor {
                 // A peer that is gone before its options are set is no error of the listener.
                 let taken = match self.security.current() {
                     Some(tls) => arrived(stream, &tls),
+                    None if self.gate == Gate::Required => Err(no_certificate()),
                     None => plain(stream),
                 };
                 if let Ok(connection) = taken {

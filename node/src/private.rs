@@ -7,7 +7,9 @@
 use std::fmt;
 use std::fs::{DirBuilder, File, FileType, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{
+    DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _,
+};
 use std::path::Path;
 
 use rustix::fs::OFlags;
@@ -19,6 +21,7 @@ pub(crate) const FILE_MODE: u32 = 0o600;
 pub(crate) const DIR_MODE: u32 = 0o700;
 
 const OTHERS: u32 = 0o077;
+const OTHERS_WRITE: u32 = 0o022;
 /// Of a directory that is shared on purpose, as `/tmp` is.
 const STICKY: u32 = 0o1000;
 
@@ -91,6 +94,26 @@ pub(crate) fn read(path: &Path, bytes_max: u64) -> io::Result<String> {
     Ok(text)
 }
 
+/// Makes a directory for secrets. One that is there is refused if it is somebody else's, or if others can write into it: they could replace what is
+/// put there.
+///
+/// # Errors
+/// `PermissionDenied` with what to do; as the operating system.
+pub(crate) fn make_secret_dir(path: &Path) -> io::Result<()> {
+    make_dirs(path)?;
+    let found = std::fs::metadata(path)?;
+    if found.uid() != rustix::process::geteuid().as_raw() {
+        let text = format!("{} belongs to another user (uid {})", path.display(), found.uid());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+    }
+    let mode = found.permissions().mode() & 0o7777;
+    if mode & OTHERS_WRITE != 0 {
+        let text = format!("other users can write into {} (mode {mode:04o}): chmod 700 it", path.display());
+        return Err(io::Error::new(io::ErrorKind::PermissionDenied, text));
+    }
+    Ok(())
+}
+
 /// Refuses a file that other users of this machine can read: what is secret in it may be known.
 ///
 /// # Errors
@@ -114,6 +137,29 @@ pub(crate) fn write(path: &Path, text: &str) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(FILE_MODE);
     open(&mut options, OFlags::empty(), path)?.write_all(text.as_bytes())
+}
+
+/// Writes a short text in place of what was there, durably and as a whole: whoever reads finds the one or the other.
+///
+/// # Errors
+/// As [`open`]; what was there stays.
+pub(crate) fn replace(path: &Path, text: &str) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let new = path.with_file_name(name);
+    // Whatever lies there, of an attempt before or of somebody else, is not written to.
+    match std::fs::remove_file(&new) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true).mode(FILE_MODE);
+    let mut file = open(&mut options, OFlags::NOFOLLOW, &new)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)?;
+    let above = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    sync_dir(above.unwrap_or_else(|| Path::new(".")))
 }
 
 /// Makes a directory and what is missing above it, and makes their names durable.

@@ -14,7 +14,7 @@ use crate::{
     cli::EXIT_CONFIG,
     config::{Config, HostPort, Live},
     descriptors, env,
-    security::Security,
+    security::{NoIdentity, Security},
     shutdown::{Phase, Shutdown, Signals},
     telemetry::{self, Admin, LogHandle, Metrics, Readiness, Sample, SampleValue},
 };
@@ -36,7 +36,7 @@ pub struct RoleContext {
     pub live: Live,
     /// Clocks, network, randomness.
     pub env: Env,
-    /// Who the process is to others.
+    /// Who the node is to others.
     pub security: Security,
     /// Where the process stands in its life.
     pub shutdown: Shutdown,
@@ -49,6 +49,14 @@ pub struct RoleContext {
 }
 
 impl RoleContext {
+    /// The same, for one of several nodes of the process: each is somebody of its own to others.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        let security = Security::default();
+        let env = env::system(security.clone(), self.config().security.mode);
+        Self { security, env, ..self.clone() }
+    }
+
     /// The configuration now.
     pub fn config(&self) -> std::sync::Arc<Config> {
         self.live.current()
@@ -120,7 +128,7 @@ where
 {
     let failed = |error: anyhow::Error| {
         tracing::error!(error = format!("{error:#}"), "cannot start");
-        EXIT_FAILED
+        if error.is::<NoIdentity>() { EXIT_CONFIG } else { EXIT_FAILED }
     };
     let config = live.current();
     announce(&config);
@@ -128,10 +136,13 @@ where
     let (metrics, readiness, shutdown) = (Metrics::new(), Readiness::default(), Shutdown::new());
     observe_reloads(&metrics, &live);
     observe_log(&metrics, &logs);
-    let security = match Security::start(&config.security) {
-        Ok(security) => security,
-        Err(error) => return failed(error),
-    };
+    let security = Security::default();
+    if config.security.mode != Gate::Off
+        && let Some(own) = &config.security.own
+        && let Err(error) = security.read(own)
+    {
+        return failed(error);
+    }
     let admin = Admin::new(readiness.clone(), metrics.clone());
     let listener = match bind_admin(&config).await {
         Ok(listener) => listener,
@@ -173,7 +184,11 @@ where
 async fn reread(live: Live, logs: LogHandle, security: Security) {
     let reading = tokio::task::spawn_blocking(move || {
         live.reload(|level| logs.set_level(level));
-        if let Err(error) = security.reload(&live.current().security) {
+        let config = live.current();
+        let own = config.security.own.as_ref().filter(|_| security.current().is_some());
+        if let Some(own) = own
+            && let Err(error) = security.read(own)
+        {
             tracing::error!(
                 error = format!("{error:#}"),
                 "certificate and key not read again, the old ones stay"

@@ -14,6 +14,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use dfs_tests::Trust;
 use ideal::Limits;
 use ours::Bench;
 use table::{Figure, Table};
@@ -22,6 +23,8 @@ use table::{Figure, Table};
 enum Subject {
     /// The workloads beside the ideal.
     Pairs,
+    /// The workloads on a secured cluster beside one that is not.
+    Secured,
     /// How fast so many deleted files are given back.
     Reclaim(u64),
     /// A datanode that dies with its disk, while clients take so many percent of what goes.
@@ -51,6 +54,7 @@ const HELP: &str = "cargo bench -p dfs-tests --bench figures -- [--limits PATH] 
   --small   small files per round
   --dir     where the cluster and the ideals keep their data (default: the temporary directory)
 instead of all that, one SUBJECT:
+  --secured          the same workloads with TLS, beside the same without
   --reclaim COUNT    how fast so many deleted files of 4 KiB are given back, beside how fast they were put
   --heal PERCENT     a datanode of six dies with its disk, --mib in large files and --small small ones, while clients take so much of what goes
   --inventory COUNT  what it costs the coordinator that each datanode tells all its copies of so many files
@@ -73,6 +77,7 @@ impl Args {
                 }
                 "--mib" => args.mib = number(value()?)?,
                 "--small" => args.small = number(value()?)?,
+                "--secured" => args.subject = Subject::Secured,
                 "--reclaim" => args.subject = Subject::Reclaim(number(value()?)?),
                 "--heal" => args.subject = Subject::Heal(number(value()?)?),
                 "--inventory" => args.subject = Subject::Inventory(number(value()?)?),
@@ -90,7 +95,7 @@ impl Args {
 type Round = Vec<(&'static str, Figure, Option<Figure>)>;
 
 async fn round(args: &Args, limits: Option<&Limits>) -> Round {
-    let bench = Bench::start(args.dir.as_deref(), args.mib);
+    let bench = Bench::start(args.dir.as_deref(), args.mib, Trust::Cluster);
     let upload = |streams| limits.map(|limits| limits.upload(args.mib, streams));
     let download = || limits.map(|limits| limits.download(args.mib));
     let mut pairs: Round = vec![("1 file up", bench.put_one(), upload(4))];
@@ -116,6 +121,7 @@ fn main() -> ExitCode {
     let (dir, rounds) = (args.dir.as_deref(), args.pairs);
     let text = match args.subject {
         Subject::Pairs => pairs(&args),
+        Subject::Secured => secured(&args),
         Subject::Reclaim(count) => reclaim::measure(dir, rounds, count),
         Subject::Heal(load_percent) => {
             heal::measure(dir, rounds, heal::Filled { mib: args.mib, small: args.small }, load_percent)
@@ -140,5 +146,37 @@ fn pairs(args: &Args) -> String {
             table.add(name, ours, ideal);
         }
     }
-    table.markdown(&ours::conditions(args.mib, args.pairs))
+    table.markdown(&ours::conditions(args.mib, args.pairs), ("dfs", "ideal"))
+}
+
+/// The workloads with TLS beside the same without, in turn, as Markdown.
+fn secured(args: &Args) -> String {
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let mut table = Table::default();
+    for number in 1..=args.pairs {
+        eprintln!("round {number} of {}", args.pairs);
+        let run = |trust| {
+            let bench = Bench::start(args.dir.as_deref(), args.mib, trust);
+            let mut figures =
+                vec![("1 file up", bench.put_one()), ("1 file down, first time", bench.get_one())];
+            figures.extend([("1 file down", bench.get_one()), ("8 files up at once", bench.put_eight())]);
+            let [put, get, delete] = runtime.block_on(bench.small(args.small));
+            let small = ["4 KiB put, 32 at once", "4 KiB get, 32 at once", "4 KiB delete, 32 at once"];
+            figures.extend(small.into_iter().zip([put, get, delete]));
+            figures
+        };
+        // Whichever is first warms the machine up: they take turns at that.
+        let (with, without) = match number % 2 {
+            0 => (run(Trust::Cluster), run(Trust::Everybody)),
+            _ => {
+                let without = run(Trust::Everybody);
+                (run(Trust::Cluster), without)
+            }
+        };
+        for ((name, with), (_, without)) in with.into_iter().zip(without) {
+            eprintln!("  {name}: {with:?} beside {without:?}");
+            table.add(name, with, Some(without));
+        }
+    }
+    table.markdown(&ours::conditions(args.mib, args.pairs), ("secured", "plain"))
 }

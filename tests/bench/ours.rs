@@ -11,7 +11,7 @@ use std::{
 };
 
 use dfs_client::{Client, MkdirOptions, PutOptions, PutSource};
-use dfs_tests::{Cluster, Content, Options, cpu_seconds, cpu_seconds_of_children, path};
+use dfs_tests::{Cluster, Content, Options, Trust, cpu_seconds, cpu_seconds_of_children, path};
 use tokio::task::JoinSet;
 
 use crate::table::Figure;
@@ -28,13 +28,13 @@ pub(crate) struct Bench {
 
 impl Bench {
     /// Starts a cluster, its data in `dir` if one is given, and makes the inputs (in the page cache, as for the ideal).
-    pub(crate) fn start(dir: Option<&Path>, mib: u64) -> Self {
+    pub(crate) fn start(dir: Option<&Path>, mib: u64, trust: Trust) -> Self {
         let base = dir.map(|dir| {
             std::fs::create_dir_all(dir).expect("a directory");
             tempfile::tempdir_in(dir).expect("a directory")
         });
         let data = base.as_ref().map(|base| base.path().join("data"));
-        let cluster = Cluster::start(3, Options { set: vec![], data, ..Options::default() });
+        let cluster = Cluster::start(3, Options { set: vec![], data, trust, ..Options::default() });
         for part in 0..8 {
             let content = Content::new("bench", part, mib * (1 << 20) / 8);
             let bytes = content.bytes();
@@ -66,6 +66,9 @@ impl Bench {
             .args(args)
             .current_dir(self.cluster.home())
             .env("DFS_ENDPOINT", self.cluster.coordinator().address());
+        if let Some(dir) = self.cluster.user() {
+            command.env("DFS_IDENTITY", dir);
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null());
         command
     }

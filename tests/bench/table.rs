@@ -53,9 +53,10 @@ impl Table {
         }
     }
 
-    pub(crate) fn markdown(&self, conditions: &str) -> String {
-        let mut text = format!("{conditions}\n\n");
-        text += "| workload | unit | dfs | ideal | dfs / ideal | CPU dfs | CPU ideal | CPU dfs / ideal |\n";
+    /// All of it, with what the two of each pair are called.
+    pub(crate) fn markdown(&self, conditions: &str, (one, other): (&str, &str)) -> String {
+        let mut text = format!("{conditions}\n\n| workload | unit | {one} | {other} | {one} / {other} ");
+        let _ = writeln!(text, "| CPU {one} | CPU {other} | CPU {one} / {other} |");
         text += "|---|---|---|---|---|---|---|---|\n";
         for Row { name, pairs } in &self.rows {
             let unit = if name.starts_with("4 KiB") { "ops/s, CPU µs/op" } else { "MB/s, CPU s/GiB" };

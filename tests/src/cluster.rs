@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use dfs_client::{ChunkId, Client, ClientConfig, DfsPath, metadata::FsckProblem};
+use dfs_client::{ChunkId, Client, ClientConfig, DfsPath, NodeId, metadata::FsckProblem};
 use serde_json::Value;
 
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
     dfsctl::Dfsctl,
     logs::LogWatch,
     node::{NodeHandle, Recipe},
+    peer::{PeerLink, client_hello},
     ports::free_port,
     proxy::FaultProxy,
     wait::wait_until,
@@ -36,8 +37,19 @@ pub struct Options {
     pub uplinks: bool,
     /// The address that all nodes listen on.
     pub host: &'static str,
-    /// Nodes have certificates, and this is `security.mode`; if that is not off, clients have one, too.
-    pub secured: Option<&'static str>,
+    /// Who believes whom.
+    pub trust: Trust,
+}
+
+/// Who believes whom in a cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Whom the cluster's own authority certified: as it is where nobody says.
+    Cluster,
+    /// Whom an authority of the test certified, and this is `security.mode`; if that is not off, clients have a certificate, too.
+    Own(&'static str),
+    /// Everybody, for nothing is secured: for tests that speak for themselves.
+    Everybody,
 }
 
 impl Default for Options {
@@ -59,12 +71,17 @@ impl Default for Options {
             proxied: false,
             uplinks: false,
             host: "127.0.0.1",
-            secured: None,
+            trust: Trust::Cluster,
         }
     }
 }
 
 impl Options {
+    /// As by default, but nothing is secured: for tests that speak for themselves, or start nodes beside the cluster's own.
+    pub fn plain() -> Self {
+        Self { trust: Trust::Everybody, ..Self::default() }
+    }
+
     /// Sets a configuration key on every node.
     #[must_use]
     pub fn set(mut self, key: &str, value: &str) -> Self {
@@ -108,6 +125,54 @@ fn certify(recipe: &mut Recipe, mode: &str, authority: &TestAuthority) {
     let (names, _) = names.unwrap_or_else(|| panic!("{} does not say who it is: {said}", recipe.name));
     let names: Vec<_> = names.split(" and ").map(str::to_owned).collect();
     authority.issue(&recipe.name, &names);
+}
+
+/// Has the nodes believe whom they are to believe; gives the identity of clients where that is made before the nodes.
+fn secure(
+    trust: Trust,
+    coordinator: &mut Recipe,
+    datanodes: &mut [Recipe],
+    authority: &TestAuthority,
+) -> Option<PathBuf> {
+    if trust == Trust::Cluster {
+        invite(coordinator, datanodes);
+        return None;
+    }
+    let all = datanodes.iter_mut().chain([coordinator]);
+    match trust {
+        Trust::Own(mode) => {
+            all.for_each(|recipe| certify(recipe, mode, authority));
+            (mode != "off").then(|| authority.user("tester"))
+        }
+        Trust::Cluster | Trust::Everybody => {
+            all.for_each(|recipe| recipe.args.push("--insecure".to_owned()));
+            None
+        }
+    }
+}
+
+/// Has the coordinator keep a join token for each datanode.
+fn invite(coordinator: &mut Recipe, datanodes: &mut [Recipe]) {
+    let set = |recipe: &mut Recipe, key: &str, value: String| {
+        recipe.args.extend(["--set".to_owned(), format!("security.{key}={value}")]);
+    };
+    let names: Vec<_> = datanodes.iter().map(|recipe| recipe.name.clone()).collect();
+    set(coordinator, "invite", names.join(","));
+    let invitations = coordinator.keys().join("invitations");
+    for recipe in datanodes {
+        set(recipe, "join_token_file", invitations.join(&recipe.name).display().to_string());
+    }
+}
+
+/// An identity for the tests, made as an operator makes his first one.
+fn operator(coordinator: &NodeHandle, home: &Path) -> PathBuf {
+    coordinator.wait_ready();
+    let dir = home.join("operator");
+    let out = dir.to_str().expect("text");
+    let said = coordinator.command().args(["init-admin", "--user", "tester", "--out", out]).output();
+    let said = said.expect("it runs");
+    assert!(said.status.success(), "{}", String::from_utf8_lossy(&said.stderr));
+    dir
 }
 
 impl Cluster {
@@ -158,11 +223,12 @@ impl Cluster {
             recipes.push(recipe);
         }
         let authority = TestAuthority::new(home.path().join("certificates"));
-        if let Some(mode) = options.secured {
-            recipes.iter_mut().chain([&mut first]).for_each(|recipe| certify(recipe, mode, &authority));
-        }
-        let user = options.secured.is_some_and(|mode| mode != "off").then(|| authority.user("tester"));
+        let own = secure(options.trust, &mut first, &mut recipes, &authority);
         let coordinator = NodeHandle::start_new(first);
+        let user = match options.trust {
+            Trust::Cluster => Some(operator(&coordinator, home.path())),
+            Trust::Own(_) | Trust::Everybody => own,
+        };
         let datanodes = recipes.into_iter().map(NodeHandle::start_new).collect();
         let cluster =
             Self { coordinator, datanodes, proxies, uplinks, binaries, logs, authority, user, home };
@@ -249,6 +315,11 @@ impl Cluster {
         self.binaries
     }
 
+    /// The directory with the identity of its clients, if it is secured.
+    pub fn user(&self) -> Option<&Path> {
+        self.user.as_deref()
+    }
+
     /// A configuration for clients of this cluster.
     pub fn config(&self) -> ClientConfig {
         let tls = self.user.as_deref().map(identity);
@@ -265,6 +336,16 @@ impl Cluster {
         Client::connect(config).await.unwrap_or_else(|error| panic!("connect: {error:?}"))
     }
 
+    /// A connection to a node that speaks the protocol request by request, as a client of this cluster.
+    pub async fn peer(&self, address: &str) -> PeerLink {
+        match self.user.as_deref().map(identity) {
+            Some(tls) => PeerLink::secured(address, &tls, &client_hello())
+                .await
+                .unwrap_or_else(|error| panic!("{address}: {error}")),
+            None => PeerLink::connect(address).await,
+        }
+    }
+
     /// `dfsctl` with this cluster as its endpoint, in [`Self::home`].
     pub fn dfsctl(&self, args: &[&str]) -> Dfsctl {
         let dfsctl = Dfsctl::new(self.binaries, self.home(), Some(self.coordinator.address()), args);
@@ -272,6 +353,15 @@ impl Cluster {
             Some(dir) => dfsctl.env("DFS_IDENTITY", dir.to_str().expect("text")),
             None => dfsctl,
         }
+    }
+
+    /// The id of a datanode.
+    pub fn node_id(&self, index: usize) -> NodeId {
+        let nodes = self.dfsctl(&["-o", "json", "nodes"]).run().ok().json();
+        let name = self.datanode(index).name();
+        let found = nodes["nodes"].as_array().and_then(|all| all.iter().find(|node| node["name"] == name));
+        let id = found.and_then(|node| node["id"].as_str()).and_then(|id| id.parse().ok());
+        id.unwrap_or_else(|| panic!("{name} is not in {nodes}"))
     }
 
     /// Who signs the certificates of a secured cluster.

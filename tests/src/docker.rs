@@ -153,6 +153,15 @@ impl Project {
         if id.is_empty() { Err(format!("{service} has no container")) } else { Ok(id) }
     }
 
+    /// Where the identity of its operator is on this machine, for root.
+    ///
+    /// # Errors
+    /// As [`said`].
+    pub fn operator(&self) -> Result<PathBuf, String> {
+        let volume = format!("{}_operator", self.name);
+        Ok(docker(&["volume", "inspect", "-f", "{{.Mountpoint}}", &volume])?.trim().into())
+    }
+
     /// The last lines of all logs.
     pub fn logs(&self, lines: usize) -> String {
         let lines = lines.to_string();

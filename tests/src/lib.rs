@@ -43,7 +43,7 @@ mod wait;
 
 pub use binaries::{Binaries, Variant, binaries, example};
 pub use certificates::{TestAuthority, identity};
-pub use cluster::{Cluster, Options};
+pub use cluster::{Cluster, Options, Trust};
 pub use content::{Content, Hooked};
 pub use dfsctl::{Dfsctl, Said};
 pub use disk::{Frozen, LoopDisk, MayMount, Mount, WITHOUT_MOUNTS, may_mount};

@@ -76,6 +76,13 @@ pub struct NodeHandle {
 }
 
 impl Recipe {
+    /// Where its keys lie: beside its data.
+    pub(crate) fn keys(&self) -> PathBuf {
+        let mut name = self.data_dir.file_name().unwrap_or_default().to_owned();
+        name.push(".keys");
+        self.data_dir.with_file_name(name)
+    }
+
     /// A command that starts it.
     pub(crate) fn command(&self) -> Command {
         let mut command = clean_command(&self.binary);
@@ -90,10 +97,13 @@ impl Recipe {
 }
 
 impl NodeHandle {
-    /// A lone node that is not running yet, in `home`, with more arguments.
+    /// A lone node that is not running yet, in `home`, with more arguments; it believes everybody unless they say otherwise.
     pub fn alone(role: &'static str, home: &Path, args: &[&str]) -> Self {
         let mut all: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         let admin = free_port();
+        if !args.iter().any(|arg| arg.starts_with("security.")) {
+            all.push("--insecure".to_owned());
+        }
         all.extend(["--set".to_owned(), format!("admin.port={admin}")]);
         let recipe = Recipe {
             binary: binaries(Variant::Plain).node.clone(),
@@ -136,6 +146,11 @@ impl NodeHandle {
     /// The directory it owns.
     pub fn data_dir(&self) -> &Path {
         &self.recipe.data_dir
+    }
+
+    /// The directory of its keys.
+    pub fn keys(&self) -> PathBuf {
+        self.recipe.keys()
     }
 
     /// All it has logged, over all its runs.

@@ -8,15 +8,17 @@ use dfs_wire::{
     frame::{FrameKind, Header},
     handshake::{self, ClientPeer, HandshakeError, Hello, Peer, Welcome},
     id::{ClientId, OpId},
+    identity::PeerName,
     limits::{CONNECTION_CREDIT_BYTES, HEADER_BYTES},
     link::{DataFrame, Dialed, Event, Link, Stream},
     message::{EndHead, Request, RequestHead, Response},
     slab::{SlabBudget, SlabPool},
     status::{Status, StatusCode},
+    tls::Tls,
 };
 use sha2::{Digest as _, Sha256};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, split},
     net::TcpStream,
     task::JoinSet,
     time::timeout,
@@ -30,7 +32,7 @@ pub fn client_hello() -> Hello {
     Hello {
         cluster: None,
         peer: Peer::Client(ClientPeer { client: ClientId(7), name: "dfs-tests".to_owned() }),
-        credentials: vec![],
+        credentials: None,
         features: 0,
         connection_credit: CONNECTION_CREDIT_BYTES,
     }
@@ -114,8 +116,26 @@ impl PeerLink {
     /// # Errors
     /// What the node refuses with.
     pub async fn over(stream: TcpStream, hello: &Hello) -> Result<Self, HandshakeError> {
-        let budget = SlabBudget::new(SlabPool::new(64), 64);
         let (reader, writer) = stream.into_split();
+        Self::of(reader, writer, hello).await
+    }
+
+    /// Connects to whoever is at `address`, with a certificate, and shakes hands as whoever `hello` says.
+    ///
+    /// # Errors
+    /// What the node refuses with, or that one does not believe the other.
+    pub async fn secured(address: &str, tls: &Tls, hello: &Hello) -> Result<Self, HandshakeError> {
+        let stream = ScriptedPeer::connect(address).await.stream;
+        let (reader, writer) = split(tls.connect(stream, PeerName::AnyNode).await?);
+        Self::of(reader, writer, hello).await
+    }
+
+    async fn of<R, W>(reader: R, writer: W, hello: &Hello) -> Result<Self, HandshakeError>
+    where
+        R: AsyncRead + Unpin + Send + Sync + 'static,
+        W: AsyncWrite + Unpin + Send + Sync + 'static,
+    {
+        let budget = SlabBudget::new(SlabPool::new(64), 64);
         let greeting = Link::connect(reader, writer, hello, budget.clone());
         let Dialed { link, driver, .. } = timeout(PATIENCE, greeting).await.expect("an answer in time")?;
         let mut tasks = JoinSet::new();

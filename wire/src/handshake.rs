@@ -19,6 +19,7 @@ use crate::codec;
 use crate::frame::{FrameKind, Header};
 use crate::id::{ClientId, ClusterId, Epoch, Incarnation, NodeId};
 use crate::limits::{HANDSHAKE_HEAD_BYTES_MAX, HEADER_BYTES, PREFACE_BYTES};
+use crate::secret::Secret;
 use crate::status::{Status, StatusCode};
 use crate::tls;
 use crate::version::{ProtocolVersion, unreadable};
@@ -33,8 +34,8 @@ pub struct Hello {
     pub cluster: Option<ClusterId>,
     /// Who connects, and in which role.
     pub peer: Peer,
-    /// Proof of that beside the certificate; empty in this version.
-    pub credentials: Vec<u8>,
+    /// Proof of that beside the certificate. It travels only where the connection is secured.
+    pub credentials: Option<Credentials>,
     /// Feature bits it understands; none are defined yet.
     pub features: u64,
     /// Data bytes the acceptor may have in flight on the whole connection.
@@ -52,6 +53,17 @@ pub enum Peer {
     Operator(ClientPeer),
     /// The cluster's coordinator, which has datanodes copy and verify chunks.
     Coordinator(NodePeer),
+    /// Somebody who does not belong to the cluster yet, and shows why it should let him.
+    Newcomer(ClientPeer),
+}
+
+/// What proves who somebody is, beside a certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Credentials {
+    /// The secret of a join token.
+    Join(Secret),
+    /// What only whoever is on the coordinator's host can read.
+    Host(Secret),
 }
 
 /// A client that connects.

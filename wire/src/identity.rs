@@ -14,7 +14,11 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
 use crate::id::NodeId;
+use crate::secret::hex;
 
 const DOMAIN: &str = ".dfs.internal";
 const NODE: &str = ".node.dfs.internal";
@@ -34,6 +38,34 @@ pub enum Identity {
     Datanode(NodeId),
     /// A person or a program.
     User(String),
+}
+
+/// SHA-256 of a holder's name and of his public key as certificates have it (SubjectPublicKeyInfo, DER): the same for all certificates that
+/// say of this key that it is his, and another one for whoever else had it certified: nobody has another's key revoked with his own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct KeyDigest(pub [u8; 32]);
+
+impl fmt::Display for KeyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex(&self.0))
+    }
+}
+
+impl KeyDigest {
+    /// That of a key, given as its SubjectPublicKeyInfo in parts, in the hands of `who`.
+    pub(crate) fn of(who: &Identity, info: &[&[u8]]) -> Self {
+        let begun = Sha256::new().chain_update(who.to_string()).chain_update([0]);
+        Self(info.iter().fold(begun, |hash, part| hash.chain_update(part)).finalize().into())
+    }
+}
+
+/// Whoever showed a certificate, and proved that its key is his.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bearer {
+    /// Who it is.
+    pub identity: Identity,
+    /// Which key it has: what is revoked are keys.
+    pub key: KeyDigest,
 }
 
 /// Whom somebody means to reach.

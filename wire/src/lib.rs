@@ -18,6 +18,7 @@ pub mod limits;
 pub mod link;
 pub mod message;
 pub mod path;
+pub mod secret;
 pub mod slab;
 pub mod status;
 pub mod tls;

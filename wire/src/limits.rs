@@ -68,6 +68,8 @@ pub const LIST_PAGE_MAX: u32 = 256;
 pub const INVENTORY_PAGE_MAX: usize = 1024;
 /// Tombstones carried by one heartbeat reply.
 pub const TOMBSTONES_PER_HEARTBEAT_MAX: usize = 1024;
+/// Keys that are not believed any more: every datanode is told all of them.
+pub const REVOKED_MAX: usize = 512;
 /// Findings about a node that its heartbeat carries.
 pub const NODE_FINDINGS_MAX: usize = 4;
 /// Silent datanodes that a status names.

@@ -25,12 +25,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
-use crate::identity::{Identity, PeerName};
+use crate::identity::{Bearer, Identity, KeyDigest, PeerName};
 use crate::limits::TLS_BUFFER_BYTES;
 
 mod arriving;
+mod own;
+mod pinned;
 
 pub use arriving::Arriving;
+use pinned::PinnedAuthority;
 
 /// What a connector or an acceptor is made from, each in PEM.
 #[derive(Debug, Clone, Copy)]
@@ -50,6 +53,9 @@ pub enum TlsError {
     /// The library refused.
     #[error("{0}")]
     Refused(String),
+    /// The own certificate does not count any more, or not yet.
+    #[error("{0}")]
+    Ended(String),
     /// The own certificate says of nobody whose it is.
     #[error("the certificate's names say of nobody, or of more than one, whose it is: {0}")]
     Nobody(String),
@@ -61,7 +67,7 @@ pub enum Proof {
     /// Nothing: the connection is not secured.
     Plain,
     /// The connection is secured; who has proved to be at the other end, if anybody has.
-    Secured(Option<Identity>),
+    Secured(Option<Bearer>),
 }
 
 /// The proof of a connection, which comes with its first byte.
@@ -90,7 +96,14 @@ impl ProofCell {
 pub struct Tls {
     connecting: Arc<ClientConfig>,
     accepting: Option<Arc<ServerConfig>>,
-    identity: Option<Identity>,
+    own: Option<Own>,
+}
+
+/// Who this end is.
+#[derive(Debug, Clone)]
+struct Own {
+    bearer: Bearer,
+    validity_ms: (u64, u64),
 }
 
 impl Tls {
@@ -104,20 +117,35 @@ impl Tls {
         for certificate in certificates(material.ca, "certificate of an authority")? {
             roots.add(certificate).map_err(|e| refused(&e))?;
         }
+        let Some((chain, key)) = material.own else {
+            let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+            let client = ClientConfig::builder_with_provider(provider)
+                .with_protocol_versions(&[&rustls::version::TLS13])
+                .map_err(|e| refused(&e))?
+                .with_root_certificates(roots)
+                .with_no_client_auth();
+            return Ok(Self { connecting: Arc::new(unresumed(client)), accepting: None, own: None });
+        };
+        let chain = certificates(chain, "certificate")?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| TlsError::Nothing("private key"))?;
+        Self::with_own(roots, chain, key)
+    }
+
+    fn with_own(
+        roots: RootCertStore,
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+    ) -> Result<Self, TlsError> {
+        let refused = |error: &dyn std::fmt::Display| TlsError::Refused(error.to_string());
         let roots = Arc::new(roots);
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let client = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(|e| refused(&e))?
             .with_root_certificates(Arc::clone(&roots));
-        let Some((chain, key)) = material.own else {
-            let connecting = Arc::new(unresumed(client.with_no_client_auth()));
-            return Ok(Self { connecting, accepting: None, identity: None });
-        };
-        let chain = certificates(chain, "certificate")?;
-        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| TlsError::Nothing("private key"))?;
-        let identity = chain.first().and_then(identity_of);
-        let identity = identity.ok_or_else(|| TlsError::Nobody(names_of(chain.first())))?;
+        let bearer = chain.first().and_then(bearer_of);
+        let bearer = bearer.ok_or_else(|| TlsError::Nobody(names_of(chain.first())))?;
+        let validity_ms = own::validity_ms(&bearer.identity, &chain, &roots)?;
         let connecting =
             client.with_client_auth_cert(chain.clone(), key.clone_key()).map_err(|e| refused(&e))?;
         let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::clone(&provider))
@@ -133,12 +161,48 @@ impl Tls {
         accepting.send_tls13_tickets = 0;
         accepting.session_storage = Arc::new(NoServerSessionStorage {});
         let connecting = Arc::new(unresumed(connecting));
-        Ok(Self { connecting, accepting: Some(Arc::new(accepting)), identity: Some(identity) })
+        Ok(Self { connecting, accepting: Some(Arc::new(accepting)), own: Some(Own { bearer, validity_ms }) })
+    }
+
+    /// Reads all of it from one text: the key, the own certificate, then those of the authorities, which are shown with it.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn from_bundle(pem: &[u8]) -> Result<Self, TlsError> {
+        let chain = certificates(pem, "certificate")?;
+        let mut roots = RootCertStore::empty();
+        for authority in chain.iter().skip(1) {
+            roots.add(authority.clone()).map_err(|error| TlsError::Refused(error.to_string()))?;
+        }
+        let key = PrivateKeyDer::from_pem_slice(pem).map_err(|_| TlsError::Nothing("private key"))?;
+        Self::with_own(roots, chain, key)
+    }
+
+    /// Of somebody who has no certificate yet, and believes whoever has one of the authority whose certificate has this SHA-256.
+    ///
+    /// # Errors
+    /// Never in practice: the library has what it is asked for.
+    pub fn pinned(authority: [u8; 32]) -> Result<Self, TlsError> {
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier = Arc::new(PinnedAuthority::new(authority, Arc::clone(&provider)));
+        let client = ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .map_err(|error| TlsError::Refused(error.to_string()))?
+            // The authority is another than usual; that its certificates are checked is not.
+            .dangerous()
+            .with_custom_certificate_verifier(verifier)
+            .with_no_client_auth();
+        Ok(Self { connecting: Arc::new(unresumed(client)), accepting: None, own: None })
     }
 
     /// Who this end is, if it has a certificate.
     pub fn identity(&self) -> Option<&Identity> {
-        self.identity.as_ref()
+        self.own.as_ref().map(|own| &own.bearer.identity)
+    }
+
+    /// From when and until when its certificate counts, in milliseconds since the Unix epoch, if it has one.
+    pub fn validity_ms(&self) -> Option<(u64, u64)> {
+        self.own.as_ref().map(|own| own.validity_ms)
     }
 
     /// Secures a connection that this end made, and checks that `whom` is at the other.
@@ -154,6 +218,11 @@ impl Tls {
         let name = ServerName::try_from(whom.dns_name()).map_err(io::Error::other)?;
         let connector = TlsConnector::from(Arc::clone(&self.connecting));
         connector.connect_with(name, io, |session| session.set_buffer_limit(Some(TLS_BUFFER_BYTES))).await
+    }
+
+    /// Who answered on a connection that this end secured.
+    pub fn bearer<IO>(stream: &TlsStream<IO>) -> Option<Bearer> {
+        stream.get_ref().1.peer_certificates().and_then(<[_]>::first).and_then(bearer_of)
     }
 
     /// A connection that somebody else made, secured as soon as it is read, if the other end begins so.
@@ -206,9 +275,11 @@ fn certificates(pem: &[u8], what: &'static str) -> Result<Vec<CertificateDer<'st
 }
 
 /// Whose certificate it is, by its names. That it is genuine was checked before.
-fn identity_of(certificate: &CertificateDer<'_>) -> Option<Identity> {
+fn bearer_of(certificate: &CertificateDer<'_>) -> Option<Bearer> {
     let parsed = webpki::EndEntityCert::try_from(certificate).ok()?;
-    Identity::from_dns_names(parsed.valid_dns_names())
+    let identity = Identity::from_dns_names(parsed.valid_dns_names())?;
+    let key = KeyDigest::of(&identity, &[&parsed.subject_public_key_info()]);
+    Some(Bearer { identity, key })
 }
 
 fn names_of(certificate: Option<&CertificateDer<'_>>) -> String {

@@ -11,6 +11,7 @@
 //!
 //! The service is no actor: it owns nothing that must survive, and runs in the task of whoever asks.
 
+mod authority;
 mod census;
 mod events;
 pub mod gc;
@@ -25,10 +26,13 @@ mod signer;
 mod space;
 pub mod tree;
 
+#[cfg(any(test, feature = "testing"))]
+pub use authority::Unwrapped;
+pub use authority::{CertificateAuthority, KeyWrap, Signed};
 pub use health::{METADATA_DISK_FULL, METADATA_FAILING};
 pub use repair::{RepairConfig, RepairTally};
 pub use service::{Answering, Dialing, Doorbell};
-pub use service::{CoordinatorConfig, CoordinatorParts, CoordinatorService};
+pub use service::{CoordinatorConfig, CoordinatorParts, CoordinatorService, Trust};
 
 #[cfg(test)]
 pub(crate) mod tests;

@@ -23,7 +23,7 @@ use dfs_wire::status::Status;
 use futures_util::future::BoxFuture;
 
 use super::census::{CensusArgs, CensusMsg, CensusTaker, Counted, census_channel};
-use super::service::{CoordinatorConfig, CoordinatorParts, CoordinatorService};
+use super::service::{CoordinatorConfig, CoordinatorParts, CoordinatorService, Trust};
 use crate::budgets::{
     CENSUS_MAILBOX, EVENTS_MAILBOX, GC_MAILBOX, JOBS_MAILBOX, LINKS_MAILBOX, MEMBERSHIP_MAILBOX,
     PLACEMENT_MAILBOX, REPAIR_MAILBOX, WRITER_MAILBOX,
@@ -80,6 +80,8 @@ pub struct CoordinatorArgs {
     pub doorbell: Arc<dyn Doorbell>,
     /// Bounds and times of repair.
     pub repair: RepairConfig,
+    /// Who is let in, and who not any more.
+    pub trust: Trust,
     /// Name, actors, uptime.
     pub admin: NodeAdmin,
 }
@@ -256,7 +258,8 @@ impl Shared {
 /// # Errors
 /// Never in practice, see [`Committer::new`].
 pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
-    let CoordinatorArgs { env, store, lane, reads, reign, time, config, gc, doorbell, repair, admin } = args;
+    let CoordinatorArgs { env, store, lane, reads, reign, time, config, gc, doorbell, repair, trust, admin } =
+        args;
     let metrics = Arc::new(WriterMetrics::default());
     let committer = Committer::new(Arc::clone(&store), &reign, config.policy, Arc::clone(&metrics))?;
     let clock = &env.clock;
@@ -313,6 +316,7 @@ pub fn coordinator(args: CoordinatorArgs) -> Result<Coordinator, MetaError> {
         view,
         census,
         doorbell,
+        trust,
         signer,
         admin,
     }));

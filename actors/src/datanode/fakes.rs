@@ -268,6 +268,7 @@ impl FakeCoordinator {
                     position: told.position,
                     now_ms: 1_000 + u64::from(told.heartbeats) * 2_000,
                     update: StateUpdate::Unchanged,
+                    revoked: None,
                     tombstones: told.tombstones.iter().copied().collect(),
                     register_again: !told.knows,
                     inventory_wanted: false,

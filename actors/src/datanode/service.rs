@@ -8,6 +8,7 @@ use dfs_wire::Bytes;
 use dfs_wire::auth::{Grant, GrantOp, Mac};
 use dfs_wire::handshake::{Hello, Peer, Welcome};
 use dfs_wire::id::{ChunkKey, OpId};
+use dfs_wire::identity::KeyDigest;
 use dfs_wire::limits::{CHUNK_BYTES_MAX, DATA_FRAME_BYTES, REPLICATION_MAX};
 use dfs_wire::link::{Incoming, Stream};
 use dfs_wire::message::admin::{AdminRequest, AdminResponse, GarbageKind, GcBegun, RunGc, ScrubStatus};
@@ -43,11 +44,9 @@ use crate::supervisor::{Addr, AskError, Berth, Nursery, Reply};
 
 /// Patience with a disk that checks a whole chunk: 64 MiB, at 1 MiB/s.
 const VERIFY_TIMEOUT: Duration = Duration::from_secs(64);
-
 /// How long a copy that the coordinator orders waits for its turn. With the link and the rest it leaves most of the 90 s that the
 /// coordinator gives it: 64 MiB at 1 MiB/s.
 const COPY_WAITS: Duration = Duration::from_secs(15);
-
 /// Patience with the actor of the quarantine, which waits for no disk itself.
 const QUARANTINE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -205,10 +204,7 @@ impl DatanodeService {
                 let round = self.ask_scrub(&asker, |reply| ScrubMsg::Start(pace, reply)).await;
                 round.map(|round| Response::Admin(AdminResponse::ScrubStarted(round)))
             }
-            other => {
-                let text = format!("{} is answered by the coordinator, not by a datanode", other.name());
-                Err(Status::new(StatusCode::Unsupported, text))
-            }
+            other => Err(unsupported(&format!("{} is answered by the coordinator", other.name()))),
         };
         let answer = answer.map_err(|status| status.at_node(self.parts.authority.node()));
         if let Err(status) = &answer {
@@ -456,13 +452,20 @@ impl Service for DatanodeService {
     ) -> BoxFuture<'a, Result<Welcome, Status>> {
         let cluster = self.parts.authority.cluster().ok();
         let welcome = match (hello.cluster, cluster) {
-            (Some(theirs), Some(ours)) if theirs != ours => {
-                let text = format!("this node belongs to cluster {ours}, not to {theirs}");
-                Err(Status::new(StatusCode::WrongCluster, text))
+            (Some(theirs), Some(ours)) if theirs != ours => Err(Status::new(
+                StatusCode::WrongCluster,
+                format!("this node belongs to cluster {ours}, not to {theirs}"),
+            )),
+            _ if matches!(hello.peer, Peer::Newcomer(_)) => {
+                Err(unsupported("certificates are given out by the coordinator"))
             }
             _ => Ok(self.parts.admin.welcome(cluster, version, session)),
         };
         Box::pin(std::future::ready(welcome))
+    }
+
+    fn is_revoked(&self, key: &KeyDigest) -> bool {
+        self.parts.authority.is_revoked(key)
     }
 
     fn serve(self: Arc<Self>, peer: Arc<PeerInfo>, incoming: Incoming) -> BoxFuture<'static, ()> {
@@ -473,6 +476,10 @@ impl Service for DatanodeService {
             self.dispatch(&peer, incoming).await;
         })
     }
+}
+
+fn unsupported(text: &str) -> Status {
+    Status::new(StatusCode::Unsupported, format!("{text}, not by a datanode"))
 }
 
 /// Why a peer may not ask for this, if it may not. A primary's SHA-256 is trusted, since it has checked it; a client's is not:

@@ -196,7 +196,7 @@ fn introduction(me: &SelfDescription, view: &Arc<CoordinatorView>) -> Arc<dyn Fn
     Arc::new(move || Hello {
         cluster: view.get().cluster,
         peer: Peer::Datanode(peer.clone()),
-        credentials: Vec::new(),
+        credentials: None,
         features: 0,
         connection_credit: CONNECTION_CREDIT_BYTES,
     })

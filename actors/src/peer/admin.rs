@@ -171,7 +171,9 @@ impl NodeAdmin {
             | AdminRequest::SetReplication(_)
             | AdminRequest::MuteFinding(_)
             | AdminRequest::Mutes
-            | AdminRequest::Events(_) => {
+            | AdminRequest::Events(_)
+            | AdminRequest::MakeJoinToken(_)
+            | AdminRequest::RevokeKeys(_) => {
                 Err(Status::new(StatusCode::Unsupported, "only the coordinator knows the cluster"))
             }
             AdminRequest::ScrubStatus | AdminRequest::ScrubStart(_) => {

@@ -25,6 +25,7 @@ use dfs_actors::watch;
 use dfs_wire::auth::{Grant, GrantOp, Mac, NodeKey, Receipt};
 use dfs_wire::handshake::{Hello, NodePeer, Peer};
 use dfs_wire::id::*;
+use dfs_wire::identity::KeyDigest;
 use dfs_wire::identity::PeerName;
 use dfs_wire::limits::BLOCK_BYTES;
 use dfs_wire::message::admin::ScrubStatus;
@@ -289,6 +290,10 @@ struct Keyed {
 }
 
 impl Authority for Keyed {
+    fn is_revoked(&self, _: &KeyDigest) -> bool {
+        false
+    }
+
     fn node(&self) -> NodeId {
         self.node
     }
@@ -329,7 +334,7 @@ pub(crate) struct TestNode {
 /// Introduces a peer.
 pub(crate) fn hello(node: NodeId) -> Hello {
     let peer = Peer::Datanode(NodePeer { node, incarnation: Incarnation(1), name: node.to_string() });
-    Hello { cluster: Some(CLUSTER), peer, credentials: vec![], features: 0, connection_credit: 64 << 20 }
+    Hello { cluster: Some(CLUSTER), peer, credentials: None, features: 0, connection_credit: 64 << 20 }
 }
 
 /// An environment on `net`.

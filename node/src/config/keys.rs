@@ -164,9 +164,15 @@ pub const KEYS: &[Key] = &[
     key("admin", "host", Kind::Text, "127.0.0.1", "Address of the admin port."),
     key("admin", "port", PORT, "", "Admin port; 0 takes a free one. Empty: 8090 for a coordinator and for `all`, 8091 for a datanode."),
 
-    key("security", "mode", Kind::Choice(&["off", "permissive", "required"]), "off", "Which connections are taken: all, and believed (`off`); plain ones too, for as long as a cluster is secured node by node (`permissive`); secured ones only (`required`)."),
-    key("security", "ca", Kind::Path, "", "PEM file with the certificate of the cluster's own authority: who shows a certificate that it signed belongs to the cluster."),
-    key("security", "certificate", Kind::Path, "", "PEM file with this node's certificate, then what leads from it to the authority. Read again at SIGHUP."),
+    key("security", "mode", Kind::Choice(&["off", "permissive", "required"]), "required", "Which connections are taken: secured ones only (`required`); plain ones too, for as long as a cluster is secured node by node (`permissive`); all, and whoever reaches the port is believed (`off`)."),
+    key("security", "directory", Kind::Path, "", "Directory of what makes this node who it is: a datanode's certificate and its key; a coordinator's key-encryption key, without which its metadata cannot be opened. Never inside `node.data_dir`. Empty: beside it, `<data_dir>.keys`."),
+    key("security", "join_token_file", Kind::Path, "", "File in which a datanode that has no certificate yet finds its join token (`dfsctl nodes token`), now or later; readable by this user alone."),
+    key("security", "invite", Kind::Text, "", "Names, with commas between them: for each one a coordinator keeps a join token ready, for a datanode on this machine or with the same volume."),
+    key("security", "invitations", Kind::Path, "", "Directory in which those join tokens lie. Empty: `invitations` in `security.directory`."),
+    key("security", "operator", Kind::Path, "", "Directory in which a coordinator keeps an identity of an operator ready, for `dfsctl --identity` on this machine or with the same volume: whoever can read it can do anything with the cluster. Empty: nowhere."),
+    key("security", "certificate_lifetime", Kind::Time(10 * SECOND, 825 * DAY), "90d", "How long the certificates last that the cluster's own authority signs. Nodes renew theirs by themselves after half of it."),
+    key("security", "ca", Kind::Path, "", "PEM file with the certificate of an authority of your own, in place of the cluster's: who shows a certificate that it signed belongs to the cluster. Needs `security.certificate` and `security.key`."),
+    key("security", "certificate", Kind::Path, "", "PEM file with this node's certificate by that authority, then what leads from it to the authority. Read again at SIGHUP."),
     key("security", "key", Kind::Path, "", "PEM file with the key of the certificate, readable by this user alone. Read again at SIGHUP."),
     key("log", "level", Kind::Text, "info", "`error`, `warn`, `info`, `debug`, `trace`, or a list such as `info,dfs_node::store=debug`.").live(),
     key("log", "format", Kind::Choice(&["auto", "text", "json"]), "auto", "`auto` is JSON when `node.environment` is `production`, else text."),
@@ -188,7 +194,8 @@ pub const SHORT_ENV: &[(&str, &str, &str)] = &[
 ];
 
 /// Names that begin like those of the keys and are `dfsctl`'s: both may be set in one environment.
-const DFSCTL_ENV: &[&str] = &["DFS_ENDPOINT", "DFS_CONTEXT", "DFS_NODE_BIN", "DFS_CHAOS_TOKEN"];
+const DFSCTL_ENV: &[&str] =
+    &["DFS_ENDPOINT", "DFS_CONTEXT", "DFS_NODE_BIN", "DFS_CHAOS_TOKEN", "DFS_IDENTITY"];
 
 /// The variable that was probably meant by one that is no `DFS_<SECTION>__<KEY>`; `None` if it is somebody else's.
 pub(crate) fn suggest_env(name: &str) -> Option<String> {

@@ -23,7 +23,7 @@ pub use live::{Live, Reloads};
 pub use print::reference;
 pub use typed::{
     AdminConfig, ChaosConfig, ClusterConfig, Config, CoordinatorConfig, HostPort, LogConfig, LogFormat,
-    MemoryConfig, NetworkConfig, NodeConfig, Role, SecurityConfig, StorageConfig,
+    MemoryConfig, NetworkConfig, NodeConfig, OwnCertificate, Role, SecurityConfig, StorageConfig,
 };
 
 /// Everything that decides a configuration. Kept by the process, so that SIGHUP can read it again.

@@ -239,6 +239,12 @@ pub(crate) struct RawAdmin {
 #[serde(deny_unknown_fields)]
 pub(crate) struct RawSecurity {
     pub(crate) mode: Text,
+    pub(crate) directory: PathBuf,
+    pub(crate) join_token_file: PathBuf,
+    pub(crate) invite: Text,
+    pub(crate) invitations: PathBuf,
+    pub(crate) operator: PathBuf,
+    pub(crate) certificate_lifetime: Time,
     pub(crate) ca: PathBuf,
     pub(crate) certificate: PathBuf,
     pub(crate) key: PathBuf,

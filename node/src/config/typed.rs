@@ -278,11 +278,30 @@ pub struct LogConfig {
 pub struct SecurityConfig {
     /// Which connections are taken.
     pub mode: Gate,
-    /// File with the authority's certificate.
+    /// Directory of what makes this node who it is.
+    pub directory: PathBuf,
+    /// File with a join token, for a datanode that has no certificate yet.
+    pub join_token_file: Option<PathBuf>,
+    /// For whom a coordinator keeps join tokens ready.
+    pub invite: Vec<String>,
+    /// Where those lie.
+    pub invitations: PathBuf,
+    /// Where a coordinator keeps an identity of an operator ready.
+    pub operator: Option<PathBuf>,
+    /// How long the certificates last that the cluster's own authority signs.
+    pub certificate_lifetime: Duration,
+    /// Certificates of an operator's own authority, in place of the cluster's.
+    pub own: Option<OwnCertificate>,
+}
+
+/// The files of an operator's own authority.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnCertificate {
+    /// The authority's certificate.
     pub ca: PathBuf,
-    /// File with this node's certificate.
+    /// This node's certificate.
     pub certificate: PathBuf,
-    /// File with its key.
+    /// The private key of that certificate.
     pub key: PathBuf,
 }
 
@@ -309,6 +328,9 @@ impl Config {
         if self.cluster.repair_max == 0 {
             found.push("cluster.repair_max is 0: copies that are lost are not made up");
         }
+        if self.security.mode == Gate::Off {
+            found.push("security.mode is off: whoever reaches a port of this node is believed, and whoever sees the line reads it");
+        }
         if self.security.mode == Gate::Permissive {
             found.push("security.mode is permissive: whoever connects without TLS is believed");
         }
@@ -327,13 +349,16 @@ impl Config {
         config.node.data_dir = self.node.data_dir.join("coordinator");
         config.coordinator.metadata_dir =
             rebase(&self.coordinator.metadata_dir, &self.node.data_dir, "coordinator");
+        config.security.directory = self.security.directory.join("coordinator");
+        config.security.invitations = config.security.directory.join(INVITATIONS);
+        config.security.invite = (0..self.node.datanodes).map(datanode_name).collect();
         config
     }
 
     /// See [`Config::coordinator_of_all`]; `index` counts from 0.
     pub fn datanode_of_all(&self, index: u16, coordinator: HostPort) -> Self {
         let mut config = self.clone();
-        let name = format!("dn{}", index + 1);
+        let name = datanode_name(index);
         let listen = &mut config.node.listen;
         listen.port = if listen.port == 0 { 0 } else { listen.port.saturating_add(1 + index) };
         config.node.advertise = None;
@@ -341,8 +366,25 @@ impl Config {
         config.node.data_dir = self.node.data_dir.join(&name);
         config.node.name = format!("{}-{name}", self.node.name);
         config.coordinator.address = coordinator;
+        config.security.directory = self.security.directory.join(&name);
+        let invitations = self.security.directory.join("coordinator").join(INVITATIONS);
+        config.security.join_token_file = Some(invitations.join(&name));
         config
     }
+}
+
+/// Name of the directory of invitations, where nobody names another.
+pub(super) const INVITATIONS: &str = "invitations";
+
+fn datanode_name(index: u16) -> String {
+    format!("dn{}", index + 1)
+}
+
+/// Where the keys lie of a node with this data directory, where nobody says: beside it.
+pub(super) fn keys_of(data_dir: &std::path::Path) -> PathBuf {
+    let mut name = data_dir.file_name().unwrap_or_default().to_owned();
+    name.push(".keys");
+    data_dir.with_file_name(name)
 }
 
 fn rebase(dir: &std::path::Path, data_dir: &std::path::Path, sub: &str) -> PathBuf {

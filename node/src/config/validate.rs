@@ -1,6 +1,7 @@
 //! From what is written to what is meant: raw structs in, typed structs out, with the rules between fields.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use dfs_actors::coordinator::membership::{ADDRESS_BYTES_MAX, NODE_NAME_BYTES_MAX, ZONE_BYTES_MAX};
 use dfs_actors::peer::admin::ChaosToken;
@@ -14,8 +15,9 @@ use super::{
     layers::{Extracted, Layers, size},
     raw::{Count, RawConfig, RawSecurity, Text},
     typed::{
-        AdminConfig, ChaosConfig, ClusterConfig, Config, CoordinatorConfig, HostPort, LogConfig, LogFormat,
-        MemoryConfig, NetworkConfig, NodeConfig, Role, SecurityConfig, StorageConfig,
+        AdminConfig, ChaosConfig, ClusterConfig, Config, CoordinatorConfig, HostPort, INVITATIONS, LogConfig,
+        LogFormat, MemoryConfig, NetworkConfig, NodeConfig, OwnCertificate, Role, SecurityConfig,
+        StorageConfig, keys_of,
     },
 };
 use crate::store::{DirectIo, ReadMode};
@@ -74,7 +76,7 @@ pub(crate) fn validate(layers: &Layers) -> Result<Config, ConfigError> {
             token: ChaosToken::new(raw.chaos.token.0.clone()),
         },
     };
-    check.between_fields(&config);
+    check.between_fields(&raw.security, &config);
     check.memory(&raw, &config.memory);
     if check.problems.is_empty() { Ok(config) } else { Err(ConfigError::new(check.problems)) }
 }
@@ -170,7 +172,7 @@ impl Check<'_> {
         None
     }
 
-    fn between_fields(&mut self, config: &Config) {
+    fn between_fields(&mut self, security: &RawSecurity, config: &Config) {
         let cluster = &config.cluster;
         self.demand(
             cluster.chunk_bytes.is_multiple_of(limits::BLOCK_BYTES as u32),
@@ -223,7 +225,7 @@ impl Check<'_> {
         if let Some(text) = refused_level(&config.log.level) {
             self.say("log.level", text);
         }
-        self.security(config);
+        self.security(security, config);
         self.demand(!config.chaos.enabled || cfg!(feature = "chaos"), "chaos.enabled", || {
             "this binary was built without the `chaos` feature".to_owned()
         });
@@ -232,22 +234,36 @@ impl Check<'_> {
         });
     }
 
-    fn security(&mut self, config: &Config) {
-        let SecurityConfig { mode, ca, certificate, key } = &config.security;
-        let secured = *mode != Gate::Off;
-        for (path, name) in
-            [(ca, "security.ca"), (certificate, "security.certificate"), (key, "security.key")]
-        {
-            let missing = secured && path.as_os_str().is_empty();
-            self.demand(!missing, name, || "must name a file where security.mode is not off".to_owned());
+    fn security(&mut self, raw: &RawSecurity, config: &Config) {
+        let security = &config.security;
+        let files = [
+            (&raw.ca, "security.ca"),
+            (&raw.certificate, "security.certificate"),
+            (&raw.key, "security.key"),
+        ];
+        let any = files.iter().any(|(path, _)| !path.as_os_str().is_empty());
+        for (path, name) in files {
+            self.demand(!any || !path.as_os_str().is_empty(), name, || {
+                "must name a file, too: an authority of your own needs security.ca, security.certificate and security.key"
+                    .to_owned()
+            });
         }
+        self.demand(!any || config.node.role != Role::All, "security.ca", || {
+            "role all is for trying out, and its nodes have certificates of the cluster's own authority"
+                .to_owned()
+        });
+        let inside = security.directory.starts_with(&config.node.data_dir);
+        self.demand(!inside, "security.directory", || {
+            "must not lie in node.data_dir: whoever has a copy of that must not have the keys".to_owned()
+        });
+        let odd = security.invite.iter().find(|name| !is_file_name(name));
+        self.demand(odd.is_none(), "security.invite", || {
+            format!("`{}` cannot be the name of an invitation", odd.map_or("", String::as_str).escape_debug())
+        });
+        let secured = security.mode != Gate::Off;
         let mapped = secured && config.storage.read_mode == ReadMode::Mmap;
         self.demand(!mapped, "storage.read_mode", || {
             "must be pread where connections are secured: what is enciphered is looked at, and a mapping of a disk that fails must not be"
-                .to_owned()
-        });
-        self.demand(!secured || config.node.role != Role::All, "security.mode", || {
-            "role all is for trying out, and has no certificates: start the nodes one by one, or use off"
                 .to_owned()
         });
     }
@@ -323,13 +339,34 @@ fn cluster(raw: &RawConfig) -> ClusterConfig {
 }
 
 fn security(raw: &RawConfig) -> SecurityConfig {
-    let RawSecurity { mode, ca, certificate, key } = raw.security.clone();
+    let RawSecurity { mode, directory, join_token_file, invite, invitations, certificate_lifetime, .. } =
+        raw.security.clone();
+    let RawSecurity { ca, certificate, key, operator, .. } = raw.security.clone();
     let mode = match mode.0.as_str() {
-        "required" => Gate::Required,
+        "off" => Gate::Off,
         "permissive" => Gate::Permissive,
-        _ => Gate::Off,
+        _ => Gate::Required,
     };
-    SecurityConfig { mode, ca, certificate, key }
+    let named = |path: PathBuf| Some(path).filter(|path| !path.as_os_str().is_empty());
+    let directory = named(directory).unwrap_or_else(|| keys_of(&raw.node.data_dir));
+    let own = named(ca).map(|ca| OwnCertificate { ca, certificate, key });
+    let names = invite.0.split(',').map(str::trim).filter(|name| !name.is_empty());
+    SecurityConfig {
+        mode,
+        join_token_file: named(join_token_file),
+        invite: names.map(str::to_owned).collect(),
+        invitations: named(invitations).unwrap_or_else(|| directory.join(INVITATIONS)),
+        operator: named(operator),
+        directory,
+        certificate_lifetime: certificate_lifetime.0,
+        own,
+    }
+}
+
+/// Whether a text can be the name of a file in a directory, as names of nodes are.
+fn is_file_name(text: &str) -> bool {
+    let legal = |b: u8| b.is_ascii_alphanumeric() || b"-_.".contains(&b);
+    !text.starts_with('.') && text.len() <= 255 && text.bytes().all(legal)
 }
 
 fn storage(raw: &RawConfig) -> StorageConfig {

@@ -9,6 +9,7 @@ use dfs_actors::budgets::INLINE_SLABS;
 use dfs_actors::coordinator::gc::GcConfig;
 use dfs_actors::coordinator::membership::MembershipConfig;
 use dfs_actors::coordinator::metadata::migrate;
+use dfs_actors::coordinator::metadata::model::records::{AuthorityRecord, RevokedKeys};
 use dfs_actors::coordinator::metadata::model::time::ReignClock;
 use dfs_actors::coordinator::metadata::ops::Policy;
 use dfs_actors::coordinator::metadata::ops::cluster::{self, Reign};
@@ -16,10 +17,13 @@ use dfs_actors::coordinator::metadata::table::store::MetadataStore;
 use dfs_actors::coordinator::metadata::writer::StoreTrouble;
 use dfs_actors::coordinator::tree::{CoordinatorArgs, coordinator};
 use dfs_actors::coordinator::{
-    CoordinatorConfig, CoordinatorService, Dialing, METADATA_DISK_FULL, METADATA_FAILING, RepairConfig,
+    CertificateAuthority, CoordinatorConfig, CoordinatorService, Dialing, METADATA_DISK_FULL,
+    METADATA_FAILING, RepairConfig, Trust,
 };
 use dfs_actors::env::Env;
 use dfs_actors::peer::admin::{NodeAdmin, NodeFacts, NodeName};
+use dfs_actors::peer::gate::Gate;
+use dfs_actors::peer::session::Service as _;
 use dfs_actors::peer::tree::Transport;
 use dfs_actors::supervisor::{ActorTree, Root};
 use dfs_wire::auth::ClusterKey;
@@ -30,11 +34,16 @@ use dfs_wire::message::metadata::ChunkHealth;
 use dfs_wire::slab::{SlabBudget, SlabPool};
 
 use super::{Begun, bind, drained, observe, ready, talk};
-use crate::config::Config;
+use crate::config::{Config, SecurityConfig};
 use crate::metadata::lane::{ReadPool, ThreadLane};
 use crate::metadata::redb::{RedbOptions, RedbStore, is_missing};
 use crate::private;
 use crate::process::RoleContext;
+use crate::security;
+use crate::security::Disbelief;
+use crate::security::authority::ClusterAuthority;
+use crate::security::kek::Kek;
+use crate::security::ready::Ready;
 use crate::telemetry::ClusterHealth;
 
 /// Name of the database in the metadata directory.
@@ -50,39 +59,14 @@ const STOPS_WRITES: [&str; 3] = ["NO_WRITE_QUORUM", METADATA_FAILING, METADATA_D
 /// Opens the metadata and starts the tree.
 pub(super) async fn start(context: &RoleContext, config: &Config) -> anyhow::Result<Begun> {
     let env = &context.env;
-    let (dir, home) = (config.coordinator.metadata_dir.clone(), config.node.data_dir.clone());
-    let give_up = config.coordinator.give_up_epoch.map(Epoch);
-    let now_ms = env.clock.wall_ms();
-    let (fresh, key) = (ClusterId::time_ordered(now_ms, env.rng.u128()), fresh_key(env));
+    let (settings_of, fresh) = (config.clone(), Fresh::new(env));
     // Opening may repair a database that was not closed: seconds, on a big one.
-    let opened = tokio::task::spawn_blocking(move || -> anyhow::Result<_> {
-        let (database, trace) = (dir.join(DATABASE), home.join(TRACE));
-        expect_metadata(&database, &trace)?;
-        for dir in [&dir, &home] {
-            private::make_dirs(dir).with_context(|| format!("create {}", dir.display()))?;
-        }
-        // The database holds the key with which all grants are signed.
-        [&dir, &home, &database, &trace].into_iter().for_each(|path| private::mend(path));
-        let store = Arc::new(RedbStore::open(&database, &RedbOptions::default())?);
-        if let Some(epoch) = give_up
-            && cluster::give_up(store.as_ref(), epoch)?
-        {
-            tracing::warn!(%epoch, "going on with an old copy of the metadata, as configured: what was written since is given up");
-        }
-        let reign = cluster::open(store.as_ref(), fresh, &key, now_ms)?;
-        let migrated =
-            migrate::run(store.as_ref(), &reign).context("bring the metadata to this build's format")?;
-        if migrated > 0 {
-            tracing::info!(rows = migrated, "the metadata was brought to this build's format");
-        }
-        private::write(&trace, &format!("{}\n", reign.cluster))
-            .with_context(|| format!("write {}", trace.display()))?;
-        Ok((store, reign))
-    });
-    let (store, reign) = opened.await?.context("open the metadata")?;
+    let opened = tokio::task::spawn_blocking(move || open(&settings_of, &fresh)).await?;
+    let Opened { store, reign, authority, revoked } = opened.context("open the metadata")?;
     tracing::info!(cluster = %reign.cluster, epoch = %reign.epoch, fresh = reign.fresh, "metadata open");
-    context.security.must_be(&Identity::Coordinator(own_id(&reign)))?;
+    identify(context, config, own_id(&reign), authority.as_ref())?;
     let time = ReignClock::from(Arc::clone(&env.clock), reign.time_ms);
+    let certificate = authority.as_ref().map(|authority| authority.certificate());
     let (bound, address) = bind(env, config).await?;
     let tree = ActorTree::new(config.node.name.clone());
     let admin = NodeAdmin::new(name(config, &reign), tree.clone(), env.clone(), facts(&reign));
@@ -97,6 +81,7 @@ pub(super) async fn start(context: &RoleContext, config: &Config) -> anyhow::Res
         time,
         config: settings(config),
         gc: GcConfig { interval: config.cluster.gc_interval, ..GcConfig::default() },
+        trust: Trust::new(authority.map(|authority| authority as Arc<dyn CertificateAuthority>), &revoked),
         admin: admin.clone(),
     })?;
     let service = coordinator.service.clone();
@@ -106,6 +91,9 @@ pub(super) async fn start(context: &RoleContext, config: &Config) -> anyhow::Res
     let root = Root::start(env.clone(), tree.clone(), coordinator.root(talk)).await?;
     let node = ready(root, tree).await?;
     show(context, &config.node.name, &service);
+    keep_ready(context, config, &service, certificate);
+    let asked = service.clone();
+    context.security.disbelieve(Disbelief(Arc::new(move |key| asked.is_revoked(key))));
     probe(context, service);
     let finish = async move {
         admin.drain();
@@ -113,6 +101,131 @@ pub(super) async fn start(context: &RoleContext, config: &Config) -> anyhow::Res
         drained(requests, || true).await;
     };
     Ok(Begun { node, address, drain: Box::pin(finish) })
+}
+
+/// What a cluster is made of that begins now.
+struct Fresh {
+    now_ms: u64,
+    cluster: ClusterId,
+    key: ClusterKey,
+}
+
+impl Fresh {
+    fn new(env: &Env) -> Self {
+        let (now_ms, key) = (env.clock.wall_ms(), fresh_key(env));
+        Self { now_ms, cluster: ClusterId::time_ordered(now_ms, env.rng.u128()), key }
+    }
+}
+
+/// Metadata that are open, and whom the cluster trusts.
+struct Opened {
+    store: Arc<RedbStore>,
+    reign: Reign,
+    authority: Option<Arc<ClusterAuthority>>,
+    revoked: RevokedKeys,
+}
+
+fn open(config: &Config, fresh: &Fresh) -> anyhow::Result<Opened> {
+    let (dir, home) = (&config.coordinator.metadata_dir, &config.node.data_dir);
+    let (database, trace) = (dir.join(DATABASE), home.join(TRACE));
+    expect_metadata(&database, &trace)?;
+    for dir in [dir, home] {
+        private::make_dirs(dir).with_context(|| format!("create {}", dir.display()))?;
+    }
+    [dir, home, &database, &trace].into_iter().for_each(|path| private::mend(path));
+    let store = Arc::new(RedbStore::open(&database, &RedbOptions::default())?);
+    if let Some(epoch) = config.coordinator.give_up_epoch.map(Epoch)
+        && cluster::give_up(store.as_ref(), epoch)?
+    {
+        tracing::warn!(%epoch, "going on with an old copy of the metadata, as configured: what was written since is given up");
+    }
+    let kek = kek(store.as_ref(), &config.security.directory)?;
+    let reign = cluster::open(store.as_ref(), fresh.cluster, &fresh.key, &kek, fresh.now_ms)?;
+    let (stored, revoked) = cluster::trusted(store.as_ref())?;
+    let authority = match config.security.own {
+        Some(_) => None,
+        None => Some(authority(store.as_ref(), stored, &reign, &kek, &config.security)?),
+    };
+    let migrated =
+        migrate::run(store.as_ref(), &reign).context("bring the metadata to this build's format")?;
+    if migrated > 0 {
+        tracing::info!(rows = migrated, "the metadata was brought to this build's format");
+    }
+    private::write(&trace, &format!("{}\n", reign.cluster))
+        .with_context(|| format!("write {}", trace.display()))?;
+    Ok(Opened { store, reign, authority, revoked })
+}
+
+/// The key that wraps the secrets of this metadata: the one that is there, or a new one if nothing is wrapped yet.
+fn kek(store: &dyn MetadataStore, dir: &Path) -> anyhow::Result<Kek> {
+    match Kek::load(dir)? {
+        Some(kek) => Ok(kek),
+        None if cluster::is_wrapped(store)? => anyhow::bail!(
+            "the secrets of this metadata are wrapped under a key-encryption key, and there is none in {} (security.directory): put it \
+             back from its backup",
+            dir.display()
+        ),
+        None => Kek::make(dir),
+    }
+}
+
+/// The authority of the cluster: the one that is stored, or a new one. This host is told how to show that it is this host.
+fn authority(
+    store: &dyn MetadataStore,
+    stored: Option<AuthorityRecord>,
+    reign: &Reign,
+    kek: &Kek,
+    security: &SecurityConfig,
+) -> anyhow::Result<Arc<ClusterAuthority>> {
+    let record = match stored {
+        Some(record) => record,
+        None => {
+            let made = security::authority::make(reign.cluster, kek)?;
+            cluster::found(store, reign, &made)?;
+            made
+        }
+    };
+    let host = security::fresh_secret();
+    let lifetime = security.certificate_lifetime;
+    let authority = ClusterAuthority::open(reign.cluster, record, kek, lifetime, host.clone())
+        .context("open the cluster's certificate authority")?;
+    security::enroll::tell_host(&security.directory, authority.digest(), &host)
+        .with_context(|| format!("write into {}", security.directory.display()))?;
+    Ok(Arc::new(authority))
+}
+
+/// Makes this process somebody to others: by the cluster's authority, which it is itself, or by an operator's.
+fn identify(
+    context: &RoleContext,
+    config: &Config,
+    me: NodeId,
+    authority: Option<&Arc<ClusterAuthority>>,
+) -> anyhow::Result<()> {
+    let me = Identity::Coordinator(me);
+    match authority {
+        _ if config.security.mode == Gate::Off => Ok(()),
+        None => context.security.must_be(&me),
+        Some(authority) => {
+            context.security.adopt(authority.certify(&me)?);
+            let authority = Arc::clone(authority);
+            let renew = move || std::future::ready(authority.certify(&me));
+            tokio::spawn(security::keep_renewed(context.security.clone(), renew));
+            Ok(())
+        }
+    }
+}
+
+/// Keeps ready what is configured to be.
+fn keep_ready(
+    context: &RoleContext,
+    config: &Config,
+    service: &Arc<CoordinatorService>,
+    authority: Option<Vec<u8>>,
+) {
+    let ready = Ready::of(&config.security).filter(|_| config.security.mode != Gate::Off);
+    if let (Some(ready), Some(authority)) = (ready, authority) {
+        tokio::spawn(ready.keep(Arc::clone(service), authority, context.shutdown.clone()));
+    }
 }
 
 /// Refuses to make a new cluster where there was one: its metadata may be on a disk that is not mounted.

@@ -1,5 +1,6 @@
 //! A datanode: a disk of chunks, its agents, and the port it serves them on.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Context as _;
@@ -15,17 +16,23 @@ use dfs_actors::datanode::quarantine::QuarantineConfig;
 use dfs_actors::datanode::scrub::ScrubConfig;
 use dfs_actors::datanode::streaming::UploadLimits;
 use dfs_actors::datanode::tree::{DatanodeArgs, DatanodeMemory, datanode};
+use dfs_actors::peer::gate::Gate;
 use dfs_actors::peer::tree::Transport;
 use dfs_actors::supervisor::{ActorTree, Root};
+use dfs_wire::handshake::{NodePeer, Peer};
 use dfs_wire::id::NodeId;
 use dfs_wire::identity::Identity;
 use dfs_wire::limits::DATA_FRAME_BYTES;
 use dfs_wire::slab::{SlabBudget, SlabPool};
+use dfs_wire::tls::Tls;
 
 use super::{Begun, LOOK, bind, drained, follow, observe, ready, talk};
 use crate::config::Config;
 use crate::private;
 use crate::process::{EXIT_SUPERSEDED, RoleContext};
+use crate::security;
+use crate::security::enroll::{Joiner, Renewal};
+use crate::security::{Disbelief, Given, bundle, enroll};
 use crate::store::{DataDir, FileStore, NodeIdentity, OsDisk, StoreConfig, StoredCursor, StoredIdentity};
 
 /// Descriptors of a datanode besides connections and chunk files: directories, the lock, links to others, what is short.
@@ -40,7 +47,7 @@ pub(super) async fn start(context: &RoleContext, config: &Config) -> anyhow::Res
     // Opening sweeps the whole directory: seconds, on a full disk.
     let opened = tokio::task::spawn_blocking(move || open_store(settings, fresh)).await?;
     let (store, identity) = opened.with_context(|| format!("open {}", config.node.data_dir.display()))?;
-    context.security.must_be(&Identity::Datanode(identity.node))?;
+    identify(context, config, &identity).await?;
     let (bound, listens) = bind(env, config).await?;
     let address = config.node.advertise.clone().unwrap_or_else(|| listens.clone());
     let me = SelfDescription {
@@ -78,6 +85,8 @@ pub(super) async fn start(context: &RoleContext, config: &Config) -> anyhow::Res
         scrub: (scrub(config), Arc::new(StoredCursor::new(store))),
     });
     let (service, admin, view) = (built.service.clone(), built.admin.clone(), built.view.clone());
+    let known = view.clone();
+    context.security.disbelieve(Disbelief(Arc::new(move |key| known.get().revoked.keys.contains(key))));
     let Transport { spec: talk, drain, requests, .. } =
         talk(bound, service.clone(), memory.ingest, &config.node.name, context);
     let root = Root::start(env.clone(), tree.clone(), built.root(talk)).await?;
@@ -92,6 +101,99 @@ pub(super) async fn start(context: &RoleContext, config: &Config) -> anyhow::Res
         drained(requests, || service.writes_open() + service.reads_open() == 0).await;
     };
     Ok(Begun { node, address, drain: Box::pin(finish) })
+}
+
+/// Makes this node somebody to others: with the identity that it was given, with a join token, or by an operator's authority.
+async fn identify(context: &RoleContext, config: &Config, node: &NodeIdentity) -> anyhow::Result<()> {
+    let (security, me) = (&config.security, Identity::Datanode(node.node));
+    if security.mode == Gate::Off {
+        return Ok(());
+    }
+    if security.own.is_some() {
+        return context.security.must_be(&me);
+    }
+    let given = security::given(&security.directory, &me)?;
+    let token = security.join_token_file.as_deref();
+    if let Given::Useless(why) = &given {
+        anyhow::ensure!(
+            token.is_some(),
+            "{why}: name a join token (security.join_token_file), or move it away"
+        );
+        tracing::warn!(why, "this node joins anew");
+        bundle::set_aside(&security.directory)
+            .with_context(|| format!("move the old identity aside in {}", security.directory.display()))?;
+    }
+    match (given, token) {
+        (Given::Own(tls), _) => {
+            enroll::forget_joining(&security.directory);
+            adopt(context, config, node, tls);
+        }
+        (Given::Nothing | Given::Useless(_), Some(token)) => {
+            let joining = join(context.clone(), config.clone(), node.clone(), token.to_owned());
+            match security.mode {
+                // Meanwhile it goes on as it is.
+                Gate::Permissive => drop(tokio::spawn(joining)),
+                _ => joining.await?,
+            }
+        }
+        // It goes on as it is until somebody gives it a token.
+        (_, None) if security.mode == Gate::Permissive => {}
+        (_, None) => return Err(security::NoIdentity { directory: security.directory.clone() }.into()),
+    }
+    Ok(())
+}
+
+/// Joins, however long that takes. A process that is asked to stop meanwhile has nothing else to finish.
+async fn join(
+    context: RoleContext,
+    config: Config,
+    node: NodeIdentity,
+    token: PathBuf,
+) -> anyhow::Result<()> {
+    let joiner = Joiner {
+        node: node.node,
+        name: &config.node.name,
+        coordinator: &config.coordinator.address,
+        dir: &config.security.directory,
+        token: &token,
+        make: crate::env::system,
+    };
+    let readiness = context.readiness.part(&config.node.name);
+    let told = |why: &str| {
+        // One that serves meanwhile says itself whether it does.
+        if config.security.mode == Gate::Required {
+            readiness.not_ready(format!("not in the cluster yet: {why}"));
+        }
+    };
+    let tls = tokio::select! {
+        biased;
+        () = context.shutdown.draining() => {
+            if config.security.mode == Gate::Required {
+                context.shutdown.stop();
+            }
+            return Ok(());
+        }
+        joined = joiner.join(told) => joined?,
+    };
+    adopt(&context, &config, &node, tls);
+    Ok(())
+}
+
+/// From now on this node is somebody, and renews its certificate.
+fn adopt(context: &RoleContext, config: &Config, node: &NodeIdentity, tls: Tls) {
+    context.security.adopt(tls);
+    let peer = NodePeer { node: node.node, incarnation: node.incarnation, name: config.node.name.clone() };
+    let renewal = Arc::new(Renewal::new(
+        context.env.clone(),
+        Peer::Datanode(peer),
+        config.coordinator.address.clone(),
+        config.security.directory.clone(),
+    ));
+    let renew = move || {
+        let renewal = renewal.clone();
+        async move { renewal.renew().await }
+    };
+    tokio::spawn(security::keep_renewed(context.security.clone(), renew));
 }
 
 fn open_store(settings: StoreConfig, fresh: NodeId) -> anyhow::Result<(Arc<FileStore>, NodeIdentity)> {

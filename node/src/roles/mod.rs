@@ -52,11 +52,12 @@ pub async fn start(context: RoleContext) -> anyhow::Result<Started> {
 }
 
 async fn start_all(context: &RoleContext, config: &Config) -> anyhow::Result<Vec<Begun>> {
-    let coordinator = coordinator::start(context, &config.coordinator_of_all()).await?;
+    let coordinator = coordinator::start(&context.apart(), &config.coordinator_of_all()).await?;
     let address = coordinator.address.clone();
     let mut begun = vec![coordinator];
     for index in 0..config.node.datanodes {
-        begun.push(datanode::start(context, &config.datanode_of_all(index, address.clone())).await?);
+        let config = config.datanode_of_all(index, address.clone());
+        begun.push(datanode::start(&context.apart(), &config).await?);
     }
     Ok(begun)
 }

@@ -25,6 +25,9 @@ use super::{
 };
 use crate::shutdown::Shutdown;
 
+/// The reason of a process that has not started its nodes yet.
+const STARTING: &str = "starting";
+
 /// Whether this process does its work, with the reason while it does not. It does if all its parts do: the process
 /// itself, and each node in it.
 #[derive(Clone, Debug)]
@@ -57,7 +60,7 @@ impl fmt::Debug for Component {
 
 impl Default for Readiness {
     fn default() -> Self {
-        let parts = BTreeMap::from([(String::new(), Component::Known(Err("starting".to_owned())))]);
+        let parts = BTreeMap::from([(String::new(), Component::Known(Err(STARTING.to_owned())))]);
         Self { parts: Arc::new(watch::Sender::new(parts)), part: String::new() }
     }
 }
@@ -93,10 +96,12 @@ impl Readiness {
     /// The state of all parts now.
     ///
     /// # Errors
-    /// The reason for which the first that is not ready is not.
+    /// The reason for which the first that is not ready is not. While the process starts, what a part waits for says more.
     pub fn state(&self) -> Result<(), String> {
         let parts: Vec<Component> = self.parts.borrow().values().cloned().collect();
-        parts.iter().try_for_each(Component::state)
+        let state = parts.iter().try_for_each(Component::state);
+        let waits = || parts.iter().skip(1).find_map(|part| part.state().err());
+        state.map_err(|reason| if reason == STARTING { waits().unwrap_or(reason) } else { reason })
     }
 }
 

@@ -53,7 +53,7 @@ pub(super) async fn audit(
 }
 
 async fn look(ground: &Arc<dyn Ground>, datanodes: usize) -> Result<Look, Error> {
-    let mut config = dfs_client::ClientConfig::new([ground.endpoint()]);
+    let mut config = ground.config();
     "dfs-chaos".clone_into(&mut config.agent);
     let client = Client::connect(config).await?;
     let mut look = Look { findings: complaints(&client.status().await?, datanodes), ..Look::default() };
@@ -98,7 +98,7 @@ async fn check(client: Client, file: DfsPath) -> (u64, Vec<String>) {
 /// Forgets datanodes whose place an empty one took, once nothing needs what they had: an operator's word, and no other is
 /// given in a run. Tells which.
 pub(super) async fn forget_lost(ground: &Arc<dyn Ground>) -> Result<Vec<String>, Error> {
-    let client = Client::connect(hasty(&ground.endpoint())).await?;
+    let client = Client::connect(hasty(&**ground)).await?;
     let mut forgotten = vec![];
     for node in client.nodes().await?.into_iter().filter(|node| node.state == NodeState::Lost) {
         let word = ForgetNode { node: node.node.to_string(), accept_loss: false, dry_run: false };

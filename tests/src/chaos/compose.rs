@@ -70,6 +70,7 @@ impl Compose {
         wait_until("all containers are up", || {
             let mut ask = Command::new(&image.dfsctl);
             ask.args(["-o", "json", "status"]).env("DFS_ENDPOINT", cluster.endpoint());
+            ask.env("DFS_IDENTITY", cluster.project.operator().unwrap_or_default());
             let status: Value =
                 said(&mut ask).ok().and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
             status["nodes_up"].as_u64() == Some(wanted)
@@ -152,6 +153,10 @@ fn on_top(scenario: &Scenario) -> Value {
 impl Ground for Compose {
     fn endpoint(&self) -> String {
         format!("127.0.0.1:{}", self.project.port())
+    }
+
+    fn identity(&self) -> PathBuf {
+        self.project.operator().unwrap_or_default()
     }
 
     fn address(&self, node: Member) -> String {

@@ -1,10 +1,12 @@
 //! Where a cluster runs that is to be broken: what every such place can do to it.
 
 use std::fmt;
+use std::path::PathBuf;
 
-use dfs_client::ChunkId;
+use dfs_client::{ChunkId, ClientConfig};
 
 use super::fault::Way;
+use crate::identity;
 
 /// A node of a cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -35,6 +37,15 @@ impl fmt::Display for Member {
 pub(super) trait Ground: Send + Sync {
     /// Where clients find the coordinator.
     fn endpoint(&self) -> String;
+
+    /// The directory with the identity of an operator.
+    fn identity(&self) -> PathBuf;
+
+    /// A configuration for its clients.
+    fn config(&self) -> ClientConfig {
+        let tls = Some(identity(&self.identity()));
+        ClientConfig { tls, ..ClientConfig::new([self.endpoint()]) }
+    }
 
     /// Where a node listens.
     fn address(&self, node: Member) -> String;

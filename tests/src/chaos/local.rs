@@ -5,7 +5,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::Write as _,
     os::unix::fs::FileExt as _,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -121,6 +121,10 @@ pub(super) fn clear(dir: &Path) -> Result<(), String> {
 impl Ground for Local {
     fn endpoint(&self) -> String {
         self.node(Member::Coordinator).address().to_owned()
+    }
+
+    fn identity(&self) -> PathBuf {
+        self.cluster.user().unwrap_or(Path::new("")).to_owned()
     }
 
     fn address(&self, node: Member) -> String {

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dfs_client::{Client, ClientConfig};
+use dfs_client::Client;
 use tokio::runtime;
 
 use super::audit::{audit, forget_lost};
@@ -101,7 +101,7 @@ async fn live(scenario: &Scenario, ground: &Arc<dyn Ground>, seed: u64) -> Resul
     let watch = Watch::start(ground, datanodes);
     let mut clients = vec![];
     for _ in 0..scenario.load.clients {
-        let mut config = ClientConfig::new([ground.endpoint()]);
+        let mut config = ground.config();
         "dfs-chaos".clone_into(&mut config.agent);
         clients.push(Client::connect(config).await.map_err(|error| format!("no client: {error}"))?);
     }

@@ -292,7 +292,7 @@ impl<'a> Schedule<'a> {
     }
 
     async fn operator(&self) -> Result<Client, String> {
-        Client::connect(hasty(&self.ground.endpoint())).await.map_err(|error| error.to_string())
+        Client::connect(hasty(&**self.ground)).await.map_err(|error| error.to_string())
     }
 
     /// The actors of a node that may be struck; none if it does not answer.

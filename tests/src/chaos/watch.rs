@@ -22,8 +22,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const COUNT: Duration = Duration::from_millis(500);
 
 /// A client for operators that gives up soon.
-pub(super) fn hasty(endpoint: &str) -> ClientConfig {
-    let mut config = ClientConfig::new([endpoint]);
+pub(super) fn hasty(ground: &dyn Ground) -> ClientConfig {
+    let mut config = ground.config();
     "dfs-chaos".clone_into(&mut config.agent);
     config.operator = true;
     config.give_up_after(PATIENCE);
@@ -163,7 +163,7 @@ fn lock(seen: &Mutex<Seen>) -> MutexGuard<'_, Seen> {
 /// The client that a ground's coordinator last answered, or a new one.
 async fn connected(client: &mut Option<Client>, ground: &Arc<dyn Ground>) -> Option<Client> {
     if client.is_none() {
-        *client = Client::connect(hasty(&ground.endpoint())).await.ok();
+        *client = Client::connect(hasty(&**ground)).await.ok();
     }
     client.clone()
 }

@@ -8,12 +8,13 @@ use std::time::Duration;
 use dfs_actors::budgets::{BULK_UPLOADS_MAX, INLINE_SLABS, WINDOW_SLABS};
 use dfs_actors::coordinator::gc::GcConfig;
 use dfs_actors::coordinator::metadata::migrate;
+use dfs_actors::coordinator::metadata::model::records::RevokedKeys;
 use dfs_actors::coordinator::metadata::model::time::ReignClock;
 use dfs_actors::coordinator::metadata::ops::{Policy, cluster};
 use dfs_actors::coordinator::metadata::reader::{LaneFull, ReadFor, ReadLane};
 use dfs_actors::coordinator::metadata::writer::{CommitLane, LaneJob};
 use dfs_actors::coordinator::tree::{CoordinatorArgs, coordinator};
-use dfs_actors::coordinator::{CoordinatorConfig, Dialing, RepairConfig};
+use dfs_actors::coordinator::{CoordinatorConfig, Dialing, RepairConfig, Trust, Unwrapped};
 use dfs_actors::datanode::DatanodeLimits;
 use dfs_actors::datanode::authority::{CoordinatorView, SelfDescription};
 use dfs_actors::datanode::chunk_store::ChunkStore;
@@ -190,7 +191,7 @@ pub(super) async fn run_coordinator(site: Site) -> Ending {
     env.rng.fill(&mut key);
     let now_ms = env.clock.wall_ms();
     let fresh = ClusterId::time_ordered(now_ms, env.rng.u128());
-    let reign = cluster::open(store.as_ref(), fresh, &ClusterKey(key), now_ms).map_err(said)?;
+    let reign = cluster::open(store.as_ref(), fresh, &ClusterKey(key), &Unwrapped, now_ms).map_err(said)?;
     migrate::run(store.as_ref(), &reign).map_err(said)?;
     let time = ReignClock::from(Arc::clone(&env.clock), reign.time_ms);
     let tree = ActorTree::new(site.birth.host.to_string());
@@ -203,6 +204,7 @@ pub(super) async fn run_coordinator(site: Site) -> Ending {
         lane: lane.clone(),
         reads: lane,
         doorbell: Arc::new(Dialing::new(env.clone(), reign.cluster)),
+        trust: Trust::new(None, &RevokedKeys::default()),
         reign,
         time,
         config: CoordinatorConfig { policy: policy(), ..CoordinatorConfig::new(VERSION) },

@@ -54,6 +54,7 @@ impl Cluster {
         let mut command = Command::new(&built().dfsctl);
         let endpoint = format!("127.0.0.1:{}", self.project.port());
         command.args(args).current_dir(self.home()).env("DFS_ENDPOINT", endpoint);
+        command.env("DFS_IDENTITY", self.project.operator().unwrap_or_else(|why| panic!("{why}")));
         command
     }
 

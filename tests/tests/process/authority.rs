@@ -91,7 +91,7 @@ struct Stage {
 impl Stage {
     async fn new(options: Options) -> Self {
         let cluster = Cluster::start(2, options);
-        let coordinator = PeerLink::connect(cluster.coordinator().address()).await;
+        let coordinator = cluster.peer(cluster.coordinator().address()).await;
         Self { cluster, coordinator }
     }
 
@@ -99,7 +99,7 @@ impl Stage {
     async fn nodes_of(&self, address: &str) -> (PeerLink, PeerLink) {
         let other =
             self.cluster.datanodes().iter().find(|node| node.address() != address).expect("two nodes");
-        (PeerLink::connect(address).await, PeerLink::connect(other.address()).await)
+        (self.cluster.peer(address).await, self.cluster.peer(other.address()).await)
     }
 
     async fn allocation(&self, name: &str, op: u128) -> (UploadOpened, Allocation) {

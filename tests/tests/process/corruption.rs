@@ -9,7 +9,7 @@ use std::{
 
 use dfs_client::{ErrorKind, PutOptions, PutSource, metadata::FsckKind};
 use dfs_tests::{
-    Cluster, Content, Options, PeerLink,
+    Cluster, Content, Options, Trust,
     data::{noise, sha256, sha256_of},
     eventually, path,
 };
@@ -168,7 +168,8 @@ async fn last_mapped(pid: u32, chunk: &Path) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_device_that_fails_under_a_mapping_on_its_way_to_a_reader_ends_a_connection_and_no_node() {
-    let options = Options::default().set("storage.read_mode", "mmap").set("cluster.chunk_size", "16MiB");
+    let plain = Options { trust: Trust::Everybody, ..Options::default() };
+    let options = plain.set("storage.read_mode", "mmap").set("cluster.chunk_size", "16MiB");
     let cluster = start(options);
     let (client, file) = (cluster.client().await, path("/mapped"));
     let content = Content::new("mapped", 0, 16 * 1024 * 1024);
@@ -176,7 +177,7 @@ async fn a_device_that_fails_under_a_mapping_on_its_way_to_a_reader_ends_a_conne
     let chunk = client.open_read(&file, None, 0, 0).await.expect("open").chunks.remove(0);
     let copy = chunk.replicas[0].clone();
     let node = cluster.named(&copy.name);
-    let link = PeerLink::connect(&copy.address).await;
+    let link = cluster.peer(&copy.address).await;
     let read =
         ReadChunk { grant: chunk.grant.clone(), mac: copy.mac, offset: 0, len: chunk.len, facts: false };
     let stream = link.begin(Request::Chunk(ChunkRequest::Read(read))).await.expect("asked");

@@ -87,7 +87,7 @@ async fn others_are_served(cluster: &Cluster, name: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn idle_clients_keep_out_neither_datanodes_nor_operators_nor_another_client() {
     many_files();
-    let cluster = Cluster::start(3, Options::default());
+    let cluster = Cluster::start(3, Options::plain());
     let mut crowds = vec![];
     for node in [cluster.coordinator(), cluster.datanode(0)] {
         crowds.push(idle(node.address(), CROWD).await);
@@ -106,7 +106,7 @@ async fn idle_clients_keep_out_neither_datanodes_nor_operators_nor_another_clien
 async fn connections_that_never_introduce_themselves_keep_out_nobody_and_are_told_why_they_go() {
     many_files();
     let mut rng = Rng::for_test("slow");
-    let cluster = Cluster::start(3, Options::default().set("network.handshake_timeout", "1m"));
+    let cluster = Cluster::start(3, Options::plain().set("network.handshake_timeout", "1m"));
     let mut slow = vec![];
     for node in [cluster.coordinator(), cluster.datanode(0)] {
         for number in 0..CROWD {
@@ -145,7 +145,7 @@ async fn busy_peers(address: &str, source: &str, hello: &Hello, count: usize) ->
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_claims_to_be_a_datanode_or_an_operator_has_not_all_their_places() {
-    let options = Options::default().set("network.members_max", "8").set("network.operators_max", "4");
+    let options = Options::plain().set("network.members_max", "8").set("network.operators_max", "4");
     let cluster = Cluster::start(3, options.set("network.connections_max", "32"));
     let address = cluster.coordinator().address();
     let mut liars = vec![];
@@ -163,7 +163,7 @@ async fn whoever_claims_to_be_a_datanode_or_an_operator_has_not_all_their_places
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_finds_all_places_busy_is_told_so_at_once_and_operators_move_no_chunks() {
-    let cluster = Cluster::start(3, Options::default().set("network.connections_max", "4"));
+    let cluster = Cluster::start(3, Options::plain().set("network.connections_max", "4"));
     let client = cluster.client().await;
     let (file, content) = (path("/f"), Content::new("/f", 1, 200_000));
     client.put(PutSource::from(content.bytes()), &file, PutOptions::default()).await.expect("put");
@@ -211,7 +211,7 @@ async fn whoever_finds_all_places_busy_is_told_so_at_once_and_operators_move_no_
 
 #[test]
 fn health_checks_by_bare_connect_are_one_line_a_minute_and_counted() {
-    let cluster = Cluster::start(1, Options::default());
+    let cluster = Cluster::start(1, Options::plain());
     let node = cluster.coordinator();
     for _ in 0..50 {
         drop(std::net::TcpStream::connect(node.address()).expect("connected"));

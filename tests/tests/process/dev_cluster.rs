@@ -199,9 +199,12 @@ fn what_is_a_clusters_own_is_left_out_of_a_tree_that_is_stored() {
         "left out the data directory of a node that runs: ./other/",
         "other/coordinator",
         "other/datanode-1",
+        "left out the keys of a node: ./other/",
+        "other/coordinator.keys",
+        "other/datanode-1.keys",
     ]);
     let skipped = said.json()["skipped"].as_array().map(Vec::len);
-    assert_eq!(skipped, Some(3), "{}", said.text());
+    assert_eq!(skipped, Some(5), "{}", said.text());
     let stored = home.run(&["find", "/all", "--type", "f"]).ok().text();
     assert!(stored.lines().any(|line| line == "/all/note"), "{stored}");
     assert!(stored.lines().all(|line| !line.contains("redb") && !line.contains("identity")), "{stored}");

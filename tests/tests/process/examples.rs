@@ -12,6 +12,7 @@ fn every_example_of_the_sdk_runs_and_does_what_it_says() {
     let run = |name: &str, args: &[&str]| {
         let mut command = Command::new(example(name));
         command.arg(cluster.coordinator().address()).args(args).current_dir(cluster.home());
+        command.env("DFS_IDENTITY", cluster.user().expect("it is secured"));
         let output = command.output().unwrap_or_else(|error| panic!("{name}: {error}"));
         assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
         output.stdout

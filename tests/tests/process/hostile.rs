@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dfs_tests::{Cluster, Content, Options, PeerLink, Rng, ScriptedPeer, client_hello, path};
+use dfs_tests::{Cluster, Content, Options, PeerLink, Rng, ScriptedPeer, Trust, client_hello, path};
 use dfs_wire::{
     codec,
     frame::{FrameKind, Header},
@@ -92,7 +92,7 @@ fn broken_frames(rng: &mut Rng) -> Vec<(&'static str, Vec<u8>)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn friends_who_break_the_rules_are_closed_and_others_do_not_notice() {
     let mut rng = Rng::for_test("friends");
-    let cluster = Cluster::start(3, short_patience());
+    let cluster = Cluster::start(3, Options { trust: Trust::Everybody, ..short_patience() });
     let client = cluster.client().await;
     let (file, content) = (path("/f"), Content::new("/f", 1, 300_000));
     client.put(content.bytes().into(), &file, Default::default()).await.expect("put");
@@ -113,7 +113,7 @@ async fn friends_who_break_the_rules_are_closed_and_others_do_not_notice() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_that_nobody_knows_is_answered_and_the_connection_serves_on() {
-    let cluster = Cluster::start(1, Options::default());
+    let cluster = Cluster::start(1, Options::plain());
     for node in cluster.nodes() {
         let mut peer = ScriptedPeer::connect(node.address()).await;
         peer.handshake(&client_hello()).await.expect("a proper handshake");

@@ -62,6 +62,7 @@ fn files_that_are_called_like_part_files_are_fetched_and_left_as_any_other() {
 fn interrupted(cluster: &Cluster, when: impl Fn() -> bool) -> String {
     let mut command = Command::new(&cluster.binaries().dfsctl);
     command.args(["get", "/big", "big"]).current_dir(cluster.home());
+    command.env("DFS_IDENTITY", cluster.user().expect("it is secured"));
     command.env("DFS_ENDPOINT", cluster.coordinator().address()).stderr(std::process::Stdio::piped());
     let child = command.spawn().expect("it starts");
     wait_until("it is time to interrupt", when);

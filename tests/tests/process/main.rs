@@ -20,6 +20,7 @@ mod full_disk;
 mod gc;
 mod honesty;
 mod hostile;
+mod joining;
 mod life;
 mod linearizable;
 mod load;

@@ -16,7 +16,7 @@ fn states(cluster: &Cluster) -> Vec<String> {
 
 #[test]
 fn a_datanode_that_advertises_another_ones_address_or_has_its_name_is_refused_with_both_named() {
-    let cluster = Cluster::start(3, Options::default());
+    let cluster = Cluster::start(3, Options::plain());
     let (first, coordinator) = (cluster.datanode(0), cluster.coordinator().address());
     let home = tempfile::tempdir().expect("a temporary directory");
     let advertises = format!("node.advertise={}", first.address());
@@ -46,7 +46,7 @@ fn a_datanode_that_advertises_another_ones_address_or_has_its_name_is_refused_wi
 
 #[test]
 fn a_machine_with_an_empty_disk_takes_its_own_place_and_the_node_that_it_was_is_lost() {
-    let cluster = Cluster::start(3, Options::default());
+    let cluster = Cluster::start(3, Options::plain());
     cluster.file("in", &dfs_tests::data::noise(1, 100_000));
     cluster.ok(&["put", "in", "/f"]);
     let first = cluster.datanode(0);
@@ -73,7 +73,7 @@ fn a_machine_with_an_empty_disk_takes_its_own_place_and_the_node_that_it_was_is_
 
 #[test]
 fn one_datanode_too_many_waits_for_an_operator() {
-    let cluster = Cluster::start(2, Options::default().set("cluster.nodes_unasked_max", "2"));
+    let cluster = Cluster::start(2, Options::plain().set("cluster.nodes_unasked_max", "2"));
     let home = tempfile::tempdir().expect("a temporary directory");
     let args = ["--coordinator", cluster.coordinator().address(), "--set", "node.name=third"];
     let third = NodeHandle::alone("datanode", home.path(), &args);

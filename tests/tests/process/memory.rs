@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dfs_client::{PutOptions, PutSource};
-use dfs_tests::{Cluster, Content, MemoryWatch, Options, PeerLink, path};
+use dfs_tests::{Cluster, Content, MemoryWatch, Options, path};
 use dfs_wire::{
     id::OpId,
     message::{
@@ -63,7 +63,7 @@ async fn readers_who_take_nothing_cost_bounded_memory_and_are_given_up_for_other
     let (mut links, mut streams) = (vec![], vec![]);
     for replica in &replicas {
         for _ in 0..4 {
-            let link = PeerLink::connect(&replica.address).await;
+            let link = cluster.peer(&replica.address).await;
             for _ in 0..16 {
                 let read = ReadChunk {
                     grant: grant.clone(),

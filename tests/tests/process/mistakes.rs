@@ -126,7 +126,7 @@ async fn a_second_process_on_a_data_directory_or_a_port_is_refused_with_the_reas
     refused(&same_dir, 1, &["in use", &node.pid().to_string()]);
     let fresh = tempfile::tempdir().expect("a directory");
     let fresh = fresh.path().to_string_lossy().into_owned();
-    let same_port = [&common[..], &["--listen", node.address(), "--data", &fresh]].concat();
+    let same_port = [&common[..], &["--insecure", "--listen", node.address(), "--data", &fresh]].concat();
     refused(&same_port, 1, &[node.address()]);
     assert!(node.runs() && coordinator.runs());
 }

@@ -128,7 +128,7 @@ fn a_copy_that_was_made_while_the_coordinator_ran_is_found_out_without_a_start_i
 
 #[test]
 fn datanodes_wait_for_their_own_cluster_and_a_lost_database_is_no_reason_to_begin_a_new_one() {
-    let mut cluster = Cluster::start(2, Options::default());
+    let mut cluster = Cluster::start(2, Options::plain());
     cluster.logs().allow("this node stays apart");
     cluster.logs().allow("metadata.redb is missing");
     cluster.logs().allow("ended code=1");
@@ -161,7 +161,7 @@ fn datanodes_wait_for_their_own_cluster_and_a_lost_database_is_no_reason_to_begi
 
 #[test]
 fn of_two_datanodes_with_one_identity_the_second_ends_with_a_code_that_says_so() {
-    let cluster = Cluster::start(2, Options::default());
+    let cluster = Cluster::start(2, Options::plain());
     let node = cluster.datanode(0);
     node.kill();
     let home = tempfile::tempdir().expect("a temporary directory");

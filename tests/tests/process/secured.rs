@@ -5,10 +5,10 @@ use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use dfs_client::{Client, ClientConfig, StatusCode};
-use dfs_tests::{Cluster, Content, Fault, NodeHandle, Options, TestAuthority, identity};
+use dfs_tests::{Cluster, Content, Fault, NodeHandle, Options, TestAuthority, Trust, identity};
 
 fn secured() -> Options {
-    Options { secured: Some("required"), ..Options::default() }
+    Options { trust: Trust::Own("required"), ..Options::default() }
 }
 
 #[test]
@@ -56,7 +56,9 @@ fn whoever_has_no_certificate_of_the_cluster_is_refused_and_told_why() {
         .says(&["Unauthenticated", "not a coordinator of the cluster"]);
     // One who trusts the cluster, and whom the cluster does not.
     let mixed = strangers.user("mallory");
-    std::fs::copy(cluster.authority().user("ada").join("ca.pem"), mixed.join("ca.pem")).expect("copied");
+    let [ours, theirs] = [cluster.authority().user("ada"), mixed.clone()]
+        .map(|dir| std::fs::read_to_string(dir.join("ca.pem")).expect("read"));
+    std::fs::write(mixed.join("ca.pem"), ours + &theirs).expect("written");
     as_who(Some(&mixed)).code(5).says(&["Unauthenticated", "certificate"]);
     // A datanode is a member, and no user.
     as_who(Some(&home.join("certificates/dn1")))
@@ -115,7 +117,7 @@ fn what_crosses_the_line_is_not_the_bytes_of_the_file() {
 #[test]
 fn a_cluster_is_secured_node_by_node_while_it_is_used() {
     // What was plain, with certificates that nobody asks for yet.
-    let cluster = Cluster::start(3, Options { secured: Some("off"), ..Options::default() });
+    let cluster = Cluster::start(3, Options { trust: Trust::Own("off"), ..Options::default() });
     cluster.file("in", &Content::new("in", 0, 700_000).bytes());
     let endpoint = Some(cluster.coordinator().address());
     let ask = |args: &[&str]| dfs_tests::Dfsctl::new(cluster.binaries(), cluster.home(), endpoint, args);
@@ -139,7 +141,7 @@ fn a_cluster_is_secured_node_by_node_while_it_is_used() {
         turn(node, "required");
         as_ada(&["put", "in", &format!("/secured-{}", node.name())]).ok();
     }
-    as_ada(&["verify", "-r", "/"]).ok();
+    dfs_tests::wait_until("all is whole", || as_ada(&["verify", "-r", "/"]).code == 0);
     ask(&["ls", "/"]).run().code(5);
 }
 

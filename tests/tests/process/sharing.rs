@@ -56,14 +56,14 @@ fn bulk(node: &NodeHandle, metric: &str) -> f64 {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_put_of_many_chunks_over_a_slow_line_leaves_places_for_another_put() {
     let cluster = Cluster::start(2, Options::default());
-    let coordinator = PeerLink::connect(cluster.coordinator().address()).await;
+    let coordinator = cluster.peer(cluster.coordinator().address()).await;
     let mut slow = vec![];
     for op in 1..=4 {
         slow.extend(allocations(&coordinator, op).await);
     }
     let (mut links, mut streams) = (vec![], vec![]);
     for node in cluster.datanodes() {
-        let link = PeerLink::connect(node.address()).await;
+        let link = cluster.peer(node.address()).await;
         let here = slow.iter().filter(|allocation| allocation.targets[0].address == node.address());
         streams.extend(here.map(|allocation| begin(&link, allocation)));
         links.push(link);

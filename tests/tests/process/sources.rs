@@ -83,6 +83,7 @@ fn a_standard_input_that_is_closed_is_no_empty_file() {
     let shell = |line: &str| {
         let mut command = std::process::Command::new("sh");
         command.args(["-c", line]).current_dir(cluster.home()).env("DFSCTL", &cluster.binaries().dfsctl);
+        command.env("DFS_IDENTITY", cluster.user().expect("it is secured"));
         command.env("DFS_ENDPOINT", cluster.coordinator().address()).stdin(Stdio::piped());
         let output = command.output().expect("a shell");
         (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())

@@ -112,7 +112,7 @@ fn ls_sorts_as_it_is_told_and_find_takes_the_flags_of_unix() {
 
 #[test]
 fn contexts_name_clusters_and_the_nearest_word_counts() {
-    let cluster = Cluster::start(3, Options::default());
+    let cluster = Cluster::start(3, Options::plain());
     let home = tempfile::tempdir().expect("a directory");
     let config = home.path().to_string_lossy().into_owned();
     let run = |args: &[&str]| {

@@ -14,6 +14,7 @@ fn into_full(cluster: &Cluster, args: &[&str]) -> Output {
     let full = File::options().write(true).open("/dev/full").expect("/dev/full");
     let mut command = Command::new(&cluster.binaries().dfsctl);
     command.args(args).current_dir(cluster.home()).stdin(Stdio::null()).stdout(full);
+    command.env("DFS_IDENTITY", cluster.user().expect("it is secured"));
     command.env("DFS_ENDPOINT", cluster.coordinator().address()).output().expect("it starts")
 }
 

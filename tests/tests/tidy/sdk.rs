@@ -22,7 +22,7 @@ const OF_THE_COMMAND: &[&str] = &[
 /// Most public items of the SDK, those that a macro makes and re-exports of the protocol's types among them. A module of
 /// the protocol counts as one: what a program has to learn is what the SDK adds to the conversations that
 /// `wire/PROTOCOL.md` writes down once for all, and it meets their types only as arguments and answers.
-const PUBLIC_MAX: usize = 160;
+const PUBLIC_MAX: usize = 168;
 /// Modules of the protocol that the SDK hands on, and where their types are.
 const HANDED_ON: &[(&str, &[&str])] = &[
     ("admin", &["wire/src/message/admin.rs"]),

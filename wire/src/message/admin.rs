@@ -11,6 +11,7 @@ use super::job::{
 };
 use super::membership::{NodeLoad, NodeState};
 use super::metadata::ChunkHealth;
+pub use super::trust::{JoinTokenMade, KeysRevoked, MakeJoinToken, RevokeKeys};
 use crate::id::{ClusterId, Epoch, NodeId};
 
 /// What anyone may ask.
@@ -60,6 +61,10 @@ pub enum AdminRequest {
     Mutes,
     /// What happened to the cluster.
     Events(ReadEvents),
+    /// Let somebody in: a secret for one node that wants to join.
+    MakeJoinToken(MakeJoinToken),
+    /// Believe somebody's certificates no more.
+    RevokeKeys(RevokeKeys),
 }
 
 impl AdminRequest {
@@ -88,6 +93,8 @@ impl AdminRequest {
             Self::MuteFinding(_) => "admin.mute_finding",
             Self::Mutes => "admin.mutes",
             Self::Events(_) => "admin.events",
+            Self::MakeJoinToken(_) => "admin.make_join_token",
+            Self::RevokeKeys(_) => "admin.revoke_keys",
         }
     }
 }
@@ -205,6 +212,10 @@ pub enum AdminResponse {
     Mutes(Vec<MutedFinding>),
     /// Some events, the oldest first.
     Events(Vec<ClusterEvent>),
+    /// The secret, which nobody is told again.
+    JoinTokenMade(JoinTokenMade),
+    /// So many certificates are worth nothing any more.
+    KeysRevoked(KeysRevoked),
 }
 
 /// What a node says of itself.

@@ -3,11 +3,14 @@
 //! Register once per run, then a heartbeat every two seconds. A heartbeat names the version of the cluster state
 //! the node knows; the answer brings what has changed since, or all of it, and the chunks to put into quarantine.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::health::HealthFinding;
 use crate::auth::NodeKey;
 use crate::id::{ChunkKey, ClusterId, Epoch, Incarnation, NodeId};
+use crate::identity::KeyDigest;
 
 /// What a datanode tells the coordinator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -118,6 +121,8 @@ pub struct Heartbeat {
     pub incarnation: Incarnation,
     /// Version of the cluster state it knows; 0 = none.
     pub state_version: u64,
+    /// Version of [`Revoked`] that it knows; 0 = none.
+    pub revoked_version: u64,
     /// Load and space now.
     pub load: NodeLoad,
     /// Tombstones carried out since the last heartbeat that was answered.
@@ -273,6 +278,15 @@ pub struct Registered {
     pub state: StateFull,
 }
 
+/// The keys for which certificates are not believed any more: all of them.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Revoked {
+    /// Rises with each change; 0 = there never was one.
+    pub version: u64,
+    /// The keys; at most [`REVOKED_MAX`](crate::limits::REVOKED_MAX).
+    pub keys: BTreeSet<KeyDigest>,
+}
+
 /// The answer to a heartbeat: what changed, and what the node is to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HeartbeatReply {
@@ -284,6 +298,8 @@ pub struct HeartbeatReply {
     pub now_ms: u64,
     /// What changed in the cluster since the version that the heartbeat named.
     pub update: StateUpdate,
+    /// The keys that are not believed any more, if the heartbeat named another version of them.
+    pub revoked: Option<Revoked>,
     /// Copies to put into quarantine; repeated until confirmed.
     pub tombstones: Vec<ChunkKey>,
     /// The coordinator does not know this run: register again.

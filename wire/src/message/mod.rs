@@ -8,6 +8,7 @@
 //! | [`membership`] | datanode, coordinator | registration, heartbeats, cluster state, tombstones |
 //! | [`inventory`] | datanode, coordinator | what a node really has |
 //! | [`admin`] | anyone, any node | status, nodes, actors, health |
+//! | [`enroll`] | anyone, coordinator | certificates |
 //! | [`job`] | client, coordinator | long work: emptying datanodes, balancing, progress |
 //!
 //! Enum variants are only ever appended; a struct never changes its fields within a protocol version. No message
@@ -16,6 +17,7 @@
 mod absent;
 pub mod admin;
 pub mod chunk;
+pub mod enroll;
 pub mod facts;
 mod gc;
 pub mod health;
@@ -24,6 +26,7 @@ pub mod job;
 pub mod membership;
 pub mod metadata;
 pub mod replication;
+mod trust;
 
 use serde::{Deserialize, Serialize};
 
@@ -69,6 +72,8 @@ pub enum Request {
     Inventory(inventory::InventoryRequest),
     /// Status and inspection.
     Admin(admin::AdminRequest),
+    /// Certificates.
+    Enroll(enroll::EnrollRequest),
 }
 
 impl Request {
@@ -81,6 +86,7 @@ impl Request {
             Self::Membership(r) => r.name(),
             Self::Inventory(r) => r.name(),
             Self::Admin(r) => r.name(),
+            Self::Enroll(r) => r.name(),
         }
     }
 }
@@ -100,6 +106,8 @@ pub enum Response {
     Inventory(inventory::InventoryResponse),
     /// To a [`Request::Admin`].
     Admin(admin::AdminResponse),
+    /// To a [`Request::Enroll`].
+    Enroll(enroll::EnrollResponse),
 }
 
 /// What ends a stream: one per request, always.

@@ -18,7 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{FallibleAccept, TlsAcceptor};
 
-use super::{Proof, ProofCell, identity_of};
+use super::{Proof, ProofCell, bearer_of};
 use crate::limits::TLS_BUFFER_BYTES;
 
 /// The type of a TLS record that carries a handshake.
@@ -119,8 +119,8 @@ impl<IO: AsyncRead + AsyncWrite + Unpin> Arriving<IO> {
                         }
                     };
                     let certificates = stream.get_ref().1.peer_certificates();
-                    let identity = certificates.and_then(<[_]>::first).and_then(identity_of);
-                    self.proof.set(Proof::Secured(identity));
+                    let bearer = certificates.and_then(<[_]>::first).and_then(bearer_of);
+                    self.proof.set(Proof::Secured(bearer));
                     self.state = State::Secured(Box::new(stream));
                 }
                 State::Parting(parting) => {

@@ -6,6 +6,8 @@ use rcgen::{
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::*;
+use sha2::{Digest as _, Sha256};
+
 use crate::id::NodeId;
 
 /// A certificate authority for a test.
@@ -47,6 +49,11 @@ impl Authority {
     }
 }
 
+fn identity(proof: &Proof) -> Option<&Identity> {
+    let Proof::Secured(bearer) = proof else { return None };
+    bearer.as_ref().map(|bearer| &bearer.identity)
+}
+
 const SERVER: Identity = Identity::Datanode(NodeId(7));
 
 /// What a server makes of whoever `client` is: what the client gets back of what it says, and the proof.
@@ -82,10 +89,23 @@ async fn each_end_knows_who_the_other_is() {
     {
         let (said, proof) = meet(&authority.of(&who), PeerName::Node(NodeId(7)), &server).await;
         assert_eq!(said.expect("it is heard"), b"DFS1");
-        assert_eq!(proof, Proof::Secured(Some(who)));
+        assert_eq!(identity(&proof), Some(&who));
     }
     let (said, proof) = meet(&authority.anonymous(), PeerName::Node(NodeId(7)), &server).await;
     assert_eq!((said.expect("it is heard"), proof), (b"DFS1".to_vec(), Proof::Secured(None)));
+}
+
+#[tokio::test]
+async fn a_key_is_known_by_the_same_digest_with_its_certificate_and_without() {
+    let authority = Authority::new();
+    let key = KeyPair::generate().expect("a key");
+    let mut params = CertificateParams::new(SERVER.dns_names()).expect("names");
+    params.extended_key_usages = vec![];
+    let pem = params.signed_by(&key, &authority.issuer).expect("signed").pem();
+    let bearer = bearer_of(&CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate"));
+    let bare = crate::message::enroll::PublicKey(key.public_key_raw().to_vec());
+    assert!(bare.is_well_formed());
+    assert_eq!(bearer, Some(Bearer { identity: SERVER, key: bare.digest(&SERVER) }));
 }
 
 #[tokio::test]
@@ -99,9 +119,6 @@ async fn another_than_who_was_meant_is_found_out() {
     }
     let coordinator = authority.of(&Identity::Coordinator(NodeId(9)));
     assert!(meet(&client, PeerName::Coordinator, &coordinator).await.0.is_ok());
-    // A user's certificate does not make a server, whatever its names.
-    let as_node = authority.issue(SERVER.dns_names(), vec![ExtendedKeyUsagePurpose::ClientAuth]);
-    assert!(meet(&client, PeerName::Node(NodeId(7)), &authority.tls(&as_node)).await.0.is_err());
 }
 
 #[tokio::test]
@@ -115,12 +132,33 @@ async fn what_another_authority_signed_is_worth_nothing() {
         // It trusts whom it does not need to, and shows what it has.
         let (certificate, key) = theirs.issue(Identity::Coordinator(NodeId(1)).dns_names(), vec![]);
         let own = Some((certificate.as_bytes(), key.as_bytes()));
-        Tls::new(TlsMaterial { ca: ours.pem.as_bytes(), own }).expect("they belong together").connecting
+        let both = format!("{}{}", ours.pem, theirs.pem);
+        Tls::new(TlsMaterial { ca: both.as_bytes(), own }).expect("they belong together").connecting
     };
     let (said, proof) = meet(&forged, PeerName::Node(NodeId(7)), &server).await;
     let error = said.expect_err("the stranger is not trusted by the server");
     assert!(is_distrust(&error) && !speaks_no_tls(&error), "{error}");
     assert_eq!(proof, Proof::Plain);
+}
+
+#[tokio::test]
+async fn a_newcomer_knows_the_authority_by_its_digest_alone() {
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    let der = |pem: &str| CertificateDer::from_pem_slice(pem.as_bytes()).expect("a certificate");
+    let newcomer = Tls::pinned(Sha256::digest(der(&ours.pem)).into()).expect("usable");
+    let showing = |authority: &Authority, shown: &str| {
+        let (certificate, key) = authority.issue(SERVER.dns_names(), vec![]);
+        authority.tls(&(format!("{certificate}{shown}"), key))
+    };
+    let meets = |server| async move { meet(&newcomer.clone(), PeerName::Node(NodeId(7)), &server).await };
+    let (said, proof) = meets.clone()(showing(&ours, &ours.pem)).await;
+    assert_eq!((said.expect("it is heard"), proof), (b"DFS1".to_vec(), Proof::Secured(None)));
+    assert!(meets.clone()(showing(&ours, "")).await.0.is_err(), "the authority is not shown");
+    assert!(meets.clone()(showing(&theirs, &theirs.pem)).await.0.is_err(), "another authority");
+    assert!(meets.clone()(showing(&theirs, &ours.pem)).await.0.is_err(), "shown, but it did not sign");
+    let another = Tls::pinned([7; 32]).expect("usable");
+    let (said, _) = meet(&another, PeerName::Node(NodeId(7)), &showing(&ours, &ours.pem)).await;
+    assert!(is_distrust(&said.expect_err("it is not the one")));
 }
 
 #[tokio::test]
@@ -165,6 +203,9 @@ fn what_does_not_belong_together_is_refused() {
     let (certificate, key) = authority.issue(SERVER.dns_names(), vec![]);
     let (_, other_key) = authority.issue(SERVER.dns_names(), vec![]);
     let (nobody, nobodys_key) = authority.issue(vec!["example.org".to_owned()], vec![]);
+    let other = Authority::new().issue(SERVER.dns_names(), vec![]);
+    // A client's certificate does not make a server, whatever its names.
+    let client = authority.issue(SERVER.dns_names(), vec![ExtendedKeyUsagePurpose::ClientAuth]);
     let new = |ca: &str, own: Option<(&str, &str)>| {
         let own = own.map(|(certificate, key)| (certificate.as_bytes(), key.as_bytes()));
         Tls::new(TlsMaterial { ca: ca.as_bytes(), own }).map(drop).map_err(|e| e.to_string())
@@ -179,6 +220,8 @@ fn what_does_not_belong_together_is_refused() {
         (new(ca, Some((&certificate, &certificate))), "private key"),
         (new(ca, Some((&certificate, &other_key))), "key"),
         (new(ca, Some((&nobody, &nobodys_key))), "example.org"),
+        (new(ca, Some((&other.0, &other.1))), "invalidsignature"),
+        (new(ca, Some((&client.0, &client.1))), "requiredekunotfound"),
     ] {
         let said = wrong.expect_err("it is refused");
         assert!(said.to_lowercase().contains(says), "{said:?} does not say {says:?}");

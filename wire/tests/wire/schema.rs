@@ -5,7 +5,7 @@ use std::fmt::Write;
 use crate::recorded;
 
 /// The files that define what travels in heads, in the order of the document.
-pub(crate) const FILES: [(&str, &str); 17] = [
+pub(crate) const FILES: [(&str, &str); 20] = [
     ("Heads of frames", "src/message/mod.rs"),
     ("Handshake", "src/handshake.rs"),
     ("Status", "src/status.rs"),
@@ -20,7 +20,10 @@ pub(crate) const FILES: [(&str, &str); 17] = [
     ("Replication", "src/message/replication.rs"),
     ("Membership", "src/message/membership.rs"),
     ("Inventory", "src/message/inventory.rs"),
+    ("Certificates", "src/message/enroll.rs"),
+    ("Secrets", "src/secret.rs"),
     ("Admin", "src/message/admin.rs"),
+    ("Admin: who is let in", "src/message/trust.rs"),
     ("Health", "src/message/health.rs"),
     ("Jobs", "src/message/job.rs"),
 ];

@@ -64,6 +64,14 @@ impl Membership {
         self.view.send_replace(Arc::new(self.state.view()));
     }
 
+    /// Tells of a node that changed its state, if one did.
+    fn show(&self, transition: Option<Transition>) {
+        if let Some(transition) = transition {
+            Self::log(&transition);
+            self.publish();
+        }
+    }
+
     fn log(transition: &Transition) {
         let Transition { node, name, from, to } = transition;
         let from = from.map_or("unknown", NodeState::name);
@@ -126,9 +134,7 @@ impl Behaviour for Membership {
             }
             MembershipMsg::Heartbeat(word, reply) => {
                 let heard = self.state.heartbeat(now, &word);
-                if let Ok((_, Some(transition))) = &heard {
-                    Self::log(transition);
-                }
+                heard.iter().filter_map(|(_, transition)| transition.as_ref()).for_each(Self::log);
                 self.publish();
                 reply.send(heard.map(|(heard, _)| heard));
             }
@@ -157,11 +163,13 @@ impl Behaviour for Membership {
             MembershipMsg::BeginForget(node, reply) => reply.send(self.state.begin_forget(now, node)),
             MembershipMsg::Spare(node) => self.state.spare(node),
             MembershipMsg::Forget(node, reply) => {
-                if let Some(transition) = self.state.forget(now, node) {
-                    Self::log(&transition);
-                    self.publish();
-                }
+                let transition = self.state.forget(now, node);
+                self.show(transition);
                 reply.send(());
+            }
+            MembershipMsg::Expel(node) => {
+                let expelled = self.state.expel(now, node);
+                self.show(expelled);
             }
             MembershipMsg::WantInventory(node) => self.state.want_inventory(node),
             MembershipMsg::InventoryDone(node, incarnation) => {

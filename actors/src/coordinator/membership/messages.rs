@@ -35,6 +35,8 @@ pub enum MembershipMsg {
     Spare(NodeId),
     /// A node is forgotten: that is durable.
     Forget(NodeId, Reply<()>),
+    /// Nobody believes a node any more: it counts as down until it is heard of again.
+    Expel(NodeId),
     /// An inventory is wanted of this node, or of all.
     WantInventory(Option<NodeId>),
     /// A whole inventory of a node came to its end.

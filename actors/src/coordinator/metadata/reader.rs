@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dfs_wire::id::{ChunkId, ChunkKey, Epoch, NodeId};
+use dfs_wire::identity::Identity;
 use dfs_wire::message::admin::{ClusterEvent, ReadEvents};
 use dfs_wire::message::inventory::InventoryReport;
 use dfs_wire::message::metadata::{
@@ -18,6 +19,7 @@ use dfs_wire::message::metadata::{
     TrashPage, UploadFound, UploadedChunks, UploadedPage,
 };
 use dfs_wire::path::DfsPath;
+use dfs_wire::secret::SecretDigest;
 use dfs_wire::status::{Status, StatusCode};
 use tokio::sync::oneshot;
 
@@ -25,10 +27,10 @@ use super::ops::inventory::{CopyFinding, Judged, Sight};
 use super::ops::read::{ExplainPage, ReadPage};
 use super::ops::{
     OpContext, cluster, events, fsck, gc, inventory, jobs, list, maintenance, names, outcome, read, resume,
-    surplus, trash, trash_usage,
+    surplus, trash, trash_usage, trust,
 };
 use crate::coordinator::metadata::model::records::{
-    HealthBook, Known, MaintainedNodes, NodeRecord, Outcomes, UnknownReign,
+    HealthBook, JoinTokenRecord, Known, MaintainedNodes, NodeRecord, Outcomes, RevokedKeys, UnknownReign,
 };
 use crate::coordinator::metadata::model::worth::Reaches;
 use crate::coordinator::metadata::table::error::MetaError;
@@ -283,6 +285,39 @@ impl MetadataReader {
     /// Of the store.
     pub fn nodes(&self) -> Result<Vec<(NodeId, NodeRecord)>, MetaError> {
         self.read(|view| cluster::nodes(view))
+    }
+
+    /// A join token.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn join_token(&self, secret: SecretDigest) -> Result<Option<JoinTokenRecord>, MetaError> {
+        self.read(|view| trust::token(view, secret))
+    }
+
+    /// Whether a join token can still be used by somebody.
+    ///
+    /// # Errors
+    /// `Unauthenticated`; of the store.
+    pub fn check_join_token(&self, secret: SecretDigest, now_ms: u64, wall_ms: u64) -> Result<(), MetaError> {
+        self.read(|view| trust::check_token(view, secret, now_ms, wall_ms).map(|_| ()))
+    }
+
+    /// Whether somebody has a certificate that counts.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn has_live_keys(&self, who: &Identity, wall_ms: u64) -> Result<bool, MetaError> {
+        let issued = self.read(|view| trust::issued(view, who))?.unwrap_or_default();
+        Ok(issued.0.values().any(|end| *end >= wall_ms))
+    }
+
+    /// The keys that are not believed any more.
+    ///
+    /// # Errors
+    /// Of the store.
+    pub fn revoked_keys(&self) -> Result<RevokedKeys, MetaError> {
+        self.read(|view| trust::revoked(view))
     }
 
     /// What operators have said of nodes that may be away.

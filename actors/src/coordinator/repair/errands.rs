@@ -41,7 +41,7 @@ pub(in crate::coordinator) fn introduction(reign: &Reign, name: &str) -> LinksAr
     let hello = Hello {
         cluster: Some(reign.cluster),
         peer: Peer::Coordinator(me),
-        credentials: Vec::new(),
+        credentials: None,
         features: 0,
         connection_credit: CONNECTION_CREDIT_BYTES,
     };

@@ -8,6 +8,7 @@ use crate::watch;
 use dfs_wire::Bytes;
 use dfs_wire::handshake::{Hello, Peer, Welcome};
 use dfs_wire::id::{NodeId, OpId};
+use dfs_wire::identity::KeyDigest;
 use dfs_wire::limits::SILENT_NAMED_MAX;
 use dfs_wire::link::Incoming;
 use dfs_wire::message::admin::{AdminRequest, AdminResponse, ClusterStatus, HealthLevel, NodeStatus};
@@ -21,6 +22,7 @@ use futures_util::future::BoxFuture;
 
 use super::doorbell::Doorbell;
 use super::read_order::is_avoided;
+use super::trust::Trust;
 use super::turns::InventoryTurns;
 use crate::coordinator::census::Counted;
 use crate::coordinator::events::{BookReceiver, EventsMsg};
@@ -50,7 +52,7 @@ const DEADLINE_DEFAULT: Duration = Duration::from_secs(30);
 /// The longest deadline that is honoured.
 const DEADLINE_MAX: Duration = Duration::from_secs(120);
 /// Patience with the metadata when the cluster is shown: less than that of whoever looks.
-const SHOWN_WITHIN: Duration = Duration::from_secs(3);
+pub(super) const SHOWN_WITHIN: Duration = Duration::from_secs(3);
 /// Patience with the metadata in a handshake: a small part of the peer's.
 const STAMPED_WITHIN: Duration = Duration::from_secs(1);
 /// Findings in one answer; the worst come first.
@@ -128,6 +130,8 @@ pub struct CoordinatorParts {
     pub(in crate::coordinator) book: BookReceiver,
     /// What repair does.
     pub(in crate::coordinator) repair: Arc<RepairHealth>,
+    /// Who is let in, and who not any more.
+    pub trust: Trust,
     /// Signs what clients may do at datanodes.
     pub(in crate::coordinator) signer: Arc<Signer>,
     /// Name, actors, uptime.
@@ -163,11 +167,18 @@ impl CoordinatorService {
         self.answer_to(None, head).await
     }
 
-    async fn answer_to(self: &Arc<Self>, source: Option<IpAddr>, head: RequestHead) -> ResponseHead {
+    /// What this process asks of itself.
+    pub(super) fn asked_here(&self) -> Asked {
+        let op = OpId(self.parts.env.rng.u128());
+        Asked { op, source: None, until: self.parts.env.now() + DEADLINE_DEFAULT }
+    }
+
+    async fn answer_to(self: &Arc<Self>, peer: Option<&PeerInfo>, head: RequestHead) -> ResponseHead {
         let limit = match head.deadline_ms {
             0 => DEADLINE_DEFAULT,
             ms => Duration::from_millis(u64::from(ms)).min(DEADLINE_MAX),
         };
+        let source = peer.map(|peer| peer.address.ip());
         let asked = Asked { op: head.op, source, until: self.parts.env.now() + limit };
         match head.body {
             Request::Metadata(request) => self.metadata(&asked, request).await.map(Response::Metadata),
@@ -203,6 +214,13 @@ impl CoordinatorService {
             Request::Admin(
                 request @ (AdminRequest::MuteFinding(_) | AdminRequest::Mutes | AdminRequest::Events(_)),
             ) => self.about_events(&asked, request).await.map(Response::Admin),
+            Request::Admin(request @ (AdminRequest::MakeJoinToken(_) | AdminRequest::RevokeKeys(_))) => {
+                self.about_trust(&asked, peer, request).await.map(Response::Admin)
+            }
+            Request::Enroll(request) => match peer {
+                Some(peer) => self.enroll(&asked, peer, request).await.map(Response::Enroll),
+                None => Err(Status::new(StatusCode::Unsupported, "this process certifies itself")),
+            },
             Request::Admin(AdminRequest::TakeInventories) => self.take_inventories().map(Response::Admin),
             Request::Admin(AdminRequest::GcStatus) => self.gc_status(&asked).await.map(Response::Admin),
             Request::Admin(AdminRequest::RunGc(word)) => self.run_gc(&asked, word).await.map(Response::Admin),
@@ -429,6 +447,9 @@ impl Service for CoordinatorService {
                 return Err(Status::new(StatusCode::WrongCluster, text)
                     .hint("check the address, or whose data directory this is"));
             }
+            if let Peer::Newcomer(_) = hello.peer {
+                self.hear_newcomer(hello).await?;
+            }
             let now_ms = self.parts.time.now_ms();
             let stamp = move |reader: &MetadataReader| reader.fresh_stamp(now_ms);
             let stamp = self.parts.reads.ask(ReadFor::Membership, STAMPED_WITHIN, stamp).await;
@@ -439,13 +460,17 @@ impl Service for CoordinatorService {
         })
     }
 
+    fn is_revoked(&self, key: &KeyDigest) -> bool {
+        self.disbelieves(key)
+    }
+
     fn serve(self: Arc<Self>, peer: Arc<PeerInfo>, incoming: Incoming) -> BoxFuture<'static, ()> {
         Box::pin(async move {
             let Incoming { head, tail, stream } = incoming;
             drop(tail);
             let name = head.body.name();
             let answer = match speaks_for_itself(&peer.peer, &head.body) {
-                Ok(()) => self.answer_to(Some(peer.address.ip()), head).await,
+                Ok(()) => self.answer_to(Some(&peer), head).await,
                 Err(status) => Err(status),
             };
             if let Err(status) = &answer {

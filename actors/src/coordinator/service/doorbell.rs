@@ -55,7 +55,7 @@ impl Dialing {
             cluster: Some(cluster),
             // Clients that take all their places at a node do not keep it out of the cluster.
             peer: Peer::Operator(peer),
-            credentials: Vec::new(),
+            credentials: None,
             features: 0,
             connection_credit: CONNECTION_CREDIT_BYTES,
         };

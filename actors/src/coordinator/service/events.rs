@@ -78,9 +78,13 @@ impl CoordinatorService {
     /// An operator did something; for people to read later.
     pub(super) fn happened(&self, asked: &Asked, what: &str, node: &str) {
         let text = format!("{} {what}", asked_by(asked));
-        let happening = Happening::new("operator", HealthLevel::Ok, text).about(node);
+        self.came_to_pass(Happening::new("operator", HealthLevel::Ok, text).about(node));
+    }
+
+    /// Has the keeper of events note something.
+    pub(super) fn came_to_pass(&self, happening: Happening) {
         if let Err(error) = self.parts.events.try_send(EventsMsg::Note(happening)) {
-            tracing::warn!(%error, what, "what an operator did could not be kept");
+            tracing::warn!(%error, "what happened could not be kept");
         }
     }
 }

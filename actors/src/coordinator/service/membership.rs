@@ -7,7 +7,7 @@ use dfs_wire::id::{ChunkKey, NodeId};
 use dfs_wire::limits::TOMBSTONES_PER_HEARTBEAT_MAX;
 use dfs_wire::message::admin::{AdminResponse, MaintainNode, MaintainedNode};
 use dfs_wire::message::membership::{
-    Heartbeat, HeartbeatReply, Leave, MembershipRequest, MembershipResponse, Register, Registered,
+    Heartbeat, HeartbeatReply, Leave, MembershipRequest, MembershipResponse, Register, Registered, Revoked,
     StateUpdate,
 };
 use dfs_wire::status::{Status, StatusCode};
@@ -43,15 +43,14 @@ fn findings(word: &Heartbeat) -> Vec<CopyFinding> {
     corrupt.chain(missing).collect()
 }
 
-/// What the node is to delete, and the commit position: as much as fits beside an update of `news` nodes, and nothing if the
-/// metadata is an old copy.
+/// What the node is to delete, and the commit position: nothing if the answer has other news, or the metadata is an old copy.
 fn orders(
     reader: &MetadataReader,
     node: NodeId,
-    news: usize,
+    quiet: bool,
     heard: Reaches<'_>,
 ) -> Result<(Vec<ChunkKey>, u64), MetaError> {
-    let quiet = news > SMALL_UPDATE || reader.unknown_reign()?.is_some();
+    let quiet = quiet || reader.unknown_reign()?.is_some();
     let tombstones = match quiet {
         true => Vec::new(),
         false => reader.orders(node, TOMBSTONES_PER_HEARTBEAT_MAX, heard)?,
@@ -215,6 +214,7 @@ impl CoordinatorService {
     /// The answer means that all the heartbeat told is durable: the node forgets it then.
     async fn heartbeat(self: &Arc<Self>, asked: &Asked, word: Heartbeat) -> Result<HeartbeatReply, Status> {
         let (node, deleted, found) = (word.node, word.deleted.clone(), findings(&word));
+        let revoked_version = word.revoked_version;
         let counts = (node, word.load.chunks);
         let corrupt = word.corrupt.clone();
         let beat = |reply| MembershipMsg::Heartbeat(Box::new(word), reply);
@@ -224,6 +224,7 @@ impl CoordinatorService {
             position: 0,
             now_ms: self.parts.time.now_ms(),
             update: heard.update,
+            revoked: None,
             tombstones: Vec::new(),
             register_again: heard.register_again,
             inventory_wanted: heard.inventory_wanted,
@@ -246,9 +247,17 @@ impl CoordinatorService {
             StateUpdate::Increment(step) => step.nodes.len(),
             StateUpdate::Full(all) => all.nodes.len(),
         };
+        // Beside other news there may be no room for it: the next answer has it.
+        let revoked = self.parts.trust.revoked();
+        if revoked.version != revoked_version && news == 0 {
+            reply.revoked = Some(Revoked::clone(&revoked));
+        }
+        let quiet = news > SMALL_UPDATE || reply.revoked.is_some();
         let orders = move |service: &Self, reader: &MetadataReader| {
+            // What was revoked durably counts, whatever became of whoever asked for it.
+            service.parts.trust.learn(&reader.revoked_keys()?);
             let view = service.view();
-            orders(reader, node, news, &compared(&view, service.parts.time.now_ms()))
+            orders(reader, node, quiet, &compared(&view, service.parts.time.now_ms()))
         };
         (reply.tombstones, reply.position) = self.apart(ReadFor::Membership, asked, orders).await?;
         Ok(reply)

@@ -3,6 +3,7 @@
 mod apart;
 mod dispatch;
 mod doorbell;
+mod enroll;
 mod events;
 mod forget;
 mod garbage;
@@ -13,9 +14,11 @@ mod membership;
 mod metadata;
 mod read_order;
 mod replication;
+mod trust;
 mod turns;
 
 #[cfg(test)]
 pub(super) use dispatch::speaks_for_itself;
 pub use dispatch::{CoordinatorConfig, CoordinatorParts, CoordinatorService};
 pub use doorbell::{Answering, Dialing, Doorbell};
+pub use trust::Trust;

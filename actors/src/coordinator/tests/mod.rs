@@ -22,8 +22,9 @@ pub(crate) use futures_util::future::BoxFuture;
 
 pub(crate) use super::service::{CoordinatorConfig, CoordinatorService};
 pub(crate) use super::tree::{CoordinatorArgs, coordinator};
-pub(crate) use crate::coordinator::RepairConfig;
+use crate::coordinator::RepairConfig;
 use crate::coordinator::gc::{GcConfig, GcMsg};
+pub(crate) use crate::coordinator::metadata::model::records::RevokedKeys;
 pub(crate) use crate::coordinator::metadata::model::time::ReignClock;
 pub(crate) use crate::coordinator::metadata::ops::cluster::{self, Reign};
 pub(crate) use crate::coordinator::metadata::reader::{LaneFull, MetadataReader, ReadFor, ReadLane};
@@ -31,6 +32,7 @@ pub(crate) use crate::coordinator::metadata::table::memory::MemoryStore;
 pub(crate) use crate::coordinator::metadata::table::store::MetadataStore;
 pub(crate) use crate::coordinator::metadata::writer::{CommitLane, InlineLane, LaneJob};
 pub(crate) use crate::coordinator::service::{Answering, Doorbell};
+use crate::coordinator::{Trust, Unwrapped};
 pub(crate) use crate::env::Env;
 pub(crate) use crate::peer::admin::{NodeAdmin, NodeFacts, NodeName};
 pub(crate) use crate::supervisor::{ActorTree, Addr, Root, Strike, StrikeTarget};
@@ -96,7 +98,8 @@ impl Rig {
     ) -> Self {
         let time = ReignClock::new(env.clock.clone());
         let reign =
-            cluster::open(store.as_ref(), ClusterId(0xc1), &ClusterKey([5; 32]), time.now_ms()).unwrap();
+            cluster::open(store.as_ref(), ClusterId(0xc1), &ClusterKey([5; 32]), &Unwrapped, time.now_ms())
+                .unwrap();
         let tree = ActorTree::new("coordinator");
         let name = NodeName {
             node: NodeId(0xc0),
@@ -108,6 +111,7 @@ impl Rig {
         let facts = Arc::new(NodeFacts::default);
         let doors = Arc::new(Doors::default());
         let parts = coordinator(CoordinatorArgs {
+            trust: Trust::new(None, &RevokedKeys::default()),
             env: env.clone(),
             store: seen,
             lane,
@@ -167,6 +171,7 @@ impl Rig {
 
     pub(crate) async fn beat(&self, id: u128, deleted: &[ChunkKey], corrupt: &[ChunkKey]) -> HeartbeatReply {
         let word = Heartbeat {
+            revoked_version: 0,
             node: NodeId(id),
             incarnation: Incarnation(1),
             state_version: 0,

@@ -69,7 +69,7 @@ impl Rig {
 
     async fn welcome(&self) -> Welcome {
         let peer = Peer::Client(ClientPeer { client: ClientId(1), name: "c".into() });
-        let hello = Hello { cluster: None, peer, credentials: vec![], features: 0, connection_credit: 0 };
+        let hello = Hello { cluster: None, peer, credentials: None, features: 0, connection_credit: 0 };
         self.service.welcome(&hello, ProtocolVersion::HIGHEST, 1).await.unwrap()
     }
 }

@@ -2,6 +2,7 @@
 
 use dfs_wire::auth::{Grant, GrantOp, Mac, Receipt};
 use dfs_wire::id::{ChunkKey, ClusterId, NodeId};
+use dfs_wire::identity::KeyDigest;
 use dfs_wire::status::Status;
 
 /// Checks grants and signs receipts with what this node knows of its coordinator.
@@ -20,6 +21,9 @@ pub trait Authority: Send + Sync + 'static {
 
     /// Has the coordinator asked what changed in the cluster, soon. Does not wait.
     fn want_news(&self);
+
+    /// Whether the coordinator has said that certificates for this key are not believed any more.
+    fn is_revoked(&self, key: &KeyDigest) -> bool;
 
     /// Checks a grant: signature, operation, expiry in coordinator time, epoch.
     ///

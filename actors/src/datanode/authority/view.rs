@@ -7,7 +7,8 @@ use crate::watch;
 use dfs_wire::auth::{Grant, GrantOp, Mac, NodeKey, Receipt};
 use dfs_wire::bugs::{self, Bug};
 use dfs_wire::id::{ChunkKey, ClusterId, Epoch, NodeId};
-use dfs_wire::message::membership::{NodeEntry, NodeState, StateUpdate};
+use dfs_wire::identity::KeyDigest;
+use dfs_wire::message::membership::{NodeEntry, NodeState, Revoked, StateUpdate};
 use dfs_wire::status::{Status, StatusCode};
 
 use super::identity::Heard;
@@ -49,6 +50,8 @@ pub struct Knowledge {
     pub state_version: u64,
     /// The cluster state.
     pub nodes: BTreeMap<NodeId, NodeEntry>,
+    /// Which keys are not believed any more, and the version of that.
+    pub revoked: Arc<Revoked>,
     /// Whether the coordinator has taken this run in, and has answered lately.
     pub active: bool,
     /// Why the coordinator did not take this run in, or did not answer, when it was last asked in vain.
@@ -249,6 +252,10 @@ impl Authority for NodeAuthority {
 
     fn want_news(&self) {
         (self.want_news)();
+    }
+
+    fn is_revoked(&self, key: &KeyDigest) -> bool {
+        self.view.get().revoked.keys.contains(key)
     }
 
     fn check(&self, grant: &Grant, mac: &Mac, op: GrantOp) -> Result<(), Status> {

@@ -142,6 +142,7 @@ impl Heartbeat {
             node: self.args.me.node,
             incarnation: self.args.me.incarnation,
             state_version: self.args.view.get().state_version,
+            revoked_version: self.args.view.get().revoked.version,
             load: self.args.probe.load(),
             deleted,
             corrupt,
@@ -203,6 +204,9 @@ impl Heartbeat {
             known.clock = Some(ClockReading { coordinator_ms: learned.now_ms, heard: now });
             (known.active, known.refusal) = (true, None);
             known.apply(learned.update);
+            if let Some(revoked) = learned.revoked {
+                known.revoked = Arc::new(revoked);
+            }
         });
     }
 

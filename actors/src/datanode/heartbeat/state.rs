@@ -29,7 +29,7 @@ use std::time::Duration;
 
 use dfs_wire::id::{ChunkKey, Epoch};
 use dfs_wire::limits::TOMBSTONES_PER_HEARTBEAT_MAX;
-use dfs_wire::message::membership::{HeartbeatReply, Registered, StateUpdate};
+use dfs_wire::message::membership::{HeartbeatReply, Registered, Revoked, StateUpdate};
 use dfs_wire::status::{Status, StatusCode};
 
 use crate::budgets::FINDINGS_WAITING_MAX;
@@ -79,6 +79,8 @@ pub(crate) struct Learned {
     pub now_ms: u64,
     /// What changed in the cluster.
     pub update: StateUpdate,
+    /// The keys that are not believed any more, if that is news.
+    pub revoked: Option<Revoked>,
 }
 
 /// What the shell is to do.
@@ -338,8 +340,8 @@ impl HeartbeatState {
         self.corrupt.retain(|key| told.corrupt.binary_search(key).is_err());
         self.missing.retain(|key, _| !told.missing.contains(key));
         self.missing.values_mut().for_each(|heard| *heard = true);
-        let HeartbeatReply { epoch, position, now_ms, update, .. } = word;
-        let learned = Learned { joined: None, epoch, position, now_ms, update };
+        let HeartbeatReply { epoch, position, now_ms, update, revoked, .. } = word;
+        let learned = Learned { joined: None, epoch, position, now_ms, update, revoked };
         let mut effects = vec![Effect::Learn(Box::new(learned))];
         self.more = word.tombstones.len() >= TOMBSTONES_PER_HEARTBEAT_MAX;
         let news: Vec<ChunkKey> = word
@@ -426,7 +428,8 @@ impl HeartbeatState {
         self.next_at = now + self.interval;
         let joined = Some(joined(&word));
         let Registered { epoch, position, now_ms, state, .. } = word;
-        let learned = Learned { joined, epoch, position, now_ms, update: StateUpdate::Full(state) };
+        let learned =
+            Learned { joined, epoch, position, now_ms, update: StateUpdate::Full(state), revoked: None };
         vec![Effect::Learn(Box::new(learned)), Effect::TakeInventory { anew: true }]
     }
 

@@ -11,7 +11,7 @@ use dfs_wire::limits::SILENT_TICKS_MAX;
 use dfs_wire::link::{Accepting, Incoming, Link, LinkParams, Liveness, Role};
 use dfs_wire::slab::SlabBudget;
 use dfs_wire::status::{Status, StatusCode};
-use dfs_wire::tls::ProofCell;
+use dfs_wire::tls::{Proof, ProofCell};
 use tokio::task::JoinSet;
 use tracing::Instrument;
 
@@ -23,7 +23,7 @@ use super::requests::RequestStats;
 use super::state::{SessionFate, SessionLimits, SessionState};
 use super::{PeerInfo, Service};
 use crate::env::{BoxRead, BoxWrite, Clock, Connection};
-use crate::peer::gate::{Gate, out_of_place};
+use crate::peer::gate::{Gate, out_of_place, revoked};
 use crate::supervisor::{ActorError, Behaviour, Ctx, FirstLife};
 
 /// How often a session looks whether its peer is alive. The third silent look in a row ends it: 15 to 20 s after the peer's
@@ -260,7 +260,12 @@ async fn shake_hands(
     place.open(link.clone());
     ctx.spawn(driver.reader);
     ctx.spawn(driver.writer);
-    Ok((link, PeerInfo { peer: hello.peer, address, session: args.session }))
+    let bearer = match proof.get() {
+        Proof::Secured(bearer) => bearer,
+        Proof::Plain => None,
+    };
+    let Hello { peer, credentials, .. } = hello;
+    Ok((link, PeerInfo { peer, bearer, credentials, address, session: args.session }))
 }
 
 /// Why there is no agreement, and whether the peer knows.
@@ -295,7 +300,13 @@ async fn agree(
     accepting: &mut Accepting<BoxRead, BoxWrite>,
 ) -> Result<(Hello, Welcome), HandshakeFailure> {
     let (hello, version) = accepting.hello().await.map_err(HandshakeFailure::Told)?;
-    args.gate.admit(&hello.peer, &proof.get()).map_err(HandshakeFailure::Untold)?;
+    let proof = proof.get();
+    args.gate.admit(&hello, &proof).map_err(HandshakeFailure::Untold)?;
+    if let Proof::Secured(Some(bearer)) = &proof
+        && args.service.is_revoked(&bearer.key)
+    {
+        return Err(HandshakeFailure::Untold(revoked()));
+    }
     let welcome =
         args.service.welcome(&hello, version, args.session).await.map_err(HandshakeFailure::Untold)?;
     place.introduce(&hello.peer).map_err(HandshakeFailure::Untold)?;
@@ -337,7 +348,10 @@ async fn serve_requests(link: Link, peer: Arc<PeerInfo>, serving: Serving) {
             request = %incoming.head.op,
             session = peer.session,
         );
-        if let Some(status) = out_of_place(&peer.peer, &incoming.head.body) {
+        let gone = peer.bearer.as_ref().is_some_and(|bearer| serving.service.is_revoked(&bearer.key));
+        if gone {
+            requests.spawn(refuse(incoming, revoked()).instrument(span));
+        } else if let Some(status) = out_of_place(&peer.peer, &incoming.head.body) {
             requests.spawn(refuse(incoming, status).instrument(span));
         } else {
             requests.spawn(Arc::clone(&serving.service).serve(peer.clone(), incoming).instrument(span));

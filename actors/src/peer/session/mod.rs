@@ -19,7 +19,8 @@ mod state;
 
 use std::net::SocketAddr;
 
-use dfs_wire::handshake::{Hello, Peer, Welcome};
+use dfs_wire::handshake::{Credentials, Hello, Peer, Welcome};
+use dfs_wire::identity::{Bearer, KeyDigest};
 use dfs_wire::link::Incoming;
 use dfs_wire::status::Status;
 use dfs_wire::version::ProtocolVersion;
@@ -38,6 +39,10 @@ pub use state::SessionLimits;
 pub struct PeerInfo {
     /// What it said of itself.
     pub peer: Peer,
+    /// Whose certificate it has, if it has one.
+    pub bearer: Option<Bearer>,
+    /// What else it showed.
+    pub credentials: Option<Credentials>,
     /// Where it connects from.
     pub address: SocketAddr,
     /// Number of the session, in both ends' logs.
@@ -56,6 +61,9 @@ pub trait Service: Send + Sync + 'static {
         version: ProtocolVersion,
         session: u64,
     ) -> BoxFuture<'a, Result<Welcome, Status>>;
+
+    /// Whether certificates for this key are not believed any more. Asked for each request.
+    fn is_revoked(&self, key: &KeyDigest) -> bool;
 
     /// Carries one request to its answer. Runs as a task of the session and ends with it; a panic resets the stream
     /// and leaves the session alone.

@@ -232,7 +232,7 @@ impl Place {
     /// `Busy` if nobody there can make room, or if this one was told to go itself.
     pub(super) fn introduce(&self, peer: &Peer) -> Result<Class, Status> {
         let class = match peer {
-            Peer::Client(_) => Class::Client,
+            Peer::Client(_) | Peer::Newcomer(_) => Class::Client,
             Peer::Datanode(_) | Peer::Coordinator(_) => Class::Member,
             Peer::Operator(_) => Class::Operator,
         };

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use dfs_actors::coordinator::Unwrapped;
 use dfs_actors::coordinator::metadata::model::outcome::{OpenedUpload, Outcome};
 use dfs_actors::coordinator::metadata::model::records::StoredReason;
 use dfs_actors::coordinator::metadata::model::time::Moment;
@@ -50,7 +51,7 @@ struct Life {
 impl Life {
     fn start(disk: &TornDisk) -> Self {
         let store: Arc<dyn MetadataStore> = Arc::new(open(disk).unwrap());
-        let reign = cluster::open(store.as_ref(), ClusterId(1), &KEY, 1).unwrap();
+        let reign = cluster::open(store.as_ref(), ClusterId(1), &KEY, &Unwrapped, 1).unwrap();
         let metrics = Arc::new(WriterMetrics::default());
         let committer = Committer::new(store.clone(), &reign, Policy::default(), metrics.clone()).unwrap();
         Self { store, committer, metrics }

@@ -7,7 +7,7 @@ use crate::limits::HEADER_BYTES;
 
 fn hello(connection_credit: u64) -> Hello {
     let peer = Peer::Client(ClientPeer { client: ClientId(1), name: "test".into() });
-    Hello { cluster: None, peer, credentials: vec![], features: 0, connection_credit }
+    Hello { cluster: None, peer, credentials: None, features: 0, connection_credit }
 }
 
 fn welcome(connection_credit: u64) -> Welcome {

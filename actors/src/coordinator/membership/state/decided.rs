@@ -115,6 +115,20 @@ impl MembershipState {
         changed.into_iter().for_each(|node| self.note_change(node));
     }
 
+    /// What it says is not believed any more: it counts as down at once, and has to register when it is believed again.
+    pub(crate) fn expel(&mut self, now: MonoTime, node: NodeId) -> Option<Transition> {
+        let (silent, now_ms) = (now - self.config.down_after, self.ms(now));
+        let known = self.nodes.get_mut(&node)?;
+        known.registered = false;
+        if !matches!(known.record.standing, Standing::Member | Standing::Draining) {
+            return None;
+        }
+        known.heard = Some(silent);
+        let transition = known.turn(NodeState::Down, now_ms);
+        self.note_change(node);
+        transition
+    }
+
     /// Another node has this one's name and address: whatever it held is gone, and it is not taken in again.
     ///
     /// Returns the record to make durable, unless it is lost or forgotten already.

@@ -3,7 +3,9 @@
 use dfs_wire::codec::{self, CodecError};
 use dfs_wire::id::{Epoch, InodeId};
 
-use super::older::{Inode1, OpOutcome1, Reasons1, Totals1, TrashEntry1, UploadSession1, Version1};
+use super::older::{
+    ClusterMeta1, Inode1, OpOutcome1, Reasons1, Totals1, TrashEntry1, UploadSession1, Version1,
+};
 use super::records::{
     ChunkRecord, ClusterMeta, CopyRow, Entry, GroupRow, Inode, OpOutcome, OrphanBatch, Outcomes, Reasons,
     ReleaseJob, Segment, Tombstone, TrashEntry, TrashSweep, TrashWalk, UploadSession, Version,
@@ -24,7 +26,6 @@ unchanged!(
     Epoch,
     InodeId,
     ChunkRecord,
-    ClusterMeta,
     CopyRow,
     Entry,
     GroupRow,
@@ -49,6 +50,7 @@ macro_rules! changed {
 }
 
 changed!(
+    ClusterMeta: ClusterMeta1,
     Inode: Inode1,
     OpOutcome: OpOutcome1,
     Reasons: Reasons1,

@@ -1,13 +1,15 @@
 //! Records as older formats had them, and what they are now.
 
-use dfs_wire::id::{InodeId, VersionId};
+use dfs_wire::auth::ClusterKey;
+use dfs_wire::id::{ClusterId, InodeId, VersionId};
 use dfs_wire::message::metadata::{CommittedFile, Deleted, EntryKind, FileStat, Precondition};
 use dfs_wire::path::DfsPath;
 use dfs_wire::status::Status;
 use serde::Deserialize;
 
 use super::records::{
-    FileBody, Inode, OpOutcome, Reasons, StoredReason, TrashEntry, UploadSession, Version, VersionState,
+    ClusterMeta, FileBody, Inode, OpOutcome, Reasons, StoredKey, StoredReason, TrashEntry, UploadSession,
+    Version, VersionState,
 };
 use super::time::ns;
 use crate::coordinator::metadata::model::outcome::{AllocatedChunk, OpenedUpload, Outcome, StepProgress};
@@ -269,5 +271,21 @@ mod tests {
         assert_eq!((session.mtime_ns, session.opened_ms, session.lease_until_ms), (Some(6_000_000), 4, 5));
         assert_eq!((session.stored, session.bytes, session.short), (1, 9, Some(0)));
         assert!(session.source.is_none() && session.resume.is_none());
+    }
+}
+
+/// A [`ClusterMeta`] whose key nothing wrapped.
+#[derive(Deserialize)]
+pub struct ClusterMeta1 {
+    format: u32,
+    cluster: ClusterId,
+    key: ClusterKey,
+    created_ms: u64,
+}
+
+impl From<ClusterMeta1> for ClusterMeta {
+    fn from(old: ClusterMeta1) -> Self {
+        let ClusterMeta1 { format, cluster, key, created_ms } = old;
+        Self { format, cluster, key: StoredKey::Bare(key), created_ms }
     }
 }

@@ -16,6 +16,7 @@ mod maintenance;
 mod nodes;
 mod reigns;
 mod trash;
+mod trust;
 
 pub use health::{EventRecord, FindingKey, HealthBook, Mute, StandingFinding};
 pub use jobs::JobRecord;
@@ -24,6 +25,7 @@ pub use maintenance::{MaintainedNodes, Maintenance};
 pub use nodes::{NodeRecord, Standing};
 pub use reigns::{Known, ReignStart, Reigns, UnknownReign};
 pub use trash::{TrashEntry, TrashSweep, TrashWalk};
+pub use trust::{AuthorityRecord, IssuedKeys, JoinTokenRecord, RevokedKeys};
 
 /// Chunk places of one segment.
 pub const SEGMENT_CHUNKS: u32 = 32;
@@ -36,9 +38,18 @@ pub struct ClusterMeta {
     /// Made when the store was formatted, of the time and at random.
     pub cluster: ClusterId,
     /// Secret: what the keys of nodes and of grants come from.
-    pub key: ClusterKey,
+    pub key: StoredKey,
     /// When it was formatted.
     pub created_ms: u64,
+}
+
+/// The key of a cluster, as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum StoredKey {
+    /// As it is: by a build that did not wrap it.
+    Bare(ClusterKey),
+    /// Under a key that is not in the metadata.
+    Wrapped(Vec<u8>),
 }
 
 /// What a name in a directory stands for.

@@ -22,8 +22,10 @@ use dfs_wire::auth::ClusterKey;
 use dfs_wire::id::{ClusterId, Epoch, InodeId, NodeId};
 use dfs_wire::status::StatusCode;
 
+use crate::coordinator::authority::KeyWrap;
 use crate::coordinator::metadata::model::records::{
-    ClusterMeta, Inode, Known, NodeRecord, Reigns, Standing, UnknownReign,
+    AuthorityRecord, ClusterMeta, Inode, Known, NodeRecord, Reigns, RevokedKeys, Standing, StoredKey,
+    UnknownReign,
 };
 use crate::coordinator::metadata::model::time::ns;
 use crate::coordinator::metadata::table::error::MetaError;
@@ -67,7 +69,8 @@ impl Reign {
 }
 
 /// Formats an empty store with `cluster` and `key`, or opens one that holds a cluster; either way a new reign begins.
-/// `cluster` is random each time: it names a new cluster, and makes the epoch of the reign its own.
+/// `cluster` is random each time: it names a new cluster, and makes the epoch of the reign its own. The key is stored wrapped; one
+/// that an older build left bare is wrapped now.
 ///
 /// # Errors
 /// Those of the store; `VersionMismatch` if a newer build wrote it; damage if it is neither empty nor a cluster.
@@ -75,6 +78,7 @@ pub fn open(
     store: &dyn MetadataStore,
     cluster: ClusterId,
     key: &ClusterKey,
+    wrap: &dyn KeyWrap,
     now_ms: u64,
 ) -> Result<Reign, MetaError> {
     let snapshot = store.snapshot()?;
@@ -83,7 +87,7 @@ pub fn open(
         if view.any(&KeyRange::prefix(b""))? {
             return Err(MetaError::damaged(keys::CLUSTER, "it is missing, but the store is not empty"));
         }
-        return format(store, cluster, key, now_ms);
+        return format(store, cluster, (key, wrapped(wrap, key)?), now_ms);
     };
     if meta.format > FORMAT_VERSION {
         return Err(MetaError::refused_with_hint(
@@ -97,17 +101,71 @@ pub fn open(
     let epoch = next_epoch(before.max(reigns.horizon), now_ms, cluster);
     let position = position(&view)?;
     reigns.push(epoch, position);
+    let mut writes = epoch_writes(epoch, &reigns)?;
+    let key = match &meta.key {
+        StoredKey::Wrapped(wrapped) => unwrapped(wrap, wrapped)?,
+        StoredKey::Bare(key) => {
+            let now = ClusterMeta { key: wrapped(wrap, key)?, ..meta.clone() };
+            writes.push((keys::CLUSTER.to_vec(), Some(encode(keys::CLUSTER, &now)?)));
+            key.clone()
+        }
+    };
     let reign = Reign {
         cluster: meta.cluster,
-        key: meta.key,
+        key,
         epoch,
         created_ms: meta.created_ms,
         time_ms: view.load(keys::TIME)?.unwrap_or(now_ms),
         position,
         fresh: false,
     };
-    let batch = Batch { conditions: vec![in_reign(before)?], writes: epoch_writes(epoch, &reigns)? };
+    let batch = Batch { conditions: vec![in_reign(before)?], writes };
     committed(store, batch, reign)
+}
+
+/// What the key of the cluster is wrapped for.
+const KEY_PURPOSE: &str = "dfs cluster key";
+
+fn wrapped(wrap: &dyn KeyWrap, key: &ClusterKey) -> Result<StoredKey, MetaError> {
+    let wrapped = wrap.seal(KEY_PURPOSE, &key.0);
+    wrapped.map(StoredKey::Wrapped).map_err(|status| MetaError::Refused(Box::new(status)))
+}
+
+fn unwrapped(wrap: &dyn KeyWrap, wrapped: &[u8]) -> Result<ClusterKey, MetaError> {
+    let bytes = wrap.open(KEY_PURPOSE, wrapped).map_err(|status| MetaError::Refused(Box::new(status)))?;
+    let key =
+        bytes.try_into().map_err(|_| MetaError::damaged(keys::CLUSTER, "its key has another length"))?;
+    Ok(ClusterKey(key))
+}
+
+/// Whether the key of the cluster in this store lies wrapped: then it can only be opened with what it was wrapped under.
+///
+/// # Errors
+/// Those of the store.
+pub fn is_wrapped(store: &dyn MetadataStore) -> Result<bool, MetaError> {
+    let snapshot = store.snapshot()?;
+    let meta = Committed(snapshot.as_ref()).load::<ClusterMeta>(keys::CLUSTER)?;
+    Ok(meta.is_some_and(|meta| matches!(meta.key, StoredKey::Wrapped(_))))
+}
+
+/// The authority of the cluster, if it has one of its own, and the keys that are not believed any more: at a start, before anything is served.
+///
+/// # Errors
+/// Those of the store.
+pub fn trusted(store: &dyn MetadataStore) -> Result<(Option<AuthorityRecord>, RevokedKeys), MetaError> {
+    let snapshot = store.snapshot()?;
+    let view = Committed(snapshot.as_ref());
+    Ok((view.load(keys::AUTHORITY)?, view.load(keys::REVOKED)?.unwrap_or_default()))
+}
+
+/// Gives the cluster an authority, for good.
+///
+/// # Errors
+/// Those of the store; `StaleEpoch` if another reign has begun, or somebody else was quicker.
+pub fn found(store: &dyn MetadataStore, reign: &Reign, authority: &AuthorityRecord) -> Result<(), MetaError> {
+    let conditions = vec![reign.fence()?, Condition::Absent(keys::AUTHORITY.to_vec())];
+    let writes = vec![(keys::AUTHORITY.to_vec(), Some(encode(keys::AUTHORITY, authority)?))];
+    committed(store, Batch { conditions, writes }, ())
 }
 
 /// Gives up, by an operator's word, all reigns up to `epoch` that the metadata does not know, with whatever was written
@@ -194,10 +252,10 @@ fn epoch_writes(epoch: Epoch, reigns: &Reigns) -> Result<Vec<Write>, MetaError> 
 fn format(
     store: &dyn MetadataStore,
     cluster: ClusterId,
-    key: &ClusterKey,
+    (key, stored): (&ClusterKey, StoredKey),
     now_ms: u64,
 ) -> Result<Reign, MetaError> {
-    let meta = ClusterMeta { format: FORMAT_VERSION, cluster, key: key.clone(), created_ms: now_ms };
+    let meta = ClusterMeta { format: FORMAT_VERSION, cluster, key: stored, created_ms: now_ms };
     let root = Inode {
         parent: InodeId::ROOT,
         name: String::new(),

@@ -46,6 +46,7 @@ pub mod surplus;
 pub mod transfer;
 pub mod trash;
 pub mod trash_usage;
+pub mod trust;
 pub mod upload;
 pub mod waiting;
 

@@ -5,11 +5,13 @@
 
 use dfs_wire::auth::{ClusterKey, NodeKey};
 use dfs_wire::id::{ChunkKey, Generation, NodeId, SessionId};
+use dfs_wire::identity::Identity;
 use dfs_wire::message::job::JobId;
 use dfs_wire::message::metadata::{
     AllocateChunks, CommitUpload, CopyOpened, CopyProgress, Delete, Mkdir, OpenCopy, OpenUpload,
     RecordChunks, Rename, SessionOnly, TrashPurge, Undelete,
 };
+use dfs_wire::secret::SecretDigest;
 use serde::Serialize;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -20,13 +22,14 @@ use super::outcome::RequestDigest;
 use super::replication::FilePart;
 use super::surplus::{self, CopyDrop};
 use super::transfer::{self, ChunkPlacement};
+use super::trust::{self, Joining, NewKey};
 use super::{
     OpContext, cluster, copy, events, forget, gc, inventory, jobs, maintenance, names, outcome, replication,
     trash, trash_usage, upload,
 };
 use crate::coordinator::metadata::model::outcome::{AllocatedChunk, Outcome, StepProgress};
 use crate::coordinator::metadata::model::records::{
-    EventRecord, HealthBook, JobRecord, Maintenance, NodeRecord, Standing, UnknownReign,
+    EventRecord, HealthBook, JobRecord, JoinTokenRecord, Maintenance, NodeRecord, Standing, UnknownReign,
 };
 use crate::coordinator::metadata::table::error::{MetaError, invalid};
 use crate::coordinator::metadata::table::txn::{Overlay, Txn};
@@ -66,6 +69,14 @@ pub enum Mutation {
     Maintain(NodeId, Maintenance),
     /// Remember that a node has seen a reign which this metadata has not.
     NoteUnknownReign(UnknownReign),
+    /// Remember a join token.
+    PutJoinToken(SecretDigest, JoinTokenRecord),
+    /// Use a join token up, and note the key that its user has certified until then.
+    Join(Joining, u64),
+    /// Note that somebody has a certificate for a key.
+    NoteKey(NewKey),
+    /// Believe none of somebody's keys any more.
+    RevokeKeys(Identity),
     /// Forget a node that will not come back.
     ForgetNode(ForgetNode),
     /// Take a node's word that copies are gone (any number).
@@ -173,6 +184,10 @@ impl Mutation {
             Self::Renew(_) => "renew_session",
             Self::PutNodes(_) => "put_nodes",
             Self::Maintain(..) => "maintain",
+            Self::PutJoinToken(..) => "put_join_token",
+            Self::Join(..) => "join",
+            Self::NoteKey(_) => "note_key",
+            Self::RevokeKeys(_) => "revoke_keys",
             Self::NoteUnknownReign(_) => "note_unknown_reign",
             Self::ForgetNode(_) => "forget_node",
             Self::ConfirmDeleted(..) => "confirm_deleted",
@@ -237,6 +252,9 @@ impl Mutation {
             Self::NoteUnknownReign(seen) => {
                 overlay.mutate(|t| cluster::note_unknown(t, seen)).map(|()| Outcome::Done)
             }
+            Self::PutJoinToken(..) | Self::Join(..) | Self::NoteKey(_) | Self::RevokeKeys(_) => {
+                overlay.mutate(|t| self.trust(t, ctx))
+            }
             Self::ForgetNode(r) => overlay.mutate(|t| forget::begin(t, ctx, r)).map(|()| Outcome::Done),
             Self::ConfirmDeleted(node, copies) => {
                 let mut left = copies.as_slice();
@@ -261,6 +279,23 @@ impl Mutation {
             Self::Step(step) => step.run(overlay, ctx).map(Outcome::Progress),
             Self::PutJobs(changes) => overlay.mutate(|t| jobs::put(t, changes)).map(|()| Outcome::Done),
         }
+    }
+
+    /// What is about whom the cluster trusts.
+    fn trust(&self, txn: &mut Txn<'_>, ctx: &OpContext) -> Result<Outcome, MetaError> {
+        match self {
+            Self::PutJoinToken(secret, token) => trust::put_token(txn, *secret, token, ctx)?,
+            Self::Join(joining, not_after_ms) => {
+                return trust::join(txn, joining, *not_after_ms, ctx).map(one);
+            }
+            Self::NoteKey(new) => trust::note_key(txn, new, ctx)?,
+            Self::RevokeKeys(who) => {
+                let done = trust::revoke(txn, who, ctx)?;
+                return Ok(Outcome::Progress(StepProgress { done, more: false }));
+            }
+            _ => {}
+        }
+        Ok(Outcome::Done)
     }
 }
 

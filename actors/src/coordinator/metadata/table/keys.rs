@@ -5,6 +5,7 @@
 //!   |swept|time|position|migrate           how far that is, the coordinator's time, commit position, a migration's place
 //! m reigns|unknown|maintenance|health      all its reigns; one that only a node has seen; which nodes may be away; what
 //!                                          needs attention since when
+//! m authority|revoked                      who signs its certificates; the keys that are not believed any more
 //! d <parent> <name>                     -> Entry          the tree; a listing is a range scan
 //! i <inode>                             -> Inode          attributes, parent and name (the way back up)
 //! v <version>                           -> Version        contents of a file, live or superseded
@@ -29,6 +30,8 @@
 //! c <version> <session>                 -> ()             an open copy of a version: its chunks are not released meanwhile
 //! w <path> 0 <session>                  -> ()             an open upload that can be found and gone on with
 //! n <node>                              -> NodeRecord     who registered
+//! h <digest of a secret>                -> JoinToken      what a newcomer shows
+//! C <holder>                            -> IssuedKeys     for which keys somebody has certificates
 //! a <node>                              -> ()             a forgotten node, rows of which are still there
 //! j <job>                               -> JobRecord      what an operator asked for, and how far it is
 //! E <number>                            -> EventRecord    what happened to the cluster, the last some thousand times
@@ -41,8 +44,10 @@
 //! Times are milliseconds; an index row may be early (a renewed lease), never late.
 
 use dfs_wire::id::{ChunkId, ChunkKey, Generation, InodeId, NodeId, OpId, SessionId, VersionId};
+use dfs_wire::identity::Identity;
 use dfs_wire::message::{job::JobId, metadata::CopyState};
 use dfs_wire::path::DfsPath;
+use dfs_wire::secret::SecretDigest;
 
 /// The cluster's identity.
 pub const CLUSTER: &[u8] = b"mcluster";
@@ -70,6 +75,10 @@ pub const POSITION: &[u8] = b"mposition";
 pub const MIGRATION: &[u8] = b"mmigrate";
 /// Which nodes operators have in maintenance.
 pub const MAINTENANCE: &[u8] = b"mmaintenance";
+/// Who signs the certificates of the cluster.
+pub const AUTHORITY: &[u8] = b"mauthority";
+/// The keys that are not believed any more.
+pub const REVOKED: &[u8] = b"mrevoked";
 /// What needs attention since when, and what operators want to hear nothing of for a while.
 pub const HEALTH: &[u8] = b"mhealth";
 
@@ -113,6 +122,10 @@ pub mod table {
     pub const HOLDER: &[u8] = b"f";
     /// Node to its record.
     pub const NODE: &[u8] = b"n";
+    /// What newcomers show.
+    pub const JOIN_TOKEN: &[u8] = b"h";
+    /// For which keys somebody has certificates.
+    pub const ISSUED: &[u8] = b"C";
     /// Nodes that are being forgotten.
     pub const FORGETTING: &[u8] = b"a";
     /// Jobs that operators asked for.
@@ -401,6 +414,16 @@ pub fn parse_upload_at(key: &[u8]) -> Option<SessionId> {
 /// The record of a node.
 pub fn node(node: NodeId) -> Vec<u8> {
     key(&[table::NODE, &node.to_bytes()])
+}
+
+/// A join token.
+pub fn join_token(secret: SecretDigest) -> Vec<u8> {
+    key(&[table::JOIN_TOKEN, &secret.0])
+}
+
+/// The keys that somebody has certificates for.
+pub fn issued(who: &Identity) -> Vec<u8> {
+    key(&[table::ISSUED, who.to_string().as_bytes()])
 }
 
 /// A node that is being forgotten.

@@ -6,6 +6,7 @@ use dfs_wire::id::Epoch;
 use proptest::prelude::*;
 
 use super::*;
+use crate::coordinator::Unwrapped;
 use crate::coordinator::metadata::model::records::{Known, Reigns};
 use crate::coordinator::metadata::table::store::{Batch, Condition};
 use crate::coordinator::metadata::table::view::View;
@@ -51,7 +52,8 @@ fn a_mutation_over_the_bounds_is_rolled_back() {
 fn a_later_reign_stops_the_writes_of_an_earlier_one() {
     let mut lab = Lab::new();
     lab.mkdir("/a");
-    let later = cluster::open(lab.store.as_ref(), ClusterId(9), &ClusterKey([9; 32]), 2_000).unwrap();
+    let later =
+        cluster::open(lab.store.as_ref(), ClusterId(9), &ClusterKey([9; 32]), &Unwrapped, 2_000).unwrap();
     assert!(later.epoch > lab.reign.epoch);
     assert_eq!(
         (later.cluster, &later.key, later.fresh),
@@ -67,7 +69,7 @@ fn a_later_reign_stops_the_writes_of_an_earlier_one() {
 fn two_reigns_that_begin_with_the_same_metadata_have_different_epochs() {
     let begin = |fresh, now_ms| {
         let lab = Lab::new();
-        cluster::open(lab.store.as_ref(), ClusterId(fresh), &KEY, now_ms).unwrap().epoch
+        cluster::open(lab.store.as_ref(), ClusterId(fresh), &KEY, &Unwrapped, now_ms).unwrap().epoch
     };
     assert_ne!(begin(5, 2_000), begin(6, 2_000), "even at the same instant");
     assert_ne!(begin(5, 0), begin(6, 0), "even with a clock that stands");
@@ -97,7 +99,7 @@ fn a_store_that_is_not_ours_is_refused() {
     let store = MemoryStore::new();
     let write = Batch { conditions: Vec::new(), writes: vec![(b"other".to_vec(), Some(b"x".to_vec()))] };
     store.commit(&[write]).unwrap();
-    let error = cluster::open(&store, ClusterId(1), &KEY, 1).unwrap_err();
+    let error = cluster::open(&store, ClusterId(1), &KEY, &Unwrapped, 1).unwrap_err();
     assert!(matches!(error, MetaError::Damaged { .. }), "{error}");
 
     let lab = Lab::new();
@@ -110,7 +112,7 @@ fn a_store_that_is_not_ours_is_refused() {
         writes: vec![(b"mcluster".to_vec(), Some(value))],
     };
     lab.store.commit(&[batch]).unwrap();
-    let error = cluster::open(lab.store.as_ref(), ClusterId(1), &KEY, 1).unwrap_err();
+    let error = cluster::open(lab.store.as_ref(), ClusterId(1), &KEY, &Unwrapped, 1).unwrap_err();
     assert_eq!(error.code(), StatusCode::VersionMismatch);
 }
 

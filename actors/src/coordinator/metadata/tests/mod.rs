@@ -16,6 +16,7 @@ mod replication;
 mod sharing;
 mod surplus;
 mod trash_usage;
+mod trust;
 mod uploads;
 mod writer;
 
@@ -33,6 +34,7 @@ use super::ops::mutation::{Mutation, ReceiptKeys, Step};
 use super::ops::transfer::ChunkPlacement;
 use super::ops::{OpContext, Policy};
 use super::reader::MetadataReader;
+use crate::coordinator::Unwrapped;
 use crate::coordinator::metadata::model::records::{StoredReason, UploadSession};
 use crate::coordinator::metadata::model::worth::Reach;
 use crate::coordinator::metadata::table::error::MetaError;
@@ -68,7 +70,7 @@ pub(super) struct Lab {
 impl Lab {
     pub(super) fn new() -> Self {
         let store = Arc::new(MemoryStore::new());
-        let reign = cluster::open(store.as_ref(), ClusterId(1), &KEY, 1_000).unwrap();
+        let reign = cluster::open(store.as_ref(), ClusterId(1), &KEY, &Unwrapped, 1_000).unwrap();
         let (receipts, policy) = (ReceiptKeys::new(KEY), Policy::default());
         Self { store, reign, receipts, policy, now_ms: 1_000_000, wall_ahead_ms: 0, next: 0, ops_max: 0 }
     }

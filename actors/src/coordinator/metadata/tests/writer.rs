@@ -8,6 +8,7 @@ use dfs_wire::status::Status;
 
 use super::*;
 use crate::budgets::{WRITER_MAILBOX, WRITER_QUEUE_MAX};
+use crate::coordinator::Unwrapped;
 use crate::coordinator::metadata::model::time::ReignClock;
 use crate::coordinator::metadata::table::store::{Batch, MetaStoreError, MetadataSnapshot, StoreSpace};
 use crate::coordinator::metadata::writer::StoreTrouble;
@@ -108,7 +109,7 @@ struct Rig {
 
 async fn rig(lane: Arc<dyn CommitLane>) -> Rig {
     let store = Arc::new(FaultyStore::default());
-    let reign = cluster::open(store.as_ref(), ClusterId(1), &KEY, 1).unwrap();
+    let reign = cluster::open(store.as_ref(), ClusterId(1), &KEY, &Unwrapped, 1).unwrap();
     let metrics = Arc::new(WriterMetrics::default());
     let committer = Committer::new(store.clone(), &reign, Policy::default(), metrics.clone()).unwrap();
     let env = Env::for_tests(1);
@@ -287,7 +288,7 @@ async fn a_restarted_writer_goes_on_after_the_group_in_hand() {
 async fn a_deposed_writer_changes_nothing_more_and_gives_up() {
     let rig = rig(Arc::new(InlineLane)).await;
     rig.ask(1, mkdir("/a")).await.unwrap();
-    cluster::open(rig.store.as_ref(), ClusterId(1), &KEY, 2).unwrap();
+    cluster::open(rig.store.as_ref(), ClusterId(1), &KEY, &Unwrapped, 2).unwrap();
     for op in 2..200u128 {
         let Ok(answer) =
             rig.writer.ask(WriterMsg::mutate(OpId(op), mkdir("/b")), Duration::from_secs(30)).await
@@ -313,7 +314,7 @@ async fn a_reign_goes_on_from_the_time_of_the_one_before_whatever_the_wall_clock
     let passed = time.now_ms() - first;
     assert!((600_000..610_000).contains(&passed), "{passed}");
     let day_ahead = first + 24 * 60 * 60 * 1000;
-    let next = cluster::open(rig.store.as_ref(), ClusterId(1), &KEY, day_ahead).unwrap();
+    let next = cluster::open(rig.store.as_ref(), ClusterId(1), &KEY, &Unwrapped, day_ahead).unwrap();
     let lag = time.now_ms() - next.time_ms;
     assert!(lag < 1_000, "{lag} ms behind, and not a day ahead");
 }

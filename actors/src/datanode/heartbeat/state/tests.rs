@@ -34,6 +34,7 @@ fn welcome(epoch: u64) -> Registered {
 
 fn reply(tombstones: &[u128]) -> HeartbeatReply {
     HeartbeatReply {
+        revoked: None,
         epoch: Epoch(1),
         position: 0,
         now_ms: 2_000,

@@ -1,6 +1,8 @@
 //! `dfsctl nodes`: lists the datanodes, lets in those that wait, empties those that are to go, and forgets those that will not
 //! come back.
 
+use std::time::Duration;
+
 use clap::Subcommand;
 use dfs_client::Client;
 use dfs_wire::message::admin::{ForgetNode, ForgottenNode, NodeStatus};
@@ -8,6 +10,7 @@ use dfs_wire::message::job::{DrainNode, DrainPlan, JobState, WorkAmount};
 use dfs_wire::message::membership::{DiskHealth, NodeLoad, NodeState};
 use serde::{Serialize, Serializer};
 
+use crate::args;
 use crate::complete::nodes;
 use crate::connect::invocation::Invocation;
 use crate::job::JobView;
@@ -18,6 +21,8 @@ use crate::output::object::object;
 use crate::output::page::{Column, Field, Page, Tone};
 use crate::output::text::{count, duration, plain, present, size};
 use crate::output::used::used_of;
+
+mod trust;
 
 /// Columns that are left out on a terminal without room for them, the first one first.
 const SPARE: [&str; 8] = ["ZONE", "USED", "ADDRESS", "CHUNKS", "BAD", "DISK", "SEEN", "AVAIL"];
@@ -85,6 +90,30 @@ enum Action {
     /// Has a datanode take chunks again that was to be emptied
     Undrain {
         /// Its name or id
+        node: String,
+    },
+    /// Makes a join token: what a datanode without a certificate joins the cluster with
+    ///
+    /// It is good for one certificate, and shown once. Without --node it lets in a datanode that the cluster does not know; one that
+    /// it knows, and that lost its certificate or had it revoked, needs a token of its own.
+    #[command(
+        after_help = "Examples:\n  (umask 077; dfsctl nodes token > token)\n  dfsctl nodes token --node datanode-3 --for 10min"
+    )]
+    Token {
+        /// The name or id of the only datanode that it is to be good for
+        #[arg(long, value_name = "NODE", add = nodes())]
+        node: Option<String>,
+        /// For how long
+        #[arg(long = "for", value_name = "DURATION", value_parser = args::duration, default_value = "1h")]
+        lasts: Duration,
+    },
+    /// Has nobody believe the certificates of a datanode any more
+    ///
+    /// The coordinator refuses it at once, datanodes with their next heartbeat, connections that stand included. It comes back with
+    /// a token of its own: 'dfsctl nodes token --node'.
+    Revoke {
+        /// Its name or id
+        #[arg(value_name = "NODE", add = nodes())]
         node: String,
     },
     /// Forgets a datanode that will not come back
@@ -326,6 +355,13 @@ impl View for NodesView {
 /// # Errors
 /// If the cluster cannot be asked, or no such node waits.
 pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
+    match &args.action {
+        Some(Action::Token { node, lasts }) => {
+            return trust::token(invocation, node.as_deref(), *lasts).await;
+        }
+        Some(Action::Revoke { node }) => return trust::revoke(invocation, node.clone()).await,
+        _ => {}
+    }
     let client = invocation.operator().await?;
     match args.action {
         Some(Action::Admit { node }) => {
@@ -347,6 +383,8 @@ pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
                 client.forget_node(ForgetNode { node, accept_loss, dry_run }).await?;
             invocation.output.print(&ForgottenView { id: node.to_string(), name, copies, lost, dry_run })?;
         }
+        // As above.
+        Some(Action::Token { .. } | Action::Revoke { .. }) => {}
         None => {
             let nodes = client.nodes().await?.into_iter().map(NodeView).collect();
             invocation.output.print(&NodesView { nodes, long: args.long })?;

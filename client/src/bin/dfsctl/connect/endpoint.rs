@@ -83,8 +83,10 @@ impl Endpoint {
     ) -> Outcome<Self> {
         let own = said.identity.clone();
         let own = own.or_else(|| env("DFS_IDENTITY").filter(|dir| !dir.is_empty()).map(PathBuf::from));
-        let found = Self::found(said, env, here, config)?;
-        Ok(Self { identity: own.or(found.identity), ..found })
+        let found = Self::found(said, env, here, &config)?;
+        // An address alone, as of `--endpoint`: whoever knows the same one by another way knows who the user is there.
+        let known = || known_at(&found.addresses, here, &config);
+        Ok(Self { identity: own.or(found.identity).or_else(known), ..found })
     }
 
     /// As [`Self::resolve`]; who the user is, only as a context says it.
@@ -124,7 +126,8 @@ impl Endpoint {
                     if state.is_there() {
                         state.must_be_in_place()?;
                     }
-                    Self::parse(&node.address, EndpointOrigin::Dev(dir.display().to_string()))
+                    let found = Self::parse(&node.address, EndpointOrigin::Dev(dir.display().to_string()))?;
+                    Ok(Self { identity: dev_identity(&state), ..found })
                 }
                 None => Self::parse("localhost", EndpointOrigin::Default),
             },
@@ -171,6 +174,29 @@ impl Endpoint {
     pub(crate) fn shown(&self) -> String {
         plain(&self.addresses.join(","))
     }
+}
+
+/// The identity of whoever uses a development cluster, if it has been made.
+fn dev_identity(state: &ClusterState) -> Option<PathBuf> {
+    Some(state.admin_dir()).filter(|dir| state.is_secured() && dir.is_dir())
+}
+
+/// Who the user is at these addresses, by what a development cluster nearby or a context says. What cannot be read says nothing: it
+/// is not what was asked for.
+fn known_at(addresses: &[String], here: &Path, config: impl Fn() -> Outcome<ConfigFile>) -> Option<PathBuf> {
+    let same = |text: &str| {
+        let local = |address: &str| address.replace("localhost:", "127.0.0.1:");
+        let parsed = Endpoint::parse(text, EndpointOrigin::Argument).ok();
+        parsed.is_some_and(|known| {
+            known.addresses.iter().map(|a| local(a)).eq(addresses.iter().map(|a| local(a)))
+        })
+    };
+    let dev = ClusterState::nearest(here).ok().flatten().map(|(_, state)| state);
+    if let Some(state) = dev.filter(|state| same(&state.endpoint())) {
+        return dev_identity(&state);
+    }
+    let contexts = config().ok()?.contexts;
+    contexts.into_values().find(|context| context.identity.is_some() && same(&context.endpoint))?.identity
 }
 
 fn bad_address(text: &str, origin: &EndpointOrigin) -> Failure {

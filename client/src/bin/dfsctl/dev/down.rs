@@ -195,6 +195,7 @@ fn purge(state: &ClusterState) -> Outcome {
     for node in &state.nodes {
         gone(&node.data_dir, fs::remove_dir_all(&node.data_dir))?;
     }
+    super::security::purge(state)?;
     let logs = state.dir.join("logs");
     gone(&logs, fs::remove_dir_all(&logs))?;
     gone(&state.dir, state.remove(&here))?;

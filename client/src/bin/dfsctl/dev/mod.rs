@@ -1,11 +1,13 @@
 //! `dfsctl dev`: a local cluster of real processes, for trying things out.
 
 pub(crate) mod down;
+mod hints;
 pub(crate) mod launch;
 pub(crate) mod logs;
 pub(crate) mod node;
 pub(crate) mod ports;
 pub(crate) mod ready;
+mod security;
 pub(crate) mod status;
 pub(crate) mod up;
 

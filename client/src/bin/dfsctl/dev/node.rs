@@ -161,6 +161,10 @@ pub(crate) async fn start(invocation: &Invocation, args: &Args) -> Outcome<Exit>
     let mut started = Vec::new();
     for &index in named.iter().filter(|_| !args.dry_run) {
         if state.nodes.get(index).is_some_and(|node| node.state() == RunState::Stopped) {
+            let node = state.nodes.get(index).cloned();
+            if let Some(node) = node {
+                super::security::prepare(invocation, &state, &node, &binary, &started).await?;
+            }
             let start = up::start_node(&mut state, index, &binary);
             started.push(start.map_err(|failure| up::also_started(failure, &started))?);
             state.save(&here)?;

@@ -12,6 +12,8 @@ use crate::dev_cluster::state::ClusterState;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
 
+/// How long to wait until every node is ready.
+pub(crate) const READY_LIMIT: Duration = Duration::from_secs(30);
 /// Time between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Lines of a log that a failure shows.

@@ -4,22 +4,24 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args as ClapArgs;
 use rustix::process::Signal;
 use serde::Serialize;
 
+use super::hints::commands_to_try;
 use super::launch::{Launch, clean_command, node_binary};
 use super::ports::{Ports, is_free, move_stopped, no_ports, port_of, port_taken, ports_of};
-use super::ready::{self, Started};
+use super::ready::{self, READY_LIMIT, Started};
+use super::security;
 use super::status::{DevNodeView, views};
 use crate::connect::endpoint::{Endpoint, EndpointOrigin, PORT_DEFAULT};
 use crate::connect::invocation::Invocation;
 use crate::dev_cluster::file::absolute;
 use crate::dev_cluster::node::DevNode;
 use crate::dev_cluster::process::RunState;
-use crate::dev_cluster::state::{ClusterState, DIR_DEFAULT, Lock};
+use crate::dev_cluster::state::{ClusterState, DIR_DEFAULT, INSECURE, Lock};
 use crate::output::View;
 use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome};
@@ -30,8 +32,6 @@ use crate::output::text::{count, plain};
 const NODES_DEFAULT: usize = 3;
 /// The admin port is looked for this far above the port a node listens on.
 const ADMIN_OFFSET: u16 = 1000;
-/// How long to wait until every node is ready.
-const READY_LIMIT: Duration = Duration::from_secs(30);
 
 /// Starts the cluster, or what of it does not run, and waits until it is ready
 #[derive(Debug, ClapArgs)]
@@ -48,6 +48,9 @@ pub(crate) struct Args {
     /// Port of a new cluster's coordinator; the others follow [default: 8080 or the next free one]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1024..))]
     port: Option<u16>,
+    /// Without TLS and identities: whoever reaches a port is believed
+    #[arg(long)]
+    insecure: bool,
     /// Setting for every node, remembered for later starts; may be repeated
     #[arg(long, value_name = "SECTION.KEY=VALUE", value_parser = setting)]
     set: Vec<String>,
@@ -94,6 +97,8 @@ pub(crate) struct UpView {
     /// Seconds until all of it was ready.
     pub seconds: f64,
     pub nodes: Vec<DevNodeView>,
+    /// Whether its connections are secured.
+    pub secured: bool,
     #[serde(skip)]
     commands: [String; 3],
 }
@@ -114,7 +119,12 @@ impl View for UpView {
             page.whole(&format!("  {command}"));
         }
         page.line("");
-        page.line("stop it with 'dfsctl dev down'. All on one machine and not secured: not for production.");
+        page.line(match self.secured {
+            true => "stop it with 'dfsctl dev down'. All on one machine: not for production.",
+            false => {
+                "stop it with 'dfsctl dev down'. All on one machine and not secured: not for production."
+            }
+        });
     }
 }
 
@@ -122,8 +132,9 @@ impl View for UpView {
 ///
 /// # Errors
 /// If a node cannot be started or does not become ready; the message has the end of its log.
-pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
+pub(crate) async fn run(invocation: &Invocation, mut args: Args) -> Outcome<Exit> {
     let begun = Instant::now();
+    args.set.extend(args.insecure.then(|| INSECURE.to_owned()));
     let here = super::here()?;
     let binary = node_binary()?;
     let own = own_dir(&args, &here);
@@ -157,7 +168,7 @@ pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
             .output
             .warn("nodes that run keep their settings until 'dfsctl dev down' and 'dfsctl dev up'");
     }
-    let started = start_missing(&mut state, &binary, &here)?;
+    let started = start_missing(invocation, &mut state, &binary, &here).await?;
     ready::wait(invocation, &state, &started, READY_LIMIT).await?;
     if let Some(text) = elsewhere(invocation.endpoint(), &state.endpoint()) {
         invocation.output.warn(text);
@@ -168,6 +179,7 @@ pub(crate) async fn run(invocation: &Invocation, args: Args) -> Outcome<Exit> {
         started: started.iter().map(|start| start.name.clone()).collect(),
         seconds: begun.elapsed().as_secs_f64(),
         nodes: views(&state),
+        secured: state.is_secured(),
         commands: commands_to_try(),
     })?;
     Ok(Exit::Ok)
@@ -313,7 +325,12 @@ pub(crate) fn also_started(mut failure: Failure, started: &[Started]) -> Failure
 }
 
 /// Starts every node that does not run and lets the paused ones go on.
-fn start_missing(state: &mut ClusterState, binary: &Path, here: &Path) -> Outcome<Vec<Started>> {
+async fn start_missing(
+    invocation: &Invocation,
+    state: &mut ClusterState,
+    binary: &Path,
+    here: &Path,
+) -> Outcome<Vec<Started>> {
     let mut started = Vec::new();
     for index in 0..state.nodes.len() {
         let Some(node) = state.nodes.get(index) else { break };
@@ -325,6 +342,7 @@ fn start_missing(state: &mut ClusterState, binary: &Path, here: &Path) -> Outcom
                 }
             }
             RunState::Stopped => {
+                security::prepare(invocation, state, node, binary, &started).await?;
                 let start = start_node(state, index, binary);
                 started.push(start.map_err(|failure| also_started(failure, &started))?);
                 state.save(here)?;
@@ -371,7 +389,8 @@ fn arguments(node: &DevNode, coordinator: &str, automatic: &[String], set: &[Str
         args.extend(["--coordinator".into(), coordinator.to_owned().into()]);
     }
     let admin_port = port_of(&node.admin_address).unwrap_or_default();
-    let own = [format!("admin.port={admin_port}"), "admin.host=127.0.0.1".to_owned()];
+    let token = format!("security.join_token_file={}", security::token_of(node).display());
+    let own = [format!("admin.port={admin_port}"), "admin.host=127.0.0.1".to_owned(), token];
     for setting in automatic.iter().chain(set).cloned().chain(own) {
         args.extend(["--set".into(), setting.into()]);
     }
@@ -409,22 +428,6 @@ fn settings_for(datanodes: usize) -> Vec<String> {
     }
 }
 
-/// Three commands that work as they stand, typed where `dev up` was.
-fn commands_to_try() -> [String; 3] {
-    let program = std::env::args_os()
-        .next()
-        .map_or_else(|| "dfsctl".to_owned(), |arg| arg.to_string_lossy().into_owned());
-    let file = ["README.md", "Cargo.toml", "/etc/hosts"].into_iter().find(|name| Path::new(name).is_file());
-    let file = file.unwrap_or("/etc/hostname");
-    let name = Path::new(file).file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let copy = std::env::temp_dir().join(format!("copy-of-{name}"));
-    [
-        format!("{program} put {file} /"),
-        format!("{program} ls /"),
-        format!("{program} get /{name} {}", copy.display()),
-    ]
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -435,6 +438,7 @@ mod tests {
             data: None,
             here: false,
             port: None,
+            insecure: false,
             set: set.iter().map(|s| (*s).to_owned()).collect(),
         }
     }

@@ -30,6 +30,13 @@ impl DevNode {
         self.process.as_ref().map_or(RunState::Stopped, Process::state)
     }
 
+    /// Where its keys lie: where its program puts them if nobody says, beside its data.
+    pub(crate) fn keys(&self) -> PathBuf {
+        let mut name = self.data_dir.file_name().unwrap_or_default().to_owned();
+        name.push(".keys");
+        self.data_dir.with_file_name(name)
+    }
+
     /// Its process, if there is one now.
     pub(crate) fn alive(&self) -> Option<&Process> {
         self.process.as_ref().filter(|process| process.state() != RunState::Stopped)

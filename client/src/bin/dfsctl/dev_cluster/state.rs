@@ -14,6 +14,8 @@ use crate::output::exit::Exit;
 use crate::output::failure::{Failure, Outcome, reason};
 use crate::output::text::plain;
 
+/// The setting of a cluster whose connections are not secured.
+pub(crate) const INSECURE: &str = "security.mode=off";
 /// Name of the directory of a development cluster.
 pub(crate) const DIR_DEFAULT: &str = ".dfs-dev";
 /// Code of the failure about a directory that is not the cluster's own.
@@ -36,6 +38,16 @@ impl ClusterState {
     /// A cluster without nodes.
     pub(crate) fn new(dir: PathBuf) -> Self {
         Self { dir, moved_from: None, set: Vec::new(), nodes: Vec::new() }
+    }
+
+    /// Whether its connections are secured: always, unless a setting says otherwise.
+    pub(crate) fn is_secured(&self) -> bool {
+        !self.set.iter().any(|set| set.trim() == INSECURE)
+    }
+
+    /// The identity of whoever uses it.
+    pub(crate) fn admin_dir(&self) -> PathBuf {
+        self.dir.join("admin")
     }
 
     pub(crate) fn coordinator(&self) -> Option<&DevNode> {

@@ -14,6 +14,8 @@ pub(crate) enum DirOwner {
     DevCluster,
     /// The data directory of a node that runs.
     RunningNode,
+    /// The keys of a node.
+    Keys,
 }
 
 impl DirOwner {
@@ -22,6 +24,7 @@ impl DirOwner {
         match self {
             Self::DevCluster => "the directory of a development cluster",
             Self::RunningNode => "the data directory of a node that runs",
+            Self::Keys => "the keys of a node",
         }
     }
 }
@@ -48,6 +51,7 @@ impl NodeDirs {
         let dir = entry.path();
         match StateFile::read(dir) {
             Ok(Some(_)) => Some(DirOwner::DevCluster),
+            _ if is_keys(dir) => Some(DirOwner::Keys),
             _ => self.is_running(dir).then_some(DirOwner::RunningNode),
         }
     }
@@ -60,6 +64,12 @@ impl NodeDirs {
             || held("metadata/metadata.redb")
             || held("metadata.redb")
     }
+}
+
+/// Whether a directory has the name and the contents of one that a node keeps its keys in.
+fn is_keys(dir: &Path) -> bool {
+    let named = dir.file_name().is_some_and(|name| name.as_encoded_bytes().ends_with(b".keys"));
+    named && ["kek", "identity.pem", "joining.pem"].iter().any(|file| dir.join(file).is_file())
 }
 
 /// The inodes in the text of `/proc/locks`: `1: FLOCK  ADVISORY  WRITE 708 08:02:1234 0 EOF`.
@@ -100,5 +110,10 @@ mod tests {
         let state = "{\"format\":2,\"dir\":\"/x\",\"set\":[],\"nodes\":[]}";
         fs::write(dir.path().join("cluster.json"), state).unwrap();
         assert_eq!(kind_of(dir.path()), Some(DirOwner::DevCluster));
+        let keys = dir.path().join("x.keys");
+        fs::create_dir(&keys).unwrap();
+        assert_eq!(kind_of(&keys), None);
+        fs::write(keys.join("kek"), "").unwrap();
+        assert_eq!(kind_of(&keys), Some(DirOwner::Keys));
     }
 }

@@ -36,6 +36,7 @@ pub(super) fn register(id: u128, run: u64) -> Register {
 
 pub(super) fn heartbeat(id: u128, run: u64, version: u64) -> Heartbeat {
     Heartbeat {
+        revoked_version: 0,
         node: NodeId(id),
         incarnation: Incarnation(run),
         state_version: version,

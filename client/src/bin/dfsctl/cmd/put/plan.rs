@@ -205,7 +205,7 @@ impl Plan {
             let what = count(skipped.len() as u64, "link or special file");
             said.push(format!("left out {what}: {}; -L follows symbolic links", some_of(&skipped, all)));
         }
-        for kind in [DirOwner::DevCluster, DirOwner::RunningNode] {
+        for kind in [DirOwner::DevCluster, DirOwner::RunningNode, DirOwner::Keys] {
             let of_kind = self.cluster_dirs.iter().filter(|(_, other)| *other == kind);
             let names: Vec<_> = of_kind.map(|(name, _)| name.as_str()).collect();
             if !names.is_empty() {
