@@ -38,6 +38,7 @@ use dfs_node::store::{
 };
 use dfs_wire::auth::ClusterKey;
 use dfs_wire::id::{ClusterId, NodeId};
+use dfs_wire::identity::Identity;
 use dfs_wire::slab::{SlabBudget, SlabPool};
 
 use super::disk::{Medium, SimDisk};
@@ -192,6 +193,7 @@ pub(super) async fn run_coordinator(site: Site) -> Ending {
     let now_ms = env.clock.wall_ms();
     let fresh = ClusterId::time_ordered(now_ms, env.rng.u128());
     let reign = cluster::open(store.as_ref(), fresh, &ClusterKey(key), &Unwrapped, now_ms).map_err(said)?;
+    site.port.prove(Identity::Coordinator(NodeId(reign.cluster.0)));
     migrate::run(store.as_ref(), &reign).map_err(said)?;
     let time = ReignClock::from(Arc::clone(&env.clock), reign.time_ms);
     let tree = ActorTree::new(site.birth.host.to_string());
@@ -252,6 +254,7 @@ pub(super) async fn run_datanode(site: Site) -> Ending {
     let disk = site.medium.mount(&site.birth);
     let fresh = NodeId::time_ordered(env.clock.wall_ms(), env.rng.u128());
     let (store, identity) = open_store(disk, fresh)?;
+    site.port.prove(Identity::Datanode(identity.node));
     let tree = ActorTree::new(site.birth.host.to_string());
     let pool = SlabPool::new(2 * SLABS);
     let (ingest, replica) = (SlabBudget::new(pool.clone(), SLABS), SlabBudget::new(pool, SLABS));
@@ -387,7 +390,7 @@ async fn talk(
         limits: fixed(SessionLimits { handshake_timeout: PATIENCE, idle_timeout: Duration::from_secs(60) }),
         places: places.clone(),
         clock: env.clock.clone(),
-        gate: Gate::Off,
+        gate: Gate::Required,
     });
     site.probe.look().talk = Some(Talk { places, requests: talk.requests.clone() });
     Ok(talk)

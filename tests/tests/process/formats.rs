@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use dfs_node::store::layout::{Layout, parse_chunk_name};
-use dfs_tests::{Cluster, Options, Trust, chunk_files_below, wait_until};
+use dfs_tests::{Cluster, Options, chunk_files_below, wait_until};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
@@ -56,7 +56,7 @@ fn a_cluster_of_format_1_goes_on() {
     let data = Some(home.path().to_owned());
     let cluster = Cluster::start(
         3,
-        Options { data, trust: Trust::Everybody, ..Options::default().set("cluster.repair_grace", "1s") },
+        Options { data, ..Options::default().set("cluster.repair_grace", "1s") },
     );
     let files = [
         ("/dir/empty", "empty", 0),

@@ -5,7 +5,7 @@ use clap::{Parser, Subcommand};
 use crate::cmd::{
     actors, balance, cat, chaos, checksum, completion, context, cp, df, diff, du, events, explain, find,
     fsck, gc, get, head, health, jobs, ls, maintenance, man, mkdir, mv, nodes, put, replication, rm, scrub,
-    stat, status, sync, trash, tree, undelete, verify, version,
+    stat, status, sync, trash, tree, undelete, users, verify, version,
 };
 use crate::dev;
 use crate::global::Global;
@@ -82,6 +82,7 @@ pub(crate) enum Verb {
     Health(health::Args),
     Events(events::Args),
     Nodes(nodes::Args),
+    Users(users::Args),
     Maintenance(maintenance::Args),
     Balance(balance::Args),
     Replication(replication::Args),

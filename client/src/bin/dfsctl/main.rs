@@ -14,6 +14,7 @@ mod operands;
 mod output;
 mod paths;
 mod rehearse;
+mod revoke;
 mod transfer;
 mod watch;
 
@@ -30,7 +31,7 @@ use crate::cli::{Cli, Verb};
 use crate::cmd::{
     actors, balance, cat, chaos, checksum, completion, cp, df, diff, du, events, explain, find, fsck, gc,
     get, head, health, jobs, ls, maintenance, man, mkdir, mv, nodes, put, replication, rm, scrub, stat,
-    status, sync, trash, tree, undelete, verify, version,
+    status, sync, trash, tree, undelete, users, verify, version,
 };
 use crate::connect::environment;
 use crate::connect::invocation::Invocation;
@@ -223,6 +224,7 @@ fn dispatch<'a>(verb: Verb, invocation: &'a Invocation) -> Pin<Box<dyn Future<Ou
         Verb::Health(args) => Box::pin(health::run(invocation, args)),
         Verb::Events(args) => Box::pin(events::run(invocation, args)),
         Verb::Nodes(args) => Box::pin(nodes::run(invocation, args)),
+        Verb::Users(args) => Box::pin(users::run(invocation, args)),
         Verb::Maintenance(args) => Box::pin(maintenance::run(invocation, args)),
         Verb::Balance(args) => Box::pin(balance::run(invocation, args)),
         Verb::Replication(args) => Box::pin(replication::run(invocation, args)),

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use bytes::{Buf as _, BytesMut};
 use dfs_actors::env::Connection;
+use dfs_wire::identity::{Bearer, Identity, KeyDigest};
 use dfs_wire::limits::PREFACE_BYTES;
-use dfs_wire::tls::ProofCell;
+use dfs_wire::tls::{Proof, ProofCell};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
@@ -65,7 +66,7 @@ impl SimNet {
             writer: Box::new(writer),
             peer: SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 1, 0, 1)), 30_000 + (line % 30_000) as u16),
             local,
-            proof: ProofCell::default(),
+            proof: ProofCell::known(Proof::Secured(Some(bearer(state, host)))),
         };
         state.said.insert((host, peer), Vec::new());
         let listening = state.listening.get_mut(address).ok_or(io::ErrorKind::ConnectionRefused)?;
@@ -80,6 +81,13 @@ impl SimNet {
         let half = |reads| Half { net: self.clone(), line, side, reads, timer: None };
         (half(true), half(false))
     }
+}
+
+/// Whoever a host proves to be.
+pub(super) fn bearer(state: &State, host: HostId) -> Bearer {
+    let user = || Identity::User("client".to_owned());
+    let identity = state.proved.get(&host).cloned().unwrap_or_else(user);
+    Bearer { identity, key: KeyDigest([0; 32]) }
 }
 
 /// Bytes of a connection that are kept, to be said again.

@@ -10,6 +10,8 @@ use dfs_actors::env::Connection;
 
 use super::tap::Tap;
 use crate::Rng;
+use dfs_wire::identity::Identity;
+
 use crate::sim::host::{Doom, now_us};
 use crate::sim::id::HostId;
 use crate::sim::trace::Trace;
@@ -105,6 +107,8 @@ pub(super) struct State {
     /// What one host has said to another on the connection that it opened last.
     pub(super) said: BTreeMap<(HostId, HostId), Vec<u8>>,
     pub(super) moved: u64,
+    /// Who each host proves to be, as TLS has it; whoever is not in it is a user.
+    pub(super) proved: BTreeMap<HostId, Identity>,
 }
 
 /// All connections of a world. Clones are the same network.
@@ -126,8 +130,14 @@ impl SimNet {
             flips: Vec::new(),
             said: BTreeMap::new(),
             moved: 0,
+            proved: BTreeMap::new(),
         };
         Self { state: Arc::new(Mutex::new(state)), trace }
+    }
+
+    /// From now on `host` proves to be this.
+    pub(in crate::sim) fn prove(&self, host: HostId, identity: Identity) {
+        self.lock().proved.insert(host, identity);
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {

@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use dfs_actors::env::{Connection, ListeningSocket, Net};
 use dfs_client::{BoxReader, BoxWriter, ConnectFuture, Connector};
-use dfs_wire::identity::PeerName;
-use dfs_wire::tls::ProofCell;
+use dfs_wire::identity::{Bearer, Identity, PeerName};
+use dfs_wire::tls::{Proof, ProofCell};
 use futures_util::future::BoxFuture;
 
-use super::half::Half;
+use super::half::{Half, bearer};
 use super::lines::{Listening, Piece, Presence, SYN_AGAIN, SimNet};
 use crate::sim::host::Doom;
 use crate::sim::id::HostId;
@@ -69,6 +69,20 @@ pub(in crate::sim) struct Port {
 }
 
 impl Port {
+    /// From now on this host proves to be this.
+    pub(in crate::sim) fn prove(&self, identity: Identity) {
+        self.net.prove(self.host, identity);
+    }
+
+    /// Whoever answers at an address, if that is the one who was meant: the check that TLS makes of a certificate's names.
+    fn meant(&self, address: &str, whom: PeerName) -> io::Result<Bearer> {
+        let state = self.net.lock();
+        let answers = state.owner(address).map(|to| bearer(&state, to));
+        let is_meant = |who: &Bearer| who.identity.dns_names().contains(&whom.dns_name());
+        let another = || io::Error::new(io::ErrorKind::InvalidData, format!("it is not {whom} that answers"));
+        answers.filter(is_meant).ok_or_else(another)
+    }
+
     async fn dial(&self, address: &str) -> io::Result<(Half, Half)> {
         loop {
             let round_trip = {
@@ -97,19 +111,20 @@ impl Net for Port {
     fn connect<'a>(
         &'a self,
         addr: &'a str,
-        _whom: PeerName,
+        whom: PeerName,
         timeout: Duration,
     ) -> BoxFuture<'a, io::Result<Connection>> {
         Box::pin(async move {
             let dialled = tokio::time::timeout(timeout, self.dial(addr)).await;
             let (reader, writer) = dialled.map_err(|_| io::ErrorKind::TimedOut)??;
+            let answers = Some(self.meant(addr, whom)?);
             let peer = addr.parse().map_err(|_| io::ErrorKind::AddrNotAvailable)?;
             Ok(Connection {
                 reader: Box::new(reader),
                 writer: Box::new(writer),
                 peer,
                 local: peer,
-                proof: ProofCell::default(),
+                proof: ProofCell::known(Proof::Secured(answers)),
             })
         })
     }
@@ -138,9 +153,10 @@ impl Net for Port {
 }
 
 impl Connector for Port {
-    fn connect<'a>(&'a self, address: &'a str, _whom: PeerName) -> ConnectFuture<'a> {
+    fn connect<'a>(&'a self, address: &'a str, whom: PeerName) -> ConnectFuture<'a> {
         Box::pin(async move {
             let (reader, writer) = self.dial(address).await?;
+            self.meant(address, whom)?;
             Ok((Box::new(reader) as BoxReader, Box::new(writer) as BoxWriter))
         })
     }

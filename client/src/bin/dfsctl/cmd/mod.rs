@@ -36,5 +36,6 @@ pub(crate) mod sync;
 pub(crate) mod trash;
 pub(crate) mod tree;
 pub(crate) mod undelete;
+pub(crate) mod users;
 pub(crate) mod verify;
 pub(crate) mod version;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dfs_wire::message::admin::{JoinTokenMade, KeysRevoked, RevokeKeys};
+use dfs_wire::message::admin::{JoinTokenMade, RevokeKeys};
 use serde::{Serialize, Serializer};
 
 use crate::connect::invocation::Invocation;
@@ -11,7 +11,7 @@ use crate::output::exit::Exit;
 use crate::output::failure::Outcome;
 use crate::output::object::object;
 use crate::output::page::Page;
-use crate::output::text::{count, duration, plain};
+use crate::output::text::duration;
 
 /// What `nodes token` prints.
 struct TokenView(JoinTokenMade);
@@ -31,23 +31,6 @@ impl View for TokenView {
     // The token alone, so that it can be sent on its way with a pipe.
     fn page(&self, page: &mut Page) {
         page.whole(&self.0.token.reveal());
-    }
-}
-
-/// What `nodes revoke` prints.
-struct RevokedView(KeysRevoked);
-
-impl Serialize for RevokedView {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let revoked = &self.0;
-        object!(serializer, { "who": revoked.who, "keys": revoked.keys, })
-    }
-}
-
-impl View for RevokedView {
-    fn page(&self, page: &mut Page) {
-        let KeysRevoked { who, keys } = &self.0;
-        page.line(format!("{} of {} are believed no more", count(*keys, "certificate"), plain(who)));
     }
 }
 
@@ -72,7 +55,5 @@ pub(super) async fn token(invocation: &Invocation, node: Option<&str>, lasts: Du
 /// # Errors
 /// If there is nothing to revoke.
 pub(super) async fn revoke(invocation: &Invocation, node: String) -> Outcome<Exit> {
-    let client = invocation.operator().await?;
-    invocation.output.print(&RevokedView(client.revoke_keys(RevokeKeys::Node(node)).await?))?;
-    Ok(Exit::Ok)
+    crate::revoke::run(invocation, RevokeKeys::Node(node)).await
 }
