@@ -1,6 +1,6 @@
 //! The certificate authority of a cluster: made at its coordinator's first start, kept in the metadata, its key wrapped.
 //!
-//! It signs for P-256 keys, for as long as is configured, and dates what it signs an hour back: clocks differ.
+//! It signs for P-256 keys, for as long as is configured, and dates what it signs back, by an hour at most: clocks differ.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -27,8 +27,8 @@ use super::bundle;
 const KEY_PURPOSE: &str = "dfs certificate authority";
 /// The authority outlives everything that it signs.
 const AUTHORITY_LIFETIME: Duration = Duration::from_secs(30 * 365 * 24 * 3600);
-/// How far certificates are dated back.
-const BACKDATED: Duration = Duration::from_secs(3600);
+/// How far certificates are dated back at most; those that do not last long, by a quarter of their time.
+const BACKDATED_MAX: Duration = Duration::from_secs(3600);
 
 /// The authority, with its key.
 pub(crate) struct ClusterAuthority {
@@ -78,7 +78,7 @@ fn date(params: &mut CertificateParams, lifetime: Duration) -> u64 {
     let (epoch, now) = (date_time_ymd(1970, 1, 1), SystemTime::now().duration_since(UNIX_EPOCH));
     let now = Duration::from_secs(now.unwrap_or_default().as_secs());
     let end = now + lifetime;
-    params.not_before = epoch + now.saturating_sub(BACKDATED);
+    params.not_before = epoch + now.saturating_sub(BACKDATED_MAX.min(lifetime / 4));
     params.not_after = epoch + end;
     u64::try_from(end.as_millis()).unwrap_or(u64::MAX)
 }

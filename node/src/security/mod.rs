@@ -146,6 +146,8 @@ where
             Ok(tls) => {
                 security.adopt(tls);
                 tracing::info!("certificate renewed");
+                // Whatever its dates say.
+                tokio::time::sleep(RENEW_OFTEN).await;
             }
             Err(error) => {
                 let end = security.left().map_or(Duration::ZERO, |left| left.end);

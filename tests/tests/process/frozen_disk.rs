@@ -30,7 +30,10 @@ async fn heartbeats_and_metrics_go_on_while_a_disk_is_frozen_and_the_coordinator
     let home = tempfile::tempdir().expect("a directory");
     let Some(disks) = LoopDisk::several("a frozen disk", home.path(), &["dn1"], 256 * MIB) else { return };
     let dirs = vec![disks[0].dir().join("data")];
-    let cluster = Cluster::start(4, Options { datanode_dirs: dirs, ..Options::default() });
+    let mut cluster = Cluster::start(4, Options { datanode_dirs: dirs, ..Options::default() });
+    // After half a minute a node says so.
+    cluster.logs().allow("the node's identity could not be saved");
+    cluster.logs().allow("disk does not answer");
     let client = cluster.client().await;
     let kept = Content::new("kept", 0, 3 * MIB);
     client.put(PutSource::from(kept.bytes()), &path("/kept"), PutOptions::default()).await.expect("put");

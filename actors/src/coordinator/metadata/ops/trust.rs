@@ -31,7 +31,7 @@ use crate::coordinator::metadata::table::view::View;
 const TOKENS_MAX: usize = 1024;
 /// Tokens whose time is over that go with one that comes.
 const FORGOTTEN_AT_ONCE: usize = 32;
-/// How long what has ended is remembered all the same: clocks differ, and one may be set wrong for a while.
+/// How long what was revoked is remembered when it has ended: clocks differ.
 const REMEMBERED_MS: u64 = 24 * 3600 * 1000;
 /// Keys that are remembered of one holder. It makes one for each certificate.
 const KEYS_PER_HOLDER_MAX: usize = 16;
@@ -194,7 +194,7 @@ pub fn note_key(txn: &mut Txn<'_>, new: &NewKey, ctx: &OpContext) -> Result<(), 
         return Err(MetaError::refused(StatusCode::Unauthenticated, "this key was revoked"));
     }
     let mut all = issued(txn, who)?.unwrap_or_default();
-    forget_ended(&mut all.0, ctx);
+    forget_ended(&mut all.0, ctx, 0);
     let last = all.0.entry(*key).or_default();
     *last = (*last).max(*not_after_ms);
     if all.0.len() > KEYS_PER_HOLDER_MAX {
@@ -208,9 +208,9 @@ pub fn note_key(txn: &mut Txn<'_>, new: &NewKey, ctx: &OpContext) -> Result<(), 
     txn.put(keys::issued(who), &all)
 }
 
-/// Forgets keys whose certificates have ended, by the coordinator's time, which no wall clock that is set wrong moves on.
-fn forget_ended(keys: &mut BTreeMap<KeyDigest, u64>, ctx: &OpContext) {
-    keys.retain(|_, not_after_ms| not_after_ms.saturating_add(REMEMBERED_MS) >= ctx.now_ms);
+/// Forgets keys whose certificates ended so long ago, by the coordinator's time, which no wall clock that is set wrong moves on.
+fn forget_ended(keys: &mut BTreeMap<KeyDigest, u64>, ctx: &OpContext, ago_ms: u64) {
+    keys.retain(|_, not_after_ms| not_after_ms.saturating_add(ago_ms) >= ctx.now_ms);
 }
 
 /// The keys that are not believed any more.
@@ -232,7 +232,7 @@ pub fn revoke(txn: &mut Txn<'_>, who: &Identity, ctx: &OpContext) -> Result<u64,
     }
     let mut all = revoked(txn)?;
     all.version += 1;
-    forget_ended(&mut all.keys, ctx);
+    forget_ended(&mut all.keys, ctx, REMEMBERED_MS);
     let count = keys_of.0.len() as u64;
     all.keys.extend(keys_of.0);
     if all.keys.len() > REVOKED_MAX {
