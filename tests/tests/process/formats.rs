@@ -54,7 +54,7 @@ fn a_cluster_of_format_1_goes_on() {
     let home = tempfile::tempdir().expect("a directory");
     lay_out("format-1", home.path());
     let data = Some(home.path().to_owned());
-    let cluster = Cluster::start(3, Options { data, ..Options::default().set("cluster.repair_grace", "1s") });
+    let cluster = Cluster::start(3, Options { data, ..Options::plain().set("cluster.repair_grace", "1s") });
     let files = [
         ("/dir/empty", "empty", 0),
         ("/dir/odd name ü", "small", 100),

@@ -297,3 +297,35 @@ fn a_cluster_without_certificates_gets_them_of_its_own_authority_without_a_stop(
     as_ada(&["put", "in", "/last"]).ok();
     cluster.dfsctl(&["ls", "/"]).run().code(5).says(&["secured connections only"]);
 }
+
+#[test]
+fn nodes_that_are_known_and_have_no_certificate_find_invitations_of_their_own() {
+    let mut cluster = Cluster::start(2, Options { trust: Trust::Everybody, ..Options::default() });
+    cluster.logs().allow("not in the cluster yet");
+    cluster.nodes().for_each(|node| assert!(node.stop().success()));
+    let (coordinator, out) = (cluster.coordinator(), cluster.home().join("operator"));
+    coordinator.start_with(&["--set", "security.mode=required", "--set", "security.invite=dn1,dn2"]);
+    for node in cluster.datanodes() {
+        let token = coordinator.keys().join("invitations").join(node.name());
+        let token = format!("security.join_token_file={}", token.display());
+        node.start_with(&["--set", "security.mode=required", "--set", &token]);
+    }
+    cluster.nodes().for_each(NodeHandle::wait_ready);
+    let out = out.to_str().expect("text");
+    let made = coordinator.command().args(["init-admin", "--out", out]).output().expect("it runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let ls = || {
+        let endpoint = Some(coordinator.address());
+        Dfsctl::new(cluster.binaries(), cluster.home(), endpoint, &["ls", "/"]).env("DFS_IDENTITY", out).run()
+    };
+    ls().ok();
+    // Whoever is believed no more is told so, and by the datanodes as well.
+    let users = Dfsctl::new(
+        cluster.binaries(),
+        cluster.home(),
+        Some(coordinator.address()),
+        &["users", "revoke", "admin"],
+    );
+    users.env("DFS_IDENTITY", out).run().ok();
+    ls().code(5).says(&["revoked"]);
+}
