@@ -53,7 +53,7 @@ pub enum TlsError {
     /// The library refused.
     #[error("{0}")]
     Refused(String),
-    /// The own certificate does not count any more, or not yet.
+    /// The own certificate does not count any more.
     #[error("{0}")]
     Ended(String),
     /// The own certificate says of nobody whose it is.
@@ -198,6 +198,11 @@ impl Tls {
     /// Who this end is, if it has a certificate.
     pub fn identity(&self) -> Option<&Identity> {
         self.own.as_ref().map(|own| &own.bearer.identity)
+    }
+
+    /// By what its key is known, if it has a certificate.
+    pub fn key(&self) -> Option<KeyDigest> {
+        self.own.as_ref().map(|own| own.bearer.key)
     }
 
     /// From when and until when its certificate counts, in milliseconds since the Unix epoch, if it has one.

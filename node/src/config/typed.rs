@@ -351,8 +351,13 @@ impl Config {
             rebase(&self.coordinator.metadata_dir, &self.node.data_dir, "coordinator");
         config.security.directory = self.security.directory.join("coordinator");
         config.security.invitations = config.security.directory.join(INVITATIONS);
-        config.security.invite = (0..self.node.datanodes).map(datanode_name).collect();
+        // By the names that the nodes have: one that is known is invited as itself.
+        config.security.invite = (0..self.node.datanodes).map(|index| self.name_in_all(index)).collect();
         config
+    }
+
+    fn name_in_all(&self, index: u16) -> String {
+        format!("{}-{}", self.node.name, datanode_name(index))
     }
 
     /// See [`Config::coordinator_of_all`]; `index` counts from 0.
@@ -364,11 +369,11 @@ impl Config {
         config.node.advertise = None;
         config.node.role = Role::Datanode;
         config.node.data_dir = self.node.data_dir.join(&name);
-        config.node.name = format!("{}-{name}", self.node.name);
+        config.node.name = self.name_in_all(index);
         config.coordinator.address = coordinator;
         config.security.directory = self.security.directory.join(&name);
         let invitations = self.security.directory.join("coordinator").join(INVITATIONS);
-        config.security.join_token_file = Some(invitations.join(&name));
+        config.security.join_token_file = Some(invitations.join(&config.node.name));
         config
     }
 }

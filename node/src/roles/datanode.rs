@@ -32,7 +32,7 @@ use crate::private;
 use crate::process::{EXIT_SUPERSEDED, RoleContext};
 use crate::security;
 use crate::security::enroll::{Joiner, Renewal};
-use crate::security::{Disbelief, Given, bundle, enroll};
+use crate::security::{Disbelief, Given, enroll};
 use crate::store::{DataDir, FileStore, NodeIdentity, OsDisk, StoreConfig, StoredCursor, StoredIdentity};
 
 /// Descriptors of a datanode besides connections and chunk files: directories, the lock, links to others, what is short.
@@ -120,8 +120,6 @@ async fn identify(context: &RoleContext, config: &Config, node: &NodeIdentity) -
             "{why}: name a join token (security.join_token_file), or move it away"
         );
         tracing::warn!(why, "this node joins anew");
-        bundle::set_aside(&security.directory)
-            .with_context(|| format!("move the old identity aside in {}", security.directory.display()))?;
     }
     match (given, token) {
         (Given::Own(tls), _) => {
@@ -132,7 +130,14 @@ async fn identify(context: &RoleContext, config: &Config, node: &NodeIdentity) -
             let joining = join(context.clone(), config.clone(), node.clone(), token.to_owned());
             match security.mode {
                 // Meanwhile it goes on as it is.
-                Gate::Permissive => drop(tokio::spawn(joining)),
+                Gate::Permissive => drop(tokio::spawn(async {
+                    if let Err(error) = joining.await {
+                        tracing::error!(
+                            error = format!("{error:#}"),
+                            "this node did not join, and stays without a certificate"
+                        );
+                    }
+                })),
                 _ => joining.await?,
             }
         }

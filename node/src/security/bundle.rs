@@ -47,13 +47,15 @@ pub(crate) fn read(dir: &Path) -> io::Result<Option<Zeroizing<String>>> {
     }
 }
 
-/// Moves the identity in a directory aside, in place of one that was moved before: it may be wanted back.
+/// Moves the identity in a directory aside, if there is one, in place of one that was moved before: it may be wanted back.
 ///
 /// # Errors
 /// As the operating system.
 pub(crate) fn set_aside(dir: &Path) -> io::Result<()> {
-    std::fs::rename(dir.join(FILE), dir.join(FILE_BEFORE))?;
-    private::sync_dir(dir)
+    match std::fs::rename(dir.join(FILE), dir.join(FILE_BEFORE)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        moved => moved.and_then(|()| private::sync_dir(dir)),
+    }
 }
 
 /// Keeps an identity in a directory in place of the one before, durably.

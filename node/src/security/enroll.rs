@@ -167,7 +167,9 @@ impl Joiner<'_> {
         };
         let bundle = bundle::assemble(&key, &enrolled);
         let tls = Tls::from_bundle(bundle.as_bytes()).context("use the certificate that was given out")?;
-        bundle::keep(self.dir, &bundle).with_context(|| format!("keep it in {}", self.dir.display()))?;
+        bundle::set_aside(self.dir)
+            .and_then(|()| bundle::keep(self.dir, &bundle))
+            .with_context(|| format!("keep it in {}", self.dir.display()))?;
         forget_joining(self.dir);
         tracing::info!(node = %self.node, "the cluster gave this node its certificate");
         Ok(Ok(tls))

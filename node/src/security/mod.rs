@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! an authority of an operator's own    three files, read at the start and again at SIGHUP
-//! the cluster's authority              a coordinator signs for itself, anew at each start and before half of it is over;
+//! the cluster's authority              a coordinator signs for itself, anew at each start and once half of it is over;
 //!                                      a datanode: a join token --once--> `identity.pem`, renewed by itself from then on
 //! ```
 //!

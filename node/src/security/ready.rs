@@ -10,8 +10,10 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use dfs_actors::coordinator::CoordinatorService;
+use dfs_actors::peer::session::Service as _;
 use dfs_client::read_identity;
 use dfs_wire::secret::JoinToken;
+use dfs_wire::tls::Tls;
 use rcgen::KeyPair;
 use zeroize::Zeroizing;
 
@@ -82,10 +84,13 @@ impl Ready {
         pending: &mut Pending,
     ) -> anyhow::Result<()> {
         let half = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + self.lifetime / 2;
-        let lasts = read_identity(dir).ok().and_then(|tls| tls.validity_ms());
+        let there = read_identity(dir).ok();
+        // One that was revoked is of no use to those who share the volume, whoever else has a copy.
+        let counts = there.as_ref().and_then(Tls::key).is_some_and(|key| !service.is_revoked(&key));
+        let lasts = there.and_then(|tls| tls.validity_ms());
         let of_ours =
             private::read(&dir.join("ca.pem"), 64 * 1024).is_ok_and(|pem| pem == bundle::pem_of(authority));
-        if of_ours && lasts.is_some_and(|(_, end)| Duration::from_millis(end) > half) {
+        if of_ours && counts && lasts.is_some_and(|(_, end)| Duration::from_millis(end) > half) {
             return Ok(());
         }
         let key = match pending.key.take() {
@@ -105,9 +110,8 @@ async fn invite(service: &Arc<CoordinatorService>, path: &Path, pending: &mut Pe
     let lies_there = private::read(path, BYTES_MAX).ok().and_then(|text| text.parse::<JoinToken>().ok());
     // One that was made and could not be written is as good as one that lies there.
     let made = pending.tokens.remove(path);
-    let is_news = made.is_some();
     let renewed = service.renew_invitation(name, made.clone().or(lies_there), LASTS_MS).await?;
-    let Some(token) = renewed.or(made.filter(|_| is_news)) else { return Ok(()) };
+    let Some(token) = renewed.or(made) else { return Ok(()) };
     let token = pending.tokens.entry(path.to_owned()).insert_entry(token);
     if let Some(dir) = path.parent() {
         private::make_dirs(dir)?;

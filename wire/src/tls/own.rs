@@ -25,7 +25,7 @@ pub(super) fn validity_ms(
     let refused = |error: &Error| {
         let text = format!("nobody would believe the certificate: {error}");
         match error {
-            Error::CertExpired { .. } | Error::CertNotValidYet { .. } => TlsError::Ended(text),
+            Error::CertExpired { .. } => TlsError::Ended(text),
             _ => TlsError::Refused(text),
         }
     };

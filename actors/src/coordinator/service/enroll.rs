@@ -36,6 +36,11 @@ fn denied(text: impl Into<String>) -> Status {
     Status::new(StatusCode::PermissionDenied, text)
 }
 
+fn enrolled(authority: &dyn CertificateAuthority, signed: Signed) -> Enrolled {
+    let Signed { certificate, not_after_ms } = signed;
+    Enrolled { certificate, authorities: vec![authority.certificate()], not_after_ms }
+}
+
 impl CoordinatorService {
     /// Whether a newcomer may come in and ask.
     pub(super) async fn hear_newcomer(&self, hello: &Hello) -> Result<(), Status> {
@@ -83,11 +88,7 @@ impl CoordinatorService {
             }
         };
         tracing::info!(%who, not_after_ms = signed.not_after_ms, "certificate given out");
-        Ok(EnrollResponse::Enrolled(Enrolled {
-            certificate: signed.certificate,
-            authorities: vec![authority.certificate()],
-            not_after_ms: signed.not_after_ms,
-        }))
+        Ok(EnrollResponse::Enrolled(enrolled(&*authority, signed)))
     }
 
     async fn enroll_node(
@@ -127,11 +128,7 @@ impl CoordinatorService {
         let authority = Arc::clone(self.parts.trust.authority()?);
         let word = EnrollUser { name: name.to_owned(), public_key };
         let (_, signed) = self.enroll_user(&self.asked_here(), &*authority, word).await?;
-        Ok(Enrolled {
-            certificate: signed.certificate,
-            authorities: vec![authority.certificate()],
-            not_after_ms: signed.not_after_ms,
-        })
+        Ok(enrolled(&*authority, signed))
     }
 
     async fn enroll_user(
@@ -161,18 +158,13 @@ impl CoordinatorService {
         key: &PublicKey,
     ) -> Result<(Identity, Signed), Status> {
         let who = bearer.identity.clone();
-        if let Identity::User(_) | Identity::Coordinator(_) = who {
-            return Err(denied(format!(
-                "{who} cannot have a certificate renewed: only datanodes do so by themselves"
-            )));
-        }
-        if let Identity::Datanode(node) = who {
-            let known = self.apart(ReadFor::Membership, asked, move |_, reader| reader.node(node)).await?;
-            let gone =
-                known.is_some_and(|known| matches!(known.standing, Standing::Forgotten | Standing::Lost));
-            if gone {
-                return Err(denied("this node does not belong to the cluster any more").at_node(node));
-            }
+        let Identity::Datanode(node) = who else {
+            let text = format!("{who} cannot have a certificate renewed: only datanodes do so by themselves");
+            return Err(denied(text));
+        };
+        let known = self.apart(ReadFor::Membership, asked, move |_, reader| reader.node(node)).await?;
+        if known.is_some_and(|known| matches!(known.standing, Standing::Forgotten | Standing::Lost)) {
+            return Err(denied("this node does not belong to the cluster any more").at_node(node));
         }
         let signed = self.certify(asked, authority, &who, key, Some(bearer.key)).await?;
         Ok((who, signed))

@@ -349,9 +349,8 @@ async fn serve_requests(link: Link, peer: Arc<PeerInfo>, serving: Serving) {
             session = peer.session,
         );
         let gone = peer.bearer.as_ref().is_some_and(|bearer| serving.service.is_revoked(&bearer.key));
-        if gone {
-            requests.spawn(refuse(incoming, revoked()).instrument(span));
-        } else if let Some(status) = out_of_place(&peer.peer, &incoming.head.body) {
+        let refusal = gone.then(revoked).or_else(|| out_of_place(&peer.peer, &incoming.head.body));
+        if let Some(status) = refusal {
             requests.spawn(refuse(incoming, status).instrument(span));
         } else {
             requests.spawn(Arc::clone(&serving.service).serve(peer.clone(), incoming).instrument(span));
